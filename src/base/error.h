@@ -1,0 +1,49 @@
+/* error.h - the one error idiom: a code that is returned, and a text that the detecting function writes.
+ *
+ * The function that detects a fault calls qk_fail() with the whole message
+ * ("FILE: TENSOR: what is wrong (found X, expected Y)"); every caller passes the code on unchanged
+ * (QK_TRY). Only main prints, only main exits, and the codes are its exit codes. */
+#ifndef QK_BASE_ERROR_H
+#define QK_BASE_ERROR_H
+
+#include <stddef.h>
+
+enum qk_code {
+    QK_OK = 0,
+    QK_DIFFERS = 1,     /* a check found a difference */
+    QK_USAGE = 2,       /* wrong command line, --set, choice or parameter */
+    QK_INPUT = 3,       /* a file's content is not what it must be */
+    QK_IO = 4,          /* the operating system refused: open, read, write, memory, threads */
+    QK_CANCELLED = 130, /* the user asked to stop */
+};
+
+enum { QK_ERROR_TEXT = 1024 };
+
+/* Owned by the caller of the outermost function; text is "" until a failure. */
+struct qk_error {
+    enum qk_code code;
+    char text[QK_ERROR_TEXT];
+};
+
+/* Writes the message (control characters made visible, cut at QK_ERROR_TEXT) and returns `code`.
+ * err may be NULL: then only the code is returned. */
+enum qk_code qk_fail(struct qk_error *err, enum qk_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* "PATH: cannot VERB: strerror(errno)"; returns QK_IO (QK_CANCELLED is never made of EINTR). */
+enum qk_code qk_fail_errno(struct qk_error *err, const char *path, const char *verb);
+
+/* "out of memory (N bytes)"; returns QK_IO. */
+enum qk_code qk_fail_memory(struct qk_error *err, size_t bytes);
+
+/* "interrupted"; returns QK_CANCELLED. */
+enum qk_code qk_fail_cancelled(struct qk_error *err);
+
+#define QK_TRY(call)                                                                                         \
+    do {                                                                                                     \
+        enum qk_code qk_try_code = (call);                                                                   \
+        if (qk_try_code != QK_OK)                                                                            \
+            return qk_try_code;                                                                              \
+    } while (0)
+
+#endif

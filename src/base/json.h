@@ -1,0 +1,40 @@
+/* json.h - cJSON with the checks that files from strangers need, and typed getters.
+ *
+ * cJSON accepts more than JSON (trailing text, embedded \u0000 that cuts a string short, broken UTF-8) and
+ * keeps duplicate keys; qk_json_parse closes the first three, callers that care for duplicates check them
+ * (qk_json_duplicate). All cJSON trees are freed with cJSON_Delete by whoever got them. */
+#ifndef QK_BASE_JSON_H
+#define QK_BASE_JSON_H
+
+#include "base/error.h"
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Parses n bytes; `name` (a path) is used in messages. QK_INPUT when the text is not UTF-8, not one JSON
+ * value followed by white space only, nested deeper than cJSON's limit, or holds \u0000 in a string. */
+enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
+
+/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable). */
+enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);
+
+/* The first key that stands twice in the object, or NULL. O(n log n). */
+enum qk_code qk_json_duplicate(const cJSON *object, const char **key, struct qk_error *err);
+
+/* Typed getters: the value of `key`, or `fallback` where the key is absent, null, or of another type
+ * (numbers: not integral or outside int64 for the integer getter). object may be NULL. Case-sensitive. */
+const cJSON *qk_json_get(const cJSON *object, const char *key);
+int64_t qk_json_int(const cJSON *object, const char *key, int64_t fallback);
+double qk_json_number(const cJSON *object, const char *key, double fallback);
+bool qk_json_bool(const cJSON *object, const char *key, bool fallback);
+const char *qk_json_string(const cJSON *object, const char *key, const char *fallback);
+
+/* True and *out set when item is a number that is an exact integer in [0, 2^53]. */
+bool qk_json_u64(const cJSON *item, uint64_t *out);
+
+/* Adds a number, or null where the value is not finite (JSON has no NaN). */
+void qk_json_add_number(cJSON *object, const char *key, double value);
+
+#endif

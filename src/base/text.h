@@ -1,0 +1,45 @@
+/* text.h - growing text buffers, UTF-8 checks, and the few formats shared by all front ends. */
+#ifndef QK_BASE_TEXT_H
+#define QK_BASE_TEXT_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zero-initialise before use. s is NUL-terminated whenever it is not NULL; `failed` is set once memory ran
+ * out and stays set, so a long run of appends needs one check at the end (qk_text_take). */
+struct qk_text {
+    char *s;
+    size_t length, capacity;
+    bool failed;
+};
+
+void qk_text_add(struct qk_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void qk_text_add_bytes(struct qk_text *text, const char *bytes, size_t n);
+/* Hands the buffer over (never NULL on success; caller frees) and empties `text`. */
+enum qk_code qk_text_take(struct qk_text *text, char **out, struct qk_error *err);
+void qk_text_free(struct qk_text *text);
+
+/* A list of lines, e.g. the remarks a model collects while it is opened. Zero-initialise before use. */
+struct qk_lines {
+    char **line;
+    size_t n, capacity;
+};
+enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void qk_lines_free(struct qk_lines *lines);
+
+/* True when the n bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF). */
+bool qk_utf8_valid(const char *bytes, size_t n);
+
+/* Copies `text` to out (capacity n, always terminated) with every control character, DEL, C1 control and
+ * broken UTF-8 byte written as \xNN, so that it is safe to print on a terminal. Returns out. */
+char *qk_printable(char *out, size_t n, const char *text);
+
+/* "812 B", "12.4 MB", "18.2 GB": decimal units, three significant digits. Returns out. */
+enum { QK_BYTES_TEXT = 16 };
+char *qk_format_bytes(char out[QK_BYTES_TEXT], uint64_t bytes);
+
+#endif

@@ -1,0 +1,52 @@
+/* checkpoint.h - a checkpoint as one set of tensors: a single file, a folder, or shards with an index. */
+#ifndef QK_TENSOR_CHECKPOINT_H
+#define QK_TENSOR_CHECKPOINT_H
+
+#include "base/error.h"
+#include "tensor/safetensors.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct qk_shard {
+    char *name; /* file name relative to the folder, as the index spells it; owned */
+    struct qk_safetensors file;
+};
+
+struct qk_checkpoint {
+    char *path;       /* as given, for messages; owned */
+    char *folder;     /* the folder that holds the shards; owned */
+    char *index_path; /* NULL without an index; owned */
+    struct qk_shard *shard;
+    size_t n_shards;
+    const struct qk_tensor **by_name; /* every tensor of every shard, sorted by strcmp of name */
+    size_t n_tensors;
+    uint64_t file_bytes; /* all shards together */
+};
+
+/* `path` is
+ *   a folder: model.safetensors, else the one *.safetensors.index.json (model.safetensors.index.json first),
+ *     else every *.safetensors in it;
+ *   a *.safetensors file: that file alone;
+ *   an *.index.json: the shards of its weight_map, beside it.
+ * Shard names in an index must be plain relative names that stay in the folder (no '/', no "..", not empty,
+ * ending in .safetensors). Every tensor of the index must be in the shard that it names, and every tensor of
+ * a shard in the index; no tensor may stand in two shards. Each fault is QK_INPUT and names file and tensor;
+ * files that cannot be read are QK_IO. *out is freed with qk_checkpoint_close. */
+enum qk_code qk_checkpoint_open(const char *path, struct qk_checkpoint **out, struct qk_error *err);
+void qk_checkpoint_close(struct qk_checkpoint *checkpoint);
+
+/* The tensor of that exact name, or NULL. */
+const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *checkpoint, const char *name);
+
+/* Reads n bytes at `offset` within the tensor. The range must lie inside the tensor (asserted). */
+enum qk_code qk_checkpoint_read(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor,
+    uint64_t offset, void *buffer, size_t n, struct qk_error *err);
+
+/* The path of the file that holds the tensor: for messages. */
+const char *qk_checkpoint_file(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor);
+
+/* QK_IO when a shard changed on disk since it was opened. */
+enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *checkpoint, struct qk_error *err);
+
+#endif
