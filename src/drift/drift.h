@@ -1,0 +1,70 @@
+/* drift.h - the numbers of one layer: how far W_Q, W_K and the routing W_Q^T W_K moved from A to B.
+ *
+ * All sums in float64. A value that is not defined (norm of A is 0, a tensor holds NaN) is NaN here, null in
+ * JSON and "-" in tables. */
+#ifndef QK_DRIFT_DRIFT_H
+#define QK_DRIFT_DRIFT_H
+
+#include "base/progress.h"
+#include "model/heads.h"
+
+struct qk_head_drift {
+    double rel_fro;     /* |B - A|_F / |A|_F */
+    double cosine;      /* <A, B> / (|A| |B|) */
+    double norm_ratio;  /* |B|_F / |A|_F */
+    double angle_mean_deg, angle_max_deg; /* principal angles of the row spaces (Bjorck & Golub 1973) */
+    int rank[2];        /* numerical rank of A and of B */
+    int n_angles;       /* min of the ranks */
+    double *angle_deg;  /* n_angles, ascending; owned by the layer's block */
+};
+
+struct qk_role_drift {
+    double rel_fro, cosine, norm_ratio, angle_mean_deg, angle_max_deg; /* over all heads' rows */
+    int n_heads;
+    struct qk_head_drift *head;
+};
+
+struct qk_layer_drift {
+    int index;
+    enum qk_kind kind;
+    bool has_qk;   /* false: nothing below is set */
+    struct qk_role_drift role[QK_ROLE_COUNT];
+    double routing_rel_fro;
+    int n_routing;         /* query heads */
+    double *routing_head;  /* |R_B - R_A|_F / |R_A|_F per query head */
+    char *problem;         /* NULL, or which tensor holds values that are not finite; owned */
+};
+
+/* Compares two sources of one layer; out is filled whatever the numbers are, only reading can fail (QK_IO,
+ * QK_CANCELLED; QK_INPUT never: NaN and Inf give out->problem and NaN where they reach).
+ * progress counts head views read, per call 2 * (n_q + n_k). Freed with qk_layer_drift_free. */
+enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_progress *progress,
+    struct qk_layer_drift *out, struct qk_error *err);
+/* Layer `index` of the pair, pre against post. A layer without q and k gives has_qk = false. */
+enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
+    struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err);
+void qk_layer_drift_free(struct qk_layer_drift *drift);
+
+/* The metrics that tables, sorting, --set tests and the screen's heat map know, in one table.
+ * Keys are those of `diff --json`. `angle` is short for angle_mean_deg. */
+enum qk_metric {
+    QK_METRIC_REL_FRO, QK_METRIC_COSINE, QK_METRIC_NORM_RATIO, QK_METRIC_ANGLE_MEAN, QK_METRIC_ANGLE_MAX,
+    QK_METRIC_ROUTING, QK_METRIC_COUNT
+};
+struct qk_metric_info {
+    const char *key;    /* "rel_fro", ... "routing" */
+    const char *label;  /* column heading, at most 7 cells */
+    const char *help;   /* one sentence */
+    bool percent;       /* shown as per cent */
+    bool degrees;       /* shown in degrees */
+    bool falls;         /* smaller means more drift (cosine) */
+};
+const struct qk_metric_info *qk_metric_info(enum qk_metric metric);
+bool qk_metric_parse(const char *key, enum qk_metric *metric);
+/* Value for a role, or for the layer as a whole where the metric has no role (routing); role < 0 means the
+ * stronger drift of q and k. NaN when unknown. */
+double qk_metric_layer(const struct qk_layer_drift *drift, enum qk_metric metric, int role);
+/* Value of one head; routing is defined for query heads alone. NaN when unknown. */
+double qk_metric_head(const struct qk_layer_drift *drift, enum qk_metric metric, enum qk_role role, int head);
+
+#endif

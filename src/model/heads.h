@@ -1,0 +1,23 @@
+/* heads.h - a way to get head views that hides where they come from: a file, or a blend made on the fly. */
+#ifndef QK_MODEL_HEADS_H
+#define QK_MODEL_HEADS_H
+
+#include "model/pair.h"
+
+/* One layer's head views. `read` fills (head_dim, d) float64, row-major. One source is used by one thread.
+ * Callers ask key group by key group (key head g, then its query heads), so that a blend can keep what the
+ * heads of a group share. */
+struct qk_heads {
+    const struct qk_pair_layer *layer;
+    enum qk_code (*read)(
+        struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err);
+    void (*free)(struct qk_heads *heads); /* frees the source itself; may be called with a failed source */
+};
+
+/* Views of a stored checkpoint. With `effective` the q/k norm gains are multiplied into the rows. */
+enum qk_code qk_heads_of_model(const struct qk_pair *pair, enum qk_side side, int layer, bool effective,
+    struct qk_heads **out, struct qk_error *err);
+
+void qk_heads_free(struct qk_heads *heads); /* NULL allowed */
+
+#endif

@@ -1,0 +1,30 @@
+/* pair.h - pre and post side by side, matched by (layer, role), never by tensor name. */
+#ifndef QK_MODEL_PAIR_H
+#define QK_MODEL_PAIR_H
+
+#include "model/model.h"
+
+enum qk_side { QK_PRE, QK_POST, QK_SIDE_COUNT };
+const char *qk_side_name(enum qk_side side); /* "pre" "post" */
+
+struct qk_pair_layer {
+    int index;
+    enum qk_kind kind;                              /* post's */
+    const struct qk_layer *side[QK_SIDE_COUNT];     /* borrowed from the models */
+    bool has_qk;                                    /* both sides have both roles, same head geometry */
+    char *problem; /* owned; NULL, or why the layer cannot be compared or chosen, one line */
+};
+
+struct qk_pair {
+    struct qk_model *model[QK_SIDE_COUNT]; /* owned */
+    struct qk_pair_layer *layer;
+    int n_layers;
+};
+
+/* Opens both checkpoints. QK_INPUT when nothing can be paired: the layer counts differ, or no layer has q
+ * and k on both sides. A single layer that does not fit gets a `problem` (shapes, kinds, head counts: found
+ * and expected) and the rest stays usable. Freed with qk_pair_close. */
+enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err);
+void qk_pair_close(struct qk_pair *pair);
+
+#endif

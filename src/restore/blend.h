@@ -1,0 +1,40 @@
+/* blend.h - the current model's head views: post with the selection applied, as it would be exported.
+ *
+ * Formulas (design section 4), S = stored rows of one head:
+ *   lerp a        (1-a) post + a pre
+ *   qk-pro l      K = pre; Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t = trace(G)/head_dim,
+ *                 computed as pre - l t (G + l t I)^-1 (pre - post), which loses nothing as l -> 0
+ *   procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key group, from
+ *                 M = sum over the group's key head and query heads of pre post^T (Schonemann 1966)
+ * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
+ * of the file that export would write. */
+#ifndef QK_RESTORE_BLEND_H
+#define QK_RESTORE_BLEND_H
+
+#include "base/progress.h"
+#include "model/heads.h"
+#include "restore/choice.h"
+
+/* Which rotations leave post's attention unchanged in this layer. */
+enum qk_rotation {
+    QK_ROTATION_FULL,     /* no positions, no gains in the way: any rotation of the head */
+    QK_ROTATION_PLANES,   /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
+    QK_ROTATION_NONE,     /* gains differ or an elementwise map follows: R = I, procrustes equals lerp */
+};
+/* Reads post's gains to decide; *why (static text) says why in a few words. */
+enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
+    const char **why, struct qk_error *err);
+
+/* The layer's views with these choices applied (q's and k's), rounded to post's dtype. Layer must have q and
+ * k. QK_INPUT through read() when a result does not fit the dtype or an input is not finite. */
+enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], bool effective, struct qk_heads **out, struct qk_error *err);
+
+/* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor (already holding
+ * post's bytes), and of its bias into `bias_bytes` (NULL when there is none). restore copies pre's bytes when
+ * the dtypes are equal and converts otherwise. Rows that belong to no head view of the role stay untouched. */
+enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
+    struct qk_error *err);
+
+#endif
