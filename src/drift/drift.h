@@ -9,13 +9,13 @@
 #include "model/heads.h"
 
 struct qk_head_drift {
-    double rel_fro;     /* |B - A|_F / |A|_F */
-    double cosine;      /* <A, B> / (|A| |B|) */
-    double norm_ratio;  /* |B|_F / |A|_F */
+    double rel_fro;                       /* |B - A|_F / |A|_F */
+    double cosine;                        /* <A, B> / (|A| |B|) */
+    double norm_ratio;                    /* |B|_F / |A|_F */
     double angle_mean_deg, angle_max_deg; /* principal angles of the row spaces (Bjorck & Golub 1973) */
-    int rank[2];        /* numerical rank of A and of B */
-    int n_angles;       /* min of the ranks */
-    double *angle_deg;  /* n_angles, ascending; owned by the layer's block */
+    int rank[2];                          /* numerical rank of A and of B */
+    int n_angles;                         /* min of the ranks */
+    double *angle_deg;                    /* n_angles, ascending; owned by the layer's block */
 };
 
 struct qk_role_drift {
@@ -27,12 +27,12 @@ struct qk_role_drift {
 struct qk_layer_drift {
     int index;
     enum qk_kind kind;
-    bool has_qk;   /* false: nothing below is set */
+    bool has_qk; /* false: nothing below is set */
     struct qk_role_drift role[QK_ROLE_COUNT];
     double routing_rel_fro;
-    int n_routing;         /* query heads */
-    double *routing_head;  /* |R_B - R_A|_F / |R_A|_F per query head */
-    char *problem;         /* NULL, or which tensor holds values that are not finite; owned */
+    int n_routing;        /* query heads */
+    double *routing_head; /* |R_B - R_A|_F / |R_A|_F per query head */
+    char *problem;        /* NULL, or which tensor holds values that are not finite; owned */
 };
 
 /* Compares two sources of one layer; out is filled whatever the numbers are, only reading can fail (QK_IO,
@@ -48,16 +48,21 @@ void qk_layer_drift_free(struct qk_layer_drift *drift);
 /* The metrics that tables, sorting, --set tests and the screen's heat map know, in one table.
  * Keys are those of `diff --json`. `angle` is short for angle_mean_deg. */
 enum qk_metric {
-    QK_METRIC_REL_FRO, QK_METRIC_COSINE, QK_METRIC_NORM_RATIO, QK_METRIC_ANGLE_MEAN, QK_METRIC_ANGLE_MAX,
-    QK_METRIC_ROUTING, QK_METRIC_COUNT
+    QK_METRIC_REL_FRO,
+    QK_METRIC_COSINE,
+    QK_METRIC_NORM_RATIO,
+    QK_METRIC_ANGLE_MEAN,
+    QK_METRIC_ANGLE_MAX,
+    QK_METRIC_ROUTING,
+    QK_METRIC_COUNT
 };
 struct qk_metric_info {
-    const char *key;    /* "rel_fro", ... "routing" */
-    const char *label;  /* column heading, at most 7 cells */
-    const char *help;   /* one sentence */
-    bool percent;       /* shown as per cent */
-    bool degrees;       /* shown in degrees */
-    bool falls;         /* smaller means more drift (cosine) */
+    const char *key;   /* "rel_fro", ... "routing" */
+    const char *label; /* column heading, at most 7 cells */
+    const char *help;  /* one sentence */
+    bool percent;      /* shown as per cent */
+    bool degrees;      /* shown in degrees */
+    bool falls;        /* smaller means more drift (cosine) */
 };
 const struct qk_metric_info *qk_metric_info(enum qk_metric metric);
 bool qk_metric_parse(const char *key, enum qk_metric *metric);

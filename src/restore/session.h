@@ -45,7 +45,7 @@ bool qk_session_effective(const struct qk_session *session);
 
 /* --- choices; every change is one undoable edit --- */
 const struct qk_selection *qk_session_selection(const struct qk_session *session);
-/* Sets role (-1 both) of the n layers; layers that cannot be chosen are passed over when n > 1 and an error
+/* Sets role (-1 both) of the n layers; layers that cannot be chosen are passed over when n > 1 (n >= 1) and an error
  * when n == 1. *n_changed (may be NULL). */
 enum qk_code qk_session_choose(struct qk_session *session, const int *layers, int n, int role,
     struct qk_choice choice, int *n_changed, struct qk_error *err);
@@ -55,7 +55,7 @@ enum qk_code qk_session_set(
 /* Replaces the whole selection by a recipe's. */
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
-enum qk_code qk_session_save_recipe(const struct qk_session *session, const char *path, struct qk_error *err);
+enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err);
 bool qk_session_undo(struct qk_session *session, const char **label);
 bool qk_session_redo(struct qk_session *session, const char **label);
 int qk_session_undo_depth(const struct qk_session *session);

@@ -1,0 +1,269 @@
+/* test_linalg.c - row bases and principal angles against matrices whose answers are known by construction,
+ * and against values computed by scipy. */
+#include "linalg/linalg.h"
+
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { M = 24, N = 96 };
+
+static const double DEGREE = 3.14159265358979323846 / 180.0;
+
+/* A fixed 64-bit generator (Steele, Lea, Flood 2014), so that every run sees the same matrices. */
+static uint64_t random_state;
+
+static double uniform(void)
+{
+    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53 * 2.0 - 1.0;
+}
+
+static void fill(double *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        a[i] = uniform();
+}
+
+/* q (m, n), m <= n: random orthonormal rows, by LAPACK. */
+static void orthonormal(size_t m, size_t n, double *q)
+{
+    double *tau = calloc(m, sizeof *tau);
+    assert_non_null(tau);
+    fill(q, m * n);
+    assert_int_equal(
+        LAPACKE_dgeqrf(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, q, (lapack_int)n, tau), 0);
+    assert_int_equal(
+        LAPACKE_dorgqr(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, (lapack_int)m, q, (lapack_int)n, tau),
+        0);
+    free(tau);
+}
+
+/* Rows of a: u_i. Rows of b: cos(t_i) u_i + sin(t_i) v_i with all u, v orthonormal, so the principal angles
+ * are t. Both are then mixed by random well-conditioned (m, m) matrices, which leaves the spans alone. */
+static void spans_with_angles(const double *degrees, double *a, double *b)
+{
+    static double frame[2 * M * N], mix[M * M], plain[2][M * N];
+    orthonormal(2 * M, N, frame);
+    for (size_t i = 0; i < M; i++) {
+        double c = cos(degrees[i] * DEGREE), s = sin(degrees[i] * DEGREE);
+        for (size_t j = 0; j < N; j++) {
+            plain[0][i * N + j] = frame[i * N + j];
+            plain[1][i * N + j] = c * frame[i * N + j] + s * frame[(M + i) * N + j];
+        }
+    }
+    for (int side = 0; side < 2; side++) {
+        orthonormal(M, M, mix);
+        for (size_t i = 0; i < M; i++)
+            for (size_t j = 0; j < M; j++)
+                mix[i * M + j] *= 1.0 + (double)i / 3.0;
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, M, 1.0, mix, M, plain[side], N, 0.0,
+            side == 0 ? a : b, N);
+    }
+}
+
+static size_t angles(size_t m, size_t n, const double *a, const double *b, double *degrees, size_t rank[2])
+{
+    struct qk_work work = {0};
+    struct qk_error err = {0};
+    double *basis[2];
+    assert_int_equal(qk_work_reserve(&work, m, n, &err), QK_OK);
+    for (int s = 0; s < 2; s++) {
+        basis[s] = calloc(m * n, sizeof(double));
+        assert_non_null(basis[s]);
+        assert_int_equal(qk_row_basis(m, n, s == 0 ? a : b, basis[s], &rank[s], &work, &err), QK_OK);
+    }
+    assert_int_equal(
+        qk_principal_angles(n, basis[0], rank[0], basis[1], rank[1], degrees, &work, &err), QK_OK);
+    for (int s = 0; s < 2; s++)
+        free(basis[s]);
+    qk_work_free(&work);
+    return rank[0] < rank[1] ? rank[0] : rank[1];
+}
+
+/* Tolerance: an angle formed through its sine carries an absolute error of a few roundings times the mixing
+ * matrices' condition (below 10), so 1e-12 degrees where the sine rules and 1e-11 near 90 degrees. */
+static void test_known_angles(void **state)
+{
+    (void)state;
+    double truth[M], a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = 90.0 * (double)(i + 1) / M;
+    spans_with_angles(truth, a, b);
+    assert_int_equal(angles(M, N, a, b, found, rank), M);
+    for (size_t i = 0; i < M; i++)
+        assert_true(fabs(found[i] - truth[i]) < 1e-11);
+}
+
+/* From 1e-11 to 1 degree: cosines alone would lose everything below 1e-6. */
+static void test_tiny_angles(void **state)
+{
+    (void)state;
+    double truth[M], a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = pow(10.0, -11.0 + 11.0 * (double)i / (M - 1));
+    spans_with_angles(truth, a, b);
+    assert_int_equal(angles(M, N, a, b, found, rank), M);
+    for (size_t i = 0; i < M; i++)
+        assert_true(fabs(found[i] - truth[i]) < 1e-12 + 1e-10 * truth[i]);
+}
+
+static void test_same_span(void **state)
+{
+    (void)state;
+    double zero[M] = {0}, a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    spans_with_angles(zero, a, b);
+    angles(M, N, a, b, found, rank);
+    for (size_t i = 0; i < M; i++)
+        assert_true(found[i] < 1e-12);
+}
+
+/* Rows scaled apart by up to 1e12 (condition 1e12): CholeskyQR2 must step aside for Householder; the span of
+ * row-scaled vectors is the same, and its angles stay good to about condition times rounding. */
+static void test_nearly_dependent(void **state)
+{
+    (void)state;
+    double truth[M], a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = 5.0 + (double)i;
+    spans_with_angles(truth, a, b);
+    /* Make row 1 almost row 0: the difference, 1e-7 of it, is what spans the missing direction. */
+    for (size_t j = 0; j < N; j++) {
+        a[N + j] = a[j] + 1e-7 * a[N + j];
+        b[N + j] = b[j] + 1e-7 * b[N + j];
+    }
+    assert_int_equal(angles(M, N, a, b, found, rank), M);
+    for (size_t i = 0; i < M; i++)
+        assert_true(fabs(found[i] - truth[i]) < 1e-5);
+}
+
+static void test_rank_deficient(void **state)
+{
+    (void)state;
+    double truth[M], a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = 3.0 * (double)(i + 1);
+    spans_with_angles(truth, a, b);
+    memcpy(a + 5 * N, a + 2 * N, N * sizeof *a); /* a repeated row */
+    memset(b + 7 * N, 0, N * sizeof *b);         /* a row of zeros */
+    memset(b + 8 * N, 0, N * sizeof *b);
+    size_t n = angles(M, N, a, b, found, rank);
+    assert_int_equal(rank[0], M - 1);
+    assert_int_equal(rank[1], M - 2);
+    assert_int_equal(n, M - 2);
+    for (size_t i = 0; i < n; i++)
+        assert_true(found[i] >= 0 && found[i] <= 90.0 && (i == 0 || found[i] >= found[i - 1]));
+    memset(a, 0, sizeof a);
+    assert_int_equal(angles(M, N, a, b, found, rank), 0);
+    assert_int_equal(rank[0], 0);
+}
+
+/* Spans do not depend on scale: 1e200, 1e-200 and subnormals give the angles of the unscaled rows. */
+static void test_scales(void **state)
+{
+    (void)state;
+    const double scales[][2] = {{1e200, 1e-200}, {1e-300, 1e300}, {1.0, 1e-305}};
+    double truth[M], a[M * N], b[M * N], sa[M * N], sb[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = 2.0 * (double)(i + 1);
+    spans_with_angles(truth, a, b);
+    for (size_t k = 0; k < sizeof scales / sizeof scales[0]; k++) {
+        for (size_t i = 0; i < M * N; i++) {
+            sa[i] = a[i] * scales[k][0];
+            sb[i] = b[i] * scales[k][1];
+        }
+        assert_int_equal(angles(M, N, sa, sb, found, rank), M);
+        for (size_t i = 0; i < M; i++) /* 1e-305 leaves 2 digits fewer: rows near the subnormal range */
+            assert_true(fabs(found[i] - truth[i]) < 1e-9);
+    }
+}
+
+/* More rows than columns: the row space is at most the whole space, and two whole spaces have angle 0. */
+static void test_tall(void **state)
+{
+    (void)state;
+    double a[N * M], b[N * M], found[N];
+    size_t rank[2];
+    fill(a, N * M);
+    fill(b, N * M);
+    assert_int_equal(angles(N, M, a, b, found, rank), M);
+    for (size_t i = 0; i < M; i++)
+        assert_true(found[i] < 1e-11);
+}
+
+/* scipy.linalg.subspace_angles (1.10.1) of
+ *   A[i, j] = 1 / (i + j + 1) (a Hilbert matrix, condition 1.5e7 for 5 rows of 8), B[i, j] = A[i, j] + 0.01 *
+ * ((7 i + 3 j) % 5 - 2) in degrees, ascending. */
+static void test_hilbert_against_scipy(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, COLUMNS = 8 };
+    const double scipy[ROWS] = {0.0, 0.0, 6.552490809027851, 49.00226679853559, 74.67873588803569};
+    double a[ROWS * COLUMNS], b[ROWS * COLUMNS], found[ROWS];
+    size_t rank[2];
+    for (int i = 0; i < ROWS; i++) {
+        for (int j = 0; j < COLUMNS; j++) {
+            a[i * COLUMNS + j] = 1.0 / (i + j + 1);
+            b[i * COLUMNS + j] = a[i * COLUMNS + j] + 0.01 * ((7 * i + 3 * j) % 5 - 2);
+        }
+    }
+    assert_int_equal(angles(ROWS, COLUMNS, a, b, found, rank), ROWS);
+    for (int i = 0; i < ROWS; i++) /* condition 1e6 times rounding 1e-16, in degrees, with a margin */
+        assert_true(fabs(found[i] - scipy[i]) < 1e-7);
+}
+
+static void test_products(void **state)
+{
+    (void)state;
+    double a[M * N], b[M * N], c[M * M], g[M * M];
+    fill(a, M * N);
+    fill(b, M * N);
+    qk_product_abt(M, N, a, b, c);
+    qk_gram(M, N, a, g);
+    for (size_t i = 0; i < M; i++) {
+        for (size_t j = 0; j < M; j++) {
+            double ab = 0, aa = 0;
+            for (size_t k = 0; k < N; k++) {
+                ab += a[i * N + k] * b[j * N + k];
+                aa += a[i * N + k] * a[j * N + k];
+            }
+            /* sums of 96 products below 1: 96 roundings of 1e-16 */
+            assert_true(fabs(c[i * M + j] - ab) < 1e-13);
+            assert_true(fabs(g[i * M + j] - aa) < 1e-13);
+        }
+    }
+}
+
+int main(void)
+{
+    random_state = 20260611;
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_known_angles),
+        cmocka_unit_test(test_tiny_angles),
+        cmocka_unit_test(test_same_span),
+        cmocka_unit_test(test_nearly_dependent),
+        cmocka_unit_test(test_rank_deficient),
+        cmocka_unit_test(test_scales),
+        cmocka_unit_test(test_tall),
+        cmocka_unit_test(test_hilbert_against_scipy),
+        cmocka_unit_test(test_products),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

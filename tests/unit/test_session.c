@@ -1,0 +1,245 @@
+/* test_session.c - the live pair without a screen: background numbers, choices, the current model, export. */
+#include "restore/session.h"
+
+#include "linalg/linalg.h"
+
+#include <math.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WAIT_SECONDS = 120 }; /* a hang must fail, a slow sanitizer run must not */
+
+static char *data_path(char out[4096], const char *name)
+{
+    const char *root = getenv("QK_TEST_DATA");
+    snprintf(out, 4096, "%s/../../data/tiny-hypenet/%s", root != NULL ? root : "tests/data", name);
+    return out;
+}
+
+static struct qk_session *open_demo(int threads)
+{
+    char pre[4096], post[4096];
+    struct qk_session *session;
+    struct qk_error err = {0};
+    if (qk_session_open(data_path(pre, "pre"), data_path(post, "post"), threads, &session, &err) != QK_OK)
+        fail_msg("%s", err.text);
+    return session;
+}
+
+static void wait_for_event(struct qk_session *session)
+{
+    struct pollfd fd = {.fd = qk_session_event_fd(session), .events = POLLIN};
+    assert_true(poll(&fd, 1, WAIT_SECONDS * 1000) > 0);
+    assert_true(qk_session_poll(session));
+}
+
+static void wait_for_drift(struct qk_session *session)
+{
+    int done, total;
+    for (qk_session_done(session, &done, &total); done < total; qk_session_done(session, &done, &total))
+        wait_for_event(session);
+}
+
+static const struct qk_current *wait_for_current(struct qk_session *session, int layer)
+{
+    while (qk_session_current(session, layer) == NULL) {
+        assert_null(qk_session_current_error(session, layer));
+        wait_for_event(session);
+    }
+    return qk_session_current(session, layer);
+}
+
+static void choose(struct qk_session *session, int layer, int role, enum qk_mode mode, double param)
+{
+    struct qk_error err = {0};
+    assert_int_equal(
+        qk_session_choose(session, &layer, 1, role, (struct qk_choice){mode, param}, NULL, &err), QK_OK);
+}
+
+static void test_numbers_arrive(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(2);
+    int done, total;
+    qk_session_done(session, &done, &total);
+    assert_int_equal(done, 0); /* nothing is known before the first poll */
+    assert_int_equal(total, 12);
+    wait_for_drift(session);
+    for (int i = 0; i < total; i++) {
+        struct qk_layer_drift direct;
+        struct qk_error err = {0};
+        assert_int_equal(qk_session_layer_state(session, i), QK_LAYER_READY);
+        assert_int_equal(qk_drift_pair_layer(qk_session_pair(session), i, false, NULL, &direct, &err), QK_OK);
+        assert_true(qk_session_drift(session, i)->routing_rel_fro == direct.routing_rel_fro);
+        qk_layer_drift_free(&direct);
+    }
+    qk_session_recompute(session, true);
+    assert_int_equal(qk_session_layer_state(session, 3), QK_LAYER_WAITING);
+    wait_for_drift(session);
+    assert_true(qk_session_effective(session));
+    qk_session_close(session);
+}
+
+static void test_restored_layer_is_pre(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(2);
+    choose(session, 7, -1, QK_RESTORE, 0);
+    const struct qk_current *current = wait_for_current(session, 7);
+    assert_true(current->against[QK_PRE].routing_rel_fro == 0.0);
+    assert_true(current->against[QK_PRE].role[QK_Q].rel_fro == 0.0);
+    assert_true(current->against[QK_POST].role[QK_Q].rel_fro > 0.05);
+    assert_null(qk_session_current(session, 4)); /* kept: nothing to compute */
+    qk_session_close(session);
+}
+
+static void test_current_follows_the_newest_choice(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(2);
+    for (int i = 0; i <= 20; i++)
+        choose(session, 7, -1, QK_LERP, i / 20.0);
+    choose(session, 7, -1, QK_LERP, 0.25);
+    const struct qk_current *current = wait_for_current(session, 7);
+    assert_true(current->choice[QK_Q].param == 0.25);
+    wait_for_drift(session);
+    /* a quarter of the way back: three quarters of the drift, but for rounding to bfloat16 (2^-9 of a value
+     * against a drift of a tenth of it) */
+    double whole = qk_session_drift(session, 7)->role[QK_K].rel_fro;
+    assert_true(fabs(current->against[QK_PRE].role[QK_K].rel_fro / whole - 0.75) < 0.01);
+    qk_session_close(session);
+}
+
+static void test_undo_redo_and_unsaved(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(1);
+    const int layers[] = {1, 4, 7, 10};
+    struct qk_error err = {0};
+    const char *label;
+    int changed;
+    assert_false(qk_session_unsaved(session));
+    assert_int_equal(
+        qk_session_choose(session, layers, 4, QK_Q, (struct qk_choice){QK_RESTORE, 0}, &changed, &err),
+        QK_OK);
+    assert_int_equal(changed, 4);
+    assert_int_equal(qk_session_undo_depth(session), 1);
+    assert_true(qk_session_unsaved(session));
+    assert_int_equal(qk_session_set(session, "full:k=lerp:0.5", &changed, &err), QK_OK);
+    assert_int_equal(changed, 4);
+    assert_true(qk_session_undo(session, &label));
+    assert_string_equal(label, "full:k=lerp:0.5");
+    assert_int_equal(qk_session_selection(session)->choice[4][QK_K].mode, QK_KEEP);
+    assert_int_equal(qk_session_selection(session)->choice[4][QK_Q].mode, QK_RESTORE);
+    assert_true(qk_session_undo(session, &label));
+    assert_false(qk_session_undo(session, &label));
+    assert_false(qk_session_unsaved(session));
+    assert_true(qk_session_redo(session, &label));
+    assert_true(qk_session_redo(session, &label));
+    assert_false(qk_session_redo(session, &label));
+    assert_int_equal(qk_session_selection(session)->choice[10][QK_K].mode, QK_LERP);
+    assert_int_equal(qk_session_set(session, "1=lerp:2", &changed, &err), QK_USAGE);
+    assert_int_equal(qk_session_undo_depth(session), 2);
+    qk_session_close(session);
+}
+
+static void test_metric_tests_need_the_numbers(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(1);
+    struct qk_error err = {0};
+    int changed;
+    assert_int_equal(qk_session_set(session, "routing>0.15=restore", &changed, &err), QK_USAGE);
+    wait_for_drift(session);
+    assert_int_equal(qk_session_set(session, "routing>0.15=restore", &changed, &err), QK_OK);
+    assert_int_equal(changed, 3); /* layers 6, 7, 11: drift.json */
+    qk_session_close(session);
+}
+
+static void finish_task(struct qk_session *session)
+{
+    while (qk_session_task(session)->running)
+        wait_for_event(session);
+}
+
+static void test_export_verify_and_cancel(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/qkscope-session-XXXXXX", target[4096], command[8192];
+    assert_non_null(mkdtemp(folder));
+    snprintf(target, sizeof target, "%s/out", folder);
+    struct qk_session *session = open_demo(2);
+    struct qk_error err = {0};
+    assert_int_equal(qk_session_set(session, "full=restore", NULL, &err), QK_OK);
+    struct qk_export_plan plan;
+    const struct qk_export_options options = {.target = target};
+    assert_int_equal(qk_session_export_plan(session, &options, &plan, &err), QK_OK);
+    assert_int_equal(plan.n_changes, 8);
+    qk_export_plan_free(&plan);
+    assert_int_equal(qk_session_export(session, &options, &err), QK_OK);
+    assert_int_equal(qk_session_verify(session, target, &err), QK_USAGE); /* one at a time */
+    finish_task(session);
+    assert_int_equal(qk_session_task(session)->error.code, QK_OK);
+    assert_false(qk_session_unsaved(session));
+    assert_int_equal(qk_session_verify(session, target, &err), QK_OK);
+    finish_task(session);
+    assert_int_equal(qk_session_task(session)->error.code, QK_OK);
+    assert_int_equal(qk_session_export(session, &options, &err), QK_OK); /* exists: the task fails */
+    finish_task(session);
+    assert_int_not_equal(qk_session_task(session)->error.code, QK_OK);
+    qk_session_close(session);
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* Closing while everything runs must neither hang nor leak (the sanitizer run sees a leak). */
+static void test_close_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        struct qk_session *session = open_demo(3);
+        const int all[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+        struct qk_error err = {0};
+        qk_session_want(session, 7, all + 4, 4);
+        qk_session_choose(session, all, 12, -1, (struct qk_choice){QK_PROCRUSTES, 0.5}, NULL, &err);
+        if (i % 2)
+            wait_for_event(session);
+        qk_session_close(session);
+    }
+}
+
+static void test_open_failure(void **state)
+{
+    (void)state;
+    struct qk_session *session;
+    struct qk_error err = {0};
+    char post[4096];
+    assert_int_equal(qk_session_open("/nonexistent", data_path(post, "post"), 1, &session, &err), QK_IO);
+    assert_null(session);
+    assert_non_null(strstr(err.text, "/nonexistent"));
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers_arrive),
+        cmocka_unit_test(test_restored_layer_is_pre),
+        cmocka_unit_test(test_current_follows_the_newest_choice),
+        cmocka_unit_test(test_undo_redo_and_unsaved),
+        cmocka_unit_test(test_metric_tests_need_the_numbers),
+        cmocka_unit_test(test_export_verify_and_cancel),
+        cmocka_unit_test(test_close_at_once),
+        cmocka_unit_test(test_open_failure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
