@@ -1,0 +1,159 @@
+/* text.c - growing text, UTF-8, printable forms. */
+#include "base/text.h"
+
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void qk_text_add_bytes(struct qk_text *text, const char *bytes, size_t n)
+{
+    if (text->failed || qk_grow(&text->s, &text->capacity, text->length + n + 1, 1, NULL) != QK_OK) {
+        text->failed = true;
+        return;
+    }
+    memcpy(text->s + text->length, bytes, n);
+    text->length += n;
+    text->s[text->length] = '\0';
+}
+
+static void add_formatted(struct qk_text *text, const char *format, va_list arguments)
+{
+    va_list again;
+    va_copy(again, arguments);
+    int n = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (n < 0 || text->failed ||
+        qk_grow(&text->s, &text->capacity, text->length + (size_t)n + 1, 1, NULL) != QK_OK) {
+        text->failed = true;
+        return;
+    }
+    vsnprintf(text->s + text->length, (size_t)n + 1, format, arguments);
+    text->length += (size_t)n;
+}
+
+void qk_text_add(struct qk_text *text, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    add_formatted(text, format, arguments);
+    va_end(arguments);
+}
+
+enum qk_code qk_text_take(struct qk_text *text, char **out, struct qk_error *err)
+{
+    qk_text_add_bytes(text, "", 0);
+    if (text->failed) {
+        qk_text_free(text);
+        *out = NULL;
+        return qk_fail_memory(err, text->length);
+    }
+    *out = text->s;
+    *text = (struct qk_text){0};
+    return QK_OK;
+}
+
+void qk_text_free(struct qk_text *text)
+{
+    free(text->s);
+    *text = (struct qk_text){0};
+}
+
+enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const char *format, ...)
+{
+    struct qk_text text = {0};
+    va_list arguments;
+    QK_TRY(qk_grow(&lines->line, &lines->capacity, lines->n + 1, sizeof *lines->line, err));
+    va_start(arguments, format);
+    add_formatted(&text, format, arguments);
+    va_end(arguments);
+    QK_TRY(qk_text_take(&text, &lines->line[lines->n], err));
+    lines->n++;
+    return QK_OK;
+}
+
+void qk_lines_free(struct qk_lines *lines)
+{
+    for (size_t i = 0; i < lines->n; i++)
+        free(lines->line[i]);
+    free(lines->line);
+    *lines = (struct qk_lines){0};
+}
+
+/* Length of the well-formed UTF-8 sequence at p with n bytes left, 0 when there is none; *code its value. */
+static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
+{
+    size_t length = p[0] < 0x80   ? 1
+                    : p[0] < 0xc2 ? 0
+                    : p[0] < 0xe0 ? 2
+                    : p[0] < 0xf0 ? 3
+                    : p[0] < 0xf5 ? 4
+                                  : 0;
+    if (length == 0 || length > n)
+        return 0;
+    *code = length == 1 ? p[0] : p[0] & (0x7fu >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        *code = *code << 6 | (p[i] & 0x3fu);
+    }
+    bool overlong = (length == 3 && *code < 0x800) || (length == 4 && *code < 0x10000);
+    bool surrogate = *code >= 0xd800 && *code <= 0xdfff;
+    return overlong || surrogate || *code > 0x10ffff ? 0 : length;
+}
+
+bool qk_utf8_valid(const char *bytes, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    for (size_t i = 0; i < n;) {
+        uint32_t code;
+        size_t length = utf8_sequence(p + i, n - i, &code);
+        if (length == 0)
+            return false;
+        i += length;
+    }
+    return true;
+}
+
+char *qk_printable(char *out, size_t n, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t left = strlen(text), used = 0;
+    while (left > 0) {
+        uint32_t code = 0;
+        char piece[8];
+        size_t length = utf8_sequence(p, left, &code), wide = length;
+        bool hidden = length == 0 || code < 0x20 || (code >= 0x7f && code < 0xa0);
+        if (hidden) {
+            length = length == 0 ? 1 : length;
+            wide = (size_t)snprintf(piece, sizeof piece, "\\x%02x", length == 2 ? p[1] : p[0]);
+        } else {
+            memcpy(piece, p, length);
+        }
+        if (used + wide + 1 > n)
+            break;
+        memcpy(out + used, piece, wide);
+        used += wide;
+        p += length;
+        left -= length;
+    }
+    if (n > 0)
+        out[used] = '\0';
+    return out;
+}
+
+char *qk_format_bytes(char out[QK_BYTES_TEXT], uint64_t bytes)
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 999.5 && unit + 1 < sizeof units / sizeof units[0]) {
+        value /= 1000;
+        unit++;
+    }
+    int digits = unit == 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+    snprintf(out, QK_BYTES_TEXT, "%.*f %s", digits, value, units[unit]);
+    return out;
+}

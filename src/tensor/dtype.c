@@ -1,0 +1,203 @@
+/* dtype.c - the table of number formats and their conversion to and from float64. */
+#include "tensor/dtype.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    unsigned bits;
+    bool readable, writable;
+} DTYPES[] = {
+    [QK_F64] = {"F64", 64, true, true},
+    [QK_F32] = {"F32", 32, true, true},
+    [QK_F16] = {"F16", 16, true, true},
+    [QK_BF16] = {"BF16", 16, true, true},
+    [QK_F8_E4M3] = {"F8_E4M3", 8, true, false},
+    [QK_F8_E5M2] = {"F8_E5M2", 8, true, false},
+    [QK_F8_E8M0] = {"F8_E8M0", 8, false, false},
+    [QK_F6_E3M2] = {"F6_E3M2", 6, false, false},
+    [QK_F6_E2M3] = {"F6_E2M3", 6, false, false},
+    [QK_F4] = {"F4", 4, false, false},
+    [QK_I64] = {"I64", 64, false, false},
+    [QK_I32] = {"I32", 32, false, false},
+    [QK_I16] = {"I16", 16, false, false},
+    [QK_I8] = {"I8", 8, false, false},
+    [QK_U64] = {"U64", 64, false, false},
+    [QK_U32] = {"U32", 32, false, false},
+    [QK_U16] = {"U16", 16, false, false},
+    [QK_U8] = {"U8", 8, false, false},
+    [QK_BOOL] = {"BOOL", 8, false, false},
+    [QK_C64] = {"C64", 64, false, false},
+    [QK_DTYPE_OTHER] = {"other", 0, false, false},
+};
+static_assert(sizeof DTYPES / sizeof DTYPES[0] == QK_DTYPE_COUNT, "a row for every dtype");
+
+const char *qk_dtype_name(enum qk_dtype dtype)
+{
+    return DTYPES[dtype].name;
+}
+
+enum qk_dtype qk_dtype_parse(const char *name)
+{
+    for (int i = 0; i < QK_DTYPE_OTHER; i++)
+        if (strcmp(name, DTYPES[i].name) == 0)
+            return (enum qk_dtype)i;
+    return QK_DTYPE_OTHER;
+}
+
+unsigned qk_dtype_bits(enum qk_dtype dtype)
+{
+    return DTYPES[dtype].bits;
+}
+
+bool qk_dtype_readable(enum qk_dtype dtype)
+{
+    return DTYPES[dtype].readable;
+}
+
+bool qk_dtype_writable(enum qk_dtype dtype)
+{
+    return DTYPES[dtype].writable;
+}
+
+/* --- reading ---
+ * memcpy of a fixed size is a load that may be unaligned; files are little-endian, and so are all machines
+ * this program is built for (checked in configure). */
+
+static double small_float(unsigned bits, unsigned exponent_bits, unsigned mantissa_bits)
+{
+    unsigned mantissa = bits & ((1u << mantissa_bits) - 1);
+    unsigned exponent = bits >> mantissa_bits & ((1u << exponent_bits) - 1);
+    bool negative = bits >> (mantissa_bits + exponent_bits) & 1;
+    int bias = (1 << (exponent_bits - 1)) - 1;
+    double value;
+    if (exponent == 0)
+        value = ldexp((double)mantissa, 1 - bias - (int)mantissa_bits);
+    else
+        value = ldexp((double)(mantissa | 1u << mantissa_bits), (int)exponent - bias - (int)mantissa_bits);
+    return negative ? -value : value;
+}
+
+static double from_f16(uint16_t bits)
+{
+    if ((bits & 0x7c00) == 0x7c00) {
+        double special = (bits & 0x3ff) != 0 ? (double)NAN : (double)INFINITY;
+        return bits & 0x8000 ? -special : special;
+    }
+    return small_float(bits, 5, 10);
+}
+
+static double from_f8_e4m3(uint8_t bits)
+{
+    if ((bits & 0x7f) == 0x7f)
+        return bits & 0x80 ? -(double)NAN : (double)NAN;
+    return small_float(bits, 4, 3);
+}
+
+void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst)
+{
+    const unsigned char *p = src;
+    switch (dtype) {
+    case QK_F64:
+        memcpy(dst, p, n * sizeof *dst);
+        return;
+    case QK_F32:
+        for (size_t i = 0; i < n; i++) {
+            float value;
+            memcpy(&value, p + 4 * i, sizeof value);
+            dst[i] = (double)value;
+        }
+        return;
+    case QK_BF16:
+        for (size_t i = 0; i < n; i++) {
+            uint16_t half;
+            memcpy(&half, p + 2 * i, sizeof half);
+            uint32_t bits = (uint32_t)half << 16;
+            float value;
+            memcpy(&value, &bits, sizeof value);
+            dst[i] = (double)value;
+        }
+        return;
+    case QK_F16:
+        for (size_t i = 0; i < n; i++) {
+            uint16_t bits;
+            memcpy(&bits, p + 2 * i, sizeof bits);
+            dst[i] = from_f16(bits);
+        }
+        return;
+    case QK_F8_E4M3:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = from_f8_e4m3(p[i]);
+        return;
+    case QK_F8_E5M2: /* the upper half of an F16 */
+        for (size_t i = 0; i < n; i++)
+            dst[i] = from_f16((uint16_t)(p[i] << 8));
+        return;
+    default:
+        assert(qk_dtype_readable(dtype));
+    }
+}
+
+/* --- writing --- */
+
+/* Rounds a float64 to a format of the given widths, to nearest, ties to even, in one step from the float64
+ * bits. Going through float32 would round twice and miss by one unit near ties. */
+static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantissa_bits)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t sign = (uint32_t)(bits >> 63) << (exponent_bits + mantissa_bits);
+    uint32_t infinity = ((1u << exponent_bits) - 1) << mantissa_bits;
+    int exponent = (int)(bits >> 52 & 0x7ff);
+    uint64_t mantissa = bits & ((1ull << 52) - 1);
+    if (exponent == 0x7ff)
+        return sign | infinity | (mantissa != 0 ? 1u << (mantissa_bits - 1) : 0);
+    if (exponent == 0) /* float64 subnormals are below half the least of every smaller format */
+        return sign;
+    mantissa |= 1ull << 52;
+    int bias = (1 << (exponent_bits - 1)) - 1;
+    int target = exponent - 1023 + bias; /* biased exponent in the target format */
+    unsigned drop = 52 - mantissa_bits;
+    if (target < 1) {
+        if (1 - target > (int)mantissa_bits + 2)
+            return sign;
+        drop += (unsigned)(1 - target);
+        target = 0;
+    }
+    uint64_t kept = mantissa >> drop, rest = mantissa & ((1ull << drop) - 1), half = 1ull << (drop - 1);
+    if (rest > half || (rest == half && (kept & 1)))
+        kept++;
+    /* A carry out of the mantissa runs into the exponent, which is what rounding up means; for normal
+     * numbers the hidden bit is already counted in kept. */
+    uint64_t result = target == 0 ? kept : ((uint64_t)(target - 1) << mantissa_bits) + kept;
+    return sign | (uint32_t)(result >= infinity ? infinity : result);
+}
+
+size_t qk_dtype_from_f64(enum qk_dtype dtype, const double *src, size_t n, void *dst)
+{
+    unsigned char *p = dst;
+    size_t overflows = 0;
+    if (dtype == QK_F64) {
+        memcpy(p, src, n * sizeof *src);
+        return 0;
+    }
+    assert(qk_dtype_writable(dtype));
+    unsigned exponent_bits = dtype == QK_F16 ? 5 : 8, mantissa_bits = dtype == QK_F16    ? 10
+                                                                      : dtype == QK_BF16 ? 7
+                                                                                         : 23;
+    uint32_t infinity = ((1u << exponent_bits) - 1) << mantissa_bits;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = round_bits(src[i], exponent_bits, mantissa_bits);
+        overflows += isfinite(src[i]) && (bits & infinity) == infinity ? 1u : 0u;
+        if (dtype == QK_F32) {
+            memcpy(p + 4 * i, &bits, 4);
+        } else {
+            uint16_t half = (uint16_t)bits;
+            memcpy(p + 2 * i, &half, 2);
+        }
+    }
+    return overflows;
+}

@@ -1,0 +1,218 @@
+/* safetensors.c - reading and checking the header of one file; the checks are listed in safetensors.h. */
+#include "tensor/safetensors.h"
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
+{
+    size_t used = (size_t)snprintf(out, QK_SHAPE_TEXT, "(");
+    for (int i = 0; i < tensor->n_dims && used < QK_SHAPE_TEXT - 24; i++)
+        used += (size_t)snprintf(out + used, QK_SHAPE_TEXT - used, i == 0 ? "%llu" : ", %llu",
+            (unsigned long long)tensor->shape[i]);
+    snprintf(out + used, QK_SHAPE_TEXT - used, ")");
+    return out;
+}
+
+static enum qk_code read_header(struct qk_safetensors *file, char **text, size_t *n, struct qk_error *err)
+{
+    const struct qk_source *source = &file->source;
+    unsigned char prefix[8];
+    if (source->size < sizeof prefix)
+        return qk_fail(err, QK_INPUT,
+            "%s: header too small (found a file of %llu bytes, expected at least 8)", source->path,
+            (unsigned long long)source->size);
+    QK_TRY(qk_source_read(source, 0, prefix, sizeof prefix, err));
+    uint64_t length = 0;
+    for (int i = 7; i >= 0; i--)
+        length = length << 8 | prefix[i];
+    if (length > QK_ST_MAX_HEADER)
+        return qk_fail(err, QK_INPUT, "%s: header too large (found %llu bytes, at most %d)", source->path,
+            (unsigned long long)length, QK_ST_MAX_HEADER);
+    if (length > source->size - sizeof prefix)
+        return qk_fail(err, QK_INPUT,
+            "%s: header runs past the end of the file (found %llu bytes, expected %llu)", source->path,
+            (unsigned long long)source->size, (unsigned long long)(length + sizeof prefix));
+    QK_TRY(qk_alloc(text, (size_t)length + 1, 1, err));
+    *n = (size_t)length;
+    QK_TRY(qk_source_read(source, sizeof prefix, *text, *n, err));
+    file->header_bytes = sizeof prefix + length;
+    struct qk_digest digest;
+    qk_digest_init(&digest);
+    qk_digest_add(&digest, prefix, sizeof prefix);
+    qk_digest_add(&digest, *text, *n);
+    qk_digest_hex(&digest, file->header_digest);
+    if (*n == 0 || (*text)[0] != '{')
+        return qk_fail(err, QK_INPUT, "%s: header does not start with '{'", source->path);
+    return QK_OK;
+}
+
+static enum qk_code check_metadata(const char *path, const cJSON *metadata, struct qk_error *err)
+{
+    if (!cJSON_IsObject(metadata))
+        return qk_fail(err, QK_INPUT, "%s: __metadata__ is not an object", path);
+    const char *twice;
+    QK_TRY(qk_json_duplicate(metadata, &twice, err));
+    if (twice != NULL)
+        return qk_fail(err, QK_INPUT, "%s: __metadata__: key \"%s\" appears twice", path, twice);
+    for (const cJSON *item = metadata->child; item != NULL; item = item->next)
+        if (!cJSON_IsString(item))
+            return qk_fail(err, QK_INPUT, "%s: __metadata__: \"%s\" is not a string", path, item->string);
+    return QK_OK;
+}
+
+static enum qk_code parse_shape(
+    const char *path, const cJSON *shape, struct qk_tensor *tensor, struct qk_error *err)
+{
+    if (!cJSON_IsArray(shape))
+        return qk_fail(err, QK_INPUT, "%s: %s: shape is not an array", path, tensor->name);
+    for (const cJSON *item = shape->child; item != NULL; item = item->next) {
+        if (tensor->n_dims == QK_MAX_DIMS)
+            return qk_fail(err, QK_INPUT, "%s: %s: more than %d dimensions", path, tensor->name, QK_MAX_DIMS);
+        if (!qk_json_u64(item, &tensor->shape[tensor->n_dims++]))
+            return qk_fail(err, QK_INPUT, "%s: %s: shape holds something that is not a whole number", path,
+                tensor->name);
+    }
+    return QK_OK;
+}
+
+/* *bytes = product of the shape times the dtype's size; QK_INPUT when it overflows or is no whole byte. */
+static enum qk_code shape_bytes(
+    const char *path, const struct qk_tensor *tensor, uint64_t *bytes, struct qk_error *err)
+{
+    uint64_t count = 1, bits;
+    bool overflow = false;
+    for (int i = 0; i < tensor->n_dims; i++)
+        overflow = overflow || __builtin_mul_overflow(count, tensor->shape[i], &count);
+    if (overflow || __builtin_mul_overflow(count, (uint64_t)qk_dtype_bits(tensor->dtype), &bits))
+        return qk_fail(err, QK_INPUT, "%s: %s: the product of its shape overflows", path, tensor->name);
+    if (bits % 8 != 0)
+        return qk_fail(err, QK_INPUT, "%s: %s: %llu bits are not a whole number of bytes", path, tensor->name,
+            (unsigned long long)bits);
+    *bytes = bits / 8;
+    return QK_OK;
+}
+
+static enum qk_code parse_tensor(
+    struct qk_safetensors *file, const cJSON *item, struct qk_tensor *tensor, struct qk_error *err)
+{
+    const char *path = file->source.path;
+    QK_TRY(qk_strdup_to(&tensor->name, item->string, err));
+    if (!cJSON_IsObject(item))
+        return qk_fail(err, QK_INPUT, "%s: %s: its entry is not an object", path, tensor->name);
+    const char *twice, *dtype = qk_json_string(item, "dtype", NULL);
+    QK_TRY(qk_json_duplicate(item, &twice, err));
+    if (twice != NULL)
+        return qk_fail(err, QK_INPUT, "%s: %s: key \"%s\" appears twice", path, tensor->name, twice);
+    if (dtype == NULL)
+        return qk_fail(err, QK_INPUT, "%s: %s: dtype is missing or not a string", path, tensor->name);
+    tensor->dtype = qk_dtype_parse(dtype);
+    snprintf(tensor->dtype_text, sizeof tensor->dtype_text, "%s", dtype);
+    QK_TRY(parse_shape(path, qk_json_get(item, "shape"), tensor, err));
+    const cJSON *offsets = qk_json_get(item, "data_offsets");
+    uint64_t begin, end, expected = 0;
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
+        !qk_json_u64(cJSON_GetArrayItem(offsets, 0), &begin) ||
+        !qk_json_u64(cJSON_GetArrayItem(offsets, 1), &end))
+        return qk_fail(err, QK_INPUT, "%s: %s: data_offsets are not two whole numbers", path, tensor->name);
+    if (begin > end)
+        return qk_fail(err, QK_INPUT, "%s: %s: data_offsets run backwards (%llu to %llu)", path, tensor->name,
+            (unsigned long long)begin, (unsigned long long)end);
+    QK_TRY(shape_bytes(path, tensor, &expected, err));
+    char shape[QK_SHAPE_TEXT];
+    if (tensor->dtype != QK_DTYPE_OTHER && end - begin != expected)
+        return qk_fail(err, QK_INPUT,
+            "%s: %s: data_offsets do not fit its shape (found %llu bytes, expected %llu for %s %s)", path,
+            tensor->name, (unsigned long long)(end - begin), (unsigned long long)expected, tensor->dtype_text,
+            qk_shape_text(shape, tensor));
+    tensor->bytes = end - begin;
+    tensor->offset = file->header_bytes + begin;
+    return QK_OK;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct qk_tensor *x = a, *y = b;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    if (x->bytes != y->bytes) /* empty tensors before the one that starts at the same place */
+        return x->bytes < y->bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static enum qk_code check_cover(const struct qk_safetensors *file, struct qk_error *err)
+{
+    const char *path = file->source.path;
+    uint64_t at = file->header_bytes;
+    for (size_t i = 0; i < file->n_tensors; i++) {
+        const struct qk_tensor *tensor = &file->tensor[i];
+        if (tensor->offset < at)
+            return qk_fail(err, QK_INPUT, "%s: %s: data_offsets overlap the tensor before it by %llu bytes",
+                path, tensor->name, (unsigned long long)(at - tensor->offset));
+        if (tensor->offset > at)
+            return qk_fail(err, QK_INPUT, "%s: %s: a hole of %llu bytes before its data", path, tensor->name,
+                (unsigned long long)(tensor->offset - at));
+        at += tensor->bytes;
+    }
+    if (at > file->source.size)
+        return qk_fail(err, QK_INPUT, "%s: the data is cut short (found %llu bytes, expected %llu)", path,
+            (unsigned long long)file->source.size, (unsigned long long)at);
+    if (at < file->source.size)
+        return qk_fail(err, QK_INPUT, "%s: %llu bytes after the last tensor (found %llu, expected %llu)",
+            path, (unsigned long long)(file->source.size - at), (unsigned long long)file->source.size,
+            (unsigned long long)at);
+    return QK_OK;
+}
+
+static enum qk_code parse_header(struct qk_safetensors *file, const cJSON *root, struct qk_error *err)
+{
+    const char *path = file->source.path, *twice;
+    QK_TRY(qk_json_duplicate(root, &twice, err));
+    if (twice != NULL)
+        return qk_fail(err, QK_INPUT, "%s: %s: tensor appears twice in the header", path, twice);
+    size_t n = 0;
+    for (const cJSON *item = root->child; item != NULL; item = item->next)
+        n++;
+    QK_TRY(qk_alloc(&file->tensor, n, sizeof *file->tensor, err));
+    for (const cJSON *item = root->child; item != NULL; item = item->next) {
+        if (strcmp(item->string, "__metadata__") == 0)
+            QK_TRY(check_metadata(path, item, err));
+        else /* counted before it is parsed, so that a half-parsed one is freed, too */
+            QK_TRY(parse_tensor(file, item, &file->tensor[file->n_tensors++], err));
+    }
+    qsort(file->tensor, file->n_tensors, sizeof *file->tensor, by_offset);
+    return check_cover(file, err);
+}
+
+enum qk_code qk_safetensors_open(const char *path, struct qk_safetensors *file, struct qk_error *err)
+{
+    *file = (struct qk_safetensors){0};
+    QK_TRY(qk_source_open(path, &file->source, err));
+    char *text = NULL;
+    size_t n = 0;
+    cJSON *root = NULL;
+    enum qk_code code = read_header(file, &text, &n, err);
+    if (code == QK_OK)
+        code = qk_json_parse(path, text, n, &root, err);
+    if (code == QK_OK)
+        code = parse_header(file, root, err);
+    free(text);
+    cJSON_Delete(root);
+    if (code != QK_OK)
+        qk_safetensors_close(file);
+    return code;
+}
+
+void qk_safetensors_close(struct qk_safetensors *file)
+{
+    for (size_t i = 0; i < file->n_tensors; i++)
+        free(file->tensor[i].name);
+    free(file->tensor);
+    qk_source_close(&file->source);
+    *file = (struct qk_safetensors){.source = {.fd = -1}};
+}
