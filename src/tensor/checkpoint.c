@@ -72,7 +72,7 @@ static bool holds(const struct qk_lines *lines, const char *name)
 static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
     struct qk_lines weights = {0}, indexes = {0};
-    bool has_pytorch;
+    bool has_pytorch = false;
     enum qk_code code = list_folder(c->folder, &weights, &indexes, &has_pytorch, err);
     if (code != QK_OK)
         goto done;

@@ -114,7 +114,8 @@ static void test_goldens(void **state)
     (void)state;
     const char *const families[] = {"../../data/tiny-hypenet", "fixtures/jet_nemotron", "fixtures/llama",
         "fixtures/mistral", "fixtures/qwen2", "fixtures/qwen3", "fixtures/qwen3_next",
-        "fixtures/qwen3_5_text", "fixtures/jamba"};
+        "fixtures/qwen3_5_text", "fixtures/jamba", "fixtures/falcon", "fixtures/gemma3_text", "fixtures/gpt2",
+        "fixtures/gpt_neox", "fixtures/minimax", "fixtures/phi3"};
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         check_golden(families[i]);
 }
@@ -175,14 +176,13 @@ static void fill_sides(double drift)
 {
     unsigned seed = 7;
     side_a.base = side_b.base = (struct qk_heads){.layer = &layer, .where = "post", .read = read_memory};
-    double *a[] = {&side_a.q[0][0], &side_a.k[0][0]}, *b[] = {&side_b.q[0][0], &side_b.k[0][0]};
-    const size_t n[] = {NQ * HD * D, NK * HD * D};
-    for (int r = 0; r < 2; r++) {
-        for (size_t i = 0; i < n[r]; i++) {
+    for (int h = 0; h < NQ + NK; h++) {
+        double *a = h < NQ ? side_a.q[h] : side_a.k[h - NQ], *b = h < NQ ? side_b.q[h] : side_b.k[h - NQ];
+        for (int i = 0; i < HD * D; i++) {
             seed = seed * 1664525u + 1013904223u;
-            a[r][i] = (double)seed / 4294967296.0 - 0.5;
+            a[i] = (double)seed / 4294967296.0 - 0.5;
             seed = seed * 1664525u + 1013904223u;
-            b[r][i] = a[r][i] + drift * ((double)seed / 4294967296.0 - 0.5);
+            b[i] = a[i] + drift * ((double)seed / 4294967296.0 - 0.5);
         }
     }
 }
@@ -289,13 +289,12 @@ static void test_scale_does_not_matter(void **state)
     compare(&plain);
     for (int t = 0; t < 2; t++) {
         fill_sides(0.1);
-        for (int i = 0; i < NQ * HD * D; i++) {
-            side_a.q[0][i] *= scales[t];
-            side_b.q[0][i] *= scales[t];
-        }
-        for (int i = 0; i < NK * HD * D; i++) {
-            side_a.k[0][i] *= scales[t];
-            side_b.k[0][i] *= scales[t];
+        for (int h = 0; h < NQ + NK; h++) {
+            double *a = h < NQ ? side_a.q[h] : side_a.k[h - NQ], *b = h < NQ ? side_b.q[h] : side_b.k[h - NQ];
+            for (int i = 0; i < HD * D; i++) {
+                a[i] *= scales[t];
+                b[i] *= scales[t];
+            }
         }
         compare(&scaled);
         assert_true(fabs(scaled.routing_rel_fro / plain.routing_rel_fro - 1.0) < 1e-12);

@@ -1,0 +1,80 @@
+/* layout.h - the table of model families: where each stores q and k. Data, not code: the files of
+ * data/layouts.
+ *
+ * A row (one file):
+ *   "family"       name shown to users            "model_types"  the config.json model_type strings it is for
+ *   "layer_count"  value                          "kinds"        rules, tried in order; the first that
+ * applies "mixers"       {name: mixer}                  "names"        {config value: mixer name} for list
+ * rules A rule names the mixer of layer i:
+ *   {"rule": "all", "mixer": M}
+ *   {"rule": "list", "key": K}        K[i], or K as a string that holds a list; through "names"
+ *   {"rule": "pattern", "key": K}     character i of the string K; through "names"
+ *   {"rule": "cycle", "key": K}       K[i % length]; through "names"
+ *   {"rule": "interval", "period": value, "offset": value, "mixer": M, "otherwise": M}
+ *                                     M when i % period == offset; a negative offset means period - 1
+ *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K
+ *   {"rule": "from", "key": K, "when": K2, "mixer": M, "otherwise": M}          M when K2 is true and i >= K
+ *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
+ * A mixer:
+ *   "kind"       full | window | linear | none (nothing more is read then)
+ *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight"
+ *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group
+ *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces "rows"
+ *   "heads", "key_heads", "head_dim"      values;   "value_heads", "value_dim" for key_group
+ *   "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
+ *   "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key, positions], ...]
+ *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
+ *   "window"     value
+ * A value is a number, a config path ("a.b.c"), a quotient or product of two paths ("a/b", "a*b"), or a list
+ * of these: the first that exists. Anything else in a row is an error that names file and key. */
+#ifndef QK_MODEL_LAYOUT_H
+#define QK_MODEL_LAYOUT_H
+
+#include "base/error.h"
+#include "model/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct qk_embedded_layout {
+    const char *file, *text;
+    size_t length;
+};
+extern const struct qk_embedded_layout qk_embedded_layouts[]; /* generated at build time */
+extern const size_t qk_n_embedded_layouts;
+
+struct qk_layout {
+    cJSON *row;         /* owned */
+    const char *file;   /* static */
+    const char *family; /* borrowed from row */
+    bool guessed;       /* the generic row: the model type is not in the table */
+};
+
+/* The row for a model type, or the generic one. QK_INPUT when a row has a mistake. */
+enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, struct qk_error *err);
+void qk_layout_free(struct qk_layout *layout);
+
+/* Parses and checks one row; `file` is used in messages and must outlive the layout. */
+enum qk_code qk_layout_parse(
+    const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err);
+
+/* Calls visit for every model type of the compiled-in table, in the order of the files. */
+enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
+    void *context, struct qk_error *err);
+
+/* The mixer object of layer i of n, and its name; QK_INPUT names the config key that does not fit. */
+enum qk_code qk_layout_mixer(const struct qk_layout *layout, const struct qk_config *config, int i, int n,
+    const cJSON **mixer, const char **name, struct qk_error *err);
+
+/* The value of `key` of an object of the row, looked up in the config; false when nothing is there. */
+bool qk_layout_value(const cJSON *object, const char *key, const struct qk_config *config, double *out);
+/* Like it for whole numbers in 1..limit; QK_INPUT names the key and what was found. */
+enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
+    long *out, struct qk_error *err);
+/* A word, replaced by the first of KEY_when whose config key is true. */
+const char *qk_layout_word(const cJSON *object, const char *key, const struct qk_config *config);
+
+/* config path "a.b.c" below the text config, or NULL. */
+const cJSON *qk_config_path(const struct qk_config *config, const char *path);
+
+#endif

@@ -1,0 +1,117 @@
+/* pair.c - matching the layers of pre and post. */
+#include "model/pair.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *qk_side_name(enum qk_side side)
+{
+    return side == QK_PRE ? "pre" : "post";
+}
+
+/* The first thing in which the layers do not fit, as a sentence; empty text when they do. */
+static void compare_layers(const struct qk_layer *pre, const struct qk_layer *post, struct qk_text *text)
+{
+    if (pre->problem != NULL || post->problem != NULL) {
+        qk_text_add(text, "%s: %s", pre->problem != NULL ? "pre" : "post",
+            pre->problem != NULL ? pre->problem : post->problem);
+        return;
+    }
+    if ((pre->kind == QK_NONE) != (post->kind == QK_NONE)) {
+        qk_text_add(text, "pre's layer is of kind %s, post's of kind %s", qk_kind_name(pre->kind),
+            qk_kind_name(post->kind));
+        return;
+    }
+    if (post->kind == QK_NONE)
+        return;
+    if (pre->head_dim != post->head_dim || pre->d != post->d) {
+        qk_text_add(text, "the heads differ (pre has %d x %llu, post %d x %llu)", pre->head_dim,
+            (unsigned long long)pre->d, post->head_dim, (unsigned long long)post->d);
+        return;
+    }
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_view *a = &pre->role[r], *b = &post->role[r];
+        if (a->n_heads != b->n_heads) {
+            qk_text_add(
+                text, "pre has %d %s heads, post %d", a->n_heads, r == QK_Q ? "query" : "key", b->n_heads);
+            return;
+        }
+        if ((a->bias == NULL) != (b->bias == NULL)) {
+            qk_text_add(text, "only %s has a bias (%s)", a->bias != NULL ? "pre" : "post",
+                a->bias != NULL ? a->bias->name : b->bias->name);
+            return;
+        }
+    }
+}
+
+static enum qk_code match(struct qk_pair *pair, int index, struct qk_error *err)
+{
+    struct qk_pair_layer *layer = &pair->layer[index];
+    const struct qk_layer *pre = &pair->model[QK_PRE]->layer[index],
+                          *post = &pair->model[QK_POST]->layer[index];
+    layer->index = index;
+    layer->kind = post->kind;
+    layer->side[QK_PRE] = pre;
+    layer->side[QK_POST] = post;
+    struct qk_text text = {0};
+    compare_layers(pre, post, &text);
+    layer->has_qk = text.length == 0 && !text.failed && post->kind != QK_NONE;
+    if (text.length > 0)
+        return qk_text_take(&text, &layer->problem, err);
+    qk_text_free(&text);
+    return QK_OK;
+}
+
+static enum qk_code open_pair(
+    struct qk_pair *pair, const char *const paths[QK_SIDE_COUNT], struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_model_open(paths[s], &pair->model[s], err));
+    int n = pair->model[QK_POST]->n_layers;
+    if (pair->model[QK_PRE]->n_layers != n)
+        return qk_fail(err, QK_INPUT, "%s: does not fit %s (found %d layers, expected %d)", paths[QK_POST],
+            paths[QK_PRE], n, pair->model[QK_PRE]->n_layers);
+    QK_TRY(qk_alloc(&pair->layer, (size_t)n, sizeof *pair->layer, err));
+    pair->n_layers = n;
+    const char *problem = NULL;
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        QK_TRY(match(pair, i, err));
+        any = any || pair->layer[i].has_qk;
+        if (problem == NULL)
+            problem = pair->layer[i].problem;
+    }
+    if (!any)
+        return qk_fail(err, QK_INPUT, "%s: no layer has q and k that fit %s%s%s", paths[QK_POST],
+            paths[QK_PRE], problem != NULL ? ": " : "", problem != NULL ? problem : "");
+    return QK_OK;
+}
+
+enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err)
+{
+    *out = NULL;
+    struct qk_pair *pair;
+    QK_TRY(qk_alloc(&pair, 1, sizeof *pair, err));
+    enum qk_code code = open_pair(pair, (const char *const[]){pre, post}, err);
+    if (code != QK_OK) {
+        qk_pair_close(pair);
+        return code;
+    }
+    *out = pair;
+    return QK_OK;
+}
+
+void qk_pair_close(struct qk_pair *pair)
+{
+    if (pair == NULL)
+        return;
+    for (int i = 0; i < pair->n_layers; i++)
+        free(pair->layer[i].problem);
+    free(pair->layer);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_model_close(pair->model[s]);
+    free(pair);
+}
