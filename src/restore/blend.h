@@ -30,11 +30,36 @@ enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_ro
 enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], bool effective, struct qk_heads **out, struct qk_error *err);
 
+/* What a role's choice comes to for one part of it: its rows of the weight, their bias, the gain of its q/k
+ * norm. Of qk-pro, k's parts are restored, q's bias and gain kept; gains are never turned, so procrustes is
+ * lerp for them; and what qk_choice_effect says. */
+enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN };
+struct qk_choice qk_blend_effect(
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part);
+
 /* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor (already holding
- * post's bytes), and of its bias into `bias_bytes` (NULL when there is none). restore copies pre's bytes when
- * the dtypes are equal and converts otherwise. Rows that belong to no head view of the role stay untouched. */
+ * post's bytes), and of its bias into `bias_bytes`; either may be NULL and is then left out. restore copies
+ * pre's bytes when the dtypes are equal and converts otherwise. Rows that belong to no head view of the role
+ * stay untouched. progress is only asked whether to stop. QK_INPUT names the tensor when an input of a blend
+ * is not finite, a result does not fit post's dtype, or a dtype cannot be computed with. */
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
+
+/* The same for the gain of the role's q/k norm (all of its bytes; for the `norms` option). QK_INPUT when pre
+ * has no such tensor of that size. */
+enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
+
+/* QK_INPUT when the choice needs a dtype that cannot be computed with or written: what qk_blend_role would
+ * find, told before anything is written. Reads no tensor data. */
+enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err);
+
+/* Like qk_blend_role for the role's q/k norm gains (export with --norms), the whole of post's norm tensor:
+ * restore takes pre's, lerp and procrustes interpolate (a rotation does not apply), qk-pro takes pre's for k
+ * and leaves post's for q. */
+enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
 
 #endif

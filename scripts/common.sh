@@ -1,0 +1,34 @@
+# common.sh - what scripts/demo and scripts/test share: the packages, and how to build. Sourced, not run.
+
+# The one list of Debian packages: what the program needs, then what only its tests need.
+QKSCOPE_PACKAGES="autoconf automake autoconf-archive pkg-config make gcc libc6-dev libncurses-dev
+    libopenblas-dev liblapacke-dev libcjson-dev nettle-dev"
+QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy man-db"
+
+# install_packages NAME... - installs with apt-get what dpkg does not know yet. Chatter goes to stderr.
+install_packages() {
+    missing=
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    sudo=
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "installing:$missing" >&2
+    $sudo apt-get update -qq >&2
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >&2
+}
+
+# configure_in FOLDER [ARGUMENT...] - configures the sources in $top for a build in FOLDER, unless it is already.
+configure_in() {
+    folder=$1
+    shift
+    mkdir -p "$folder"
+    if [ ! -x "$top/configure" ] || [ "$top/configure.ac" -nt "$top/configure" ] || [ "$top/Makefile.am" -nt "$top/Makefile.in" ]; then
+        "$top/scripts/bootstrap"
+    fi
+    if [ ! -f "$folder/Makefile" ] || [ "$top/configure" -nt "$folder/Makefile" ]; then
+        (cd "$folder" && "$top/configure" --quiet "$@")
+    fi
+}
