@@ -82,6 +82,14 @@ void qk_lines_free(struct qk_lines *lines)
     *lines = (struct qk_lines){0};
 }
 
+enum qk_code qk_path_join(const char *folder, const char *name, char **out, struct qk_error *err)
+{
+    struct qk_text text = {0};
+    size_t n = strlen(folder);
+    qk_text_add(&text, n > 0 && folder[n - 1] == '/' ? "%s%s" : "%s/%s", folder, name);
+    return qk_text_take(&text, out, err);
+}
+
 /* Length of the well-formed UTF-8 sequence at p with n bytes left, 0 when there is none; *code its value. */
 static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
 {

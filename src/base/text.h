@@ -31,6 +31,9 @@ enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const ch
     __attribute__((format(printf, 3, 4)));
 void qk_lines_free(struct qk_lines *lines);
 
+/* *out = "FOLDER/NAME"; the caller frees. */
+enum qk_code qk_path_join(const char *folder, const char *name, char **out, struct qk_error *err);
+
 /* True when the n bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF). */
 bool qk_utf8_valid(const char *bytes, size_t n);
 

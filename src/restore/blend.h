@@ -3,7 +3,9 @@
  * Formulas (design section 4), S = stored rows of one head:
  *   lerp a        (1-a) post + a pre
  *   qk-pro l      K = pre; Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t = trace(G)/head_dim,
- *                 computed as pre - l t (G + l t I)^-1 (pre - post), which loses nothing as l -> 0
+ *                 computed as pre - D (pre - post), D = l (G/t + l I)^-1 from the eigenvalues of G/t: nothing
+ *                 is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0)
+ *                 has no direction to put back: Q = post
  *   procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key group, from
  *                 M = sum over the group's key head and query heads of pre post^T (Schonemann 1966)
  * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
@@ -46,8 +48,8 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
 
-/* The same for the gain of the role's q/k norm (all of its bytes; for the `norms` option). QK_INPUT when pre
- * has no such tensor of that size. */
+/* The same for the gain of the role's q/k norm: the whole of post's norm tensor, which `bytes` holds (for the
+ * `norms` option). QK_INPUT when pre has no such tensor of that size. */
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
 
@@ -55,11 +57,5 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
  * find, told before anything is written. Reads no tensor data. */
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err);
-
-/* Like qk_blend_role for the role's q/k norm gains (export with --norms), the whole of post's norm tensor:
- * restore takes pre's, lerp and procrustes interpolate (a rotation does not apply), qk-pro takes pre's for k
- * and leaves post's for q. */
-enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
 
 #endif

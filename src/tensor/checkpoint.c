@@ -20,13 +20,6 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static enum qk_code join_path(char **out, const char *folder, const char *name, struct qk_error *err)
-{
-    struct qk_text text = {0};
-    qk_text_add(&text, ends_with(folder, "/") ? "%s%s" : "%s/%s", folder, name);
-    return qk_text_take(&text, out, err);
-}
-
 /* --- which files --- */
 
 static int compare_lines(const void *a, const void *b)
@@ -82,7 +75,7 @@ static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *n
     if (holds(&weights, "model.safetensors"))
         code = qk_lines_add(names, err, "model.safetensors");
     else if (index != NULL)
-        code = join_path(&c->index_path, c->folder, index, err);
+        code = qk_path_join(c->folder, index, &c->index_path, err);
     else if (indexes.n > 1)
         code = qk_fail(err, QK_INPUT, "%s: more than one index (%s, %s ...): name one of them", c->folder,
             indexes.line[0], indexes.line[1]);
@@ -231,7 +224,7 @@ static enum qk_code open_shards(struct qk_checkpoint *c, const struct qk_lines *
         shard->file.source.fd = -1;
         QK_TRY(qk_strdup_to(&shard->name, names->line[i], err));
         c->n_shards++;
-        QK_TRY(join_path(&path, c->folder, shard->name, err));
+        QK_TRY(qk_path_join(c->folder, shard->name, &path, err));
         enum qk_code code = qk_safetensors_open(path, &shard->file, err);
         free(path);
         QK_TRY(code);

@@ -1,0 +1,529 @@
+/* blend.c - the current model's head views, and the bytes that an export writes for them. */
+#include "restore/blend.h"
+
+#include "base/mem.h"
+#include "linalg/linalg.h"
+#include "restore/rotation.h"
+
+#include <assert.h>
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct qk_choice qk_blend_effect(
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part)
+{
+    struct qk_choice effect = qk_choice_effect(choice[role]);
+    if (effect.mode == QK_QKPRO && role == QK_K)
+        return (struct qk_choice){QK_RESTORE, 0};
+    if (effect.mode == QK_QKPRO && part != QK_PART_WEIGHT)
+        return (struct qk_choice){QK_KEEP, 0};
+    if (effect.mode == QK_PROCRUSTES && part == QK_PART_GAIN)
+        return qk_choice_effect((struct qk_choice){QK_LERP, effect.param});
+    return effect;
+}
+
+/* --- head views --- */
+
+struct blend_heads {
+    struct qk_heads base;
+    const struct qk_pair *pair;
+    const struct qk_layer *side[QK_SIDE_COUNT];
+    struct qk_choice choice[QK_ROLE_COUNT];
+    bool effective;
+    size_t m, n;   /* head_dim, d */
+    int per_group; /* query heads that share a key head */
+    enum qk_rotation rotation;
+    double *pre, *post; /* (m, n) */
+    double *gain;       /* m, or bias entries */
+    int group;          /* what the next two belong to; -1: nothing yet */
+    double *turn;       /* (m, m) R of the key group, for procrustes */
+    double *damping;    /* (m, m) D of the key head, for qk-pro */
+    bool no_keys;       /* the key head is all zeros: qk-pro keeps post's queries */
+};
+
+static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
+{
+    return qk_choice_effect(b->choice[QK_Q]).mode == mode || qk_choice_effect(b->choice[QK_K]).mode == mode;
+}
+
+static enum qk_code fail_not_finite(
+    const struct blend_heads *b, enum qk_side side, enum qk_role role, int head, struct qk_error *err)
+{
+    const struct qk_tensor *weight = b->side[side]->role[role].weight;
+    return qk_fail(err, QK_INPUT, "%s: %s: %s head %d holds values that are not finite and cannot be blended",
+        qk_checkpoint_file(b->pair->model[side]->checkpoint, weight), weight->name, qk_role_name(role), head);
+}
+
+/* One head of one side, all of it finite. */
+static enum qk_code read_finite(const struct blend_heads *b, enum qk_side side, enum qk_role role, int head,
+    double *out, struct qk_error *err)
+{
+    QK_TRY(qk_view_read(b->pair->model[side], b->side[side], role, head, out, err));
+    for (size_t i = 0; i < b->m * b->n; i++)
+        if (!isfinite(out[i]))
+            return fail_not_finite(b, side, role, head, err);
+    return QK_OK;
+}
+
+static enum qk_code read_both(const struct blend_heads *b, enum qk_role role, int head, struct qk_error *err)
+{
+    QK_TRY(read_finite(b, QK_PRE, role, head, b->pre, err));
+    return read_finite(b, QK_POST, role, head, b->post, err);
+}
+
+/* The power of two that brings the largest |x| near 1; 0 for zeros. */
+static int size_exponent(size_t n, const double *x)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs(x[i]));
+    int exponent = 0;
+    if (largest > 0)
+        frexp(largest, &exponent);
+    return exponent;
+}
+
+static void scale(size_t n, double *x, int exponent)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = ldexp(x[i], exponent);
+}
+
+/* turn = R of the group. M is only needed up to a factor, and scaled so that it cannot overflow. */
+static enum qk_code prepare_turn(struct blend_heads *b, int group, struct qk_error *err)
+{
+    size_t m = b->m, n = b->n;
+    double *product = NULL;
+    QK_TRY(qk_alloc(&product, m * m, sizeof *product, err));
+    enum qk_code code = read_both(b, QK_K, group, err);
+    int pre_exponent = 0, post_exponent = 0;
+    for (int i = -1; i < b->per_group && code == QK_OK; i++) { /* -1: the key head */
+        if (i >= 0)
+            code = read_both(b, QK_Q, group * b->per_group + i, err);
+        if (code != QK_OK)
+            break;
+        if (i < 0) {
+            enum { USUAL = 100 };
+            pre_exponent = size_exponent(m * n, b->pre);
+            post_exponent = size_exponent(m * n, b->post);
+            pre_exponent = abs(pre_exponent) > USUAL ? -pre_exponent : 0;
+            post_exponent = abs(post_exponent) > USUAL ? -post_exponent : 0;
+        }
+        scale(m * n, b->pre, pre_exponent);
+        scale(m * n, b->post, post_exponent);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, b->pre, (int)n,
+            b->post, (int)n, 1.0, product, (int)m);
+    }
+    if (code == QK_OK)
+        code = qk_rotation_solve(b->rotation, b->side[QK_POST], product, b->turn, err);
+    free(product);
+    return code;
+}
+
+/* damping = D = l (G/t + l I)^-1 = V diag(l / (e + l)) V^T, e and V the eigenvalues and vectors of G/t. */
+static enum qk_code prepare_damping(struct blend_heads *b, int group, struct qk_error *err)
+{
+    size_t m = b->m, n = b->n;
+    double lambda = b->choice[QK_K].param, trace = 0, *vectors = NULL, *damped, *values;
+    QK_TRY(read_finite(b, QK_PRE, QK_K, group, b->pre, err));
+    scale(m * n, b->pre, -size_exponent(m * n, b->pre));
+    QK_TRY(qk_alloc(&vectors, 2 * m * m + m, sizeof *vectors, err));
+    damped = vectors + m * m;
+    values = damped + m * m;
+    qk_gram(m, n, b->pre, vectors);
+    for (size_t i = 0; i < m; i++)
+        trace += vectors[i * m + i];
+    b->no_keys = trace == 0;
+    for (size_t i = 0; i < m * m && !b->no_keys; i++)
+        vectors[i] /= trace / (double)m;
+    lapack_int failure = b->no_keys ? 0
+                                    : LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, vectors,
+                                          (lapack_int)m, values);
+    if (failure == 0 && !b->no_keys) {
+        for (size_t j = 0; j < m; j++) {
+            /* l / (e + l), so that neither a huge nor a tiny l overflows on the way */
+            double e = fmax(values[j], 0), factor = lambda > 1 ? 1 / (e / lambda + 1) : lambda / (e + lambda);
+            for (size_t i = 0; i < m; i++)
+                damped[i * m + j] = vectors[i * m + j] * factor;
+        }
+        qk_product_abt(m, m, damped, vectors, b->damping);
+    }
+    free(vectors);
+    return failure == 0 ? QK_OK
+                        : qk_fail(err, QK_INPUT, "layer %d: the eigenvalues of key head %d do not converge",
+                              b->base.layer->index, group);
+}
+
+/* What the heads of a key group share; kept until another group is asked for. */
+static enum qk_code prepare_group(struct blend_heads *b, int group, struct qk_error *err)
+{
+    if (b->group == group)
+        return QK_OK;
+    b->group = -1;
+    if (b->turn != NULL)
+        QK_TRY(prepare_turn(b, group, err));
+    if (b->damping != NULL)
+        QK_TRY(prepare_damping(b, group, err));
+    b->group = group;
+    return QK_OK;
+}
+
+/* out (m, columns) = (1-a) R post + a pre for any number of columns: rows of weights, or a bias. */
+static void turn_and_blend(const struct blend_heads *b, double alpha, size_t columns, const double *pre,
+    const double *post, double *out)
+{
+    memcpy(out, pre, b->m * columns * sizeof *out);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)b->m, (int)columns, (int)b->m, 1 - alpha,
+        b->turn, (int)b->m, post, (int)columns, alpha, out, (int)columns);
+}
+
+static void lerp(double alpha, size_t n, const double *pre, const double *post, double *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (1 - alpha) * post[i] + alpha * pre[i];
+}
+
+/* The blended head before rounding; out (m, n) may not overlap pre and post. */
+static enum qk_code blend_head(
+    struct blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
+{
+    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
+    size_t m = b->m, n = b->n;
+    if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE) {
+        enum qk_side side = effect.mode == QK_KEEP ? QK_POST : QK_PRE;
+        return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
+    }
+    QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));
+    QK_TRY(read_both(b, role, head, err));
+    if (effect.mode == QK_LERP) {
+        lerp(effect.param, m * n, b->pre, b->post, out);
+    } else if (effect.mode == QK_PROCRUSTES) {
+        turn_and_blend(b, effect.param, n, b->pre, b->post, out);
+    } else if (b->no_keys) {
+        memcpy(out, b->post, m * n * sizeof *out);
+    } else {
+        assert(effect.mode == QK_QKPRO);
+        for (size_t i = 0; i < m * n; i++)
+            b->post[i] = b->pre[i] - b->post[i];
+        memcpy(out, b->pre, m * n * sizeof *out);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)m, -1.0, b->damping,
+            (int)m, b->post, (int)n, 1.0, out, (int)n);
+    }
+    return QK_OK;
+}
+
+/* Rounds n values to post's dtype of `tensor` into raw; QK_INPUT when one does not fit. */
+static enum qk_code round_values(const struct qk_pair *pair, const struct qk_tensor *tensor, size_t n,
+    const double *values, void *raw, struct qk_error *err)
+{
+    size_t overflows = qk_dtype_from_f64(tensor->dtype, values, n, raw);
+    if (overflows > 0)
+        return qk_fail(err, QK_INPUT, "%s: %s: %zu results are too large for %s",
+            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, tensor), tensor->name, overflows,
+            tensor->dtype_text);
+    return QK_OK;
+}
+
+static enum qk_code read_blend(
+    struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
+{
+    struct blend_heads *b = (struct blend_heads *)heads;
+    const struct qk_tensor *weight = b->side[QK_POST]->role[role].weight;
+    QK_TRY(blend_head(b, role, head, out, err));
+    if (qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode != QK_KEEP) {
+        /* In place, row by row: the rounded bytes of a row fit into pre's buffer. */
+        for (size_t i = 0; i < b->m; i++) {
+            QK_TRY(round_values(b->pair, weight, b->n, out + i * b->n, b->pre, err));
+            qk_dtype_to_f64(weight->dtype, b->pre, b->n, out + i * b->n);
+        }
+    }
+    if (!b->effective)
+        return QK_OK;
+    QK_TRY(qk_view_read_gain(b->pair->model[QK_POST], b->side[QK_POST], role, head, b->gain, err));
+    for (size_t i = 0; i < b->m; i++)
+        cblas_dscal((int)b->n, b->gain[i], out + i * b->n, 1);
+    return QK_OK;
+}
+
+static void free_blend(struct qk_heads *heads)
+{
+    struct blend_heads *b = (struct blend_heads *)heads;
+    free(b->pre);
+    free(b->post);
+    free(b->gain);
+    free(b->turn);
+    free(b->damping);
+    free(b);
+}
+
+static enum qk_code allocate_blend(struct blend_heads *b, struct qk_error *err)
+{
+    size_t m = b->m, n = b->n;
+    QK_TRY(qk_alloc_aligned(&b->pre, m * n, sizeof(double), err));
+    QK_TRY(qk_alloc_aligned(&b->post, m * n, sizeof(double), err));
+    QK_TRY(qk_alloc(&b->gain, m, sizeof(double), err));
+    if (has_mode(b, QK_PROCRUSTES)) {
+        const char *why;
+        QK_TRY(qk_blend_rotation(b->pair, b->base.layer->index, &b->rotation, &why, err));
+        QK_TRY(qk_alloc(&b->turn, m * m, sizeof(double), err));
+    }
+    if (has_mode(b, QK_QKPRO))
+        QK_TRY(qk_alloc(&b->damping, m * m, sizeof(double), err));
+    return QK_OK;
+}
+
+static enum qk_code make_blend(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], struct blend_heads **out, struct qk_error *err)
+{
+    struct blend_heads *b;
+    *out = NULL;
+    QK_TRY(qk_alloc(&b, 1, sizeof *b, err));
+    b->base = (struct qk_heads){
+        .layer = &pair->layer[layer], .where = "current", .read = read_blend, .free = free_blend};
+    b->pair = pair;
+    memcpy(b->side, pair->layer[layer].side, sizeof b->side);
+    memcpy(b->choice, choice, sizeof b->choice);
+    const struct qk_layer *post = b->side[QK_POST];
+    b->m = (size_t)post->head_dim;
+    b->n = post->d;
+    b->per_group = post->role[QK_Q].n_heads / post->role[QK_K].n_heads;
+    b->group = -1;
+    enum qk_code code = allocate_blend(b, err);
+    if (code != QK_OK)
+        free_blend(&b->base);
+    else
+        *out = b;
+    return code;
+}
+
+enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], bool effective, struct qk_heads **out, struct qk_error *err)
+{
+    struct blend_heads *b;
+    *out = NULL;
+    QK_TRY(qk_blend_check(pair, layer, choice, false, err));
+    QK_TRY(make_blend(pair, layer, choice, &b, err));
+    b->effective = effective;
+    *out = &b->base;
+    return QK_OK;
+}
+
+/* --- bytes --- */
+
+/* Copies the byte ranges of every head; both sides have the same dtype and orientation. */
+static enum qk_code copy_heads(
+    const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
+{
+    const struct qk_layer *pre = pair->layer[layer].side[QK_PRE], *post = pair->layer[layer].side[QK_POST];
+    const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
+    for (int h = 0; h < post->role[role].n_heads; h++) {
+        uint64_t first[QK_SIDE_COUNT], stride[QK_SIDE_COUNT], length, count;
+        qk_view_ranges(pre, role, h, &first[QK_PRE], &stride[QK_PRE], &length, &count);
+        qk_view_ranges(post, role, h, &first[QK_POST], &stride[QK_POST], &length, &count);
+        for (uint64_t i = 0; i < count; i++)
+            QK_TRY(qk_checkpoint_read(checkpoint, pre->role[role].weight, first[QK_PRE] + i * stride[QK_PRE],
+                bytes + first[QK_POST] + i * stride[QK_POST], (size_t)length, err));
+    }
+    return QK_OK;
+}
+
+/* Puts a head's values (m, n) where the view keeps them. */
+static enum qk_code store_head(const struct qk_pair *pair, const struct qk_layer *layer, enum qk_role role,
+    int head, const double *values, char *bytes, double *column, struct qk_error *err)
+{
+    const struct qk_tensor *weight = layer->role[role].weight;
+    uint64_t first, stride, length, count;
+    qk_view_ranges(layer, role, head, &first, &stride, &length, &count);
+    size_t m = (size_t)layer->head_dim, n = layer->d;
+    if (!layer->role[role].transposed)
+        return round_values(pair, weight, m * n, values, bytes + first, err);
+    for (uint64_t i = 0; i < count; i++) {
+        for (size_t r = 0; r < m; r++)
+            column[r] = values[r * n + i];
+        QK_TRY(round_values(pair, weight, m, column, bytes + first + i * stride, err));
+    }
+    return QK_OK;
+}
+
+static enum qk_code store_weight(
+    struct blend_heads *b, enum qk_role role, char *bytes, struct qk_progress *progress, struct qk_error *err)
+{
+    double *values;
+    QK_TRY(qk_alloc_aligned(&values, b->m * b->n, sizeof *values, err));
+    enum qk_code code = QK_OK;
+    for (int h = 0; h < b->side[QK_POST]->role[role].n_heads && code == QK_OK; h++) {
+        code = qk_progress_check(progress, err);
+        if (code == QK_OK)
+            code = read_blend(&b->base, role, h, values, err);
+        if (code == QK_OK)
+            code = store_head(b->pair, b->side[QK_POST], role, h, values, bytes, b->gain, err);
+    }
+    free(values);
+    return code;
+}
+
+static enum qk_code store_bias(struct blend_heads *b, enum qk_role role, char *bytes, struct qk_error *err)
+{
+    const struct qk_tensor *bias = b->side[QK_POST]->role[role].bias;
+    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_BIAS);
+    size_t m = b->m, size = qk_dtype_bits(bias->dtype) / 8;
+    for (int h = 0; h < b->side[QK_POST]->role[role].n_heads; h++) {
+        double *values[QK_SIDE_COUNT] = {b->pre, b->post};
+        /* Before pre's and post's buffers are filled: preparing a group uses them. */
+        if (effect.mode == QK_PROCRUSTES)
+            QK_TRY(prepare_group(b, role == QK_K ? h : h / b->per_group, err));
+        for (int s = 0; s < QK_SIDE_COUNT; s++)
+            QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
+        if (effect.mode == QK_RESTORE)
+            memcpy(b->gain, b->pre, m * sizeof *b->gain);
+        else if (effect.mode == QK_PROCRUSTES)
+            turn_and_blend(b, effect.param, 1, b->pre, b->post, b->gain);
+        else
+            lerp(effect.param, m, b->pre, b->post, b->gain);
+        char *place = bytes + b->side[QK_POST]->role[role].first_row[h] * size;
+        QK_TRY(round_values(b->pair, bias, m, b->gain, place, err));
+    }
+    return QK_OK;
+}
+
+/* Same dtype: bytes can be copied. */
+static bool same_dtype(const struct qk_tensor *a, const struct qk_tensor *b)
+{
+    return a->dtype == b->dtype && a->dtype != QK_DTYPE_OTHER;
+}
+
+static bool copies_weight(const struct qk_pair_layer *layer, enum qk_role role)
+{
+    const struct qk_view *pre = &layer->side[QK_PRE]->role[role], *post = &layer->side[QK_POST]->role[role];
+    return same_dtype(pre->weight, post->weight) && pre->transposed == post->transposed;
+}
+
+/* The head entries of pre's bias, byte for byte. */
+static enum qk_code copy_bias(
+    const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
+{
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+    const struct qk_view *from = &pair->layer[layer].side[QK_PRE]->role[role], *to = &post->role[role];
+    uint64_t size = qk_dtype_bits(to->bias->dtype) / 8, length = (uint64_t)post->head_dim * size;
+    for (int h = 0; h < to->n_heads; h++)
+        QK_TRY(qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, from->bias, from->first_row[h] * size,
+            bytes + to->first_row[h] * size, (size_t)length, err));
+    return QK_OK;
+}
+
+enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    const struct qk_pair_layer *target = &pair->layer[layer];
+    enum qk_mode weight = bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_WEIGHT).mode;
+    enum qk_mode bias = bias_bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_BIAS).mode;
+    QK_TRY(qk_blend_check(pair, layer, choice, false, err));
+    if (weight == QK_RESTORE && copies_weight(target, role)) {
+        QK_TRY(copy_heads(pair, layer, role, bytes, err));
+        weight = QK_KEEP;
+    }
+    if (bias == QK_RESTORE &&
+        same_dtype(target->side[QK_PRE]->role[role].bias, target->side[QK_POST]->role[role].bias)) {
+        QK_TRY(copy_bias(pair, layer, role, bias_bytes, err));
+        bias = QK_KEEP;
+    }
+    if (weight == QK_KEEP && bias == QK_KEEP)
+        return QK_OK;
+    struct blend_heads *b;
+    QK_TRY(make_blend(pair, layer, choice, &b, err));
+    enum qk_code code = QK_OK;
+    if (weight != QK_KEEP)
+        code = store_weight(b, role, bytes, progress, err);
+    if (code == QK_OK && bias != QK_KEEP)
+        code = store_bias(b, role, bias_bytes, err);
+    free_blend(&b->base);
+    return code;
+}
+
+enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err)
+{
+    const struct qk_tensor *pre = pair->layer[layer].side[QK_PRE]->role[role].norm,
+                           *post = pair->layer[layer].side[QK_POST]->role[role].norm;
+    struct qk_choice effect = qk_blend_effect(choice, role, QK_PART_GAIN);
+    if (effect.mode == QK_KEEP || post == NULL)
+        return QK_OK;
+    QK_TRY(qk_blend_check(pair, layer, choice, true, err));
+    const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
+    if (effect.mode == QK_RESTORE && same_dtype(pre, post))
+        return qk_checkpoint_read(checkpoint, pre, 0, bytes, (size_t)pre->bytes, err);
+    size_t n = (size_t)post->shape[0];
+    double *values;
+    QK_TRY(qk_alloc(&values, 3 * n, sizeof *values, err));
+    double *before = values + n, *raw = before + n; /* n values of any dtype fit into n doubles */
+    enum qk_code code = qk_checkpoint_read(checkpoint, pre, 0, raw, (size_t)pre->bytes, err);
+    if (code == QK_OK) {
+        qk_dtype_to_f64(pre->dtype, raw, n, before);
+        qk_dtype_to_f64(post->dtype, bytes, n, values);
+        if (effect.mode == QK_RESTORE)
+            memcpy(values, before, n * sizeof *values);
+        else /* element by element, so that output and input may be one */
+            lerp(effect.param, n, before, values, values);
+        code = round_values(pair, post, n, values, bytes, err);
+    }
+    free(values);
+    return code;
+}
+
+/* --- checks before anything is written --- */
+
+/* A choice of mode `mode` from pre's tensor into post's: can it be computed? */
+static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_tensor *pre,
+    const struct qk_tensor *post, enum qk_mode mode, bool copied, struct qk_error *err)
+{
+    if (mode == QK_KEEP || (mode == QK_RESTORE && copied))
+        return QK_OK;
+    const struct qk_tensor *tensor[QK_SIDE_COUNT] = {pre, post};
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        if (!qk_dtype_readable(tensor[s]->dtype))
+            return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers",
+                qk_checkpoint_file(pair->model[s]->checkpoint, tensor[s]), tensor[s]->name,
+                tensor[s]->dtype_text);
+    if (!qk_dtype_writable(post->dtype))
+        return qk_fail(err, QK_INPUT,
+            "%s: %s: results are not written as %s (expected F64, F32, F16 or BF16; restore copies bytes "
+            "where "
+            "pre has the same dtype)",
+            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post), post->name, post->dtype_text);
+    return QK_OK;
+}
+
+static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view *pre,
+    const struct qk_view *post, enum qk_mode mode, struct qk_error *err)
+{
+    if (mode == QK_KEEP || post->norm == NULL)
+        return QK_OK;
+    const char *file = qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->norm);
+    if (pre->norm == NULL || pre->norm->shape[0] != post->norm->shape[0])
+        return qk_fail(err, QK_INPUT, "%s: %s: pre has no gain of this size (found %llu, expected %llu)",
+            file, post->norm->name, pre->norm == NULL ? 0ull : (unsigned long long)pre->norm->shape[0],
+            (unsigned long long)post->norm->shape[0]);
+    return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
+}
+
+enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
+{
+    const struct qk_pair_layer *target = &pair->layer[layer];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        enum qk_role role = (enum qk_role)r;
+        const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
+        QK_TRY(check_tensor(pair, pre->weight, post->weight,
+            qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
+        if (post->bias != NULL)
+            QK_TRY(check_tensor(pair, pre->bias, post->bias, qk_blend_effect(choice, role, QK_PART_BIAS).mode,
+                same_dtype(pre->bias, post->bias), err));
+        if (norms)
+            QK_TRY(check_gain(pair, pre, post, qk_blend_effect(choice, role, QK_PART_GAIN).mode, err));
+    }
+    return QK_OK;
+}

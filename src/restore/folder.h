@@ -1,0 +1,36 @@
+/* folder.h - the files of a folder: listed, and removed. */
+#ifndef QK_RESTORE_FOLDER_H
+#define QK_RESTORE_FOLDER_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct qk_file {
+    char *name; /* relative to the folder; owned */
+    bool is_folder;
+    uint64_t bytes; /* 0 of a folder */
+    mode_t mode;    /* permission bits */
+};
+
+/* Zero-initialise before use. */
+struct qk_folder {
+    struct qk_file *file;
+    size_t n, capacity;
+};
+
+/* Everything below `path`, sorted by strcmp of name, so that a folder stands before what is in it. Links are
+ * followed. QK_INPUT names an entry that is neither a file nor a folder, or folders nested too deeply (a link
+ * that leads back); QK_IO what cannot be read. */
+enum qk_code qk_folder_list(const char *path, struct qk_folder *folder, struct qk_error *err);
+void qk_folder_free(struct qk_folder *folder);
+/* The entry of that name, or NULL. */
+const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name);
+
+/* Removes a folder and all below it; links are removed, not followed. */
+enum qk_code qk_folder_remove(const char *path, struct qk_error *err);
+
+#endif
