@@ -6,26 +6,15 @@
 #include "base/mem.h"
 #include "linalg/linalg.h"
 
+#include "helper.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 /* The goldens' own precision: they were computed in float64 from the same bytes. */
 static const double RELATIVE = 1e-5, DEGREES = 1e-3;
-
-static char *data_path(char out[4096], const char *name)
-{
-    const char *root = getenv("QK_TEST_DATA");
-    snprintf(out, 4096, "%s/%s", root != NULL ? root : "tests/data", name);
-    return out;
-}
 
 static void near(const char *what, double found, const cJSON *golden, const char *key, double *worst)
 {
@@ -86,7 +75,7 @@ static void check_layer(
 
 static void check_golden(const char *folder)
 {
-    char pre[4096], post[4096], json[4096], part[512];
+    char pre[PATH_SIZE], post[PATH_SIZE], json[PATH_SIZE], part[512];
     struct qk_error err = {0};
     struct qk_pair *pair;
     cJSON *golden;
@@ -96,8 +85,7 @@ static void check_golden(const char *folder)
     data_path(post, part);
     snprintf(part, sizeof part, "%s/drift.json", folder);
     data_path(json, part);
-    if (qk_pair_open(pre, post, &pair, &err) != QK_OK)
-        fail_msg("%s", err.text);
+    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
     assert_int_equal(qk_json_read(json, 1 << 24, &golden, &err), QK_OK);
     const cJSON *layers = cJSON_GetObjectItemCaseSensitive(golden, "layers");
     assert_int_equal(pair->n_layers, cJSON_GetArraySize(layers));
@@ -123,12 +111,10 @@ static void test_goldens(void **state)
 static void test_demo_ranks_layer_7_first(void **state)
 {
     (void)state;
-    char pre[4096], post[4096];
+    char pre[PATH_SIZE], post[PATH_SIZE];
     struct qk_error err = {0};
     struct qk_pair *pair;
-    assert_int_equal(qk_pair_open(data_path(pre, "../../data/tiny-hypenet/pre"),
-                         data_path(post, "../../data/tiny-hypenet/post"), &pair, &err),
-        QK_OK);
+    expect_ok(qk_pair_open(demo_path(pre, "pre"), demo_path(post, "post"), &pair, &err), &err);
     double best = -1;
     int first = -1;
     for (int i = 0; i < pair->n_layers; i++) {

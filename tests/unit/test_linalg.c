@@ -2,37 +2,24 @@
  * and against values computed by scipy. */
 #include "linalg/linalg.h"
 
+#include "helper.h"
+
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum { M = 24, N = 96 };
 
 static const double DEGREE = 3.14159265358979323846 / 180.0;
 
-/* A fixed 64-bit generator (Steele, Lea, Flood 2014), so that every run sees the same matrices. */
 static uint64_t random_state;
-
-static double uniform(void)
-{
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53 * 2.0 - 1.0;
-}
 
 static void fill(double *a, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        a[i] = uniform();
+        a[i] = random_uniform(&random_state);
 }
 
 /* q (m, n), m <= n: random orthonormal rows, by LAPACK. */

@@ -1,0 +1,65 @@
+/* helper.h - what the unit tests share: where the data lies, folders that vanish afterwards, files made from
+ * a few words, and checks of failures by the words of their message. */
+#ifndef QK_TESTS_UNIT_HELPER_H
+#define QK_TESTS_UNIT_HELPER_H
+
+/* cmocka.h wants these four before it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+
+#include <stdbool.h>
+
+enum { PATH_SIZE = 4096 };
+
+/* "ROOT/name" for tests/data and for the demo pair; both return out. */
+char *data_path(char out[PATH_SIZE], const char *name);
+char *demo_path(char out[PATH_SIZE], const char *name);
+/* "FOLDER/name"; returns out. */
+char *path_in(char out[PATH_SIZE], const char *folder, const char *name);
+
+/* Setup and teardown of a test that wants a folder of its own: *state is its path, gone afterwards. */
+int scratch_setup(void **state);
+int scratch_teardown(void **state);
+#define test_in_folder(function) cmocka_unit_test_setup_teardown(function, scratch_setup, scratch_teardown)
+
+/* A folder (and its parents below an existing one). */
+void make_folder(const char *path);
+/* Removes a file or a folder with all that is in it. */
+void remove_all(const char *path);
+
+void write_bytes(const char *path, const void *bytes, size_t n);
+void write_text(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The whole file, with a NUL behind it; the caller frees. n may be NULL. */
+char *read_bytes(const char *path, size_t *n);
+
+/* A tensor to be written. values: one number an element, converted to the dtype (a writable one); NULL: bytes
+ * of a fixed pseudo-random stream, for floats of F64 F32 F16 BF16 numbers of -0.5 to 0.5. */
+struct test_tensor {
+    const char *name, *dtype;
+    int n_dims;
+    uint64_t shape[4];
+    const double *values;
+};
+/* A well-formed file of these tensors, in this order; `seed` starts the stream. */
+void write_safetensors(const char *path, const struct test_tensor *tensors, size_t n, uint64_t seed);
+/* A file of this header text (its true length before it) and n bytes of data. */
+void write_header(const char *path, const char *header, size_t n_data);
+
+/* A fixed 64-bit generator (Steele, Lea, Flood 2014), so that every run sees the same numbers. */
+uint64_t random_bits(uint64_t *state);
+/* In [-1, 1). */
+double random_uniform(uint64_t *state);
+
+/* Fails the test with the message when the call did not succeed. */
+void expect_ok(enum qk_code code, const struct qk_error *err);
+/* Fails the test unless the call failed with this code and a message that holds every word of `words`
+ * (separated by '|'). */
+void expect_failure(enum qk_code code, const struct qk_error *err, enum qk_code expected, const char *words);
+
+#endif
