@@ -713,6 +713,22 @@ enum qk_code qk_session_set(
     return code;
 }
 
+enum qk_code qk_session_find(
+    const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err)
+{
+    struct qk_spec parsed;
+    *n = 0;
+    QK_TRY(qk_spec_parse_selector(selector, &parsed, err));
+    for (int i = 0; i < session->pair->n_layers; i++) {
+        /* An old number is kept while the layer is computed again: it must not answer for the new one. */
+        bool known = parsed.selector != QK_SELECT_TEST || session->published[i].state == QK_LAYER_READY;
+        if (known && qk_spec_matches(&parsed, session->pair, session->drift, i))
+            layers[(*n)++] = i;
+    }
+    qk_spec_free(&parsed);
+    return QK_OK;
+}
+
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err)
 {

@@ -52,6 +52,10 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 /* Applies a --set text (one edit). QK_USAGE when a metric test is used before all drift is known. */
 enum qk_code qk_session_set(
     struct qk_session *session, const char *spec, int *n_changed, struct qk_error *err);
+/* The layers that a SELECTOR of spec.h names, ascending into layers (room for all), *n of them; a layer whose
+ * number is not known yet matches no test. QK_USAGE tells the place of a fault. */
+enum qk_code qk_session_find(
+    const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err);
 /* Replaces the whole selection by a recipe's. */
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
