@@ -1,36 +1,43 @@
 /* export.h - writes post with a selection applied: all of it under its final name, or nothing.
  *
- * States: (1) nothing; (2) a temporary sibling ".NAME.qkscope-XXXXXX" is filled, every file fsynced;
+ * States: (1) nothing; (2) a temporary sibling ".NAME.qkscope-PID-N" is filled, every file fsynced;
  * (3) one rename gives it its name; the parent folder is fsynced. A crash in 2 leaves a sibling that is not
- * DIR; inputs are only ever opened for reading. */
+ * DIR, which the next export to DIR removes; inputs are only ever opened for reading.
+ *
+ * What is written: post's folder as it is, in which only rows of chosen roles differ, and the recipe. When
+ * post was named by a single file, its folder is taken to hold other things, too: then that file and the
+ * small files that belong to a checkpoint (*.json, *.txt, *.model, *.py, *.jinja, *.md) beside it. */
 #ifndef QK_RESTORE_EXPORT_H
 #define QK_RESTORE_EXPORT_H
 
 #include "base/progress.h"
 #include "restore/recipe.h"
 
+/* The one file of weights in a patch. */
+#define QK_PATCH_NAME "qkscope-patch.safetensors"
+
 struct qk_export_options {
-    const char *target;   /* DIR */
-    bool force;           /* replace an existing export (a folder with a recipe, or an empty one) */
-    bool link;            /* hard-link shards that do not change */
-    bool patch_only;      /* only the changed tensors (qkscope-patch.safetensors) and the recipe */
-    bool norms;
-    const char *comment;
+    const char *target;  /* DIR */
+    bool force;          /* replace an existing export (a folder with a recipe, or an empty one) */
+    bool link;           /* hard-link shards that do not change */
+    bool patch_only;     /* only the changed tensors (QK_PATCH_NAME) and the recipe */
+    bool norms;          /* the gains of the q/k norms go with their role */
+    const char *comment; /* for the recipe, or NULL */
 };
 
-struct qk_export_change {      /* one changed tensor */
+struct qk_export_change {           /* one changed tensor */
     const struct qk_tensor *tensor; /* post's; borrowed */
     int layer;
-    char roles[4];             /* "q", "k", "qk" */
-    uint64_t bytes_changed;    /* of its rows that belong to chosen roles */
-    char digest[65];           /* after an export: SHA-256 of the tensor's new bytes */
+    char roles[4];          /* "q", "k", "qk" */
+    uint64_t bytes_changed; /* of its rows that belong to chosen roles */
 };
 struct qk_export_plan {
-    struct qk_export_change *change;
+    struct qk_export_change *change; /* by shard and offset */
     size_t n_changes;
-    uint64_t bytes_total;      /* of the finished folder */
-    uint64_t bytes_changed;    /* sum over the changes */
-    uint64_t bytes_free;       /* of the target's file system for us */
+    uint64_t bytes_total;   /* of the finished folder, without its recipe */
+    uint64_t bytes_written; /* of these, what is not hard-linked */
+    uint64_t bytes_changed; /* sum over the changes */
+    uint64_t bytes_free;    /* of the target's file system for us */
     size_t n_files, n_shards_changed;
     bool target_exists;
 };

@@ -14,70 +14,79 @@
 
 enum { MAX_DEPTH = 32, OPEN_FOLDERS = 32 };
 
-static enum qk_code list_below(
-    const char *root, const char *below, int depth, struct qk_folder *out, struct qk_error *err);
+struct listing {
+    const char *root;
+    bool deep;
+    struct qk_folder *out;
+    struct qk_error *err;
+};
+
+static enum qk_code list_below(const struct listing *l, const char *below, int depth);
 
 /* Takes `name` over. */
-static enum qk_code add_entry(
-    const char *root, char *name, const char *path, int depth, struct qk_folder *out, struct qk_error *err)
+static enum qk_code add_entry(const struct listing *l, char *name, const char *path, int depth)
 {
     struct stat info;
-    enum qk_code code = qk_grow(&out->file, &out->capacity, out->n + 1, sizeof *out->file, err);
-    if (code == QK_OK && stat(path, &info) != 0)
-        code = qk_fail_errno(err, path, "examine");
-    if (code == QK_OK && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
-        code = qk_fail(err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
+    bool found = stat(path, &info) == 0, folder = found && S_ISDIR(info.st_mode);
+    bool regular = found && S_ISREG(info.st_mode);
+    if (!l->deep && !regular) {
+        free(name);
+        return QK_OK;
+    }
+    enum qk_code code =
+        qk_grow(&l->out->file, &l->out->capacity, l->out->n + 1, sizeof *l->out->file, l->err);
+    if (code == QK_OK && !found)
+        code = qk_fail_errno(l->err, path, "examine");
+    if (code == QK_OK && !regular && !folder)
+        code = qk_fail(l->err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
     if (code != QK_OK) {
         free(name);
         return code;
     }
-    bool folder = S_ISDIR(info.st_mode);
-    out->file[out->n++] = (struct qk_file){.name = name,
+    l->out->file[l->out->n++] = (struct qk_file){.name = name,
         .is_folder = folder,
         .bytes = folder ? 0 : (uint64_t)info.st_size,
         .mode = info.st_mode & 0777};
-    return folder ? list_below(root, name, depth + 1, out, err) : QK_OK;
+    return folder ? list_below(l, name, depth + 1) : QK_OK;
 }
 
-static enum qk_code list_entry(const char *root, const char *below, const char *entry, int depth,
-    struct qk_folder *out, struct qk_error *err)
+static enum qk_code list_entry(const struct listing *l, const char *below, const char *entry, int depth)
 {
     char *name, *path;
     if (below[0] == '\0')
-        QK_TRY(qk_strdup_to(&name, entry, err));
+        QK_TRY(qk_strdup_to(&name, entry, l->err));
     else
-        QK_TRY(qk_path_join(below, entry, &name, err));
-    enum qk_code code = qk_path_join(root, name, &path, err);
+        QK_TRY(qk_path_join(below, entry, &name, l->err));
+    enum qk_code code = qk_path_join(l->root, name, &path, l->err);
     if (code != QK_OK) {
         free(name);
         return code;
     }
-    code = add_entry(root, name, path, depth, out, err);
+    code = add_entry(l, name, path, depth);
     free(path);
     return code;
 }
 
-static enum qk_code list_below(
-    const char *root, const char *below, int depth, struct qk_folder *out, struct qk_error *err)
+static enum qk_code list_below(const struct listing *l, const char *below, int depth)
 {
     char *path;
-    QK_TRY(qk_path_join(root, below, &path, err));
+    QK_TRY(qk_path_join(l->root, below, &path, l->err));
     enum qk_code code = QK_OK;
     DIR *dir = NULL;
     if (depth > MAX_DEPTH)
-        code = qk_fail(err, QK_INPUT, "%s: folders are nested too deeply (more than %d)", path, MAX_DEPTH);
+        code = qk_fail(l->err, QK_INPUT, "%s: folders are nested too deeply (more than %d)", path, MAX_DEPTH);
     else if ((dir = opendir(path)) == NULL)
-        code = qk_fail_errno(err, path, "open");
+        code = qk_fail_errno(l->err, path, "open");
     while (code == QK_OK) {
         errno = 0;
         const struct dirent *entry = readdir(dir);
         if (entry == NULL) {
             if (errno != 0)
-                code = qk_fail_errno(err, path, "read");
+                code = qk_fail_errno(l->err, path, "read");
             break;
         }
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            code = list_entry(root, below, entry->d_name, depth, out, err);
+            code = list_entry(l, below, entry->d_name, depth);
     }
     if (dir != NULL)
         closedir(dir);
@@ -90,9 +99,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct qk_file *)a)->name, ((const struct qk_file *)b)->name);
 }
 
-enum qk_code qk_folder_list(const char *path, struct qk_folder *folder, struct qk_error *err)
+enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err)
 {
-    enum qk_code code = list_below(path, "", 0, folder, err);
+    const struct listing listing = {path, deep, folder, err};
+    *folder = (struct qk_folder){0};
+    enum qk_code code = list_below(&listing, "", 0);
     if (code != QK_OK)
         qk_folder_free(folder);
     else if (folder->n > 1)

@@ -16,16 +16,16 @@ struct qk_file {
     mode_t mode;    /* permission bits */
 };
 
-/* Zero-initialise before use. */
 struct qk_folder {
     struct qk_file *file;
     size_t n, capacity;
 };
 
-/* Everything below `path`, sorted by strcmp of name, so that a folder stands before what is in it. Links are
- * followed. QK_INPUT names an entry that is neither a file nor a folder, or folders nested too deeply (a link
- * that leads back); QK_IO what cannot be read. */
-enum qk_code qk_folder_list(const char *path, struct qk_folder *folder, struct qk_error *err);
+/* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below
+ * it, a folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders
+ * nested too deeply (a link that leads back). Else its regular files alone. QK_IO names what cannot be read.
+ */
+enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err);
 void qk_folder_free(struct qk_folder *folder);
 /* The entry of that name, or NULL. */
 const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name);

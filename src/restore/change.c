@@ -1,0 +1,223 @@
+/* change.c - the tensors that a selection changes, and the files around them. */
+#include "restore/change.h"
+
+#include "base/mem.h"
+#include "restore/blend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- parts of a role --- */
+
+static const struct qk_tensor *part_tensor(const struct qk_view *view, enum qk_part part)
+{
+    return part == QK_PART_WEIGHT ? view->weight : part == QK_PART_BIAS ? view->bias : view->norm;
+}
+
+/* The tensor that the choice of this role changes by this part; NULL when it changes none. */
+static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
+    const struct qk_selection *selection, bool norms, int layer, enum qk_role role, enum qk_part part)
+{
+    if (part == QK_PART_GAIN && !norms)
+        return NULL;
+    if (qk_blend_effect(selection->choice[layer], role, part).mode == QK_KEEP)
+        return NULL;
+    return part_tensor(&pair->layer[layer].side[QK_POST]->role[role], part);
+}
+
+static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, enum qk_part part)
+{
+    const struct qk_view *view = &layer->role[role];
+    const struct qk_tensor *tensor = part_tensor(view, part);
+    if (part == QK_PART_GAIN)
+        return tensor->bytes;
+    uint64_t rows = (uint64_t)view->n_heads * (uint64_t)layer->head_dim;
+    return rows * (part == QK_PART_WEIGHT ? layer->d : 1) * (qk_dtype_bits(tensor->dtype) / 8);
+}
+
+/* --- finding --- */
+
+struct finder {
+    const struct qk_pair *pair;
+    const struct qk_selection *selection;
+    bool norms;
+    struct qk_export_change *change;
+    size_t n, capacity;
+    struct qk_error *err;
+};
+
+static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, enum qk_part part)
+{
+    const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
+    if (tensor == NULL)
+        return QK_OK;
+    struct qk_export_change *change = NULL;
+    for (size_t i = 0; i < f->n; i++) /* q and k of a layer may stand in one tensor */
+        if (f->change[i].tensor == tensor)
+            change = &f->change[i];
+    if (change == NULL) {
+        QK_TRY(qk_grow(&f->change, &f->capacity, f->n + 1, sizeof *f->change, f->err));
+        change = &f->change[f->n++];
+        change->tensor = tensor;
+        change->layer = layer;
+    }
+    if (strstr(change->roles, qk_role_name(role)) == NULL)
+        strcat(change->roles, qk_role_name(role));
+    change->bytes_changed += part_bytes(f->pair->layer[layer].side[QK_POST], role, part);
+    return QK_OK;
+}
+
+static enum qk_code find_layer(struct finder *f, int layer)
+{
+    const struct qk_choice *choice = f->selection->choice[layer];
+    if (choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP)
+        return QK_OK;
+    if (!f->pair->layer[layer].has_qk)
+        return qk_fail(f->err, QK_INPUT, "layer %d cannot be exported with a choice: %s", layer,
+            f->pair->layer[layer].problem != NULL ? f->pair->layer[layer].problem : "it has no q and k");
+    QK_TRY(qk_blend_check(f->pair, layer, choice, f->norms, f->err));
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++)
+            QK_TRY(add_part(f, layer, (enum qk_role)r, (enum qk_part)part));
+    return QK_OK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct qk_tensor *x = ((const struct qk_export_change *)a)->tensor,
+                           *y = ((const struct qk_export_change *)b)->tensor;
+    if (x->shard != y->shard)
+        return x->shard < y->shard ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    struct qk_export_change **out, size_t *n, struct qk_error *err)
+{
+    struct finder f = {.pair = pair, .selection = selection, .norms = norms, .err = err};
+    *out = NULL;
+    *n = 0;
+    for (int i = 0; i < selection->n_layers; i++) {
+        enum qk_code code = find_layer(&f, i);
+        if (code != QK_OK) {
+            free(f.change);
+            return code;
+        }
+    }
+    if (f.n > 1)
+        qsort(f.change, f.n, sizeof *f.change, by_place);
+    *out = f.change;
+    *n = f.n;
+    return QK_OK;
+}
+
+/* --- applying --- */
+
+enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
+{
+    int layer = change->layer;
+    const struct qk_choice *choice = selection->choice[layer];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        enum qk_role role = (enum qk_role)r;
+        bool hit[QK_PART_GAIN + 1];
+        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++)
+            hit[part] =
+                changed_tensor(pair, selection, norms, layer, role, (enum qk_part)part) == change->tensor;
+        if (hit[QK_PART_WEIGHT] || hit[QK_PART_BIAS])
+            QK_TRY(qk_blend_role(pair, layer, role, choice, hit[QK_PART_WEIGHT] ? bytes : NULL,
+                hit[QK_PART_BIAS] ? bytes : NULL, progress, err));
+        if (hit[QK_PART_GAIN])
+            QK_TRY(qk_blend_gain(pair, layer, role, choice, bytes, err));
+    }
+    return QK_OK;
+}
+
+/* True when `row` of the stored tensor belongs to a head of the view. */
+static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
+{
+    for (int h = 0; h < view->n_heads; h++)
+        if (row >= view->first_row[h] && row < view->first_row[h] + (uint64_t)layer->head_dim)
+            return true;
+    return false;
+}
+
+enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, uint64_t index)
+{
+    const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_view *view = &layer->role[r];
+        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, (enum qk_part)part) !=
+                change->tensor)
+                continue;
+            uint64_t row = part != QK_PART_WEIGHT ? index
+                           : view->transposed     ? index % change->tensor->shape[1]
+                                                  : index / layer->d;
+            if (part == QK_PART_GAIN || owns_row(layer, view, row))
+                return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part)
+                    .mode;
+        }
+    }
+    return QK_KEEP;
+}
+
+/* --- files --- */
+
+static bool ends_with_one_of(const char *name, const char *const *ends)
+{
+    size_t n = strlen(name);
+    for (; *ends != NULL; ends++) {
+        size_t m = strlen(*ends);
+        if (n >= m && strcmp(name + n - m, *ends) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Keeps what `wanted` holds for; the rest is freed. */
+static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post,
+    bool (*wanted)(const struct qk_checkpoint *post, const struct qk_file *file))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < files->n; i++) {
+        if (wanted(post, &files->file[i]))
+            files->file[kept++] = files->file[i];
+        else
+            free(files->file[i].name);
+    }
+    files->n = kept;
+}
+
+static bool not_a_recipe(const struct qk_checkpoint *post, const struct qk_file *file)
+{
+    (void)post;
+    return strcmp(file->name, QK_RECIPE_NAME) != 0;
+}
+
+static bool beside_single_file(const struct qk_checkpoint *post, const struct qk_file *file)
+{
+    static const char *const side_files[] = {".json", ".txt", ".model", ".py", ".jinja", ".md", NULL};
+    return qk_export_shard(post, file->name) >= 0 ||
+           (ends_with_one_of(file->name, side_files) && strstr(file->name, ".index.json") == NULL);
+}
+
+enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
+{
+    static const char *const weights[] = {".safetensors", NULL};
+    bool single = ends_with_one_of(post->path, weights) && strcmp(post->path, post->folder) != 0;
+    QK_TRY(qk_folder_list(post->folder, !single, files, err));
+    keep_files(files, post, not_a_recipe);
+    if (single)
+        keep_files(files, post, beside_single_file);
+    return QK_OK;
+}
+
+int qk_export_shard(const struct qk_checkpoint *post, const char *name)
+{
+    for (size_t i = 0; i < post->n_shards; i++)
+        if (strcmp(post->shard[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}

@@ -1,0 +1,30 @@
+/* change.h - what export and verify share: which tensors a selection changes, and their new bytes. */
+#ifndef QK_RESTORE_CHANGE_H
+#define QK_RESTORE_CHANGE_H
+
+#include "restore/export.h"
+#include "restore/folder.h"
+
+/* The tensors that the selection changes, by shard and offset; the caller frees *out. QK_INPUT when a choice
+ * cannot be computed (qk_blend_check). */
+enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    struct qk_export_change **out, size_t *n, struct qk_error *err);
+
+/* Turns `bytes`, post's bytes of the changed tensor, into those of the export. */
+enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err);
+
+/* The mode by which element `index` of the changed tensor came about: keep, restore, or a blend. */
+enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, uint64_t index);
+
+/* post's files, as export.h tells; freed with qk_folder_free. */
+enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err);
+
+/* The shard that a file of the list is, or -1. */
+int qk_export_shard(const struct qk_checkpoint *post, const char *name);
+
+/* True when a tensor of the shard changes. */
+bool qk_export_changes_shard(const struct qk_export_plan *plan, int shard);
+
+#endif
