@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { VERSION = 1, MAX_RECIPE_BYTES = 64 << 20, MAX_LAYERS = 1 << 16 };
+enum { RECIPE_VERSION = 1, MAX_RECIPE_BYTES = 64 << 20, MAX_LAYERS = 1 << 16 };
 static const char FORMAT[] = "qkscope-recipe";
 
 /* --- making --- */
@@ -61,8 +61,8 @@ static int compare_files(const void *a, const void *b)
     return strcmp(((const struct qk_file_print *)a)->name, ((const struct qk_file_print *)b)->name);
 }
 
-static enum qk_code print_files(const struct qk_checkpoint *checkpoint, struct qk_file_print **out, size_t *n,
-    struct qk_error *err)
+static enum qk_code print_files(
+    const struct qk_checkpoint *checkpoint, struct qk_file_print **out, size_t *n, struct qk_error *err)
 {
     QK_TRY(qk_alloc(out, checkpoint->n_shards, sizeof **out, err));
     *n = checkpoint->n_shards;
@@ -130,8 +130,7 @@ void qk_recipe_free(struct qk_recipe *recipe)
 enum { WHICH_BOTH = QK_ROLE_COUNT, WHICH_COUNT };
 
 /* True when the layer has an entry for q, for k, or one for both; *choice is what it says. */
-static bool layer_entry(
-    const struct qk_selection *selection, int layer, int which, struct qk_choice *choice)
+static bool layer_entry(const struct qk_selection *selection, int layer, int which, struct qk_choice *choice)
 {
     const struct qk_choice *slot = selection->choice[layer];
     bool same = qk_choice_equal(slot[QK_Q], slot[QK_K]);
@@ -225,15 +224,15 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
     *out = NULL;
     cJSON *root = cJSON_CreateObject();
     bool made = cJSON_AddStringToObject(root, "format", FORMAT) != NULL &&
-                cJSON_AddNumberToObject(root, "version", VERSION) != NULL;
+                cJSON_AddNumberToObject(root, "version", RECIPE_VERSION) != NULL;
     if (made && recipe->comment != NULL)
         made = cJSON_AddStringToObject(root, "comment", recipe->comment) != NULL;
     for (int s = 0; s < QK_SIDE_COUNT && made; s++)
         made = add_side(root, recipe, (enum qk_side)s);
     if (made)
-        made = cJSON_AddBoolToObject(cJSON_AddObjectToObject(root, "options"), "norms", recipe->norms) !=
-                   NULL &&
-               add_choices(root, &recipe->selection) && add_outputs(root, recipe);
+        made =
+            cJSON_AddBoolToObject(cJSON_AddObjectToObject(root, "options"), "norms", recipe->norms) != NULL &&
+            add_choices(root, &recipe->selection) && add_outputs(root, recipe);
     char *text = made ? cJSON_Print(root) : NULL;
     cJSON_Delete(root);
     if (text == NULL)
@@ -297,8 +296,8 @@ static enum qk_code read_string(
     return qk_strdup_to(out, text, r->err);
 }
 
-static enum qk_code read_digest(const struct reader *r, const cJSON *object, const char *where,
-    const char *key, char out[65])
+static enum qk_code read_digest(
+    const struct reader *r, const cJSON *object, const char *where, const char *key, char out[65])
 {
     const char *text = qk_json_string(object, key, "");
     if (strlen(text) != 64 || strspn(text, "0123456789abcdef") != 64)
@@ -312,9 +311,10 @@ static enum qk_code read_array(const struct reader *r, const cJSON *object, cons
     const char *key, const cJSON **out, size_t *n)
 {
     const cJSON *array = qk_json_get(object, key);
+    *out = NULL;
+    *n = 0;
     if (!cJSON_IsArray(array))
         return wrong(r, where, key, "a list");
-    *n = 0;
     for (const cJSON *item = array->child; item != NULL; item = item->next)
         ++*n;
     *out = array->child;
@@ -472,12 +472,12 @@ static enum qk_code read_recipe(const struct reader *r, const cJSON *root, struc
         "format", "version", "comment", "pre", "post", "options", "choices", "outputs", NULL};
     static const char *const option_keys[] = {"norms", NULL};
     if (!cJSON_IsObject(root) || strcmp(qk_json_string(root, "format", ""), FORMAT) != 0)
-        return qk_fail(r->err, QK_INPUT, "%s: not a qkscope recipe (expected \"format\": \"%s\")", r->path,
-            FORMAT);
+        return qk_fail(
+            r->err, QK_INPUT, "%s: not a qkscope recipe (expected \"format\": \"%s\")", r->path, FORMAT);
     int64_t version = qk_json_int(root, "version", -1);
-    if (version != VERSION)
-        return qk_fail(r->err, QK_INPUT, "%s: version: not one that this program reads (expected %d)", r->path,
-            VERSION);
+    if (version != RECIPE_VERSION)
+        return qk_fail(r->err, QK_INPUT, "%s: version: not one that this program reads (expected %d)",
+            r->path, RECIPE_VERSION);
     QK_TRY(check_keys(r, root, "", keys));
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         QK_TRY(read_side(r, root, (enum qk_side)s, recipe));
@@ -521,8 +521,8 @@ static enum qk_code compare_prints(const struct qk_checkpoint *checkpoint, enum 
         if (order < 0)
             return qk_fail(err, QK_INPUT, "%s: %s: missing in %s: %s", path, wanted[i].name, name, HINT);
         if (order > 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: not in the recipe's %s: %s", path, found[i].name, name,
-                HINT);
+            return qk_fail(
+                err, QK_INPUT, "%s: %s: not in the recipe's %s: %s", path, found[i].name, name, HINT);
         if (wanted[i].bytes != found[i].bytes)
             return qk_fail(err, QK_INPUT, "%s: %s: %s (%s has %llu bytes, expected %llu)", path,
                 found[i].name, HINT, name, (unsigned long long)found[i].bytes,
