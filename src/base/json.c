@@ -12,6 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* cJSON builds a node of 64 bytes and more for every value, so a file of "[0,0,0,..." would take forty times
+ * its size. Real files of more than this many values have longer ones. */
+enum { FREE_VALUES = 1 << 20, BYTES_PER_VALUE = 8 };
+
 /* True when a string in the text holds \u0000, at which cJSON would silently cut it. */
 static bool has_escaped_nul(const char *bytes, size_t n)
 {
@@ -25,39 +29,173 @@ static bool has_escaped_nul(const char *bytes, size_t n)
     return false;
 }
 
-static enum qk_code parse_error(
-    const char *name, const char *bytes, size_t n, const char *at, struct qk_error *err)
+/* The place behind the string that starts (with its quote) at `at`; n when it does not end. */
+static size_t string_end(const char *text, size_t at, size_t n)
 {
-    size_t offset = at != NULL && at >= bytes && at <= bytes + n ? (size_t)(at - bytes) : n;
+    for (at++; at < n && text[at] != '"'; at++)
+        at += text[at] == '\\';
+    return at < n ? at + 1 : n;
+}
+
+/* At least as many as there are values. */
+static size_t count_values(const char *text, size_t n)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"')
+            i = string_end(text, i, n) - 1;
+        else
+            count += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    }
+    return count;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static enum qk_code parse_error(const char *name, const char *text, size_t at, struct qk_error *err)
+{
     size_t line = 1, column = 1;
-    for (size_t i = 0; i < offset; i++) {
-        line += bytes[i] == '\n';
-        column = bytes[i] == '\n' ? 1 : column + 1;
+    for (size_t i = 0; i < at; i++) {
+        line += text[i] == '\n';
+        column = text[i] == '\n' ? 1 : column + 1;
     }
     return qk_fail(err, QK_INPUT, "%s: not valid JSON (line %zu, column %zu)", name, line, column);
+}
+
+/* Parses text[at, end), which must be one value with white space behind it at most. */
+static enum qk_code parse_range(
+    const char *name, const char *text, size_t at, size_t end, cJSON **out, struct qk_error *err)
+{
+    const char *rest = NULL;
+    cJSON *root = cJSON_ParseWithLengthOpts(text + at, end - at, &rest, false);
+    size_t stop = rest != NULL && rest >= text + at && rest <= text + end ? (size_t)(rest - text) : end;
+    while (root != NULL && stop < end && is_blank(text[stop]))
+        stop++;
+    if (root == NULL || stop != end) {
+        cJSON_Delete(root);
+        return parse_error(name, text, stop, err);
+    }
+    *out = root;
+    return QK_OK;
+}
+
+enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err)
+{
+    if (!qk_utf8_valid(bytes, n))
+        return qk_fail(err, QK_INPUT, "%s: not UTF-8", name);
+    if (memchr(bytes, '\0', n) != NULL || has_escaped_nul(bytes, n))
+        return qk_fail(err, QK_INPUT, "%s: a NUL character in the JSON text", name);
+    return QK_OK;
 }
 
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err)
 {
     *out = NULL;
-    if (!qk_utf8_valid(bytes, n))
-        return qk_fail(err, QK_INPUT, "%s: not UTF-8", name);
-    if (memchr(bytes, '\0', n) != NULL || has_escaped_nul(bytes, n))
-        return qk_fail(err, QK_INPUT, "%s: a NUL character in the JSON text", name);
-    const char *end = NULL;
-    cJSON *root = cJSON_ParseWithLengthOpts(bytes, n, &end, false);
-    if (root == NULL)
-        return parse_error(name, bytes, n, end, err);
-    const char *rest = end;
-    while (rest < bytes + n && strchr(" \t\r\n", *rest) != NULL)
-        rest++;
-    if (rest != bytes + n) {
-        cJSON_Delete(root);
-        return parse_error(name, bytes, n, rest, err);
+    QK_TRY(qk_json_check(name, bytes, n, err));
+    size_t values = count_values(bytes, n);
+    if (values > FREE_VALUES + n / BYTES_PER_VALUE)
+        return qk_fail(
+            err, QK_INPUT, "%s: too many JSON values for its size (found %zu in %zu bytes)", name, values, n);
+    return parse_range(name, bytes, 0, n, out, err);
+}
+
+/* --- walking --- */
+
+void qk_json_walk_start(
+    struct qk_json_walk *walk, const char *name, const char *text, size_t begin, size_t end)
+{
+    *walk = (struct qk_json_walk){.name = name, .text = text, .at = begin, .end = end};
+}
+
+static char peek(struct qk_json_walk *walk)
+{
+    while (walk->at < walk->end && is_blank(walk->text[walk->at]))
+        walk->at++;
+    return walk->at < walk->end ? walk->text[walk->at] : '\0';
+}
+
+static bool take(struct qk_json_walk *walk, char wanted)
+{
+    if (peek(walk) != wanted)
+        return false;
+    walk->at++;
+    return true;
+}
+
+/* Passes over one value without looking at what it holds. */
+static void skip_value(struct qk_json_walk *walk)
+{
+    size_t depth = 0;
+    while (walk->at < walk->end) {
+        char c = walk->text[walk->at];
+        if (depth == 0 && (c == ',' || c == '}' || c == ']' || is_blank(c)))
+            return;
+        if (c == '"') {
+            walk->at = string_end(walk->text, walk->at, walk->end);
+        } else {
+            depth += c == '{' || c == '[';
+            depth -= c == '}' || c == ']';
+            walk->at++;
+        }
+        if (depth == 0 && (c == '"' || c == '}' || c == ']'))
+            return;
     }
-    *out = root;
+}
+
+static enum qk_code take_key(struct qk_json_walk *walk, struct qk_error *err)
+{
+    cJSON *key;
+    if (peek(walk) != '"')
+        return parse_error(walk->name, walk->text, walk->at, err);
+    size_t start = walk->at;
+    walk->at = string_end(walk->text, start, walk->end);
+    QK_TRY(parse_range(walk->name, walk->text, start, walk->at, &key, err));
+    enum qk_code code = qk_strdup_to(&walk->key, key->valuestring, err);
+    cJSON_Delete(key);
+    return code;
+}
+
+enum qk_code qk_json_walk_next(struct qk_json_walk *walk, bool *more, struct qk_error *err)
+{
+    free(walk->key);
+    walk->key = NULL;
+    bool first = !walk->started;
+    walk->started = true;
+    if (first && !take(walk, '{'))
+        return parse_error(walk->name, walk->text, walk->at, err);
+    *more = !(take(walk, '}'));
+    if (!*more) {
+        peek(walk);
+        return walk->at == walk->end ? QK_OK : parse_error(walk->name, walk->text, walk->at, err);
+    }
+    if (!first && !take(walk, ','))
+        return parse_error(walk->name, walk->text, walk->at, err);
+    QK_TRY(take_key(walk, err));
+    if (!take(walk, ':'))
+        return parse_error(walk->name, walk->text, walk->at, err);
+    peek(walk);
+    walk->value = walk->at;
+    skip_value(walk);
+    walk->length = walk->at - walk->value;
     return QK_OK;
 }
+
+enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, struct qk_error *err)
+{
+    *out = NULL;
+    return parse_range(walk->name, walk->text, walk->value, walk->value + walk->length, out, err);
+}
+
+void qk_json_walk_end(struct qk_json_walk *walk)
+{
+    free(walk->key);
+    walk->key = NULL;
+}
+
+/* --- files --- */
 
 static enum qk_code read_text(
     int fd, const char *path, size_t max_bytes, char **out, size_t *n, struct qk_error *err)

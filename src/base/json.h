@@ -14,10 +14,37 @@
 #include <stdint.h>
 
 /* Parses n bytes; `name` (a path) is used in messages. QK_INPUT when the text is not UTF-8, not one JSON
- * value followed by white space only, nested deeper than cJSON's limit, or holds \u0000 in a string. */
+ * value followed by white space only, nested deeper than cJSON's limit, holds \u0000 in a string, or holds so
+ * many values for its size that cJSON's tree would take a multiple of it (2^20 are free, then one in 8
+ * bytes).
+ */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
-/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable). */
+/* Of these checks the first two: UTF-8 and no NUL. */
+enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err);
+
+/* Walks the members of one large object member by member, so that no more than one of them is ever a tree.
+ * The text has passed qk_json_check. Members are text[value, value + length); what they hold is checked by
+ * qk_json_walk_value alone. Positions in messages count from the start of `text`. */
+struct qk_json_walk {
+    const char *name, *text; /* borrowed */
+    size_t at, end;
+    bool started;
+    char *key; /* of the present member, without escapes; owned, valid until the next step */
+    size_t value, length;
+};
+/* The object is text[begin, end), with white space around it at most. */
+void qk_json_walk_start(
+    struct qk_json_walk *walk, const char *name, const char *text, size_t begin, size_t end);
+/* Steps to the next member; *more is false behind the last one. QK_INPUT when the text is not an object. */
+enum qk_code qk_json_walk_next(struct qk_json_walk *walk, bool *more, struct qk_error *err);
+/* The present member's value as a tree. */
+enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, struct qk_error *err);
+/* Frees what the walk holds; always needed after qk_json_walk_start. */
+void qk_json_walk_end(struct qk_json_walk *walk);
+
+/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable).
+ */
 enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);
 
 /* The first key that stands twice in the object, or NULL. O(n log n). */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MAX_CONFIG_BYTES = 64 << 20 };
+enum { MAX_CONFIG_BYTES = 8 << 20 };
 
 /* Multimodal configs nest the language model's keys. */
 static const cJSON *text_config(const cJSON *root)

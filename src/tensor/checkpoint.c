@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_INDEX_BYTES = 256 << 20 };
+enum { MAX_INDEX_BYTES = 64 << 20 };
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -27,7 +27,7 @@ static int compare_lines(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names of the regular entries of a folder that a checkpoint could be made of, sorted. */
+/* Names of the entries of a folder that a checkpoint could be made of, sorted. */
 static enum qk_code list_folder(const char *folder, struct qk_lines *weights, struct qk_lines *indexes,
     bool *has_pytorch, struct qk_error *err)
 {
@@ -36,7 +36,13 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
         return qk_fail_errno(err, folder, "open");
     enum qk_code code = QK_OK;
     *has_pytorch = false;
-    for (struct dirent *entry; code == QK_OK && (entry = readdir(dir)) != NULL;) {
+    while (code == QK_OK) {
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (entry == NULL && errno != 0)
+            code = qk_fail_errno(err, folder, "read");
+        if (entry == NULL)
+            break;
         const char *name = entry->d_name;
         if (ends_with(name, ".safetensors"))
             code = qk_lines_add(weights, err, "%s", name);
@@ -151,6 +157,9 @@ static enum qk_code read_index(const char *path, cJSON **root, struct entry **en
     if (!cJSON_IsObject(map))
         return qk_fail(err, QK_INPUT, "%s: weight_map is missing or not an object", path);
     const char *twice;
+    QK_TRY(qk_json_duplicate(*root, &twice, err));
+    if (twice != NULL)
+        return qk_fail(err, QK_INPUT, "%s: the key \"%s\" appears twice", path, twice);
     QK_TRY(qk_json_duplicate(map, &twice, err));
     if (twice != NULL)
         return qk_fail(err, QK_INPUT, "%s: %s: appears twice in weight_map", path, twice);

@@ -9,13 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of one tensor in the header; a well-formed entry is a hundred bytes or two. */
+enum { MAX_ENTRY = 64 << 10 };
+
 char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
 {
+    enum { ROOM = 30 }; /* for one more number and the end */
     size_t used = (size_t)snprintf(out, QK_SHAPE_TEXT, "(");
-    for (int i = 0; i < tensor->n_dims && used < QK_SHAPE_TEXT - 24; i++)
+    int i = 0;
+    for (; i < tensor->n_dims && used < QK_SHAPE_TEXT - ROOM; i++)
         used += (size_t)snprintf(out + used, QK_SHAPE_TEXT - used, i == 0 ? "%llu" : ", %llu",
             (unsigned long long)tensor->shape[i]);
-    snprintf(out + used, QK_SHAPE_TEXT - used, ")");
+    snprintf(out + used, QK_SHAPE_TEXT - used, i < tensor->n_dims ? ", ...)" : ")");
     return out;
 }
 
@@ -52,18 +57,68 @@ static enum qk_code read_header(struct qk_safetensors *file, char **text, size_t
     return QK_OK;
 }
 
-static enum qk_code check_metadata(const char *path, const cJSON *metadata, struct qk_error *err)
+/* A list of names, to find one that stands twice. */
+struct names {
+    char **name;
+    size_t n, capacity;
+};
+
+static void free_names(struct names *names)
 {
-    if (!cJSON_IsObject(metadata))
-        return qk_fail(err, QK_INPUT, "%s: __metadata__ is not an object", path);
-    const char *twice;
-    QK_TRY(qk_json_duplicate(metadata, &twice, err));
-    if (twice != NULL)
-        return qk_fail(err, QK_INPUT, "%s: __metadata__: key \"%s\" appears twice", path, twice);
-    for (const cJSON *item = metadata->child; item != NULL; item = item->next)
-        if (!cJSON_IsString(item))
-            return qk_fail(err, QK_INPUT, "%s: __metadata__: \"%s\" is not a string", path, item->string);
+    for (size_t i = 0; i < names->n; i++)
+        free(names->name[i]);
+    free(names->name);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Sorts the names; the first that stands twice, or NULL. */
+static const char *find_twice(char **name, size_t n)
+{
+    if (n > 1)
+        qsort(name, n, sizeof *name, compare_names);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(name[i - 1], name[i]) == 0)
+            return name[i];
+    return NULL;
+}
+
+static enum qk_code check_metadata_entry(
+    const struct qk_json_walk *walk, struct names *names, struct qk_error *err)
+{
+    cJSON *value;
+    QK_TRY(qk_json_walk_value(walk, &value, err));
+    bool string = cJSON_IsString(value);
+    cJSON_Delete(value);
+    if (!string)
+        return qk_fail(err, QK_INPUT, "%s: __metadata__: \"%s\" is not a string", walk->name, walk->key);
+    QK_TRY(qk_grow(&names->name, &names->capacity, names->n + 1, sizeof *names->name, err));
+    QK_TRY(qk_strdup_to(&names->name[names->n], walk->key, err));
+    names->n++;
     return QK_OK;
+}
+
+/* The member that `outer` stands at. */
+static enum qk_code check_metadata(const struct qk_json_walk *outer, struct qk_error *err)
+{
+    if (outer->text[outer->value] != '{')
+        return qk_fail(err, QK_INPUT, "%s: __metadata__ is not an object", outer->name);
+    struct qk_json_walk walk;
+    struct names names = {0};
+    bool more = true;
+    enum qk_code code = QK_OK;
+    qk_json_walk_start(&walk, outer->name, outer->text, outer->value, outer->value + outer->length);
+    while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more)
+        code = check_metadata_entry(&walk, &names, err);
+    qk_json_walk_end(&walk);
+    const char *twice = code == QK_OK ? find_twice(names.name, names.n) : NULL;
+    if (twice != NULL)
+        code = qk_fail(err, QK_INPUT, "%s: __metadata__: key \"%s\" appears twice", outer->name, twice);
+    free_names(&names);
+    return code;
 }
 
 static enum qk_code parse_shape(
@@ -99,10 +154,9 @@ static enum qk_code shape_bytes(
 }
 
 static enum qk_code parse_tensor(
-    struct qk_safetensors *file, const cJSON *item, struct qk_tensor *tensor, struct qk_error *err)
+    const struct qk_safetensors *file, const cJSON *item, struct qk_tensor *tensor, struct qk_error *err)
 {
     const char *path = file->source.path;
-    QK_TRY(qk_strdup_to(&tensor->name, item->string, err));
     if (!cJSON_IsObject(item))
         return qk_fail(err, QK_INPUT, "%s: %s: its entry is not an object", path, tensor->name);
     const char *twice, *dtype = qk_json_string(item, "dtype", NULL);
@@ -169,40 +223,75 @@ static enum qk_code check_cover(const struct qk_safetensors *file, struct qk_err
     return QK_OK;
 }
 
-static enum qk_code parse_header(struct qk_safetensors *file, const cJSON *root, struct qk_error *err)
+/* The member that the walk stands at. Tensors are counted before they are parsed, so that a half-parsed one
+ * is freed, too. */
+static enum qk_code add_tensor(
+    struct qk_safetensors *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
 {
-    const char *path = file->source.path, *twice;
-    QK_TRY(qk_json_duplicate(root, &twice, err));
+    QK_TRY(qk_grow(&file->tensor, capacity, file->n_tensors + 1, sizeof *file->tensor, err));
+    struct qk_tensor *tensor = &file->tensor[file->n_tensors++];
+    QK_TRY(qk_strdup_to(&tensor->name, walk->key, err));
+    if (walk->length > MAX_ENTRY)
+        return qk_fail(err, QK_INPUT, "%s: %s: its entry is too long (found %zu bytes, at most %d)",
+            walk->name, tensor->name, walk->length, MAX_ENTRY);
+    cJSON *item;
+    QK_TRY(qk_json_walk_value(walk, &item, err));
+    enum qk_code code = parse_tensor(file, item, tensor, err);
+    cJSON_Delete(item);
+    return code;
+}
+
+static enum qk_code check_names(const struct qk_safetensors *file, struct qk_error *err)
+{
+    char **name;
+    QK_TRY(qk_alloc(&name, file->n_tensors, sizeof *name, err));
+    for (size_t i = 0; i < file->n_tensors; i++)
+        name[i] = file->tensor[i].name;
+    const char *twice = find_twice(name, file->n_tensors);
+    free(name);
     if (twice != NULL)
-        return qk_fail(err, QK_INPUT, "%s: %s: tensor appears twice in the header", path, twice);
-    size_t n = 0;
-    for (const cJSON *item = root->child; item != NULL; item = item->next)
-        n++;
-    QK_TRY(qk_alloc(&file->tensor, n, sizeof *file->tensor, err));
-    for (const cJSON *item = root->child; item != NULL; item = item->next) {
-        if (strcmp(item->string, "__metadata__") == 0)
-            QK_TRY(check_metadata(path, item, err));
-        else /* counted before it is parsed, so that a half-parsed one is freed, too */
-            QK_TRY(parse_tensor(file, item, &file->tensor[file->n_tensors++], err));
+        return qk_fail(err, QK_INPUT, "%s: %s: tensor appears twice in the header", file->source.path, twice);
+    return QK_OK;
+}
+
+/* Entry by entry: a tree of the whole header would take many times its size. */
+static enum qk_code parse_header(
+    struct qk_safetensors *file, const char *text, size_t n, struct qk_error *err)
+{
+    struct qk_json_walk walk;
+    size_t capacity = 0;
+    bool more = true, metadata = false;
+    QK_TRY(qk_json_check(file->source.path, text, n, err));
+    enum qk_code code = QK_OK;
+    qk_json_walk_start(&walk, file->source.path, text, 0, n);
+    while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more) {
+        if (strcmp(walk.key, "__metadata__") != 0) {
+            code = add_tensor(file, &walk, &capacity, err);
+        } else if (metadata) {
+            code = qk_fail(err, QK_INPUT, "%s: __metadata__ appears twice", walk.name);
+        } else {
+            metadata = true;
+            code = check_metadata(&walk, err);
+        }
     }
-    qsort(file->tensor, file->n_tensors, sizeof *file->tensor, by_offset);
+    qk_json_walk_end(&walk);
+    QK_TRY(code);
+    QK_TRY(check_names(file, err));
+    if (file->n_tensors > 1)
+        qsort(file->tensor, file->n_tensors, sizeof *file->tensor, by_offset);
     return check_cover(file, err);
 }
 
 enum qk_code qk_safetensors_open(const char *path, struct qk_safetensors *file, struct qk_error *err)
 {
-    *file = (struct qk_safetensors){0};
+    *file = (struct qk_safetensors){.source = {.fd = -1}};
     QK_TRY(qk_source_open(path, &file->source, err));
     char *text = NULL;
     size_t n = 0;
-    cJSON *root = NULL;
     enum qk_code code = read_header(file, &text, &n, err);
     if (code == QK_OK)
-        code = qk_json_parse(path, text, n, &root, err);
-    if (code == QK_OK)
-        code = parse_header(file, root, err);
+        code = parse_header(file, text, n, err);
     free(text);
-    cJSON_Delete(root);
     if (code != QK_OK)
         qk_safetensors_close(file);
     return code;

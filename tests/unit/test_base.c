@@ -1,0 +1,507 @@
+/* test_base.c - text, JSON, memory, errors, digests and progress. */
+#include "helper.h"
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/text.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* --- text --- */
+
+/* RFC 3629 written out: the well-formed sequences of one to four bytes by their table. */
+static bool well_formed(const unsigned char *p, size_t n)
+{
+    static const unsigned char rows[][5] = {/* lead low, lead high, second low, second high, length */
+        {0x00, 0x7f, 0, 0, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+        const unsigned char *row = rows[r];
+        if (p[0] < row[0] || p[0] > row[1] || n != row[4])
+            continue;
+        bool good = n == 1 || (p[1] >= row[2] && p[1] <= row[3]);
+        for (size_t i = 2; i < n; i++)
+            good = good && p[i] >= 0x80 && p[i] <= 0xbf;
+        return good;
+    }
+    return false;
+}
+
+/* Every sequence of up to three bytes, and of four with the third and fourth at their edges: accepted exactly
+ * where the table does, or where it splits into shorter well-formed ones. */
+static void test_utf8(void **state)
+{
+    (void)state;
+    unsigned char p[4];
+    for (unsigned v = 0; v < 1u << 16; v++) {
+        p[0] = (unsigned char)(v >> 8);
+        p[1] = (unsigned char)v;
+        bool two = well_formed(p, 2) || (well_formed(p, 1) && well_formed(p + 1, 1));
+        assert_int_equal(qk_utf8_valid((char *)p, 1), well_formed(p, 1));
+        assert_int_equal(qk_utf8_valid((char *)p, 2), two);
+        static const unsigned char edges[] = {0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+        for (size_t a = 0; p[0] >= 0xe0 && a < sizeof edges; a++) {
+            p[2] = edges[a];
+            assert_int_equal(qk_utf8_valid((char *)p, 3), well_formed(p, 3));
+            for (size_t b = 0; p[0] >= 0xf0 && b < sizeof edges; b++) {
+                p[3] = edges[b];
+                assert_int_equal(qk_utf8_valid((char *)p, 4), well_formed(p, 4));
+            }
+        }
+    }
+    assert_true(qk_utf8_valid("", 0));
+    assert_false(qk_utf8_valid("\xe2\x82", 2));         /* cut short */
+    assert_false(qk_utf8_valid("\xc0\xaf", 2));         /* overlong '/' */
+    assert_false(qk_utf8_valid("\xed\xa0\x80", 3));     /* a surrogate */
+    assert_false(qk_utf8_valid("\xf4\x90\x80\x80", 4)); /* above U+10FFFF */
+}
+
+static void expect_printable(const char *text, size_t room, const char *expected)
+{
+    char out[64];
+    memset(out, '#', sizeof out);
+    assert_ptr_equal(qk_printable(out, room, text), out);
+    assert_string_equal(out, expected);
+    assert_int_equal(out[room], '#'); /* nothing behind the room it was given */
+}
+
+static void test_printable(void **state)
+{
+    (void)state;
+    expect_printable("plain λ text", 32, "plain λ text");
+    expect_printable("\x1b[2J\a\n\x7f", 32, "\\x1b[2J\\x07\\x0a\\x7f");
+    expect_printable("\xc2\x9b"
+                     "31m",
+        32, "\\x9b31m"); /* C1: a one-character CSI */
+    expect_printable("a\xff"
+                     "b\xe2\x82",
+        32, "a\\xffb\\xe2\\x82");
+    expect_printable("abcdef", 4, "abc");
+    expect_printable("ab\x01"
+                     "cd",
+        5, "ab");                   /* an escape is never cut */
+    expect_printable("aλ", 3, "a"); /* nor is a character */
+    expect_printable("x", 1, "");
+}
+
+static void test_format_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } rows[] = {{0, "0 B"}, {812, "812 B"}, {999, "999 B"}, {1000, "1.00 kB"}, {9994, "9.99 kB"},
+        {9996, "10.0 kB"}, {99949, "99.9 kB"}, {99951, "100 kB"}, {999499, "999 kB"}, {999500, "1.00 MB"},
+        {12400000, "12.4 MB"}, {18200000000, "18.2 GB"}, {UINT64_MAX, "18.4 EB"}};
+    char out[QK_BYTES_TEXT];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_string_equal(qk_format_bytes(out, rows[i].bytes), rows[i].text);
+}
+
+static void test_text_grows(void **state)
+{
+    (void)state;
+    struct qk_text text = {0};
+    struct qk_error err = {0};
+    char *whole;
+    for (int i = 0; i < 1000; i++)
+        qk_text_add(&text, "%d,", i);
+    qk_text_add_bytes(&text, "a\0b", 3);
+    assert_int_equal(text.length, 2890 + 1000 + 3);
+    expect_ok(qk_text_take(&text, &whole, &err), &err);
+    assert_int_equal(strncmp(whole, "0,1,2,", 6), 0);
+    assert_memory_equal(whole + 3890, "a\0b", 4);
+    assert_null(text.s);
+    free(whole);
+    expect_ok(qk_text_take(&text, &whole, &err), &err); /* nothing was added: still a text */
+    assert_string_equal(whole, "");
+    free(whole);
+    text.failed = true;
+    qk_text_add(&text, "lost");
+    assert_int_equal(qk_text_take(&text, &whole, &err), QK_IO);
+    assert_null(whole);
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    struct qk_lines lines = {0};
+    struct qk_error err = {0};
+    for (int i = 0; i < 100; i++)
+        expect_ok(qk_lines_add(&lines, &err, "line %d", i), &err);
+    assert_int_equal(lines.n, 100);
+    assert_string_equal(lines.line[99], "line 99");
+    qk_lines_free(&lines);
+    assert_int_equal(lines.n, 0);
+}
+
+/* --- memory --- */
+
+static void test_memory(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    unsigned char *bytes = (unsigned char *)&err;
+    expect_ok(qk_alloc(&bytes, 100, 3, &err), &err);
+    for (int i = 0; i < 300; i++)
+        assert_int_equal(bytes[i], 0);
+    free(bytes);
+    expect_ok(qk_alloc(&bytes, 0, 8, &err), &err);
+    assert_non_null(bytes);
+    free(bytes);
+    expect_failure(qk_alloc(&bytes, SIZE_MAX / 2, 4, &err), &err, QK_IO, "out of memory");
+    assert_null(bytes);
+    bytes = (unsigned char *)&err;
+    expect_failure(qk_alloc_aligned(&bytes, SIZE_MAX, 1, &err), &err, QK_IO, "out of memory");
+    assert_null(bytes);
+    for (size_t n = 0; n < 200; n += 7) {
+        expect_ok(qk_alloc_aligned(&bytes, n, 1, &err), &err);
+        assert_int_equal((uintptr_t)bytes % 64, 0);
+        free(bytes);
+    }
+}
+
+static void test_grow(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    int *array = NULL;
+    size_t capacity = 0;
+    for (size_t n = 1; n < 5000; n++) {
+        expect_ok(qk_grow(&array, &capacity, n, sizeof *array, &err), &err);
+        assert_true(capacity >= n);
+        assert_int_equal(array[n - 1], 0);
+        array[n - 1] = (int)n;
+    }
+    for (size_t n = 1; n < 5000; n++)
+        assert_int_equal(array[n - 1], n);
+    size_t before = capacity;
+    int *same = array;
+    expect_failure(
+        qk_grow(&array, &capacity, SIZE_MAX / 2, sizeof *array, &err), &err, QK_IO, "out of memory");
+    assert_ptr_equal(array, same);
+    assert_int_equal(capacity, before);
+    free(array);
+}
+
+/* --- errors --- */
+
+static void test_errors(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    char longest[3 * QK_ERROR_TEXT];
+    assert_int_equal(qk_fail(NULL, QK_INPUT, "%s", "unheard"), QK_INPUT);
+    expect_failure(qk_fail(&err, QK_INPUT, "%s: found %d", "a\nb", 3), &err, QK_INPUT, "a\\x0ab: found 3");
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    assert_int_equal(qk_fail(&err, QK_USAGE, "%s", longest), QK_USAGE);
+    assert_int_equal(strlen(err.text), QK_ERROR_TEXT - 1);
+    memset(longest, '\x1b', sizeof longest - 1);
+    qk_fail(&err, QK_USAGE, "%s", longest);
+    assert_null(strchr(err.text, '\x1b'));
+    errno = ENOENT;
+    expect_failure(
+        qk_fail_errno(&err, "some/file", "open"), &err, QK_IO, "some/file: cannot open: No such file");
+    expect_failure(qk_fail_memory(&err, 77), &err, QK_IO, "out of memory (77 bytes)");
+    expect_failure(qk_fail_cancelled(&err), &err, QK_CANCELLED, "interrupted");
+    /* A message about a message: the text may be its own argument. */
+    qk_fail(&err, QK_INPUT, "inner");
+    expect_failure(qk_fail(&err, QK_INPUT, "outer: %s", err.text), &err, QK_INPUT, "outer: inner");
+}
+
+/* --- JSON --- */
+
+static enum qk_code parse(const char *text, size_t n, cJSON **out, struct qk_error *err)
+{
+    /* A copy of exactly n bytes, so that a read behind them is a fault that the sanitizers see. */
+    char *copy = malloc(n > 0 ? n : 1);
+    assert_non_null(copy);
+    memcpy(copy, text, n);
+    enum qk_code code = qk_json_parse("some.json", copy, n, out, err);
+    free(copy);
+    return code;
+}
+
+static void test_json_refuses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t n; /* 0: strlen */
+        const char *words;
+    } rows[] = {{"", 0, "some.json|not valid JSON|line 1, column 1"}, {"{", 0, "not valid JSON"},
+        {"{\"a\":1", 0, "not valid JSON"}, {"{\"a\":1,", 0, "not valid JSON"}, {"[1,]", 0, "not valid JSON"},
+        {"{} {}", 0, "not valid JSON (line 1, column 4)"}, {"{}\n\nx", 0, "line 3, column 1"},
+        {"{\"a\": tru}", 0, "not valid JSON"}, {"nul", 0, "not valid JSON"}, {"\"abc", 0, "not valid JSON"},
+        {"\"\\u12", 0, "not valid JSON"}, {"\"\\ud800\"", 0, "not valid JSON"}, {"-", 0, "not valid JSON"},
+        {"{\"a\xff\":1}", 0, "not UTF-8"}, {"\"\xed\xa0\x80\"", 0, "not UTF-8"},
+        {"{\"a\\u0000b\":1}", 0, "NUL"}, {"{}\0", 3, "NUL"}, {"\"a\0b\"", 5, "NUL"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_error err = {0};
+        cJSON *root = (cJSON *)&err;
+        size_t n = rows[i].n > 0 ? rows[i].n : strlen(rows[i].text);
+        expect_failure(parse(rows[i].text, n, &root, &err), &err, QK_INPUT, rows[i].words);
+        assert_null(root);
+    }
+}
+
+static void test_json_accepts(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"{}", " [1, 2]\r\n\t ", "\"\\\\u0000\"", "1e400", "-0.5e-3",
+        "{\"a\":{\"b\":[true,false,null,\"\\ud83d\\ude00\"]}}"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_error err = {0};
+        cJSON *root;
+        expect_ok(parse(rows[i], strlen(rows[i]), &root, &err), &err);
+        cJSON_Delete(root);
+    }
+}
+
+/* Neither the stack nor the clock may suffer from brackets. */
+static void test_json_deep_nesting(void **state)
+{
+    (void)state;
+    enum { DEEP = 2000000 };
+    struct qk_error err = {0};
+    cJSON *root;
+    char *text = malloc(DEEP);
+    assert_non_null(text);
+    memset(text, '[', DEEP);
+    expect_failure(parse(text, DEEP, &root, &err), &err, QK_INPUT, "JSON");
+    expect_failure(parse(text, 100000, &root, &err), &err, QK_INPUT, "not valid JSON");
+    for (size_t i = 0; i + 5 <= DEEP; i += 5)
+        memcpy(text + i, "{\"a\":", 5);
+    expect_failure(parse(text, 100000, &root, &err), &err, QK_INPUT, "not valid JSON");
+    memset(text, '[', 500);
+    memset(text + 500, ']', 500);
+    expect_ok(parse(text, 1000, &root, &err), &err);
+    cJSON_Delete(root);
+    free(text);
+}
+
+/* A node of the tree is some 64 bytes; text that is nothing but short values is refused before the tree. */
+static void test_json_bounds_memory(void **state)
+{
+    (void)state;
+    enum { MANY = 4000000 };
+    struct qk_error err = {0};
+    cJSON *root;
+    char *text = malloc(2 * MANY + 2);
+    assert_non_null(text);
+    text[0] = '[';
+    for (size_t i = 0; i < MANY; i++)
+        memcpy(text + 1 + 2 * i, "0,", 2);
+    memcpy(text + 2 * MANY, "]", 2);
+    expect_failure(parse(text, 2 * MANY + 1, &root, &err), &err, QK_INPUT, "too many JSON values");
+    text[200000] = ']';
+    expect_ok(parse(text, 200001, &root, &err), &err);
+    cJSON_Delete(root);
+    memset(text, ',', 2 * MANY); /* commas inside a string are no values */
+    text[0] = text[2 * MANY - 1] = '"';
+    expect_ok(parse(text, 2 * MANY, &root, &err), &err);
+    cJSON_Delete(root);
+    free(text);
+}
+
+static void test_json_getters(void **state)
+{
+    (void)state;
+    const char *text = "{\"i\":-3,\"f\":2.5,\"big\":1e300,\"inf\":1e999,\"b\":true,\"s\":\"x\",\"n\":null,"
+                       "\"I\":4,\"edge\":9007199254740992,\"over\":9007199254740994}";
+    struct qk_error err = {0};
+    cJSON *o;
+    uint64_t u;
+    expect_ok(parse(text, strlen(text), &o, &err), &err);
+    assert_int_equal(qk_json_int(o, "i", 7), -3);
+    assert_int_equal(qk_json_int(o, "I", 7), 4); /* the case counts */
+    static const char *const no_ints[] = {"f", "big", "inf", "b", "s", "n", "absent"};
+    for (size_t i = 0; i < sizeof no_ints / sizeof no_ints[0]; i++)
+        assert_int_equal(qk_json_int(o, no_ints[i], 7), 7);
+    assert_true(qk_json_number(o, "f", 0) == 2.5 && qk_json_number(o, "s", 9) == 9);
+    assert_true(qk_json_bool(o, "b", false) && qk_json_bool(o, "i", true) && !qk_json_bool(o, "n", false));
+    assert_string_equal(qk_json_string(o, "s", "-"), "x");
+    assert_string_equal(qk_json_string(o, "b", "-"), "-");
+    assert_null(qk_json_get(NULL, "a"));
+    assert_true(qk_json_u64(qk_json_get(o, "edge"), &u) && u == 1ull << 53);
+    static const char *const no_u64[] = {"i", "f", "big", "inf", "b", "s", "n", "absent", "over"};
+    for (size_t i = 0; i < sizeof no_u64 / sizeof no_u64[0]; i++)
+        assert_false(qk_json_u64(qk_json_get(o, no_u64[i]), &u));
+    qk_json_add_number(o, "nan", NAN);
+    qk_json_add_number(o, "half", 0.5);
+    assert_true(cJSON_IsNull(qk_json_get(o, "nan")) && qk_json_number(o, "half", 0) == 0.5);
+    cJSON_Delete(o);
+    o = cJSON_Parse("[1,2]");
+    assert_null(qk_json_get(o, "a")); /* elements of a list have no names */
+    cJSON_Delete(o);
+}
+
+static void test_json_duplicates(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    const char *key;
+    cJSON *o = cJSON_Parse("{\"b\":1,\"a\":2,\"B\":3,\"b\":4}");
+    expect_ok(qk_json_duplicate(o, &key, &err), &err);
+    assert_string_equal(key, "b");
+    cJSON_Delete(o);
+    o = cJSON_Parse("{\"b\":1,\"a\":2}");
+    expect_ok(qk_json_duplicate(o, &key, &err), &err);
+    assert_null(key);
+    cJSON_Delete(o);
+    o = cJSON_Parse("{}");
+    expect_ok(qk_json_duplicate(o, &key, &err), &err);
+    assert_null(key);
+    cJSON_Delete(o);
+}
+
+/* Keys and values one after the other, spelled "key=value;". */
+static enum qk_code walk_text(const char *text, char out[256], struct qk_error *err)
+{
+    struct qk_json_walk walk;
+    bool more = true;
+    size_t n = strlen(text), used = 0;
+    enum qk_code code = qk_json_check("walked.json", text, n, err);
+    char *copy = malloc(n > 0 ? n : 1);
+    assert_non_null(copy);
+    memcpy(copy, text, n);
+    qk_json_walk_start(&walk, "walked.json", copy, 0, n);
+    while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more) {
+        cJSON *value;
+        code = qk_json_walk_value(&walk, &value, err);
+        char *shown = code == QK_OK ? cJSON_PrintUnformatted(value) : NULL;
+        if (code == QK_OK)
+            used += (size_t)snprintf(out + used, 256 - used, "%s=%s;", walk.key, shown);
+        cJSON_free(shown);
+        cJSON_Delete(value);
+    }
+    qk_json_walk_end(&walk);
+    free(copy);
+    return code;
+}
+
+static void test_json_walk(void **state)
+{
+    (void)state;
+    char out[256] = "";
+    struct qk_error err = {0};
+    expect_ok(
+        walk_text(" { \"a\" : 1 ,\n\"\\u0062\":{\"x\":[1,\"}\\\"]\"]},\"c\":\"d,\"} ", out, &err), &err);
+    assert_string_equal(out, "a=1;b={\"x\":[1,\"}\\\"]\"]};c=\"d,\";");
+    out[0] = '\0';
+    expect_ok(walk_text("{}", out, &err), &err);
+    assert_string_equal(out, "");
+    static const char *const broken[] = {"", "[]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,",
+        "{\"a\":1,}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{a:1}", "{\"a\":}", "{\"a\":1}}", "{\"a\":1}{",
+        "{\"a\":[1}", "{\"a\":\"b}", "{\"a\":1 2}", "{\"a\":{]}", "{\"\\q\":1}", "{\"a\":x}", "{,}",
+        "{\"a\":1,,\"b\":2}"};
+    for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++)
+        expect_failure(
+            walk_text(broken[i], out, &err), &err, QK_INPUT, "walked.json: not valid JSON (line 1");
+    expect_failure(walk_text("{\"a\":1,\n\"b\":?}", out, &err), &err, QK_INPUT, "line 2, column 5");
+}
+
+static void test_json_read(void **state)
+{
+    char path[PATH_SIZE];
+    struct qk_error err = {0};
+    cJSON *root;
+    path_in(path, *state, "a.json");
+    expect_failure(qk_json_read(path, 100, &root, &err), &err, QK_IO, "a.json: cannot open");
+    write_text(path, "{\"a\": 1}\n");
+    expect_ok(qk_json_read(path, 100, &root, &err), &err);
+    cJSON_Delete(root);
+    expect_failure(
+        qk_json_read(path, 8, &root, &err), &err, QK_INPUT, "a.json: too large (found 9 bytes, at most 8)");
+    assert_null(root);
+    write_text(path, "%s", "");
+    expect_failure(qk_json_read(path, 8, &root, &err), &err, QK_INPUT, "a.json: not valid JSON");
+    expect_failure(qk_json_read(*state, 8, &root, &err), &err, QK_INPUT, "not a regular file");
+    path_in(path, *state, "fifo");
+    assert_int_equal(mkfifo(path, 0600), 0);
+    expect_failure(qk_json_read(path, 8, &root, &err), &err, QK_INPUT, "not a regular file");
+}
+
+/* --- digest, progress --- */
+
+/* FIPS 180-2, appendix B, and the empty message. */
+static void test_digest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *hex;
+    } rows[] = {{"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"}};
+    struct qk_digest digest;
+    char hex[QK_DIGEST_TEXT];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        qk_digest_init(&digest);
+        for (const char *c = rows[i].text; *c != '\0'; c++)
+            qk_digest_add(&digest, c, 1);
+        qk_digest_hex(&digest, hex);
+        assert_string_equal(hex, rows[i].hex);
+    }
+    char block[1000];
+    memset(block, 'a', sizeof block);
+    qk_digest_init(&digest);
+    for (int i = 0; i < 1000; i++)
+        qk_digest_add(&digest, block, sizeof block);
+    qk_digest_hex(&digest, hex);
+    assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+static void test_progress(void **state)
+{
+    (void)state;
+    struct qk_progress progress = {0};
+    struct qk_error err = {0};
+    qk_progress_total(&progress, 10);
+    qk_progress_add(&progress, 3);
+    qk_progress_add(&progress, 4);
+    assert_int_equal(atomic_load(&progress.done), 7);
+    assert_int_equal(atomic_load(&progress.total), 10);
+    expect_ok(qk_progress_check(&progress, &err), &err);
+    atomic_store(&progress.cancel, true);
+    expect_failure(qk_progress_check(&progress, &err), &err, QK_CANCELLED, "interrupted");
+    qk_progress_total(NULL, 1);
+    qk_progress_add(NULL, 1);
+    expect_ok(qk_progress_check(NULL, &err), &err);
+    assert_true(qk_cpu_count() >= 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_format_bytes),
+        cmocka_unit_test(test_text_grows),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_json_refuses),
+        cmocka_unit_test(test_json_accepts),
+        cmocka_unit_test(test_json_deep_nesting),
+        cmocka_unit_test(test_json_bounds_memory),
+        cmocka_unit_test(test_json_getters),
+        cmocka_unit_test(test_json_duplicates),
+        cmocka_unit_test(test_json_walk),
+        test_in_folder(test_json_read),
+        cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_progress),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
