@@ -1,0 +1,427 @@
+/* test_blend.c - what becomes of a role's bytes: the identities between the modes on every family, and inputs
+ * that cannot be blended. The formulas themselves are held against numpy by tests/cli/test_blend.sh. */
+#include "helper.h"
+
+#include "linalg/linalg.h"
+#include "model/pair.h"
+#include "restore/blend.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const FAMILIES[] = {"hypenet", "jet_nemotron", "llama", "mistral", "qwen2", "qwen3",
+    "qwen3_next", "qwen3_5_text", "jamba", "falcon", "gemma3_text", "gpt2", "gpt_neox", "minimax", "phi3"};
+
+static struct qk_pair *open_family(const char *family)
+{
+    char name[PATH_SIZE], pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    if (strcmp(family, "hypenet") == 0) {
+        demo_path(pre, "pre");
+        demo_path(post, "post");
+    } else {
+        snprintf(name, sizeof name, "fixtures/%s/pre", family);
+        data_path(pre, name);
+        snprintf(name, sizeof name, "fixtures/%s/post", family);
+        data_path(post, name);
+    }
+    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+    return pair;
+}
+
+static char *tensor_bytes(const struct qk_pair *pair, enum qk_side side, const struct qk_tensor *tensor)
+{
+    struct qk_error err = {0};
+    char *bytes = malloc(tensor->bytes + 1);
+    assert_non_null(bytes);
+    expect_ok(
+        qk_checkpoint_read(pair->model[side]->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, &err),
+        &err);
+    return bytes;
+}
+
+/* The whole weight of the role after q's and k's choices; the caller frees. */
+static char *blended(
+    const struct qk_pair *pair, int layer, enum qk_role role, struct qk_choice q, struct qk_choice k)
+{
+    struct qk_error err = {0};
+    const struct qk_choice choice[QK_ROLE_COUNT] = {q, k};
+    char *bytes = tensor_bytes(pair, QK_POST, pair->layer[layer].side[QK_POST]->role[role].weight);
+    expect_ok(qk_blend_role(pair, layer, role, choice, bytes, NULL, NULL, &err), &err);
+    return bytes;
+}
+
+static char *blended_alike(const struct qk_pair *pair, int layer, enum qk_role role, struct qk_choice both)
+{
+    return blended(pair, layer, role, both, both);
+}
+
+/* Every view of the role's weight as numbers of post's dtype, from bytes of the whole tensor. */
+static void expect_close(const struct qk_tensor *tensor, const char *found, const char *expected,
+    double relative, const char *what)
+{
+    size_t n = (size_t)tensor->bytes / (qk_dtype_bits(tensor->dtype) / 8);
+    double *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
+    qk_dtype_to_f64(tensor->dtype, found, n, a);
+    qk_dtype_to_f64(tensor->dtype, expected, n, b);
+    for (size_t i = 0; i < n; i++)
+        if (!(fabs(a[i] - b[i]) <= relative * fabs(b[i]) + 1e-9))
+            fail_msg("%s: element %zu: found %.9g, expected %.9g", what, i, a[i], b[i]);
+    free(a);
+    free(b);
+}
+
+/* Bytes that no head of the role owns are post's. */
+static void expect_others_kept(const struct qk_pair *pair, int layer, enum qk_role role, const char *bytes)
+{
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+    const struct qk_tensor *weight = post->role[role].weight;
+    char *kept = tensor_bytes(pair, QK_POST, weight), *owned = calloc(1, weight->bytes);
+    for (int h = 0; h < post->role[role].n_heads; h++) {
+        uint64_t first, stride, length, count;
+        qk_view_ranges(post, role, h, &first, &stride, &length, &count);
+        for (uint64_t i = 0; i < count; i++)
+            memset(owned + first + i * stride, 1, length);
+    }
+    for (uint64_t i = 0; i < weight->bytes; i++)
+        if (!owned[i] && kept[i] != bytes[i])
+            fail_msg("layer %d %s: byte %llu belongs to no head and changed", layer, qk_role_name(role),
+                (unsigned long long)i);
+    free(owned);
+    free(kept);
+}
+
+static void expect_heads_of_pre(const struct qk_pair *pair, int layer, enum qk_role role, const char *bytes)
+{
+    const struct qk_layer *pre = pair->layer[layer].side[QK_PRE], *post = pair->layer[layer].side[QK_POST];
+    char *before = tensor_bytes(pair, QK_PRE, pre->role[role].weight);
+    for (int h = 0; h < post->role[role].n_heads; h++) {
+        uint64_t from, to, stride, length, count;
+        qk_view_ranges(pre, role, h, &from, &stride, &length, &count);
+        qk_view_ranges(post, role, h, &to, &stride, &length, &count);
+        for (uint64_t i = 0; i < count; i++)
+            assert_memory_equal(bytes + to + i * stride, before + from + i * stride, length);
+    }
+    free(before);
+}
+
+static void check_identities(const struct qk_pair *pair, int layer, enum qk_role role)
+{
+    const struct qk_tensor *weight = pair->layer[layer].side[QK_POST]->role[role].weight;
+    char *post = tensor_bytes(pair, QK_POST, weight);
+    char *restored = blended_alike(pair, layer, role, (struct qk_choice){QK_RESTORE, 0});
+    expect_heads_of_pre(pair, layer, role, restored);
+    expect_others_kept(pair, layer, role, restored);
+
+    static const struct {
+        struct qk_choice choice;
+        bool is_restore;
+    } exact[] = {{{QK_KEEP, 0}, false}, {{QK_LERP, 0}, false}, {{QK_LERP, 1}, true},
+        {{QK_PROCRUSTES, 1}, true}, {{QK_QKPRO, 0}, true}};
+    for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++) {
+        char *bytes = blended_alike(pair, layer, role, exact[i].choice);
+        assert_memory_equal(bytes, exact[i].is_restore ? restored : post, weight->bytes);
+        free(bytes);
+    }
+    /* To rounding: half a unit in the last place of bfloat16 (2^-8) on each side. */
+    char *bytes = blended_alike(pair, layer, role, (struct qk_choice){QK_QKPRO, 1e-9});
+    expect_close(weight, bytes, restored, 0x1p-7, "qk-pro 1e-9 against restore");
+    free(bytes);
+    bytes = blended_alike(pair, layer, role, (struct qk_choice){QK_QKPRO, 1e12});
+    if (role == QK_Q)
+        expect_close(weight, bytes, post, 0x1p-7, "q of qk-pro 1e12 against post");
+    else
+        assert_memory_equal(bytes, restored, weight->bytes);
+    free(bytes);
+    bytes = blended_alike(pair, layer, role, (struct qk_choice){QK_PROCRUSTES, 0.5});
+    expect_others_kept(pair, layer, role, bytes);
+    free(bytes);
+    free(restored);
+    free(post);
+}
+
+static void test_identities(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+        struct qk_pair *pair = open_family(FAMILIES[f]);
+        int checked = 0;
+        for (int i = 0; i < pair->n_layers; i++)
+            for (int r = 0; pair->layer[i].has_qk && r < QK_ROLE_COUNT; r++, checked++)
+                check_identities(pair, i, (enum qk_role)r);
+        assert_true(checked > 0);
+        qk_pair_close(pair);
+    }
+}
+
+/* What the screen measures is what an export would hold: the views of a blend are the bytes of its tensor. */
+static void test_views_are_the_exported_bytes(void **state)
+{
+    (void)state;
+    static const struct qk_choice choices[] = {
+        {QK_RESTORE, 0}, {QK_LERP, 0.3}, {QK_QKPRO, 0.3}, {QK_PROCRUSTES, 0.6}};
+    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+        struct qk_pair *pair = open_family(FAMILIES[f]);
+        struct qk_error err = {0};
+        int layer = 0;
+        while (!pair->layer[layer].has_qk)
+            layer++;
+        const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+        size_t m = (size_t)post->head_dim, n = post->d;
+        double *view = malloc(m * n * sizeof *view), *stored = malloc(m * n * sizeof *stored);
+        for (size_t c = 0; c < sizeof choices / sizeof choices[0]; c++) {
+            const struct qk_choice both[QK_ROLE_COUNT] = {choices[c], choices[c]};
+            struct qk_heads *heads;
+            expect_ok(qk_heads_of_blend(pair, layer, both, false, &heads, &err), &err);
+            for (int r = 0; r < QK_ROLE_COUNT; r++) {
+                const struct qk_view *where = &post->role[r];
+                size_t size = qk_dtype_bits(where->weight->dtype) / 8;
+                char *bytes = blended_alike(pair, layer, (enum qk_role)r, choices[c]);
+                for (int h = 0; h < where->n_heads; h++) {
+                    expect_ok(heads->read(heads, (enum qk_role)r, h, view, &err), &err);
+                    for (size_t i = 0; i < m; i++)
+                        for (size_t j = 0; j < n; j++) {
+                            size_t row = where->first_row[h] + i;
+                            size_t at = where->transposed ? j * where->weight->shape[1] + row : row * n + j;
+                            qk_dtype_to_f64(where->weight->dtype, bytes + at * size, 1, &stored[i * n + j]);
+                        }
+                    assert_memory_equal(view, stored, m * n * sizeof *view);
+                }
+                free(bytes);
+            }
+            qk_heads_free(heads);
+        }
+        free(view);
+        free(stored);
+        qk_pair_close(pair);
+    }
+}
+
+static void test_gains(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_tensor *norm = pair->layer[1].side[QK_POST]->role[QK_Q].norm;
+    assert_non_null(norm);
+    char *before = tensor_bytes(pair, QK_PRE, pair->layer[1].side[QK_PRE]->role[QK_Q].norm),
+         *after = tensor_bytes(pair, QK_POST, norm), *bytes = tensor_bytes(pair, QK_POST, norm),
+         *again = tensor_bytes(pair, QK_POST, norm);
+    struct qk_error err = {0};
+    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_QKPRO, 0.5}, {QK_QKPRO, 0.5}};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
+    assert_memory_equal(bytes, after, norm->bytes);        /* qk-pro leaves q's */
+    choice[QK_Q] = (struct qk_choice){QK_PROCRUSTES, 0.5}; /* a gain cannot be turned: it is blended */
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
+    choice[QK_Q] = (struct qk_choice){QK_LERP, 0.5};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, again, &err), &err);
+    assert_memory_equal(bytes, again, norm->bytes);
+    choice[QK_Q] = (struct qk_choice){QK_RESTORE, 0};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
+    assert_memory_equal(bytes, before, norm->bytes);
+    free(before);
+    free(after);
+    free(bytes);
+    free(again);
+    qk_pair_close(pair);
+}
+
+/* --- small models made here: one layer, one head of 4 rows over 8 columns --- */
+
+enum { ROWS = 4, WIDTH = 8, AREA = ROWS * WIDTH };
+
+static void write_side(const char *folder, const char *q_dtype, const char *k_dtype, const double *q,
+    const double *k, uint64_t seed)
+{
+    char path[PATH_SIZE];
+    make_folder(folder);
+    write_text(path_in(path, folder, "config.json"),
+        "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
+        "\"num_key_value_heads\": 1, \"head_dim\": %d, \"hidden_size\": %d}",
+        ROWS, WIDTH);
+    const struct test_tensor tensors[] = {
+        {"model.layers.0.self_attn.q_proj.weight", q_dtype, 2, {ROWS, WIDTH}, q},
+        {"model.layers.0.self_attn.k_proj.weight", k_dtype, 2, {ROWS, WIDTH}, k},
+        {"model.layers.0.self_attn.q_proj.bias", q_dtype, 1, {ROWS}, NULL},
+        {"model.layers.0.self_attn.k_proj.bias", k_dtype, 1, {ROWS}, NULL},
+    };
+    write_safetensors(path_in(path, folder, "model.safetensors"), tensors, 4, seed);
+}
+
+static struct qk_pair *open_small(const char *folder)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    expect_ok(qk_pair_open(path_in(pre, folder, "pre"), path_in(post, folder, "post"), &pair, &err), &err);
+    return pair;
+}
+
+static void write_small(const char *folder, const char *pre_dtype, const char *post_dtype,
+    const double *pre_q, const double *pre_k, const double *post_q)
+{
+    char path[PATH_SIZE];
+    write_side(path_in(path, folder, "pre"), pre_dtype, pre_dtype, pre_q, pre_k, 1);
+    write_side(path_in(path, folder, "post"), post_dtype, post_dtype, post_q, NULL, 2);
+}
+
+static void test_biases_follow_their_rows(void **state)
+{
+    write_small(*state, "BF16", "BF16", NULL, NULL, NULL);
+    struct qk_pair *pair = open_small(*state);
+    const struct qk_layer *pre = pair->layer[0].side[QK_PRE], *post = pair->layer[0].side[QK_POST];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_tensor *bias = post->role[r].bias;
+        assert_non_null(bias);
+        char *before = tensor_bytes(pair, QK_PRE, pre->role[r].bias),
+             *after = tensor_bytes(pair, QK_POST, bias), *bytes = tensor_bytes(pair, QK_POST, bias);
+        struct qk_error err = {0};
+        assert_memory_not_equal(before, after, bias->bytes);
+
+        struct qk_choice choice[QK_ROLE_COUNT] = {{QK_QKPRO, 0.3}, {QK_QKPRO, 0.3}};
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        assert_memory_equal(bytes, r == QK_K ? before : after, bias->bytes);
+
+        choice[QK_Q] = choice[QK_K] = (struct qk_choice){QK_LERP, 0.25};
+        memcpy(bytes, after, bias->bytes);
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        size_t n = (size_t)bias->shape[0];
+        double *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
+        qk_dtype_to_f64(bias->dtype, before, n, a);
+        qk_dtype_to_f64(bias->dtype, after, n, b);
+        for (size_t i = 0; i < n; i++)
+            b[i] = 0.75 * b[i] + 0.25 * a[i];
+        qk_dtype_from_f64(bias->dtype, b, n, after);
+        assert_memory_equal(bytes, after, bias->bytes); /* the same operations: to the bit */
+        free(a);
+        free(b);
+
+        choice[QK_Q] = choice[QK_K] = (struct qk_choice){QK_RESTORE, 0};
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        assert_memory_equal(bytes, before, bias->bytes);
+        free(before);
+        free(after);
+        free(bytes);
+    }
+    qk_pair_close(pair);
+}
+
+static void test_other_dtype_is_converted(void **state)
+{
+    double values[AREA];
+    uint64_t random = 7;
+    for (int i = 0; i < AREA; i++)
+        values[i] = random_uniform(&random);
+    write_small(*state, "F64", "BF16", values, NULL, NULL);
+    struct qk_pair *pair = open_small(*state);
+    char *bytes = blended_alike(pair, 0, QK_Q, (struct qk_choice){QK_RESTORE, 0}), rounded[2 * AREA];
+    qk_dtype_from_f64(QK_BF16, values, AREA, rounded);
+    assert_memory_equal(bytes, rounded, sizeof rounded);
+    free(bytes);
+    qk_pair_close(pair);
+}
+
+static void test_too_large_for_the_dtype(void **state)
+{
+    double values[AREA] = {1e6};
+    struct qk_error err = {0};
+    write_small(*state, "F32", "F16", values, NULL, NULL);
+    struct qk_pair *pair = open_small(*state);
+    const struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_KEEP, 0}};
+    char bytes[2 * AREA] = {0};
+    expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+        "q_proj.weight|too large for F16");
+    qk_pair_close(pair);
+}
+
+static void test_not_finite_is_refused_by_name(void **state)
+{
+    double values[AREA] = {0};
+    values[5] = NAN;
+    struct qk_error err = {0};
+    write_small(*state, "F32", "F32", values, NULL, NULL);
+    struct qk_pair *pair = open_small(*state);
+    char bytes[4 * AREA] = {0};
+    static const enum qk_mode modes[] = {QK_LERP, QK_QKPRO, QK_PROCRUSTES};
+    for (int i = 0; i < 3; i++) {
+        const struct qk_choice choice[QK_ROLE_COUNT] = {{modes[i], 0.5}, {modes[i], 0.5}};
+        expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+            "pre|q_proj.weight|q head 0|not finite");
+    }
+    /* restore copies bytes, whatever they are */
+    char *restored = blended_alike(pair, 0, QK_Q, (struct qk_choice){QK_RESTORE, 0});
+    double back[AREA];
+    qk_dtype_to_f64(QK_F32, restored, AREA, back);
+    assert_true(isnan(back[5]));
+    free(restored);
+    qk_pair_close(pair);
+}
+
+static void test_unwritable_dtype(void **state)
+{
+    char path[PATH_SIZE], bytes[AREA] = {0};
+    struct qk_error err = {0};
+    write_side(path_in(path, *state, "pre"), "F8_E4M3", "F8_E4M3", NULL, NULL, 1);
+    write_side(path_in(path, *state, "post"), "F8_E4M3", "F8_E4M3", NULL, NULL, 2);
+    struct qk_pair *pair = open_small(*state);
+    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_KEEP, 0}};
+    expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+        "q_proj.weight|F8_E4M3");
+    choice[QK_Q].mode = QK_RESTORE;
+    expect_ok(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err);
+    expect_heads_of_pre(pair, 0, QK_Q, bytes);
+    qk_pair_close(pair);
+}
+
+static void test_no_keys_keep_the_queries(void **state)
+{
+    double zeros[AREA] = {0};
+    write_small(*state, "F32", "F32", NULL, zeros, NULL);
+    struct qk_pair *pair = open_small(*state);
+    const struct qk_tensor *weight = pair->layer[0].side[QK_POST]->role[QK_Q].weight;
+    char *post = tensor_bytes(pair, QK_POST, weight),
+         *bytes = blended_alike(pair, 0, QK_Q, (struct qk_choice){QK_QKPRO, 0.3});
+    assert_memory_equal(bytes, post, weight->bytes);
+    free(post);
+    free(bytes);
+    qk_pair_close(pair);
+}
+
+/* One key direction alone, and the extremes of lambda: no NaN, no failure of a factorisation. */
+static void test_singular_keys_and_extreme_lambda(void **state)
+{
+    double one[AREA] = {0};
+    static const double lambda[] = {5e-324, 1e-300, 1e-20, 1, 1e20, 1e300};
+    one[0] = one[WIDTH] = 1e-30; /* rows 0 and 1 are the same tiny vector, the others zero */
+    write_small(*state, "F64", "F64", NULL, one, NULL);
+    struct qk_pair *pair = open_small(*state);
+    for (size_t i = 0; i < sizeof lambda / sizeof lambda[0]; i++) {
+        char *bytes = blended_alike(pair, 0, QK_Q, (struct qk_choice){QK_QKPRO, lambda[i]});
+        double values[AREA];
+        qk_dtype_to_f64(QK_F64, bytes, AREA, values);
+        for (int j = 0; j < AREA; j++)
+            assert_true(isfinite(values[j]) && fabs(values[j]) < 2);
+        free(bytes);
+    }
+    qk_pair_close(pair);
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_identities),
+        cmocka_unit_test(test_views_are_the_exported_bytes),
+        test_in_folder(test_biases_follow_their_rows),
+        cmocka_unit_test(test_gains),
+        test_in_folder(test_other_dtype_is_converted),
+        test_in_folder(test_too_large_for_the_dtype),
+        test_in_folder(test_not_finite_is_refused_by_name),
+        test_in_folder(test_unwritable_dtype),
+        test_in_folder(test_no_keys_keep_the_queries),
+        test_in_folder(test_singular_keys_and_extreme_lambda),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
