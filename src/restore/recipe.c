@@ -243,9 +243,59 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
     return qk_text_take(&whole, out, err);
 }
 
+/* The folder that holds `path`, resolved; false when it cannot be. */
+static bool resolve_folder(const char *path, char resolved[PATH_MAX])
+{
+    char *copy;
+    if (qk_strdup_to(&copy, path, NULL) != QK_OK)
+        return false;
+    bool found = realpath(dirname(copy), resolved) != NULL;
+    free(copy);
+    return found;
+}
+
+/* True when the resolved path is `folder` or lies below it. */
+static bool lies_in(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && (path[n] == '\0' || path[n] == '/');
+}
+
+static bool is_foreign_file(const char *path)
+{
+    struct stat info;
+    struct qk_recipe recipe;
+    if (lstat(path, &info) != 0)
+        return false;
+    bool foreign = qk_recipe_read(path, &recipe, NULL) != QK_OK;
+    if (!foreign)
+        qk_recipe_free(&recipe);
+    return foreign;
+}
+
+/* Inputs never change: no recipe goes into a checkpoint's folder. Beside a checkpoint that is a single file
+ * it may stand, but replaces nothing there except a recipe. */
+static enum qk_code keep_inputs_safe(const struct qk_recipe *recipe, const char *path, struct qk_error *err)
+{
+    char target[PATH_MAX], input[PATH_MAX];
+    struct stat info;
+    if (!resolve_folder(path, target))
+        return QK_OK; /* writing will say why */
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const char *side = qk_side_name((enum qk_side)s), *given = recipe->path[s];
+        bool folder = stat(given, &info) == 0 && S_ISDIR(info.st_mode);
+        if (folder && realpath(given, input) != NULL && lies_in(target, input))
+            return qk_fail(err, QK_USAGE, "%s: refused: it lies in %s's folder (%s)", path, side, input);
+        if (!folder && resolve_folder(given, input) && strcmp(target, input) == 0 && is_foreign_file(path))
+            return qk_fail(err, QK_USAGE, "%s: refused: it stands beside %s and is no recipe", path, side);
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_recipe_write(const struct qk_recipe *recipe, const char *path, struct qk_error *err)
 {
     char *text;
+    QK_TRY(keep_inputs_safe(recipe, path, err));
     QK_TRY(qk_recipe_text(recipe, &text, err));
     enum qk_code code = qk_write_text(path, text, strlen(text), err);
     free(text);

@@ -40,7 +40,8 @@ enum qk_code qk_recipe_make(const struct qk_pair *pair, const struct qk_selectio
 void qk_recipe_free(struct qk_recipe *recipe);
 /* The file's text; the caller frees. Layers with equal choices share an entry. */
 enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct qk_error *err);
-/* Writes through a temporary file and a rename, so that PATH is never half a recipe. */
+/* Writes through a temporary file and a rename, so that PATH is never half a recipe. QK_USAGE when PATH lies
+ * in a folder that is pre or post, or would replace another file beside a checkpoint. */
 enum qk_code qk_recipe_write(const struct qk_recipe *recipe, const char *path, struct qk_error *err);
 /* QK_INPUT names the key that is wrong. */
 enum qk_code qk_recipe_read(const char *path, struct qk_recipe *recipe, struct qk_error *err);

@@ -1,0 +1,201 @@
+/* cmd_diff.c - qkscope diff: the drift of every layer; also what `qkscope PRE POST` prints on a pipe. */
+#include "cli/arguments.h"
+#include "cli/drifts.h"
+#include "cli/inputs.h"
+#include "cli/report.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct qk_option_info qk_diff_options[] = {
+    {"layers", 'l', "LAYERS",
+        "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as "
+        "routing>0.15"},
+    {"sort", 0, "METRIC",
+        "most drift first, by rel_fro, cosine, norm_ratio, angle, angle_max (each also as q.METRIC or "
+        "k.METRIC) "
+        "or routing"},
+    {"heads", 'H', NULL, "a row for every head as well"},
+    {"effective", 'e', NULL, "multiply the gains of q/k norms into the rows first"},
+    {"json", 0, NULL, "print one JSON object with every layer and head"},
+    {"csv", 0, NULL, "print comma-separated values with a heading row"},
+    {"ascii", 0, NULL, "print ASCII characters alone"},
+    {"threads", 'j', "N", "worker threads; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* --- which layers, in which order --- */
+
+struct sort_key {
+    enum qk_metric metric;
+    int role; /* -1: the stronger of q and k */
+};
+
+static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk_error *err)
+{
+    const char *name = text;
+    key->role = -1;
+    if (strncmp(text, "q.", 2) == 0 || strncmp(text, "k.", 2) == 0) {
+        key->role = text[0] == 'q' ? QK_Q : QK_K;
+        name = text + 2;
+    }
+    if (!qk_metric_parse(name, &key->metric) || (key->metric == QK_METRIC_ROUTING && key->role >= 0))
+        return qk_fail(err, QK_USAGE,
+            "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max or "
+            "routing)",
+            text);
+    return QK_OK;
+}
+
+/* How much drift a value tells of; less than anything when it is unknown. */
+static double strength(const struct qk_layer_drift *drift, const struct sort_key *key)
+{
+    double value = qk_metric_layer(drift, key->metric, key->role);
+    if (isnan(value))
+        return -HUGE_VAL;
+    if (key->metric == QK_METRIC_NORM_RATIO)
+        return fabs(log(value));
+    return qk_metric_info(key->metric)->falls ? -value : value;
+}
+
+/* Insertion sort: stable, and models have tens of layers. */
+static void sort_layers(int *order, int n, const struct qk_layer_drift *drift, const struct sort_key *key)
+{
+    for (int i = 1; i < n; i++) {
+        int layer = order[i], j = i;
+        for (; j > 0 && strength(&drift[order[j - 1]], key) < strength(&drift[layer], key); j--)
+            order[j] = order[j - 1];
+        order[j] = layer;
+    }
+}
+
+static enum qk_code check_range(const struct qk_spec *spec, const struct qk_pair *pair, struct qk_error *err)
+{
+    for (size_t i = 0; i < spec->n_ranges; i++)
+        if (spec->range[i][1] >= pair->n_layers)
+            return qk_fail(err, QK_USAGE, "--layers: no such layer (found %d, expected 0 to %d)",
+                spec->range[i][1], pair->n_layers - 1);
+    return QK_OK;
+}
+
+/* What was asked for, and everything that was made for it. */
+struct diff {
+    struct qk_inputs inputs; /* the selection stays empty without --set and --recipe */
+    struct qk_spec layers;
+    bool some_layers, sorted;
+    struct sort_key key;
+    int threads;
+    bool effective;
+    bool *wanted;
+    int *order, n;
+    struct qk_layer_drift *drift;
+};
+
+static void free_diff(struct diff *d)
+{
+    if (d->inputs.pair != NULL)
+        qk_drifts_free(d->drift, d->inputs.pair->n_layers);
+    qk_spec_free(&d->layers);
+    qk_inputs_free(&d->inputs);
+    free(d->wanted);
+    free(d->order);
+}
+
+/* A test has to know every layer's numbers; lists and kinds spare the work of the layers left out. */
+static enum qk_code compute(struct diff *d, struct qk_error *err)
+{
+    const struct qk_pair *pair = d->inputs.pair;
+    bool by_test = d->some_layers && d->layers.selector == QK_SELECT_TEST;
+    QK_TRY(check_range(&d->layers, pair, err));
+    QK_TRY(qk_alloc(&d->wanted, (size_t)pair->n_layers, sizeof *d->wanted, err));
+    QK_TRY(qk_alloc(&d->order, (size_t)pair->n_layers, sizeof *d->order, err));
+    for (int i = 0; i < pair->n_layers; i++)
+        d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, NULL, i);
+    QK_TRY(qk_drifts_compute(pair, d->wanted, d->effective, d->threads, &d->drift, err));
+    for (int i = 0; i < pair->n_layers; i++) {
+        if (by_test)
+            d->wanted[i] = qk_spec_matches(&d->layers, pair, d->drift, i);
+        if (d->wanted[i])
+            d->order[d->n++] = i;
+    }
+    if (d->sorted)
+        sort_layers(d->order, d->n, d->drift, &d->key);
+    return QK_OK;
+}
+
+/* --- the command --- */
+
+static enum qk_code read_options(const struct qk_arguments *arguments, struct diff *d, struct qk_error *err)
+{
+    const char *layers = qk_arguments_text(arguments, "layers"), *sort = qk_arguments_text(arguments, "sort");
+    QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &d->threads, err));
+    if (layers != NULL) {
+        QK_TRY(qk_spec_parse_selector(layers, &d->layers, err));
+        d->some_layers = true;
+    }
+    if (sort != NULL) {
+        QK_TRY(parse_sort(sort, &d->key, err));
+        d->sorted = true;
+    }
+    d->effective = qk_arguments_has(arguments, "effective");
+    return QK_OK;
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct diff *d, struct qk_error *err)
+{
+    QK_TRY(read_options(arguments, d, err));
+    QK_TRY(qk_inputs_pair(arguments, &d->inputs.pair, err));
+    QK_TRY(compute(d, err));
+    struct qk_report report = {.pair = d->inputs.pair,
+        .drift = d->drift,
+        .order = d->order,
+        .n = d->n,
+        .heads = qk_arguments_has(arguments, "heads"),
+        .ascii = qk_arguments_has(arguments, "ascii")};
+    qk_drifts_warn(d->inputs.pair, d->drift, d->wanted);
+    if (qk_arguments_has(arguments, "json"))
+        return qk_report_json(&report, err);
+    if (qk_arguments_has(arguments, "csv"))
+        qk_report_csv(&report);
+    else
+        qk_report_table(&report);
+    return QK_OK;
+}
+
+enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct diff d = {0};
+    enum qk_code code = run(arguments, &d, err);
+    free_diff(&d);
+    return code;
+}
+
+static enum qk_code run_screen_table(
+    const struct qk_arguments *arguments, struct diff *d, struct qk_error *err)
+{
+    QK_TRY(qk_inputs_open(arguments, false, &d->inputs, err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &d->threads, err));
+    QK_TRY(compute(d, err));
+    bool chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
+    struct qk_report report = {.pair = d->inputs.pair,
+        .drift = d->drift,
+        .order = d->order,
+        .n = d->n,
+        .ascii = qk_arguments_has(arguments, "ascii"),
+        .selection = chosen ? &d->inputs.selection : NULL};
+    qk_drifts_warn(d->inputs.pair, d->drift, NULL);
+    qk_report_table(&report);
+    return QK_OK;
+}
+
+enum qk_code qk_screen_table(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct diff d = {0};
+    enum qk_code code = run_screen_table(arguments, &d, err);
+    free_diff(&d);
+    return code;
+}

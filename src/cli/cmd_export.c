@@ -1,0 +1,99 @@
+/* cmd_export.c - qkscope export: writes POST with the selection applied, or tells what that would change. */
+#include "cli/arguments.h"
+#include "cli/inputs.h"
+#include "cli/meter.h"
+#include "cli/print.h"
+#include "restore/export.h"
+
+#include <string.h>
+
+const struct qk_option_info qk_export_command_options[] = {
+    {"set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
+    {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
+    {"output", 'o', "DIR", "the folder to write; it must not exist yet, and never lie in PRE or POST"},
+    {"dry-run", 'n', NULL, "check everything and tell what would change, but write nothing"},
+    {"patch-only", 0, NULL, "write only the changed tensors and the recipe"},
+    {"link", 0, NULL, "hard-link the shards that do not change, where the file system can"},
+    {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
+    {"comment", 0, "TEXT", "a remark to keep in the recipe"},
+    {"force", 'f', NULL,
+        "replace an earlier export, and take a --recipe that was made for other checkpoints"},
+    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+static void print_changes(const struct qk_export_plan *plan)
+{
+    char bytes[QK_BYTES_TEXT];
+    if (plan->n_changes > 0)
+        qk_print("\n%5s  %-5s  %9s  %s\n", "layer", "role", "bytes", "tensor");
+    for (size_t i = 0; i < plan->n_changes; i++) {
+        const struct qk_export_change *change = &plan->change[i];
+        qk_print(
+            "%5d  %-5s  %9s  ", change->layer, change->roles, qk_format_bytes(bytes, change->bytes_changed));
+        qk_print_name(change->tensor->name);
+        qk_print("\n");
+    }
+}
+
+static void print_totals(const struct qk_export_plan *plan, const char *target, bool dry)
+{
+    char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], available[QK_BYTES_TEXT];
+    qk_print("\n%s %s in %zu tensors\n", dry ? "would change" : "changed",
+        qk_format_bytes(changed, plan->bytes_changed), plan->n_changes);
+    qk_print_name(target);
+    qk_print(": %zu files, %s", plan->n_files, qk_format_bytes(total, plan->bytes_total));
+    if (plan->bytes_written < plan->bytes_total)
+        qk_print(", %s of it new", qk_format_bytes(written, plan->bytes_written));
+    if (dry)
+        qk_print("; %s free", qk_format_bytes(available, plan->bytes_free));
+    if (plan->target_exists)
+        qk_print(dry ? "; would replace the folder of that name" : "; replaced the folder of that name");
+    qk_print("\n");
+}
+
+static enum qk_code write_export(
+    const struct qk_inputs *inputs, const struct qk_export_options *options, struct qk_error *err)
+{
+    struct qk_meter meter;
+    qk_meter_start(&meter, "exporting", true);
+    enum qk_code code = qk_export(inputs->pair, &inputs->selection, options, &meter.progress, err);
+    qk_meter_stop(&meter);
+    return code;
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
+{
+    bool dry = qk_arguments_has(arguments, "dry-run"), force = qk_arguments_has(arguments, "force");
+    struct qk_export_plan plan = {0};
+    QK_TRY(qk_inputs_open(arguments, force, inputs, err));
+    const struct qk_export_options options = {
+        .target = qk_arguments_text(arguments, "output"),
+        .force = force,
+        .link = qk_arguments_has(arguments, "link"),
+        .patch_only = qk_arguments_has(arguments, "patch-only"),
+        .norms = inputs->norms,
+        .comment = inputs->comment,
+    };
+    QK_TRY(qk_export_plan(inputs->pair, &inputs->selection, &options, &plan, err));
+    enum qk_code code = dry ? QK_OK : write_export(inputs, &options, err);
+    if (code == QK_OK) {
+        qk_inputs_print(inputs);
+        print_changes(&plan);
+        print_totals(&plan, options.target, dry);
+    }
+    qk_export_plan_free(&plan);
+    return code;
+}
+
+enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct qk_inputs inputs = {0};
+    QK_TRY(qk_inputs_want_choice(arguments, err));
+    if (qk_arguments_text(arguments, "output") == NULL)
+        return qk_fail(err, QK_USAGE, "export: no folder to write (expected --output DIR)");
+    QK_TRY(qk_arguments_exclude(arguments, "link", "patch-only", err));
+    enum qk_code code = run(arguments, &inputs, err);
+    qk_inputs_free(&inputs);
+    return code;
+}

@@ -1,0 +1,323 @@
+/* cmd_info.c - qkscope info: what a checkpoint is made of, and what can be done with it. */
+#include <config.h>
+
+#include "cli/arguments.h"
+#include "cli/folders.h"
+#include "cli/inputs.h"
+#include "cli/print.h"
+
+#include "base/mem.h"
+#include "restore/blend.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct qk_option_info qk_info_options[] = {
+    {"json", 0, NULL, "print one JSON object"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* What is counted over all tensors, by dtype; OTHER holds every dtype that this program does not know. */
+struct dtype_count {
+    uint64_t tensors, values, bytes;
+};
+struct counts {
+    struct dtype_count of[QK_DTYPE_COUNT], all;
+};
+
+static uint64_t values_of(const struct qk_tensor *tensor)
+{
+    uint64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->shape[i];
+    return n;
+}
+
+static void add_tensor(struct dtype_count *count, const struct qk_tensor *tensor)
+{
+    count->tensors++;
+    count->values += values_of(tensor);
+    count->bytes += tensor->bytes;
+}
+
+static void count_tensors(const struct qk_checkpoint *checkpoint, struct counts *counts)
+{
+    memset(counts, 0, sizeof *counts);
+    for (size_t i = 0; i < checkpoint->n_tensors; i++) {
+        add_tensor(&counts->of[checkpoint->by_name[i]->dtype], checkpoint->by_name[i]);
+        add_tensor(&counts->all, checkpoint->by_name[i]);
+    }
+}
+
+/* --- words for a layer --- */
+
+static const char *positions_word(enum qk_positions positions)
+{
+    static const char *const words[] = {
+        [QK_POSITIONS_NONE] = "none",
+        [QK_POSITIONS_ROPE_HALF] = "rope_half",
+        [QK_POSITIONS_ROPE_INTER] = "rope_inter",
+        [QK_POSITIONS_FIXED] = "fixed",
+    };
+    return words[positions];
+}
+
+static bool usable(const struct qk_layer *layer)
+{
+    return layer->kind != QK_NONE && layer->problem == NULL;
+}
+
+static bool same_view(const struct qk_view *a, const struct qk_view *b)
+{
+    return a->n_heads == b->n_heads && (a->bias == NULL) == (b->bias == NULL) &&
+           (a->norm == NULL) == (b->norm == NULL);
+}
+
+/* Layers that one line of the table can stand for. */
+static bool same_geometry(const struct qk_layer *a, const struct qk_layer *b)
+{
+    return a->kind == b->kind && strcmp(a->mixer, b->mixer) == 0 && usable(a) == usable(b) &&
+           a->head_dim == b->head_dim && a->d == b->d && same_view(&a->role[QK_Q], &b->role[QK_Q]) &&
+           same_view(&a->role[QK_K], &b->role[QK_K]) && a->positions == b->positions &&
+           a->rotary_dims == b->rotary_dims && a->rope_theta == b->rope_theta && a->window == b->window;
+}
+
+static void print_positions(const struct qk_layer *layer)
+{
+    switch (layer->positions) {
+    case QK_POSITIONS_NONE:
+        qk_print(", no positions");
+        break;
+    case QK_POSITIONS_FIXED:
+        qk_print(", an elementwise map after q and k");
+        break;
+    default:
+        qk_print(", RoPE on %d of %d dims (%s, theta %g)", layer->rotary_dims, layer->head_dim,
+            layer->positions == QK_POSITIONS_ROPE_HALF ? "halves" : "pairs", layer->rope_theta);
+    }
+}
+
+static void print_geometry(const struct qk_layer *layer)
+{
+    if (layer->kind == QK_NONE) {
+        qk_print("no q and k");
+        return;
+    }
+    if (layer->problem != NULL) {
+        qk_print("cannot be used: ");
+        qk_print_name(layer->problem);
+        return;
+    }
+    qk_print("%d query heads, %d key heads of %d x %" PRIu64, layer->role[QK_Q].n_heads,
+        layer->role[QK_K].n_heads, layer->head_dim, layer->d);
+    print_positions(layer);
+    if (layer->window > 0)
+        qk_print(", window %d", layer->window);
+    if (layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL)
+        qk_print(", q/k norm");
+    if (layer->role[QK_Q].bias != NULL || layer->role[QK_K].bias != NULL)
+        qk_print(", biases");
+}
+
+static enum qk_code print_layers(const struct qk_model *model, struct qk_error *err)
+{
+    int *number;
+    QK_TRY(qk_alloc(&number, (size_t)model->n_layers, sizeof *number, err));
+    for (int i = 0; i < model->n_layers; i++) {
+        const struct qk_layer *layer = &model->layer[i];
+        int first = 0, n = 0;
+        while (!same_geometry(&model->layer[first], layer))
+            first++;
+        if (first < i)
+            continue;
+        for (int j = i; j < model->n_layers; j++)
+            if (same_geometry(&model->layer[j], layer))
+                number[n++] = j;
+        qk_print("  %-8s%d: ", qk_kind_name(layer->kind), n);
+        qk_print_ranges(number, n);
+        qk_print("\n          ");
+        qk_print_name(layer->mixer);
+        qk_print(": ");
+        print_geometry(layer);
+        qk_print("\n");
+    }
+    free(number);
+    return QK_OK;
+}
+
+/* --- what can be done --- */
+
+/* Layers whose heads procrustes may turn in each way, by the rule that blends themselves follow. */
+static enum qk_code count_rotations(
+    const struct qk_pair *pair, int count[3], const char *why[3], struct qk_error *err)
+{
+    for (int i = 0; i < pair->n_layers; i++) {
+        enum qk_rotation rotation;
+        const char *reason;
+        if (!pair->layer[i].has_qk)
+            continue;
+        QK_TRY(qk_blend_rotation(pair, i, &rotation, &reason, err));
+        count[rotation]++;
+        why[rotation] = reason;
+    }
+    return QK_OK;
+}
+
+static enum qk_code print_abilities(const struct qk_model *model, struct qk_error *err)
+{
+    static const char *const forms[3] = {[QK_ROTATION_FULL] = "turns whole heads",
+        [QK_ROTATION_PLANES] = "turns the planes of RoPE",
+        [QK_ROTATION_NONE] = "turns nothing and equals lerp"};
+    struct qk_pair *pair;
+    struct qk_error reason = {0};
+    int usable_layers = 0, count[3] = {0};
+    const char *why[3] = {NULL};
+    for (int i = 0; i < model->n_layers; i++)
+        usable_layers += usable(&model->layer[i]) ? 1 : 0;
+    qk_print("\ncan do\n  compare, restore, lerp, qk-pro: %d of %d layers\n", usable_layers, model->n_layers);
+    /* The rule is asked of a pair; beside itself the checkpoint makes one. */
+    if (usable_layers == 0 ||
+        qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
+        return QK_OK;
+    enum qk_code code = count_rotations(pair, count, why, err);
+    qk_pair_close(pair);
+    for (int i = 0; i < 3 && code == QK_OK; i++)
+        if (count[i] > 0)
+            qk_print("  procrustes %s: %d layers (%s)\n", forms[i], count[i], why[i]);
+    return code;
+}
+
+/* --- text --- */
+
+static void print_counts(const struct qk_checkpoint *checkpoint, const struct counts *counts)
+{
+    char bytes[QK_BYTES_TEXT];
+    double millions = (double)counts->all.values / 1e6;
+    qk_print("\nfiles\n  %zu file%s, %s, %zu tensors, %.2f %s parameters\n", checkpoint->n_shards,
+        checkpoint->n_shards == 1 ? "" : "s", qk_format_bytes(bytes, checkpoint->file_bytes),
+        checkpoint->n_tensors, millions < 1000 ? millions : millions / 1000,
+        millions < 1000 ? "million" : "billion");
+    for (int i = 0; i < QK_DTYPE_COUNT; i++)
+        if (counts->of[i].tensors > 0)
+            qk_print("  %-8s %6" PRIu64 " tensors  %9s\n",
+                i == QK_DTYPE_OTHER ? "other" : qk_dtype_name((enum qk_dtype)i), counts->of[i].tensors,
+                qk_format_bytes(bytes, counts->of[i].bytes));
+    for (size_t i = 0; i < checkpoint->n_shards && checkpoint->n_shards > 1; i++) {
+        qk_print("  %9s  ", qk_format_bytes(bytes, checkpoint->shard[i].file.source.size));
+        qk_print_name(checkpoint->shard[i].name);
+        qk_print("\n");
+    }
+}
+
+static enum qk_code print_text(const struct qk_model *model, struct qk_error *err)
+{
+    struct counts counts;
+    count_tensors(model->checkpoint, &counts);
+    qk_print_name(model->checkpoint->path);
+    qk_print("\n  family ");
+    qk_print_name(model->family);
+    qk_print(", model type \"");
+    qk_print_name(model->config.model_type);
+    qk_print(
+        "\"%s\n\n%d layers\n", model->guessed ? " (not in the layout table: guessed)" : "", model->n_layers);
+    QK_TRY(print_layers(model, err));
+    print_counts(model->checkpoint, &counts);
+    QK_TRY(print_abilities(model, err));
+    if (model->remarks.n > 0)
+        qk_print("\nremarks\n");
+    for (size_t i = 0; i < model->remarks.n; i++) {
+        qk_print("  ");
+        qk_print_name(model->remarks.line[i]);
+        qk_print("\n");
+    }
+    qk_print("\nfolders\n");
+    return qk_folders_print(err);
+}
+
+/* --- JSON --- */
+
+static void json_layer(cJSON *layers, const struct qk_layer *layer)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddItemToArray(layers, object);
+    cJSON_AddNumberToObject(object, "index", layer->index);
+    cJSON_AddStringToObject(object, "kind", qk_kind_name(layer->kind));
+    qk_json_add_text(object, "mixer", layer->mixer);
+    if (layer->problem != NULL)
+        qk_json_add_text(object, "problem", layer->problem);
+    if (!usable(layer))
+        return;
+    cJSON_AddNumberToObject(object, "query_heads", layer->role[QK_Q].n_heads);
+    cJSON_AddNumberToObject(object, "key_heads", layer->role[QK_K].n_heads);
+    cJSON_AddNumberToObject(object, "head_dim", layer->head_dim);
+    cJSON_AddNumberToObject(object, "width", (double)layer->d);
+    cJSON_AddStringToObject(object, "positions", positions_word(layer->positions));
+    cJSON_AddNumberToObject(object, "rotary_dims", layer->rotary_dims);
+    cJSON_AddNumberToObject(object, "rope_theta", layer->rope_theta);
+    cJSON_AddNumberToObject(object, "window", layer->window);
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        cJSON *role = cJSON_AddObjectToObject(object, qk_role_name((enum qk_role)r));
+        const struct qk_view *view = &layer->role[r];
+        cJSON_AddStringToObject(role, "weight", view->weight->name);
+        cJSON_AddStringToObject(role, "dtype", view->weight->dtype_text);
+        if (view->bias != NULL)
+            cJSON_AddStringToObject(role, "bias", view->bias->name);
+        if (view->norm != NULL)
+            cJSON_AddStringToObject(role, "norm", view->norm->name);
+    }
+}
+
+static void json_files(cJSON *root, const struct qk_checkpoint *checkpoint)
+{
+    struct counts counts;
+    count_tensors(checkpoint, &counts);
+    cJSON_AddNumberToObject(root, "tensors", (double)checkpoint->n_tensors);
+    cJSON_AddNumberToObject(root, "parameters", (double)counts.all.values);
+    cJSON_AddNumberToObject(root, "bytes", (double)checkpoint->file_bytes);
+    cJSON *dtypes = cJSON_AddArrayToObject(root, "dtypes"), *shards = cJSON_AddArrayToObject(root, "shards");
+    for (int i = 0; i < QK_DTYPE_COUNT; i++) {
+        if (counts.of[i].tensors == 0)
+            continue;
+        cJSON *object = cJSON_CreateObject();
+        cJSON_AddItemToArray(dtypes, object);
+        cJSON_AddStringToObject(
+            object, "dtype", i == QK_DTYPE_OTHER ? "other" : qk_dtype_name((enum qk_dtype)i));
+        cJSON_AddNumberToObject(object, "tensors", (double)counts.of[i].tensors);
+        cJSON_AddNumberToObject(object, "parameters", (double)counts.of[i].values);
+        cJSON_AddNumberToObject(object, "bytes", (double)counts.of[i].bytes);
+    }
+    for (size_t i = 0; i < checkpoint->n_shards; i++) {
+        cJSON *object = cJSON_CreateObject();
+        cJSON_AddItemToArray(shards, object);
+        qk_json_add_text(object, "name", checkpoint->shard[i].name);
+        cJSON_AddNumberToObject(object, "bytes", (double)checkpoint->shard[i].file.source.size);
+    }
+}
+
+static enum qk_code print_json(const struct qk_model *model, struct qk_error *err)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
+    qk_json_add_text(root, "path", model->checkpoint->path);
+    qk_json_add_text(root, "model_type", model->config.model_type);
+    qk_json_add_text(root, "family", model->family);
+    cJSON_AddBoolToObject(root, "guessed", model->guessed);
+    json_files(root, model->checkpoint);
+    cJSON *layers = cJSON_AddArrayToObject(root, "layers");
+    for (int i = 0; i < model->n_layers; i++)
+        json_layer(layers, &model->layer[i]);
+    cJSON *remarks = cJSON_AddArrayToObject(root, "remarks");
+    for (size_t i = 0; i < model->remarks.n; i++)
+        cJSON_AddItemToArray(remarks, cJSON_CreateString(model->remarks.line[i]));
+    return qk_print_json(root, err);
+}
+
+enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct qk_model *model;
+    QK_TRY(qk_inputs_model(arguments->operand[0], &model, err));
+    enum qk_code code = qk_arguments_has(arguments, "json") ? print_json(model, err) : print_text(model, err);
+    qk_model_close(model);
+    return code;
+}

@@ -1,0 +1,197 @@
+/* inputs.c - opening operands and building a selection from --recipe and --set. */
+#include "cli/inputs.h"
+
+#include "base/mem.h"
+#include "cli/drifts.h"
+#include "cli/print.h"
+#include "tensor/hub.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err)
+{
+    char *path;
+    *out = NULL;
+    QK_TRY(qk_hub_resolve(operand, &path, err));
+    enum qk_code code = qk_model_open(path, out, err);
+    free(path);
+    return code;
+}
+
+enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err)
+{
+    char *path[QK_SIDE_COUNT] = {NULL, NULL};
+    enum qk_code code = QK_OK;
+    *out = NULL;
+    for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
+        code = qk_hub_resolve(arguments->operand[s], &path[s], err);
+    if (code == QK_OK)
+        code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        free(path[s]);
+    return code;
+}
+
+enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    if (qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe"))
+        return QK_OK;
+    return qk_fail(err, QK_USAGE, "%s: nothing is chosen (expected --set SPEC or --recipe FILE)",
+        arguments->command->name);
+}
+
+/* --- --recipe --- */
+
+static enum qk_code apply_recipe(struct qk_inputs *inputs, const char *path, bool force, struct qk_error *err)
+{
+    struct qk_recipe recipe;
+    QK_TRY(qk_recipe_read(path, &recipe, err));
+    enum qk_code code = qk_recipe_replay(&recipe, inputs->pair, force, &inputs->selection, err);
+    inputs->norms = inputs->norms || recipe.norms;
+    if (inputs->comment == NULL) {
+        inputs->comment = recipe.comment;
+        recipe.comment = NULL;
+    }
+    qk_recipe_free(&recipe);
+    return code;
+}
+
+/* --- --set --- */
+
+struct specs {
+    const char *const *text; /* n */
+    struct qk_spec *spec;    /* n_parsed */
+    size_t n, n_parsed;
+};
+
+static void free_specs(struct specs *specs)
+{
+    for (size_t i = 0; i < specs->n_parsed; i++)
+        qk_spec_free(&specs->spec[i]);
+    free(specs->spec);
+    free((void *)specs->text);
+}
+
+static enum qk_code parse_specs(
+    const struct qk_arguments *arguments, struct specs *specs, struct qk_error *err)
+{
+    QK_TRY(qk_arguments_all(arguments, "set", &specs->text, &specs->n, err));
+    QK_TRY(qk_alloc(&specs->spec, specs->n, sizeof *specs->spec, err));
+    for (; specs->n_parsed < specs->n; specs->n_parsed++)
+        QK_TRY(qk_spec_parse(specs->text[specs->n_parsed], &specs->spec[specs->n_parsed], err));
+    return QK_OK;
+}
+
+static bool any_test(const struct specs *specs)
+{
+    for (size_t i = 0; i < specs->n; i++)
+        if (specs->spec[i].selector == QK_SELECT_TEST)
+            return true;
+    return false;
+}
+
+static enum qk_code apply_specs(
+    struct qk_inputs *inputs, const struct specs *specs, int threads, struct qk_error *err)
+{
+    struct qk_layer_drift *drift = NULL;
+    enum qk_code code = QK_OK;
+    if (any_test(specs))
+        code = qk_drifts_compute(inputs->pair, NULL, false, threads, &drift, err);
+    for (size_t i = 0; i < specs->n && code == QK_OK; i++) {
+        int matched = 0;
+        code = qk_spec_apply(&specs->spec[i], inputs->pair, drift, &inputs->selection, &matched, err);
+        if (code == QK_OK && matched == 0)
+            qk_print_note("--set %s: no layer matches", specs->text[i]);
+    }
+    qk_drifts_free(drift, inputs->pair->n_layers);
+    return code;
+}
+
+static enum qk_code open_with(const struct qk_arguments *arguments, bool force, struct specs *specs,
+    struct qk_inputs *out, struct qk_error *err)
+{
+    int threads;
+    bool plans = arguments->command->run == qk_plan_run || arguments->command->run == qk_export_run;
+    const char *recipe = qk_arguments_text(arguments, "recipe");
+    /* What was typed is checked before any file is opened. */
+    QK_TRY(parse_specs(arguments, specs, err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &threads, err));
+    if (plans) {
+        const char *comment = qk_arguments_text(arguments, "comment");
+        out->norms = qk_arguments_has(arguments, "norms");
+        if (comment != NULL)
+            QK_TRY(qk_strdup_to(&out->comment, comment, err));
+    }
+    QK_TRY(qk_inputs_pair(arguments, &out->pair, err));
+    if (recipe != NULL)
+        QK_TRY(apply_recipe(out, recipe, force, err));
+    else
+        QK_TRY(qk_selection_init(&out->selection, out->pair->n_layers, err));
+    return apply_specs(out, specs, threads, err);
+}
+
+enum qk_code qk_inputs_open(
+    const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err)
+{
+    struct specs specs = {0};
+    *out = (struct qk_inputs){0};
+    enum qk_code code = open_with(arguments, force, &specs, out, err);
+    free_specs(&specs);
+    return code;
+}
+
+void qk_inputs_free(struct qk_inputs *inputs)
+{
+    qk_selection_free(&inputs->selection);
+    qk_pair_close(inputs->pair);
+    free(inputs->comment);
+    *inputs = (struct qk_inputs){0};
+}
+
+/* --- the table --- */
+
+static bool same_row(const struct qk_inputs *inputs, int a, int b)
+{
+    const struct qk_choice *x = inputs->selection.choice[a], *y = inputs->selection.choice[b];
+    return inputs->pair->layer[a].kind == inputs->pair->layer[b].kind && qk_choice_equal(x[QK_Q], y[QK_Q]) &&
+           qk_choice_equal(x[QK_K], y[QK_K]);
+}
+
+static bool is_kept(const struct qk_inputs *inputs, int layer)
+{
+    const struct qk_choice *choice = inputs->selection.choice[layer];
+    return choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP;
+}
+
+void qk_inputs_print(const struct qk_inputs *inputs)
+{
+    int n = inputs->pair->n_layers, chosen = qk_selection_count(&inputs->selection);
+    if (chosen > 0)
+        qk_print("%-8s%-18s%-18s%s\n", "kind", "q", "k", "layers");
+    for (int i = 0; i < n; i++) {
+        int first = 0;
+        while (!same_row(inputs, first, i))
+            first++;
+        if (first < i || is_kept(inputs, i))
+            continue;
+        char q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
+        qk_print("%-8s%-18s%-18s", qk_kind_name(inputs->pair->layer[i].kind),
+            qk_choice_text(q, inputs->selection.choice[i][QK_Q]),
+            qk_choice_text(k, inputs->selection.choice[i][QK_K]));
+        const char *comma = "";
+        for (int j = i; j < n; j++) {
+            if (!same_row(inputs, i, j))
+                continue;
+            int last = j;
+            while (last + 1 < n && same_row(inputs, i, last + 1))
+                last++;
+            qk_print(last > j ? "%s%d-%d" : "%s%d", comma, j, last);
+            comma = ",";
+            j = last;
+        }
+        qk_print("\n");
+    }
+    qk_print("%d of %d layers keep post's q and k%s\n", n - chosen, n,
+        inputs->norms ? "; q/k norm gains follow their role" : "");
+}

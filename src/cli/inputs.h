@@ -1,0 +1,38 @@
+/* inputs.h - what a command works on: a pair of checkpoints and, where it takes --set and --recipe, a
+ * selection. */
+#ifndef QK_CLI_INPUTS_H
+#define QK_CLI_INPUTS_H
+
+#include "cli/arguments.h"
+#include "drift/drift.h"
+#include "restore/recipe.h"
+#include "restore/spec.h"
+
+struct qk_inputs {
+    struct qk_pair *pair;
+    struct qk_selection selection; /* all keep without --recipe and --set */
+    bool norms;                    /* --norms, or the recipe says so */
+    char *comment;                 /* --comment, else the recipe's, else NULL; owned */
+};
+
+/* The checkpoint that an operand names (tensor/hub.h), opened with its layout. */
+enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err);
+
+/* Both operands PRE and POST. */
+enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err);
+
+/* QK_USAGE when neither --set nor --recipe was given: there is nothing to plan or export. */
+enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct qk_error *err);
+
+/* Opens the pair and builds the selection: --recipe first, then every --set in its order. Tests such as
+ * routing>0.15 compute the drift that they need with --threads workers. `force` takes a recipe whose
+ * fingerprints do not match. A --set that matches no layer gets a note on standard error. Freed with
+ * qk_inputs_free (also after a failure). */
+enum qk_code qk_inputs_open(
+    const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err);
+void qk_inputs_free(struct qk_inputs *inputs);
+
+/* Table of what is chosen: layers of equal kind and choice share a row. */
+void qk_inputs_print(const struct qk_inputs *inputs);
+
+#endif

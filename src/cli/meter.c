@@ -1,0 +1,131 @@
+/* meter.c - the progress line and the signals; see meter.h. */
+#include "cli/meter.h"
+
+#include "base/text.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const int SIGNALS[QK_METER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+
+/* What a signal cancels. Atomic, because a handler may run in any thread. */
+static struct qk_progress *_Atomic watched;
+
+static void cancel_watched(int number)
+{
+    (void)number;
+    struct qk_progress *progress = atomic_load(&watched);
+    if (progress != NULL)
+        atomic_store(&progress->cancel, true);
+}
+
+/* --- the line --- */
+
+static double seconds_since(const struct timespec *start)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) * 1e-9;
+}
+
+static int format_line(const struct qk_meter *meter, char *out, size_t n)
+{
+    double done = (double)atomic_load(&meter->progress.done);
+    double total = (double)atomic_load(&meter->progress.total), seconds = seconds_since(&meter->start);
+    int used = snprintf(out, n, "%s", meter->verb);
+    if (total > 0)
+        used += snprintf(out + used, n - (size_t)used, "  %3.0f %%", 100 * (done < total ? done / total : 1));
+    if (meter->bytes && seconds > 0) {
+        char rate[QK_BYTES_TEXT];
+        qk_format_bytes(rate, (uint64_t)(done / seconds));
+        used += snprintf(out + used, n - (size_t)used, "  %s/s", rate);
+    }
+    if (total > done && done > 0)
+        used += snprintf(out + used, n - (size_t)used, "  %.0f s left", seconds * (total - done) / done);
+    return used;
+}
+
+/* Spaces wipe what a longer line left: no escape sequence that a simple terminal would show. */
+static void paint(struct qk_meter *meter, const char *line, int width)
+{
+    int rest = meter->width > width ? meter->width - width : 0;
+    fprintf(stderr, "\r%s%*s%s", line, rest, "", width == 0 ? "\r" : "");
+    fflush(stderr);
+    meter->width = width;
+}
+
+static void *painter_main(void *argument)
+{
+    enum { FIRST_MS = 300, EVERY_MS = 100 };
+    struct qk_meter *meter = argument;
+    char line[160];
+    struct timespec until = meter->start;
+    long pause = FIRST_MS; /* work that is over at once shows nothing */
+    pthread_mutex_lock(&meter->mutex);
+    while (!meter->stop) {
+        until.tv_nsec += pause * 1000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        while (!meter->stop && pthread_cond_timedwait(&meter->wake, &meter->mutex, &until) == 0)
+            continue;
+        if (!meter->stop)
+            paint(meter, line, format_line(meter, line, sizeof line));
+        pause = EVERY_MS;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+    }
+    if (meter->width > 0)
+        paint(meter, "", 0);
+    pthread_mutex_unlock(&meter->mutex);
+    return NULL;
+}
+
+/* --- starting and stopping --- */
+
+static void catch_signals(struct qk_meter *meter)
+{
+    struct sigaction action = {.sa_handler = cancel_watched, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    atomic_store(&watched, &meter->progress);
+    for (int i = 0; i < QK_METER_SIGNALS; i++) {
+        sigaction(SIGNALS[i], NULL, &meter->before[i]);
+        /* What nohup and shells told us to ignore stays ignored. */
+        if (meter->before[i].sa_handler != SIG_IGN)
+            sigaction(SIGNALS[i], &action, NULL);
+    }
+}
+
+void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes)
+{
+    memset(meter, 0, sizeof *meter);
+    meter->verb = verb;
+    meter->bytes = bytes;
+    clock_gettime(CLOCK_MONOTONIC, &meter->start);
+    catch_signals(meter);
+    if (!isatty(STDERR_FILENO))
+        return;
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&meter->mutex, NULL);
+    pthread_cond_init(&meter->wake, &clock);
+    pthread_condattr_destroy(&clock);
+    meter->painting = pthread_create(&meter->painter, NULL, painter_main, meter) == 0;
+}
+
+void qk_meter_stop(struct qk_meter *meter)
+{
+    if (meter->painting) {
+        pthread_mutex_lock(&meter->mutex);
+        meter->stop = true;
+        pthread_cond_signal(&meter->wake);
+        pthread_mutex_unlock(&meter->mutex);
+        pthread_join(meter->painter, NULL);
+        pthread_cond_destroy(&meter->wake);
+        pthread_mutex_destroy(&meter->mutex);
+    }
+    for (int i = 0; i < QK_METER_SIGNALS; i++)
+        sigaction(SIGNALS[i], &meter->before[i], NULL);
+    atomic_store(&watched, NULL);
+}

@@ -1,0 +1,34 @@
+/* meter.h - around long work: a line of progress for a person, and a way to stop for the signals. */
+#ifndef QK_CLI_METER_H
+#define QK_CLI_METER_H
+
+#include "base/progress.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+enum { QK_METER_SIGNALS = 3 };
+
+struct qk_meter {
+    struct qk_progress progress; /* hand this to the work */
+    /* --- meter.c's own --- */
+    const char *verb;
+    bool bytes, painting, stop;
+    int width; /* of the line on the screen */
+    struct timespec start;
+    pthread_t painter;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct sigaction before[QK_METER_SIGNALS];
+};
+
+/* From here to qk_meter_stop, SIGINT, SIGTERM and SIGHUP ask the work to stop (progress.cancel), and a line
+ * "VERB  42 %  118 MB/s  8 s left" stands on standard error when that is a terminal. `bytes`: the progress
+ * counts bytes. One meter at a time. Never fails: without a line the work goes on. */
+void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes);
+
+/* Takes the line away and puts the signals back as they were. */
+void qk_meter_stop(struct qk_meter *meter);
+
+#endif

@@ -1,0 +1,124 @@
+/* print.c - standard output with its failures remembered. */
+#include "cli/print.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* errno of the first write that failed; 0: none. One output, one thread: the front end's. */
+static int first_failure;
+
+void qk_print(const char *format, ...)
+{
+    if (first_failure != 0)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    if (vprintf(format, arguments) < 0)
+        first_failure = errno != 0 ? errno : EIO;
+    va_end(arguments);
+}
+
+void qk_print_name(const char *text)
+{
+    size_t room = 4 * strlen(text) + 1;
+    char *visible = malloc(room);
+    if (visible == NULL) {
+        if (first_failure == 0)
+            first_failure = ENOMEM;
+        return;
+    }
+    qk_print("%s", qk_printable(visible, room, text));
+    free(visible);
+}
+
+void qk_print_note(const char *format, ...)
+{
+    char raw[QK_ERROR_TEXT], visible[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(raw, sizeof raw, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "qkscope: %s\n", qk_printable(visible, sizeof visible, raw));
+}
+
+enum qk_code qk_print_json(cJSON *root, struct qk_error *err)
+{
+    char *text = cJSON_Print(root);
+    cJSON_Delete(root);
+    if (text == NULL)
+        return qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
+    const char *from = text;
+    for (const char *p = text; *p != '\0'; p++) {
+        const unsigned char *u = (const unsigned char *)p;
+        bool c1 = u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0; /* U+0080 to U+009f in UTF-8 */
+        if (!c1 && u[0] != 0x7f)
+            continue;
+        qk_print("%.*s\\u%04x", (int)(p - from), from, c1 ? u[1] : u[0]);
+        p += c1 ? 1 : 0;
+        from = p + 1;
+    }
+    qk_print("%s\n", from);
+    cJSON_free(text);
+    return QK_OK;
+}
+
+void qk_json_add_text(cJSON *object, const char *key, const char *text)
+{
+    if (qk_utf8_valid(text, strlen(text))) {
+        cJSON_AddStringToObject(object, key, text);
+        return;
+    }
+    size_t room = 4 * strlen(text) + 1;
+    char *visible = malloc(room);
+    cJSON_AddStringToObject(object, key, visible != NULL ? qk_printable(visible, room, text) : "");
+    free(visible);
+}
+
+enum qk_code qk_print_end(struct qk_error *err)
+{
+    errno = 0;
+    if (fflush(stdout) != 0 && first_failure == 0)
+        first_failure = errno != 0 ? errno : EIO;
+    if (first_failure == 0 || first_failure == EPIPE)
+        return QK_OK;
+    errno = first_failure;
+    return qk_fail_errno(err, "standard output", "write");
+}
+
+bool qk_print_utf8(void)
+{
+    return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+int qk_print_width(void)
+{
+    enum { USUAL = 100, LEAST = 20, MOST = 1000 };
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    const char *text = getenv("COLUMNS");
+    int columns = text != NULL ? atoi(text) : 0;
+    return columns >= LEAST && columns <= MOST ? columns : USUAL;
+}
+
+void qk_print_ranges(const int *number, int n)
+{
+    for (int i = 0; i < n;) {
+        int last = i;
+        while (last + 1 < n && number[last + 1] == number[last] + 1)
+            last++;
+        qk_print("%s%d", i > 0 ? "," : "", number[i]);
+        if (last > i)
+            qk_print("-%d", number[last]);
+        i = last + 1;
+    }
+}

@@ -1,0 +1,28 @@
+/* report.h - the drift of a pair as a table for people, as CSV and as JSON, from the same numbers. */
+#ifndef QK_CLI_REPORT_H
+#define QK_CLI_REPORT_H
+
+#include "drift/drift.h"
+#include "restore/selection.h"
+
+struct qk_report {
+    const struct qk_pair *pair;
+    const struct qk_layer_drift *drift; /* one a layer of the pair */
+    const int *order;                   /* the n layers to print, in this order */
+    int n;
+    bool heads;                           /* one row a head as well */
+    bool ascii;                           /* no character above 0x7f */
+    const struct qk_selection *selection; /* NULL, or a column with each layer's choices */
+};
+
+/* Columns: layer, kind; for q and k the relative drift, cosine, norm ratio and mean angle; routing, with a
+ * bar where the width allows one, and the choice. Unknown numbers are "-". */
+void qk_report_table(const struct qk_report *report);
+
+/* RFC 4180 with a heading row: one row a layer, or with `heads` one row a head. Unknown numbers are empty. */
+void qk_report_csv(const struct qk_report *report);
+
+/* The object of `qkscope diff --json` (manual). Unknown numbers are null. Always with every head. */
+enum qk_code qk_report_json(const struct qk_report *report, struct qk_error *err);
+
+#endif
