@@ -30,6 +30,27 @@ char *demo_path(char out[PATH_SIZE], const char *name)
     return path_in(out, root != NULL ? root : "data/tiny-hypenet", name);
 }
 
+const char *const FAMILIES[N_FAMILIES] = {"hypenet", "jet_nemotron", "llama", "mistral", "qwen2", "qwen3",
+    "qwen3_next", "qwen3_5_text", "jamba", "falcon", "gemma3_text", "gpt2", "gpt_neox", "minimax", "phi3"};
+
+struct qk_pair *open_family(const char *family)
+{
+    char name[PATH_SIZE], pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    if (strcmp(family, "hypenet") == 0) {
+        demo_path(pre, "pre");
+        demo_path(post, "post");
+    } else {
+        snprintf(name, sizeof name, "fixtures/%s/pre", family);
+        data_path(pre, name);
+        snprintf(name, sizeof name, "fixtures/%s/post", family);
+        data_path(post, name);
+    }
+    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+    return pair;
+}
+
 /* --- folders --- */
 
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)

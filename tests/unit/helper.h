@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "model/pair.h"
 
 #include <stdbool.h>
 
@@ -20,6 +21,11 @@ enum { PATH_SIZE = 4096 };
 /* "ROOT/name" for tests/data and for the demo pair; both return out. */
 char *data_path(char out[PATH_SIZE], const char *name);
 char *demo_path(char out[PATH_SIZE], const char *name);
+/* The families that there are checkpoints of: hypenet is the demo pair, the others are fixtures. */
+enum { N_FAMILIES = 15 };
+extern const char *const FAMILIES[N_FAMILIES];
+struct qk_pair *open_family(const char *family);
+
 /* "FOLDER/name"; returns out. */
 char *path_in(char out[PATH_SIZE], const char *folder, const char *name);
 

@@ -11,27 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const FAMILIES[] = {"hypenet", "jet_nemotron", "llama", "mistral", "qwen2", "qwen3",
-    "qwen3_next", "qwen3_5_text", "jamba", "falcon", "gemma3_text", "gpt2", "gpt_neox", "minimax", "phi3"};
-
-static struct qk_pair *open_family(const char *family)
-{
-    char name[PATH_SIZE], pre[PATH_SIZE], post[PATH_SIZE];
-    struct qk_pair *pair;
-    struct qk_error err = {0};
-    if (strcmp(family, "hypenet") == 0) {
-        demo_path(pre, "pre");
-        demo_path(post, "post");
-    } else {
-        snprintf(name, sizeof name, "fixtures/%s/pre", family);
-        data_path(pre, name);
-        snprintf(name, sizeof name, "fixtures/%s/post", family);
-        data_path(post, name);
-    }
-    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
-    return pair;
-}
-
 static char *tensor_bytes(const struct qk_pair *pair, enum qk_side side, const struct qk_tensor *tensor)
 {
     struct qk_error err = {0};
@@ -146,7 +125,7 @@ static void check_identities(const struct qk_pair *pair, int layer, enum qk_role
 static void test_identities(void **state)
 {
     (void)state;
-    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+    for (size_t f = 0; f < N_FAMILIES; f++) {
         struct qk_pair *pair = open_family(FAMILIES[f]);
         int checked = 0;
         for (int i = 0; i < pair->n_layers; i++)
@@ -163,7 +142,7 @@ static void test_views_are_the_exported_bytes(void **state)
     (void)state;
     static const struct qk_choice choices[] = {
         {QK_RESTORE, 0}, {QK_LERP, 0.3}, {QK_QKPRO, 0.3}, {QK_PROCRUSTES, 0.6}};
-    for (size_t f = 0; f < sizeof FAMILIES / sizeof FAMILIES[0]; f++) {
+    for (size_t f = 0; f < N_FAMILIES; f++) {
         struct qk_pair *pair = open_family(FAMILIES[f]);
         struct qk_error err = {0};
         int layer = 0;

@@ -1,0 +1,600 @@
+/* test_export.c - what an export writes, byte for byte; what it refuses; that it leaves all or nothing; and
+ * that verify finds every kind of damage. */
+#include "helper.h"
+
+#include "linalg/linalg.h"
+#include "restore/change.h"
+#include "restore/copy.h"
+#include "restore/spec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct qk_selection select_by(const struct qk_pair *pair, const char *const *specs)
+{
+    struct qk_selection selection;
+    struct qk_error err = {0};
+    expect_ok(qk_selection_init(&selection, pair->n_layers, &err), &err);
+    for (; *specs != NULL; specs++) {
+        struct qk_spec spec;
+        expect_ok(qk_spec_parse(*specs, &spec, &err), &err);
+        expect_ok(qk_spec_apply(&spec, pair, NULL, &selection, NULL, &err), &err);
+        qk_spec_free(&spec);
+    }
+    return selection;
+}
+
+#define SELECT(pair, ...) select_by(pair, (const char *const[]){__VA_ARGS__, NULL})
+
+static bool exists(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+/* Names in a folder, hidden ones too. */
+static int count_entries(const char *path)
+{
+    struct qk_folder folder;
+    struct qk_error err = {0};
+    expect_ok(qk_folder_list(path, true, &folder, &err), &err);
+    int n = (int)folder.n;
+    qk_folder_free(&folder);
+    return n;
+}
+
+static void flip_byte(const char *path, long at)
+{
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, at < 0 ? SEEK_END : SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+    assert_int_not_equal(fputc(byte ^ 1, file), EOF);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* --- every byte --- */
+
+/* The bytes of the tensor that the selection asks for, worked out here: rows of heads from pre where the role
+ * is restored, (1-a) post + a pre rounded where it is lerp; everything else post's. */
+static char *expected_bytes(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_tensor *tensor, bool *changed)
+{
+    struct qk_error err = {0};
+    char *bytes = malloc(tensor->bytes + 1);
+    expect_ok(
+        qk_checkpoint_read(pair->model[QK_POST]->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, &err),
+        &err);
+    *changed = false;
+    size_t size = qk_dtype_bits(tensor->dtype) / 8;
+    for (int i = 0; i < pair->n_layers; i++) {
+        const struct qk_layer *pre = pair->layer[i].side[QK_PRE], *post = pair->layer[i].side[QK_POST];
+        for (int r = 0; r < QK_ROLE_COUNT; r++) {
+            const struct qk_view *view = &post->role[r];
+            struct qk_choice choice = selection->choice[i][r];
+            if (view->weight != tensor || choice.mode == QK_KEEP)
+                continue;
+            *changed = true;
+            assert_true(choice.mode == QK_RESTORE || choice.mode == QK_LERP);
+            char *before = malloc(tensor->bytes + 1);
+            expect_ok(qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, pre->role[r].weight, 0, before,
+                          (size_t)tensor->bytes, &err),
+                &err);
+            for (uint64_t element = 0; element < tensor->bytes / size; element++) {
+                uint64_t row = view->transposed ? element % tensor->shape[1] : element / tensor->shape[1];
+                bool owned = false;
+                for (int h = 0; h < view->n_heads; h++)
+                    owned = owned || (row >= view->first_row[h] &&
+                                         row - view->first_row[h] < (uint64_t)post->head_dim);
+                char *place = bytes + element * size;
+                if (owned && choice.mode == QK_RESTORE)
+                    memcpy(place, before + element * size, size);
+                if (owned && choice.mode == QK_LERP) {
+                    double a, b;
+                    qk_dtype_to_f64(tensor->dtype, before + element * size, 1, &a);
+                    qk_dtype_to_f64(tensor->dtype, place, 1, &b);
+                    b = (1 - choice.param) * b + choice.param * a;
+                    qk_dtype_from_f64(tensor->dtype, &b, 1, place);
+                }
+            }
+            free(before);
+        }
+    }
+    return bytes;
+}
+
+/* Compares the whole folder; returns how many tensors differ from post. */
+static int expect_export(const struct qk_pair *pair, const struct qk_selection *selection, const char *folder)
+{
+    const struct qk_checkpoint *post = pair->model[QK_POST]->checkpoint;
+    struct qk_folder files;
+    struct qk_error err = {0};
+    char from[PATH_SIZE], to[PATH_SIZE];
+    int changes = 0;
+    expect_ok(qk_folder_list(post->folder, true, &files, &err), &err);
+    assert_int_equal(count_entries(folder), (int)files.n + 1); /* and the recipe */
+    for (size_t i = 0; i < files.n; i++) {
+        size_t n, m;
+        if (files.file[i].is_folder)
+            continue;
+        char *expected = read_bytes(path_in(from, post->folder, files.file[i].name), &n);
+        char *found = read_bytes(path_in(to, folder, files.file[i].name), &m);
+        assert_int_equal(n, m);
+        int shard = qk_export_shard(post, files.file[i].name);
+        for (size_t k = 0; shard >= 0 && k < post->shard[shard].file.n_tensors; k++) {
+            const struct qk_tensor *tensor = &post->shard[shard].file.tensor[k];
+            bool changed;
+            char *bytes = expected_bytes(pair, selection, tensor, &changed);
+            memcpy(expected + tensor->offset, bytes, tensor->bytes);
+            changes += changed;
+            free(bytes);
+        }
+        for (size_t k = 0; k < n; k++)
+            if (expected[k] != found[k])
+                fail_msg("%s: byte %zu", to, k);
+        free(expected);
+        free(found);
+    }
+    qk_folder_free(&files);
+    return changes;
+}
+
+static void expect_verified(const char *folder)
+{
+    struct qk_lines differences = {0};
+    struct qk_error err = {0};
+    expect_ok(qk_verify(folder, NULL, NULL, NULL, &differences, &err), &err);
+    assert_int_equal(differences.n, 0);
+    qk_lines_free(&differences);
+}
+
+static void test_every_family_every_byte(void **state)
+{
+    char target[PATH_SIZE];
+    struct qk_error err = {0};
+    for (int f = 0; f < N_FAMILIES; f++) {
+        struct qk_pair *pair = open_family(FAMILIES[f]);
+        struct qk_selection selection = SELECT(pair, "all:q=restore", "all:k=lerp:0.3");
+        const struct qk_export_options options = {.target = path_in(target, *state, FAMILIES[f])};
+        struct qk_export_plan plan;
+        struct qk_progress progress = {0};
+        expect_ok(qk_export_plan(pair, &selection, &options, &plan, &err), &err);
+        expect_ok(qk_export(pair, &selection, &options, &progress, &err), &err);
+        assert_int_equal(progress.done, progress.total);
+        assert_int_equal(progress.total, plan.bytes_written);
+        assert_int_equal(expect_export(pair, &selection, target) > 0, 1);
+        expect_verified(target);
+        qk_export_plan_free(&plan);
+        qk_selection_free(&selection);
+        qk_pair_close(pair);
+    }
+}
+
+/* Each mode with a parameter, through the file and back. */
+static void test_blends_verify(void **state)
+{
+    static const char *const modes[] = {"full=qk-pro:0.3", "full=procrustes:0.5", "linear:k=lerp:0.25"};
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        struct qk_pair *pair = open_family("hypenet");
+        struct qk_selection selection = SELECT(pair, modes[i]);
+        const struct qk_export_options options = {
+            .target = path_in(target, *state, modes[i]), .norms = true, .comment = "with gains"};
+        expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+        expect_verified(target);
+        qk_selection_free(&selection);
+        qk_pair_close(pair);
+        /* a blended value may be one unit off, but not what the recipe recorded */
+        flip_byte(path_in(path, target, "model.safetensors"), -1000);
+        assert_int_equal(qk_verify(target, NULL, NULL, NULL, NULL, &err), QK_DIFFERS);
+    }
+}
+
+/* --- shards, side files, links --- */
+
+enum { SHARDS = 200 };
+
+/* One layer a shard, hidden size 8, two heads of 4. */
+static void write_sharded(const char *folder, uint64_t seed)
+{
+    char path[PATH_SIZE], name[64], q[64], k[64], v[64];
+    make_folder(folder);
+    write_text(path_in(path, folder, "config.json"),
+        "{\"model_type\": \"llama\", \"num_hidden_layers\": %d, \"num_attention_heads\": 2, "
+        "\"num_key_value_heads\": 1, \"head_dim\": 4, \"hidden_size\": 8}",
+        SHARDS);
+    FILE *index = fopen(path_in(path, folder, "model.safetensors.index.json"), "w");
+    fprintf(index, "{\"metadata\": {\"total_size\": 0}, \"weight_map\": {");
+    for (int i = 0; i < SHARDS; i++) {
+        snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", i + 1, SHARDS);
+        snprintf(q, sizeof q, "model.layers.%d.self_attn.q_proj.weight", i);
+        snprintf(k, sizeof k, "model.layers.%d.self_attn.k_proj.weight", i);
+        snprintf(v, sizeof v, "model.layers.%d.self_attn.v_proj.weight", i);
+        const struct test_tensor tensors[] = {
+            {k, "BF16", 2, {4, 8}, NULL}, {q, "BF16", 2, {8, 8}, NULL}, {v, "BF16", 2, {4, 8}, NULL}};
+        write_safetensors(path_in(path, folder, name), tensors, 3, seed + (uint64_t)i);
+        fprintf(index, "%s\"%s\": \"%s\", \"%s\": \"%s\", \"%s\": \"%s\"", i > 0 ? ", " : "", q, name, k,
+            name, v, name);
+    }
+    fprintf(index, "}}");
+    assert_int_equal(fclose(index), 0);
+    write_text(path_in(path, folder, "README.md"), "side file %llu\n", (unsigned long long)seed);
+    make_folder(path_in(path, folder, "original/deep"));
+    write_text(path_in(path, folder, "original/deep/params.json"), "{}");
+}
+
+static struct qk_pair *open_sharded(const char *folder)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    write_sharded(path_in(pre, folder, "pre"), 1);
+    write_sharded(path_in(post, folder, "post"), 1000);
+    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+    return pair;
+}
+
+static void test_200_shards(void **state)
+{
+    char target[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "3,150-152=restore", "199:k=lerp:0.5");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    struct qk_export_plan plan;
+    expect_ok(qk_export_plan(pair, &selection, &options, &plan, &err), &err);
+    assert_int_equal(plan.n_changes, 9);
+    assert_int_equal(plan.n_shards_changed, 5);
+    assert_int_equal(plan.bytes_changed, 4 * (12 * 8 * 2) + 4 * 8 * 2);
+    qk_export_plan_free(&plan);
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    assert_int_equal(expect_export(pair, &selection, target), 9);
+    expect_verified(target);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+static void test_links_and_modes(void **state)
+{
+    char target[PATH_SIZE], from[PATH_SIZE], to[PATH_SIZE];
+    struct stat a, b;
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    assert_int_equal(chmod(path_in(from, *state, "post/README.md"), 0640), 0);
+    struct qk_selection selection = SELECT(pair, "7=restore");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out"), .link = true};
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    for (int i = 7; i <= 8; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "post/model-%05d-of-00200.safetensors", i + 1);
+        assert_int_equal(stat(path_in(from, *state, name), &a), 0);
+        snprintf(name, sizeof name, "out/model-%05d-of-00200.safetensors", i + 1);
+        assert_int_equal(stat(path_in(to, *state, name), &b), 0);
+        assert_int_equal(a.st_ino == b.st_ino, i == 8); /* the changed one is a file of its own */
+    }
+    assert_int_equal(stat(path_in(from, *state, "post/README.md"), &a), 0);
+    assert_int_equal(stat(path_in(to, *state, "out/README.md"), &b), 0);
+    assert_int_equal(b.st_mode & 0777, 0640);
+    assert_true(a.st_ino != b.st_ino); /* a side file is edited more easily than weights: never shared */
+    expect_verified(target);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* The Hugging Face cache: a snapshot of links into a folder of blobs. */
+static void test_linked_shards(void **state)
+{
+    char path[PATH_SIZE], blob[PATH_SIZE], target[PATH_SIZE];
+    struct qk_error err = {0};
+    qk_pair_close(open_sharded(*state));
+    make_folder(path_in(blob, *state, "blobs"));
+    path_in(path, *state, "post/model-00004-of-00200.safetensors");
+    path_in(blob, *state, "blobs/0123abcd");
+    assert_int_equal(rename(path, blob), 0);
+    assert_int_equal(symlink("../blobs/0123abcd", path), 0);
+    struct qk_pair *pair;
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    expect_ok(qk_pair_open(path_in(pre, *state, "pre"), path_in(post, *state, "post"), &pair, &err), &err);
+    struct qk_selection selection = SELECT(pair, "2-4=restore");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    struct stat info;
+    assert_int_equal(lstat(path_in(path, *state, "out/model-00004-of-00200.safetensors"), &info), 0);
+    assert_true(S_ISREG(info.st_mode));
+    expect_export(pair, &selection, target);
+    expect_verified(target);
+    /* an export over the blobs would destroy an input */
+    const struct qk_export_options over = {.target = path_in(blob, *state, "blobs"), .force = true};
+    expect_failure(
+        qk_export(pair, &selection, &over, NULL, &err), &err, QK_USAGE, "blobs|holds a file of post");
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* post named by its file: the folder around it is not taken for a part of it. */
+static void test_single_file(void **state)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE], path[PATH_SIZE], target[PATH_SIZE];
+    struct qk_error err = {0};
+    const struct test_tensor tensors[] = {{"model.layers.0.self_attn.q_proj.weight", "F32", 2, {8, 8}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {8, 8}, NULL}};
+    make_folder(path_in(path, *state, "files/other"));
+    write_safetensors(path_in(pre, *state, "files/before.safetensors"), tensors, 2, 1);
+    write_safetensors(path_in(post, *state, "files/after.safetensors"), tensors, 2, 2);
+    write_text(
+        path_in(path, *state, "files/config.json"), "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, "
+                                                    "\"num_attention_heads\": 2, \"hidden_size\": 8}");
+    write_text(path_in(path, *state, "files/movie.mp4"), "not a part of it");
+    assert_int_equal(mkfifo(path_in(path, *state, "files/pipe"), 0600), 0);
+    struct qk_pair *pair;
+    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+    struct qk_selection selection = SELECT(pair, "all=restore");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    assert_int_equal(count_entries(target), 3); /* the file, its config, the recipe */
+    expect_verified(target);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+static void test_patch(void **state)
+{
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_family("hypenet");
+    struct qk_selection selection = SELECT(pair, "full=restore"), none = SELECT(pair, "all=keep");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out"), .patch_only = true};
+    expect_failure(qk_export(pair, &none, &options, NULL, &err), &err, QK_USAGE, "nothing is chosen");
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    assert_int_equal(count_entries(target), 2);
+    struct qk_safetensors patch;
+    expect_ok(qk_safetensors_open(path_in(path, target, QK_PATCH_NAME), &patch, &err), &err);
+    assert_int_equal(patch.n_tensors, 8);
+    assert_int_equal(patch.header_bytes % 8, 0);
+    qk_safetensors_close(&patch);
+    expect_verified(target);
+    flip_byte(path, -1);
+    expect_failure(qk_verify(target, NULL, NULL, NULL, NULL, &err), &err, QK_DIFFERS, QK_PATCH_NAME "|_proj");
+    qk_selection_free(&selection);
+    qk_selection_free(&none);
+    qk_pair_close(pair);
+}
+
+/* --- refusals --- */
+
+static void expect_refused(const struct qk_pair *pair, const char *target, bool force, const char *words)
+{
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    const struct qk_export_options options = {.target = target, .force = force};
+    struct qk_error err = {0};
+    expect_failure(qk_export(pair, &selection, &options, NULL, &err), &err, QK_USAGE, words);
+    qk_selection_free(&selection);
+}
+
+static void test_targets_that_are_refused(void **state)
+{
+    char path[PATH_SIZE], other[PATH_SIZE];
+    struct qk_pair *pair = open_sharded(*state);
+    expect_refused(pair, path_in(path, *state, "post"), true, "in post's folder");
+    expect_refused(pair, path_in(path, *state, "pre/out"), true, "in pre's folder");
+    expect_refused(pair, path_in(path, *state, "post/original/../../post/x"), true, "in post's folder");
+    expect_refused(pair, *state, true, "holds pre's folder");
+    expect_refused(pair, path_in(path, *state, ".."), true, "not a name");
+    expect_refused(pair, "", true, "not a name");
+    assert_int_equal(symlink("post", path_in(path, *state, "alias")), 0);
+    expect_refused(pair, path, true, "not a folder");
+    expect_refused(pair, path_in(other, *state, "alias/out"), true, "in post's folder");
+    write_text(path_in(path, *state, "file"), "text");
+    expect_refused(pair, path, true, "not a folder");
+    make_folder(path_in(path, *state, "empty"));
+    expect_refused(pair, path, false, "exists");
+    make_folder(path_in(path, *state, "mine"));
+    write_text(path_in(other, *state, "mine/thesis.tex"), "years of work");
+    expect_refused(pair, path, true, "holds no qkscope-recipe.json");
+    write_text(path_in(other, *state, "mine/qkscope-recipe.json"), "{}");
+    expect_refused(pair, path, true, "thesis.tex");
+    assert_true(exists(path_in(other, *state, "mine/thesis.tex")));
+    qk_pair_close(pair);
+}
+
+static void test_force_replaces_an_export(void **state)
+{
+    char target[PATH_SIZE], old[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection first = SELECT(pair, "1=restore"), second = SELECT(pair, "2=restore");
+    struct qk_export_options options = {.target = path_in(target, *state, "out"), .force = true};
+    expect_ok(qk_export(pair, &first, &options, NULL, &err), &err);
+    expect_ok(qk_export(pair, &second, &options, NULL, &err), &err);
+    expect_export(pair, &second, target);
+    expect_verified(target);
+    /* what a crash left, and what a running export holds */
+    path_in(old, *state, ".out" QK_SIBLING_MARK "1-0");
+    make_folder(old);
+    char held[PATH_SIZE];
+    path_in(held, *state, ".out" QK_SIBLING_MARK "2-0");
+    make_folder(held);
+    int lock = open(held, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    expect_ok(qk_export(pair, &first, &options, NULL, &err), &err);
+    assert_false(exists(old));
+    assert_true(exists(held));
+    close(lock);
+    qk_selection_free(&first);
+    qk_selection_free(&second);
+    qk_pair_close(pair);
+}
+
+static void test_failures_leave_nothing(void **state)
+{
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "all=restore");
+    int before = count_entries(*state);
+    struct qk_progress cancelled = {.cancel = true};
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    assert_int_equal(qk_export(pair, &selection, &options, &cancelled, &err), QK_CANCELLED);
+    assert_int_equal(count_entries(*state), before);
+    const struct qk_export_options nowhere = {.target = path_in(path, *state, "no/such/out")};
+    expect_failure(qk_export(pair, &selection, &nowhere, NULL, &err), &err, QK_IO, "no/such");
+    /* a shard of pre that another program cut short after it was opened */
+    assert_int_equal(truncate(path_in(path, *state, "pre/model-00100-of-00200.safetensors"), 300), 0);
+    expect_failure(qk_export(pair, &selection, &options, NULL, &err), &err, QK_IO, "00100|shorter");
+    assert_int_equal(count_entries(*state), before);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+static void test_pre_that_changes_is_noticed(void **state)
+{
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    flip_byte(path_in(path, *state, "pre/model-00050-of-00200.safetensors"), -1);
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    expect_failure(qk_export(pair, &selection, &options, NULL, &err), &err, QK_IO, "00050|changed");
+    assert_false(exists(target));
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* --- what verify finds --- */
+
+struct damage {
+    const char *file; /* below the export */
+    const char *words;
+    void (*make)(const char *path);
+};
+
+static void damage_end(const char *path)
+{
+    flip_byte(path, -1);
+}
+static void damage_header(const char *path)
+{
+    flip_byte(path, 20);
+}
+static void damage_cut(const char *path)
+{
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(truncate(path, info.st_size - 1), 0);
+}
+static void damage_remove(const char *path)
+{
+    remove_all(path);
+}
+static void damage_add(const char *path)
+{
+    write_text(path, "not of post");
+}
+
+static void test_verify_finds_damage(void **state)
+{
+    static const struct damage damages[] = {
+        {"model-00002-of-00200.safetensors", "v_proj.weight|post", damage_end},
+        {"model-00009-of-00200.safetensors", "layers.8.self_attn.v_proj.weight|byte 63", damage_end},
+        {"model-00002-of-00200.safetensors", "byte 20", damage_header},
+        {"model-00002-of-00200.safetensors", "size", damage_cut},
+        {"model-00002-of-00200.safetensors", "missing", damage_remove},
+        {"original/deep/params.json", "byte 1", damage_end},
+        {"original/deep/params.json", "missing", damage_remove},
+        {"config.json", "size", damage_cut},
+        {"extra.txt", "not a file of post", damage_add},
+    };
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    struct qk_export_options options = {.target = path_in(target, *state, "out"), .force = true};
+    for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
+        struct qk_lines differences = {0};
+        if (exists(path_in(path, *state, "out")))
+            remove_all(path);
+        expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+        damages[i].make(path_in(path, target, damages[i].file));
+        expect_failure(
+            qk_verify(target, NULL, NULL, NULL, &differences, &err), &err, QK_DIFFERS, damages[i].words);
+        assert_non_null(strstr(err.text, damages[i].file));
+        assert_int_equal(differences.n, 1);
+        assert_string_equal(differences.line[0], err.text);
+        qk_lines_free(&differences);
+    }
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* Each byte of each changed tensor counts. */
+static void test_verify_finds_any_byte_of_a_change(void **state)
+{
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    path_in(path, target, "model-00002-of-00200.safetensors");
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    for (long at = info.st_size - 256; at < info.st_size; at += 5) {
+        flip_byte(path, at);
+        expect_failure(qk_verify(target, NULL, NULL, NULL, NULL, &err), &err, QK_DIFFERS,
+            "model-00002-of-00200.safetensors|layers.1.self_attn");
+        flip_byte(path, at);
+    }
+    expect_verified(target);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+static void test_verify_needs_its_inputs(void **state)
+{
+    char target[PATH_SIZE], path[PATH_SIZE], moved[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+    assert_int_equal(rename(path_in(path, *state, "pre"), path_in(moved, *state, "moved")), 0);
+    expect_failure(qk_verify(target, NULL, NULL, NULL, NULL, &err), &err, QK_IO, path);
+    expect_ok(qk_verify(target, moved, NULL, NULL, NULL, &err), &err);
+    expect_failure(
+        qk_verify(target, path_in(path, *state, "post"), moved, NULL, NULL, &err), &err, QK_DIFFERS, "out");
+    expect_failure(qk_verify(moved, NULL, NULL, NULL, NULL, &err), &err, QK_IO, QK_RECIPE_NAME);
+    struct qk_progress cancelled = {.cancel = true};
+    assert_int_equal(qk_verify(target, moved, NULL, &cancelled, NULL, &err), QK_CANCELLED);
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        test_in_folder(test_every_family_every_byte),
+        test_in_folder(test_blends_verify),
+        test_in_folder(test_200_shards),
+        test_in_folder(test_links_and_modes),
+        test_in_folder(test_linked_shards),
+        test_in_folder(test_single_file),
+        test_in_folder(test_patch),
+        test_in_folder(test_targets_that_are_refused),
+        test_in_folder(test_force_replaces_an_export),
+        test_in_folder(test_failures_leave_nothing),
+        test_in_folder(test_pre_that_changes_is_noticed),
+        test_in_folder(test_verify_finds_damage),
+        test_in_folder(test_verify_finds_any_byte_of_a_change),
+        test_in_folder(test_verify_needs_its_inputs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
