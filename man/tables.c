@@ -1,0 +1,233 @@
+/* tables.c - fills the tables of qkscope.1 from the program's own, so that the manual cannot lie. Build time
+ * only.
+ *
+ * Usage: tables TEMPLATE. A line of the template that is nothing but @NAME@ becomes that table; @VERSION@ is
+ * replaced wherever it stands. */
+#include <config.h>
+
+#include "cli/command.h"
+#include "drift/drift.h"
+#include "restore/choice.h"
+#include "ui/actions.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE_SIZE = 4096 };
+
+/* --- roff --- */
+
+/* Length of the UTF-8 sequence at p, and its value. The texts are this program's own: well-formed. */
+static size_t character(const char *p, unsigned *code)
+{
+    unsigned char first = (unsigned char)*p;
+    size_t n = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    *code = n == 1 ? first : first & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++)
+        *code = *code << 6 | ((unsigned char)p[i] & 0x3fu);
+    return n;
+}
+
+/* The text as roff: nothing in it is taken for a request, an escape or a typographic quote or dash. */
+static void put(const char *text)
+{
+    static const struct {
+        char plain;
+        const char *roff;
+    } names[] = {{'\\', "\\e"}, {'-', "\\-"}, {'\'', "\\(aq"}, {'`', "\\(ga"}, {'^', "\\(ha"}, {'~', "\\(ti"},
+        {'"', "\\(dq"}};
+    if (*text == '.')
+        fputs("\\&", stdout);
+    while (*text != '\0') {
+        unsigned code;
+        size_t n = character(text, &code), i = 0;
+        while (i < sizeof names / sizeof names[0] && (unsigned)names[i].plain != code)
+            i++;
+        if (i < sizeof names / sizeof names[0])
+            fputs(names[i].roff, stdout);
+        else if (code >= 0x80)
+            printf("\\[u%04X]", code);
+        else
+            putchar((int)code);
+        text += n;
+    }
+}
+
+static void put_bold(const char *text)
+{
+    fputs("\\fB", stdout);
+    put(text);
+    fputs("\\fR", stdout);
+}
+
+/* A help text as a sentence. */
+static void put_sentence(const char *text)
+{
+    char first[2] = {(char)toupper((unsigned char)text[0]), '\0'};
+    put(first);
+    put(text[0] != '\0' ? text + 1 : "");
+    fputs(".\n", stdout);
+}
+
+/* "PRE POST" or "auto|always|never": words in capitals are the reader's to fill in. */
+static void put_argument(const char *text)
+{
+    bool fixed = strchr(text, '|') != NULL;
+    fputs(fixed ? "\\fB" : "\\fI", stdout);
+    put(text);
+    fputs("\\fR", stdout);
+}
+
+/* --- the tables --- */
+
+static void put_options(const struct qk_option_info *row)
+{
+    for (; row->name != NULL; row++) {
+        char name[64];
+        fputs(".TP\n", stdout);
+        if (row->letter != 0) {
+            snprintf(name, sizeof name, "-%c", row->letter);
+            put_bold(name);
+            fputs(", ", stdout);
+        }
+        snprintf(name, sizeof name, "--%s", row->name);
+        put_bold(name);
+        if (row->argument != NULL) {
+            putchar(' ');
+            put_argument(row->argument);
+        }
+        putchar('\n');
+        put_sentence(row->help);
+    }
+}
+
+static void put_synopsis(void)
+{
+    for (int i = 0; qk_command_info(i) != NULL; i++) {
+        const struct qk_command *command = qk_command_info(i);
+        fputs(i > 0 ? ".br\n" : "", stdout);
+        put_bold("qkscope");
+        if (command->name[0] != '\0') {
+            putchar(' ');
+            put_bold(command->name);
+        }
+        if (command->option[0].name != NULL)
+            fputs(" [\\fIOPTION\\fR]...", stdout);
+        if (command->operands[0] != '\0') {
+            putchar(' ');
+            put_argument(command->operands);
+        }
+        putchar('\n');
+    }
+}
+
+static void put_commands(void)
+{
+    for (int i = 1; qk_command_info(i) != NULL; i++) {
+        const struct qk_command *command = qk_command_info(i);
+        printf(".SS \"");
+        put_bold("qkscope ");
+        put_bold(command->name);
+        if (command->operands[0] != '\0') {
+            putchar(' ');
+            put_argument(command->operands);
+        }
+        fputs("\"\n", stdout);
+        put_sentence(command->summary);
+        put_options(command->option);
+    }
+}
+
+static void put_screen_options(void)
+{
+    put_options(qk_command_info(0)->option);
+    put_options(qk_common_options);
+}
+
+static void put_keys(void)
+{
+    const char *group = "";
+    for (int i = 0; qk_action_info(i) != NULL; i++) {
+        const struct qk_action_info *action = qk_action_info(i);
+        if (strcmp(group, action->group) != 0) {
+            group = action->group;
+            fputs(".SS ", stdout);
+            put(group);
+            putchar('\n');
+        }
+        fputs(".TP\n", stdout);
+        put_bold(action->keys[0] != '\0' ? action->keys : "(no key)");
+        fputs(" (\\fI:", stdout);
+        put(action->name);
+        fputs("\\fR)\n", stdout);
+        put_sentence(action->help);
+    }
+}
+
+static void put_modes(void)
+{
+    for (int i = 0; i < QK_MODE_COUNT; i++) {
+        const struct qk_mode_info *mode = qk_mode_info((enum qk_mode)i);
+        fputs(".TP\n", stdout);
+        put_bold(mode->name);
+        if (mode->has_param)
+            fputs(strcmp(mode->ascii, "l") == 0 ? ":\\fILAMBDA\\fR" : ":\\fIALPHA\\fR", stdout);
+        putchar('\n');
+        put_sentence(mode->help);
+    }
+}
+
+static void put_metrics(void)
+{
+    for (int i = 0; i < QK_METRIC_COUNT; i++) {
+        const struct qk_metric_info *metric = qk_metric_info((enum qk_metric)i);
+        fputs(".TP\n", stdout);
+        put_bold(metric->key);
+        putchar('\n');
+        put_sentence(metric->help);
+    }
+}
+
+static const struct {
+    const char *mark;
+    void (*put)(void);
+} TABLES[] = {{"@SYNOPSIS@\n", put_synopsis}, {"@COMMANDS@\n", put_commands},
+    {"@OPTIONS@\n", put_screen_options}, {"@KEYS@\n", put_keys}, {"@MODES@\n", put_modes},
+    {"@METRICS@\n", put_metrics}};
+
+/* --- the template --- */
+
+static void put_line(char *line)
+{
+    for (size_t i = 0; i < sizeof TABLES / sizeof TABLES[0]; i++) {
+        if (strcmp(line, TABLES[i].mark) == 0) {
+            TABLES[i].put();
+            return;
+        }
+    }
+    char *mark = strstr(line, "@VERSION@");
+    if (mark != NULL) {
+        *mark = '\0';
+        printf("%s%s%s", line, PACKAGE_VERSION, mark + strlen("@VERSION@"));
+        return;
+    }
+    fputs(line, stdout);
+}
+
+int main(int argc, char **argv)
+{
+    FILE *file = argc == 2 ? fopen(argv[1], "r") : NULL;
+    if (file == NULL) {
+        fprintf(stderr, "usage: tables TEMPLATE\n");
+        return EXIT_FAILURE;
+    }
+    char line[LINE_SIZE];
+    while (fgets(line, sizeof line, file) != NULL)
+        put_line(line);
+    bool good = !ferror(file);
+    fclose(file);
+    return good && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
