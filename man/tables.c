@@ -3,8 +3,6 @@
  *
  * Usage: tables TEMPLATE. A line of the template that is nothing but @NAME@ becomes that table; @VERSION@ is
  * replaced wherever it stands. */
-#include <config.h>
-
 #include "cli/command.h"
 #include "drift/drift.h"
 #include "restore/choice.h"

@@ -4,8 +4,6 @@
  * OpenBLAS picks its kernels by the processor, and some releases have kernels that are wrong on some
  * processors. So every routine that the results rest on is compared with plain loops, at sizes that reach the
  * blocked, the unrolled and the left-over code paths. */
-#include <config.h>
-
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/print.h"

@@ -1,6 +1,4 @@
 /* cmd_info.c - qkscope info: what a checkpoint is made of, and what can be done with it. */
-#include <config.h>
-
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/inputs.h"

@@ -1,6 +1,4 @@
 /* main.c - picks the command, and is the only place that prints an error and ends the program. */
-#include <config.h>
-
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/print.h"

@@ -1,6 +1,4 @@
 /* report_data.c - the drift as CSV and as JSON. */
-#include <config.h>
-
 #include "base/json.h"
 #include "cli/print.h"
 #include "cli/report.h"
