@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""make_pair.py FOLDER BYTES - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in two shards a
+side: q, k and v of 4 layers from a fixed stream, the embedding a hole in a sparse file."""
+import json
+import os
+import random
+import struct
+import sys
+
+
+def write_shard(path, tensors, stream):
+    header, at = {}, 0
+    for name, shape in tensors:
+        size = 2 * shape[0] * shape[1]
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, shape in tensors:
+            size = 2 * shape[0] * shape[1]
+            if "embed" in name:
+                file.seek(size, os.SEEK_CUR)
+                continue
+            # exponents near 1: small finite numbers
+            low, high = stream.randbytes(size // 2), stream.randbytes(size // 2)
+            data = bytearray(size)
+            data[0::2] = low
+            data[1::2] = bytes(0x3C | (byte & 0x80) for byte in high)
+            file.write(data)
+        file.truncate(8 + len(text) + at)
+
+
+def main():
+    folder, total = sys.argv[1], int(sys.argv[2])
+    hidden, layers = 256, 4
+    blocks = 3 * layers * hidden * hidden * 2
+    rows = (total // 2 - blocks) // (2 * hidden)
+    for number, side in enumerate(("pre", "post")):
+        path, weight_map = os.path.join(folder, side), {}
+        os.makedirs(path)
+        stream = random.Random(number)
+        shards = [[("model.embed_tokens.weight", [rows, hidden])], []]
+        for layer in range(layers):
+            for role in "qkv":
+                shards[layer % 2].append((f"model.layers.{layer}.self_attn.{role}_proj.weight", [hidden, hidden]))
+        for i, tensors in enumerate(shards):
+            name = f"model-{i + 1:05}-of-00002.safetensors"
+            write_shard(os.path.join(path, name), tensors, stream)
+            weight_map.update({tensor: name for tensor, _ in tensors})
+        with open(os.path.join(path, "model.safetensors.index.json"), "w") as file:
+            json.dump({"metadata": {}, "weight_map": weight_map}, file)
+        with open(os.path.join(path, "config.json"), "w") as file:
+            json.dump({"model_type": "llama", "num_hidden_layers": layers, "hidden_size": hidden,
+                       "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": rows}, file)
+
+
+main()
