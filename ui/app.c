@@ -1,0 +1,245 @@
+/* app.c - opens the pair and the terminal, and runs the one loop that waits, acts and draws. */
+#include "ui/app.h"
+
+#include "base/mem.h"
+#include "ui/key.h"
+#include "ui/terminal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TICK_MILLISECONDS = 100 }; /* while an export or a verification runs */
+
+/* --- views --- */
+
+const struct screen_ops *top_screen(const struct app *app)
+{
+    return app->screen[app->depth - 1];
+}
+
+void open_screen(struct app *app, const struct screen_ops *screen)
+{
+    if (app->depth < SCREEN_DEPTH)
+        app->screen[app->depth++] = screen;
+    app->help.found = app->message_page.found = -1;
+}
+
+void close_screen(struct app *app)
+{
+    if (app->depth > 1)
+        app->depth--;
+    if (top_screen(app) == &export_screen)
+        export_plan(app);
+}
+
+/* --- start --- */
+
+/* What the command line asked for, as edits that can be undone. */
+static enum qk_code start_choices(struct app *app, struct qk_error *err)
+{
+    const struct qk_ui_options *options = app->options;
+    if (options->recipe != NULL)
+        QK_TRY(qk_session_load_recipe(app->session, options->recipe, false, err));
+    for (size_t i = 0; i < options->n_set; i++) {
+        struct qk_spec spec;
+        QK_TRY(qk_spec_parse(options->set[i], &spec, err));
+        bool test = spec.selector == QK_SELECT_TEST;
+        qk_spec_free(&spec);
+        app->tests_wait = app->tests_wait || test;
+        if (!test)
+            QK_TRY(qk_session_set(app->session, options->set[i], NULL, err));
+    }
+    return QK_OK;
+}
+
+/* Tests such as routing>0.15 wait until every number is known. Their order among themselves is kept; that
+ * they come after the other --set texts is told. */
+static bool run_waiting_tests(struct app *app)
+{
+    int done, total;
+    qk_session_done(app->session, &done, &total);
+    if (!app->tests_wait || done < total)
+        return false;
+    app->tests_wait = false;
+    for (size_t i = 0; i < app->options->n_set; i++) {
+        struct qk_spec spec;
+        struct qk_error err = {0};
+        if (qk_spec_parse(app->options->set[i], &spec, NULL) != QK_OK)
+            continue;
+        if (spec.selector == QK_SELECT_TEST &&
+            qk_session_set(app->session, app->options->set[i], NULL, &err) != QK_OK)
+            say_error(app, &err);
+        qk_spec_free(&spec);
+    }
+    return true;
+}
+
+static enum qk_code app_open(struct app *app, struct qk_error *err)
+{
+    QK_TRY(qk_session_open(app->path[QK_PRE], app->path[QK_POST], app->options->threads, &app->session, err));
+    app->pair = qk_session_pair(app->session);
+    QK_TRY(rows_init(&app->rows, app->pair->n_layers, err));
+    QK_TRY(qk_alloc(&app->targets, (size_t)app->pair->n_layers, sizeof *app->targets, err));
+    QK_TRY(export_init(app, err));
+    for (int m = 0; m < QK_MODE_COUNT; m++)
+        app->last_param[m] = qk_mode_info((enum qk_mode)m)->start;
+    app->screen[app->depth++] = &list_screen;
+    app->detail_shown = true;
+    app->role = -1;
+    QK_TRY(start_choices(app, err));
+    rows_update(&app->rows, app->session);
+    return QK_OK;
+}
+
+static void app_free(struct app *app)
+{
+    qk_session_close(app->session);
+    rows_free(&app->rows);
+    free(app->targets);
+    export_free(app);
+    page_free(&app->help);
+    page_free(&app->message_page);
+    qk_lines_free(&app->messages);
+    for (int i = 0; i < ACTION_COUNT; i++)
+        qk_lines_free(&app->history[i]);
+}
+
+/* --- keys and pointer --- */
+
+static unsigned pointer_moved(struct app *app)
+{
+    struct pointer pointer = terminal_pointer();
+    if (app->prompt.open || app->question[0] != '\0')
+        return REFRESH_NONE;
+    switch (pointer.kind) {
+    case POINTER_UP:
+        return run_action(app, ACTION_UP, NULL);
+    case POINTER_DOWN:
+        return run_action(app, ACTION_DOWN, NULL);
+    case POINTER_PRESS:
+        break;
+    default:
+        return REFRESH_NONE;
+    }
+    if (pointer.y == app->footer_row) {
+        for (int i = 0; i < app->n_hits; i++)
+            if (pointer.x >= app->hit[i].x && pointer.x < app->hit[i].x + app->hit[i].width)
+                return run_action(app, app->hit[i].action, NULL);
+        return REFRESH_NONE;
+    }
+    if (top_screen(app)->click != NULL && top_screen(app)->click(app, pointer.y, pointer.x))
+        return run_action(app, ACTION_OPEN, NULL);
+    return REFRESH_DRAW;
+}
+
+static bool too_small(void)
+{
+    return LINES < MIN_ROWS || COLS < MIN_COLUMNS;
+}
+
+static unsigned key_pressed(struct app *app, int key)
+{
+    if (key == KEY_IGNORED)
+        return REFRESH_NONE;
+    if (key == KEY_POINTER)
+        return pointer_moved(app);
+    if (app->question[0] != '\0') {
+        app->question[0] = '\0';
+        app->message[0] = '\0';
+        return key == 'y' || key == 'Y' ? app->answer(app) | REFRESH_DRAW : REFRESH_DRAW;
+    }
+    if (app->prompt.open)
+        return prompt_takes(app, key);
+    app->message[0] = '\0';
+    enum action action = action_for_key(app, key);
+    /* Nobody can see what other keys would do. */
+    if (too_small() && action != ACTION_CLOSE && action != ACTION_QUIT && action != ACTION_SUSPEND)
+        return REFRESH_NONE;
+    return action != ACTION_NONE ? run_action(app, action, NULL) : REFRESH_DRAW;
+}
+
+static unsigned take_keys(struct app *app)
+{
+    unsigned refresh = REFRESH_NONE;
+    for (int key = terminal_key(); key != 0 && (refresh & REFRESH_QUIT) == 0; key = terminal_key()) {
+        bool asked = app->question[0] != '\0';
+        refresh |= key_pressed(app, key);
+        if (refresh & REFRESH_ROWS)
+            rows_update(&app->rows, app->session);
+        if (!asked && app->question[0] != '\0')
+            terminal_drain(); /* what was typed before the question is no answer to it */
+    }
+    return refresh;
+}
+
+/* --- the loop --- */
+
+static unsigned take_results(struct app *app)
+{
+    if (!qk_session_poll(app->session))
+        return REFRESH_NONE;
+    if (export_tell(app) && top_screen(app) == &export_screen)
+        export_plan(app);
+    run_waiting_tests(app);
+    return REFRESH_ROWS | REFRESH_DRAW;
+}
+
+static void draw(struct app *app, unsigned refresh)
+{
+    if (refresh & REFRESH_ROWS)
+        rows_update(&app->rows, app->session);
+    if (refresh & REFRESH_SCREEN)
+        clearok(curscr, TRUE);
+    if (refresh != REFRESH_NONE)
+        draw_frame(app);
+    int first = app->rows.top, n = app->rows.n - first;
+    n = n > app->rows.height ? app->rows.height : n;
+    qk_session_want(app->session, app->rows.selected, app->rows.layer + first, n > 0 ? n : 0);
+}
+
+static enum qk_code loop(struct app *app, struct qk_error *err)
+{
+    unsigned refresh = REFRESH_DRAW;
+    for (;;) {
+        draw(app, refresh);
+        bool busy = qk_session_task(app->session)->running;
+        unsigned events = terminal_wait(qk_session_event_fd(app->session), busy ? TICK_MILLISECONDS : -1);
+        refresh = REFRESH_NONE;
+        if (events & EVENT_END)
+            return qk_fail(err, QK_CANCELLED, "the screen was ended from outside");
+        if (events & EVENT_RESIZED)
+            refresh |= REFRESH_SCREEN;
+        if (events & EVENT_SUSPEND) {
+            terminal_suspend(false);
+            refresh |= REFRESH_SCREEN;
+        }
+        if (events & EVENT_KEYS)
+            refresh |= take_keys(app);
+        if (refresh & REFRESH_QUIT)
+            return QK_OK;
+        if (busy || (events & EVENT_OTHER))
+            refresh |= take_results(app);
+    }
+}
+
+enum qk_code qk_ui_run(
+    const char *pre, const char *post, const struct qk_ui_options *options, struct qk_error *err)
+{
+    struct app *app;
+    QK_TRY(terminal_check(err));
+    QK_TRY(qk_alloc(&app, 1, sizeof *app, err));
+    app->path[QK_PRE] = pre;
+    app->path[QK_POST] = post;
+    app->options = options;
+    enum qk_code code = app_open(app, err);
+    if (code == QK_OK)
+        code = terminal_start(err);
+    if (code == QK_OK) {
+        theme_start(&app->theme, options);
+        code = loop(app, err);
+        terminal_stop();
+    }
+    app_free(app);
+    free(app);
+    return code;
+}

@@ -1,0 +1,157 @@
+/* app.h - the state of the running screen, and what its parts (views, action handlers, frame) share. */
+#ifndef QK_UI_APP_H
+#define QK_UI_APP_H
+
+#include "restore/session.h"
+#include "ui/actions.h"
+#include "ui/draw.h"
+#include "ui/page.h"
+#include "ui/prompt.h"
+#include "ui/rows.h"
+#include "ui/theme.h"
+#include "ui/ui.h"
+
+struct app;
+
+/* What the main loop has to do after an action; handlers return them or'ed, they never draw. */
+enum refresh {
+    REFRESH_NONE = 0,
+    REFRESH_DRAW = 1,
+    REFRESH_ROWS = 2,   /* order or filter may have changed */
+    REFRESH_SCREEN = 4, /* repaint every cell */
+    REFRESH_FAILED = 8, /* the action did not happen; a message says why */
+    REFRESH_QUIT = 16
+};
+
+/* A view on the whole area between title and footer. */
+struct screen_ops {
+    unsigned where; /* its bit of actions.h */
+    void (*draw)(struct app *app, struct canvas *canvas, struct area area);
+    void (*go)(struct app *app, enum action action);
+    /* Goes to the next place of app->rows.search; false when there is none. */
+    bool (*find)(struct app *app, bool backwards);
+    /* A click into the view; true when it was a second click on the same thing. NULL: nothing to click. */
+    bool (*click)(struct app *app, int y, int x);
+};
+extern const struct screen_ops list_screen, detail_screen, export_screen, help_screen, messages_screen;
+
+enum panel { PANEL_LAYERS, PANEL_HEADS };
+enum { SCREEN_DEPTH = 8, FOOTER_HITS = 32, MIN_ROWS = 15, MIN_COLUMNS = 60 };
+
+/* The export view: options and the plan made of them. */
+struct export_view {
+    char *target;
+    bool force, link, patch_only, norms;
+    bool planned; /* plan is filled and the export can be done */
+    struct qk_export_plan plan;
+    struct qk_error refused; /* why not */
+    struct page changes;
+    bool stale; /* `changes` has to be made again */
+    bool told;  /* the end of the last task has been told in a message */
+};
+
+struct app {
+    struct qk_session *session;
+    const struct qk_pair *pair;
+    const struct qk_ui_options *options;
+    const char *path[QK_SIDE_COUNT];
+    struct theme theme;
+    struct rows rows;
+    int *targets; /* room for every layer; owned */
+
+    const struct screen_ops *screen[SCREEN_DEPTH]; /* the last one has the keys */
+    int depth;
+    bool detail_shown;
+    struct area list_area, detail_area; /* where they were drawn last; h = 0: not */
+    enum panel panel;
+    int role; /* that mode and parameter keys act on: -1 both, QK_Q, QK_K */
+    int head; /* selected column of the heads: q's, then k's */
+    int first_head;
+    bool show_current; /* heads of the current model instead of post's */
+    double last_param[QK_MODE_COUNT];
+
+    char message[QK_ERROR_TEXT];
+    enum style message_style;
+    struct qk_lines messages; /* earlier ones too */
+    struct prompt prompt;
+    enum action prompt_action;
+    int prompt_selected;            /* layer that was selected when the prompt opened */
+    char prompt_before[MATCH_TEXT]; /* filter or search text at that time */
+    struct qk_lines history[ACTION_COUNT];
+    char question[QK_ERROR_TEXT]; /* "" or what waits for y or n */
+    unsigned (*answer)(struct app *app);
+
+    struct page help, message_page;
+    struct export_view export;
+    struct {
+        int x, width;
+        enum action action;
+    } hit[FOOTER_HITS]; /* what a click into the footer means */
+    int n_hits, footer_row;
+    int cursor_y, cursor_x; /* where the terminal's cursor is left */
+    bool pointer;
+    bool tests_wait; /* --set texts that test numbers wait for all of them */
+};
+
+/* --- messages and questions (frame.c) --- */
+void say(struct app *app, enum style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Says the error and returns REFRESH_FAILED | REFRESH_DRAW. */
+unsigned say_error(struct app *app, const struct qk_error *err);
+unsigned say_failure(struct app *app, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Asks on the last line; only "y" runs `answer`. What was typed ahead is thrown away. */
+void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* --- drawing (frame.c) --- */
+void draw_frame(struct app *app);
+
+/* --- dispatch.c --- */
+/* Why the action cannot be done here and now, or NULL. `hidden`: it does not exist in this mode at all. */
+const char *action_blocked(const struct app *app, enum action action, bool *hidden);
+unsigned run_action(struct app *app, enum action action, const char *argument);
+/* The action that the key means here, or ACTION_NONE. */
+enum action action_for_key(const struct app *app, int key);
+/* Opens a prompt whose text becomes the argument of `action`. */
+unsigned ask_argument(
+    struct app *app, enum action action, const char *label, const char *initial, const char *note);
+/* Gives a key to the open prompt. */
+unsigned prompt_takes(struct app *app, int key);
+/* Completions for the action's argument (complete.c); context is the app. */
+prompt_completer complete_argument;
+
+/* --- layers (detail.c, list.c) --- */
+const struct screen_ops *top_screen(const struct app *app);
+void open_screen(struct app *app, const struct screen_ops *screen);
+void close_screen(struct app *app);
+/* Pair layer that is selected, or NULL when nothing is in view. */
+const struct qk_pair_layer *selected_layer(const struct app *app);
+/* Why the layer cannot be chosen, or NULL. */
+const char *layer_obstacle(const struct qk_pair_layer *layer);
+bool layer_kept(const struct app *app, int layer);
+/* Heads of the selected layer, q's and k's together; 0 without. */
+int head_columns(const struct app *app);
+void draw_detail(struct app *app, struct canvas *canvas, struct area area);
+void draw_heads(struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
+void draw_spectrum(
+    struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
+void draw_choice(struct app *app, struct canvas *canvas, struct area area);
+/* Moves the selection of layers or heads. */
+void move_layers(struct app *app, enum action action);
+
+/* --- export.c --- */
+enum qk_code export_init(struct app *app, struct qk_error *err);
+void export_free(struct app *app);
+/* Asks for the plan again after an option or the selection changed. */
+void export_plan(struct app *app);
+/* Tells the end of a task that ended since the last call; true when one did. */
+bool export_tell(struct app *app);
+
+/* --- action handlers: run_choices.c, run_layers.c, run_program.c, export.c --- */
+typedef unsigned action_handler(struct app *app, enum action action, const char *argument);
+action_handler run_move, run_layer, run_panel, run_open, run_toggle, run_keep, run_mode, run_step, run_param,
+    run_role, run_set, run_undo, run_range, run_mark, run_mark_by, run_search, run_search_on, run_filter,
+    run_sort, run_detail, run_current, run_effective, run_recompute, run_redraw, run_pointer, run_copy,
+    run_view, run_load, run_save, run_export, run_write, run_target, run_export_option, run_verify,
+    run_cancel, run_command, run_back, run_close, run_quit, run_suspend;
+
+#endif

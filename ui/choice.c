@@ -1,0 +1,131 @@
+/* choice.c - what the selected layer's choice comes to: mode, rotation, and the current model's numbers
+ * against pre and against post. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <stdio.h>
+
+/* One number of the table. */
+struct measure {
+    const char *label;
+    enum qk_metric metric;
+    int role;
+};
+static const struct measure MEASURES[] = {
+    {"q rel.", QK_METRIC_REL_FRO, QK_Q},
+    {"q angle", QK_METRIC_ANGLE_MEAN, QK_Q},
+    {"k rel.", QK_METRIC_REL_FRO, QK_K},
+    {"k angle", QK_METRIC_ANGLE_MEAN, QK_K},
+    {"routing", QK_METRIC_ROUTING, -1},
+};
+enum { N_MEASURES = sizeof MEASURES / sizeof MEASURES[0], LABEL_CELLS = 9, CELLS = 18 };
+
+static void measure_text(
+    const struct app *app, char out[64], const struct qk_layer_drift *drift, const struct measure *measure)
+{
+    char number[NUMBER_TEXT];
+    format_metric(number, measure->metric, qk_metric_layer(drift, measure->metric, measure->role));
+    const struct qk_metric_info *info = qk_metric_info(measure->metric);
+    snprintf(out, 64, "%s%s", number,
+        info->percent   ? " %"
+        : info->degrees ? theme_glyph(&app->theme, GLYPH_DEGREE)
+                        : "");
+}
+
+/* "procrustes turns whole heads (no positions)": only where that mode is chosen. */
+static void draw_rotation(struct canvas *canvas, int y, int x, int width, const struct qk_current *current)
+{
+    static const char *const FORMS[] = {
+        [QK_ROTATION_FULL] = "whole heads turn",
+        [QK_ROTATION_PLANES] = "planes turn",
+        [QK_ROTATION_NONE] = "nothing turns, as lerp",
+    };
+    if (current->choice[QK_Q].mode != QK_PROCRUSTES && current->choice[QK_K].mode != QK_PROCRUSTES)
+        return;
+    draw_format(canvas, y, x, width, STYLE_DIM, "%s (%s)", FORMS[current->rotation],
+        current->rotation_why != NULL ? current->rotation_why : "");
+}
+
+static int draw_mode(struct app *app, struct canvas *canvas, struct area area, int layer)
+{
+    char text[CHOICE_LABEL];
+    const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
+    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "choice");
+    int used = LABEL_CELLS;
+    used += draw_run(canvas, area.y, area.x + used, area.w - used,
+        layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE, format_choices(text, choice, app->theme.ascii));
+    return used + 2;
+}
+
+/* The line below the choice while there are no numbers; false when there are. */
+static bool draw_reason(struct app *app, struct canvas *canvas, struct area area, int layer)
+{
+    const char *error = qk_session_current_error(app->session, layer);
+    const char *why =
+        layer_kept(app, layer) ? "as post is: Space restores, m blends" : "computing its numbers";
+    if (error == NULL && !layer_kept(app, layer) && qk_session_current(app->session, layer) != NULL)
+        return false;
+    enum style style = error != NULL ? STYLE_ERROR : layer_kept(app, layer) ? STYLE_DIM : STYLE_PENDING;
+    draw_wrapped(canvas, (struct area){area.y, area.x + LABEL_CELLS, area.h, area.w - LABEL_CELLS}, style,
+        error != NULL ? error : why);
+    return true;
+}
+
+static void draw_one_line(struct app *app, struct canvas *canvas, struct area area,
+    const struct qk_layer_drift *before, const struct qk_current *current)
+{
+    static const int SHORT[] = {0, 2, 4};
+    int x = area.x + LABEL_CELLS, end = area.x + area.w;
+    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "from pre");
+    for (int i = 0; i < 3; i++) {
+        const struct measure *measure = &MEASURES[SHORT[i]];
+        char now[64], was[64] = "-";
+        measure_text(app, now, &current->against[QK_PRE], measure);
+        if (before != NULL)
+            measure_text(app, was, before, measure);
+        x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", measure->label);
+        x += draw_format(canvas, area.y, x, end - x, STYLE_TEXT, "%s ", was);
+        x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", theme_glyph(&app->theme, GLYPH_ARROW));
+        x += draw_format(canvas, area.y, x, end - x, STYLE_CHOICE, "%s   ", now);
+    }
+}
+
+static void draw_table(struct app *app, struct canvas *canvas, struct area area,
+    const struct qk_layer_drift *before, const struct qk_current *current)
+{
+    static const char *const HEADINGS[] = {"post from pre", "now from pre", "now from post"};
+    const struct qk_layer_drift *drift[] = {before, &current->against[QK_PRE], &current->against[QK_POST]};
+    int cells = (area.w - LABEL_CELLS) / 3;
+    cells = cells > CELLS ? CELLS : cells;
+    for (int column = 0; column < 3; column++) {
+        int x = area.x + LABEL_CELLS + column * cells;
+        draw_text(canvas, area.y, x, cells - 1, ALIGN_LEFT, STYLE_HEADING, HEADINGS[column]);
+        for (int i = 0; i < N_MEASURES && i + 1 < area.h; i++) {
+            char text[64] = "-";
+            if (drift[column] != NULL)
+                measure_text(app, text, drift[column], &MEASURES[i]);
+            draw_text(canvas, area.y + 1 + i, x, cells - 1, ALIGN_LEFT,
+                column == 1 ? STYLE_CHOICE : STYLE_TEXT, text);
+        }
+    }
+    for (int i = 0; i < N_MEASURES && i + 1 < area.h; i++)
+        draw_text(canvas, area.y + 1 + i, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, MEASURES[i].label);
+}
+
+void draw_choice(struct app *app, struct canvas *canvas, struct area area)
+{
+    int layer = app->rows.selected;
+    int used = draw_mode(app, canvas, (struct area){area.y, area.x, 1, area.w}, layer);
+    struct area rest = {area.y + 1, area.x, area.h - 1, area.w};
+    if (draw_reason(app, canvas, rest, layer))
+        return;
+    const struct qk_current *current = qk_session_current(app->session, layer);
+    const struct qk_layer_drift *before = qk_session_drift(app->session, layer);
+    if (area.w - used > 20)
+        draw_rotation(canvas, area.y, area.x + used, area.w - used, current);
+    if (rest.h > N_MEASURES)
+        draw_table(app, canvas, rest, before, current);
+    else
+        draw_one_line(app, canvas, rest, before, current);
+}

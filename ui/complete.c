@@ -1,0 +1,113 @@
+/* complete.c - what Tab offers: action names, selectors and modes, columns, paths. */
+#include "ui/app.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Offers head + word for the words that begin with `start`. */
+static void offer(struct qk_lines *to, int head, const char *text, const char *start, const char *word)
+{
+    if (strncmp(word, start, strlen(start)) == 0)
+        qk_lines_add(to, NULL, "%.*s%s", head, text, word);
+}
+
+static void offer_paths(struct qk_lines *to, int head, const char *text)
+{
+    glob_t found;
+    char *pattern;
+    struct qk_text with_star = {0};
+    /* What stands there is a name, not a pattern. */
+    for (const char *p = text + head; *p != '\0'; p++)
+        qk_text_add(&with_star, strchr("*?[\\", *p) != NULL ? "\\%c" : "%c", *p);
+    qk_text_add(&with_star, "*");
+    if (qk_text_take(&with_star, &pattern, NULL) != QK_OK)
+        return;
+    if (glob(pattern, GLOB_MARK, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++)
+            qk_lines_add(to, NULL, "%.*s%s", head, text, found.gl_pathv[i]);
+        globfree(&found);
+    }
+    free(pattern);
+}
+
+static void offer_selectors(struct qk_lines *to, int head, const char *text)
+{
+    static const char *const WORDS[] = {"all", "full", "window", "linear"};
+    for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++)
+        offer(to, head, text, text + head, WORDS[i]);
+    for (int m = 0; m < QK_METRIC_COUNT; m++)
+        offer(to, head, text, text + head, qk_metric_info((enum qk_metric)m)->key);
+}
+
+static void offer_modes(struct qk_lines *to, int head, const char *text)
+{
+    for (int m = 0; m < QK_MODE_COUNT; m++) {
+        const struct qk_mode_info *info = qk_mode_info((enum qk_mode)m);
+        char word[32];
+        snprintf(word, sizeof word, "%s%s", info->name, info->has_param ? ":" : "");
+        offer(to, head, text, text + head, word);
+    }
+}
+
+/* Completes the argument of `action` that begins at text + head. */
+static void offer_argument(struct qk_lines *to, enum action action, int head, const char *text)
+{
+    const char *equals = strchr(text + head, '=');
+    switch (action) {
+    case ACTION_SET:
+        if (equals != NULL)
+            offer_modes(to, (int)(equals + 1 - text), text);
+        else
+            offer_selectors(to, head, text);
+        break;
+    case ACTION_MARK_BY:
+    case ACTION_FILTER:
+    case ACTION_SEARCH:
+        offer_selectors(to, head, text);
+        break;
+    case ACTION_MODE:
+        offer_modes(to, head, text);
+        break;
+    case ACTION_SORT:
+        for (int s = 0; s < SORT_COUNT; s++)
+            offer(to, head, text, text + head, sort_name((enum sort)s));
+        break;
+    case ACTION_LOAD:
+    case ACTION_SAVE:
+    case ACTION_EXPORT:
+    case ACTION_EXPORT_TARGET:
+    case ACTION_EXPORT_VERIFY:
+        offer_paths(to, head, text);
+        break;
+    default:
+        break;
+    }
+}
+
+void complete_argument(void *context, const char *text, struct qk_lines *to)
+{
+    const struct app *app = context;
+    if (app->prompt_action != ACTION_COMMAND) {
+        offer_argument(to, app->prompt_action, 0, text);
+        return;
+    }
+    size_t n = strcspn(text, " ");
+    if (text[n] == ' ') {
+        enum action action = action_of_name(text, n, top_screen(app)->where);
+        if (action != ACTION_NONE)
+            offer_argument(to, action, (int)(n + strspn(text + n, " ")), text);
+        return;
+    }
+    for (int i = 0; i < ACTION_COUNT; i++) {
+        bool hidden;
+        action_blocked(app, (enum action)i, &hidden);
+        if (hidden || (action_traits((enum action)i)->where & top_screen(app)->where) == 0)
+            continue;
+        const char *name = qk_action_info(i)->name, *argument = action_traits((enum action)i)->argument;
+        char word[48];
+        snprintf(word, sizeof word, "%s%s", name, argument != NULL ? " " : "");
+        offer(to, 0, "", text, word);
+    }
+}

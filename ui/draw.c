@@ -1,0 +1,233 @@
+/* draw.c - cell-exact text, bars in eighths of a cell, column plots. */
+#include "ui/draw.h"
+
+#include "base/text.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <wchar.h>
+
+enum { LINE_TEXT = 1024 };
+
+/* One character of the text as it will be shown: its bytes in the text, what is drawn, its cells. */
+struct glyph_at {
+    size_t bytes;
+    wchar_t shown;
+    int cells;
+};
+
+static struct glyph_at next_glyph(const struct canvas *canvas, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    n = strnlen(text, n);
+    if (!qk_utf8_valid(text, n))
+        return (struct glyph_at){1, L'?', 1};
+    unsigned code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+    for (size_t i = 1; i < n; i++)
+        code = code << 6 | (p[i] & 0x3fu);
+    int cells = code < 0x80 ? 1 : wcwidth((wchar_t)code);
+    if (code < 0x20 || code == 0x7f || cells < 0 || (canvas->theme->ascii && code >= 0x80))
+        return (struct glyph_at){n, L'?', 1};
+    return (struct glyph_at){n, (wchar_t)code, cells};
+}
+
+int text_cells(const struct canvas *canvas, const char *text)
+{
+    int cells = 0;
+    while (*text != '\0') {
+        struct glyph_at glyph = next_glyph(canvas, text);
+        cells += glyph.cells;
+        text += glyph.bytes;
+    }
+    return cells;
+}
+
+static void set_style(struct canvas *canvas, enum style style)
+{
+    attr_t attributes;
+    short pair;
+    theme_attributes(canvas->theme, style, canvas->selected, &attributes, &pair);
+    wattr_set(canvas->window, attributes, pair, NULL);
+}
+
+/* Appends glyphs of text to out while they fit in `width` cells; returns the cells used. */
+static int collect(const struct canvas *canvas, const char *text, int width, wchar_t *out, size_t *n)
+{
+    int used = 0;
+    while (*text != '\0' && *n + 1 < LINE_TEXT) {
+        struct glyph_at glyph = next_glyph(canvas, text);
+        if (used + glyph.cells > width)
+            break;
+        out[(*n)++] = glyph.shown;
+        used += glyph.cells;
+        text += glyph.bytes;
+    }
+    return used;
+}
+
+/* The text from where its last `width` cells begin. */
+static const char *tail_of(const struct canvas *canvas, const char *text, int width)
+{
+    int cells = text_cells(canvas, text);
+    while (cells > width) {
+        struct glyph_at glyph = next_glyph(canvas, text);
+        cells -= glyph.cells;
+        text += glyph.bytes;
+    }
+    return text;
+}
+
+static void pad(wchar_t *out, size_t *n, int cells)
+{
+    for (int i = 0; i < cells && *n + 1 < LINE_TEXT; i++)
+        out[(*n)++] = L' ';
+}
+
+void draw_text(
+    struct canvas *canvas, int y, int x, int width, enum align align, enum style style, const char *text)
+{
+    int rows, columns;
+    getmaxyx(canvas->window, rows, columns);
+    width = width > columns - x ? columns - x : width;
+    if (y < 0 || y >= rows || x < 0 || width <= 0)
+        return;
+    wchar_t line[LINE_TEXT];
+    size_t n = 0;
+    int cells = text_cells(canvas, text);
+    const char *more = theme_glyph(canvas->theme, GLYPH_MORE);
+    if (cells > width && align == ALIGN_TAIL) {
+        int used = collect(canvas, more, width, line, &n);
+        used += collect(canvas, tail_of(canvas, text, width - used), width - used, line, &n);
+        pad(line, &n, width - used);
+    } else if (cells > width) {
+        int used = collect(canvas, text, width - text_cells(canvas, more), line, &n);
+        used += collect(canvas, more, width - used, line, &n);
+        pad(line, &n, width - used);
+    } else {
+        if (align == ALIGN_RIGHT)
+            pad(line, &n, width - cells);
+        collect(canvas, text, width, line, &n);
+        if (align != ALIGN_RIGHT)
+            pad(line, &n, width - cells);
+    }
+    set_style(canvas, style);
+    mvwaddnwstr(canvas->window, y, x, line, (int)n);
+    wattr_set(canvas->window, A_NORMAL, 0, NULL);
+}
+
+int draw_run(struct canvas *canvas, int y, int x, int width, enum style style, const char *text)
+{
+    int cells = text_cells(canvas, text);
+    cells = cells > width ? width : cells;
+    if (cells > 0)
+        draw_text(canvas, y, x, cells, ALIGN_LEFT, style, text);
+    return cells > 0 ? cells : 0;
+}
+
+int draw_format(struct canvas *canvas, int y, int x, int width, enum style style, const char *format, ...)
+{
+    char text[LINE_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return draw_run(canvas, y, x, width, style, text);
+}
+
+size_t text_fitting(const struct canvas *canvas, const char *text, int width)
+{
+    size_t n = 0, blank = 0;
+    int cells = 0;
+    while (text[n] != '\0') {
+        struct glyph_at glyph = next_glyph(canvas, text + n);
+        cells += glyph.cells;
+        if (cells > width)
+            return blank > 0 ? blank : n > 0 ? n : glyph.bytes;
+        if (text[n] == ' ')
+            blank = n;
+        n += glyph.bytes;
+    }
+    return n;
+}
+
+int draw_wrapped(struct canvas *canvas, struct area area, enum style style, const char *text)
+{
+    int row = 0;
+    for (; row < area.h && *text != '\0'; row++) {
+        char line[LINE_TEXT];
+        size_t n = text_fitting(canvas, text, area.w);
+        snprintf(line, sizeof line, "%.*s", (int)n, text);
+        /* The last row shows that there is more, by being too long. */
+        draw_text(canvas, area.y + row, area.x, area.w, ALIGN_LEFT, style, row + 1 < area.h ? line : text);
+        text += n + strspn(text + n, " ");
+    }
+    return row;
+}
+
+void draw_rule(struct canvas *canvas, int y, int x, int width, enum style style, const char *heading)
+{
+    const char *line = theme_glyph(canvas->theme, GLYPH_LINE);
+    for (int i = 0; i < width; i++)
+        draw_text(canvas, y, x + i, 1, ALIGN_LEFT, STYLE_RULE, line);
+    if (heading[0] == '\0' || width < 6)
+        return;
+    int used = draw_run(canvas, y, x + 2, width - 4, style, heading);
+    draw_text(canvas, y, x + 1, 1, ALIGN_LEFT, style, " ");
+    draw_text(canvas, y, x + 2 + used, 1, ALIGN_LEFT, style, " ");
+}
+
+static double part(double value)
+{
+    return value > 0 ? fmin(value, 1.0) : 0.0; /* NaN too is nothing */
+}
+
+void draw_bar(struct canvas *canvas, int y, int x, int width, enum style style, double now, double before)
+{
+    int eighths = (int)lround(part(now) * width * 8), gone = (int)lround(part(before) * width);
+    bool selected = canvas->selected;
+    /* A block in reverse video is a hole: without a tint the bars of the selected row stay as they are. */
+    canvas->selected = selected && canvas->theme->tinted;
+    if (eighths == 0 && now > 0)
+        eighths = 1;
+    for (int i = 0; i < width; i++) {
+        int level = eighths - 8 * i;
+        level = level < 0 ? 0 : level > 8 ? 8 : level;
+        if (level == 0 && i < gone)
+            draw_text(canvas, y, x + i, 1, ALIGN_LEFT, STYLE_GONE, theme_glyph(canvas->theme, GLYPH_GONE));
+        else
+            draw_text(canvas, y, x + i, 1, ALIGN_LEFT, style, theme_bar_part(canvas->theme, level));
+    }
+    canvas->selected = selected;
+}
+
+/* The largest of the values that fall into cell i of `cells`. */
+static double value_of_cell(const double *value, int n, int i, int cells)
+{
+    int first = (int)((long)i * n / cells), end = (int)((long)(i + 1) * n / cells);
+    double largest = value[first];
+    for (int k = first + 1; k < end; k++)
+        largest = fmax(largest, value[k]);
+    return largest;
+}
+
+void draw_columns(
+    struct canvas *canvas, struct area area, enum style style, const double *value, int n, double top)
+{
+    int cells = area.w < n ? area.w : n;
+    int wide = cells > 0 && area.w / cells > 1 ? 2 : 1; /* few values: two cells each are easier to see */
+    for (int i = 0; i < cells; i++) {
+        double height = top > 0 ? part(value_of_cell(value, n, i, cells) / top) : 0;
+        int eighths = (int)lround(height * area.h * 8);
+        eighths = eighths == 0 ? 1 : eighths; /* a baseline, so that every value is seen to be there */
+        for (int row = 0; row < area.h; row++) {
+            int level = eighths - 8 * row;
+            level = level < 0 ? 0 : level > 8 ? 8 : level;
+            for (int k = 0; k < wide; k++)
+                draw_text(canvas, area.y + area.h - 1 - row, area.x + i * wide + k, 1, ALIGN_LEFT, style,
+                    theme_column_part(canvas->theme, level));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+/* draw.h - putting text, bars and plots on the screen, counted in terminal cells. */
+#ifndef QK_UI_DRAW_H
+#define QK_UI_DRAW_H
+
+#include "ui/theme.h"
+
+#include <curses.h>
+#include <stddef.h>
+
+struct area {
+    int y, x, h, w;
+};
+
+/* Where to draw, and how: `selected` is set while a selected row is drawn. */
+struct canvas {
+    WINDOW *window;
+    const struct theme *theme;
+    bool selected;
+};
+
+enum align {
+    ALIGN_LEFT,  /* cut at the end */
+    ALIGN_RIGHT, /* cut at the end */
+    ALIGN_TAIL,  /* to the left, cut at the start: for paths */
+};
+
+/* Cells that the text takes. Text is UTF-8; what cannot be shown counts as the '?' it is replaced by. */
+int text_cells(const struct canvas *canvas, const char *text);
+/* Draws text in exactly `width` cells: padded with blanks, or cut with a sign that it goes on. Cells outside
+ * the window are not drawn. This is the only function that writes characters. */
+void draw_text(
+    struct canvas *canvas, int y, int x, int width, enum align align, enum style style, const char *text);
+/* Draws text as wide as it is, at most `width` cells, and returns the cells used. */
+int draw_run(struct canvas *canvas, int y, int x, int width, enum style style, const char *text);
+int draw_format(struct canvas *canvas, int y, int x, int width, enum style style, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+/* Draws text over the rows of the area, broken at blanks; returns the rows used. */
+int draw_wrapped(struct canvas *canvas, struct area area, enum style style, const char *text);
+/* Bytes of the text that fit in `width` cells, cut at a blank where there is one; at least one character. */
+size_t text_fitting(const struct canvas *canvas, const char *text, int width);
+/* A horizontal line with a heading in it. */
+void draw_rule(struct canvas *canvas, int y, int x, int width, enum style style, const char *heading);
+
+/* A bar: `now` and `before` are parts of the full width (0 to 1). Where `now` is less, the rest up to
+ * `before` is shown as taken away. */
+void draw_bar(struct canvas *canvas, int y, int x, int width, enum style style, double now, double before);
+/* Columns that grow upwards: n values over the area, `top` at its upper edge. More values than cells: the
+ * largest of those that share a cell. */
+void draw_columns(
+    struct canvas *canvas, struct area area, enum style style, const double *value, int n, double top);
+
+#endif

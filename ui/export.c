@@ -1,0 +1,339 @@
+/* export.c - the export view: where to, how, what will change, progress, and verification afterwards. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LABEL = 10 };
+
+/* --- state --- */
+
+/* "NAME-qkscope" in the current folder, NAME being post's last part. */
+static enum qk_code default_target(const char *post, char **out, struct qk_error *err)
+{
+    char *whole = realpath(post, NULL);
+    const char *path = whole != NULL ? whole : post;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    size_t start = n;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    static const char SUFFIX[] = ".safetensors";
+    size_t suffix = sizeof SUFFIX - 1;
+    if (n - start > suffix && strncmp(path + n - suffix, SUFFIX, suffix) == 0)
+        n -= suffix;
+    struct qk_text text = {0};
+    qk_text_add(&text, "%.*s-qkscope", (int)(n - start), path + start);
+    enum qk_code code = qk_text_take(&text, out, err);
+    free(whole);
+    return code;
+}
+
+enum qk_code export_init(struct app *app, struct qk_error *err)
+{
+    app->export.told = true;
+    return default_target(app->path[QK_POST], &app->export.target, err);
+}
+
+static void forget_plan(struct export_view *view)
+{
+    if (view->planned)
+        qk_export_plan_free(&view->plan);
+    memset(&view->plan, 0, sizeof view->plan);
+    memset(&view->refused, 0, sizeof view->refused);
+    view->planned = false;
+    view->stale = true;
+}
+
+void export_free(struct app *app)
+{
+    forget_plan(&app->export);
+    page_free(&app->export.changes);
+    free(app->export.target);
+}
+
+static struct qk_export_options options_of(const struct export_view *view)
+{
+    return (struct qk_export_options){.target = view->target,
+        .force = view->force,
+        .link = view->link,
+        .patch_only = view->patch_only,
+        .norms = view->norms};
+}
+
+void export_plan(struct app *app)
+{
+    struct export_view *view = &app->export;
+    forget_plan(view);
+    struct qk_export_options options = options_of(view);
+    view->planned = qk_session_export_plan(app->session, &options, &view->plan, &view->refused) == QK_OK;
+}
+
+bool export_tell(struct app *app)
+{
+    const struct qk_task *task = qk_session_task(app->session);
+    char seconds[NUMBER_TEXT];
+    if (app->export.told || task->running)
+        return false;
+    app->export.told = true;
+    app->export.stale = true;
+    const char *what = task->kind == QK_TASK_EXPORT ? "export" : "verification";
+    if (task->error.code == QK_CANCELLED)
+        say(app, STYLE_WARNING, "%s stopped%s", what,
+            task->kind == QK_TASK_EXPORT ? ": nothing was written" : "");
+    else if (task->error.code != QK_OK)
+        say(app, STYLE_ERROR, "%s", task->error.text);
+    else if (task->kind == QK_TASK_EXPORT)
+        say(app, STYLE_GOOD, "written in %s: %s", format_seconds(seconds, task->seconds), task->target);
+    else
+        say(app, STYLE_GOOD, "verified in %s, every byte as the recipe says: %s",
+            format_seconds(seconds, task->seconds), task->target);
+    return true;
+}
+
+/* --- drawing --- */
+
+static void draw_label(struct canvas *canvas, int y, int x, const char *label)
+{
+    draw_text(canvas, y, x, LABEL, ALIGN_LEFT, STYLE_HEADING, label);
+}
+
+static void draw_options(const struct export_view *view, struct canvas *canvas, int y, int x, int width)
+{
+    const struct {
+        const char *name;
+        bool on;
+    } options[] = {{"L link", view->link}, {"F force", view->force}, {"O patch only", view->patch_only},
+        {"N norms", view->norms}};
+    int end = x + width;
+    draw_label(canvas, y, x, "options");
+    x += LABEL;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "[%c] %s   ",
+            options[i].on ? 'x' : ' ', options[i].name);
+}
+
+/* What would be written; returns the rows used. */
+static int draw_plan(const struct export_view *view, struct canvas *canvas, struct area area)
+{
+    char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
+    const struct qk_export_plan *plan = &view->plan;
+    draw_label(canvas, area.y, area.x, "changes");
+    area.x += LABEL;
+    area.w -= LABEL;
+    if (!view->planned)
+        return draw_wrapped(
+            canvas, (struct area){area.y, area.x, 3, area.w}, STYLE_ERROR, view->refused.text);
+    draw_format(canvas, area.y, area.x, area.w, STYLE_TEXT, "%zu tensor%s in %zu file%s: %s of %s",
+        plan->n_changes, plan->n_changes == 1 ? "" : "s", plan->n_shards_changed,
+        plan->n_shards_changed == 1 ? "" : "s", qk_format_bytes(changed, plan->bytes_changed),
+        qk_format_bytes(total, plan->bytes_total));
+    draw_label(canvas, area.y + 1, area.x - LABEL, "writes");
+    draw_format(canvas, area.y + 1, area.x, area.w, STYLE_TEXT, "%s in %zu files, %s free%s",
+        qk_format_bytes(written, plan->bytes_written), plan->n_files, qk_format_bytes(room, plan->bytes_free),
+        plan->target_exists ? "; replaces what is there" : "");
+    return 2;
+}
+
+static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, int width)
+{
+    const struct qk_task *task = qk_session_task(app->session);
+    char done[QK_BYTES_TEXT], total[QK_BYTES_TEXT], rate[QK_BYTES_TEXT], left[NUMBER_TEXT];
+    double part = task->total > 0 ? (double)task->done / (double)task->total : 0;
+    double speed = task->seconds > 0 ? (double)task->done / task->seconds : 0;
+    int bar = width / 3;
+    draw_label(canvas, y, x, task->kind == QK_TASK_EXPORT ? "exporting" : "verifying");
+    draw_bar(canvas, y, x + LABEL, bar, STYLE_ROUTING, part, 1);
+    x += LABEL + bar + 1;
+    draw_format(canvas, y, x, width - LABEL - bar - 1, STYLE_TEXT, "%d %%  %s of %s  %s/s  %s left",
+        (int)(100 * part), qk_format_bytes(done, task->done), qk_format_bytes(total, task->total),
+        qk_format_bytes(rate, speed > 0 ? (uint64_t)speed : 0),
+        speed > 0 ? format_seconds(left, (double)(task->total - task->done) / speed) : "?");
+}
+
+static void draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)
+{
+    const struct qk_task *task = qk_session_task(app->session);
+    bool export = task->kind == QK_TASK_EXPORT;
+    if (task->kind == QK_TASK_NONE) {
+        draw_label(canvas, y, x, "ready");
+        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, STYLE_DIM,
+            app->export.planned ? "w writes it, q goes back" : "nothing can be written like this");
+        return;
+    }
+    bool good = task->error.code == QK_OK;
+    enum style style = good ? STYLE_GOOD : task->error.code == QK_CANCELLED ? STYLE_WARNING : STYLE_ERROR;
+    draw_label(canvas, y, x, export ? "export" : "verify");
+    if (!good)
+        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, style, task->error.text);
+    else
+        draw_format(canvas, y, x + LABEL, width - LABEL, style,
+            export ? "written to %s; v reads it again and compares"
+                   : "%s is what its recipe says, byte for byte",
+            task->target);
+}
+
+/* The tensors that will change, or the differences that a verification found. */
+static void make_changes(struct app *app, const struct canvas *canvas, int width)
+{
+    struct export_view *view = &app->export;
+    const struct qk_task *task = qk_session_task(app->session);
+    int name = width - 24;
+    char shown[QK_ERROR_TEXT];
+    view->stale = false;
+    if (!task->running && task->kind == QK_TASK_VERIFY && task->error.code == QK_DIFFERS) {
+        page_begin(&view->changes, 0, width);
+        for (size_t i = 0; i < task->differences.n; i++)
+            page_add(&view->changes, canvas, STYLE_ERROR, "",
+                qk_printable(shown, sizeof shown, task->differences.line[i]));
+        return;
+    }
+    page_begin(&view->changes, name, width);
+    for (size_t i = 0; view->planned && i < view->plan.n_changes; i++) {
+        const struct qk_export_change *change = &view->plan.change[i];
+        char bytes[QK_BYTES_TEXT], right[64];
+        snprintf(right, sizeof right, "%3d %-2s %9s", change->layer, change->roles,
+            qk_format_bytes(bytes, change->bytes_changed));
+        page_add(&view->changes, canvas, STYLE_TEXT, qk_printable(shown, sizeof shown, change->tensor->name),
+            right);
+    }
+}
+
+static void draw_export(struct app *app, struct canvas *canvas, struct area area)
+{
+    struct export_view *view = &app->export;
+    const struct qk_task *task = qk_session_task(app->session);
+    char target[QK_ERROR_TEXT];
+    int x = area.x + 1, width = area.w - 2, y = area.y;
+    draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING, "export: post with the choices applied");
+    draw_label(canvas, y, x, "target");
+    draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG,
+        qk_printable(target, sizeof target, view->target));
+    draw_options(view, canvas, y++, x, width);
+    y += draw_plan(view, canvas, (struct area){y, x, 3, width});
+    if (task->running)
+        draw_progress(app, canvas, y++, x, width);
+    else
+        draw_outcome(app, canvas, y++, x, width);
+    if (view->stale || view->changes.width != width)
+        make_changes(app, canvas, width);
+    bool differs = view->changes.left_width == 0;
+    draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING,
+        differs ? "what differs" : "tensors that change (layer, role, bytes)");
+    page_draw(&view->changes, canvas, (struct area){y, x, area.y + area.h - y, width});
+}
+
+static void move_changes(struct app *app, enum action action)
+{
+    page_move(&app->export.changes, action);
+}
+
+static bool find_change(struct app *app, bool backwards)
+{
+    return page_find(&app->export.changes, app->rows.search, backwards);
+}
+
+const struct screen_ops export_screen = {
+    .where = ON_EXPORT,
+    .draw = draw_export,
+    .go = move_changes,
+    .find = find_change,
+};
+
+/* --- handlers --- */
+
+static unsigned set_target(struct app *app, const char *target)
+{
+    char *copy = strdup(target);
+    if (copy == NULL)
+        return say_failure(app, "out of memory");
+    free(app->export.target);
+    app->export.target = copy;
+    export_plan(app);
+    return REFRESH_DRAW;
+}
+
+unsigned run_export(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    open_screen(app, &export_screen);
+    if (argument != NULL && argument[0] != '\0')
+        return set_target(app, argument);
+    export_plan(app);
+    return REFRESH_DRAW;
+}
+
+unsigned run_target(struct app *app, enum action action, const char *argument)
+{
+    if (argument == NULL)
+        return ask_argument(
+            app, action, "export to ", app->export.target, "a folder that will be made; Tab completes");
+    if (argument[0] == '\0')
+        return say_failure(app, "a folder is needed");
+    return set_target(app, argument);
+}
+
+unsigned run_export_option(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    struct export_view *view = &app->export;
+    bool *option = action == ACTION_EXPORT_LINK    ? &view->link
+                   : action == ACTION_EXPORT_FORCE ? &view->force
+                   : action == ACTION_EXPORT_PATCH ? &view->patch_only
+                                                   : &view->norms;
+    *option = !*option;
+    export_plan(app);
+    return REFRESH_DRAW;
+}
+
+static unsigned start_export(struct app *app)
+{
+    struct qk_error err = {0};
+    struct qk_export_options options = options_of(&app->export);
+    if (qk_session_export(app->session, &options, &err) != QK_OK)
+        return say_error(app, &err);
+    app->export.told = false;
+    return REFRESH_DRAW;
+}
+
+unsigned run_write(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    export_plan(app); /* the folder may have come or gone since it was asked */
+    if (!app->export.planned)
+        return say_error(app, &app->export.refused);
+    if (!app->export.plan.target_exists)
+        return start_export(app);
+    ask(app, start_export, "replace %s?", app->export.target);
+    return REFRESH_DRAW;
+}
+
+unsigned run_verify(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    struct qk_error err = {0};
+    const struct qk_task *task = qk_session_task(app->session);
+    char *folder = strdup(argument != NULL && argument[0] != '\0' ? argument : task->target);
+    if (folder == NULL)
+        return say_failure(app, "out of memory");
+    enum qk_code code = qk_session_verify(app->session, folder, &err);
+    free(folder);
+    if (code != QK_OK)
+        return say_error(app, &err);
+    app->export.told = false;
+    return REFRESH_DRAW;
+}
+
+unsigned run_cancel(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    qk_session_cancel(app->session);
+    say(app, STYLE_WARNING, "stopping");
+    return REFRESH_DRAW;
+}

@@ -1,0 +1,74 @@
+/* format.c - numbers and choices as short text. */
+#include "ui/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "3e-5": printf would write two digits of the exponent at least. */
+static void format_power(char out[NUMBER_TEXT], double value)
+{
+    char text[NUMBER_TEXT + 8];
+    snprintf(text, sizeof text, "%.0e", value);
+    char *e = strchr(text, 'e');
+    snprintf(out, NUMBER_TEXT, "%.*se%d", e != NULL ? (int)(e - text) : 0, text, e != NULL ? atoi(e + 1) : 0);
+}
+
+char *format_number(char out[NUMBER_TEXT], double value)
+{
+    double size = fabs(value);
+    if (isnan(value))
+        snprintf(out, NUMBER_TEXT, "-");
+    else if (size == 0)
+        snprintf(out, NUMBER_TEXT, "0");
+    else if (size < 0.005 || size >= 9999.5)
+        format_power(out, value);
+    else
+        snprintf(out, NUMBER_TEXT, "%.*f", size < 9.995 ? 2 : size < 99.95 ? 1 : 0, value);
+    return out;
+}
+
+char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value)
+{
+    const struct qk_metric_info *info = qk_metric_info(metric);
+    if (info->percent)
+        return format_number(out, 100 * value);
+    if (info->degrees || isnan(value))
+        return format_number(out, value);
+    snprintf(out, NUMBER_TEXT, "%.4f", value);
+    return out;
+}
+
+char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii)
+{
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
+    if (info->has_param)
+        snprintf(
+            out, CHOICE_LABEL, "%s %s %.4g", info->name, ascii ? info->ascii : info->symbol, choice.param);
+    else
+        snprintf(out, CHOICE_LABEL, "%s", info->name);
+    return out;
+}
+
+char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii)
+{
+    char q[CHOICE_LABEL], k[CHOICE_LABEL];
+    if (qk_choice_equal(choice[QK_Q], choice[QK_K]))
+        return format_choice(out, choice[QK_Q], ascii);
+    int n = snprintf(out, CHOICE_LABEL, "Q %.40s  K %.40s", format_choice(q, choice[QK_Q], ascii),
+        format_choice(k, choice[QK_K], ascii));
+    (void)n; /* both halves are shorter than the room */
+    return out;
+}
+
+char *format_seconds(char out[NUMBER_TEXT], double seconds)
+{
+    unsigned s = seconds >= 0 && seconds < 3600000 ? (unsigned)lround(seconds) : 0;
+    unsigned hours = s / 3600 % 1000, minutes = s / 60 % 60;
+    if (hours == 0)
+        snprintf(out, NUMBER_TEXT, "%u:%02u", minutes, s % 60);
+    else
+        snprintf(out, NUMBER_TEXT, "%u:%02u:%02u", hours, minutes, s % 60);
+    return out;
+}

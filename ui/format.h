@@ -1,0 +1,23 @@
+/* format.h - numbers as short text of few cells. */
+#ifndef QK_UI_FORMAT_H
+#define QK_UI_FORMAT_H
+
+#include "drift/drift.h"
+#include "restore/choice.h"
+
+#include <stdbool.h>
+
+enum { NUMBER_TEXT = 16, CHOICE_LABEL = 96 };
+
+/* Three significant digits in four cells where that is possible: "10.6", "9.60", "0.02", "3e-5", "0", "-". */
+char *format_number(char out[NUMBER_TEXT], double value);
+/* A metric's value in its own unit, without the unit: per cent, degrees, or a plain number. */
+char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value);
+/* "restore", "lerp α 0.5": the mode and its parameter. */
+char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
+/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ. */
+char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii);
+/* "3:05" or "1:02:03". */
+char *format_seconds(char out[NUMBER_TEXT], double seconds);
+
+#endif

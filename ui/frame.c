@@ -1,0 +1,268 @@
+/* frame.c - what is around every view: title, state, footer, messages, prompts and questions. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024 };
+
+/* --- messages and questions --- */
+
+static void remember(struct app *app, const char *text)
+{
+    if (qk_lines_add(&app->messages, NULL, "%s", text) != QK_OK)
+        return;
+    app->message_page.width = 0; /* to be made again */
+}
+
+void say(struct app *app, enum style style, const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    qk_printable(app->message, sizeof app->message, text);
+    app->message_style = style;
+    remember(app, app->message);
+}
+
+unsigned say_error(struct app *app, const struct qk_error *err)
+{
+    say(app, STYLE_ERROR, "%s", err->text);
+    return REFRESH_FAILED | REFRESH_DRAW;
+}
+
+unsigned say_failure(struct app *app, const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    say(app, STYLE_WARNING, "%s", text);
+    return REFRESH_FAILED | REFRESH_DRAW;
+}
+
+void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    qk_printable(app->question, sizeof app->question, text);
+    app->answer = answer;
+}
+
+/* --- title --- */
+
+/* The right end of line one: what became of the choices. */
+static enum style choice_state(const struct app *app, char out[96])
+{
+    int n = qk_selection_count(qk_session_selection(app->session));
+    bool unsaved = qk_session_unsaved(app->session);
+    const char *plural = n == 1 ? "" : "s";
+    if (unsaved)
+        snprintf(out, 96, "%s %d choice%s, not exported", theme_glyph(&app->theme, GLYPH_BULLET), n, plural);
+    else if (n > 0)
+        snprintf(out, 96, "%d choice%s, saved", n, plural);
+    else
+        snprintf(out, 96, "no choices");
+    return unsaved ? STYLE_WARNING : STYLE_DIM;
+}
+
+static void draw_names(struct app *app, struct canvas *canvas, int width)
+{
+    char state[96], path[QK_SIDE_COUNT][PATH_TEXT];
+    enum style style = choice_state(app, state);
+    int right = text_cells(canvas, state);
+    draw_text(canvas, 0, width - right - 1, right, ALIGN_LEFT, style, state);
+    int x = 1 + draw_run(canvas, 0, 1, width, STYLE_TITLE, "qkscope");
+    if (app->options->readonly)
+        x += draw_run(canvas, 0, x, width - x, STYLE_DIM, " read-only");
+    x += 2;
+    const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW);
+    int room = width - right - 3 - x - text_cells(canvas, arrow) - 2, cells[QK_SIDE_COUNT];
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        qk_printable(path[s], sizeof path[s], app->path[s]);
+        cells[s] = text_cells(canvas, path[s]);
+    }
+    /* The shorter path gives what it does not need to the longer one. */
+    int half = room / 2;
+    int first = cells[0] <= half ? cells[0] : cells[1] < half ? room - cells[1] : half;
+    first = first > cells[0] ? cells[0] : first;
+    int second = room - first > cells[1] ? cells[1] : room - first;
+    draw_text(canvas, 0, x, first, ALIGN_TAIL, STYLE_STRONG, path[0]);
+    x += first + 1;
+    x += draw_run(canvas, 0, x, width - x, STYLE_DIM, arrow) + 1;
+    draw_text(canvas, 0, x, second, ALIGN_TAIL, STYLE_STRONG, path[1]);
+}
+
+static void count_kinds(const struct app *app, struct qk_text *text)
+{
+    int count[QK_KIND_COUNT] = {0};
+    for (int i = 0; i < app->pair->n_layers; i++)
+        count[app->pair->layer[i].kind]++;
+    const char *separator = ": ";
+    for (int k = 0; k < QK_KIND_COUNT; k++) {
+        if (count[k] == 0)
+            continue;
+        qk_text_add(text, "%s%d %s", separator, count[k], qk_kind_name((enum qk_kind)k));
+        separator = ", ";
+    }
+}
+
+/* What changes how the list is to be read. */
+static void list_state(const struct app *app, struct qk_text *text, const char *dot)
+{
+    int marked = rows_marked(&app->rows);
+    if (qk_session_effective(app->session))
+        qk_text_add(text, " %s with norm gains", dot);
+    if (app->show_current)
+        qk_text_add(text, " %s heads of the current model", dot);
+    if (app->rows.filter[0] != '\0')
+        qk_text_add(text, " %s filter '%s' shows %d", dot, app->rows.filter, app->rows.n);
+    if (marked > 0)
+        qk_text_add(text, " %s %d marked", dot, marked);
+}
+
+/* The right end of line two: what runs. */
+static enum style work_state(const struct app *app, char out[96])
+{
+    int done, total;
+    const struct qk_task *task = qk_session_task(app->session);
+    qk_session_done(app->session, &done, &total);
+    out[0] = '\0';
+    if (task->running)
+        snprintf(out, 96, "%s %d %%", task->kind == QK_TASK_EXPORT ? "exporting" : "verifying",
+            task->total > 0 ? (int)(100.0 * (double)task->done / (double)task->total) : 0);
+    else if (done < total)
+        snprintf(out, 96, "computing %d/%d", done, total);
+    return STYLE_WARNING;
+}
+
+static void draw_state(struct app *app, struct canvas *canvas, int width)
+{
+    char work[96];
+    const char *dot = theme_glyph(&app->theme, GLYPH_DOT);
+    struct qk_text text = {0};
+    enum style style = work_state(app, work);
+    int right = text_cells(canvas, work);
+    const struct qk_model *model = app->pair->model[QK_POST];
+    qk_text_add(&text, "%s%s %s %d layer%s", model->family, model->guessed ? " (guessed)" : "", dot,
+        app->pair->n_layers, app->pair->n_layers == 1 ? "" : "s");
+    count_kinds(app, &text);
+    list_state(app, &text, dot);
+    if (text.s != NULL) {
+        char shown[PATH_TEXT];
+        draw_text(canvas, 1, 1, width - right - 3, ALIGN_LEFT, STYLE_DIM,
+            qk_printable(shown, sizeof shown, text.s));
+    }
+    qk_text_free(&text);
+    draw_text(canvas, 1, width - right - 1, right, ALIGN_LEFT, style, work);
+}
+
+/* --- footer --- */
+
+/* The footer's actions by rank; what cannot be done here and now is left out. */
+static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
+{
+    int n = 0;
+    for (int i = 0; i < ACTION_COUNT && n < FOOTER_HITS; i++) {
+        enum action action = (enum action)i;
+        bool hidden;
+        const struct action_traits *traits = action_traits(action);
+        if (traits->rank == 0 || (traits->where & top_screen(app)->where) == 0 ||
+            action_blocked(app, action, &hidden) != NULL)
+            continue;
+        int k = n++;
+        for (; k > 0 && action_traits(out[k - 1])->rank > traits->rank; k--)
+            out[k] = out[k - 1];
+        out[k] = action;
+    }
+    return n;
+}
+
+static void draw_footer(struct app *app, struct canvas *canvas, int y, int width)
+{
+    enum action actions[FOOTER_HITS];
+    int n = footer_actions(app, actions), x = 1;
+    app->n_hits = 0;
+    app->footer_row = y;
+    for (int i = 0; i < n; i++) {
+        const struct qk_action_info *info = qk_action_info((int)actions[i]);
+        char key[16];
+        snprintf(key, sizeof key, "%.*s", action_first_key(actions[i]), info->keys);
+        const char *hint = actions[i] == ACTION_CLOSE && app->depth > 1 ? "back" : info->hint;
+        int cells = text_cells(canvas, key) + 1 + text_cells(canvas, hint);
+        if (x + cells > width - 1)
+            continue;
+        app->hit[app->n_hits].x = x;
+        app->hit[app->n_hits].width = cells;
+        app->hit[app->n_hits++].action = actions[i];
+        int used = draw_run(canvas, y, x, width - x, STYLE_KEY, key);
+        draw_run(canvas, y, x + used + 1, width - x - used - 1, STYLE_DIM, hint);
+        x += cells + 2;
+    }
+}
+
+/* --- the frame --- */
+
+static void draw_last_line(struct app *app, struct canvas *canvas, int y, int width)
+{
+    if (app->question[0] != '\0') {
+        int used = draw_run(canvas, y, 1, width - 12, STYLE_WARNING, app->question);
+        used += draw_run(canvas, y, 1 + used, width - used - 1, STYLE_STRONG, " y/n [n] ");
+        app->cursor_y = y;
+        app->cursor_x = 1 + used;
+    } else if (app->prompt.open) {
+        app->cursor_y = y;
+        app->cursor_x = prompt_draw(&app->prompt, canvas, y, 1, width - 1);
+    } else {
+        draw_text(canvas, y, 1, width - 1, ALIGN_LEFT, app->message_style, app->message);
+    }
+}
+
+static void draw_bottom(struct app *app, struct canvas *canvas, int rows, int width)
+{
+    app->n_hits = 0;
+    if (app->prompt.open)
+        draw_text(canvas, rows - 2, 1, width - 1, ALIGN_LEFT, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM,
+            app->prompt.note);
+    else if (app->question[0] == '\0')
+        draw_footer(app, canvas, rows - 2, width);
+    draw_last_line(app, canvas, rows - 1, width);
+}
+
+static void draw_too_small(struct canvas *canvas, int rows, int columns)
+{
+    draw_format(canvas, rows / 2, 0, columns, STYLE_WARNING, "%dx%d is too small, %dx%d is needed", columns,
+        rows, MIN_COLUMNS, MIN_ROWS);
+    draw_text(canvas, rows / 2 + 1, 0, columns, ALIGN_LEFT, STYLE_DIM, "q quits");
+}
+
+void draw_frame(struct app *app)
+{
+    int rows, columns;
+    struct canvas canvas = {.window = stdscr, .theme = &app->theme};
+    getmaxyx(stdscr, rows, columns);
+    werase(stdscr);
+    app->cursor_y = rows - 1;
+    app->cursor_x = 0;
+    if (rows < MIN_ROWS || columns < MIN_COLUMNS) {
+        draw_too_small(&canvas, rows, columns);
+    } else {
+        draw_names(app, &canvas, columns);
+        draw_state(app, &canvas, columns);
+        top_screen(app)->draw(
+            app, &canvas, (struct area){TITLE_ROWS, 0, rows - TITLE_ROWS - BOTTOM_ROWS, columns});
+        draw_bottom(app, &canvas, rows, columns);
+    }
+    wmove(stdscr, app->cursor_y, app->cursor_x < columns ? app->cursor_x : columns - 1);
+    wnoutrefresh(stdscr);
+    doupdate();
+}

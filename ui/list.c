@@ -1,0 +1,308 @@
+/* list.c - the layers, one a row: kind, drift of q and k, routing, choice. Bars share one scale a column. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 4, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
+enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
+enum { NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 3 };
+enum { CHOICE_CELLS = 17, ROOMY_CHOICE = 26 };
+
+/* One metric with a bar. */
+struct group {
+    const char *heading, *short_heading;
+    enum qk_metric metric;
+    int role;
+    enum style style;
+    enum sort sort;
+};
+static const struct group GROUP[GROUPS] = {
+    {"Q drift", "Q", QK_METRIC_REL_FRO, QK_Q, STYLE_Q, SORT_Q},
+    {"K drift", "K", QK_METRIC_REL_FRO, QK_K, STYLE_K, SORT_K},
+    {"routing", "routing", QK_METRIC_ROUTING, -1, STYLE_ROUTING, SORT_ROUTING},
+};
+
+/* Where the columns of a list of some width are. */
+struct columns {
+    int bar, number, group, angle, choice, choice_x;
+};
+
+static struct columns columns_of(int width)
+{
+    struct columns c = {.choice = width >= 96 ? ROOMY_CHOICE : CHOICE_CELLS};
+    c.angle = width >= 110 ? ANGLE_CELLS + GAP : 0;
+    c.group = (width - LEFT_CELLS - c.choice - c.angle) / GROUPS;
+    bool wide = c.group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 2;
+    c.number = wide ? WIDE_NUMBER : NARROW_NUMBER;
+    c.bar = c.group - c.number - 1 - GAP;
+    if (c.bar < SHORTEST_BAR) {
+        c.bar = 0;
+        c.group = c.number + GAP;
+    }
+    if (c.bar > LONGEST_BAR)
+        c.bar = LONGEST_BAR;
+    if (c.bar > 0)
+        c.group = c.bar + 1 + c.number + GAP;
+    c.choice_x = LEFT_CELLS + GROUPS * c.group + c.angle;
+    c.choice = width - c.choice_x;
+    return c;
+}
+
+/* The largest value of a column, so that its bars share a scale. */
+static double scale_of(const struct app *app, const struct group *group)
+{
+    double top = 0;
+    for (int i = 0; i < app->pair->n_layers; i++) {
+        const struct qk_layer_drift *drift = qk_session_drift(app->session, i);
+        if (drift != NULL)
+            top = fmax(top, qk_metric_layer(drift, group->metric, group->role));
+    }
+    return top;
+}
+
+static void draw_heading(struct app *app, struct canvas *canvas, struct area area, struct columns c)
+{
+    char text[64];
+    enum sort sort = app->rows.sort;
+    /* Numbers sort from the largest down; what sorts upwards first is told by the other arrow. */
+    bool up = (sort == SORT_INDEX || sort == SORT_KIND) != app->rows.reverse;
+    const char *arrow = theme_glyph(&app->theme, up ? GLYPH_UP : GLYPH_DOWN);
+    enum style style = app->panel == PANEL_LAYERS ? STYLE_FOCUS : STYLE_HEADING;
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, style, "");
+    snprintf(text, sizeof text, "layer%s", sort == SORT_INDEX ? arrow : "");
+    draw_text(canvas, area.y, area.x + 1, 6, ALIGN_LEFT, style, text);
+    snprintf(text, sizeof text, "kind%s", sort == SORT_KIND ? arrow : "");
+    draw_text(canvas, area.y, area.x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style, text);
+    for (int g = 0; g < GROUPS; g++) {
+        snprintf(text, sizeof text, "%s%s", c.bar > 0 ? GROUP[g].heading : GROUP[g].short_heading,
+            sort == GROUP[g].sort                    ? arrow
+            : c.number == NARROW_NUMBER && c.bar > 0 ? " %"
+                                                     : "");
+        draw_text(canvas, area.y, area.x + LEFT_CELLS + g * c.group, c.group - 1, ALIGN_LEFT, style, text);
+    }
+    if (c.angle > 0) {
+        snprintf(text, sizeof text, "angle%s", sort == SORT_ANGLE ? arrow : "");
+        draw_text(canvas, area.y, area.x + c.choice_x - c.angle, ANGLE_CELLS, ALIGN_LEFT, style, text);
+    }
+    snprintf(text, sizeof text, "choice%s%s", sort == SORT_CHOICE ? arrow : "",
+        app->role == QK_Q   ? " (keys act on q)"
+        : app->role == QK_K ? " (keys act on k)"
+                            : "");
+    draw_text(canvas, area.y, area.x + c.choice_x, c.choice, ALIGN_LEFT, style, text);
+}
+
+/* "10.6", or "10.6 -> 0 %" and "-> 0" when a choice changes it; the arrow alone while that is computed. */
+static void number_text(
+    const struct app *app, char out[64], double before, double now, bool chosen, bool known, bool wide)
+{
+    char a[NUMBER_TEXT], b[NUMBER_TEXT];
+    const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW), *wait = theme_glyph(&app->theme, GLYPH_WAIT);
+    format_number(a, 100 * before);
+    snprintf(b, sizeof b, "%s", wait);
+    if (known)
+        format_number(b, 100 * now);
+    if (!chosen)
+        snprintf(out, 64, wide ? "%s %%" : "%s", a);
+    else if (wide)
+        snprintf(out, 64, "%s %s %s %%", a, arrow, b);
+    else
+        snprintf(out, 64, "%s%s", arrow, b);
+}
+
+static void draw_group(struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer,
+    const struct group *group, double scale)
+{
+    const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
+    const struct qk_current *current = qk_session_current(app->session, layer);
+    bool chosen = !layer_kept(app, layer);
+    double before = qk_metric_layer(drift, group->metric, group->role);
+    double now =
+        current != NULL ? qk_metric_layer(&current->against[QK_PRE], group->metric, group->role) : before;
+    if (c.bar > 0) {
+        draw_bar(
+            canvas, y, x, c.bar, group->style, scale > 0 ? now / scale : 0, scale > 0 ? before / scale : 0);
+        x += c.bar + 1;
+    }
+    char text[64];
+    number_text(app, text, before, now, chosen, current != NULL, c.number == WIDE_NUMBER);
+    enum style style = chosen ? (current != NULL ? STYLE_CHOICE : STYLE_PENDING) : STYLE_TEXT;
+    draw_text(canvas, y, x, c.number, ALIGN_RIGHT, style, text);
+}
+
+/* Why a row has no numbers. */
+static const char *row_note(const struct app *app, const struct qk_pair_layer *layer, enum style *style)
+{
+    *style = STYLE_DIM;
+    if (layer->problem != NULL)
+        return layer->problem;
+    if (!layer->has_qk)
+        return layer->side[QK_POST]->mixer != NULL ? layer->side[QK_POST]->mixer : "no q and k";
+    switch (qk_session_layer_state(app->session, layer->index)) {
+    case QK_LAYER_FAILED:
+        *style = STYLE_ERROR;
+        return qk_session_layer_error(app->session, layer->index);
+    case QK_LAYER_RUNNING:
+        *style = STYLE_PENDING;
+        return "computing";
+    case QK_LAYER_WAITING:
+        *style = STYLE_PENDING;
+        return theme_glyph(&app->theme, GLYPH_WAIT);
+    default:
+        return NULL;
+    }
+}
+
+static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int layer)
+{
+    char number[NUMBER_TEXT], text[32];
+    const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
+    format_number(number, qk_metric_layer(drift, QK_METRIC_ANGLE_MEAN, -1));
+    snprintf(
+        text, sizeof text, "%s%s", number, app->theme.ascii ? "" : theme_glyph(&app->theme, GLYPH_DEGREE));
+    draw_text(canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);
+}
+
+static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int x, int width, int layer)
+{
+    const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
+    char text[CHOICE_LABEL];
+    if (qk_session_current_error(app->session, layer) != NULL)
+        draw_text(
+            canvas, y, x, width, ALIGN_LEFT, STYLE_ERROR, qk_session_current_error(app->session, layer));
+    else
+        draw_text(canvas, y, x, width, ALIGN_LEFT, layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE,
+            format_choices(text, choice, app->theme.ascii));
+}
+
+static void draw_row(struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,
+    const double scale[GROUPS])
+{
+    int layer = app->rows.layer[i], y = area.y + 1 + i - app->rows.top, x = area.x;
+    const struct qk_pair_layer *row = &app->pair->layer[layer];
+    bool selected = layer == app->rows.selected;
+    char number[16];
+    enum style note_style, style = row->has_qk ? STYLE_TEXT : STYLE_DIM;
+    const char *note = row_note(app, row, &note_style);
+    canvas->selected = selected;
+    draw_text(canvas, y, x, area.w, ALIGN_LEFT, STYLE_TEXT, "");
+    draw_text(
+        canvas, y, x, 1, ALIGN_LEFT, STYLE_POINTER, selected ? theme_glyph(&app->theme, GLYPH_POINTER) : "");
+    draw_text(canvas, y, x + 1, 1, ALIGN_LEFT, STYLE_MARK,
+        app->rows.marked[layer]        ? theme_glyph(&app->theme, GLYPH_MARK)
+        : rows_in_range(&app->rows, i) ? theme_glyph(&app->theme, GLYPH_RANGE)
+                                       : "");
+    snprintf(number, sizeof number, "%d", layer);
+    draw_text(canvas, y, x + POINTER_CELLS, INDEX_CELLS, ALIGN_RIGHT, style, number);
+    draw_text(canvas, y, x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style,
+        qk_kind_name(row->kind));
+    if (note != NULL) {
+        int end = row->has_qk ? c.choice_x - 1 : area.w;
+        draw_text(canvas, y, x + LEFT_CELLS, end - LEFT_CELLS, ALIGN_LEFT, note_style, note);
+    } else {
+        for (int g = 0; g < GROUPS; g++)
+            draw_group(app, canvas, y, x + LEFT_CELLS + g * c.group, c, layer, &GROUP[g], scale[g]);
+        if (c.angle > 0)
+            draw_angle(app, canvas, y, x + c.choice_x - c.angle, layer);
+    }
+    if (row->has_qk)
+        draw_choice_cell(app, canvas, y, x + c.choice_x, c.choice, layer);
+    canvas->selected = false;
+    if (selected && app->panel == PANEL_LAYERS) {
+        app->cursor_y = y;
+        app->cursor_x = x;
+    }
+}
+
+static void draw_list(struct app *app, struct canvas *canvas, struct area area)
+{
+    struct columns c = columns_of(area.w);
+    double scale[GROUPS];
+    app->list_area = area;
+    draw_heading(app, canvas, area, c);
+    rows_scroll(&app->rows, area.h - 1);
+    for (int g = 0; g < GROUPS; g++)
+        scale[g] = scale_of(app, &GROUP[g]);
+    for (int i = app->rows.top; i < app->rows.n && i < app->rows.top + area.h - 1; i++)
+        draw_row(app, canvas, area, c, i, scale);
+    if (app->rows.n == 0)
+        draw_format(canvas, area.y + 1, area.x + POINTER_CELLS, area.w - POINTER_CELLS, STYLE_WARNING,
+            "no layer matches '%s': Esc shows all", app->rows.filter);
+}
+
+/* --- the list with the detail beside or below it --- */
+
+enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 9 };
+
+static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
+{
+    int width = area.w * 55 / 100;
+    width = width < 68 ? 68 : width > 112 ? 112 : width;
+    draw_list(app, canvas, (struct area){area.y, area.x, area.h, width});
+    for (int y = area.y; y < area.y + area.h; y++)
+        draw_text(canvas, y, width, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));
+    draw_detail(app, canvas, (struct area){area.y, width + 1, area.h, area.w - width - 1});
+}
+
+static void draw_layers(struct app *app, struct canvas *canvas, struct area area)
+{
+    app->detail_area.h = 0;
+    if (!app->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS)) {
+        draw_list(app, canvas, area);
+        return;
+    }
+    if (area.w >= BESIDE_COLUMNS) {
+        draw_beside(app, canvas, area);
+        return;
+    }
+    int list = app->pair->n_layers + 1, half = area.h / 2;
+    list = list > half ? half : list;
+    if (area.h - list > 30) /* the detail has no use for more */
+        list = area.h - 30 < app->pair->n_layers + 1 ? area.h - 30 : app->pair->n_layers + 1;
+    draw_list(app, canvas, (struct area){area.y, area.x, list, area.w});
+    draw_detail(app, canvas, (struct area){area.y + list, area.x, area.h - list, area.w});
+}
+
+static bool find_layer(struct app *app, bool backwards)
+{
+    int at = rows_at(&app->rows);
+    return rows_find(&app->rows, app->session, backwards ? at - 1 : at + 1, backwards);
+}
+
+static bool click_layer(struct app *app, int y, int x)
+{
+    struct area area = app->list_area;
+    if (y <= area.y || y >= area.y + area.h || x >= area.x + area.w)
+        return false;
+    int row = app->rows.top + y - area.y - 1;
+    if (row >= app->rows.n)
+        return false;
+    bool again = app->rows.layer[row] == app->rows.selected;
+    rows_select(&app->rows, row);
+    return again;
+}
+
+const struct screen_ops list_screen = {
+    .where = ON_LIST,
+    .draw = draw_layers,
+    .go = move_layers,
+    .find = find_layer,
+    .click = click_layer,
+};
+
+/* The same keys with the detail on the whole screen. */
+static void draw_whole_detail(struct app *app, struct canvas *canvas, struct area area)
+{
+    app->list_area.h = 0;
+    draw_detail(app, canvas, area);
+}
+
+const struct screen_ops detail_screen = {
+    .where = ON_DETAIL,
+    .draw = draw_whole_detail,
+    .go = move_layers,
+    .find = find_layer,
+};

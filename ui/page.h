@@ -1,0 +1,35 @@
+/* page.h - scrollable lines of two columns: help, messages, the tensors of an export. */
+#ifndef QK_UI_PAGE_H
+#define QK_UI_PAGE_H
+
+#include "ui/actions.h"
+#include "ui/draw.h"
+
+struct page_line {
+    enum style style; /* of the left part, or of the whole line without one */
+    char *left, *right;
+};
+
+struct page {
+    struct page_line *line;
+    size_t n, capacity;
+    int left_width; /* cells of the left column */
+    int width;      /* that the right column was wrapped for */
+    int top, height;
+    int found; /* line that a search found, or -1 */
+};
+
+/* Empties the page for lines of this width. */
+void page_begin(struct page *page, int left_width, int width);
+/* Adds a line; what does not fit the right column goes on in further lines. Memory running out leaves it out.
+ */
+void page_add(
+    struct page *page, const struct canvas *canvas, enum style style, const char *left, const char *right);
+void page_free(struct page *page);
+void page_draw(struct page *page, struct canvas *canvas, struct area area);
+/* Scrolls by an action of the group "Moving". */
+void page_move(struct page *page, enum action action);
+/* Goes to the next line (or the one before) that has the text in it, whatever the case of its letters. */
+bool page_find(struct page *page, const char *text, bool backwards);
+
+#endif

@@ -1,0 +1,51 @@
+/* rows.h - the layers in the order and choice in which the list shows them: sort, filter, search, marks,
+ * range, and which of them a key acts on. Draws nothing. */
+#ifndef QK_UI_ROWS_H
+#define QK_UI_ROWS_H
+
+#include "restore/session.h"
+
+enum sort { SORT_INDEX, SORT_Q, SORT_K, SORT_ROUTING, SORT_ANGLE, SORT_KIND, SORT_CHOICE, SORT_COUNT };
+const char *sort_name(enum sort sort);
+bool sort_parse(const char *name, enum sort *sort);
+
+enum { MATCH_TEXT = 256 };
+
+struct rows {
+    int *layer; /* n layer numbers, from top to bottom; owned, room for all layers */
+    int n;
+    int selected; /* layer number, or -1 when nothing is in view */
+    int top;      /* first row shown */
+    int height;   /* rows that were shown last; set by the list when it draws */
+    bool *marked; /* by layer number; owned */
+    int anchor;   /* layer where a range began, or -1 */
+    enum sort sort;
+    bool reverse;
+    char filter[MATCH_TEXT]; /* "": everything */
+    char search[MATCH_TEXT];
+    int *found; /* scratch for layer numbers; owned */
+};
+
+enum qk_code rows_init(struct rows *rows, int n_layers, struct qk_error *err);
+void rows_free(struct rows *rows);
+
+/* Brings the rows up to date with numbers, choices, filter and order; the selected layer stays selected while
+ * it is in view, else its neighbour becomes it. */
+void rows_update(struct rows *rows, const struct qk_session *session);
+/* Place of the selected layer among the rows, or -1. */
+int rows_at(const struct rows *rows);
+/* Selects the row `at`, brought into range. */
+void rows_select(struct rows *rows, int at);
+/* Makes the selected row one of `height` shown. */
+void rows_scroll(struct rows *rows, int height);
+/* True when row i lies between anchor and selection. */
+bool rows_in_range(const struct rows *rows, int i);
+int rows_marked(const struct rows *rows);
+/* Layers in view that a key acts on, ascending, into out (n_layers entries): the range and the marked ones,
+ * or else the selected one. Returns how many. */
+int rows_targets(const struct rows *rows, int *out);
+
+/* Selects the next (or previous) row that matches rows->search, from `from` on; false when there is none. */
+bool rows_find(struct rows *rows, const struct qk_session *session, int from, bool backwards);
+
+#endif

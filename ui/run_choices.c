@@ -1,0 +1,298 @@
+/* run_choices.c - handlers of the actions that choose what becomes of layers. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct qk_choice *choices_of(const struct app *app, int layer)
+{
+    return qk_session_selection(app->session)->choice[layer];
+}
+
+/* The layers with q and k that keys act on; n is at least 1, as NEEDS_QK says. */
+static int targets(struct app *app)
+{
+    int n = rows_targets(&app->rows, app->targets), kept = 0;
+    for (int i = 0; i < n; i++)
+        if (app->pair->layer[app->targets[i]].has_qk)
+            app->targets[kept++] = app->targets[i];
+    return kept;
+}
+
+/* Sets the choice of the first n of app->targets and says so. */
+static unsigned choose(struct app *app, int n, int role, struct qk_choice choice)
+{
+    struct qk_error err = {0};
+    char text[CHOICE_LABEL], where[32];
+    if (qk_session_choose(app->session, app->targets, n, role, choice, NULL, &err) != QK_OK)
+        return say_error(app, &err);
+    if (qk_mode_info(choice.mode)->has_param)
+        app->last_param[choice.mode] = choice.param;
+    if (qk_mode_info(choice.mode)->both_roles)
+        role = -1;
+    snprintf(where, sizeof where, n == 1 ? "layer %d" : "%d layers", n == 1 ? app->targets[0] : n);
+    say(app, STYLE_DIM, "%s: %s %s", where, role < 0 ? "q and k" : qk_role_name((enum qk_role)role),
+        format_choice(text, choice, app->theme.ascii));
+    return REFRESH_ROWS;
+}
+
+/* Restored means restored as a whole: then the key takes it back, else it completes it. */
+static bool all_restored(const struct app *app, int n, int role)
+{
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            if ((role < 0 || role == r) && choices_of(app, app->targets[i])[r].mode != QK_RESTORE)
+                return false;
+    return true;
+}
+
+unsigned run_toggle(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    int role = action == ACTION_RESTORE_Q ? QK_Q : action == ACTION_RESTORE_K ? QK_K : -1;
+    int n = targets(app);
+    enum qk_mode mode = all_restored(app, n, role) ? QK_KEEP : QK_RESTORE;
+    bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0;
+    unsigned refresh = choose(app, n, role, (struct qk_choice){mode, 0});
+    if (single && action == ACTION_RESTORE && (refresh & REFRESH_FAILED) == 0 &&
+        app->rows.sort != SORT_CHOICE)
+        rows_select(&app->rows, rows_at(&app->rows) + 1);
+    return refresh;
+}
+
+unsigned run_keep(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    return choose(app, targets(app), -1, (struct qk_choice){QK_KEEP, 0});
+}
+
+/* --- modes --- */
+
+static unsigned set_mode(struct app *app, const char *text)
+{
+    char name[32];
+    enum qk_mode mode;
+    size_t n = strcspn(text, ": ");
+    snprintf(name, sizeof name, "%.*s", (int)n, text);
+    if (!qk_mode_parse(name, &mode))
+        return say_failure(
+            app, "mode: '%s' is none (expected keep, restore, lerp, qk-pro or procrustes)", name);
+    struct qk_choice choice = {mode, app->last_param[mode]};
+    char *end = NULL;
+    const char *number = text + n + (text[n] != '\0');
+    if (number[0] != '\0') {
+        choice.param = strtod(number, &end);
+        if (*end != '\0')
+            return say_failure(app, "mode: '%s' is no number", number);
+    }
+    return choose(app, targets(app), app->role, choice);
+}
+
+unsigned run_mode(struct app *app, enum action action, const char *argument)
+{
+    if (argument != NULL && argument[0] != '\0')
+        return set_mode(app, argument);
+    int n = targets(app), step = action == ACTION_MODE ? 1 : QK_MODE_COUNT - 1;
+    int mode = (int)choices_of(app, app->targets[0])[app->role < 0 ? QK_Q : app->role].mode;
+    do
+        mode = (mode + step) % QK_MODE_COUNT;
+    while (app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles);
+    return choose(app, n, app->role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
+}
+
+/* --- parameters --- */
+
+/* Role whose parameter the keys change: the chosen one, or the one that has a parameter. */
+static int param_role(const struct app *app, int layer)
+{
+    const struct qk_choice *choice = choices_of(app, layer);
+    bool q = qk_mode_info(choice[QK_Q].mode)->has_param, k = qk_mode_info(choice[QK_K].mode)->has_param;
+    if (app->role >= 0)
+        return app->role;
+    if (q && k && choice[QK_Q].mode == choice[QK_K].mode)
+        return -1;
+    return q ? QK_Q : QK_K;
+}
+
+/* Leaves of app->targets those that are in the mode of the first with a parameter, which is `like`. */
+static int param_targets(struct app *app, int *role, struct qk_choice *like)
+{
+    int n = targets(app), kept = 0;
+    bool found = false;
+    for (int i = 0; i < n; i++) {
+        int layer = app->targets[i], r = param_role(app, layer);
+        struct qk_choice choice = choices_of(app, layer)[r < 0 ? QK_Q : r];
+        if (!qk_mode_info(choice.mode)->has_param || (found && (choice.mode != like->mode || r != *role)))
+            continue;
+        if (!found) {
+            *role = r;
+            *like = choice;
+            found = true;
+        }
+        app->targets[kept++] = layer;
+    }
+    return kept;
+}
+
+/* alpha goes in steps of 0.05; lambda over nice numbers, ten to a decade, from 0.001 to 1000, and 0. */
+static double step_param(const struct qk_mode_info *info, double value, int direction)
+{
+    static const double NICE[] = {1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8};
+    enum { PER_DECADE = sizeof NICE / sizeof NICE[0], DECADES = 6 };
+    if (isfinite(info->high)) {
+        double next = (direction > 0 ? floor(value * 20 + 1e-9) + 1 : ceil(value * 20 - 1e-9) - 1) / 20;
+        return fmin(fmax(next, info->low), info->high);
+    }
+    double best = direction > 0 ? 1000 : 0;
+    for (int i = 0; i < PER_DECADE * DECADES; i++) {
+        double nice = NICE[i % PER_DECADE] * pow(10, i / PER_DECADE) / 1000;
+        if (direction > 0 && nice > value * (1 + 1e-9))
+            return nice;
+        if (direction < 0 && nice < value * (1 - 1e-9))
+            best = nice;
+    }
+    return direction > 0 ? fmax(best, value) : best;
+}
+
+unsigned run_step(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    int role = -1;
+    struct qk_choice choice = {QK_KEEP, 0};
+    int n = param_targets(app, &role, &choice);
+    if (n == 0)
+        return REFRESH_NONE;
+    choice.param = step_param(qk_mode_info(choice.mode), choice.param, action == ACTION_MORE ? 1 : -1);
+    /* A tenth has no exact double: take the one that the written number has. */
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", choice.param);
+    choice.param = strtod(text, NULL);
+    return choose(app, n, role, choice);
+}
+
+unsigned run_param(struct app *app, enum action action, const char *argument)
+{
+    int role = -1;
+    struct qk_choice choice = {QK_KEEP, 0};
+    int n = param_targets(app, &role, &choice);
+    if (n == 0)
+        return REFRESH_NONE;
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
+    if (argument == NULL) {
+        char label[48], now[32], note[96];
+        snprintf(
+            label, sizeof label, "%s of %s: ", app->theme.ascii ? info->ascii : info->symbol, info->name);
+        snprintf(now, sizeof now, "%.6g", choice.param);
+        snprintf(
+            note, sizeof note, isfinite(info->high) ? "from %g to %g" : "%g or more", info->low, info->high);
+        return ask_argument(app, action, label, now, note);
+    }
+    char *end;
+    choice.param = strtod(argument, &end);
+    if (end == argument || *end != '\0')
+        return say_failure(app, "'%s' is no number", argument);
+    return choose(app, n, role, choice);
+}
+
+unsigned run_role(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    app->role = app->role < 0 ? QK_Q : app->role == QK_Q ? QK_K : -1;
+    say(app, STYLE_DIM, "mode and parameter keys act on %s",
+        app->role < 0 ? "q and k" : qk_role_name((enum qk_role)app->role));
+    return REFRESH_DRAW;
+}
+
+unsigned run_set(struct app *app, enum action action, const char *argument)
+{
+    struct qk_error err = {0};
+    int changed = 0;
+    if (argument == NULL)
+        return ask_argument(app, action, "set ", "", "SELECTOR[:ROLE]=MODE[:PARAM], such as full=restore");
+    if (qk_session_set(app->session, argument, &changed, &err) != QK_OK)
+        return say_error(app, &err);
+    say(app, STYLE_DIM, "%s: %d layer%s changed", argument, changed, changed == 1 ? "" : "s");
+    return REFRESH_ROWS;
+}
+
+unsigned run_undo(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    const char *label = "";
+    if (action == ACTION_UNDO ? qk_session_undo(app->session, &label) : qk_session_redo(app->session, &label))
+        say(app, STYLE_DIM, "%s: %s", action == ACTION_UNDO ? "undone" : "done again", label);
+    return REFRESH_ROWS;
+}
+
+/* --- several layers --- */
+
+unsigned run_range(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    if (app->rows.anchor < 0) {
+        app->rows.anchor = app->rows.selected;
+        say(app, STYLE_DIM, "range from layer %d: move to its other end, then choose; Esc ends it",
+            app->rows.anchor);
+    } else {
+        app->rows.anchor = -1;
+    }
+    return REFRESH_DRAW;
+}
+
+/* A range becomes marks; the cursor's row alone is turned over. */
+static void mark_rows(struct rows *rows)
+{
+    if (rows->anchor < 0) {
+        rows->marked[rows->selected] = !rows->marked[rows->selected];
+        rows_select(rows, rows_at(rows) + 1);
+        return;
+    }
+    for (int i = 0; i < rows->n; i++)
+        if (rows_in_range(rows, i))
+            rows->marked[rows->layer[i]] = true;
+    rows->anchor = -1;
+}
+
+unsigned run_mark(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    struct rows *rows = &app->rows;
+    if (action == ACTION_MARK) {
+        mark_rows(rows);
+        return REFRESH_DRAW;
+    }
+    bool all = rows_marked(rows) < rows->n;
+    for (int i = 0; i < rows->n; i++)
+        rows->marked[rows->layer[i]] = all;
+    return REFRESH_DRAW;
+}
+
+unsigned run_mark_by(struct app *app, enum action action, const char *argument)
+{
+    struct qk_error err = {0};
+    struct rows *rows = &app->rows;
+    int n = 0;
+    if (argument == NULL)
+        return ask_argument(
+            app, action, "mark by ", "", "all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4");
+    if (qk_session_find(app->session, argument, rows->found, &n, &err) != QK_OK)
+        return say_error(app, &err);
+    memset(rows->marked, 0, (size_t)app->pair->n_layers * sizeof *rows->marked);
+    for (int i = 0; i < n; i++)
+        rows->marked[rows->found[i]] = true;
+    rows->anchor = -1;
+    int done, total;
+    qk_session_done(app->session, &done, &total);
+    if (strpbrk(argument, "<>") != NULL && done < total)
+        say(app, STYLE_WARNING, "%d marked; the numbers of %d layers are not known yet", n, total - done);
+    else
+        say(app, STYLE_DIM, "%d layer%s marked", n, n == 1 ? "" : "s");
+    return REFRESH_DRAW;
+}

@@ -1,0 +1,196 @@
+/* run_layers.c - handlers of moving, finding, sorting, and of how layers are shown. */
+#include "ui/app.h"
+
+#include "ui/terminal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- moving --- */
+
+static void move_heads(struct app *app, enum action action)
+{
+    int n = head_columns(app);
+    if (action == ACTION_LEFT)
+        app->head--;
+    if (action == ACTION_RIGHT)
+        app->head++;
+    if (action == ACTION_FIRST)
+        app->head = 0;
+    if (action == ACTION_LAST)
+        app->head = n - 1;
+    app->head = app->head >= n ? n - 1 : app->head;
+    app->head = app->head < 0 ? 0 : app->head;
+}
+
+void move_layers(struct app *app, enum action action)
+{
+    struct rows *rows = &app->rows;
+    int at = rows_at(rows), page = rows->height > 1 ? rows->height - 1 : 1, half = (page + 1) / 2;
+    bool heads = app->panel == PANEL_HEADS && (action == ACTION_FIRST || action == ACTION_LAST);
+    if (heads || action == ACTION_LEFT || action == ACTION_RIGHT) {
+        move_heads(app, action);
+        return;
+    }
+    at += action == ACTION_UP          ? -1
+          : action == ACTION_DOWN      ? 1
+          : action == ACTION_PAGE_UP   ? -page
+          : action == ACTION_PAGE_DOWN ? page
+          : action == ACTION_HALF_UP   ? -half
+          : action == ACTION_HALF_DOWN ? half
+          : action == ACTION_FIRST     ? -rows->n
+                                       : rows->n;
+    rows_select(rows, at);
+}
+
+unsigned run_move(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    top_screen(app)->go(app, action);
+    return REFRESH_DRAW;
+}
+
+unsigned run_layer(struct app *app, enum action action, const char *argument)
+{
+    if (argument == NULL)
+        return ask_argument(app, action, "layer ", "", "number of a layer");
+    char *end;
+    long number = strtol(argument, &end, 10);
+    for (int i = 0; i < app->rows.n && *end == '\0' && end != argument; i++) {
+        if (app->rows.layer[i] == number) {
+            rows_select(&app->rows, i);
+            return REFRESH_DRAW;
+        }
+    }
+    return say_failure(app, "layer: '%s' is not in view", argument);
+}
+
+unsigned run_panel(struct app *app, enum action action, const char *argument)
+{
+    (void)action; /* two panels: next and previous are the same */
+    (void)argument;
+    bool both = app->detail_area.h > 0 && app->list_area.h > 0;
+    if (!both && app->panel == PANEL_LAYERS)
+        return say_failure(app, "there is only one panel here: Enter opens the layer, d shows its detail");
+    app->panel = app->panel == PANEL_LAYERS ? PANEL_HEADS : PANEL_LAYERS;
+    return REFRESH_DRAW;
+}
+
+unsigned run_open(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    if (top_screen(app) == &detail_screen)
+        close_screen(app);
+    else
+        open_screen(app, &detail_screen);
+    return REFRESH_DRAW;
+}
+
+/* --- finding --- */
+
+unsigned run_search(struct app *app, enum action action, const char *argument)
+{
+    if (argument == NULL)
+        return ask_argument(
+            app, action, "/", "", "a word, or layers as 'linear', '3,5-8', 'routing>0.15'; n and N go on");
+    struct rows *rows = &app->rows;
+    snprintf(rows->search, sizeof rows->search, "%.*s", MATCH_TEXT - 1, argument);
+    if (argument[0] == '\0')
+        return REFRESH_DRAW;
+    bool layers = (top_screen(app)->where & ON_LAYERS) != 0;
+    bool found =
+        layers ? rows_find(rows, app->session, rows_at(rows), false) : top_screen(app)->find(app, false);
+    return found ? REFRESH_DRAW : say_failure(app, "not found: %s", argument);
+}
+
+unsigned run_search_on(struct app *app, enum action action, const char *argument)
+{
+    (void)argument;
+    if (!top_screen(app)->find(app, action == ACTION_PREVIOUS))
+        return say_failure(app, "not found: %s", app->rows.search);
+    return REFRESH_DRAW;
+}
+
+unsigned run_filter(struct app *app, enum action action, const char *argument)
+{
+    if (argument == NULL)
+        return ask_argument(app, action, "filter ", app->rows.filter,
+            "a word, or layers as 'linear', '3,5-8', 'routing>0.15'; empty shows all");
+    snprintf(app->rows.filter, sizeof app->rows.filter, "%.*s", MATCH_TEXT - 1, argument);
+    return REFRESH_ROWS;
+}
+
+unsigned run_sort(struct app *app, enum action action, const char *argument)
+{
+    struct rows *rows = &app->rows;
+    if (action == ACTION_SORT_REVERSE)
+        rows->reverse = !rows->reverse;
+    else if (argument == NULL || argument[0] == '\0')
+        rows->sort = (enum sort)((rows->sort + 1) % SORT_COUNT);
+    else if (!sort_parse(argument, &rows->sort))
+        return say_failure(
+            app, "sort: '%s' is no column (expected index, q, k, routing, angle, kind, choice)", argument);
+    say(app, STYLE_DIM, "sorted by %s%s", sort_name(rows->sort), rows->reverse ? ", reversed" : "");
+    return REFRESH_ROWS;
+}
+
+/* --- view --- */
+
+unsigned run_detail(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    app->detail_shown = !app->detail_shown;
+    if (!app->detail_shown)
+        app->panel = PANEL_LAYERS;
+    return REFRESH_DRAW;
+}
+
+unsigned run_current(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    app->show_current = !app->show_current;
+    say(app, STYLE_DIM, "heads of %s, from pre",
+        app->show_current ? "post with the choices applied" : "post as it is");
+    return REFRESH_DRAW;
+}
+
+unsigned run_effective(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    qk_session_recompute(app->session, !qk_session_effective(app->session));
+    say(app, STYLE_DIM, "computing %s the gains of the q/k norms",
+        qk_session_effective(app->session) ? "with" : "without");
+    return REFRESH_ROWS;
+}
+
+unsigned run_recompute(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    qk_session_recompute(app->session, qk_session_effective(app->session));
+    say(app, STYLE_DIM, "computing again");
+    return REFRESH_ROWS;
+}
+
+unsigned run_copy(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    const struct qk_layer *post = selected_layer(app)->side[QK_POST];
+    struct qk_text text = {0};
+    char *names;
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        if (post->role[r].weight != NULL && (r == 0 || post->role[r].weight != post->role[0].weight))
+            qk_text_add(&text, "%s\n", post->role[r].weight->name);
+    if (qk_text_take(&text, &names, NULL) != QK_OK || names[0] == '\0')
+        return say_failure(app, "copy: the layer has no tensor for q or k");
+    terminal_copy(names);
+    free(names);
+    say(app, STYLE_DIM, "tensor names handed to the terminal's clipboard");
+    return REFRESH_DRAW;
+}

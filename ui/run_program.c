@@ -1,0 +1,136 @@
+/* run_program.c - handlers of recipes, of the ":" line, and of leaving: a view, or the program. */
+#include "ui/app.h"
+
+#include "ui/terminal.h"
+
+#include <string.h>
+
+/* --- recipes --- */
+
+unsigned run_load(struct app *app, enum action action, const char *argument)
+{
+    struct qk_error err = {0};
+    if (argument == NULL)
+        return ask_argument(
+            app, action, "load recipe ", "", "a recipe's file, or an export's " QK_RECIPE_NAME);
+    enum qk_code code = qk_session_load_recipe(app->session, argument, false, &err);
+    if (code != QK_OK)
+        return say_error(app, &err);
+    say(app, STYLE_DIM, "choices of %s loaded: u takes that back", argument);
+    return REFRESH_ROWS;
+}
+
+unsigned run_save(struct app *app, enum action action, const char *argument)
+{
+    struct qk_error err = {0};
+    if (argument == NULL)
+        return ask_argument(app, action, "save recipe to ", "", "a file such as choices.json");
+    if (qk_session_save_recipe(app->session, argument, &err) != QK_OK)
+        return say_error(app, &err);
+    say(app, STYLE_DIM, "choices saved: %s", argument);
+    return REFRESH_DRAW;
+}
+
+/* --- the ":" line --- */
+
+unsigned run_command(struct app *app, enum action action, const char *argument)
+{
+    if (argument == NULL)
+        return ask_argument(app, action, ":", "", "an action's name; Tab completes, ? lists them");
+    argument += strspn(argument, " ");
+    size_t n = strcspn(argument, " ");
+    const char *rest = argument + n + strspn(argument + n, " ");
+    if (n == 0)
+        return REFRESH_DRAW;
+    enum action named = action_of_name(argument, n, top_screen(app)->where);
+    if (named == ACTION_NONE)
+        return say_failure(app, "no action is called '%.*s'", (int)n, argument);
+    if (rest[0] != '\0' && action_traits(named)->argument == NULL)
+        return say_failure(app, "%s takes nothing after its name", qk_action_info((int)named)->name);
+    return run_action(app, named, rest[0] != '\0' ? rest : NULL);
+}
+
+/* --- screen --- */
+
+unsigned run_redraw(struct app *app, enum action action, const char *argument)
+{
+    (void)app;
+    (void)action;
+    (void)argument;
+    return REFRESH_SCREEN;
+}
+
+unsigned run_pointer(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    app->pointer = !app->pointer;
+    terminal_use_pointer(app->pointer);
+    say(app, STYLE_DIM, app->pointer ? "mouse on: hold Shift to select text" : "mouse off");
+    return REFRESH_DRAW;
+}
+
+unsigned run_suspend(struct app *app, enum action action, const char *argument)
+{
+    (void)app;
+    (void)action;
+    (void)argument;
+    terminal_suspend(true);
+    return REFRESH_SCREEN;
+}
+
+/* --- leaving --- */
+
+unsigned run_back(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    struct rows *rows = &app->rows;
+    if (app->depth > 1 && (top_screen(app)->where & ON_LAYERS) == 0) {
+        close_screen(app);
+    } else if (rows->anchor >= 0) {
+        rows->anchor = -1;
+    } else if (rows_marked(rows) > 0) {
+        memset(rows->marked, 0, (size_t)app->pair->n_layers * sizeof *rows->marked);
+    } else if (rows->filter[0] != '\0') {
+        rows->filter[0] = '\0';
+        return REFRESH_ROWS;
+    } else if (app->depth > 1) {
+        close_screen(app);
+    } else if (app->panel != PANEL_LAYERS) {
+        app->panel = PANEL_LAYERS;
+    } else {
+        say(app, STYLE_DIM, "q leaves");
+    }
+    return REFRESH_DRAW;
+}
+
+static unsigned leave(struct app *app)
+{
+    (void)app;
+    return REFRESH_QUIT;
+}
+
+unsigned run_quit(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    const struct qk_task *task = qk_session_task(app->session);
+    int n = qk_selection_count(qk_session_selection(app->session));
+    if (task->running)
+        ask(app, leave, "%s is running: stop it and leave?",
+            task->kind == QK_TASK_EXPORT ? "an export" : "a verification");
+    else if (qk_session_unsaved(app->session))
+        ask(app, leave, "%d choice%s not exported or saved: leave?", n, n == 1 ? " is" : "s are");
+    else
+        return REFRESH_QUIT;
+    return REFRESH_DRAW;
+}
+
+unsigned run_close(struct app *app, enum action action, const char *argument)
+{
+    if (app->depth == 1)
+        return run_quit(app, action, argument);
+    close_screen(app);
+    return REFRESH_DRAW;
+}

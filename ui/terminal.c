@@ -1,0 +1,367 @@
+/* terminal.c - curses start and stop, signals, keys and stray output. */
+#include "ui/terminal.h"
+
+#include "ui/key.h"
+
+#include <curses.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <term.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { RESTORE_BYTES = 256, DEAD_READS = 64 };
+
+/* Signal handlers know nothing but this. */
+static struct {
+    SCREEN *screen;
+    volatile sig_atomic_t started;
+    struct termios modes;        /* before curses */
+    char restore[RESTORE_BYTES]; /* what a fatal signal writes */
+    size_t n_restore;
+    int pipe[2];  /* signals to the main loop */
+    int error_fd; /* the real standard error while it is redirected, else -1 */
+    FILE *stray;  /* what was written to it */
+    bool pointer;
+    int empty_reads; /* readable, yet no key: the terminal is gone when that goes on */
+} terminal = {.pipe = {-1, -1}, .error_fd = -1};
+
+static const int FATAL[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+enum { N_FATAL = sizeof FATAL / sizeof FATAL[0] };
+static struct sigaction before_fatal[N_FATAL];
+
+static const int TOLD[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+enum { N_TOLD = sizeof TOLD / sizeof TOLD[0] };
+static struct sigaction before_told[N_TOLD];
+
+/* --- signals --- */
+
+static void tell_main_loop(int signal)
+{
+    int saved = errno;
+    char byte = (char)signal;
+    ssize_t written = write(terminal.pipe[1], &byte, 1); /* a full pipe already holds enough to wake it */
+    (void)written;
+    errno = saved;
+}
+
+/* Only what is safe inside a handler: write(2), tcsetattr(3), dup2(2), sigaction(2), raise(3). */
+static void die_tidily(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (terminal.started) {
+        terminal.started = 0;
+        ssize_t written = write(STDOUT_FILENO, terminal.restore, terminal.n_restore);
+        (void)written;
+        tcsetattr(STDIN_FILENO, TCSANOW, &terminal.modes);
+        if (terminal.error_fd >= 0)
+            dup2(terminal.error_fd, STDERR_FILENO);
+    }
+    for (int i = 0; i < N_FATAL; i++)
+        if (FATAL[i] == signal)
+            sigaction(signal, &before_fatal[i], NULL);
+    /* A fault happens again on return, now under the handler from before; a signal that was sent does not. */
+    if (info == NULL || info->si_code <= 0)
+        raise(signal);
+}
+
+static void install_signals(void)
+{
+    struct sigaction told = {.sa_handler = tell_main_loop}, fatal = {.sa_sigaction = die_tidily};
+    sigemptyset(&told.sa_mask);
+    sigemptyset(&fatal.sa_mask);
+    fatal.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    for (int i = 0; i < N_TOLD; i++)
+        sigaction(TOLD[i], &told, &before_told[i]);
+    for (int i = 0; i < N_FATAL; i++)
+        sigaction(FATAL[i], &fatal, &before_fatal[i]);
+}
+
+static void remove_signals(void)
+{
+    for (int i = 0; i < N_TOLD; i++)
+        sigaction(TOLD[i], &before_told[i], NULL);
+    for (int i = 0; i < N_FATAL; i++)
+        sigaction(FATAL[i], &before_fatal[i], NULL);
+}
+
+/* --- start and stop --- */
+
+enum qk_code terminal_check(struct qk_error *err)
+{
+    if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+        return qk_fail(err, QK_USAGE,
+            "the screen needs a terminal for standard input and output: qkscope diff PRE POST prints the "
+            "table");
+    const char *name = getenv("TERM");
+    int found = 0;
+    bool known =
+        name != NULL && name[0] != '\0' && setupterm(name, STDOUT_FILENO, &found) == OK && found == 1;
+    if (known && tigetstr("cup") != NULL && tigetstr("cup") != (char *)-1)
+        return QK_OK;
+    return qk_fail(err, QK_USAGE, "TERM is '%s', %s: try TERM=xterm-256color, or qkscope diff PRE POST",
+        name != NULL ? name : "", known ? "a terminal without a cursor to place" : "which is not known here");
+}
+
+static void add_restore(const char *capability)
+{
+    const char *text = tigetstr(capability);
+    if (text == NULL || text == (char *)-1)
+        return;
+    /* Padding such as $<5> is for hardware long gone; the text before it is what counts. */
+    size_t n = strcspn(text, "$");
+    if (terminal.n_restore + n < RESTORE_BYTES) {
+        memcpy(terminal.restore + terminal.n_restore, text, n);
+        terminal.n_restore += n;
+    }
+}
+
+static void prepare_restore(void)
+{
+    static const char POINTER_OFF[] = "\033[?1000l\033[?1002l\033[?1006l";
+    terminal.n_restore = 0;
+    if (terminal.pointer) {
+        memcpy(terminal.restore, POINTER_OFF, sizeof POINTER_OFF - 1);
+        terminal.n_restore = sizeof POINTER_OFF - 1;
+    }
+    add_restore("sgr0");
+    add_restore("rmkx");
+    add_restore("cnorm");
+    add_restore("rmcup");
+}
+
+/* Libraries print warnings to standard error; on the screen they would be dirt. */
+static void redirect_errors(void)
+{
+    fflush(stderr);
+    if (!isatty(STDERR_FILENO) || (terminal.stray = tmpfile()) == NULL)
+        return;
+    terminal.error_fd = dup(STDERR_FILENO);
+    if (terminal.error_fd >= 0)
+        dup2(fileno(terminal.stray), STDERR_FILENO);
+}
+
+static void return_errors(void)
+{
+    fflush(stderr);
+    if (terminal.error_fd >= 0) {
+        dup2(terminal.error_fd, STDERR_FILENO);
+        close(terminal.error_fd);
+        terminal.error_fd = -1;
+    }
+    if (terminal.stray == NULL)
+        return;
+    char part[512];
+    size_t n;
+    rewind(terminal.stray);
+    while ((n = fread(part, 1, sizeof part, terminal.stray)) > 0)
+        fwrite(part, 1, n, stderr);
+    fclose(terminal.stray);
+    terminal.stray = NULL;
+}
+
+static void set_modes(void)
+{
+    raw();
+    noecho();
+    nonl();
+    intrflush(stdscr, FALSE);
+    keypad(stdscr, TRUE);
+    nodelay(stdscr, TRUE);
+    mouseinterval(0);
+}
+
+enum qk_code terminal_start(struct qk_error *err)
+{
+    static bool at_exit;
+    if (!at_exit)
+        at_exit = atexit(terminal_stop) == 0;
+    tcgetattr(STDIN_FILENO, &terminal.modes);
+    if (pipe(terminal.pipe) != 0)
+        return qk_fail_errno(err, "pipe", "create");
+    /* Before newterm: curses leaves a handler alone that is already there. */
+    install_signals();
+    terminal.screen = newterm(NULL, stdout, stdin);
+    if (terminal.screen == NULL) {
+        remove_signals();
+        return qk_fail(err, QK_USAGE,
+            "TERM=%s: the terminal cannot be used: qkscope diff PRE POST prints the table", getenv("TERM"));
+    }
+    set_term(terminal.screen);
+    prepare_restore();
+    terminal.started = 1;
+    if (getenv("ESCDELAY") == NULL)
+        set_escdelay(25);
+    set_modes();
+    redirect_errors();
+    return QK_OK;
+}
+
+void terminal_stop(void)
+{
+    if (!terminal.started)
+        return;
+    terminal_use_pointer(false);
+    terminal.started = 0;
+    endwin();
+    remove_signals();
+    delscreen(terminal.screen);
+    terminal.screen = NULL;
+    close(terminal.pipe[0]);
+    close(terminal.pipe[1]);
+    terminal.pipe[0] = terminal.pipe[1] = -1;
+    return_errors();
+}
+
+/* --- waiting --- */
+
+static void take_size(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0)
+        resize_term(size.ws_row, size.ws_col);
+    clearok(curscr, TRUE); /* what the terminal did to its content meanwhile is not known */
+}
+
+static unsigned event_of_signal(int signal)
+{
+    switch (signal) {
+    case SIGWINCH:
+        take_size();
+        return EVENT_RESIZED;
+    case SIGCONT: /* a shell may have changed the modes meanwhile */
+        reset_prog_mode();
+        take_size();
+        return EVENT_RESIZED;
+    case SIGTSTP:
+        return EVENT_SUSPEND;
+    default:
+        return EVENT_END;
+    }
+}
+
+unsigned terminal_wait(int other, int milliseconds)
+{
+    struct pollfd fds[] = {
+        {.fd = STDIN_FILENO, .events = POLLIN},
+        {.fd = terminal.pipe[0], .events = POLLIN},
+        {.fd = other, .events = POLLIN},
+    };
+    if (poll(fds, 3, milliseconds) <= 0)
+        return 0; /* time is up, or a signal: its byte is read the next time */
+    unsigned events = 0;
+    if (fds[0].revents & POLLIN)
+        events |= EVENT_KEYS;
+    else if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
+        events |= EVENT_END;
+    if (terminal.empty_reads > DEAD_READS)
+        events |= EVENT_END;
+    if (fds[2].revents & POLLIN)
+        events |= EVENT_OTHER;
+    if (fds[1].revents & POLLIN) {
+        char bytes[32];
+        ssize_t n = read(terminal.pipe[0], bytes, sizeof bytes);
+        for (ssize_t i = 0; i < n; i++)
+            events |= event_of_signal(bytes[i]);
+    }
+    return events;
+}
+
+/* --- keys --- */
+
+/* After an Esc: what follows at once belongs to a sequence that curses does not know (a function key with
+ * modifiers, Alt and a letter). Its bytes must not act as keys of their own. */
+static bool swallow_sequence(void)
+{
+    wint_t c;
+    if (get_wch(&c) == ERR)
+        return false;
+    if (c == '[' || c == 'O')
+        while (get_wch(&c) != ERR && (c < 0x40 || c > 0x7e))
+            ;
+    return true;
+}
+
+int terminal_key(void)
+{
+    wint_t c;
+    int kind = get_wch(&c);
+    if (kind == ERR) {
+        terminal.empty_reads++;
+        return 0;
+    }
+    terminal.empty_reads = 0;
+    if (kind == OK && c == 27)
+        return swallow_sequence() ? KEY_IGNORED : 27;
+    return key_normal(kind == KEY_CODE_YES ? KEY_OF_CURSES((int)c) : (int)c);
+}
+
+void terminal_drain(void)
+{
+    flushinp();
+}
+
+void terminal_use_pointer(bool on)
+{
+    mousemask(on ? BUTTON1_PRESSED | BUTTON4_PRESSED | BUTTON5_PRESSED : 0, NULL);
+    terminal.pointer = on;
+    prepare_restore();
+}
+
+struct pointer terminal_pointer(void)
+{
+    MEVENT event;
+    if (getmouse(&event) != OK)
+        return (struct pointer){0};
+    struct pointer pointer = {.y = event.y, .x = event.x};
+    if (event.bstate & BUTTON1_PRESSED)
+        pointer.kind = POINTER_PRESS;
+    else if (event.bstate & BUTTON4_PRESSED)
+        pointer.kind = POINTER_UP;
+    else if (event.bstate & BUTTON5_PRESSED)
+        pointer.kind = POINTER_DOWN;
+    return pointer;
+}
+
+/* --- suspend and clipboard --- */
+
+void terminal_suspend(bool from_key)
+{
+    bool pointer = terminal.pointer;
+    terminal_use_pointer(false);
+    def_prog_mode();
+    endwin();
+    struct sigaction ours, standard = {.sa_handler = SIG_DFL};
+    sigemptyset(&standard.sa_mask);
+    sigaction(SIGTSTP, &standard, &ours);
+    kill(from_key ? 0 : getpid(), SIGTSTP);
+    sigaction(SIGTSTP, &ours, NULL);
+    reset_prog_mode();
+    terminal_use_pointer(pointer);
+    take_size();
+}
+
+void terminal_copy(const char *text)
+{
+    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *p = (const unsigned char *)text;
+    size_t left = strlen(text);
+    fputs("\033]52;c;", stdout);
+    while (left > 0) {
+        unsigned long bits = (unsigned long)p[0] << 16 | (left > 1 ? (unsigned long)p[1] << 8 : 0) |
+                             (left > 2 ? (unsigned long)p[2] : 0);
+        putchar(DIGITS[bits >> 18]);
+        putchar(DIGITS[bits >> 12 & 63]);
+        putchar(left > 1 ? DIGITS[bits >> 6 & 63] : '=');
+        putchar(left > 2 ? DIGITS[bits & 63] : '=');
+        p += left > 2 ? 3 : left;
+        left -= left > 2 ? 3 : left;
+    }
+    putchar('\a');
+    fflush(stdout);
+}

@@ -1,0 +1,73 @@
+/* theme.h - what things look like: styles by meaning, glyphs in UTF-8 and ASCII. Drawing code names a
+ * meaning, never a colour or a character. */
+#ifndef QK_UI_THEME_H
+#define QK_UI_THEME_H
+
+#include "ui/ui.h"
+
+#include <curses.h>
+
+enum { HEAT_LEVELS = 7 };
+
+enum style {
+    STYLE_TEXT,
+    STYLE_DIM, /* what is there but does not count: kept layers, layers without q and k */
+    STYLE_STRONG,
+    STYLE_TITLE,   /* the program's name */
+    STYLE_HEADING, /* column and group headings */
+    STYLE_RULE,    /* lines between panels */
+    STYLE_FOCUS,   /* the heading of the panel that keys go to */
+    STYLE_KEY,     /* a key in the footer and in help */
+    STYLE_POINTER, /* the selected row's arrow */
+    STYLE_MARK,
+    STYLE_CHOICE,  /* a choice other than keep */
+    STYLE_PENDING, /* a number that is being computed */
+    STYLE_GOOD,
+    STYLE_WARNING,
+    STYLE_ERROR,
+    STYLE_Q,
+    STYLE_K,
+    STYLE_ROUTING,
+    STYLE_GONE, /* the part of a bar that a choice takes away */
+    STYLE_HEAT, /* and HEAT_LEVELS - 1 more: from little drift (blue) to much (orange) */
+    STYLE_COUNT = STYLE_HEAT + HEAT_LEVELS
+};
+
+enum glyph {
+    GLYPH_POINTER,
+    GLYPH_MARK,
+    GLYPH_RANGE,
+    GLYPH_ARROW,
+    GLYPH_DOT,
+    GLYPH_BULLET,
+    GLYPH_MORE, /* text goes on */
+    GLYPH_LINE,
+    GLYPH_WALL,
+    GLYPH_UP,
+    GLYPH_DOWN,
+    GLYPH_FULL,
+    GLYPH_GONE,
+    GLYPH_DEGREE,
+    GLYPH_TIMES,
+    GLYPH_WAIT, /* a number that is not there yet */
+    GLYPH_COUNT
+};
+
+struct theme {
+    bool ascii;
+    bool color;
+    bool tinted; /* the selected row has a background of its own and keeps its colours; else reverse video */
+    int column;  /* of the style table */
+};
+
+/* Decides colours and glyphs; curses has been started. */
+void theme_start(struct theme *theme, const struct qk_ui_options *options);
+/* The attributes and the colour pair of a style, in a selected row or outside. */
+void theme_attributes(
+    const struct theme *theme, enum style style, bool selected, attr_t *attributes, short *pair);
+const char *theme_glyph(const struct theme *theme, enum glyph glyph);
+/* Level 0 (blank) to 8 (full) of a bar that grows to the right, or up. */
+const char *theme_bar_part(const struct theme *theme, int level);
+const char *theme_column_part(const struct theme *theme, int level);
+
+#endif
