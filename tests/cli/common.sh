@@ -1,0 +1,71 @@
+# common.sh - what the tests of the command line share: running the program, TAP, a folder that vanishes. Sourced.
+#
+# $QKSCOPE is the program, $QK_DEMO_DATA the demo pair, $QK_TEST_DATA/fixtures the families, $srcdir the sources.
+
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+pre=$QK_DEMO_DATA/pre
+post=$QK_DEMO_DATA/post
+fixtures=$QK_TEST_DATA/fixtures
+tools=$srcdir/tests/cli
+count=0
+# No test may depend on the user's own settings or hub cache.
+unset HF_HUB_CACHE HF_HOME XDG_CACHE_HOME XDG_CONFIG_HOME XDG_STATE_HOME COLUMNS NO_COLOR
+export HOME="$work/home"
+mkdir "$HOME"
+
+# run ARGUMENT... - runs the program; its output, messages and code are in $out, $err and $code.
+run() {
+    out=$work/printed
+    err=$work/messages
+    "$QKSCOPE" "$@" >"$out" 2>"$err" </dev/null
+    code=$?
+}
+
+# check WHAT COMMAND... - one test: passes when the command succeeds.
+check() {
+    what=$1
+    shift
+    count=$((count + 1))
+    if "$@" >"$work/.check" 2>&1; then
+        echo "ok $count - $what"
+    else
+        echo "not ok $count - $what"
+        echo "# failed: $*; the program's code was ${code:-?}"
+        for log in "$work/.check" "${out:-/dev/null}" "${err:-/dev/null}"; do
+            head -n 12 "$log" | sed 's/^/# /'
+        done
+    fi
+}
+
+# skip WHAT WHY
+skip() {
+    count=$((count + 1))
+    echo "ok $count - $1 # SKIP $2"
+}
+
+# done_testing - prints the plan; the last line of every test.
+done_testing() {
+    echo "1..$count"
+}
+
+# ended CODE - the last run ended with it.
+ended() {
+    [ "$code" -eq "$1" ]
+}
+
+# complains CODE PATTERN - the last run ended with the code, printed nothing, and said one line that has the pattern.
+complains() {
+    [ "$code" -eq "$1" ] && [ ! -s "$out" ] && [ "$(wc -l <"$err")" -eq 1 ] && grep -q "^qkscope: " "$err" &&
+        grep -q -e "$2" "$err"
+}
+
+# says PATTERN - the last run ended well and printed a line that has the pattern, and no message.
+says() {
+    [ "$code" -eq 0 ] && [ ! -s "$err" ] && grep -q -e "$1" "$out"
+}
+
+# sums FOLDER... - digests of every file.
+sums() {
+    find "$@" -type f -exec sha256sum {} + | sort
+}

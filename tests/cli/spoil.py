@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""spoil.py FAULT SOURCE TARGET - copies a checkpoint folder of one file and gives the copy one fault.
+
+Faults of a header are written as a hostile author would; see FAULTS.
+"""
+import json
+import os
+import shutil
+import struct
+import sys
+
+
+def read(path):
+    with open(path, "rb") as file:
+        (n,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(n)), file.read()
+
+
+def write(path, header, data):
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def first_q(header):
+    return next(name for name in header if name.endswith("layers.1.self_attn.q_proj.weight"))
+
+
+def truncated(path):
+    os.truncate(path, os.path.getsize(path) - 100)
+
+
+def bad_json(path):
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write(b"{nonsense")
+
+
+def huge_header(path):
+    with open(path, "r+b") as file:
+        file.write(struct.pack("<Q", 1 << 60))
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def bad_shape(path):
+    header, data = read(path)
+    header[first_q(header)]["shape"] = [1 << 40, 1 << 40]
+    write(path, header, data)
+
+
+def overlap(path):
+    header, data = read(path)
+    tensor = header[first_q(header)]
+    begin, end = tensor["data_offsets"]
+    tensor["data_offsets"] = [begin + 2, end + 2]
+    write(path, header, data)
+
+
+def wrong_rows(path):
+    header, data = read(path)
+    tensor = header[first_q(header)]
+    tensor["shape"] = [tensor["shape"][0] // 2, tensor["shape"][1] * 2]
+    write(path, header, data)
+
+
+def control_name(path):
+    """Renames the tensor of layer 1's q so that its name would clear a terminal and set its title."""
+    header, data = read(path)
+    name = first_q(header)
+    header = {("\x1b[2J\x1b]0;owned\x07\x9b31m" if key == name else key): value for key, value in header.items()}
+    write(path, header, data)
+
+
+def control_shape(path):
+    """A name such as that, with a shape that does not fit, so that it has to be told."""
+    control_name(path)
+    header, data = read(path)
+    next(value for key, value in header.items() if key.startswith("\x1b"))["shape"] = [3, 3]
+    write(path, header, data)
+
+
+def not_finite(path):
+    header, data = read(path)
+    begin = header["model.layers.3.self_attn.k_proj.weight"]["data_offsets"][0]
+    data = bytearray(data)
+    data[begin:begin + 2] = b"\xc0\x7f"
+    write(path, header, bytes(data))
+
+
+def other_header(path):
+    """The same tensors, another fingerprint."""
+    header, data = read(path)
+    header["__metadata__"] = {**header.get("__metadata__", {}), "note": "another checkpoint"}
+    write(path, header, data)
+
+
+def shards(path, index):
+    """Splits the file in two and writes an index; `index` may spoil it."""
+    header, data = read(path)
+    folder = os.path.dirname(path)
+    header.pop("__metadata__", None)
+    names = sorted(header, key=lambda name: header[name]["data_offsets"])
+    parts, weight_map = (names[:len(names) // 2], names[len(names) // 2:]), {}
+    for i, part in enumerate(parts):
+        base = header[part[0]]["data_offsets"][0]
+        end = header[part[-1]]["data_offsets"][1]
+        moved = {n: {**header[n], "data_offsets": [x - base for x in header[n]["data_offsets"]]} for n in part}
+        shard = f"model-{i + 1:05}-of-00002.safetensors"
+        write(os.path.join(folder, shard), moved, data[base:end])
+        weight_map.update({name: shard for name in part})
+    os.remove(path)
+    index(folder, weight_map)
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w") as file:
+        json.dump({"metadata": {}, "weight_map": weight_map}, file)
+
+
+def good_index(folder, weight_map):
+    pass
+
+
+def escaping_index(folder, weight_map):
+    weight_map[next(iter(weight_map))] = "../outside.safetensors"
+
+
+def missing_shard(folder, weight_map):
+    os.remove(os.path.join(folder, "model-00002-of-00002.safetensors"))
+
+
+def missing_tensor(folder, weight_map):
+    weight_map["model.layers.0.extra.weight"] = "model-00001-of-00002.safetensors"
+
+
+def bad_config(path):
+    with open(os.path.join(os.path.dirname(path), "config.json"), "w") as file:
+        file.write('{"model_type": "hypenet",')
+
+
+FAULTS = {
+    "truncated": truncated,
+    "bad-json": bad_json,
+    "huge-header": huge_header,
+    "empty-file": empty,
+    "bad-shape": bad_shape,
+    "overlap": overlap,
+    "wrong-rows": wrong_rows,
+    "control-name": control_name,
+    "control-shape": control_shape,
+    "not-finite": not_finite,
+    "other-header": other_header,
+    "bad-config": bad_config,
+    "shards": lambda path: shards(path, good_index),
+    "escaping-shard": lambda path: shards(path, escaping_index),
+    "missing-shard": lambda path: shards(path, missing_shard),
+    "missing-tensor": lambda path: shards(path, missing_tensor),
+}
+
+
+def main():
+    fault, source, target = sys.argv[1:]
+    shutil.copytree(source, target)
+    FAULTS[fault](os.path.join(target, "model.safetensors"))
+
+
+main()

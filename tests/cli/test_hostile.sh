@@ -1,0 +1,85 @@
+#!/bin/sh
+# test_hostile.sh - inputs that are not what they must be: one clear line, the right code, nothing changed.
+. "$srcdir/tests/cli/common.sh"
+
+before=$(sums "$QK_DEMO_DATA")
+
+# spoiled FAULT CODE PATTERN - the demo's post with that fault, in front of info and diff.
+spoiled() {
+    python3 "$tools/spoil.py" "$1" "$post" "$work/$1"
+    run info "$work/$1"
+    check "$1: info" complains "$2" "$3"
+    run diff "$pre" "$work/$1"
+    check "$1: diff" complains "$2" "$3"
+    run export "$pre" "$work/$1" --set full=restore -o "$work/x"
+    check "$1: export" complains "$2" "$3"
+    check "$1: nothing is written" test ! -e "$work/x"
+}
+weights='model\.safetensors: '
+spoiled truncated 3 "$weights"
+spoiled bad-json 3 "$weights"
+spoiled huge-header 3 "$weights"
+spoiled empty-file 3 "$weights"
+spoiled bad-shape 3 "$weights.*layers.1.self_attn.q_proj.weight"
+spoiled overlap 3 "$weights"
+spoiled wrong-rows 3 'layers.1.self_attn.q_proj.weight.*(found .*, expected '
+spoiled bad-config 3 'config.json: '
+spoiled escaping-shard 3 'index.json: .*"../outside.safetensors" is not a plain'
+spoiled missing-shard 4 'model-00002-of-00002.safetensors: cannot open: No such file'
+spoiled missing-tensor 3 'model.layers.0.extra.weight: the index says it is in model-00001'
+
+mkdir "$work/empty"
+run info "$work/empty"
+check "an empty folder" complains 3 "empty: no .safetensors file here"
+mkdir "$work/torch"
+touch "$work/torch/pytorch_model.bin"
+run info "$work/torch"
+check "a folder of PyTorch files" complains 3 "convert them to safetensors"
+run info "$work/nothing"
+check "a path that is not there" complains 4 "nothing: cannot open: No such file or directory"
+run info "$post/config.json"
+check "a file that is no checkpoint" complains 3 "config.json: "
+run info "$post/tokenizer.json/x"
+check "a path through a file" complains 4 "Not a directory"
+mkfifo "$work/pipe.safetensors"
+timeout 10 "$QKSCOPE" info "$work/pipe.safetensors" >"$out" 2>"$err"
+code=$?
+check "a FIFO does not hang" complains 3 "neither a folder nor a regular file"
+mkdir "$work/fifo"
+cp "$post/config.json" "$work/fifo"
+mkfifo "$work/fifo/model.safetensors"
+timeout 10 "$QKSCOPE" info "$work/fifo" >"$out" 2>"$err"
+code=$?
+check "  nor does one in a folder" complains 3 "not a regular file"
+ln -s loop.safetensors "$work/loop.safetensors"
+run info "$work/loop.safetensors"
+check "a link to itself" complains 4 "symbolic links"
+run info /dev/zero
+check "a device" complains 3 "neither a folder nor a regular file"
+if [ "$(id -u)" -ne 0 ]; then
+    cp -r "$post" "$work/locked"
+    chmod 0 "$work/locked/model.safetensors"
+    run info "$work/locked"
+    check "a file that may not be read" complains 4 "cannot open: Permission denied"
+else
+    skip "a file that may not be read" "root may read everything"
+fi
+
+# --- names that would steer a terminal ---
+spoiled control-shape 3 '\\x1b\[2J\\x1b\]0;owned\\x07\\x9b31m'
+python3 "$tools/spoil.py" control-name "$post" "$work/control"
+for command in "info" "info --json" "diff $pre" "diff --json $pre" "plan --set all=restore $pre"; do
+    # shellcheck disable=SC2086
+    run $command "$work/control"
+    check "$command: control characters are made visible" sh -c "! LC_ALL=C grep -q '[^[:print:][:space:]]' '$err' && python3 -c \"
+import re; assert not re.search('[\\\\x00-\\\\x08\\\\x0b-\\\\x1f\\\\x7f-\\\\x9f]', open('$out', encoding='utf-8').read())\""
+done
+esc=$(printf '\033')
+run diff "$pre" "$work/${esc}[2Jname"
+check "and so are those of operands" complains 4 '\\x1b\[2Jname'
+run diff "$pre" "$post" --set "${esc}[2J"
+check "  and of options" complains 2 "unknown option"
+run plan "$pre" "$post" --set "${esc}[2J"
+check "  and of their arguments" complains 2 '\\x1b\[2J'
+check "the inputs are unchanged" test "$before" = "$(sums "$QK_DEMO_DATA")"
+done_testing

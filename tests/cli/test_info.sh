@@ -1,0 +1,56 @@
+#!/bin/sh
+# test_info.sh - info of every family, and doctor.
+. "$srcdir/tests/cli/common.sh"
+
+# json_holds PYTHON - the expression over the last output, called d, is true.
+json_holds() {
+    python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$out" "$1"
+}
+
+run info "$post"
+check "info names the family" says '^  family hypenet, model type "hypenet"$'
+check "  the layers by kind" grep -q '^  full    4: 1,4,7,10$' "$out"
+check "  their geometry" grep -q 'attn: 4 query heads, 2 key heads of 32 x 128, no positions, q/k norm$' "$out"
+check "  positions" grep -q 'lightning-attn: .*RoPE on 32 of 32 dims (halves, theta 10000)' "$out"
+check "  the files" grep -q '^  1 file, 5.47 MB, 154 tensors, 2.73 million parameters$' "$out"
+check "  the types" grep -q '^  BF16        154 tensors    5.45 MB$' "$out"
+check "  what can be done" grep -q '^  compare, restore, lerp, qk-pro: 12 of 12 layers$' "$out"
+check "  what procrustes comes to" grep -q '^  procrustes turns nothing and equals lerp: 12 layers (.*gains' "$out"
+check "  and the folders" grep -q '^  Hugging Face cache .*/.cache/huggingface/hub (not there)$' "$out"
+run info "$post" --json
+check "--json: counts" json_holds "d['tensors'] == 154 and d['parameters'] == 2725248 and d['bytes'] == 5466944"
+check "  layers" json_holds "[l['index'] for l in d['layers'] if l['kind'] == 'full'] == [1, 4, 7, 10]"
+check "  tensors" json_holds "d['layers'][4]['k']['weight'] == 'model.layers.4.self_attn.k_proj.weight'"
+check "  heads" json_holds "(d['layers'][4]['query_heads'], d['layers'][4]['key_heads'], d['layers'][4]['head_dim']) == (4, 2, 32)"
+run info "$post/model.safetensors"
+check "a single file" says '^  family hypenet'
+python3 "$tools/spoil.py" shards "$post" "$work/shards"
+run info "$work/shards"
+check "shards are listed" says '^ .* MB  model-00002-of-00002.safetensors$'
+run info "$work/shards/model.safetensors.index.json"
+check "an index" says '^  2 files, '
+
+for folder in "$fixtures"/*; do
+    family=${folder##*/}
+    [ "$family" != deepseek_v3 ] || continue
+    run info "$folder/post"
+    check "$family" says "^  family .*, model type \"$family\"$"
+    run info "$folder/post" --json
+    check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
+done
+cp -r "$fixtures/llama/post" "$work/guess"
+sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
+run info "$work/guess"
+check "an unknown model type is told" says 'model type "never-heard-of" (not in the layout table: guessed)'
+run info "$fixtures/llama/post"
+check "procrustes turns planes of RoPE" says '^  procrustes turns the planes of RoPE: '
+run info "$fixtures/jamba/post"
+check "procrustes turns whole heads" says '^  procrustes turns whole heads: '
+
+run doctor
+check "doctor is content with this machine" ended 0
+check "  tells its versions" grep -q '^  OpenBLAS  ' "$out"
+check "  the kernels" grep -q '^  kernels for  ' "$out"
+check "  and five tests" test "$(grep -c '^  [a-z ]*  ok  ' "$out")" -eq 5
+check "  none of them near its limit" sh -c "! awk '/  ok  / && \$NF > 0.9' '$out' | grep -q ."
+done_testing
