@@ -18,7 +18,8 @@ struct qk_session;
 /* Opens the pair (headers only) and starts `threads` workers (0: as many as processors). */
 enum qk_code qk_session_open(
     const char *pre, const char *post, int threads, struct qk_session **out, struct qk_error *err);
-/* Stops the workers (within one head's work) and frees everything; a running task is cancelled. NULL allowed. */
+/* Stops the workers (within one head's work) and frees everything; a running task is cancelled. NULL allowed.
+ */
 void qk_session_close(struct qk_session *session);
 
 const struct qk_pair *qk_session_pair(const struct qk_session *session);
@@ -45,8 +46,8 @@ bool qk_session_effective(const struct qk_session *session);
 
 /* --- choices; every change is one undoable edit --- */
 const struct qk_selection *qk_session_selection(const struct qk_session *session);
-/* Sets role (-1 both) of the n layers; layers that cannot be chosen are passed over when n > 1 (n >= 1) and an error
- * when n == 1. *n_changed (may be NULL). */
+/* Sets role (-1 both) of the n layers; layers that cannot be chosen are passed over when n > 1 (n >= 1) and
+ * an error when n == 1. *n_changed (may be NULL). */
 enum qk_code qk_session_choose(struct qk_session *session, const int *layers, int n, int role,
     struct qk_choice choice, int *n_changed, struct qk_error *err);
 /* Applies a --set text (one edit). QK_USAGE when a metric test is used before all drift is known. */
@@ -60,6 +61,10 @@ enum qk_code qk_session_find(
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
 enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err);
+/* Whether the gains of q/k norms go with their role: what a recipe says that was loaded, until it is set. A
+ * recipe that is saved says so, too; of an export its options decide. */
+bool qk_session_norms(const struct qk_session *session);
+void qk_session_set_norms(struct qk_session *session, bool norms);
 bool qk_session_undo(struct qk_session *session, const char **label);
 bool qk_session_redo(struct qk_session *session, const char **label);
 int qk_session_undo_depth(const struct qk_session *session);
@@ -69,9 +74,10 @@ bool qk_session_unsaved(const struct qk_session *session);
 
 /* --- the current model --- */
 struct qk_current {
-    struct qk_choice choice[QK_ROLE_COUNT];       /* the choices that these numbers belong to */
-    struct qk_layer_drift against[QK_SIDE_COUNT]; /* current against pre, and against post (post -> current) */
-    enum qk_rotation rotation;                    /* which form procrustes takes here */
+    struct qk_choice choice[QK_ROLE_COUNT]; /* the choices that these numbers belong to */
+    struct qk_layer_drift
+        against[QK_SIDE_COUNT]; /* current against pre, and against post (post -> current) */
+    enum qk_rotation rotation;  /* which form procrustes takes here */
     const char *rotation_why;
 };
 /* NULL until computed for exactly the present choices of the layer (the previous numbers are not shown as if
@@ -86,10 +92,10 @@ enum qk_task_kind { QK_TASK_NONE, QK_TASK_EXPORT, QK_TASK_VERIFY };
 struct qk_task {
     enum qk_task_kind kind;
     bool running;
-    uint64_t done, total;      /* bytes */
-    double seconds;            /* since it started, or that it took */
-    char *target;              /* owned by the session */
-    struct qk_error error;     /* code QK_OK: succeeded (when not running) */
+    uint64_t done, total;        /* bytes */
+    double seconds;              /* since it started, or that it took */
+    char *target;                /* owned by the session */
+    struct qk_error error;       /* code QK_OK: succeeded (when not running) */
     struct qk_lines differences; /* verify */
 };
 /* QK_USAGE while another task runs. The present selection is copied: later choices do not reach the task. */

@@ -1,0 +1,105 @@
+/* session_parts.h - what the files of the session share; session.h is for everybody else.
+ *
+ * Two sets of state:
+ *   `shared`, guarded by its mutex: what is to be computed, what is running, the inbox of finished work;
+ *   the rest, touched by the front end's thread alone: published results, history, the task's record.
+ * A worker never writes published state, the front end never waits for a worker except in close. */
+#ifndef QK_RESTORE_SESSION_PARTS_H
+#define QK_RESTORE_SESSION_PARTS_H
+
+#include "restore/session.h"
+
+#include <pthread.h>
+#include <time.h>
+
+enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED };
+
+/* What a worker has to tell. Owned by whoever holds it. */
+struct message {
+    struct message *next;
+    enum message_kind kind;
+    int layer;
+    unsigned generation;         /* of drift or of current: stale messages are dropped */
+    struct qk_layer_drift drift; /* MESSAGE_DRIFT */
+    struct qk_current *current;  /* MESSAGE_CURRENT; NULL on failure */
+    struct qk_error error;
+};
+
+enum job_state { JOB_NONE, JOB_WAITING, JOB_RUNNING };
+
+/* What one layer still needs; in `shared`. */
+struct layer_jobs {
+    enum job_state drift, current;
+    unsigned current_generation; /* raised by each change of the layer's choices */
+    struct qk_choice choice[QK_ROLE_COUNT];
+    struct qk_progress *current_progress; /* of the worker that runs `current`, to cancel it */
+    struct qk_progress *drift_progress;
+};
+
+struct shared {
+    pthread_mutex_t mutex;
+    pthread_cond_t work;
+    bool stop;
+    bool effective;
+    unsigned generation; /* raised by recompute */
+    struct layer_jobs *layer;
+    int selected;
+    int *visible;
+    int n_visible;
+    struct message *first, **last;
+    bool signalled; /* a byte is in the pipe */
+};
+
+/* What the front end sees of one layer. */
+struct published {
+    enum qk_layer_state state;
+    char *error, *current_error;
+    struct qk_current *current;
+};
+
+struct qk_session {
+    struct qk_pair *pair;
+    struct shared shared;
+    pthread_t *worker;
+    int n_workers;
+    int pipe_read, pipe_write;
+
+    unsigned generation;
+    bool effective;
+    struct qk_layer_drift *drift; /* n_layers; valid where published.state is READY */
+    struct published *published;
+    struct qk_history *history;
+    struct qk_selection saved;
+    bool norms;
+
+    struct qk_task task;
+    pthread_t task_thread;
+    struct timespec task_start;
+    struct qk_progress task_progress;
+    struct qk_export_options task_options;
+    struct qk_selection task_selection; /* becomes `saved` when the export succeeded */
+    struct message *task_message; /* allocated before the thread starts, so that its end can always be told */
+    char *task_comment;
+};
+
+/* session.c */
+void qk_session_free_current(struct qk_current *current); /* NULL allowed */
+void qk_session_free_message(struct message *message);
+/* Drops the published numbers of the layer's current choices. */
+void qk_session_forget_current(struct qk_session *session, int layer);
+
+/* session_jobs.c: the first two with the lock held */
+void qk_session_ask_drift(struct qk_session *session); /* of all layers, anew */
+/* Puts the layer's present choices on the workers' list, or takes it off when it is kept. */
+void qk_session_ask_current(struct qk_session *session, int layer);
+/* Puts a message into the inbox and makes the event descriptor readable. Any thread; takes the lock. */
+void qk_session_post(struct qk_session *session, struct message *message);
+void *qk_session_worker(void *session); /* a worker thread's main */
+
+/* session_task.c */
+void qk_session_end_task(struct qk_session *session, const struct message *message);
+void qk_session_free_task(struct qk_session *session);
+/* Brings the record of a running task up to date; false when none runs. */
+bool qk_session_watch_task(struct qk_session *session);
+
+#endif
