@@ -37,9 +37,9 @@
     X(RESTORE, "Choices", "restore", "Space", 2, "restore",                                                  \
         "Restore q and k from pre, or keep post's if both are restored, and go down", NULL, ON_LAYERS,       \
         NEEDS_QK, run_toggle)                                                                                \
-    X(RESTORE_Q, "Choices", "restore-q", "1", 3, "q", "Restore q alone, or keep post's if it is restored",   \
+    X(RESTORE_Q, "Choices", "restore-q", "1", 3, "Q", "Restore q alone, or keep post's if it is restored",   \
         NULL, ON_LAYERS, NEEDS_QK, run_toggle)                                                               \
-    X(RESTORE_K, "Choices", "restore-k", "2", 4, "k", "Restore k alone, or keep post's if it is restored",   \
+    X(RESTORE_K, "Choices", "restore-k", "2", 4, "K", "Restore k alone, or keep post's if it is restored",   \
         NULL, ON_LAYERS, NEEDS_QK, run_toggle)                                                               \
     X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_LAYERS, NEEDS_QK,       \
         run_keep)                                                                                            \
@@ -60,10 +60,10 @@
         ON_LAYERS, 0, run_set)                                                                               \
     X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_LAYERS,           \
         NEEDS_UNDO, run_undo)                                                                                \
-    X(REDO, "Choices", "redo", "Ctrl-R", 10, "redo", "Redo what was undone", NULL, ON_LAYERS, NEEDS_REDO,    \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_LAYERS, NEEDS_REDO,    \
         run_undo)                                                                                            \
                                                                                                              \
-    X(RANGE, "Several layers", "range", "v", 8, "range", "Start or end a range of rows that keys act on",    \
+    X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",   \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                             \
     X(MARK, "Several layers", "mark", "a", 0, "",                                                            \
         "Add the layer to the marked ones or take it out, and go down", NULL, ON_LAYERS, NEEDS_LAYER,        \
@@ -74,7 +74,7 @@
         "Mark by kind, list or number: all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4",          \
         "SELECTOR", ON_LAYERS, 0, run_mark_by)                                                               \
                                                                                                              \
-    X(SEARCH, "Finding", "search", "/", 12, "find", "Find a word, or layers by kind, list or number",        \
+    X(SEARCH, "Finding", "search", "/", 11, "find", "Find a word, or layers by kind, list or number",        \
         "TEXT", ON_LAYERS | ON_TEXT, 0, run_search)                                                          \
     X(NEXT, "Finding", "next", "n", 0, "", "Next place found", NULL, ON_LAYERS | ON_TEXT, NEEDS_SEARCH,      \
         run_search_on)                                                                                       \
@@ -82,7 +82,7 @@
         NEEDS_SEARCH, run_search_on)                                                                         \
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",   \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                    \
-    X(SORT, "Finding", "sort", "s", 11, "sort",                                                              \
+    X(SORT, "Finding", "sort", "s", 12, "sort",                                                              \
         "Sort by the next column: index, q, k, routing, angle, kind, choice; or the named one", "[COLUMN]",  \
         ON_LAYERS, 0, run_sort)                                                                              \
     X(SORT_REVERSE, "Finding", "reverse", "S", 0, "", "Turn the order around", NULL, ON_LAYERS, 0, run_sort) \
@@ -96,8 +96,9 @@
     X(RECOMPUTE, "View", "recompute", "r", 0, "", "Compute all numbers again", NULL, ON_LAYERS, 0,           \
         run_recompute)                                                                                       \
     X(REDRAW, "View", "redraw", "F5 Ctrl-L", 0, "", "Draw the screen again", NULL, ON_ALL, 0, run_redraw)    \
-    X(POINTER, "View", "mouse", "P", 0, "", "Use the mouse, or leave it to the terminal (default)", NULL,    \
-        ON_ALL, 0, run_pointer)                                                                              \
+    X(POINTER, "View", "mouse", "P", 0, "",                                                                  \
+        "Use the mouse (hold Shift to select text then), or leave it to the terminal", NULL, ON_ALL, 0,      \
+        run_pointer)                                                                                         \
     X(COPY, "View", "copy", "y", 0, "", "Copy the selected layer's tensor names to the clipboard (OSC 52)",  \
         NULL, ON_LAYERS, NEEDS_LAYER, run_copy)                                                              \
     X(MESSAGES, "View", "messages", "!", 0, "", "List earlier messages", NULL, ON_LAYERS | ON_EXPORT, 0,     \
@@ -105,7 +106,7 @@
                                                                                                              \
     X(LOAD, "Files", "load", "o", 0, "", "Load choices from a recipe", "FILE", ON_LAYERS, 0, run_load)       \
     X(SAVE, "Files", "save", "w", 0, "", "Save the choices as a recipe", "FILE", ON_LAYERS, 0, run_save)     \
-    X(EXPORT, "Files", "export", "e", 15, "export", "Look at what an export would change, then write it",    \
+    X(EXPORT, "Files", "export", "e", 8, "export", "Look at what an export would change, then write it",     \
         "[FOLDER]", ON_LAYERS, NEEDS_WRITE, run_export)                                                      \
                                                                                                              \
     X(EXPORT_WRITE, "Export", "write", "w", 2, "write", "Write the checkpoint", NULL, ON_EXPORT,             \

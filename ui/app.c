@@ -178,8 +178,7 @@ static unsigned take_results(struct app *app)
 {
     if (!qk_session_poll(app->session))
         return REFRESH_NONE;
-    if (export_tell(app) && top_screen(app) == &export_screen)
-        export_plan(app);
+    export_tell(app);
     run_waiting_tests(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }

@@ -143,8 +143,8 @@ enum qk_code export_init(struct app *app, struct qk_error *err);
 void export_free(struct app *app);
 /* Asks for the plan again after an option or the selection changed. */
 void export_plan(struct app *app);
-/* Tells the end of a task that ended since the last call; true when one did. */
-bool export_tell(struct app *app);
+/* Tells the end of a task that ended since the last call. */
+void export_tell(struct app *app);
 
 /* --- action handlers: run_choices.c, run_layers.c, run_program.c, export.c --- */
 typedef unsigned action_handler(struct app *app, enum action action, const char *argument);

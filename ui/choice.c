@@ -72,19 +72,23 @@ static bool draw_reason(struct app *app, struct canvas *canvas, struct area area
     return true;
 }
 
+/* The same in one line: "q 7.58 -> 0 %   k 7.96 -> 3.98 %   routing 13.1 -> 3.92 %". */
 static void draw_one_line(struct app *app, struct canvas *canvas, struct area area,
     const struct qk_layer_drift *before, const struct qk_current *current)
 {
-    static const int SHORT[] = {0, 2, 4};
+    static const struct {
+        const char *label;
+        int measure;
+    } PARTS[] = {{"q", 0}, {"k", 2}, {"routing", 4}};
     int x = area.x + LABEL_CELLS, end = area.x + area.w;
     draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "from pre");
-    for (int i = 0; i < 3; i++) {
-        const struct measure *measure = &MEASURES[SHORT[i]];
-        char now[64], was[64] = "-";
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
+        const struct measure *measure = &MEASURES[PARTS[i].measure];
+        char now[64], was[NUMBER_TEXT] = "-";
         measure_text(app, now, &current->against[QK_PRE], measure);
         if (before != NULL)
-            measure_text(app, was, before, measure);
-        x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", measure->label);
+            format_metric(was, measure->metric, qk_metric_layer(before, measure->metric, measure->role));
+        x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", PARTS[i].label);
         x += draw_format(canvas, area.y, x, end - x, STYLE_TEXT, "%s ", was);
         x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", theme_glyph(&app->theme, GLYPH_ARROW));
         x += draw_format(canvas, area.y, x, end - x, STYLE_CHOICE, "%s   ", now);
@@ -94,13 +98,15 @@ static void draw_one_line(struct app *app, struct canvas *canvas, struct area ar
 static void draw_table(struct app *app, struct canvas *canvas, struct area area,
     const struct qk_layer_drift *before, const struct qk_current *current)
 {
-    static const char *const HEADINGS[] = {"post from pre", "now from pre", "now from post"};
+    static const char *const LONG[] = {"post from pre", "now from pre", "now from post"};
+    static const char *const SHORT[] = {"post/pre", "now/pre", "now/post"};
     const struct qk_layer_drift *drift[] = {before, &current->against[QK_PRE], &current->against[QK_POST]};
     int cells = (area.w - LABEL_CELLS) / 3;
     cells = cells > CELLS ? CELLS : cells;
     for (int column = 0; column < 3; column++) {
         int x = area.x + LABEL_CELLS + column * cells;
-        draw_text(canvas, area.y, x, cells - 1, ALIGN_LEFT, STYLE_HEADING, HEADINGS[column]);
+        draw_text(canvas, area.y, x, cells - 1, ALIGN_LEFT, STYLE_HEADING,
+            cells > 14 ? LONG[column] : SHORT[column]);
         for (int i = 0; i < N_MEASURES && i + 1 < area.h; i++) {
             char text[64] = "-";
             if (drift[column] != NULL)
@@ -122,10 +128,12 @@ void draw_choice(struct app *app, struct canvas *canvas, struct area area)
         return;
     const struct qk_current *current = qk_session_current(app->session, layer);
     const struct qk_layer_drift *before = qk_session_drift(app->session, layer);
-    if (area.w - used > 20)
+    if (rest.h <= N_MEASURES) {
         draw_rotation(canvas, area.y, area.x + used, area.w - used, current);
-    if (rest.h > N_MEASURES)
-        draw_table(app, canvas, rest, before, current);
-    else
         draw_one_line(app, canvas, rest, before, current);
+        return;
+    }
+    draw_table(app, canvas, rest, before, current);
+    if (rest.h > N_MEASURES + 1)
+        draw_rotation(canvas, rest.y + N_MEASURES + 1, area.x, area.w, current);
 }

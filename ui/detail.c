@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LABEL_CELLS = 9, HEAD_CELLS = 7, WALL_CELLS = 2 };
+enum { NARROW_LABEL = 8, NARROW_HEAD = 7, WIDE_LABEL = 10, WIDE_HEAD = 8, WALL_CELLS = 2, AXIS_CELLS = 6 };
 
 /* The rows of the heat map, the most telling first: a low panel shows the first ones. */
 static const enum qk_metric HEAT_ROWS[] = {QK_METRIC_REL_FRO, QK_METRIC_ROUTING, QK_METRIC_ANGLE_MEAN,
@@ -75,28 +75,30 @@ static double hottest(const struct app *app, enum qk_metric metric)
 }
 
 static void draw_heat_cell(
-    struct app *app, struct canvas *canvas, int y, int x, enum qk_metric metric, double value, double top)
+    struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric, double value, double top)
 {
     char number[NUMBER_TEXT];
     if (isnan(value)) {
-        draw_text(canvas, y, x, HEAD_CELLS, ALIGN_LEFT, STYLE_DIM, "");
+        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, STYLE_DIM, "");
         return;
     }
     double part = top > 0 ? fmin(heat(metric, value) / top, 1) : 0;
     enum style style = (enum style)(STYLE_HEAT + (int)lround(part * (HEAT_LEVELS - 1)));
-    draw_text(canvas, y, x, 1, ALIGN_LEFT, style, theme_column_part(&app->theme, (int)ceil(part * 8)));
-    draw_text(canvas, y, x + 1, HEAD_CELLS - 1, ALIGN_LEFT, style, format_metric(number, metric, value));
+    draw_text(
+        canvas, cell.y, cell.x, 1, ALIGN_LEFT, style, theme_column_part(&app->theme, (int)ceil(part * 8)));
+    draw_text(
+        canvas, cell.y, cell.x + 1, cell.w - 1, ALIGN_LEFT, style, format_metric(number, metric, value));
 }
 
-static void draw_heat_label(struct app *app, struct canvas *canvas, int y, int x, enum qk_metric metric)
+/* The unit goes along where there is room for it. */
+static void draw_heat_label(struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric)
 {
     const struct qk_metric_info *info = qk_metric_info(metric);
     char text[32];
-    snprintf(text, sizeof text, "%s%s", info->label,
-        info->percent                        ? " %"
-        : info->degrees && !app->theme.ascii ? " °"
-                                             : "");
-    draw_text(canvas, y, x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, text);
+    const char *unit = info->percent ? " %" : info->degrees && !app->theme.ascii ? " °" : "";
+    snprintf(text, sizeof text, "%s%s", info->label, unit);
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, STYLE_HEADING,
+        text_cells(canvas, text) < cell.w ? text : info->label);
 }
 
 /* Keeps the selected head in sight. */
@@ -122,10 +124,10 @@ static void draw_head_column(struct app *app, struct canvas *canvas, struct area
     bool selected = column == app->head;
     snprintf(name, sizeof name, " %s%d", qk_role_name(role), head);
     canvas->selected = selected;
-    draw_text(canvas, area.y, area.x, HEAD_CELLS, ALIGN_LEFT, selected ? STYLE_STRONG : STYLE_HEADING, name);
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, selected ? STYLE_STRONG : STYLE_HEADING, name);
     canvas->selected = selected && canvas->theme->tinted; /* reverse video would turn the heat around */
     for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++)
-        draw_heat_cell(app, canvas, area.y + 1 + i, area.x, HEAT_ROWS[i],
+        draw_heat_cell(app, canvas, (struct area){area.y + 1 + i, area.x, 1, area.w}, HEAT_ROWS[i],
             qk_metric_head(drift, HEAT_ROWS[i], role, head), top[i]);
     canvas->selected = false;
     if (selected && app->panel == PANEL_HEADS) {
@@ -134,28 +136,43 @@ static void draw_head_column(struct app *app, struct canvas *canvas, struct area
     }
 }
 
+/* "head", and which of them are shown when that is not all. */
+static void draw_heads_heading(struct app *app, struct canvas *canvas, struct area cell, int shown, int n)
+{
+    char text[32] = "head";
+    if (shown < n)
+        snprintf(text, sizeof text, "%d-%d/%d", app->first_head + 1, app->first_head + shown, n);
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT,
+        app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING, text);
+}
+
+static void draw_wall(struct app *app, struct canvas *canvas, struct area area)
+{
+    for (int i = 0; i < area.h && i <= N_HEAT_ROWS; i++)
+        draw_text(canvas, area.y + i, area.x, WALL_CELLS, ALIGN_LEFT, STYLE_RULE,
+            theme_glyph(&app->theme, GLYPH_WALL));
+}
+
 void draw_heads(struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
 {
     double top[N_HEAT_ROWS];
     int n = head_columns(app), n_q = drift->role[QK_Q].n_heads;
-    int shown = scroll_heads(app, (area.w - LABEL_CELLS - WALL_CELLS) / HEAD_CELLS, n),
-        x = area.x + LABEL_CELLS;
-    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT,
-        app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING, "head");
+    bool wide = n * WIDE_HEAD + WIDE_LABEL + WALL_CELLS <= area.w;
+    int cells = wide ? WIDE_HEAD : NARROW_HEAD, label = wide ? WIDE_LABEL : NARROW_LABEL;
+    int shown = scroll_heads(app, (area.w - label - WALL_CELLS) / cells, n), x = area.x + label;
+    draw_heads_heading(app, canvas, (struct area){area.y, area.x, 1, label}, shown, n);
     for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++) {
         top[i] = hottest(app, HEAT_ROWS[i]);
-        draw_heat_label(app, canvas, area.y + 1 + i, area.x, HEAT_ROWS[i]);
+        draw_heat_label(app, canvas, (struct area){area.y + 1 + i, area.x, 1, label}, HEAT_ROWS[i]);
     }
     for (int i = 0; i < shown; i++) {
         int column = app->first_head + i;
         if (column == n_q && i > 0) {
-            for (int k = 0; k < area.h && k <= N_HEAT_ROWS; k++)
-                draw_text(canvas, area.y + k, x, WALL_CELLS, ALIGN_LEFT, STYLE_RULE,
-                    theme_glyph(&app->theme, GLYPH_WALL));
+            draw_wall(app, canvas, (struct area){area.y, x, area.h, WALL_CELLS});
             x += WALL_CELLS;
         }
-        draw_head_column(app, canvas, (struct area){area.y, x, area.h, HEAD_CELLS}, column, drift, top);
-        x += HEAD_CELLS;
+        draw_head_column(app, canvas, (struct area){area.y, x, area.h, cells}, column, drift, top);
+        x += cells;
     }
 }
 
@@ -180,39 +197,72 @@ void draw_spectrum(
         degree, rank);
     if (area.h < 2 || h->n_angles == 0)
         return;
-    int plot = area.h - 1, axis = LABEL_CELLS - 2;
+    int plot = area.h - 1;
     enum style style = role == QK_Q ? STYLE_Q : STYLE_K;
     if (plot >= 3)
-        draw_text(canvas, area.y + plot, area.x, axis, ALIGN_RIGHT, STYLE_DIM, "0");
-    draw_format(
-        canvas, area.y + 1, area.x, axis, STYLE_DIM, "%*s", axis, format_number(top, h->angle_max_deg));
-    draw_columns(canvas, (struct area){area.y + 1, area.x + LABEL_CELLS - 1, plot, area.w - LABEL_CELLS},
+        draw_text(canvas, area.y + plot, area.x, AXIS_CELLS, ALIGN_RIGHT, STYLE_DIM, "0");
+    draw_format(canvas, area.y + 1, area.x, AXIS_CELLS, STYLE_DIM, "%*s", AXIS_CELLS,
+        format_number(top, h->angle_max_deg));
+    draw_columns(canvas, (struct area){area.y + 1, area.x + AXIS_CELLS + 1, plot, area.w - AXIS_CELLS - 1},
         style, h->angle_deg, h->n_angles, h->angle_max_deg);
 }
 
 /* --- the panel --- */
 
-static void describe_layer(const struct app *app, const struct qk_pair_layer *layer, char *out, size_t n)
+static void name_layer(const struct app *app, const struct qk_pair_layer *layer, struct qk_text *text)
 {
     const struct qk_layer *post = layer->side[QK_POST];
-    const char *dot = theme_glyph(&app->theme, GLYPH_DOT);
-    int used = snprintf(out, n, "layer %d %s %s", layer->index, dot, qk_kind_name(layer->kind));
+    qk_text_add(
+        text, "layer %d %s %s", layer->index, theme_glyph(&app->theme, GLYPH_DOT), qk_kind_name(layer->kind));
     if (post->mixer != NULL && strcmp(post->mixer, qk_kind_name(layer->kind)) != 0)
-        used += snprintf(out + used, n - (size_t)used, " (%.32s)", post->mixer);
+        qk_text_add(text, " (%s)", post->mixer);
+}
+
+/* What is particular to its heads. */
+static void describe_heads(const struct app *app, const struct qk_pair_layer *layer, struct qk_text *text)
+{
+    static const char *const POSITIONS[] = {
+        [QK_POSITIONS_NONE] = "no positions",
+        [QK_POSITIONS_ROPE_HALF] = "RoPE",
+        [QK_POSITIONS_ROPE_INTER] = "RoPE",
+        [QK_POSITIONS_FIXED] = "convolution",
+    };
+    const struct qk_layer *post = layer->side[QK_POST];
+    const char *dot = theme_glyph(&app->theme, GLYPH_DOT);
     if (!layer->has_qk)
         return;
-    const char *positions = post->positions == QK_POSITIONS_NONE    ? "no positions"
-                            : post->positions == QK_POSITIONS_FIXED ? "convolution"
-                                                                    : "RoPE";
-    used += snprintf(out + used, n - (size_t)used, " %s %d q, %d k heads %s %d %s %s", dot,
-        post->role[QK_Q].n_heads, post->role[QK_K].n_heads, theme_glyph(&app->theme, GLYPH_TIMES),
-        post->head_dim, dot, positions);
+    qk_text_add(text, "%d q, %d k heads %s %d %s %s", post->role[QK_Q].n_heads, post->role[QK_K].n_heads,
+        theme_glyph(&app->theme, GLYPH_TIMES), post->head_dim, dot, POSITIONS[post->positions]);
     if (post->window > 0)
-        used += snprintf(out + used, n - (size_t)used, " %s window %d", dot, post->window);
+        qk_text_add(text, " %s window %d", dot, post->window);
     if (post->role[QK_Q].norm != NULL || post->role[QK_K].norm != NULL)
-        used += snprintf(out + used, n - (size_t)used, " %s q/k norm", dot);
+        qk_text_add(text, " %s q/k norm", dot);
     if (post->role[QK_Q].bias != NULL)
-        snprintf(out + used, n - (size_t)used, " %s bias", dot);
+        qk_text_add(text, " %s bias", dot);
+}
+
+/* The heading of the panel; in two lines when one is too short. Returns the lines used. */
+static int draw_description(
+    struct app *app, struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
+{
+    struct qk_text name = {0}, heads = {0}, both = {0};
+    char shown[256];
+    enum style style = app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING;
+    name_layer(app, layer, &name);
+    describe_heads(app, layer, &heads);
+    qk_text_add(&both, "%s", name.s != NULL ? name.s : "");
+    if (heads.s != NULL)
+        qk_text_add(&both, " %s %s", theme_glyph(&app->theme, GLYPH_DOT), heads.s);
+    bool split = heads.s != NULL && both.s != NULL && text_cells(canvas, both.s) > area.w - 4;
+    const char *heading = split ? name.s : both.s;
+    draw_rule(canvas, area.y, area.x, area.w, style,
+        qk_printable(shown, sizeof shown, heading != NULL ? heading : ""));
+    if (split)
+        draw_text(canvas, area.y + 1, area.x + 1, area.w - 1, ALIGN_LEFT, STYLE_DIM, heads.s);
+    qk_text_free(&name);
+    qk_text_free(&heads);
+    qk_text_free(&both);
+    return split ? 2 : 1;
 }
 
 /* The drift whose heads are shown, or NULL and why there is none. */
@@ -264,16 +314,15 @@ static void draw_parts(
 void draw_detail(struct app *app, struct canvas *canvas, struct area area)
 {
     const struct qk_pair_layer *layer = selected_layer(app);
-    char heading[256] = "no layer";
-    app->detail_area = area;
-    if (layer != NULL)
-        describe_layer(app, layer, heading, sizeof heading);
-    enum style style = app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING;
-    draw_rule(canvas, area.y, area.x, area.w, style, heading);
-    area = (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 1};
-    if (layer == NULL)
-        return;
     const char *why;
+    enum style style;
+    app->detail_area = area;
+    if (layer == NULL) {
+        draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "no layer");
+        return;
+    }
+    int used = draw_description(app, canvas, area, layer);
+    area = (struct area){area.y + used, area.x + 1, area.h - used, area.w - 1};
     const struct qk_layer_drift *drift = shown_drift(app, layer, &why, &style);
     if (drift != NULL)
         draw_parts(app, canvas, area, drift);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LABEL = 10 };
+enum { LABEL = 9 };
 
 /* --- state --- */
 
@@ -73,12 +73,12 @@ void export_plan(struct app *app)
     view->planned = qk_session_export_plan(app->session, &options, &view->plan, &view->refused) == QK_OK;
 }
 
-bool export_tell(struct app *app)
+void export_tell(struct app *app)
 {
     const struct qk_task *task = qk_session_task(app->session);
     char seconds[NUMBER_TEXT];
     if (app->export.told || task->running)
-        return false;
+        return;
     app->export.told = true;
     app->export.stale = true;
     const char *what = task->kind == QK_TASK_EXPORT ? "export" : "verification";
@@ -92,7 +92,6 @@ bool export_tell(struct app *app)
     else
         say(app, STYLE_GOOD, "verified in %s, every byte as the recipe says: %s",
             format_seconds(seconds, task->seconds), task->target);
-    return true;
 }
 
 /* --- drawing --- */
@@ -107,13 +106,13 @@ static void draw_options(const struct export_view *view, struct canvas *canvas, 
     const struct {
         const char *name;
         bool on;
-    } options[] = {{"L link", view->link}, {"F force", view->force}, {"O patch only", view->patch_only},
+    } options[] = {{"L link", view->link}, {"F force", view->force}, {"O patch", view->patch_only},
         {"N norms", view->norms}};
     int end = x + width;
     draw_label(canvas, y, x, "options");
     x += LABEL;
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "[%c] %s   ",
+        x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "[%c] %s  ",
             options[i].on ? 'x' : ' ', options[i].name);
 }
 
@@ -127,7 +126,7 @@ static int draw_plan(const struct export_view *view, struct canvas *canvas, stru
     area.w -= LABEL;
     if (!view->planned)
         return draw_wrapped(
-            canvas, (struct area){area.y, area.x, 3, area.w}, STYLE_ERROR, view->refused.text);
+            canvas, (struct area){area.y, area.x, 3, area.w}, STYLE_WARNING, view->refused.text);
     draw_format(canvas, area.y, area.x, area.w, STYLE_TEXT, "%zu tensor%s in %zu file%s: %s of %s",
         plan->n_changes, plan->n_changes == 1 ? "" : "s", plan->n_shards_changed,
         plan->n_shards_changed == 1 ? "" : "s", qk_format_bytes(changed, plan->bytes_changed),
@@ -146,7 +145,7 @@ static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, 
     double part = task->total > 0 ? (double)task->done / (double)task->total : 0;
     double speed = task->seconds > 0 ? (double)task->done / task->seconds : 0;
     int bar = width / 3;
-    draw_label(canvas, y, x, task->kind == QK_TASK_EXPORT ? "exporting" : "verifying");
+    draw_label(canvas, y, x, task->kind == QK_TASK_EXPORT ? "export" : "verify");
     draw_bar(canvas, y, x + LABEL, bar, STYLE_ROUTING, part, 1);
     x += LABEL + bar + 1;
     draw_format(canvas, y, x, width - LABEL - bar - 1, STYLE_TEXT, "%d %%  %s of %s  %s/s  %s left",

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 4, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
+enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 3, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
 enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
 enum { NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 3 };
-enum { CHOICE_CELLS = 17, ROOMY_CHOICE = 26 };
+enum { CHOICE_CELLS = 16, ROOMY_CHOICE = 24 };
 
 /* One metric with a bar. */
 struct group {
@@ -33,7 +33,7 @@ struct columns {
 
 static struct columns columns_of(int width)
 {
-    struct columns c = {.choice = width >= 96 ? ROOMY_CHOICE : CHOICE_CELLS};
+    struct columns c = {.choice = width >= 76 ? ROOMY_CHOICE : CHOICE_CELLS};
     c.angle = width >= 110 ? ANGLE_CELLS + GAP : 0;
     c.group = (width - LEFT_CELLS - c.choice - c.angle) / GROUPS;
     bool wide = c.group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 2;
@@ -74,7 +74,7 @@ static void draw_heading(struct app *app, struct canvas *canvas, struct area are
     enum style style = app->panel == PANEL_LAYERS ? STYLE_FOCUS : STYLE_HEADING;
     draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, style, "");
     snprintf(text, sizeof text, "layer%s", sort == SORT_INDEX ? arrow : "");
-    draw_text(canvas, area.y, area.x + 1, 6, ALIGN_LEFT, style, text);
+    draw_text(canvas, area.y, area.x, 6, ALIGN_LEFT, style, text);
     snprintf(text, sizeof text, "kind%s", sort == SORT_KIND ? arrow : "");
     draw_text(canvas, area.y, area.x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style, text);
     for (int g = 0; g < GROUPS; g++) {
@@ -89,8 +89,8 @@ static void draw_heading(struct app *app, struct canvas *canvas, struct area are
         draw_text(canvas, area.y, area.x + c.choice_x - c.angle, ANGLE_CELLS, ALIGN_LEFT, style, text);
     }
     snprintf(text, sizeof text, "choice%s%s", sort == SORT_CHOICE ? arrow : "",
-        app->role == QK_Q   ? " (keys act on q)"
-        : app->role == QK_K ? " (keys act on k)"
+        app->role == QK_Q   ? " (on q)"
+        : app->role == QK_K ? " (on k)"
                             : "");
     draw_text(canvas, area.y, area.x + c.choice_x, c.choice, ALIGN_LEFT, style, text);
 }
@@ -239,8 +239,8 @@ enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 9 };
 
 static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
 {
-    int width = area.w * 55 / 100;
-    width = width < 68 ? 68 : width > 112 ? 112 : width;
+    int width = area.w - 54; /* what the heads of a small model take */
+    width = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
     draw_list(app, canvas, (struct area){area.y, area.x, area.h, width});
     for (int y = area.y; y < area.y + area.h; y++)
         draw_text(canvas, y, width, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));

@@ -58,9 +58,6 @@ static void make_help(struct app *app, const struct canvas *canvas, int width)
         snprintf(name, sizeof name, " %s", info->key);
         page_add(page, canvas, STYLE_CHOICE, name, info->help);
     }
-    page_add(page, canvas, STYLE_TEXT, "", "");
-    page_add(page, canvas, STYLE_DIM,
-        "The mouse is off so that the terminal can select text; while it is on, hold Shift to select.", "");
 }
 
 static void draw_help(struct app *app, struct canvas *canvas, struct area area)
