@@ -3,6 +3,7 @@
 #include "drift/drift.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "linalg/linalg.h"
 
 #include <math.h>
@@ -110,6 +111,15 @@ static void scale_pair(struct context *c, enum qk_role role, struct head_pair *p
     }
 }
 
+static void note_fault(struct context *c, int side, enum qk_role role, int head)
+{
+    const struct qk_heads *heads = c->side[side];
+    char name[sizeof c->first_fault - 64];
+    qk_printable(name, sizeof name, heads->layer->side[QK_POST]->role[role].weight->name);
+    snprintf(c->first_fault, sizeof c->first_fault, "%.16s: %s: head %d",
+        heads->where != NULL ? heads->where : "current", name, head);
+}
+
 /* Reads one head from both sides into p, notes values that are not finite, forms the difference. */
 static enum qk_code read_pair(
     struct context *c, enum qk_role role, int head, struct head_pair *p, struct qk_error *err)
@@ -125,9 +135,7 @@ static enum qk_code read_pair(
         if (bad == 0)
             continue;
         if (c->not_finite == 0)
-            snprintf(c->first_fault, sizeof c->first_fault, "%s: %s: head %d",
-                c->side[s]->where != NULL ? c->side[s]->where : "current",
-                c->side[s]->layer->side[QK_POST]->role[role].weight->name, head);
+            note_fault(c, s, role, head);
         c->not_finite += bad;
         p->finite = false;
     }

@@ -4,8 +4,9 @@
 #include "base/json.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 enum { MAX_CONFIG_BYTES = 8 << 20 };
 
@@ -28,7 +29,9 @@ enum qk_code qk_config_open(const char *folder, struct qk_config *config, struct
     struct qk_text path = {0};
     qk_text_add(&path, "%s/config.json", folder);
     QK_TRY(qk_text_take(&path, &config->path, err));
-    if (access(config->path, F_OK) != 0) {
+    struct stat info;
+    /* A link to nowhere is no missing config: opening it tells what is wrong. */
+    if (lstat(config->path, &info) != 0 && errno == ENOENT) {
         free(config->path);
         config->path = NULL;
         return QK_OK;

@@ -7,9 +7,9 @@
 #include <cjson/cJSON.h>
 
 struct qk_config {
-    char *path;        /* owned; NULL when there is no config.json */
-    cJSON *root;       /* owned; NULL when there is no config.json */
-    const cJSON *text; /* the object that describes the language model: root, or its text_config etc. */
+    char *path;             /* owned; NULL when there is no config.json */
+    cJSON *root;            /* owned; NULL when there is no config.json */
+    const cJSON *text;      /* the object that describes the language model: root, or its text_config etc. */
     const char *model_type; /* of `text`, else of root, else "" ; borrowed from root */
 };
 

@@ -2,7 +2,11 @@
 #include "model/layout.h"
 
 #include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +14,9 @@
 
 /* --- what a row may hold --- */
 
-enum shape { TEXT, TEXTS, VALUE, WORDS_WHEN, FLAG, NUMBER, MAP, MIXERS, RULES };
+enum { MAX_ROW_BYTES = 1 << 20 };
+
+enum shape { TEXT, TEXTS, VALUE, WORDS_WHEN, VALUES_WHEN, FLAG, NUMBER, MAP, MIXERS, RULES };
 
 struct field {
     const char *key;
@@ -33,15 +39,19 @@ static const struct field RULE_FIELDS[] = {
 static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window linear none "},
     {"q", TEXTS, false, NULL}, {"k", TEXTS, false, NULL}, {"rows", TEXT, false, ROWS},
     {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},
-    {"head_dim", VALUE, false, NULL}, {"value_heads", VALUE, false, NULL}, {"value_dim", VALUE, false, NULL},
-    {"q_norm", TEXTS, false, NULL}, {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL},
+    {"key_heads_when", VALUES_WHEN, false, NULL}, {"head_dim", VALUE, false, NULL},
+    {"value_heads", VALUE, false, NULL}, {"value_dim", VALUE, false, NULL}, {"q_norm", TEXTS, false, NULL},
+    {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL},
     {"positions", TEXT, false, POSITIONS}, {"positions_when", WORDS_WHEN, false, POSITIONS},
-    {"rotary", VALUE, false, NULL}, {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL},
-    {"window", VALUE, false, NULL}, {NULL, TEXT, false, NULL}};
+    {"rope_layers", TEXT, false, NULL}, {"rotary", VALUE, false, NULL},
+    {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL}, {"window", VALUE, false, NULL},
+    {NULL, TEXT, false, NULL}};
 
 static bool is_word_of(const char *word, const char *words)
 {
     char padded[64];
+    if (strchr(word, ' ') != NULL)
+        return false;
     snprintf(padded, sizeof padded, " %s ", word);
     return strstr(words, padded) != NULL;
 }
@@ -76,6 +86,17 @@ static bool is_words_when(const cJSON *item, const char *words)
     return true;
 }
 
+static bool is_values_when(const cJSON *item)
+{
+    if (!cJSON_IsArray(item))
+        return false;
+    for (const cJSON *pair = item->child; pair != NULL; pair = pair->next)
+        if (cJSON_GetArraySize(pair) != 2 || !cJSON_IsArray(pair) || !cJSON_IsString(pair->child) ||
+            !is_value(pair->child->next))
+            return false;
+    return true;
+}
+
 static bool fits(const cJSON *item, const struct field *field)
 {
     switch (field->shape) {
@@ -87,6 +108,8 @@ static bool fits(const cJSON *item, const struct field *field)
         return is_value(item);
     case WORDS_WHEN:
         return is_words_when(item, field->words);
+    case VALUES_WHEN:
+        return is_values_when(item);
     case FLAG:
         return cJSON_IsBool(item);
     case NUMBER:
@@ -106,6 +129,10 @@ static enum qk_code check_object(const char *file, const char *where, const cJSO
 {
     if (!cJSON_IsObject(object))
         return qk_fail(err, QK_INPUT, "%s: %s: not an object", file, where);
+    const char *twice;
+    QK_TRY(qk_json_duplicate(object, &twice, err));
+    if (twice != NULL)
+        return qk_fail(err, QK_INPUT, "%s: %s: key \"%s\" appears twice", file, where, twice);
     for (const cJSON *item = object->child; item != NULL; item = item->next) {
         const struct field *field = fields;
         while (field->key != NULL && strcmp(field->key, item->string) != 0)
@@ -131,22 +158,41 @@ static enum qk_code check_mixer_name(
     return QK_OK;
 }
 
+static enum qk_code check_needed(const char *file, const char *where, const cJSON *object,
+    const char *const *needed, size_t n, struct qk_error *err)
+{
+    for (size_t i = 0; i < n && needed[i] != NULL; i++)
+        if (qk_json_get(object, needed[i]) == NULL)
+            return qk_fail(err, QK_INPUT, "%s: %s: key \"%s\" is missing", file, where, needed[i]);
+    return QK_OK;
+}
+
+/* What each rule cannot do without. */
+static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *rule, struct qk_error *err)
+{
+    static const struct {
+        const char *rule, *needed[3];
+    } rules[] = {{"all", {"mixer"}}, {"list", {"key"}}, {"pattern", {"key"}}, {"cycle", {"key"}},
+        {"interval", {"period", "mixer"}}, {"indexes", {"key", "mixer"}}, {"from", {"key", "when", "mixer"}},
+        {"when", {"key", "mixer"}}};
+    QK_TRY(check_object(file, "kinds", rule, RULE_FIELDS, err));
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (strcmp(rules[i].rule, qk_json_string(rule, "rule", "")) == 0)
+            QK_TRY(check_needed(file, "kinds", rule, rules[i].needed, 3, err));
+    QK_TRY(check_mixer_name(file, row, "kinds", qk_json_string(rule, "mixer", NULL), err));
+    return check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err);
+}
+
 static enum qk_code check_row(const char *file, const cJSON *row, struct qk_error *err)
 {
     QK_TRY(check_object(file, "row", row, ROW_FIELDS, err));
-    for (const cJSON *rule = qk_json_get(row, "kinds")->child; rule != NULL; rule = rule->next) {
-        QK_TRY(check_object(file, "kinds", rule, RULE_FIELDS, err));
-        QK_TRY(check_mixer_name(file, row, "kinds", qk_json_string(rule, "mixer", NULL), err));
-        QK_TRY(check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err));
-    }
+    for (const cJSON *rule = qk_json_get(row, "kinds")->child; rule != NULL; rule = rule->next)
+        QK_TRY(check_rule(file, row, rule, err));
     for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
         QK_TRY(check_object(file, mixer->string, mixer, MIXER_FIELDS, err));
         static const char *const needed[] = {"q", "k", "rows", "heads", "head_dim", "positions"};
-        bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0;
-        for (size_t i = 0; !none && i < sizeof needed / sizeof needed[0]; i++)
-            if (qk_json_get(mixer, needed[i]) == NULL)
-                return qk_fail(
-                    err, QK_INPUT, "%s: %s: key \"%s\" is missing", file, mixer->string, needed[i]);
+        if (strcmp(qk_json_string(mixer, "kind", ""), "none") != 0)
+            QK_TRY(check_needed(file, mixer->string, mixer, needed, sizeof needed / sizeof needed[0], err));
     }
     const cJSON *names = qk_json_get(row, "names");
     for (const cJSON *item = names != NULL ? names->child : NULL; item != NULL; item = item->next)
@@ -154,25 +200,35 @@ static enum qk_code check_row(const char *file, const cJSON *row, struct qk_erro
     return QK_OK;
 }
 
+/* Checks the row that was just parsed; frees it when it has a mistake. */
+static enum qk_code finish_row(const char *file, struct qk_layout *layout, struct qk_error *err)
+{
+    enum qk_code code = check_row(file, layout->row, err);
+    if (code == QK_OK)
+        code = qk_strdup_to(&layout->file, file, err);
+    if (code != QK_OK)
+        qk_layout_free(layout);
+    else
+        layout->family = qk_json_string(layout->row, "family", "");
+    return code;
+}
+
 enum qk_code qk_layout_parse(
     const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err)
 {
-    *layout = (struct qk_layout){.file = file};
+    *layout = (struct qk_layout){0};
     QK_TRY(qk_json_parse(file, text, n, &layout->row, err));
-    enum qk_code code = check_row(file, layout->row, err);
-    if (code != QK_OK) {
-        qk_layout_free(layout);
-        return code;
-    }
-    layout->family = qk_json_string(layout->row, "family", "");
-    return QK_OK;
+    return finish_row(file, layout, err);
 }
 
 void qk_layout_free(struct qk_layout *layout)
 {
     cJSON_Delete(layout->row);
+    free(layout->file);
     *layout = (struct qk_layout){0};
 }
+
+/* --- the table: the user's rows, then the built-in ones --- */
 
 static bool names_type(const cJSON *types, const char *model_type)
 {
@@ -184,49 +240,145 @@ static bool names_type(const cJSON *types, const char *model_type)
     return false;
 }
 
-static enum qk_code find_row(const char *model_type, struct qk_layout *layout, struct qk_error *err)
+/* $XDG_CONFIG_HOME/qkscope/layouts or its default; NULL when there is neither variable. */
+static enum qk_code user_folder(char **out, struct qk_error *err)
 {
-    for (size_t i = 0; i < qk_n_embedded_layouts; i++) {
-        const struct qk_embedded_layout *row = &qk_embedded_layouts[i];
-        QK_TRY(qk_layout_parse(row->file, row->text, row->length, layout, err));
-        if (names_type(qk_json_get(layout->row, "model_types"), model_type))
-            return QK_OK;
-        qk_layout_free(layout);
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    struct qk_text text = {0};
+    *out = NULL;
+    if (config != NULL && config[0] == '/') /* relative ones are to be ignored, says the specification */
+        qk_text_add(&text, "%s/qkscope/layouts", config);
+    else if (home != NULL && home[0] != '\0')
+        qk_text_add(&text, "%s/.config/qkscope/layouts", home);
+    else
+        return QK_OK;
+    return qk_text_take(&text, out, err);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Paths of the user's rows, sorted; none when there is no such folder. */
+static enum qk_code list_user_rows(struct qk_lines *paths, struct qk_error *err)
+{
+    char *folder;
+    QK_TRY(user_folder(&folder, err));
+    DIR *dir = folder != NULL ? opendir(folder) : NULL;
+    enum qk_code code = QK_OK;
+    if (folder != NULL && dir == NULL && errno != ENOENT && errno != ENOTDIR)
+        code = qk_fail_errno(err, folder, "open");
+    for (struct dirent *entry; dir != NULL && code == QK_OK && (entry = readdir(dir)) != NULL;) {
+        size_t n = strlen(entry->d_name);
+        if (entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".json") == 0)
+            code = qk_lines_add(paths, err, "%s/%s", folder, entry->d_name);
     }
-    return QK_OK;
+    if (dir != NULL)
+        closedir(dir);
+    free(folder);
+    if (paths->n > 1)
+        qsort(paths->line, paths->n, sizeof *paths->line, compare_lines);
+    return code;
+}
+
+static enum qk_code read_user_row(const char *path, struct qk_layout *layout, struct qk_error *err)
+{
+    *layout = (struct qk_layout){0};
+    QK_TRY(qk_json_read(path, MAX_ROW_BYTES, &layout->row, err));
+    return finish_row(path, layout, err);
+}
+
+/* Calls `take` for every row; it may keep the row by clearing it. */
+static enum qk_code each_row(
+    void (*take)(void *context, struct qk_layout *row), void *context, struct qk_error *err)
+{
+    struct qk_lines paths = {0};
+    struct qk_layout row;
+    enum qk_code code = list_user_rows(&paths, err);
+    for (size_t i = 0; i < paths.n && code == QK_OK; i++) {
+        code = read_user_row(paths.line[i], &row, err);
+        if (code == QK_OK)
+            take(context, &row);
+        qk_layout_free(&row);
+    }
+    qk_lines_free(&paths);
+    for (size_t i = 0; i < qk_n_embedded_layouts && code == QK_OK; i++) {
+        const struct qk_embedded_layout *built_in = &qk_embedded_layouts[i];
+        code = qk_layout_parse(built_in->file, built_in->text, built_in->length, &row, err);
+        if (code == QK_OK)
+            take(context, &row);
+        qk_layout_free(&row);
+    }
+    return code;
+}
+
+struct search {
+    const char *model_type;
+    struct qk_layout exact, any; /* the first of each */
+};
+
+static void take_match(void *context, struct qk_layout *row)
+{
+    struct search *search = context;
+    const cJSON *types = qk_json_get(row->row, "model_types");
+    struct qk_layout *slot = names_type(types, search->model_type) ? &search->exact
+                             : names_type(types, "*")              ? &search->any
+                                                                   : NULL;
+    if (slot == NULL || slot->row != NULL)
+        return;
+    *slot = *row;
+    *row = (struct qk_layout){0};
 }
 
 enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, struct qk_error *err)
 {
+    struct search search = {.model_type = model_type};
     *layout = (struct qk_layout){0};
-    QK_TRY(find_row(model_type, layout, err));
-    if (layout->row != NULL)
-        return QK_OK;
-    QK_TRY(find_row("*", layout, err)); /* generic.json */
-    layout->guessed = true;
-    return QK_OK;
+    enum qk_code code = each_row(take_match, &search, err);
+    if (code == QK_OK) {
+        struct qk_layout *found = search.exact.row != NULL ? &search.exact : &search.any;
+        found->guessed = found == &search.any; /* generic.json at the least */
+        *layout = *found;
+        *found = (struct qk_layout){0};
+    }
+    qk_layout_free(&search.exact);
+    qk_layout_free(&search.any);
+    return code;
+}
+
+struct visitor {
+    void (*visit)(void *context, const char *family, const char *model_type);
+    void *context;
+};
+
+static void visit_types(void *context, struct qk_layout *row)
+{
+    const struct visitor *visitor = context;
+    const cJSON *types = qk_json_get(row->row, "model_types");
+    if (cJSON_IsString(types)) {
+        visitor->visit(visitor->context, row->family, types->valuestring);
+        return;
+    }
+    for (const cJSON *item = types->child; item != NULL; item = item->next)
+        visitor->visit(visitor->context, row->family, item->valuestring);
 }
 
 enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
     void *context, struct qk_error *err)
 {
-    for (size_t i = 0; i < qk_n_embedded_layouts; i++) {
-        const struct qk_embedded_layout *row = &qk_embedded_layouts[i];
-        struct qk_layout layout;
-        QK_TRY(qk_layout_parse(row->file, row->text, row->length, &layout, err));
-        const cJSON *types = qk_json_get(layout.row, "model_types");
-        for (const cJSON *item = cJSON_IsArray(types) ? types->child : types; item != NULL;
-             item = item->next) {
-            visit(context, layout.family, item->valuestring);
-            if (!cJSON_IsArray(types))
-                break;
-        }
-        qk_layout_free(&layout);
-    }
-    return QK_OK;
+    struct visitor visitor = {visit, context};
+    return each_row(visit_types, &visitor, err);
 }
 
 /* --- values --- */
+
+bool qk_config_true(const cJSON *item)
+{
+    if (cJSON_IsNumber(item))
+        return item->valuedouble != 0;
+    return item != NULL && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
+}
 
 const cJSON *qk_config_path(const struct qk_config *config, const char *path)
 {
@@ -279,9 +431,21 @@ static bool one_value(const cJSON *item, const struct qk_config *config, double 
     return true;
 }
 
+/* The second element of the first pair of KEY_when whose config key is true, else the value of KEY. */
+static const cJSON *chosen(const cJSON *object, const char *key, const struct qk_config *config)
+{
+    char when[64];
+    snprintf(when, sizeof when, "%s_when", key);
+    const cJSON *list = qk_json_get(object, when);
+    for (const cJSON *pair = list != NULL ? list->child : NULL; pair != NULL; pair = pair->next)
+        if (qk_config_true(qk_config_path(config, pair->child->valuestring)))
+            return pair->child->next;
+    return qk_json_get(object, key);
+}
+
 bool qk_layout_value(const cJSON *object, const char *key, const struct qk_config *config, double *out)
 {
-    const cJSON *item = qk_json_get(object, key);
+    const cJSON *item = chosen(object, key, config);
     if (item == NULL)
         return false;
     if (!cJSON_IsArray(item))
@@ -298,7 +462,7 @@ enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct 
     const char *path = config->path != NULL ? config->path : "config.json";
     double value;
     if (!qk_layout_value(object, key, config, &value)) {
-        const cJSON *item = qk_json_get(object, key);
+        const cJSON *item = chosen(object, key, config);
         const cJSON *first = cJSON_IsArray(item) ? item->child : item;
         return qk_fail(err, QK_INPUT, "%s: %s is missing (key \"%s\")", path, key,
             cJSON_IsString(first) ? first->valuestring : key);
@@ -311,27 +475,24 @@ enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct 
     return QK_OK;
 }
 
-static bool is_true(const cJSON *item)
-{
-    if (cJSON_IsNumber(item))
-        return item->valuedouble != 0;
-    return item != NULL && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
-}
-
 const char *qk_layout_word(const cJSON *object, const char *key, const struct qk_config *config)
 {
-    char when[64];
-    snprintf(when, sizeof when, "%s_when", key);
-    const cJSON *list = qk_json_get(object, when);
-    for (const cJSON *pair = list != NULL ? list->child : NULL; pair != NULL; pair = pair->next)
-        if (is_true(qk_config_path(config, pair->child->valuestring)))
-            return pair->child->next->valuestring;
-    return qk_json_string(object, key, "");
+    const cJSON *item = chosen(object, key, config);
+    return cJSON_IsString(item) ? item->valuestring : "";
 }
 
 /* --- rules --- */
 
-/* Element i of a list that may be stored as a string which holds a list. *parsed is freed by the caller. */
+/* The layers of a model while the rules pass over them: name[i] is NULL until a rule applies to layer i. */
+struct kinds {
+    const struct qk_layout *layout;
+    const struct qk_config *config;
+    int n;
+    const char **name;
+    struct qk_error *err;
+};
+
+/* A list, which may be stored as a string that holds a list. *parsed is freed by the caller. */
 static const cJSON *as_list(const cJSON *item, cJSON **parsed)
 {
     *parsed = NULL;
@@ -341,107 +502,148 @@ static const cJSON *as_list(const cJSON *item, cJSON **parsed)
     char *text = strdup(item->valuestring);
     for (char *c = text; c != NULL && *c != '\0'; c++)
         *c = *c == '\'' ? '"' : *c;
-    *parsed = text != NULL ? cJSON_Parse(text) : NULL;
+    if (text == NULL || qk_json_parse("list", text, strlen(text), parsed, NULL) != QK_OK)
+        *parsed = NULL;
     free(text);
     return cJSON_IsArray(*parsed) ? *parsed : NULL;
 }
 
-static const char *mapped(const struct qk_layout *layout, const char *word)
+static const char *mapped(const struct kinds *k, const char *word)
 {
-    return qk_json_string(qk_json_get(layout->row, "names"), word, NULL);
+    return qk_json_string(qk_json_get(k->layout->row, "names"), word, NULL);
 }
 
-static enum qk_code word_of_list(const struct qk_layout *layout, const struct qk_config *config,
-    const cJSON *rule, const cJSON *value, int i, int n, const char **name, struct qk_error *err)
+static enum qk_code name_entry(const struct kinds *k, const char *key, const cJSON *item, int i)
 {
-    const char *key = qk_json_string(rule, "key", "");
-    bool cycle = strcmp(qk_json_string(rule, "rule", ""), "cycle") == 0;
+    char word[64] = "";
+    if (cJSON_IsString(item))
+        snprintf(word, sizeof word, "%s", item->valuestring);
+    else if (cJSON_IsNumber(item))
+        snprintf(word, sizeof word, "%g", item->valuedouble);
+    k->name[i] = mapped(k, word);
+    if (k->name[i] == NULL)
+        return qk_fail(k->err, QK_INPUT, "%s: %s[%d]: \"%s\" is no layer kind that the %s family knows",
+            k->config->path, key, i, word, k->layout->family);
+    return QK_OK;
+}
+
+static enum qk_code name_by_list(const struct kinds *k, const char *key, const cJSON *value, bool cycle)
+{
     cJSON *parsed;
     const cJSON *list = as_list(value, &parsed);
     int length = list != NULL ? cJSON_GetArraySize(list) : 0;
     enum qk_code code = QK_OK;
-    if (list == NULL || length == 0 || (!cycle && length < n)) {
-        code = qk_fail(
-            err, QK_INPUT, "%s: %s is not a list of %d entries (found %d)", config->path, key, n, length);
-    } else {
-        const cJSON *item = cJSON_GetArrayItem(list, cycle ? i % length : i);
-        char word[64] = "";
-        if (cJSON_IsString(item))
-            snprintf(word, sizeof word, "%s", item->valuestring);
-        else if (cJSON_IsNumber(item))
-            snprintf(word, sizeof word, "%g", item->valuedouble);
-        *name = mapped(layout, word);
-        if (*name == NULL)
-            code = qk_fail(err, QK_INPUT, "%s: %s[%d]: \"%s\" is no layer kind that the %s family knows",
-                config->path, key, i, word, layout->family);
+    if (list == NULL || (length < k->n && (!cycle || length == 0)))
+        code = qk_fail(k->err, QK_INPUT, "%s: %s is not a list of %d entries (found %d)", k->config->path,
+            key, k->n, length);
+    const cJSON *item = code == QK_OK ? list->child : NULL;
+    for (int i = 0; i < k->n && code == QK_OK; i++, item = item->next) {
+        if (item == NULL) /* round again */
+            item = list->child;
+        if (k->name[i] == NULL)
+            code = name_entry(k, key, item, i);
     }
     cJSON_Delete(parsed);
     return code;
 }
 
-static enum qk_code word_of_pattern(const struct qk_layout *layout, const struct qk_config *config,
-    const char *key, const char *pattern, int i, const char **name, struct qk_error *err)
+static enum qk_code name_by_pattern(const struct kinds *k, const char *key, const char *pattern)
 {
-    char word[2] = {(int)strlen(pattern) > i ? pattern[i] : '\0', '\0'};
-    *name = mapped(layout, word);
-    if (*name == NULL)
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: character %d (\"%s\") is no layer kind that the %s family knows", config->path, key, i,
-            word, layout->family);
-    return QK_OK;
-}
-
-/* Applies one rule to layer i; *name stays NULL when the rule does not apply. */
-static enum qk_code apply_rule(const struct qk_layout *layout, const struct qk_config *config,
-    const cJSON *rule, int i, int n, const char **name, struct qk_error *err)
-{
-    const char *kind = qk_json_string(rule, "rule", ""), *key = qk_json_string(rule, "key", "");
-    const char *mixer = qk_json_string(rule, "mixer", NULL),
-               *otherwise = qk_json_string(rule, "otherwise", NULL);
-    const cJSON *value = key[0] != '\0' ? qk_config_path(config, key) : NULL;
-    if (strcmp(kind, "all") == 0) {
-        *name = mixer;
-    } else if (strcmp(kind, "when") == 0) {
-        *name = is_true(value) ? mixer : NULL;
-    } else if (strcmp(kind, "interval") == 0) {
-        long period, offset = 0;
-        double number;
-        if (!qk_layout_value(rule, "period", config, &number))
-            return QK_OK;
-        QK_TRY(qk_layout_count(rule, "period", config, 1 << 20, &period, err));
-        if (qk_layout_value(rule, "offset", config, &number))
-            offset = number >= 0 && number < (double)period ? (long)number : period - 1;
-        *name = i % period == offset ? mixer : otherwise;
-    } else if (strcmp(kind, "from") == 0) {
-        bool on = is_true(qk_config_path(config, qk_json_string(rule, "when", "")));
-        *name = on && cJSON_IsNumber(value) && i >= value->valuedouble ? mixer : otherwise;
-    } else if (strcmp(kind, "indexes") == 0) {
-        if (!cJSON_IsArray(value))
-            return QK_OK;
-        *name = otherwise;
-        for (const cJSON *item = value->child; item != NULL; item = item->next)
-            if (cJSON_IsNumber(item) && item->valuedouble == i + qk_json_number(rule, "base", 0))
-                *name = mixer;
-    } else if (value != NULL && !cJSON_IsNull(value)) { /* list, cycle, pattern */
-        if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))
-            return word_of_pattern(layout, config, key, value->valuestring, i, name, err);
-        if (cJSON_IsArray(value) && value->child == NULL) /* an empty list says nothing */
-            return QK_OK;
-        return word_of_list(layout, config, rule, value, i, n, name, err);
+    int length = (int)strnlen(pattern, (size_t)k->n);
+    for (int i = 0; i < k->n; i++) {
+        const char word[2] = {i < length ? pattern[i] : '\0', '\0'};
+        if (k->name[i] == NULL && (k->name[i] = mapped(k, word)) == NULL)
+            return qk_fail(k->err, QK_INPUT,
+                "%s: %s: character %d (\"%s\") is no layer kind that the %s family knows", k->config->path,
+                key, i, word, k->layout->family);
     }
     return QK_OK;
 }
 
-enum qk_code qk_layout_mixer(const struct qk_layout *layout, const struct qk_config *config, int i, int n,
-    const cJSON **mixer, const char **name, struct qk_error *err)
+static enum qk_code name_by_indexes(const struct kinds *k, const cJSON *rule, const cJSON *list)
 {
-    *name = NULL;
-    for (const cJSON *rule = qk_json_get(layout->row, "kinds")->child; rule != NULL && *name == NULL;
-         rule = rule->next)
-        QK_TRY(apply_rule(layout, config, rule, i, n, name, err));
-    if (*name == NULL)
-        return qk_fail(err, QK_INPUT, "%s: nothing tells the kind of layer %d of a %s model",
-            config->path != NULL ? config->path : "config.json", i, layout->family);
-    *mixer = qk_json_get(qk_json_get(layout->row, "mixers"), *name);
+    const char *mixer = qk_json_string(rule, "mixer", NULL),
+               *otherwise = qk_json_string(rule, "otherwise", NULL);
+    double base = qk_json_number(rule, "base", 0);
+    bool *listed;
+    QK_TRY(qk_alloc(&listed, (size_t)k->n, sizeof *listed, k->err));
+    for (const cJSON *item = list->child; item != NULL; item = item->next) {
+        double i = cJSON_IsNumber(item) ? item->valuedouble - base : -1;
+        if (i >= 0 && i < k->n && i == floor(i))
+            listed[(int)i] = true;
+    }
+    for (int i = 0; i < k->n; i++)
+        if (k->name[i] == NULL)
+            k->name[i] = listed[i] ? mixer : otherwise;
+    free(listed);
     return QK_OK;
+}
+
+static enum qk_code name_by_interval(const struct kinds *k, const cJSON *rule)
+{
+    const char *mixer = qk_json_string(rule, "mixer", NULL),
+               *otherwise = qk_json_string(rule, "otherwise", NULL);
+    long period, offset = 0;
+    double number;
+    if (!qk_layout_value(rule, "period", k->config, &number))
+        return QK_OK;
+    QK_TRY(qk_layout_count(rule, "period", k->config, 1 << 20, &period, k->err));
+    if (qk_layout_value(rule, "offset", k->config, &number))
+        offset = number >= 0 && number < (double)period ? (long)number : period - 1;
+    for (int i = 0; i < k->n; i++)
+        if (k->name[i] == NULL)
+            k->name[i] = i % period == offset ? mixer : otherwise;
+    return QK_OK;
+}
+
+static void name_from(const struct kinds *k, double first, const char *mixer, const char *otherwise)
+{
+    for (int i = 0; i < k->n; i++)
+        if (k->name[i] == NULL)
+            k->name[i] = i >= first ? mixer : otherwise;
+}
+
+/* Applies one rule to the layers that no rule before it has named. */
+static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
+{
+    const char *kind = qk_json_string(rule, "rule", ""), *key = qk_json_string(rule, "key", "");
+    const char *mixer = qk_json_string(rule, "mixer", NULL);
+    const cJSON *value = key[0] != '\0' ? qk_config_path(k->config, key) : NULL;
+    if (strcmp(kind, "all") == 0 || (strcmp(kind, "when") == 0 && qk_config_true(value)))
+        name_from(k, 0, mixer, NULL);
+    else if (strcmp(kind, "from") == 0) {
+        bool on = qk_config_true(qk_config_path(k->config, qk_json_string(rule, "when", "")));
+        double first = on && cJSON_IsNumber(value) ? value->valuedouble : HUGE_VAL;
+        name_from(k, first, mixer, qk_json_string(rule, "otherwise", NULL));
+    } else if (strcmp(kind, "interval") == 0)
+        return name_by_interval(k, rule);
+    else if (strcmp(kind, "indexes") == 0)
+        return cJSON_IsArray(value) ? name_by_indexes(k, rule, value) : QK_OK;
+    else if (strcmp(kind, "when") == 0 || value == NULL || cJSON_IsNull(value))
+        return QK_OK;
+    else if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))
+        return name_by_pattern(k, key, value->valuestring);
+    else if (!cJSON_IsArray(value) || value->child != NULL) /* an empty list says nothing */
+        return name_by_list(k, key, value, strcmp(kind, "cycle") == 0);
+    return QK_OK;
+}
+
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
+    const char **mixer, struct qk_error *err)
+{
+    const struct kinds k = {layout, config, n, mixer, err};
+    for (int i = 0; i < n; i++)
+        mixer[i] = NULL;
+    for (const cJSON *rule = qk_json_get(layout->row, "kinds")->child; rule != NULL; rule = rule->next)
+        QK_TRY(apply_rule(&k, rule));
+    for (int i = 0; i < n; i++)
+        if (mixer[i] == NULL)
+            return qk_fail(err, QK_INPUT, "%s: nothing tells the kind of layer %d of a %s model",
+                config->path != NULL ? config->path : "config.json", i, layout->family);
+    return QK_OK;
+}
+
+const cJSON *qk_layout_mixer(const struct qk_layout *layout, const char *name)
+{
+    return qk_json_get(qk_json_get(layout->row, "mixers"), name);
 }

@@ -2,10 +2,13 @@
  * data/layouts.
  *
  * A row (one file):
- *   "family"       name shown to users            "model_types"  the config.json model_type strings it is for
- *   "layer_count"  value                          "kinds"        rules, tried in order; the first that
- * applies "mixers"       {name: mixer}                  "names"        {config value: mixer name} for list
- * rules A rule names the mixer of layer i:
+ *   "family"       name shown to users
+ *   "model_types"  the config.json model_type strings it is for; "*": every other one
+ *   "layer_count"  value
+ *   "kinds"        rules, tried in order; the first that applies to a layer names its mixer
+ *   "mixers"       {name: mixer}
+ *   "names"        {config value: mixer name} for list, pattern and cycle
+ * A rule names the mixer of layer i:
  *   {"rule": "all", "mixer": M}
  *   {"rule": "list", "key": K}        K[i], or K as a string that holds a list; through "names"
  *   {"rule": "pattern", "key": K}     character i of the string K; through "names"
@@ -17,16 +20,22 @@
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
  * A mixer:
  *   "kind"       full | window | linear | none (nothing more is read then)
- *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight"
- *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group
- *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces "rows"
- *   "heads", "key_heads", "head_dim"      values;   "value_heads", "value_dim" for key_group
- *   "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
+ *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight"; "*.NAME"
+ * is the one tensor of the layer that ends so "rows"       separate | gated | block | head3 | grouped |
+ * conv1d | key_group "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces
+ * "rows" "heads", "key_heads", "head_dim"      values "key_heads_when"  [[key, value], ...]: likewise
+ *   "value_heads", "value_dim"            values, for key_group, and for a block whose V is not key_heads
+ * wide "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
  *   "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key, positions], ...]
+ *   "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions none
  *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
  *   "window"     value
  * A value is a number, a config path ("a.b.c"), a quotient or product of two paths ("a/b", "a*b"), or a list
- * of these: the first that exists. Anything else in a row is an error that names file and key. */
+ * of these: the first that exists. Anything else in a row is an error that names file and key.
+ *
+ * Users extend the table: every *.json in $XDG_CONFIG_HOME/qkscope/layouts (else ~/.config/qkscope/layouts)
+ * is a row, too, and goes before the built-in ones, so it may replace one or add a family. A mistake in any
+ * of them is an error (QK_INPUT names the file), whatever model is opened: silence would hide it. */
 #ifndef QK_MODEL_LAYOUT_H
 #define QK_MODEL_LAYOUT_H
 
@@ -45,28 +54,33 @@ extern const size_t qk_n_embedded_layouts;
 
 struct qk_layout {
     cJSON *row;         /* owned */
-    const char *file;   /* static */
+    char *file;         /* where the row came from, for messages; owned */
     const char *family; /* borrowed from row */
-    bool guessed;       /* the generic row: the model type is not in the table */
+    bool guessed;       /* a "*" row: the model type is not in the table */
 };
 
-/* The row for a model type, or the generic one. QK_INPUT when a row has a mistake. */
+/* The row for a model type: a user's, a built-in one, a "*" row. QK_INPUT when a row has a mistake, QK_IO
+ * when the user's folder exists and cannot be read. */
 enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, struct qk_error *err);
 void qk_layout_free(struct qk_layout *layout);
 
-/* Parses and checks one row; `file` is used in messages and must outlive the layout. */
+/* Parses and checks one row; `file` is used in messages. */
 enum qk_code qk_layout_parse(
     const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err);
 
-/* Calls visit for every model type of the compiled-in table, in the order of the files. */
+/* Calls visit for every model type of the table, the user's rows first, in the order of the files' names. */
 enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
     void *context, struct qk_error *err);
 
-/* The mixer object of layer i of n, and its name; QK_INPUT names the config key that does not fit. */
-enum qk_code qk_layout_mixer(const struct qk_layout *layout, const struct qk_config *config, int i, int n,
-    const cJSON **mixer, const char **name, struct qk_error *err);
+/* mixer[i] = name of the mixer of layer i, for n layers; borrowed from the row. QK_INPUT names the config key
+ * that does not fit. Linear in n and in the size of the config. */
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
+    const char **mixer, struct qk_error *err);
+/* The mixer of that name. */
+const cJSON *qk_layout_mixer(const struct qk_layout *layout, const char *name);
 
-/* The value of `key` of an object of the row, looked up in the config; false when nothing is there. */
+/* The value of `key` of an object of the row (of KEY_when, where a config key of it is true), looked up in
+ * the config; false when nothing is there. */
 bool qk_layout_value(const cJSON *object, const char *key, const struct qk_config *config, double *out);
 /* Like it for whole numbers in 1..limit; QK_INPUT names the key and what was found. */
 enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
@@ -74,6 +88,8 @@ enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct 
 /* A word, replaced by the first of KEY_when whose config key is true. */
 const char *qk_layout_word(const cJSON *object, const char *key, const struct qk_config *config);
 
+/* True for what is present and not null, false or 0. */
+bool qk_config_true(const cJSON *item);
 /* config path "a.b.c" below the text config, or NULL. */
 const cJSON *qk_config_path(const struct qk_config *config, const char *path);
 

@@ -4,13 +4,15 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "model/layout.h"
+#include "model/names.h"
 
-#include <ctype.h>
+#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADS = 1 << 16, MAX_HEAD_DIM = 1 << 16, MAX_LAYERS = 1 << 16, NAME_SIZE = 512 };
+enum { MAX_HEADS = 1 << 16, MAX_HEAD_DIM = 1 << 16 };
 
 const char *qk_kind_name(enum qk_kind kind)
 {
@@ -34,104 +36,43 @@ const char *qk_role_name(enum qk_role role)
     return role == QK_Q ? "q" : "k";
 }
 
-/* --- where the layers are --- */
-
-/* Text before the layer number. Wrappers that trainers and adapters put in front are passed over. */
-static const char *const WRAPPERS[] = {
-    "base_model.model.", "student_model.", "_orig_mod.", "module.", "_fsdp_wrapped_module."};
-static const char *const PREFIXES[] = {"model.language_model.layers.", "language_model.model.layers.",
-    "language_model.backbone.layers.", "model.layers.layers.", "model.decoder.layers.", "backbone.layers.",
-    "gpt_neox.layers.", "transformer.encoder.layers.", "transformer.blocks.", "transformer.layers.",
-    "transformer.h.", "model.layers.", "layers.", "h."};
-
-static size_t wrapper_length(const char *name)
-{
-    size_t at = 0;
-    for (size_t i = 0; i < sizeof WRAPPERS / sizeof WRAPPERS[0];) {
-        size_t n = strlen(WRAPPERS[i]);
-        if (strncmp(name + at, WRAPPERS[i], n) == 0) {
-            at += n;
-            i = 0;
-        } else {
-            i++;
-        }
-    }
-    return at;
-}
-
-/* The layer number of a tensor name behind prefix p, -1 when it has none. *length: prefix and wrappers. */
-static int layer_number(const char *name, size_t p, size_t *length)
-{
-    size_t at = wrapper_length(name), n = strlen(PREFIXES[p]);
-    if (strncmp(name + at, PREFIXES[p], n) != 0 || !isdigit((unsigned char)name[at + n]))
-        return -1;
-    char *end;
-    unsigned long number = strtoul(name + at + n, &end, 10);
-    *length = at + n;
-    return *end == '.' && number < MAX_LAYERS ? (int)number : -1;
-}
-
-/* Finds the prefix under which most tensors have a layer number; *count is the highest number plus one. */
-static enum qk_code find_prefix(
-    const struct qk_checkpoint *c, char **prefix, int *count, struct qk_error *err)
-{
-    size_t best = 0;
-    *count = 0;
-    *prefix = NULL;
-    for (size_t p = 0; p < sizeof PREFIXES / sizeof PREFIXES[0]; p++) {
-        size_t found = 0, length = 0, first_length = 0;
-        const char *first = NULL;
-        int highest = -1;
-        for (size_t i = 0; i < c->n_tensors; i++) {
-            int number = layer_number(c->by_name[i]->name, p, &length);
-            if (number < 0)
-                continue;
-            found++;
-            highest = number > highest ? number : highest;
-            if (first == NULL) {
-                first = c->by_name[i]->name;
-                first_length = length;
-            }
-        }
-        if (found <= best)
-            continue;
-        best = found;
-        *count = highest + 1;
-        free(*prefix);
-        QK_TRY(qk_strndup_to(prefix, first, first_length, err));
-    }
-    if (*prefix == NULL)
-        return qk_fail(
-            err, QK_INPUT, "%s: no layers found (no tensor is named like model.layers.0...)", c->path);
-    return QK_OK;
-}
-
 /* --- views --- */
 
 struct builder {
     struct qk_model *model;
     struct qk_layout layout;
-    char *prefix;
+    struct qk_names names;
+    const char **mixer; /* name of each layer's mixer, from the row */
 };
 
-/* The tensor "PREFIX I. NAME SUFFIX" for the first name of the mixer's key that exists. */
+/* The tensor for the first name of the mixer's key that exists. */
 static const struct qk_tensor *layer_tensor(
     const struct builder *b, int layer, const cJSON *names, const char *suffix)
 {
-    char name[NAME_SIZE];
-    for (const cJSON *item = cJSON_IsArray(names) ? names->child : names; item != NULL; item = item->next) {
-        snprintf(name, sizeof name, "%s%d.%s%s", b->prefix, layer, item->valuestring, suffix);
-        const struct qk_tensor *tensor = qk_checkpoint_find(b->model->checkpoint, name);
-        if (tensor != NULL || !cJSON_IsArray(names))
-            return tensor;
-    }
-    return NULL;
+    if (cJSON_IsString(names))
+        return qk_names_find(&b->names, layer, names->valuestring, suffix);
+    const struct qk_tensor *tensor = NULL;
+    for (const cJSON *item = names != NULL ? names->child : NULL; item != NULL && tensor == NULL;
+         item = item->next)
+        tensor = qk_names_find(&b->names, layer, item->valuestring, suffix);
+    return tensor;
 }
 
-static enum qk_code set_problem(struct qk_layer *layer, struct qk_error *err, const char *text)
+static enum qk_code set_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static enum qk_code set_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
 {
+    /* The same cutting and escaping as for errors: tensor names are a stranger's. */
+    struct qk_error text;
+    char raw[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(raw, sizeof raw, format, arguments);
+    va_end(arguments);
+    qk_fail(&text, QK_INPUT, "%s", raw);
     free(layer->problem);
-    return qk_strdup_to(&layer->problem, text, err);
+    return qk_strdup_to(&layer->problem, text.text, err);
 }
 
 struct geometry {
@@ -169,21 +110,23 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
     return (struct row_order){0, hd, 0, all};
 }
 
-/* Rows that the tensor must have; 0: anything that the views fit into (block: V may be wider). */
+/* Rows that the tensor must have. Never "at least": a config that tells of too few heads would make the views
+ * cover rows of V. */
 static uint64_t rows_expected(const char *rows, enum qk_role role, const struct geometry *g)
 {
     uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
-    if (strcmp(rows, "separate") == 0)
-        return (role == QK_Q ? nh : nk) * hd;
+    uint64_t values = (uint64_t)g->value_heads * (uint64_t)g->value_dim;
     if (strcmp(rows, "gated") == 0)
         return role == QK_Q ? 2 * nh * hd : nk * hd;
+    if (strcmp(rows, "block") == 0)
+        return (nh + nk) * hd + (values > 0 ? values : nk * hd);
     if (strcmp(rows, "grouped") == 0)
         return (nh + 2 * nk) * hd;
     if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0)
         return 3 * nh * hd;
     if (strcmp(rows, "key_group") == 0)
-        return 2 * nk * hd + 2 * (uint64_t)g->value_heads * (uint64_t)g->value_dim;
-    return 0;
+        return 2 * nk * hd + 2 * values;
+    return (role == QK_Q ? nh : nk) * hd;
 }
 
 static enum qk_code shape_error(const struct builder *b, const struct qk_tensor *tensor, uint64_t rows,
@@ -197,6 +140,35 @@ static enum qk_code shape_error(const struct builder *b, const struct qk_tensor 
         g->head_dim);
 }
 
+static enum qk_code place_heads(
+    struct qk_view *view, enum qk_role role, const char *rows, const struct geometry *g, struct qk_error *err)
+{
+    struct row_order order = order_of(rows, role, g);
+    QK_TRY(qk_alloc(&view->first_row, (size_t)view->n_heads, sizeof *view->first_row, err));
+    for (int h = 0; h < view->n_heads; h++)
+        view->first_row[h] = order.base + (uint64_t)(h / order.per_group) * order.group_step +
+                             (uint64_t)(h % order.per_group) * order.step;
+    return QK_OK;
+}
+
+/* The gain must be one head's or all heads'. Where the family is only guessed, one that is neither belongs to
+ * something else. */
+static enum qk_code check_norm(struct builder *b, const struct qk_layer *layer, struct qk_view *view,
+    enum qk_role role, const struct geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *norm = view->norm;
+    uint64_t hd = (uint64_t)g->head_dim, n = (uint64_t)view->n_heads;
+    bool fits = (norm->n_dims == 1 && (norm->shape[0] == hd || norm->shape[0] == hd * n)) ||
+                (norm->n_dims == 2 && norm->shape[0] == n && norm->shape[1] == hd);
+    if (fits)
+        return QK_OK;
+    if (!b->model->guessed)
+        return shape_error(b, norm, hd, g, role, err);
+    view->norm = NULL;
+    return qk_lines_add(&b->model->remarks, err, "layer %d: %s does not fit its heads and is left out",
+        layer->index, norm->name);
+}
+
 static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum qk_role role, const char *rows,
     const struct geometry *g, struct qk_error *err)
 {
@@ -204,20 +176,12 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
     const struct qk_tensor *weight = view->weight;
     view->transposed = strcmp(rows, "conv1d") == 0;
     view->n_heads = (int)(role == QK_Q ? g->heads : g->key_heads);
+    uint64_t needed = rows_expected(rows, role, g);
     if (weight->n_dims != 2)
-        return shape_error(b, weight, rows_expected(rows, role, g), g, role, err);
+        return shape_error(b, weight, needed, g, role, err);
     uint64_t have = weight->shape[view->transposed ? 1 : 0], d = weight->shape[view->transposed ? 0 : 1];
-    struct row_order order = order_of(rows, role, g);
-    QK_TRY(qk_alloc(&view->first_row, (size_t)view->n_heads, sizeof *view->first_row, err));
-    uint64_t needed = rows_expected(rows, role, g), end = 0;
-    for (int h = 0; h < view->n_heads; h++) {
-        view->first_row[h] = order.base + (uint64_t)(h / order.per_group) * order.group_step +
-                             (uint64_t)(h % order.per_group) * order.step;
-        uint64_t last = view->first_row[h] + (uint64_t)g->head_dim;
-        end = last > end ? last : end;
-    }
-    if ((needed != 0 && have != needed) || end > have || d == 0 || d > 1u << 24)
-        return shape_error(b, weight, needed != 0 ? needed : end, g, role, err);
+    if (have != needed || d == 0 || d > 1u << 24)
+        return shape_error(b, weight, needed, g, role, err);
     if (view->bias != NULL && (view->bias->n_dims != 1 || view->bias->shape[0] != have))
         return shape_error(b, view->bias, have, g, role, err);
     if (layer->d != 0 && layer->d != d)
@@ -225,27 +189,61 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
             qk_checkpoint_file(b->model->checkpoint, weight), weight->name, (unsigned long long)d,
             (unsigned long long)layer->d);
     layer->d = d;
-    if (view->norm != NULL) {
-        uint64_t n = view->norm->n_dims == 1 ? view->norm->shape[0] : 0, hd = (uint64_t)g->head_dim;
-        if (n != hd && n != hd * (uint64_t)view->n_heads)
-            return shape_error(b, view->norm, hd, g, role, err);
+    if (view->norm != NULL)
+        QK_TRY(check_norm(b, layer, view, role, g, err));
+    if (!qk_dtype_readable(
+            weight->dtype)) /* nor are its bytes known to match its shape: no memory for heads */
+        return set_problem(
+            layer, err, "%s is stored as %s, which is not read as numbers", weight->name, weight->dtype_text);
+    return place_heads(view, role, rows, g, err);
+}
+
+static enum qk_code read_head_dim(const struct builder *b, const struct qk_layer *layer, const cJSON *mixer,
+    struct geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *norm = layer->role[QK_Q].norm;
+    double ignored;
+    if (!qk_layout_value(mixer, "head_dim", &b->model->config, &ignored) && norm != NULL &&
+        norm->n_dims >= 1) {
+        uint64_t n = norm->shape[norm->n_dims - 1];
+        if (n > 0 && n <= MAX_HEAD_DIM) {
+            g->head_dim = (long)n;
+            return QK_OK;
+        }
     }
+    return qk_layout_count(mixer, "head_dim", &b->model->config, MAX_HEAD_DIM, &g->head_dim, err);
+}
+
+static bool whole_heads(const struct qk_tensor *tensor, uint64_t hd)
+{
+    return tensor->n_dims == 2 && tensor->shape[0] > 0 && tensor->shape[0] % hd == 0 &&
+           tensor->shape[0] / hd <= MAX_HEADS;
+}
+
+/* K heads vary by layer inside one model: believe the tensor where it holds whole heads. */
+static enum qk_code believe_key_tensor(
+    struct builder *b, const struct qk_layer *layer, struct geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *k = layer->role[QK_K].weight;
+    uint64_t hd = (uint64_t)g->head_dim;
+    if (!whole_heads(k, hd) || k->shape[0] == (uint64_t)g->key_heads * hd)
+        return QK_OK;
+    long found = (long)(k->shape[0] / hd);
+    QK_TRY(qk_lines_add(&b->model->remarks, err, "layer %d: %ld key heads by its tensor, %ld by the config",
+        layer->index, found, g->key_heads));
+    g->key_heads = found;
     return QK_OK;
 }
 
-static enum qk_code check_dtype(const struct builder *b, struct qk_layer *layer, struct qk_error *err)
+static enum qk_code check_sharing(
+    const struct builder *b, const struct qk_layer *layer, const struct geometry *g, struct qk_error *err)
 {
-    char text[NAME_SIZE + 64];
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        const struct qk_tensor *weight = layer->role[r].weight;
-        if (qk_dtype_readable(weight->dtype))
-            continue;
-        snprintf(text, sizeof text, "%s is stored as %s, which is not read as numbers", weight->name,
-            weight->dtype_text);
-        QK_TRY(set_problem(layer, err, text));
-    }
-    (void)b;
-    return QK_OK;
+    bool values = g->value_heads % g->key_heads != 0;
+    if (!values && g->heads % g->key_heads == 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: layer %d: %ld %s heads cannot share %ld key heads",
+        b->model->checkpoint->path, layer->index, values ? g->value_heads : g->heads,
+        values ? "value" : "query", g->key_heads);
 }
 
 /* Head counts from the config, corrected by the tensors: shapes are what the model computes with. */
@@ -255,107 +253,191 @@ static enum qk_code read_geometry(struct builder *b, const struct qk_layer *laye
     const struct qk_config *config = &b->model->config;
     double ignored;
     *g = (struct geometry){0};
-    if (!qk_layout_value(mixer, "head_dim", config, &ignored) && layer->role[QK_Q].norm != NULL &&
-        layer->role[QK_Q].norm->n_dims == 1 && layer->role[QK_Q].norm->shape[0] <= MAX_HEAD_DIM &&
-        layer->role[QK_Q].norm->shape[0] > 0)
-        g->head_dim = (long)layer->role[QK_Q].norm->shape[0];
-    else
-        QK_TRY(qk_layout_count(mixer, "head_dim", config, MAX_HEAD_DIM, &g->head_dim, err));
+    QK_TRY(read_head_dim(b, layer, mixer, g, err));
     bool separate = strcmp(rows, "separate") == 0;
-    const struct qk_tensor *q = layer->role[QK_Q].weight, *k = layer->role[QK_K].weight;
-    uint64_t hd = (uint64_t)g->head_dim;
-    if (separate && !qk_layout_value(mixer, "heads", config, &ignored) && q->n_dims == 2 &&
-        q->shape[0] % hd == 0 && q->shape[0] / hd - 1 < MAX_HEADS)
-        g->heads = (long)(q->shape[0] / hd);
+    const struct qk_tensor *q = layer->role[QK_Q].weight;
+    if (separate && !qk_layout_value(mixer, "heads", config, &ignored) &&
+        whole_heads(q, (uint64_t)g->head_dim))
+        g->heads = (long)(q->shape[0] / (uint64_t)g->head_dim);
     else
         QK_TRY(qk_layout_count(mixer, "heads", config, MAX_HEADS, &g->heads, err));
     if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
         g->key_heads = g->heads;
     else
         QK_TRY(qk_layout_count(mixer, "key_heads", config, MAX_HEADS, &g->key_heads, err));
-    if (strcmp(rows, "key_group") == 0) {
+    if (strcmp(rows, "key_group") == 0 || qk_json_get(mixer, "value_heads") != NULL) {
         QK_TRY(qk_layout_count(mixer, "value_heads", config, MAX_HEADS, &g->value_heads, err));
         QK_TRY(qk_layout_count(mixer, "value_dim", config, MAX_HEAD_DIM, &g->value_dim, err));
     }
-    /* K heads vary by layer inside one model: believe the tensor where it holds whole heads. */
-    bool k_alone = separate || strcmp(rows, "gated") == 0;
-    if (k_alone && k->n_dims == 2 && k->shape[0] != (uint64_t)g->key_heads * hd && k->shape[0] % hd == 0 &&
-        k->shape[0] / hd - 1 < MAX_HEADS) {
-        long found = (long)(k->shape[0] / hd);
-        QK_TRY(qk_lines_add(&b->model->remarks, err,
-            "layer %d: %ld key heads by its tensor, %ld by the config", layer->index, found, g->key_heads));
-        g->key_heads = found;
-    }
-    if (g->heads % g->key_heads != 0)
-        return qk_fail(err, QK_INPUT, "%s: layer %d: %ld query heads cannot share %ld key heads",
-            b->model->checkpoint->path, layer->index, g->heads, g->key_heads);
-    if (g->value_heads % g->key_heads != 0)
-        return qk_fail(err, QK_INPUT, "%s: layer %d: %ld value heads cannot share %ld key heads",
-            b->model->checkpoint->path, layer->index, g->value_heads, g->key_heads);
-    return QK_OK;
+    if (separate || strcmp(rows, "gated") == 0)
+        QK_TRY(believe_key_tensor(b, layer, g, err));
+    return check_sharing(b, layer, g, err);
+}
+
+/* In a family that is not in the table, twice the rows mean that every head's query is followed by a gate. */
+static enum qk_code guess_gate(struct builder *b, const struct qk_layer *layer, const struct geometry *g,
+    const char **rows, struct qk_error *err)
+{
+    const struct qk_tensor *q = layer->role[QK_Q].weight;
+    if (!b->model->guessed || strcmp(*rows, "separate") != 0 || q->n_dims != 2 ||
+        q->shape[0] != 2 * (uint64_t)g->heads * (uint64_t)g->head_dim)
+        return QK_OK;
+    *rows = "gated";
+    return qk_lines_add(&b->model->remarks, err,
+        "layer %d: q has twice the rows of its %ld heads: every second block is taken for a gate",
+        layer->index, g->heads);
+}
+
+/* The entry of this layer in the list that "rope_layers" names says no. */
+static bool has_no_rope(const struct builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    const char *key = qk_json_string(mixer, "rope_layers", NULL);
+    const cJSON *list = key != NULL ? qk_config_path(&b->model->config, key) : NULL;
+    const cJSON *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, layer->index) : NULL;
+    return item != NULL && !qk_config_true(item);
+}
+
+static enum qk_positions parse_positions(const char *word)
+{
+    return strcmp(word, "rope_half") == 0    ? QK_POSITIONS_ROPE_HALF
+           : strcmp(word, "rope_inter") == 0 ? QK_POSITIONS_ROPE_INTER
+           : strcmp(word, "none") == 0       ? QK_POSITIONS_NONE
+                                             : QK_POSITIONS_FIXED;
 }
 
 static void read_positions(const struct builder *b, struct qk_layer *layer, const cJSON *mixer)
 {
     const struct qk_config *config = &b->model->config;
-    const char *word = qk_layout_word(mixer, "positions", config);
     double number;
-    layer->positions = strcmp(word, "rope_half") == 0    ? QK_POSITIONS_ROPE_HALF
-                       : strcmp(word, "rope_inter") == 0 ? QK_POSITIONS_ROPE_INTER
-                       : strcmp(word, "none") == 0       ? QK_POSITIONS_NONE
-                                                         : QK_POSITIONS_FIXED;
+    layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
-    if (rope) {
+    if (rope && has_no_rope(b, layer, mixer)) {
+        layer->positions = QK_POSITIONS_NONE;
+    } else if (rope) {
         int dims = layer->head_dim;
         if (qk_layout_value(mixer, "rotary", config, &number) && number >= 0 && number <= dims)
             dims = (int)number;
         else if (qk_layout_value(mixer, "rotary_fraction", config, &number) && number >= 0 && number <= 1)
             dims = (int)(number * dims);
         layer->rotary_dims = dims - dims % 2;
-        layer->rope_theta = qk_layout_value(mixer, "theta", config, &number) ? number : 10000.0;
+        bool told = qk_layout_value(mixer, "theta", config, &number) && number > 0 && isfinite(number);
+        layer->rope_theta = told ? number : 10000.0;
     }
     if (layer->kind == QK_WINDOW && qk_layout_value(mixer, "window", config, &number) && number >= 1 &&
         number < 1e9)
         layer->window = (int)number;
 }
 
+static enum qk_code find_tensors(
+    const struct builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+{
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
+        layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
+        layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
+        layer->role[r].norm =
+            layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm"), ".weight");
+        if (layer->role[r].weight == NULL && !b->model->guessed)
+            QK_TRY(set_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
+                cJSON_IsArray(names) ? names->child->valuestring : names->valuestring));
+    }
+    return QK_OK;
+}
+
+/* Weights in 8 bits are numbers only together with the scales of their blocks, which would have to be
+ * restored along with them. */
+static const struct qk_tensor *find_scale(
+    const struct builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    static const char *const suffixes[] = {".weight_scale_inv", ".weight_scale"};
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+            const struct qk_tensor *scale =
+                layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), suffixes[i]);
+            if (scale != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+                return scale;
+        }
+    }
+    return NULL;
+}
+
 static enum qk_code build_layer(struct builder *b, struct qk_layer *layer, struct qk_error *err)
 {
-    const cJSON *mixer;
-    const char *name;
-    struct qk_model *model = b->model;
-    QK_TRY(qk_layout_mixer(&b->layout, &model->config, layer->index, model->n_layers, &mixer, &name, err));
+    const char *name = b->mixer[layer->index];
+    const cJSON *mixer = qk_layout_mixer(&b->layout, name);
     QK_TRY(qk_strdup_to(&layer->mixer, name, err));
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
         return QK_OK;
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
-        const cJSON *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm");
-        layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
-        layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
-        layer->role[r].norm = norm != NULL ? layer_tensor(b, layer->index, norm, ".weight") : NULL;
-        if (layer->role[r].weight == NULL && !model->guessed) {
-            char text[NAME_SIZE + 64];
-            snprintf(text, sizeof text, "%s%d.%s.weight is missing", b->prefix, layer->index,
-                cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
-            QK_TRY(set_problem(layer, err, text));
-        }
-    }
+    QK_TRY(find_tensors(b, layer, mixer, err));
     if (layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
-        if (model->guessed)
+        if (b->model->guessed)
             layer->kind = QK_NONE;
         return QK_OK;
     }
-    const char *rows = qk_layout_word(mixer, "rows", &model->config);
+    const char *rows = qk_layout_word(mixer, "rows", &b->model->config);
     struct geometry g;
     QK_TRY(read_geometry(b, layer, mixer, rows, &g, err));
+    QK_TRY(guess_gate(b, layer, &g, &rows, err));
     layer->head_dim = (int)g.head_dim;
     layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         QK_TRY(build_view(b, layer, (enum qk_role)r, rows, &g, err));
     read_positions(b, layer, mixer);
-    return check_dtype(b, layer, err);
+    const struct qk_tensor *scale = find_scale(b, layer, mixer);
+    if (scale != NULL && layer->problem == NULL)
+        return set_problem(layer, err, "its weights are scaled by %s, which is not supported", scale->name);
+    return QK_OK;
+}
+
+/* --- what is left over --- */
+
+static int compare_pointers(const void *a, const void *b)
+{
+    const struct qk_tensor *x = *(const struct qk_tensor *const *)a, *y = *(const struct qk_tensor *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool looks_like_qk(const char *name)
+{
+    static const char *const words[] = {".q_proj.", ".k_proj.", ".qkv_proj.", ".query_key_value.", ".Wqkv.",
+        ".wqkv.", ".c_attn.", ".in_proj_qkv"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strstr(name, words[i]) != NULL)
+            return true;
+    return false;
+}
+
+/* Tensors that look like q or k and belong to no view: extra heads, towers, adapters that were not merged. */
+static enum qk_code remark_left_over(struct builder *b, struct qk_error *err)
+{
+    struct qk_model *model = b->model;
+    const struct qk_tensor **used;
+    size_t n_used = 0, left = 0, first = 0;
+    QK_TRY(qk_alloc(&used, 4 * (size_t)model->n_layers, sizeof *used, err));
+    for (int i = 0; i < model->n_layers; i++) {
+        for (int r = 0; r < QK_ROLE_COUNT; r++) {
+            const struct qk_view *view = &model->layer[i].role[r];
+            if (view->weight != NULL)
+                used[n_used++] = view->weight;
+            if (view->bias != NULL)
+                used[n_used++] = view->bias;
+        }
+    }
+    if (n_used > 1)
+        qsort(used, n_used, sizeof *used, compare_pointers);
+    const struct qk_tensor *const *all = model->checkpoint->by_name;
+    for (size_t i = 0; i < model->checkpoint->n_tensors; i++) {
+        if (!looks_like_qk(all[i]->name) ||
+            (n_used > 0 && bsearch(&all[i], used, n_used, sizeof *used, compare_pointers) != NULL))
+            continue;
+        first = left++ == 0 ? i : first;
+    }
+    free(used);
+    if (left == 0)
+        return QK_OK;
+    return qk_lines_add(&model->remarks, err, "%zu tensors look like q or k but belong to no layer: %s%s",
+        left, all[first]->name, left > 1 ? " ..." : "");
 }
 
 /* --- the generic rule's refusals --- */
@@ -400,7 +482,7 @@ static enum qk_code count_layers(struct builder *b, int found, struct qk_error *
     model->n_layers = found;
     if (!qk_layout_value(b->layout.row, "layer_count", &model->config, &number))
         return QK_OK;
-    if (!(number >= 1 && number <= found))
+    if (!(number >= 1 && number <= found) || number != floor(number))
         return qk_fail(err, QK_INPUT, "%s: the config tells of %g layers (found tensors of %d)",
             model->checkpoint->path, number, found);
     model->n_layers = (int)number;
@@ -411,15 +493,9 @@ static enum qk_code count_layers(struct builder *b, int found, struct qk_error *
     return QK_OK;
 }
 
-static enum qk_code build(struct builder *b, struct qk_error *err)
+static enum qk_code remark_origin(const struct builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;
-    QK_TRY(qk_config_open(model->checkpoint->folder, &model->config, err));
-    int found;
-    QK_TRY(find_prefix(model->checkpoint, &b->prefix, &found, err));
-    QK_TRY(qk_layout_find(model->config.model_type, &b->layout, err));
-    model->guessed = b->layout.guessed;
-    QK_TRY(qk_strdup_to(&model->family, b->layout.family, err));
     if (model->config.root == NULL)
         QK_TRY(qk_lines_add(&model->remarks, err, "there is no config.json: shapes and names have to do"));
     if (model->guessed)
@@ -427,16 +503,31 @@ static enum qk_code build(struct builder *b, struct qk_error *err)
             "model type \"%s\" is not in the layout table: separate q_proj and k_proj are assumed, layer "
             "kinds are guessed",
             model->config.model_type));
-    QK_TRY(qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->prefix));
-    QK_TRY(count_layers(b, found, err));
+    return qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->names.prefix);
+}
+
+static enum qk_code build(struct builder *b, struct qk_error *err)
+{
+    struct qk_model *model = b->model;
+    QK_TRY(qk_config_open(model->checkpoint->folder, &model->config, err));
+    QK_TRY(qk_names_open(model->checkpoint, &b->names, err));
+    QK_TRY(qk_layout_find(model->config.model_type, &b->layout, err));
+    model->guessed = b->layout.guessed;
+    QK_TRY(qk_strdup_to(&model->family, b->layout.family, err));
+    QK_TRY(remark_origin(b, err));
+    QK_TRY(count_layers(b, b->names.n_layers, err));
     QK_TRY(qk_alloc(&model->layer, (size_t)model->n_layers, sizeof *model->layer, err));
+    QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
+    QK_TRY(qk_layout_kinds(&b->layout, &model->config, model->n_layers, b->mixer, err));
     bool any = false;
     for (int i = 0; i < model->n_layers; i++) {
         model->layer[i].index = i;
         QK_TRY(build_layer(b, &model->layer[i], err));
         any = any || model->layer[i].kind != QK_NONE;
     }
-    return any || !model->guessed ? QK_OK : refuse_unknown(b, err);
+    if (!any && model->guessed)
+        return refuse_unknown(b, err);
+    return remark_left_over(b, err);
 }
 
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err)
@@ -449,7 +540,8 @@ enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_er
     if (code == QK_OK)
         code = build(&b, err);
     qk_layout_free(&b.layout);
-    free(b.prefix);
+    qk_names_close(&b.names);
+    free(b.mixer);
     if (code != QK_OK) {
         qk_model_close(b.model);
         return code;

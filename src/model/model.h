@@ -1,4 +1,5 @@
-/* model.h - what a checkpoint's tensors mean: layers with their kinds, and where W_Q and W_K of each head lie.
+/* model.h - what a checkpoint's tensors mean: layers with their kinds, and where W_Q and W_K of each head
+ * lie.
  *
  * Words (design): kind full | window | linear | none; role q | k; head view = the (head_dim, d) block of one
  * head. Query head h uses key head h / (n_q / n_k). A view never covers a row that is not W_Q or W_K: gates,
@@ -24,10 +25,10 @@ const char *qk_role_name(enum qk_role role); /* "q" "k" */
 /* How positions enter q and k after the projection; decides which rotations of a head's rows leave attention
  * unchanged (restore/blend.h). */
 enum qk_positions {
-    QK_POSITIONS_NONE,       /* none, or added outside q and k (learned, ALiBi): any rotation of q and k together */
+    QK_POSITIONS_NONE, /* none, or added outside q and k (learned, ALiBi): any rotation of q and k together */
     QK_POSITIONS_ROPE_HALF,  /* pairs (j, j + rotary_dims/2) of the rotary rows */
     QK_POSITIONS_ROPE_INTER, /* pairs (2j, 2j+1) of the rotary rows */
-    QK_POSITIONS_FIXED,      /* an elementwise map (convolution, SiLU, feature map) follows: no rotation at all */
+    QK_POSITIONS_FIXED, /* an elementwise map (convolution, SiLU, feature map) follows: no rotation at all */
 };
 
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D).
@@ -35,10 +36,11 @@ enum qk_positions {
 struct qk_view {
     const struct qk_tensor *weight; /* NULL: the layer has no such role */
     const struct qk_tensor *bias;   /* 1-D over the same rows, or NULL */
-    const struct qk_tensor *norm;   /* gain after the projection, of head_dim or n_heads*head_dim, or NULL */
+    const struct qk_tensor *norm;   /* gain after the projection, of head_dim, n_heads*head_dim or (n_heads,
+                                     * head_dim), or NULL */
     bool transposed;
     int n_heads;
-    uint64_t *first_row; /* n_heads entries; owned by the model */
+    uint64_t *first_row; /* n_heads entries, NULL where the layer has a problem; owned by the model */
 };
 
 struct qk_layer {
@@ -50,17 +52,17 @@ struct qk_layer {
     uint64_t d;    /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];
     enum qk_positions positions;
-    int rotary_dims;     /* first rows of each head that rotate; 0 without RoPE */
-    double rope_theta;   /* 0 without RoPE */
-    int window;          /* 0 unless kind is window and the config tells */
-    bool gain_plus_one;  /* stored q/k norm gain w acts as 1 + w */
+    int rotary_dims;    /* first rows of each head that rotate; 0 without RoPE */
+    double rope_theta;  /* 0 without RoPE */
+    int window;         /* 0 unless kind is window and the config tells */
+    bool gain_plus_one; /* stored q/k norm gain w acts as 1 + w */
 };
 
 struct qk_model {
     struct qk_checkpoint *checkpoint; /* owned */
     struct qk_config config;          /* owned */
-    char *family;      /* name of the layout row that matched, "generic" for the fallback; owned */
-    bool guessed;      /* true when the generic rule was used */
+    char *family; /* name of the layout row that matched, "generic" for the fallback; owned */
+    bool guessed; /* true when the generic rule was used */
     struct qk_layer *layer;
     int n_layers;
     struct qk_lines remarks; /* what was found and why, oddities: shown by `qkscope info` */
@@ -75,8 +77,8 @@ void qk_model_close(struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out. QK_IO on read errors.
  * Values that are not finite are passed on as they are (qk_view_not_finite counts them). Thread-safe. */
-enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role, int h,
-    double *out, struct qk_error *err);
+enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    int h, double *out, struct qk_error *err);
 
 /* Reads head h's entries of the bias (head_dim values), all 0 without a bias. */
 enum qk_code qk_view_read_bias(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,

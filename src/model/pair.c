@@ -20,7 +20,10 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
             pre->problem != NULL ? pre->problem : post->problem);
         return;
     }
-    if ((pre->kind == QK_NONE) != (post->kind == QK_NONE)) {
+    /* A window may be opened or closed by the config alone; anything else is another mixer. */
+    bool softmax = (pre->kind == QK_FULL || pre->kind == QK_WINDOW) &&
+                   (post->kind == QK_FULL || post->kind == QK_WINDOW);
+    if (pre->kind != post->kind && !softmax) {
         qk_text_add(text, "pre's layer is of kind %s, post's of kind %s", qk_kind_name(pre->kind),
             qk_kind_name(post->kind));
         return;
@@ -59,10 +62,14 @@ static enum qk_code match(struct qk_pair *pair, int index, struct qk_error *err)
     struct qk_text text = {0};
     compare_layers(pre, post, &text);
     layer->has_qk = text.length == 0 && !text.failed && post->kind != QK_NONE;
-    if (text.length > 0)
-        return qk_text_take(&text, &layer->problem, err);
+    if (text.failed)
+        return qk_fail_memory(err, sizeof(struct qk_error));
+    char printable[QK_ERROR_TEXT]; /* it holds tensor names */
+    bool fits = text.length == 0;
+    if (!fits)
+        qk_printable(printable, sizeof printable, text.s);
     qk_text_free(&text);
-    return QK_OK;
+    return fits ? QK_OK : qk_strdup_to(&layer->problem, printable, err);
 }
 
 static enum qk_code open_pair(

@@ -9,9 +9,9 @@ const char *qk_side_name(enum qk_side side); /* "pre" "post" */
 
 struct qk_pair_layer {
     int index;
-    enum qk_kind kind;                              /* post's */
-    const struct qk_layer *side[QK_SIDE_COUNT];     /* borrowed from the models */
-    bool has_qk;                                    /* both sides have both roles, same head geometry */
+    enum qk_kind kind;                          /* post's */
+    const struct qk_layer *side[QK_SIDE_COUNT]; /* borrowed from the models */
+    bool has_qk;                                /* both sides have both roles, same head geometry */
     char *problem; /* owned; NULL, or why the layer cannot be compared or chosen, one line */
 };
 

@@ -105,7 +105,8 @@ enum qk_code qk_view_read_gain(const struct qk_model *model, const struct qk_lay
         out[i] = 1.0;
     if (view->norm == NULL)
         return QK_OK;
-    uint64_t first = view->norm->shape[0] == dim ? 0 : (uint64_t)h * dim;
+    /* one head's gain for all of them, or (heads, head_dim) in a row */
+    uint64_t first = view->norm->n_dims == 1 && view->norm->shape[0] == dim ? 0 : (uint64_t)h * dim;
     QK_TRY(read_values(model, view->norm, first, dim, out, err));
     for (size_t i = 0; i < dim; i++)
         out[i] += offset;
