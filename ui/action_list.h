@@ -121,7 +121,7 @@
         ON_EXPORT, NEEDS_WRITE | NEEDS_IDLE, run_export_option)                                              \
     X(EXPORT_NORMS, "Export", "norms", "N", 7, "norms", "Take the gains of q/k norms along, or leave them",  \
         NULL, ON_EXPORT, NEEDS_WRITE | NEEDS_IDLE, run_export_option)                                        \
-    X(EXPORT_VERIFY, "Export", "verify", "v", 1, "verify", "Read the export again and compare every byte",   \
+    X(EXPORT_VERIFY, "Export", "verify", "v", 2, "verify", "Read the export again and compare every byte",   \
         "[FOLDER]", ON_EXPORT, NEEDS_IDLE | NEEDS_EXPORTED, run_verify)                                      \
     X(EXPORT_CANCEL, "Export", "cancel", "Esc Ctrl-C", 8, "cancel",                                          \
         "Stop what is running; nothing is left behind", NULL, ON_EXPORT, NEEDS_TASK, run_cancel)             \
@@ -131,7 +131,7 @@
         ON_ALL, 0, run_command)                                                                              \
     X(BACK, "Program", "back", "Esc", 0, "", "One step back: range, marks, filter, view", NULL, ON_ALL, 0,   \
         run_back)                                                                                            \
-    X(CLOSE, "Program", "close", "q", 16, "quit", "Close the view, or leave from the first one", NULL,       \
+    X(CLOSE, "Program", "close", "q", 1, "quit", "Close the view, or leave from the first one", NULL,       \
         ON_ALL, 0, run_close)                                                                                \
     X(QUIT, "Program", "quit", "Q Ctrl-C", 0, "", "Leave; asks if choices are unsaved or work is running",   \
         NULL, ON_ALL, 0, run_quit)                                                                           \

@@ -41,7 +41,7 @@ enum { SCREEN_DEPTH = 8, FOOTER_HITS = 32, MIN_ROWS = 15, MIN_COLUMNS = 60 };
 /* The export view: options and the plan made of them. */
 struct export_view {
     char *target;
-    bool force, link, patch_only, norms;
+    bool force, link, patch_only;
     bool planned; /* plan is filled and the export can be done */
     struct qk_export_plan plan;
     struct qk_error refused; /* why not */

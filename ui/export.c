@@ -56,20 +56,21 @@ void export_free(struct app *app)
     free(app->export.target);
 }
 
-static struct qk_export_options options_of(const struct export_view *view)
+static struct qk_export_options options_of(const struct app *app)
 {
+    const struct export_view *view = &app->export;
     return (struct qk_export_options){.target = view->target,
         .force = view->force,
         .link = view->link,
         .patch_only = view->patch_only,
-        .norms = view->norms};
+        .norms = qk_session_norms(app->session)};
 }
 
 void export_plan(struct app *app)
 {
     struct export_view *view = &app->export;
     forget_plan(view);
-    struct qk_export_options options = options_of(view);
+    struct qk_export_options options = options_of(app);
     view->planned = qk_session_export_plan(app->session, &options, &view->plan, &view->refused) == QK_OK;
 }
 
@@ -101,13 +102,14 @@ static void draw_label(struct canvas *canvas, int y, int x, const char *label)
     draw_text(canvas, y, x, LABEL, ALIGN_LEFT, STYLE_HEADING, label);
 }
 
-static void draw_options(const struct export_view *view, struct canvas *canvas, int y, int x, int width)
+static void draw_options(struct app *app, struct canvas *canvas, int y, int x, int width)
 {
+    const struct export_view *view = &app->export;
     const struct {
         const char *name;
         bool on;
     } options[] = {{"L link", view->link}, {"F force", view->force}, {"O patch", view->patch_only},
-        {"N norms", view->norms}};
+        {"N norms", qk_session_norms(app->session)}};
     int end = x + width;
     draw_label(canvas, y, x, "options");
     x += LABEL;
@@ -212,7 +214,7 @@ static void draw_export(struct app *app, struct canvas *canvas, struct area area
     draw_label(canvas, y, x, "target");
     draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG,
         qk_printable(target, sizeof target, view->target));
-    draw_options(view, canvas, y++, x, width);
+    draw_options(app, canvas, y++, x, width);
     y += draw_plan(view, canvas, (struct area){y, x, 3, width});
     if (task->running)
         draw_progress(app, canvas, y++, x, width);
@@ -282,9 +284,11 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
     struct export_view *view = &app->export;
     bool *option = action == ACTION_EXPORT_LINK    ? &view->link
                    : action == ACTION_EXPORT_FORCE ? &view->force
-                   : action == ACTION_EXPORT_PATCH ? &view->patch_only
-                                                   : &view->norms;
-    *option = !*option;
+                                                   : &view->patch_only;
+    if (action == ACTION_EXPORT_NORMS)
+        qk_session_set_norms(app->session, !qk_session_norms(app->session));
+    else
+        *option = !*option;
     export_plan(app);
     return REFRESH_DRAW;
 }
@@ -292,7 +296,7 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
 static unsigned start_export(struct app *app)
 {
     struct qk_error err = {0};
-    struct qk_export_options options = options_of(&app->export);
+    struct qk_export_options options = options_of(app);
     if (qk_session_export(app->session, &options, &err) != QK_OK)
         return say_error(app, &err);
     app->export.told = false;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024 };
+enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024, LONGEST_MESSAGE = 4 };
 
 /* --- messages and questions --- */
 
@@ -212,30 +212,41 @@ static void draw_footer(struct app *app, struct canvas *canvas, int y, int width
 
 /* --- the frame --- */
 
-static void draw_last_line(struct app *app, struct canvas *canvas, int y, int width)
+/* Text whose last line is in row y; what is too long for it takes the rows above, which it covers. */
+static void draw_up_from(struct canvas *canvas, int y, int width, enum style style, const char *text)
 {
-    if (app->question[0] != '\0') {
-        int used = draw_run(canvas, y, 1, width - 12, STYLE_WARNING, app->question);
-        used += draw_run(canvas, y, 1 + used, width - used - 1, STYLE_STRONG, " y/n [n] ");
-        app->cursor_y = y;
-        app->cursor_x = 1 + used;
-    } else if (app->prompt.open) {
-        app->cursor_y = y;
-        app->cursor_x = prompt_draw(&app->prompt, canvas, y, 1, width - 1);
-    } else {
-        draw_text(canvas, y, 1, width - 1, ALIGN_LEFT, app->message_style, app->message);
+    int lines = 0;
+    for (const char *p = text; *p != '\0' && lines < LONGEST_MESSAGE; lines++) {
+        p += text_fitting(canvas, p, width - 2);
+        p += strspn(p, " ");
     }
+    lines = lines == 0 ? 1 : lines;
+    for (int i = 0; i < lines; i++)
+        draw_text(canvas, y - i, 0, width, ALIGN_LEFT, style, "");
+    draw_wrapped(canvas, (struct area){y - lines + 1, 1, lines, width - 2}, style, text);
+}
+
+static void draw_question(struct app *app, struct canvas *canvas, int y, int width)
+{
+    int used = draw_run(canvas, y, 1, width - 12, STYLE_WARNING, app->question);
+    used += draw_run(canvas, y, 1 + used, width - used - 1, STYLE_STRONG, " y/n [n] ");
+    app->cursor_y = y;
+    app->cursor_x = 1 + used;
 }
 
 static void draw_bottom(struct app *app, struct canvas *canvas, int rows, int width)
 {
     app->n_hits = 0;
-    if (app->prompt.open)
-        draw_text(canvas, rows - 2, 1, width - 1, ALIGN_LEFT, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM,
-            app->prompt.note);
-    else if (app->question[0] == '\0')
+    if (app->question[0] != '\0') {
+        draw_question(app, canvas, rows - 1, width);
+    } else if (app->prompt.open) {
+        draw_up_from(canvas, rows - 2, width, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM, app->prompt.note);
+        app->cursor_y = rows - 1;
+        app->cursor_x = prompt_draw(&app->prompt, canvas, rows - 1, 1, width - 1);
+    } else {
         draw_footer(app, canvas, rows - 2, width);
-    draw_last_line(app, canvas, rows - 1, width);
+        draw_up_from(canvas, rows - 1, width, app->message_style, app->message);
+    }
 }
 
 static void draw_too_small(struct canvas *canvas, int rows, int columns)
