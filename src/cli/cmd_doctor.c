@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/progress.h"
+#include "model/layout.h"
 
 #include <cblas.h>
 #include <cjson/cJSON.h>
@@ -19,6 +20,7 @@
 #include <math.h>
 #include <nettle/version.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -258,6 +260,33 @@ static void print_terminal(void)
     }
 }
 
+/* The family whose line is being printed; "" before the first. Rows live only while they are visited. */
+struct family_line {
+    char family[64];
+};
+
+static void print_family(void *context, const char *family, const char *model_type)
+{
+    struct family_line *line = context;
+    if (strncmp(line->family, family, sizeof line->family - 1) != 0) {
+        qk_print(line->family[0] != '\0' ? "\n  " : "  ");
+        qk_print_name(family);
+        qk_print(":");
+        snprintf(line->family, sizeof line->family, "%s", family);
+    }
+    qk_print(" ");
+    qk_print_name(strcmp(model_type, "*") == 0 ? "any other, guessed" : model_type);
+}
+
+static enum qk_code print_families(struct qk_error *err)
+{
+    struct family_line line = {""};
+    qk_print("\nfamilies, and their model types\n");
+    QK_TRY(qk_layout_families(print_family, &line, err));
+    qk_print("\n");
+    return QK_OK;
+}
+
 enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct outcome outcome[] = {
@@ -269,6 +298,7 @@ enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error
     print_terminal();
     qk_print("\nfolders\n");
     QK_TRY(qk_folders_print(err));
+    QK_TRY(print_families(err));
     QK_TRY(run_tests(outcome, err));
     qk_print("\nnumeric self-test (worst error, as a part of what is allowed)\n");
     for (int i = 0; i < N; i++) {

@@ -37,7 +37,8 @@ static const struct qk_command COMMANDS[] = {
         qk_export_run},
     {"verify", "DIR", "Re-reads an export against its recipe, PRE and POST, every byte of it",
         qk_verify_options, qk_verify_run},
-    {"doctor", "", "Tells versions and folders, and tests the numeric kernels of this machine",
+    {"doctor", "",
+        "Tells versions, folders and known families, and tests the numeric kernels of this machine",
         qk_doctor_options, qk_doctor_run},
 };
 

@@ -240,8 +240,7 @@ static bool names_type(const cJSON *types, const char *model_type)
     return false;
 }
 
-/* $XDG_CONFIG_HOME/qkscope/layouts or its default; NULL when there is neither variable. */
-static enum qk_code user_folder(char **out, struct qk_error *err)
+enum qk_code qk_layout_folder(char **out, struct qk_error *err)
 {
     const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     struct qk_text text = {0};
@@ -264,7 +263,7 @@ static int compare_lines(const void *a, const void *b)
 static enum qk_code list_user_rows(struct qk_lines *paths, struct qk_error *err)
 {
     char *folder;
-    QK_TRY(user_folder(&folder, err));
+    QK_TRY(qk_layout_folder(&folder, err));
     DIR *dir = folder != NULL ? opendir(folder) : NULL;
     enum qk_code code = QK_OK;
     if (folder != NULL && dir == NULL && errno != ENOENT && errno != ENOTDIR)

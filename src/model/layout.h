@@ -68,6 +68,10 @@ void qk_layout_free(struct qk_layout *layout);
 enum qk_code qk_layout_parse(
     const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err);
 
+/* *out = the folder of the users' rows, whether it exists or not; NULL when neither variable tells one. The
+ * caller frees. */
+enum qk_code qk_layout_folder(char **out, struct qk_error *err);
+
 /* Calls visit for every model type of the table, the user's rows first, in the order of the files' names. */
 enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
     void *context, struct qk_error *err);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """interrupt.py SIGNAL TARGET PROGRAM ARGUMENT... - runs the program and sends it the signal as soon as the temporary
-sibling of TARGET appears; exits with the program's code, or 77 when it was over before."""
+sibling of TARGET appears, or after half a second when TARGET is -; exits with the program's code, or 77 when it was
+over before."""
 import os
 import signal
 import subprocess
@@ -10,10 +11,13 @@ import time
 
 def main():
     number = getattr(signal, "SIG" + sys.argv[1])
-    folder, name = os.path.split(sys.argv[2])
+    target, start = sys.argv[2], time.monotonic()
+    folder, name = os.path.split(os.path.abspath(target))
     child = subprocess.Popen(sys.argv[3:], preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     while child.poll() is None:
-        if any(entry.startswith("." + name) for entry in os.listdir(folder)):
+        begun = (time.monotonic() - start > 0.5 if target == "-" else
+                 any(entry.startswith("." + name) for entry in os.listdir(folder)))
+        if begun:
             child.send_signal(number)
             break
         time.sleep(0.0005)

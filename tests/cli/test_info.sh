@@ -42,6 +42,23 @@ cp -r "$fixtures/llama/post" "$work/guess"
 sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
 run info "$work/guess"
 check "an unknown model type is told" says 'model type "never-heard-of" (not in the layout table: guessed)'
+mkdir -p "$HOME/.config/qkscope/layouts" "$work/config/qkscope"
+sed 's/"family": *"[a-z]*"/"family": "mine"/; s/"model_types": *\[[^]]*\]/"model_types": ["never-heard-of"]/' \
+    "$srcdir/data/layouts/llama.json" >"$HOME/.config/qkscope/layouts/mine.json"
+run info "$work/guess"
+check "  unless a layout of one's own knows it" says '^  family mine, model type "never-heard-of"$'
+run doctor
+check "  which doctor lists" grep -q '^  mine: never-heard-of$' "$out"
+echo '{"family": "mine"' >"$HOME/.config/qkscope/layouts/mine.json"
+run info "$post"
+check "a layout with a mistake is told" complains 3 "$HOME/.config/qkscope/layouts/mine.json: "
+mv "$HOME/.config/qkscope/layouts" "$work/config/qkscope"
+run info "$post"
+check "\$XDG_CONFIG_HOME wins over ~/.config" ended 0
+XDG_CONFIG_HOME=$work/config "$QKSCOPE" info "$post" >"$out" 2>"$err"
+code=$?
+check "  in both directions" complains 3 "$work/config/qkscope/layouts/mine.json: "
+
 run info "$fixtures/llama/post"
 check "procrustes turns planes of RoPE" says '^  procrustes turns the planes of RoPE: '
 run info "$fixtures/jamba/post"

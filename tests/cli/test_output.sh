@@ -59,5 +59,25 @@ for signal in INT TERM HUP; do
         check "  leaves nothing behind" test -z "$(find "$work" -maxdepth 1 -name '*target*')"
     fi
 done
+python3 "$tools/make_holes.py" "$work/holes"
+for command in diff plan; do
+    spec=
+    [ $command = diff ] || spec="--set routing>0.1=restore -o $work/r.json"
+    # shellcheck disable=SC2086
+    python3 "$tools/interrupt.py" INT - "$QKSCOPE" $command "$work/holes/pre" "$work/holes/post" $spec \
+        >"$work/printed" 2>"$work/messages"
+    code=$?
+    check "SIGINT while $command compares" complains 130 'interrupted'
+done
+check "  leaves no recipe" test ! -e "$work/r.json"
+# The line of progress, as a terminal gets it: there while it works, wiped when it is done.
+python3 "$tools/on_terminal.py" "$QKSCOPE" diff --layers 0 --threads 1 "$work/holes/pre" "$work/holes/post" \
+    >"$work/printed" 2>"$work/messages"
+code=$?
+check "progress on a terminal" grep -q 'comparing  *[0-9]* %  [0-9]* s left' "$work/messages"
+check "  is wiped at the end" test "$(tail -c 1 "$work/messages" | od -An -tx1)" = " 0d"
+check "  and never in the output" sh -c "! grep -q comparing '$work/printed'"
+run diff --layers 0 "$work/holes/pre" "$work/holes/post"
+check "no progress where nobody looks" test ! -s "$err"
 check "the inputs are unchanged" test "$before" = "$(sums "$work/big")"
 done_testing
