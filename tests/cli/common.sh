@@ -3,7 +3,7 @@
 # $QKSCOPE is the program, $QK_DEMO_DATA the demo pair, $QK_TEST_DATA/fixtures the families, $srcdir the sources.
 
 work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 pre=$QK_DEMO_DATA/pre
 post=$QK_DEMO_DATA/post
 fixtures=$QK_TEST_DATA/fixtures
@@ -63,6 +63,12 @@ complains() {
 # says PATTERN - the last run ended well and printed a line that has the pattern, and no message.
 says() {
     [ "$code" -eq 0 ] && [ ! -s "$err" ] && grep -q -e "$1" "$out"
+}
+
+# copy SOURCE... TARGET - recursively, and writable: the sources may not be.
+copy() {
+    for target in "$@"; do :; done
+    cp -r "$@" && chmod -R u+w "$target"
 }
 
 # sums FOLDER... - digests of every file.

@@ -28,6 +28,7 @@ run export "$pre" "$post" --set 7:q=restore -o "$work/one"
 check "one role of one layer" python3 "$tools/check_export.py" "$pre" "$post" "$work/one" 7 q
 
 # --- verify finds what is wrong ---
+chmod -R u+w "$dir" # files keep the modes of the sources'
 # flip FILE BYTE
 flip() {
     python3 -c "
@@ -60,8 +61,8 @@ cp "$post/tokenizer.json" "$dir"
 run verify "$dir"
 check "all is well again" ended 0
 
-cp -r "$pre" "$work/moved-pre"
-cp -r "$post" "$work/moved-post"
+copy "$pre" "$work/moved-pre"
+copy "$post" "$work/moved-post"
 run export "$work/moved-pre" "$work/moved-post" --set 4=lerp:0.5 -o "$work/moves"
 mv "$work/moved-pre" "$work/here"
 mv "$work/moved-post" "$work/there"
@@ -89,7 +90,7 @@ run export "$pre" "$post" --set 7=restore -o "$work/file" --force
 check "nor is a file" complains 2 'exists and is not a folder'
 
 mkdir "$work/pair"
-cp -r "$pre" "$post" "$work/pair"
+copy "$pre" "$post" "$work/pair"
 copies=$(sums "$work/pair")
 ln -s "$work/pair/post" "$work/link"
 for target in "$work/pair/post" "$work/pair/pre" "$work/pair/post/sub" "$work/pair" "$work/link/sub" "$work/pair/pre/../post/sub"; do

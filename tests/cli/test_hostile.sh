@@ -57,7 +57,7 @@ check "a link to itself" complains 4 "symbolic links"
 run info /dev/zero
 check "a device" complains 3 "neither a folder nor a regular file"
 if [ "$(id -u)" -ne 0 ]; then
-    cp -r "$post" "$work/locked"
+    copy "$post" "$work/locked"
     chmod 0 "$work/locked/model.safetensors"
     run info "$work/locked"
     check "a file that may not be read" complains 4 "cannot open: Permission denied"

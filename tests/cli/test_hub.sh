@@ -11,7 +11,7 @@ snapshot() {
     mkdir -p "$model/blobs" "$model/refs" "$model/snapshots/$3"
     for file in "$4"/*; do
         blob=$(sha256sum "$file" | cut -c 1-64)
-        cp "$file" "$model/blobs/$blob"
+        [ -e "$model/blobs/$blob" ] || cp "$file" "$model/blobs/$blob"
         ln -s "../../blobs/$blob" "$model/snapshots/$3/${file##*/}"
     done
 }
@@ -78,7 +78,7 @@ for name in org/../base org/base/more org/base@../main org/..; do
 done
 
 mkdir -p "$work/here/org"
-cp -r "$post" "$work/here/org/base"
+copy "$post" "$work/here/org/base"
 (cd "$work/here" && "$QKSCOPE" diff "$pre" org/base --csv) >"$work/found.csv" 2>"$err"
 check "an existing path wins" cmp "$work/expected.csv" "$work/found.csv"
 

@@ -38,7 +38,7 @@ for folder in "$fixtures"/*; do
     run info "$folder/post" --json
     check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
 done
-cp -r "$fixtures/llama/post" "$work/guess"
+copy "$fixtures/llama/post" "$work/guess"
 sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
 run info "$work/guess"
 check "an unknown model type is told" says 'model type "never-heard-of" (not in the layout table: guessed)'

@@ -70,7 +70,7 @@ check "a recipe that is not there" complains 4 'none.json: cannot'
 
 # --- inputs stay as they are ---
 mkdir "$work/pair"
-cp -r "$pre" "$post" "$work/pair"
+copy "$pre" "$post" "$work/pair"
 copies=$(sums "$work/pair")
 for name in x.json config.json model.safetensors ../pre/config.json; do
     run plan "$work/pair/pre" "$work/pair/post" --set full=restore -o "$work/pair/post/$name"
