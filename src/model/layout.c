@@ -321,9 +321,10 @@ static void take_match(void *context, struct qk_layout *row)
 {
     struct search *search = context;
     const cJSON *types = qk_json_get(row->row, "model_types");
-    struct qk_layout *slot = names_type(types, search->model_type) ? &search->exact
-                             : names_type(types, "*")              ? &search->any
-                                                                   : NULL;
+    bool star = strcmp(search->model_type, "*") == 0; /* a config may say anything */
+    struct qk_layout *slot = !star && names_type(types, search->model_type) ? &search->exact
+                             : names_type(types, "*")                       ? &search->any
+                                                                            : NULL;
     if (slot == NULL || slot->row != NULL)
         return;
     *slot = *row;
