@@ -131,7 +131,7 @@
         ON_ALL, 0, run_command)                                                                              \
     X(BACK, "Program", "back", "Esc", 0, "", "One step back: range, marks, filter, view", NULL, ON_ALL, 0,   \
         run_back)                                                                                            \
-    X(CLOSE, "Program", "close", "q", 1, "quit", "Close the view, or leave from the first one", NULL,       \
+    X(CLOSE, "Program", "close", "q", 1, "quit", "Close the view, or leave from the first one", NULL,        \
         ON_ALL, 0, run_close)                                                                                \
     X(QUIT, "Program", "quit", "Q Ctrl-C", 0, "", "Leave; asks if choices are unsaved or work is running",   \
         NULL, ON_ALL, 0, run_quit)                                                                           \

@@ -54,7 +54,8 @@ static int draw_mode(struct app *app, struct canvas *canvas, struct area area, i
     draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "choice");
     int used = LABEL_CELLS;
     used += draw_run(canvas, area.y, area.x + used, area.w - used,
-        layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE, format_choices(text, choice, app->theme.ascii));
+        layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE,
+        format_choices(text, choice, app->theme.ascii, false));
     return used + 2;
 }
 

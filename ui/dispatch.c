@@ -91,7 +91,7 @@ enum action action_for_key(const struct app *app, int key)
             return blocked;
         if (action_blocked(app, action, &hidden) == NULL)
             return action;
-        if (blocked == ACTION_NONE && !hidden)
+        if (blocked == ACTION_NONE)
             blocked = action;
     }
 }
@@ -173,6 +173,7 @@ unsigned prompt_takes(struct app *app, int key)
     case PROMPT_ACCEPTED:
         return accept_prompt(app);
     case PROMPT_CANCELLED:
+        app->message[0] = '\0';
         return take_back_preview(app);
     default:
         return REFRESH_DRAW;

@@ -53,14 +53,18 @@ char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii)
     return out;
 }
 
-char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii)
+char *format_choices(
+    char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii, bool brief)
 {
     char q[CHOICE_LABEL], k[CHOICE_LABEL];
     if (qk_choice_equal(choice[QK_Q], choice[QK_K]))
         return format_choice(out, choice[QK_Q], ascii);
-    int n = snprintf(out, CHOICE_LABEL, "Q %.40s  K %.40s", format_choice(q, choice[QK_Q], ascii),
-        format_choice(k, choice[QK_K], ascii));
-    (void)n; /* both halves are shorter than the room */
+    if (brief)
+        snprintf(
+            out, CHOICE_LABEL, "Q %s K %s", qk_choice_text(q, choice[QK_Q]), qk_choice_text(k, choice[QK_K]));
+    else
+        snprintf(out, CHOICE_LABEL, "Q %.40s  K %.40s", format_choice(q, choice[QK_Q], ascii),
+            format_choice(k, choice[QK_K], ascii));
     return out;
 }
 

@@ -15,8 +15,10 @@ char *format_number(char out[NUMBER_TEXT], double value);
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value);
 /* "restore", "lerp α 0.5": the mode and its parameter. */
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
-/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ. */
-char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii);
+/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ; "Q restore K lerp 0.25" when brief.
+ */
+char *format_choices(
+    char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii, bool brief);
 /* "3:05" or "1:02:03". */
 char *format_seconds(char out[NUMBER_TEXT], double seconds);
 

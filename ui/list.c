@@ -169,13 +169,14 @@ static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int
 static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int x, int width, int layer)
 {
     const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
+    const char *error = qk_session_current_error(app->session, layer);
+    enum style style = layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE;
     char text[CHOICE_LABEL];
-    if (qk_session_current_error(app->session, layer) != NULL)
-        draw_text(
-            canvas, y, x, width, ALIGN_LEFT, STYLE_ERROR, qk_session_current_error(app->session, layer));
-    else
-        draw_text(canvas, y, x, width, ALIGN_LEFT, layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE,
-            format_choices(text, choice, app->theme.ascii));
+    format_choices(text, choice, app->theme.ascii, false);
+    if (text_cells(canvas, text) > width)
+        format_choices(text, choice, app->theme.ascii, true);
+    draw_text(
+        canvas, y, x, width, ALIGN_LEFT, error != NULL ? STYLE_ERROR : style, error != NULL ? error : text);
 }
 
 static void draw_row(struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,

@@ -163,7 +163,7 @@ unsigned run_effective(struct app *app, enum action action, const char *argument
     (void)action;
     (void)argument;
     qk_session_recompute(app->session, !qk_session_effective(app->session));
-    say(app, STYLE_DIM, "computing %s the gains of the q/k norms",
+    say(app, STYLE_DIM, "numbers %s the gains of the q/k norms",
         qk_session_effective(app->session) ? "with" : "without");
     return REFRESH_ROWS;
 }
@@ -173,7 +173,7 @@ unsigned run_recompute(struct app *app, enum action action, const char *argument
     (void)action;
     (void)argument;
     qk_session_recompute(app->session, qk_session_effective(app->session));
-    say(app, STYLE_DIM, "computing again");
+    say(app, STYLE_DIM, "every number is computed again");
     return REFRESH_ROWS;
 }
 

@@ -1,0 +1,180 @@
+# lib.sh - what the screen tests share: the real program in a terminal of a private tmux server. Sourced.
+#
+# A test presses keys and waits until the screen shows what it must; nothing ever waits for a time to pass.
+# $work is where the program runs, with the demo pair as pre and post. screen_start writes the terminal's modes
+# before and after to $work/modes.before and .after and the exit code to $work/code.
+
+. "$srcdir/tests/cli/common.sh"
+
+export LC_ALL=C.UTF-8
+unset COLORFGBG ESCDELAY COLORTERM TMUX TMUX_PANE
+export XDG_STATE_HOME="$work/state"
+ln -s "$pre" "$work/pre"
+ln -s "$post" "$work/post"
+socket=qkscope-test-$$.0
+pane_term=tmux-256color
+wait_seconds=${QK_SCREEN_WAIT:-120} # a hang must fail, a sanitizer on a busy machine must not
+
+tmx() {
+    tmux -L "$socket" -f /dev/null "$@"
+}
+
+screen_stop() {
+    tmx kill-server 2>/dev/null
+    # The server removes its socket last: a new one of that name would be refused until then.
+    while tmx list-sessions >/dev/null 2>&1; do sleep 0.03; done
+}
+trap 'screen_stop; rm -rf "$work"' EXIT
+
+# screen_start COLUMNS ROWS WORD... - runs a command line (words are for the shell) in a new terminal of that size.
+# All it writes is kept in $work/raw.
+screen_start() {
+    screen_stop
+    socket=${socket%.*}.$((${socket##*.} + 1))
+    columns=$1
+    rows=$2
+    shift 2
+    rm -f "$work/code" "$work/modes.before" "$work/modes.after" "$work/raw" "$work/go"
+    mkfifo "$work/go"
+    cat >"$work/run" <<EOF
+cd '$work'
+cat go >/dev/null
+echo 'before the screen'
+stty -g >modes.before
+$*
+code=\$?
+stty -g >modes.after
+echo "after the screen: \$code"
+echo \$code >code
+exec cat
+EOF
+    tmx new-session -d -x "$columns" -y "$rows" "TERM=$pane_term sh '$work/run'"
+    tmx set-option -g status off
+    tmx resize-window -x "$columns" -y "$rows"
+    tmx pipe-pane -O "cat >'$work/raw'"
+    echo >"$work/go"
+}
+
+# start [COLUMNS ROWS] [OPTION...] - the demo pair, with every number filled in.
+start() {
+    size="80 24"
+    case ${1:-} in
+    [0-9]*)
+        size="$1 $2"
+        shift 2
+        ;;
+    esac
+    # shellcheck disable=SC2086
+    screen_start $size "'$QKSCOPE' pre post $*"
+    wait_for 'help' && wait_gone 'computing'
+}
+
+screen() {
+    tmx capture-pane -p | sed 's/ *$//'
+}
+
+# keys KEY... - as tmux names them; after Escape wait for what it does before the next key.
+keys() {
+    for key in "$@"; do
+        tmx send-keys -- "$key"
+    done
+}
+
+# text WORDS - typed as it is.
+text() {
+    tmx send-keys -l -- "$1"
+}
+
+# until_true COMMAND... - asks again and again; false when it is still not so after $wait_seconds.
+until_true() {
+    end=$(($(date +%s) + wait_seconds))
+    while ! "$@"; do
+        if [ "$(date +%s)" -ge "$end" ]; then
+            echo "not within $wait_seconds s: $*"
+            screen
+            return 1
+        fi
+        sleep 0.03
+    done
+}
+
+shows() {
+    screen | grep -q -e "$1"
+}
+shows_not() {
+    ! shows "$1"
+}
+wait_for() {
+    until_true shows "$1"
+}
+wait_gone() {
+    until_true shows_not "$1"
+}
+
+# The row of a layer in the list, without its bars.
+row() {
+    screen | grep -E "^.{0,2} *$1 (full|linear|window|none)" | head -n 1
+}
+row_shows() {
+    row "$1" | grep -q -e "$2"
+}
+# wait_row LAYER PATTERN - until the layer's row has it.
+wait_row() {
+    until_true row_shows "$1" "$2"
+}
+
+# The layer the arrow points to.
+selected() {
+    screen | sed -n 's/^[>▶]. *\([0-9]*\) .*/\1/p' | head -n 1
+}
+is_selected() {
+    [ "$(selected)" = "$1" ]
+}
+wait_selected() {
+    until_true is_selected "$1"
+}
+
+# Layers from top to bottom, as one line.
+order() {
+    screen | sed -n 's/^[>▶ ][*|◆│ ] *\([0-9]*\) \(full\|linear\|window\|none\).*/\1/p' | tr '\n' ' ' | sed 's/ $//'
+}
+order_is() {
+    [ "$(order)" = "$1" ]
+}
+wait_order() {
+    until_true order_is "$1"
+}
+
+looks_like() {
+    screen | diff - "$srcdir/tests/screen/expected/$1" >"$work/difference"
+}
+# wait_screen FILE - until the whole screen is as in expected/FILE.
+wait_screen() {
+    if ! until_true looks_like "$1"; then
+        cat "$work/difference"
+        return 1
+    fi
+}
+
+has_code() {
+    [ -s "$work/code" ]
+}
+# wait_end CODE - until the program ended, with that code.
+wait_end() {
+    until_true has_code && [ "$(cat "$work/code")" = "$1" ]
+}
+
+# leave - quits, and says yes when asked about choices that are not saved.
+leave() {
+    keys Q
+    until_true shows 'after the screen\|y/n'
+    if shows 'y/n'; then
+        keys y
+    fi
+    wait_end 0
+}
+
+# restored - the terminal is as it was: its modes, the main screen, no colours left on.
+restored() {
+    cmp "$work/modes.before" "$work/modes.after" && shows 'before the screen' && shows 'after the screen'
+}

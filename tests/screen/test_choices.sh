@@ -1,0 +1,142 @@
+#!/bin/sh
+# test_choices.sh - choosing: toggles, modes, parameters, roles, ranges, --set texts, undo and redo, recipes.
+. "$srcdir/tests/screen/lib.sh"
+
+start
+keys Space
+check "Space restores q and k" wait_row 0 '→0 .*restore'
+check "and goes down" wait_selected 1
+check "the title counts unsaved choices" wait_for '● 1 choice, not exported'
+keys Up Space
+check "Space on a restored layer keeps it again" wait_row 0 'keep'
+check "that is unsaved no longer" wait_for 'no choices'
+keys Up 1
+check "1 restores q alone" wait_row 0 'Q restore  K keep'
+check "and stays" wait_selected 0
+keys 2
+check "2 restores k as well" wait_row 0 '  restore'
+keys 1
+check "1 again keeps q" wait_row 0 'Q keep  K restore'
+keys 0
+check "0 keeps both" wait_row 0 ' keep$'
+
+keys m
+check "m: restore" wait_row 0 ' restore$'
+keys m
+check "m: lerp" wait_row 0 'lerp α 0.5$'
+keys +
+check "+ adds 0.05" wait_row 0 'lerp α 0.55$'
+keys - -
+check "- takes it away" wait_row 0 'lerp α 0.45$'
+keys m
+check "m: qk-pro" wait_row 0 'qk-pro λ 0.3$'
+keys +
+check "lambda goes over nice numbers" wait_row 0 'qk-pro λ 0.4$'
+keys m
+check "m: procrustes" wait_row 0 'procrustes α 0.5$'
+check "the screen says what turns" wait_for 'turn'
+keys m
+check "m: keep" wait_row 0 ' keep$'
+keys +
+check "+ tells why it cannot" wait_for 'no parameter'
+keys M
+check "M goes back" wait_row 0 'procrustes α 0.5$'
+keys M
+check "the parameter of a mode is remembered" wait_row 0 'qk-pro λ 0.4$'
+keys p
+check "p asks for the value" wait_for 'λ of qk-pro: 0.4'
+keys C-u
+text -1
+keys Enter
+check "a value out of range is refused where it was typed" wait_for 'out of range'
+keys C-u
+text 0.125
+keys Enter
+check "an exact value is taken" wait_row 0 'qk-pro λ 0.125$'
+keys x m
+check "x: the mode key acts on q alone" wait_row 0 'Q procrustes 0.5 K keep'
+keys x m
+check "x: on k alone" wait_row 0 'K rest'
+keys x
+check "x: on both again" wait_gone '(on k)'
+
+keys u
+check "u undoes and says what" wait_for 'undone: restore k of layer 0'
+keys C-r
+check "Ctrl-R does it again and says what" wait_for 'done again: restore k of layer 0'
+keys C-r
+check "nothing more to redo is told" wait_for 'nothing to redo'
+i=0
+while [ "$i" -lt 40 ]; do
+    keys u
+    i=$((i + 1))
+done
+check "undo goes back to the start" wait_for 'nothing to undo'
+check "where nothing was chosen" wait_for 'no choices'
+
+keys g j v j j Space
+check "a range is restored as a whole" wait_row 3 ' restore$'
+check "all of it" wait_for '3 choices, not exported'
+check "and only it" wait_row 4 ' keep$'
+keys Escape
+wait_gone '^.│'
+keys u
+check "as one edit" wait_for 'undone: restore q and k of 3 layers'
+keys g j a
+check "a marks and goes down" wait_selected 2
+keys j a m m
+check "marked layers change together" wait_row 3 'lerp'
+check "from the first to the last" wait_row 1 'lerp'
+check "and none between" wait_row 2 ' keep$'
+keys Escape
+check "Esc takes marks away" wait_gone 'marked'
+keys b
+wait_for 'mark by'
+text full
+keys Enter
+check "b marks by kind" wait_for '4 layers marked'
+keys b
+text 'routing>'
+keys Enter
+check "a wrong selector is explained" wait_for 'character 9'
+text 0.15
+keys Enter
+check "b marks by number" wait_for '3 layers marked'
+keys Escape
+wait_gone 'marked'
+
+text ':set full:k=lerp:0.25'
+keys Enter
+check ":set takes a --set text" wait_row 4 'K lerp α 0.25'
+text ':se'
+keys Tab
+check "Tab completes names" wait_for ':se'
+text 't full=pro'
+keys Tab
+check "and modes" wait_for 'full=procrustes:'
+keys Escape
+wait_gone ':set full'
+text ':nonsense'
+keys Enter
+check "an unknown name is told" wait_for "no action is called 'nonsense'"
+keys Escape
+wait_gone nonsense
+
+keys w
+text choices.json
+keys Enter
+check "w saves a recipe" wait_for 'choices saved: choices.json'
+check "then nothing is unsaved" wait_for 'choices, saved'
+text ':set all=keep'
+keys Enter
+wait_for 'no\|not'
+keys o
+text choi
+keys Tab
+check "paths are completed" wait_for 'choices.json'
+keys Enter
+check "o loads a recipe" wait_row 4 'K lerp α 0.25'
+keys q
+check "q leaves: nothing is unsaved" wait_end 0
+
+done_testing

@@ -1,0 +1,97 @@
+#!/bin/sh
+# test_find.sh - finding layers: sort, filter, search, marks that follow, and what a click does.
+. "$srcdir/tests/screen/lib.sh"
+
+start 80 40
+check "layers stand in their order" wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+keys s
+check "s sorts by q, the largest first" wait_order '7 6 8 11 3 9 5 4 2 1 10 0'
+check "the selected layer stays selected" wait_selected 0
+check "the heading says so" wait_for 'Q drift▼'
+keys S
+check "S turns it around" wait_order '0 10 1 2 4 5 9 3 11 8 6 7'
+keys S s s
+check "s goes on to routing" wait_for 'routing▼'
+check "which is another order" wait_order '11 7 6 8 5 3 9 1 4 2 10 0'
+text ':sort kind'
+keys Enter
+check ":sort names a column" wait_order '1 4 7 10 0 2 3 5 6 8 9 11'
+text ':sort index'
+keys Enter
+wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+
+keys '\'
+wait_for 'filter'
+text full
+check "a filter acts while it is typed" wait_order '1 4 7 10'
+keys Enter
+check "the state line says what is filtered" wait_for "filter 'full' shows 4"
+keys G Space
+check "the last row in view is chosen" wait_row 10 'restore'
+keys Escape
+check "Esc shows all again" wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+keys '\'
+text 'routing>0.15'
+keys Enter
+check "numbers filter" wait_order '6 7 11'
+keys '\' C-u
+text 'nothing has this'
+keys Enter
+check "an empty list says how to go on" wait_for 'Esc shows all'
+keys Space
+check "and nothing can be chosen in it" wait_for 'restore: no layer'
+keys Escape
+wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+keys '\'
+text 3,5-8
+check "lists filter" wait_order '3 5 6 7 8'
+keys Escape
+check "Esc in the prompt takes the filter back" wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+
+keys g /
+wait_for 'n and N go on'
+text restore
+check "a search goes there while it is typed" wait_selected 10
+keys Enter g /
+text full
+keys Enter
+check "/ finds a kind" wait_selected 1
+keys n n
+check "n goes on" wait_selected 7
+keys N
+check "N goes back" wait_selected 4
+keys n n n
+check "and around the end" wait_selected 1
+keys /
+text 'no such word'
+keys Enter
+check "what is not found is told" wait_for 'not found'
+keys Escape
+wait_gone 'not found'
+text ':layer 9'
+keys Enter
+check ":layer goes to a number" wait_selected 9
+text ':7'
+keys Enter
+check "a number alone is no action" wait_for "no action is called '7'"
+keys Escape
+wait_gone "is called"
+
+keys P
+check "P turns the mouse on and tells of Shift" wait_for 'hold Shift'
+keys P
+check "and off" wait_for 'mouse off'
+
+keys g E
+check "E multiplies the gains of the norms in" wait_for 'with norm gains'
+wait_gone 'computing'
+check "which changes numbers" wait_row 0 ' [0-9.]* *keep'
+keys E
+check "and back" wait_gone 'with norm gains'
+wait_gone 'computing'
+check "the numbers are as at first" wait_row 0 ' 7.04 .* 10.4 '
+keys r
+check "r computes again" wait_row 0 ' 7.04 .* 10.4 '
+leave
+
+done_testing

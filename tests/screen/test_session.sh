@@ -1,0 +1,96 @@
+#!/bin/sh
+# test_session.sh - a whole session by keys alone at 80x24: look, choose, export, verify, export again, leave.
+. "$srcdir/tests/screen/lib.sh"
+
+start
+keys j
+wait_selected 1
+keys Space j j
+check "restore layer 1, go on to 4" wait_selected 4
+keys m m +
+check "blend layer 4" wait_row 4 'lerp α 0.55'
+keys G k 1
+check "restore q of layer 10" wait_row 10 'Q restore K keep\|Q restore  K keep'
+keys e
+check "the export names its target" wait_for 'target *post-qkscope'
+check "what it changes" wait_for '5 tensors in 1 file'
+check "and each tensor" wait_for 'layers.10.self_attn.q_proj.weight *10 q'
+keys e e
+check "the key that opened it does not start it" test ! -e "$work/post-qkscope"
+keys w
+check "w writes it" wait_for 'written to post-qkscope'
+check "the choices count as saved" wait_for '3 choices, saved'
+keys v
+check "v verifies it" wait_for 'post-qkscope is what its recipe says'
+check "the command line agrees" "$QKSCOPE" verify "$work/post-qkscope"
+check "q of layer 10 alone changed there" sh -c \
+    "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 10 --json | tr -d ' \n\t' | grep -q '\"k\":{\"rel_fro\":0,'"
+check "layer 0 did not change" sh -c \
+    "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 0 --json | tr -d ' \n\t' | grep -q '\"routing\":{\"rel_fro\":0,'"
+
+before=$(sums "$work/post-qkscope")
+keys w
+check "an existing folder is refused" wait_for 'exists'
+keys F w
+check "forced, it asks before it replaces" wait_for 'replace post-qkscope? y/n'
+keys Enter
+check "Enter means no" wait_gone 'y/n'
+check "nothing was replaced" test "$before" = "$(sums "$work/post-qkscope")"
+keys w
+wait_for 'y/n'
+keys y
+check "y replaces it" wait_for 'written to post-qkscope'
+check "with the same bytes" test "$(echo "$before" | grep -v recipe)" = "$(sums "$work/post-qkscope" | grep -v recipe)"
+keys F t
+wait_for 'export to'
+keys C-u
+text post/inside
+keys Enter
+check "a target inside an input is refused at once" wait_for 'changes .*post'
+keys w
+check "and cannot be written" wait_for 'write:'
+check "nothing was made there" test ! -e "$work/post/inside"
+keys t C-u
+text patch
+keys Enter O
+check "a patch writes less" wait_for '\[x\] O patch'
+keys w
+check "it is written" wait_for 'written to patch'
+check "as one file of weights" test -e "$work/patch/qkscope-patch.safetensors"
+keys q
+wait_for 'Space restore'
+keys q
+check "q leaves without a question" wait_end 0
+check "the terminal is as before" restored
+
+start
+keys Space
+wait_row 0 restore
+keys q
+check "unsaved choices: q asks" wait_for '1 choice is not exported or saved: leave?'
+keys q
+check "the key that asked does not answer" wait_gone 'y/n'
+check "and the program goes on" wait_row 0 restore
+keys C-c
+check "Ctrl-C asks too" wait_for 'y/n'
+keys y
+check "y leaves" wait_end 0
+
+# A damaged export: the view lists what differs.
+start
+keys Space e
+wait_for target
+keys t C-u
+text damaged
+keys Enter w
+wait_for 'written to damaged'
+printf 'x' | dd of="$work/damaged/model.safetensors" bs=1 seek=400000 conv=notrunc 2>/dev/null
+keys v
+check "verification finds one changed byte" wait_for 'what differs'
+check "and names the file" wait_for 'model.safetensors'
+keys q
+wait_gone 'what differs'
+keys q
+wait_end 0
+
+done_testing

@@ -1,0 +1,62 @@
+#!/bin/sh
+# test_start.sh - the first screen: what it shows, in UTF-8 and in ASCII, for several families, and what it refuses.
+. "$srcdir/tests/screen/lib.sh"
+
+start --ascii
+check "the list at 80x24 in ASCII" wait_screen list-80x24.txt
+check "nothing on it is beyond ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' <<EOF
+$(screen)
+EOF"
+keys q
+check "q leaves at once when nothing was chosen" wait_end 0
+check "the terminal is as before" restored
+
+start 120 40
+check "detail stands beside the list from 120 columns" wait_for '│─ layer 0 · linear'
+check "the title names both checkpoints" wait_for 'pre → post'
+check "kinds are counted" wait_for 'hypenet · 12 layers: 4 full, 8 linear'
+keys Down Down
+check "the detail follows the selection" wait_for 'layer 2 · linear'
+keys Right Right
+check "the angles follow the head" wait_for 'angles of q2'
+keys d
+check "d hides the detail" wait_gone 'angles of'
+keys q
+wait_end 0
+
+screen_start 100 30 "'$QKSCOPE' '$fixtures/jamba/pre' '$fixtures/jamba/post'"
+check "layers without q and k say what they are" wait_for '0 none *mamba'
+keys Space
+check "and why they cannot be chosen" wait_for 'restore: it has no q and k'
+keys q
+wait_end 0
+
+screen_start 80 24 "LC_ALL=C '$QKSCOPE' pre post"
+check "another locale than UTF-8 gives ASCII" wait_for 'pre -> post'
+keys q
+wait_end 0
+
+pane_term=no-such-terminal
+screen_start 140 24 "'$QKSCOPE' pre post"
+check "an unknown TERM is refused with advice" wait_for "TERM is 'no-such-terminal'.*TERM=xterm-256color"
+check "as wrong usage" wait_end 2
+pane_term=tmux-256color
+screen_start 80 24 "'$QKSCOPE' pre post </dev/null"
+check "standard input that is no terminal is refused" wait_end 2
+check "with the way to print the table" wait_for 'qkscope diff'
+screen_start 80 24 "'$QKSCOPE' pre nowhere"
+check "a missing checkpoint is an error before the screen" wait_end 4
+check "which names it" wait_for 'nowhere'
+
+start --set full=restore --set "'routing>0.15=lerp:0.5'"
+check "--set texts are there at the start" wait_row 4 'restore'
+check "tests of numbers too, once these are known" wait_row 8 'keep'
+check "later ones win" wait_row 7 'lerp'
+keys u
+check "and can be undone" wait_row 7 'restore'
+keys Q
+check "they count as unsaved" wait_for 'leave? y/n'
+keys y
+wait_end 0
+
+done_testing

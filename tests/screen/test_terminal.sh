@@ -1,0 +1,98 @@
+#!/bin/sh
+# test_terminal.sh - the terminal is given back whatever happens, and gets only the colours it was asked for.
+. "$srcdir/tests/screen/lib.sh"
+
+program() {
+    pgrep -f "^$QKSCOPE pre post" | head -n 1
+}
+running() {
+    [ -n "$(program)" ]
+}
+
+for signal in TERM HUP INT QUIT; do
+    start
+    kill -"$signal" "$(program)"
+    check "SIG$signal ends it" wait_end 130
+    check "SIG$signal: the terminal is as before" restored
+done
+
+for signal in SEGV ABRT FPE; do
+    start
+    kill -"$signal" "$(program)"
+    check "SIG$signal kills it" until_true has_code
+    check "SIG$signal: the terminal is as before" restored
+done
+
+# Ctrl-Z needs a shell that knows jobs.
+screen_start 80 24 "set -m; '$QKSCOPE' pre post; echo stopped; fg"
+wait_for 'help'
+keys Space
+wait_row 0 restore
+keys C-z
+check "Ctrl-Z and fg come back to the same screen" wait_row 0 restore
+check "keys act again" sh -c :
+keys Space
+wait_row 1 restore
+leave
+check "it had been stopped" wait_for 'stopped'
+
+# sgr FILE - parameters of every SGR sequence in what was written.
+sgr() {
+    esc=$(printf '\033')
+    LC_ALL=C grep -a -o "$esc\[[0-9;]*m" "$work/raw" | tr -d '\033[m' | tr ';' '\n' | sort -u | tr '\n' ' '
+}
+colors() {
+    sgr | tr ' ' '\n' | grep -E '^(3[0-9]|4[0-9]|9[0-7]|10[0-7])$'
+}
+colorless() {
+    [ -z "$(colors)" ]
+}
+
+start
+keys Space Enter
+wait_for 'layer 1'
+check "colours are used where they can be" sh -c "[ -n '$(colors)' ]"
+leave
+
+screen_start 80 24 "NO_COLOR=1 '$QKSCOPE' pre post"
+wait_for help
+keys Space Space Enter e '?'
+wait_for 'every action'
+check "NO_COLOR: no colour at all" colorless
+keys q
+wait_gone 'every action'
+leave
+screen_start 80 24 "NO_COLOR=1 '$QKSCOPE' pre post --color always"
+wait_for help
+check "--color always wins over it" sh -c "[ -n '$(colors)' ]"
+keys q
+wait_end 0
+start --color never
+check "--color never: none" colorless
+keys q
+wait_end 0
+pane_term=xterm-mono
+start
+keys Space
+wait_row 0 restore
+check "a terminal without colours works" colorless
+leave
+pane_term=screen
+start 80 24 --theme light
+keys Space
+wait_row 0 restore
+check "eight colours do" sh -c "[ -n '$(colors)' ]"
+leave
+pane_term=tmux-256color
+
+# A library's message must not disturb the screen and must not be lost.
+cat >"$work/noise.sh" <<EOF
+'$QKSCOPE' pre post 2>messages.txt
+EOF
+screen_start 80 24 "sh noise.sh"
+wait_for help
+check "standard error elsewhere does no harm" wait_for 'Space restore'
+keys q
+wait_end 0
+
+done_testing
