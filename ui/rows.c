@@ -114,7 +114,7 @@ static double sort_value(const struct qk_session *session, enum sort sort, int l
     case SORT_KIND:
         return qk_session_pair(session)->layer[layer].kind;
     case SORT_CHOICE:
-        return -(10.0 * choice[QK_Q].mode + choice[QK_K].mode);
+        return -(double)(QK_MODE_COUNT * (int)choice[QK_Q].mode + (int)choice[QK_K].mode);
     default:
         break;
     }

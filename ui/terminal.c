@@ -102,7 +102,10 @@ enum qk_code terminal_check(struct qk_error *err)
     int found = 0;
     bool known =
         name != NULL && name[0] != '\0' && setupterm(name, STDOUT_FILENO, &found) == OK && found == 1;
-    if (known && tigetstr("cup") != NULL && tigetstr("cup") != (char *)-1)
+    bool places = known && tigetstr("cup") != NULL && tigetstr("cup") != (char *)-1;
+    if (known)
+        del_curterm(cur_term); /* newterm sets it up anew */
+    if (places)
         return QK_OK;
     return qk_fail(err, QK_USAGE, "TERM is '%s', %s: try TERM=xterm-256color, or qkscope diff PRE POST",
         name != NULL ? name : "", known ? "a terminal without a cursor to place" : "which is not known here");

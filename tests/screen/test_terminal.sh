@@ -34,7 +34,7 @@ check "keys act again" sh -c :
 keys Space
 wait_row 1 restore
 leave
-check "it had been stopped" wait_for 'stopped'
+check "it had been stopped" until_true printed 'stopped'
 
 # sgr FILE - parameters of every SGR sequence in what was written.
 sgr() {
