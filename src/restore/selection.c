@@ -69,7 +69,7 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen: it has no q and k", layer);
 
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    if (!info->has_param)
+    if (!info->has_param || choice.param == 0) /* nor a -0, which would be shown and saved as such */
         choice.param = 0;
     struct qk_choice *slot = selection->choice[layer];
     if (role < 0 || info->both_roles) {

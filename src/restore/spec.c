@@ -26,15 +26,17 @@ static void skip_blanks(struct cursor *c)
 /* Every message tells the place, what stands there and what may stand there. */
 static enum qk_code fail_at(const struct cursor *c, const char *at, const char *what, const char *expected)
 {
+    enum { SHOWN = 120 }; /* of each, or the reason would not fit into the message */
     int n = (int)strcspn(at, "=:,<> \t");
     if (n == 0 && *at != '\0')
         n = 1;
+    const char *more = strlen(c->text) > SHOWN ? "..." : "";
     size_t place = (size_t)(at - c->text) + 1;
     if (*at == '\0')
-        return qk_fail(c->err, QK_USAGE, "'%s': character %zu: %s (found the end, expected %s)", c->text,
-            place, what, expected);
-    return qk_fail(c->err, QK_USAGE, "'%s': character %zu: %s (found '%.*s', expected %s)", c->text, place,
-        what, n, at, expected);
+        return qk_fail(c->err, QK_USAGE, "'%.*s%s': character %zu: %s (found the end, expected %s)", SHOWN,
+            c->text, more, place, what, expected);
+    return qk_fail(c->err, QK_USAGE, "'%.*s%s': character %zu: %s (found '%.*s', expected %s)", SHOWN,
+        c->text, more, place, what, n < SHOWN ? n : SHOWN, at, expected);
 }
 
 static bool take(struct cursor *c, char wanted)
@@ -196,8 +198,8 @@ static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
     const char *start = c->p;
     take_word(c, LETTERS "-", word);
     if (!qk_mode_parse(word, &spec->choice.mode))
-        return fail_at(c, start, "unknown mode",
-            "keep, restore, lerp:ALPHA, qk-pro:LAMBDA or procrustes:ALPHA");
+        return fail_at(
+            c, start, "unknown mode", "keep, restore, lerp:ALPHA, qk-pro:LAMBDA or procrustes:ALPHA");
     const struct qk_mode_info *info = qk_mode_info(spec->choice.mode);
     skip_blanks(c);
     if (info->both_roles && spec->role >= 0)
@@ -274,8 +276,8 @@ static bool test_holds(const struct qk_spec *spec, const struct qk_layer_drift *
     }
 }
 
-bool qk_spec_matches(const struct qk_spec *spec, const struct qk_pair *pair,
-    const struct qk_layer_drift *drift, int layer)
+bool qk_spec_matches(
+    const struct qk_spec *spec, const struct qk_pair *pair, const struct qk_layer_drift *drift, int layer)
 {
     if (spec->selector == QK_SELECT_LIST) {
         for (size_t i = 0; i < spec->n_ranges; i++)

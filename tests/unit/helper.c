@@ -210,6 +210,25 @@ void write_header(const char *path, const char *header, size_t n_data)
     assert_int_equal(fclose(file), 0);
 }
 
+void write_llama(const char *folder, const char *prefix, int layers, uint64_t seed)
+{
+    enum { MOST = 64 };
+    static const char *const roles[] = {"q_proj", "k_proj"};
+    char path[PATH_SIZE], names[2 * MOST][128];
+    struct test_tensor tensors[2 * MOST];
+    assert_true(layers <= MOST);
+    for (int i = 0; i < 2 * layers; i++) {
+        snprintf(names[i], sizeof names[i], "%s%d.self_attn.%s.weight", prefix, i / 2, roles[i % 2]);
+        tensors[i] = (struct test_tensor){names[i], "F32", 2, {i % 2 == 0 ? 8 : 4, 6}, NULL};
+    }
+    make_folder(folder);
+    write_safetensors(path_in(path, folder, "model.safetensors"), tensors, 2 * (size_t)layers, seed);
+    write_text(path_in(path, folder, "config.json"),
+        "{\"model_type\":\"llama\",\"num_hidden_layers\":%d,\"num_attention_heads\":2,"
+        "\"num_key_value_heads\":1,\"hidden_size\":8}",
+        layers);
+}
+
 /* --- numbers and checks --- */
 
 uint64_t random_bits(uint64_t *state)

@@ -57,6 +57,10 @@ void write_safetensors(const char *path, const struct test_tensor *tensors, size
 /* A file of this header text (its true length before it) and n bytes of data. */
 void write_header(const char *path, const char *header, size_t n_data);
 
+/* FOLDER with a llama of some layers: 2 query heads and 1 key head of 4 rows, width 6, F32, named PREFIX i.;
+ * another seed gives other weights. */
+void write_llama(const char *folder, const char *prefix, int layers, uint64_t seed);
+
 /* A fixed 64-bit generator (Steele, Lea, Flood 2014), so that every run sees the same numbers. */
 uint64_t random_bits(uint64_t *state);
 /* In [-1, 1). */

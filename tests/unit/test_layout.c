@@ -156,16 +156,6 @@ static void count_types(void *context, const char *family, const char *model_typ
     "{\"kind\":\"linear\",\"q\":\"self_attn.q_proj\",\"k\":\"self_attn.k_proj\",\"rows\":\"" rows "\","      \
     "\"heads\":2,\"head_dim\":4,\"key_heads\":1,\"positions\":\"none\"}"
 
-static void write_llama(const char *folder)
-{
-    const struct test_tensor tensors[] = {{"model.layers.0.self_attn.q_proj.weight", "F32", 2, {8, 6}, NULL},
-        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {4, 6}, NULL}};
-    char path[PATH_SIZE];
-    write_safetensors(path_in(path, folder, "model.safetensors"), tensors, 2, 1);
-    write_text(path_in(path, folder, "config.json"),
-        "{\"model_type\":\"llama\",\"num_attention_heads\":2,\"num_key_value_heads\":1,\"hidden_size\":8}");
-}
-
 static struct qk_model *open_made(const char *folder)
 {
     struct qk_error err = {0};
@@ -202,8 +192,8 @@ static void test_user_rows(void **state)
     assert_string_equal(after.first, "mine");
     assert_string_equal(after.own, "mine");
     char model_folder[PATH_SIZE];
-    make_folder(path_in(model_folder, *state, "model"));
-    write_llama(model_folder); /* the user's row goes before the built-in one */
+    write_llama(path_in(model_folder, *state, "model"), "model.layers.", 1,
+        1); /* the user's row goes before the built-in one */
     struct qk_model *model = open_made(model_folder);
     assert_string_equal(model->family, "mine");
     assert_int_equal(model->layer[0].kind, QK_LINEAR);
