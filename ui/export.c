@@ -140,20 +140,30 @@ static int draw_plan(const struct export_view *view, struct canvas *canvas, stru
     return 2;
 }
 
+/* A rate needs a while before it says anything. */
+static bool rate_known(const struct qk_task *task)
+{
+    return task->seconds >= 1 && task->done > task->total / 200;
+}
+
 static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     const struct qk_task *task = qk_session_task(app->session);
     char done[QK_BYTES_TEXT], total[QK_BYTES_TEXT], rate[QK_BYTES_TEXT], left[NUMBER_TEXT];
     double part = task->total > 0 ? (double)task->done / (double)task->total : 0;
-    double speed = task->seconds > 0 ? (double)task->done / task->seconds : 0;
     int bar = width / 3;
     draw_label(canvas, y, x, task->kind == QK_TASK_EXPORT ? "export" : "verify");
     draw_bar(canvas, y, x + LABEL, bar, STYLE_ROUTING, part, 1);
     x += LABEL + bar + 1;
-    draw_format(canvas, y, x, width - LABEL - bar - 1, STYLE_TEXT, "%d %%  %s of %s  %s/s  %s left",
-        (int)(100 * part), qk_format_bytes(done, task->done), qk_format_bytes(total, task->total),
-        qk_format_bytes(rate, speed > 0 ? (uint64_t)speed : 0),
-        speed > 0 ? format_seconds(left, (double)(task->total - task->done) / speed) : "?");
+    width -= LABEL + bar + 1;
+    int used = draw_format(canvas, y, x, width, STYLE_TEXT, "%d %%  %s of %s", (int)(100 * part),
+        qk_format_bytes(done, task->done), qk_format_bytes(total, task->total));
+    if (!rate_known(task))
+        return;
+    double speed = (double)task->done / task->seconds;
+    uint64_t rest = task->total > task->done ? task->total - task->done : 0;
+    draw_format(canvas, y, x + used, width - used, STYLE_TEXT, "  %s/s  %s left",
+        qk_format_bytes(rate, (uint64_t)speed), format_seconds(left, (double)rest / speed));
 }
 
 static void draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)

@@ -11,7 +11,8 @@ unset COLORFGBG ESCDELAY COLORTERM TMUX TMUX_PANE
 export XDG_STATE_HOME="$work/state"
 ln -s "$pre" "$work/pre"
 ln -s "$post" "$work/post"
-socket=qkscope-test-$$.0
+export TMUX_TMPDIR="$work" # its sockets vanish with it
+socket=0
 pane_term=tmux-256color
 wait_seconds=${QK_SCREEN_WAIT:-120} # a hang must fail, a sanitizer on a busy machine must not
 
@@ -30,7 +31,7 @@ trap 'screen_stop; rm -rf "$work"' EXIT
 # All it writes is kept in $work/raw.
 screen_start() {
     screen_stop
-    socket=${socket%.*}.$((${socket##*.} + 1))
+    socket=$((socket + 1))
     columns=$1
     rows=$2
     shift 2
