@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -309,6 +310,19 @@ bool qk_json_u64(const cJSON *item, uint64_t *out)
         return false;
     *out = (uint64_t)value;
     return true;
+}
+
+bool qk_json_add_exact(cJSON *object, const char *key, double value)
+{
+    char text[40];
+    int digits = 15;
+    do
+        snprintf(text, sizeof text, "%.*g", digits, value);
+    while (strtod(text, NULL) != value && digits++ < 17);
+    char *comma = strchr(text, ','); /* a locale's decimal point */
+    if (comma != NULL)
+        *comma = '.';
+    return cJSON_AddRawToObject(object, key, text) != NULL;
 }
 
 void qk_json_add_number(cJSON *object, const char *key, double value)

@@ -61,6 +61,9 @@ const char *qk_json_string(const cJSON *object, const char *key, const char *fal
 /* True and *out set when item is a number that is an exact integer in [0, 2^53]. */
 bool qk_json_u64(const cJSON *item, uint64_t *out);
 
+/* Adds a finite number with the digits that bring exactly it back; cJSON prints 15, and drops the last bits.
+ * False when memory ran out. The item is raw text: to be printed, not to be read by the getters. */
+bool qk_json_add_exact(cJSON *object, const char *key, double value);
 /* Adds a number, or null where the value is not finite (JSON has no NaN). */
 void qk_json_add_number(cJSON *object, const char *key, double value);
 

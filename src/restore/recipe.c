@@ -158,7 +158,7 @@ static bool add_entry(cJSON *choices, const struct qk_selection *selection, int 
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
     added = added && cJSON_AddStringToObject(entry, "mode", info->name) != NULL;
     if (info->has_param)
-        added = added && cJSON_AddNumberToObject(entry, "param", choice.param) != NULL;
+        added = added && qk_json_add_exact(entry, "param", choice.param);
     return added;
 }
 

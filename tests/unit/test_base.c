@@ -346,6 +346,30 @@ static void test_json_getters(void **state)
     cJSON_Delete(o);
 }
 
+/* What cJSON prints loses the last bits of a third; these come back as they were. */
+static void test_json_exact(void **state)
+{
+    (void)state;
+    uint64_t seed = 1;
+    for (int i = 0; i < 20000; i++) {
+        double value = i == 0   ? 0.1 + 0.2
+                       : i == 1 ? 5e-324
+                       : i == 2 ? -1.7976931348623157e308
+                       : i == 3 ? 0.3
+                                : random_uniform(&seed);
+        cJSON *o = cJSON_CreateObject();
+        assert_true(qk_json_add_exact(o, "x", value));
+        char *text = cJSON_PrintUnformatted(o);
+        cJSON_Delete(o);
+        o = cJSON_Parse(text);
+        assert_true(qk_json_number(o, "x", NAN) == value);
+        if (i == 3)
+            assert_string_equal(text, "{\"x\":0.3}");
+        cJSON_Delete(o);
+        cJSON_free(text);
+    }
+}
+
 static void test_json_duplicates(void **state)
 {
     (void)state;
@@ -497,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_json_deep_nesting),
         cmocka_unit_test(test_json_bounds_memory),
         cmocka_unit_test(test_json_getters),
+        cmocka_unit_test(test_json_exact),
         cmocka_unit_test(test_json_duplicates),
         cmocka_unit_test(test_json_walk),
         test_in_folder(test_json_read),
