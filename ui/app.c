@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "ui/key.h"
+#include "ui/state.h"
 #include "ui/terminal.h"
 
 #include <stdlib.h>
@@ -96,6 +97,7 @@ static void app_free(struct app *app)
     qk_session_close(app->session);
     rows_free(&app->rows);
     free(app->targets);
+    free(app->offered);
     export_free(app);
     page_free(&app->help);
     page_free(&app->message_page);
@@ -235,8 +237,10 @@ enum qk_code qk_ui_run(
         code = terminal_start(err);
     if (code == QK_OK) {
         theme_start(&app->theme, options);
+        state_offer(app);
         code = loop(app, err);
         terminal_stop();
+        state_keep(app);
     }
     app_free(app);
     free(app);

@@ -63,6 +63,8 @@ struct app {
     int depth;
     bool detail_shown;
     struct area list_area, detail_area; /* where they were drawn last; h = 0: not */
+    struct area heads_area;             /* of the shown columns of heads */
+    int head_cells;                     /* width of one */
     enum panel panel;
     int role; /* that mode and parameter keys act on: -1 both, QK_Q, QK_K */
     int head; /* selected column of the heads: q's, then k's */
@@ -90,6 +92,8 @@ struct app {
     int n_hits, footer_row;
     int cursor_y, cursor_x; /* where the terminal's cursor is left */
     bool pointer;
+    char *offered;   /* recipe of choices that were left unsaved last time, or NULL; owned */
+    bool taken;      /* it has been loaded */
     bool tests_wait; /* --set texts that test numbers wait for all of them */
 };
 
@@ -135,6 +139,8 @@ void draw_heads(struct app *app, struct canvas *canvas, struct area area, const 
 void draw_spectrum(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
 void draw_choice(struct app *app, struct canvas *canvas, struct area area);
+/* Selects the head at that place of the screen, if one is there. */
+void click_head(struct app *app, int y, int x);
 /* Moves the selection of layers or heads. */
 void move_layers(struct app *app, enum action action);
 

@@ -160,6 +160,8 @@ void draw_heads(struct app *app, struct canvas *canvas, struct area area, const 
     bool wide = n * WIDE_HEAD + WIDE_LABEL + WALL_CELLS <= area.w;
     int cells = wide ? WIDE_HEAD : NARROW_HEAD, label = wide ? WIDE_LABEL : NARROW_LABEL;
     int shown = scroll_heads(app, (area.w - label - WALL_CELLS) / cells, n), x = area.x + label;
+    app->heads_area = (struct area){area.y, x, area.h, area.w - label};
+    app->head_cells = cells;
     draw_heads_heading(app, canvas, (struct area){area.y, area.x, 1, label}, shown, n);
     for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++) {
         top[i] = hottest(app, HEAT_ROWS[i]);
@@ -174,6 +176,18 @@ void draw_heads(struct app *app, struct canvas *canvas, struct area area, const 
         draw_head_column(app, canvas, (struct area){area.y, x, area.h, cells}, column, drift, top);
         x += cells;
     }
+}
+
+void click_head(struct app *app, int y, int x)
+{
+    struct area area = app->heads_area;
+    if (app->detail_area.h == 0 || head_columns(app) == 0 || y < area.y || y >= area.y + area.h || x < area.x)
+        return;
+    int n_q = selected_layer(app)->side[QK_POST]->role[QK_Q].n_heads, at = (x - area.x) / app->head_cells;
+    if (app->first_head < n_q && app->first_head + at >= n_q)
+        at = (x - area.x - WALL_CELLS) / app->head_cells;
+    if (app->first_head + at < head_columns(app))
+        app->head = app->first_head + at;
 }
 
 /* --- principal angles --- */
@@ -317,6 +331,7 @@ void draw_detail(struct app *app, struct canvas *canvas, struct area area)
     const char *why;
     enum style style;
     app->detail_area = area;
+    app->heads_area.h = 0;
     if (layer == NULL) {
         draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "no layer");
         return;

@@ -126,6 +126,8 @@ static void list_state(const struct app *app, struct qk_text *text, const char *
         qk_text_add(text, " %s heads of the current model", dot);
     if (app->rows.filter[0] != '\0')
         qk_text_add(text, " %s filter '%s' shows %d", dot, app->rows.filter, app->rows.n);
+    if (app->rows.n > app->rows.height && app->rows.height > 0)
+        qk_text_add(text, " %s row %d/%d", dot, rows_at(&app->rows) + 1, app->rows.n);
     if (marked > 0)
         qk_text_add(text, " %s %d marked", dot, marked);
 }

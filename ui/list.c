@@ -276,6 +276,7 @@ static bool find_layer(struct app *app, bool backwards)
 static bool click_layer(struct app *app, int y, int x)
 {
     struct area area = app->list_area;
+    click_head(app, y, x);
     if (y <= area.y || y >= area.y + area.h || x >= area.x + area.w)
         return false;
     int row = app->rows.top + y - area.y - 1;
@@ -306,4 +307,5 @@ const struct screen_ops detail_screen = {
     .draw = draw_whole_detail,
     .go = move_layers,
     .find = find_layer,
+    .click = click_layer,
 };

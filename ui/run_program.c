@@ -11,11 +11,13 @@ unsigned run_load(struct app *app, enum action action, const char *argument)
 {
     struct qk_error err = {0};
     if (argument == NULL)
-        return ask_argument(
-            app, action, "load recipe ", "", "a recipe's file, or an export's " QK_RECIPE_NAME);
+        return ask_argument(app, action, "load recipe ",
+            app->offered != NULL && !app->taken ? app->offered : "",
+            "a recipe's file, or an export's " QK_RECIPE_NAME);
     enum qk_code code = qk_session_load_recipe(app->session, argument, false, &err);
     if (code != QK_OK)
         return say_error(app, &err);
+    app->taken = app->taken || (app->offered != NULL && strcmp(argument, app->offered) == 0);
     say(app, STYLE_DIM, "choices of %s loaded: u takes that back", argument);
     return REFRESH_ROWS;
 }

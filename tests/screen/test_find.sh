@@ -77,10 +77,35 @@ check "a number alone is no action" wait_for "no action is called '7'"
 keys Escape
 wait_gone "is called"
 
+# mouse BUTTON ROW COLUMN - what the terminal sends (0: left, 3: released, 64: wheel up, 65: down), places from 0.
+mouse() {
+    text "$(printf '\033[M%b%b%b' "\\0$(printf %o $((32 + $1)))" "\\0$(printf %o $((33 + $3)))" \
+        "\\0$(printf %o $((33 + $2)))")"
+}
+press() {
+    mouse "$1" "$2" "$3"
+    mouse 3 "$2" "$3"
+}
 keys P
 check "P turns the mouse on and tells of Shift" wait_for 'hold Shift'
+press 0 5 10
+check "a click selects a row" wait_selected 2
+press 65 5 10
+check "the wheel goes down" wait_selected 3
+press 64 5 10
+check "and up" wait_selected 2
+press 0 17 20
+check "a click selects a head" wait_for 'angles of q1'
+press 0 5 10
+check "a second click opens the layer" wait_gone 'layer▲kind'
+press 0 38 2
+check "the footer's words are buttons" wait_for 'every action'
+keys q
+wait_gone 'every action'
+keys q
+wait_for 'layer▲kind'
 keys P
-check "and off" wait_for 'mouse off'
+check "P turns it off" wait_for 'mouse off'
 
 keys g E
 check "E multiplies the gains of the norms in" wait_for 'with norm gains'

@@ -76,6 +76,22 @@ check "Ctrl-C asks too" wait_for 'y/n'
 keys y
 check "y leaves" wait_end 0
 
+# What was not exported is offered the next time.
+start
+check "unsaved choices are offered" wait_for 'last time 1 choice was left unsaved: o and Enter bring it back'
+keys o
+wait_for 'unsaved.json'
+keys Enter
+check "and come back" wait_row 0 restore
+keys w
+wait_for 'save recipe'
+text kept.json
+keys Enter
+wait_for 'choice, saved'
+keys q
+wait_end 0
+check "once they are saved they are offered no more" test ! -e "$work/state/qkscope/unsaved.json"
+
 # A damaged export: the view lists what differs.
 start
 keys Space e

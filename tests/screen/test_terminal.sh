@@ -86,13 +86,17 @@ leave
 pane_term=tmux-256color
 
 # A library's message must not disturb the screen and must not be lost.
-cat >"$work/noise.sh" <<EOF
-'$QKSCOPE' pre post 2>messages.txt
-EOF
-screen_start 80 24 "sh noise.sh"
-wait_for help
-check "standard error elsewhere does no harm" wait_for 'Space restore'
+start
+echo 'a warning of some library' >"/proc/$(program)/fd/2"
+keys j F5
+wait_selected 1
+check "what is written to standard error is not on the screen" shows_not 'a warning'
 keys q
+check "but told when the screen is gone" wait_for 'a warning of some library'
 wait_end 0
+screen_start 80 24 "'$QKSCOPE' pre post 2>messages.txt"
+wait_for 'Space restore'
+keys q
+check "standard error elsewhere does no harm" wait_end 0
 
 done_testing
