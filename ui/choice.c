@@ -25,7 +25,7 @@ static void measure_text(
     const struct app *app, char out[64], const struct qk_layer_drift *drift, const struct measure *measure)
 {
     char number[NUMBER_TEXT];
-    format_metric(number, measure->metric, qk_metric_layer(drift, measure->metric, measure->role));
+    format_metric(number, measure->metric, qk_metric_layer(drift, measure->metric, measure->role), 6);
     const struct qk_metric_info *info = qk_metric_info(measure->metric);
     snprintf(out, 64, "%s%s", number,
         info->percent   ? " %"
@@ -88,7 +88,7 @@ static void draw_one_line(struct app *app, struct canvas *canvas, struct area ar
         char now[64], was[NUMBER_TEXT] = "-";
         measure_text(app, now, &current->against[QK_PRE], measure);
         if (before != NULL)
-            format_metric(was, measure->metric, qk_metric_layer(before, measure->metric, measure->role));
+            format_metric(was, measure->metric, qk_metric_layer(before, measure->metric, measure->role), 6);
         x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", PARTS[i].label);
         x += draw_format(canvas, area.y, x, end - x, STYLE_TEXT, "%s ", was);
         x += draw_format(canvas, area.y, x, end - x, STYLE_DIM, "%s ", theme_glyph(&app->theme, GLYPH_ARROW));

@@ -86,8 +86,8 @@ static void draw_heat_cell(
     enum style style = (enum style)(STYLE_HEAT + (int)lround(part * (HEAT_LEVELS - 1)));
     draw_text(
         canvas, cell.y, cell.x, 1, ALIGN_LEFT, style, theme_column_part(&app->theme, (int)ceil(part * 8)));
-    draw_text(
-        canvas, cell.y, cell.x + 1, cell.w - 1, ALIGN_LEFT, style, format_metric(number, metric, value));
+    draw_text(canvas, cell.y, cell.x + 1, cell.w - 1, ALIGN_LEFT, style,
+        format_metric(number, metric, value, cell.w - 2));
 }
 
 /* The unit goes along where there is room for it. */

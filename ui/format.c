@@ -29,7 +29,7 @@ char *format_number(char out[NUMBER_TEXT], double value)
     return out;
 }
 
-char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value)
+char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width)
 {
     const struct qk_metric_info *info = qk_metric_info(metric);
     if (info->percent)
@@ -38,7 +38,11 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value)
         return format_number(out, fabs(value) < 1e-9 ? 0 : value);
     if (isnan(value))
         return format_number(out, value);
-    snprintf(out, NUMBER_TEXT, "%.4f", value);
+    int n = snprintf(out, NUMBER_TEXT, "%.4f", value);
+    if (n > width && out[0] == '0')
+        memmove(out, out + 1, (size_t)n);
+    else if (n > width)
+        snprintf(out, NUMBER_TEXT, "%.3f", value);
     return out;
 }
 
@@ -59,7 +63,11 @@ char *format_choices(
     char q[CHOICE_LABEL], k[CHOICE_LABEL];
     if (qk_choice_equal(choice[QK_Q], choice[QK_K]))
         return format_choice(out, choice[QK_Q], ascii);
-    if (brief)
+    if (brief && choice[QK_K].mode == QK_KEEP)
+        snprintf(out, CHOICE_LABEL, "Q %s", qk_choice_text(q, choice[QK_Q]));
+    else if (brief && choice[QK_Q].mode == QK_KEEP)
+        snprintf(out, CHOICE_LABEL, "K %s", qk_choice_text(k, choice[QK_K]));
+    else if (brief)
         snprintf(
             out, CHOICE_LABEL, "Q %s K %s", qk_choice_text(q, choice[QK_Q]), qk_choice_text(k, choice[QK_K]));
     else

@@ -54,7 +54,7 @@ text 0.125
 keys Enter
 check "an exact value is taken" wait_row 0 'qk-pro λ 0.125$'
 keys x m
-check "x: the mode key acts on q alone" wait_row 0 'Q procrustes 0.5 K keep'
+check "x: the mode key acts on q alone" wait_row 0 'Q procrustes 0.5'
 keys x m
 check "x: on k alone" wait_row 0 'K rest'
 keys x
