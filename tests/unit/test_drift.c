@@ -308,6 +308,77 @@ static void test_zero_head(void **state)
     qk_layer_drift_free(&drift);
 }
 
+/* A head of rank 3 is compared on its row space: the angles are those of the three dimensions. */
+static void test_rank_deficient_head(void **state)
+{
+    (void)state;
+    struct qk_layer_drift drift;
+    fill_sides(0.1);
+    for (int i = 3; i < HD; i++)
+        for (int j = 0; j < D; j++)
+            side_a.k[0][i * D + j] = side_a.k[0][(i % 3) * D + j] * (i + 1);
+    compare(&drift);
+    const struct qk_head_drift *head = &drift.role[QK_K].head[0];
+    assert_int_equal(head->rank[0], 3);
+    assert_int_equal(head->rank[1], HD);
+    assert_int_equal(head->n_angles, 3);
+    assert_true(head->angle_max_deg == head->angle_deg[2] && head->angle_deg[0] <= head->angle_deg[1]);
+    assert_true(isfinite(head->rel_fro) && isfinite(drift.role[QK_K].angle_mean_deg));
+    qk_layer_drift_free(&drift);
+}
+
+/* Drifts down to the rounding of float64 keep half of their digits at least. */
+static void test_tiny_drift(void **state)
+{
+    (void)state;
+    static const double drifts[] = {1e-6, 1e-9, 1e-12};
+    for (int t = 0; t < 3; t++) {
+        struct qk_layer_drift drift;
+        fill_sides(drifts[t]);
+        compare(&drift);
+        double base = 0, moved = 0;
+        for (int i = 0; i < HD * D; i++) {
+            double e = side_b.q[2][i] - side_a.q[2][i];
+            base += side_a.q[2][i] * side_a.q[2][i];
+            moved += e * e;
+        }
+        assert_true(fabs(drift.role[QK_Q].head[2].rel_fro / sqrt(moved / base) - 1) < 1e-12);
+        /* a head of condition below 10: the angles are of the drift's order, and not lost in rounding */
+        double expected = drifts[t] * 180 / 3.14159265358979;
+        assert_true(drift.role[QK_Q].head[2].angle_max_deg > 0.3 * expected);
+        assert_true(drift.role[QK_Q].head[2].angle_max_deg < 30 * expected);
+        qk_layer_drift_free(&drift);
+    }
+}
+
+static void test_progress_counts_heads(void **state)
+{
+    (void)state;
+    struct qk_layer_drift drift;
+    struct qk_progress progress = {0};
+    struct qk_error err = {0};
+    fill_sides(0.1);
+    expect_ok(qk_drift_layer(&side_a.base, &side_b.base, &progress, &drift, &err), &err);
+    assert_int_equal(atomic_load(&progress.done), 2 * (NQ + NK));
+    qk_layer_drift_free(&drift);
+}
+
+/* The problem goes to the screen with a name from a file in it. */
+static void test_problem_is_printable(void **state)
+{
+    (void)state;
+    struct qk_layer_drift drift;
+    char *plain = weights[0].name;
+    fill_sides(0.1);
+    side_a.q[2][0] = -INFINITY;
+    weights[0].name = (char *)"q\x1b[2J.weight";
+    compare(&drift);
+    assert_non_null(
+        strstr(drift.problem, "q\\x1b[2J.weight: head 2 holds values that are not finite (1 NaN or Inf"));
+    qk_layer_drift_free(&drift);
+    weights[0].name = plain;
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -356,6 +427,10 @@ int main(void)
         cmocka_unit_test(test_not_finite_is_named_and_not_spread),
         cmocka_unit_test(test_scale_does_not_matter),
         cmocka_unit_test(test_zero_head),
+        cmocka_unit_test(test_rank_deficient_head),
+        cmocka_unit_test(test_tiny_drift),
+        cmocka_unit_test(test_progress_counts_heads),
+        cmocka_unit_test(test_problem_is_printable),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_metric_table),
     };

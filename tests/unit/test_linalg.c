@@ -194,6 +194,86 @@ static void test_tall(void **state)
         assert_true(found[i] < 1e-11);
 }
 
+/* Rows scaled apart by up to 1e12 span what they spanned before. Each row keeps its own relative precision
+ * through Householder; what is lost is rounding times the condition of what was mixed before (below 100). */
+static void test_rows_of_different_scale(void **state)
+{
+    (void)state;
+    double truth[M], a[M * N], b[M * N], found[M];
+    size_t rank[2];
+    for (size_t i = 0; i < M; i++)
+        truth[i] = 90.0 * (double)(i + 1) / M;
+    spans_with_angles(truth, a, b);
+    for (size_t i = 0; i < M; i++) {
+        double scale = pow(10.0, -6.0 + 12.0 * (double)(i * 7 % M) / (M - 1));
+        for (size_t j = 0; j < N; j++) {
+            a[i * N + j] *= scale;
+            b[i * N + j] *= scale;
+        }
+    }
+    assert_int_equal(angles(M, N, a, b, found, rank), M);
+    for (size_t i = 0; i < M; i++)
+        assert_true(fabs(found[i] - truth[i]) < 1e-5);
+}
+
+/* Two copies of an r-dimensional space in many more rows than it needs, mixed differently: rank r, angle 0.
+ */
+static void test_tall_and_deficient(void **state)
+{
+    (void)state;
+    enum { R = 5, ROWS = 40, COLUMNS = 16 };
+    double base[R * COLUMNS], mix[2][ROWS * R], a[2][ROWS * COLUMNS], found[ROWS];
+    size_t rank[2];
+    fill(base, R * COLUMNS);
+    for (int s = 0; s < 2; s++) {
+        fill(mix[s], ROWS * R);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, COLUMNS, R, 1.0, mix[s], R, base,
+            COLUMNS, 0.0, a[s], COLUMNS);
+    }
+    assert_int_equal(angles(ROWS, COLUMNS, a[0], a[1], found, rank), R);
+    assert_true(rank[0] == R && rank[1] == R);
+    for (int i = 0; i < R; i++)
+        assert_true(found[i] < 1e-10);
+}
+
+/* Single rows: the angle between two lines, at its ends and between. */
+static void test_lines(void **state)
+{
+    (void)state;
+    static const double degrees[] = {0, 1e-9, 1e-7, 30, 45, 60, 89.999999, 90};
+    for (size_t t = 0; t < sizeof degrees / sizeof degrees[0]; t++) {
+        double a[3] = {2, 0, 0}, b[3] = {-5 * cos(degrees[t] * DEGREE), 5 * sin(degrees[t] * DEGREE), 0},
+               found[1];
+        size_t rank[2];
+        assert_int_equal(angles(1, 3, a, b, found, rank), 1);
+        assert_true(fabs(found[0] - degrees[t]) < 1e-13 + 1e-15 * degrees[t] * 100);
+    }
+}
+
+/* One workspace serves heads of any smaller size after a larger one, and grows. */
+static void test_work_is_reused(void **state)
+{
+    (void)state;
+    static const size_t sizes[][2] = {{24, 96}, {3, 5}, {40, 8}, {1, 1}, {24, 96}};
+    struct qk_work work = {0};
+    struct qk_error err = {0};
+    static double a[40 * 96], qa[40 * 96], degrees[40];
+    for (size_t t = 0; t < sizeof sizes / sizeof sizes[0]; t++) {
+        size_t m = sizes[t][0], n = sizes[t][1], rank, small = m < n ? m : n;
+        fill(a, m * n);
+        expect_ok(qk_work_reserve(&work, m, n, &err), &err);
+        expect_ok(qk_row_basis(m, n, a, qa, &rank, &work, &err), &err);
+        assert_int_equal(rank, small);
+        for (size_t i = 0; i < rank; i++) /* orthonormal to a few roundings */
+            for (size_t j = 0; j < rank; j++)
+                assert_true(fabs(qk_dot(n, qa + i * n, qa + j * n) - (i == j)) < 1e-13);
+        expect_ok(qk_principal_angles(n, qa, rank, qa, rank, degrees, &work, &err), &err);
+        for (size_t i = 0; i < rank; i++)
+            assert_true(degrees[i] < 1e-12);
+    }
+    qk_work_free(&work);
+}
+
 /* scipy.linalg.subspace_angles (1.10.1) of
  *   A[i, j] = 1 / (i + j + 1) (a Hilbert matrix, condition 1.5e7 for 5 rows of 8), B[i, j] = A[i, j] + 0.01 *
  * ((7 i + 3 j) % 5 - 2) in degrees, ascending. */
@@ -249,6 +329,10 @@ int main(void)
         cmocka_unit_test(test_rank_deficient),
         cmocka_unit_test(test_scales),
         cmocka_unit_test(test_tall),
+        cmocka_unit_test(test_rows_of_different_scale),
+        cmocka_unit_test(test_tall_and_deficient),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_work_is_reused),
         cmocka_unit_test(test_hilbert_against_scipy),
         cmocka_unit_test(test_products),
     };
