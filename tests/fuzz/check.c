@@ -1,0 +1,13 @@
+/* check.c - how a fuzz target says that it found something. */
+#include "fuzz.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void fuzz_check(int holds, const char *what)
+{
+    if (holds)
+        return;
+    fprintf(stderr, "%s: %s\n", fuzz_name, what);
+    abort();
+}

@@ -1,0 +1,31 @@
+/* fuzz.h - what a fuzz target is: one function, the inputs to start from, and words that get it further.
+ *
+ * Linked with driver.c a target is a test of some thousand fixed inputs (make check); built with clang's
+ * libFuzzer (make fuzz) it looks for new ones. A target may abort on what must never be, and must not leak.
+ */
+#ifndef QK_TESTS_FUZZ_FUZZ_H
+#define QK_TESTS_FUZZ_FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct fuzz_seed {
+    const char *bytes;
+    size_t n;
+};
+/* Of a string literal, which may hold NUL characters. */
+#define FUZZ_SEED(text)                                                                                      \
+    {                                                                                                        \
+        text, sizeof(text) - 1                                                                               \
+    }
+extern const char fuzz_name[];
+extern const struct fuzz_seed fuzz_seeds[];
+extern const size_t n_fuzz_seeds;
+extern const char *const fuzz_words[]; /* ends with NULL */
+
+/* Aborts with the message: the target found something that must never be. */
+void fuzz_check(int holds, const char *what);
+
+#endif
