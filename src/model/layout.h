@@ -1,5 +1,4 @@
-/* layout.h - the table of model families: where each stores q and k. Data, not code: the files of
- * data/layouts.
+/* layout.h - the table of model families: where each stores q and k. Data (data/layouts), not code.
  *
  * A row (one file):
  *   "family"       name shown to users
@@ -20,12 +19,14 @@
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
  * A mixer:
  *   "kind"       full | window | linear | none (nothing more is read then)
- *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight"; "*.NAME"
- * is the one tensor of the layer that ends so "rows"       separate | gated | block | head3 | grouped |
- * conv1d | key_group "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces
- * "rows" "heads", "key_heads", "head_dim"      values "key_heads_when"  [[key, value], ...]: likewise
- *   "value_heads", "value_dim"            values, for key_group, and for a block whose V is not key_heads
- * wide "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
+ *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight";
+ *                "*.NAME" is the one tensor of the layer that ends so
+ *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group
+ *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces "rows"
+ *   "heads", "key_heads", "head_dim"  values
+ *   "key_heads_when"  [[key, value], ...]: likewise
+ *   "value_heads", "value_dim"        values, for key_group, and for a block whose V is not key_heads wide
+ *   "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
  *   "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key, positions], ...]
  *   "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions none
  *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value

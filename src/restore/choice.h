@@ -13,13 +13,13 @@ struct qk_choice {
 };
 
 struct qk_mode_info {
-    const char *name;     /* "keep" "restore" "lerp" "qk-pro" "procrustes": as in --set and recipes */
-    const char *symbol;   /* "", "α", "λ" */
-    const char *ascii;    /* "", "a", "l" */
+    const char *name;   /* "keep" "restore" "lerp" "qk-pro" "procrustes": as in --set and recipes */
+    const char *symbol; /* "", "α", "λ" */
+    const char *ascii;  /* "", "a", "l" */
     bool has_param;
-    bool both_roles;      /* acts on q and k at once (qk-pro) */
+    bool both_roles;         /* acts on q and k at once (qk-pro) */
     double start, low, high; /* default and allowed range; high may be HUGE_VAL */
-    const char *help;     /* one sentence */
+    const char *help;        /* one sentence */
 };
 const struct qk_mode_info *qk_mode_info(enum qk_mode mode);
 bool qk_mode_parse(const char *name, enum qk_mode *mode);

@@ -1,7 +1,8 @@
 /* recipe.h - a selection in a file, with the fingerprints of the checkpoints it was made for.
  *
  * {"format": "qkscope-recipe", "version": 1, "comment": "...",
- *  "pre":  {"path": "...", "model_type": "...", "files": [{"name", "bytes", "header_sha256"}]}, "post": {...},
+ *  "pre":  {"path": "...", "model_type": "...", "files": [{"name", "bytes", "header_sha256"}]},
+ *  "post": {...},
  *  "options": {"norms": false},
  *  "choices": [{"layers": [1, 4], "roles": ["q", "k"], "mode": "qk-pro", "param": 0.3}],
  *  "outputs": [{"tensor": "...", "sha256": "..."}]}          - in exported folders only */
@@ -20,12 +21,12 @@ struct qk_output_print {
     char digest[65];
 };
 struct qk_recipe {
-    char *path[QK_SIDE_COUNT];       /* absolute */
+    char *path[QK_SIDE_COUNT]; /* absolute */
     char *model_type[QK_SIDE_COUNT];
     struct qk_file_print *file[QK_SIDE_COUNT];
     size_t n_files[QK_SIDE_COUNT];
-    bool norms;        /* q/k norm gains restored along with their role */
-    char *comment;     /* NULL or text */
+    bool norms;    /* q/k norm gains restored along with their role */
+    char *comment; /* NULL or text */
     struct qk_selection selection;
     struct qk_output_print *output; /* n_outputs; none in a plan */
     size_t n_outputs;

@@ -16,8 +16,7 @@ enum qk_code qk_selection_init(struct qk_selection *selection, int n_layers, str
     return QK_OK;
 }
 
-enum qk_code qk_selection_copy(
-    struct qk_selection *to, const struct qk_selection *from, struct qk_error *err)
+enum qk_code qk_selection_copy(struct qk_selection *to, const struct qk_selection *from, struct qk_error *err)
 {
     QK_TRY(qk_selection_init(to, from->n_layers, err));
     if (from->n_layers > 0)

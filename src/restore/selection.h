@@ -10,7 +10,8 @@ struct qk_selection {
     struct qk_choice (*choice)[QK_ROLE_COUNT]; /* n_layers, owned */
 };
 
-enum qk_code qk_selection_init(struct qk_selection *selection, int n_layers, struct qk_error *err); /* all keep */
+enum qk_code qk_selection_init(
+    struct qk_selection *selection, int n_layers, struct qk_error *err); /* all keep */
 enum qk_code qk_selection_copy(
     struct qk_selection *to, const struct qk_selection *from, struct qk_error *err); /* to uninitialised */
 void qk_selection_free(struct qk_selection *selection);

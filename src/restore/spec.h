@@ -1,6 +1,6 @@
 /* spec.h - the --set grammar: SELECTOR[:ROLE]=MODE[:PARAM].
  *
- *   SELECTOR  all | full | window | linear | LIST of 3,5-8 | TEST such as routing>0.15, q.angle>=4, k.cosine<0.99
+ *   SELECTOR  all | full | window | linear | LIST of 3,5-8 | TEST such as routing>0.15 or k.cosine<0.99
  *   ROLE      q | k | qk (default qk)
  *   TEST      [q.|k.]METRIC OP NUMBER, OP one of > >= < <=; METRIC a key of drift.h's table; a layer whose
  *             number is unknown never matches
@@ -17,13 +17,13 @@ enum qk_compare { QK_GREATER, QK_GREATER_EQUAL, QK_LESS, QK_LESS_EQUAL };
 struct qk_spec {
     enum qk_selector selector;
     enum qk_kind kind;
-    int (*range)[2];  /* inclusive, n_ranges; owned */
+    int (*range)[2]; /* inclusive, n_ranges; owned */
     size_t n_ranges;
     enum qk_metric metric;
-    int metric_role;  /* -1, QK_Q, QK_K */
+    int metric_role; /* -1, QK_Q, QK_K */
     enum qk_compare compare;
     double bound;
-    int role;         /* -1 both, QK_Q, QK_K */
+    int role; /* -1 both, QK_Q, QK_K */
     struct qk_choice choice;
 };
 
@@ -33,8 +33,8 @@ void qk_spec_free(struct qk_spec *spec);
 /* Parses the SELECTOR alone (the screen's "select by" prompt); role is -1, choice keep. */
 enum qk_code qk_spec_parse_selector(const char *text, struct qk_spec *spec, struct qk_error *err);
 /* drift may be NULL unless selector is QK_SELECT_TEST; else n_layers entries. */
-bool qk_spec_matches(const struct qk_spec *spec, const struct qk_pair *pair,
-    const struct qk_layer_drift *drift, int layer);
+bool qk_spec_matches(
+    const struct qk_spec *spec, const struct qk_pair *pair, const struct qk_layer_drift *drift, int layer);
 /* Applies to every matching layer; *n_matched (may be NULL) counts them. QK_USAGE when a LIST names a layer
  * that does not exist or has no q and k. Nothing is changed on failure. */
 enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pair,

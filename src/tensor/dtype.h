@@ -8,8 +8,27 @@
 /* Order is the order of the table in dtype.c. QK_DTYPE_OTHER is any name this program does not know: its
  * bytes are carried through, its size cannot be checked against its shape. */
 enum qk_dtype {
-    QK_F64, QK_F32, QK_F16, QK_BF16, QK_F8_E4M3, QK_F8_E5M2, QK_F8_E8M0, QK_F6_E3M2, QK_F6_E2M3, QK_F4,
-    QK_I64, QK_I32, QK_I16, QK_I8, QK_U64, QK_U32, QK_U16, QK_U8, QK_BOOL, QK_C64, QK_DTYPE_OTHER,
+    QK_F64,
+    QK_F32,
+    QK_F16,
+    QK_BF16,
+    QK_F8_E4M3,
+    QK_F8_E5M2,
+    QK_F8_E8M0,
+    QK_F6_E3M2,
+    QK_F6_E2M3,
+    QK_F4,
+    QK_I64,
+    QK_I32,
+    QK_I16,
+    QK_I8,
+    QK_U64,
+    QK_U32,
+    QK_U16,
+    QK_U8,
+    QK_BOOL,
+    QK_C64,
+    QK_DTYPE_OTHER,
     QK_DTYPE_COUNT
 };
 

@@ -15,8 +15,7 @@ const char fuzz_name[] = "recipe";
 #define DIGEST "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\""
 #define SIDE(name)                                                                                           \
     "\"" name "\":{\"path\":\"/"                                                                             \
-              "a\",\"model_type\":\"m\",\"files\":[{\"name\":\"f\",\"bytes\":9,\"header_sha256\":" DIGEST    \
-    "}]}"
+    "a\",\"model_type\":\"m\",\"files\":[{\"name\":\"f\",\"bytes\":9,\"header_sha256\":" DIGEST "}]}"
 #define START "{\"format\":\"qkscope-recipe\",\"version\":1," SIDE("pre") "," SIDE("post") ","
 const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED(START "\"choices\":[]}"),
     FUZZ_SEED(START

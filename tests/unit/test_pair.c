@@ -193,9 +193,9 @@ static void test_problems_are_printable(void **state)
     for (int s = 0; s < 2; s++) {
         const char *folder = s == 0 ? f.pre : f.post;
         write_safetensors(path_in(path, folder, "model.safetensors"), tensors, 4, 1);
-        write_text(
-            path_in(path, folder, "config.json"), "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,"
-                                                  "\"num_key_value_heads\":1,\"head_dim\":4}");
+        write_text(path_in(path, folder, "config.json"),
+            "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,"
+            "\"num_key_value_heads\":1,\"head_dim\":4}");
     }
     expect_problem(*state, "\\x1b[31m.k_proj.weight is stored as I8");
 }
