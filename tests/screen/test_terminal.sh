@@ -2,11 +2,11 @@
 # test_terminal.sh - the terminal is given back whatever happens, and gets only the colours it was asked for.
 . "$srcdir/tests/screen/lib.sh"
 
+# The process of this test's program: other tests run the same one elsewhere at the same time.
 program() {
-    pgrep -f "^$QKSCOPE pre post" | head -n 1
-}
-running() {
-    [ -n "$(program)" ]
+    for process in $(pgrep -f "^$QKSCOPE pre post"); do
+        [ "$(readlink "/proc/$process/cwd")" = "$(realpath "$work")" ] && echo "$process" && return
+    done
 }
 
 for signal in TERM HUP INT QUIT; do
