@@ -506,6 +506,33 @@ static enum qk_code remark_origin(const struct builder *b, struct qk_error *err)
     return qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->names.prefix);
 }
 
+/* A layer that contradicts a row of the table contradicts all that is known of the family. One that
+ * contradicts a guess (a hybrid's other mixer, say) is that layer's problem, as long as the guess holds for
+ * another. */
+static enum qk_code build_layers(struct builder *b, struct qk_error *err)
+{
+    struct qk_model *model = b->model;
+    struct qk_error first = {0};
+    bool any = false, usable = false;
+    for (int i = 0; i < model->n_layers; i++) {
+        struct qk_layer *layer = &model->layer[i];
+        struct qk_error fault = {0};
+        layer->index = i;
+        enum qk_code code = build_layer(b, layer, &fault);
+        if (code == QK_INPUT && model->guessed)
+            QK_TRY(set_problem(layer, err, "%s", fault.text));
+        else if (code != QK_OK)
+            return qk_fail(err, code, "%s", fault.text);
+        if (first.code == QK_OK)
+            first = fault;
+        any = any || layer->kind != QK_NONE;
+        usable = usable || (layer->kind != QK_NONE && layer->problem == NULL);
+    }
+    if (model->guessed && !any)
+        return refuse_unknown(b, err);
+    return first.code != QK_OK && !usable ? qk_fail(err, first.code, "%s", first.text) : QK_OK;
+}
+
 static enum qk_code build(struct builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;
@@ -519,14 +546,7 @@ static enum qk_code build(struct builder *b, struct qk_error *err)
     QK_TRY(qk_alloc(&model->layer, (size_t)model->n_layers, sizeof *model->layer, err));
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
     QK_TRY(qk_layout_kinds(&b->layout, &model->config, model->n_layers, b->mixer, err));
-    bool any = false;
-    for (int i = 0; i < model->n_layers; i++) {
-        model->layer[i].index = i;
-        QK_TRY(build_layer(b, &model->layer[i], err));
-        any = any || model->layer[i].kind != QK_NONE;
-    }
-    if (!any && model->guessed)
-        return refuse_unknown(b, err);
+    QK_TRY(build_layers(b, err));
     return remark_left_over(b, err);
 }
 

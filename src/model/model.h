@@ -70,7 +70,8 @@ struct qk_model {
 
 /* Opens the checkpoint at `path` and lays the layout table over it. QK_INPUT when there is no layer at all,
  * when a tensor's shape contradicts its row ("... (found (96, 64), expected (128, 64) for 4 heads of 32)"),
- * or when q and k of an unknown family are fused in a way that the table does not know (with advice).
+ * or when q and k of an unknown family are fused in a way that the table does not know (with advice). In a
+ * family that is not in the table a layer that contradicts the guess gets a problem, unless every one does.
  * Freed with qk_model_close. */
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err);
 void qk_model_close(struct qk_model *model);

@@ -729,6 +729,34 @@ static void test_generic_gate(void **state)
     refuse(*state, "q_proj.weight: its shape does not fit the config (found (16, 6), expected 8 rows");
 }
 
+/* A hybrid that is not in the table: its other mixer does not fit the guess, and keeps to itself. */
+static void test_generic_hybrid(void **state)
+{
+    const struct test_tensor tensors[] = {
+        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {4, WIDTH}, NULL},
+        {"model.layers.1.linear_attn.q_proj.weight", "F32", 2, {9, WIDTH}, NULL},
+        {"model.layers.1.linear_attn.k_proj.weight", "F32", 2, {9, WIDTH}, NULL},
+        {"model.layers.2.cross.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.2.own.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.2.own.k_proj.weight", "F32", 2, {4, WIDTH}, NULL}};
+    write_model(*state,
+        "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":4}",
+        tensors, 7);
+    check_made(*state, &PLAIN, packed, packed);
+    struct qk_model *model = open_made(*state);
+    assert_null(model->layer[0].problem);
+    assert_non_null(
+        strstr(model->layer[1].problem, "layers.1.linear_attn.q_proj.weight: its shape does not fit"));
+    assert_int_equal(model->layer[2].kind, QK_NONE); /* which of two q_proj is meant is not guessed */
+    qk_model_close(model);
+    write_model(*state,
+        "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":5}",
+        tensors, 4);
+    refuse(*state,
+        "layers.0.self_attn.q_proj.weight: its shape does not fit the config (found (8, 6), expected 10");
+}
+
 static void test_generic_without_config(void **state)
 {
     const struct geometry g = {3, 1, 4, 0, 0};
@@ -974,6 +1002,7 @@ int main(void)
         test_in_folder(test_heads_need_bytes),
         test_in_folder(test_generic_rule),
         test_in_folder(test_generic_gate),
+        test_in_folder(test_generic_hybrid),
         test_in_folder(test_generic_without_config),
         test_in_folder(test_generic_refuses_fused),
         test_in_folder(test_long_lists),
