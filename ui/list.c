@@ -179,36 +179,43 @@ static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int 
         canvas, y, x, width, ALIGN_LEFT, error != NULL ? STYLE_ERROR : style, error != NULL ? error : text);
 }
 
+/* Arrow, mark, number and kind. */
+static void draw_row_name(struct app *app, struct canvas *canvas, int y, int x, int i)
+{
+    int layer = app->rows.layer[i];
+    const struct qk_pair_layer *row = &app->pair->layer[layer];
+    enum style style = row->has_qk ? STYLE_TEXT : STYLE_DIM;
+    const char *mark = app->rows.marked[layer]        ? theme_glyph(&app->theme, GLYPH_MARK)
+                       : rows_in_range(&app->rows, i) ? theme_glyph(&app->theme, GLYPH_RANGE)
+                                                      : "";
+    char number[16];
+    snprintf(number, sizeof number, "%d", layer);
+    draw_text(canvas, y, x, 1, ALIGN_LEFT, STYLE_POINTER,
+        layer == app->rows.selected ? theme_glyph(&app->theme, GLYPH_POINTER) : "");
+    draw_text(canvas, y, x + 1, 1, ALIGN_LEFT, STYLE_MARK, mark);
+    draw_text(canvas, y, x + POINTER_CELLS, INDEX_CELLS, ALIGN_RIGHT, style, number);
+    draw_text(canvas, y, x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style,
+        qk_kind_name(row->kind));
+}
+
 static void draw_row(struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,
     const double scale[GROUPS])
 {
     int layer = app->rows.layer[i], y = area.y + 1 + i - app->rows.top, x = area.x;
     const struct qk_pair_layer *row = &app->pair->layer[layer];
     bool selected = layer == app->rows.selected;
-    char number[16];
-    enum style note_style, style = row->has_qk ? STYLE_TEXT : STYLE_DIM;
-    const char *note = row_note(app, row, &note_style);
+    enum style style;
+    const char *note = row_note(app, row, &style);
     canvas->selected = selected;
     draw_text(canvas, y, x, area.w, ALIGN_LEFT, STYLE_TEXT, "");
-    draw_text(
-        canvas, y, x, 1, ALIGN_LEFT, STYLE_POINTER, selected ? theme_glyph(&app->theme, GLYPH_POINTER) : "");
-    draw_text(canvas, y, x + 1, 1, ALIGN_LEFT, STYLE_MARK,
-        app->rows.marked[layer]        ? theme_glyph(&app->theme, GLYPH_MARK)
-        : rows_in_range(&app->rows, i) ? theme_glyph(&app->theme, GLYPH_RANGE)
-                                       : "");
-    snprintf(number, sizeof number, "%d", layer);
-    draw_text(canvas, y, x + POINTER_CELLS, INDEX_CELLS, ALIGN_RIGHT, style, number);
-    draw_text(canvas, y, x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style,
-        qk_kind_name(row->kind));
-    if (note != NULL) {
-        int end = row->has_qk ? c.choice_x - 1 : area.w;
-        draw_text(canvas, y, x + LEFT_CELLS, end - LEFT_CELLS, ALIGN_LEFT, note_style, note);
-    } else {
-        for (int g = 0; g < GROUPS; g++)
-            draw_group(app, canvas, y, x + LEFT_CELLS + g * c.group, c, layer, &GROUP[g], scale[g]);
-        if (c.angle > 0)
-            draw_angle(app, canvas, y, x + c.choice_x - c.angle, layer);
-    }
+    draw_row_name(app, canvas, y, x, i);
+    for (int g = 0; g < GROUPS && note == NULL; g++)
+        draw_group(app, canvas, y, x + LEFT_CELLS + g * c.group, c, layer, &GROUP[g], scale[g]);
+    if (c.angle > 0 && note == NULL)
+        draw_angle(app, canvas, y, x + c.choice_x - c.angle, layer);
+    if (note != NULL)
+        draw_text(canvas, y, x + LEFT_CELLS, (row->has_qk ? c.choice_x - 1 : area.w) - LEFT_CELLS, ALIGN_LEFT,
+            style, note);
     if (row->has_qk)
         draw_choice_cell(app, canvas, y, x + c.choice_x, c.choice, layer);
     canvas->selected = false;

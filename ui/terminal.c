@@ -73,6 +73,7 @@ static void die_tidily(int signal, siginfo_t *info, void *context)
 static void install_signals(void)
 {
     struct sigaction told = {.sa_handler = tell_main_loop}, fatal = {.sa_sigaction = die_tidily};
+    told.sa_flags = SA_RESTART; /* a worker's read goes on; poll(2) is woken all the same */
     sigemptyset(&told.sa_mask);
     sigemptyset(&fatal.sa_mask);
     fatal.sa_flags = SA_SIGINFO | SA_ONSTACK;

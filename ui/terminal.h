@@ -31,7 +31,7 @@ int terminal_key(void);
 /* Throws away what has been typed ahead. */
 void terminal_drain(void);
 
-enum pointer_kind { POINTER_NONE, POINTER_PRESS, POINTER_DOUBLE, POINTER_UP, POINTER_DOWN };
+enum pointer_kind { POINTER_NONE, POINTER_PRESS, POINTER_UP, POINTER_DOWN };
 struct pointer {
     enum pointer_kind kind;
     int y, x;

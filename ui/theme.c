@@ -18,16 +18,14 @@ struct look {
 #define OWN (-1)
 
 /* Sixteen colours are told with the eight of every terminal and bold. Blue to orange, never red against
- * green; yellow stands for orange on a dark and red on a light ground, where yellow cannot be read. */
+ * green; yellow stands for orange on a dark and red on a light ground, where yellow cannot be read.
+ * Columns: mono, 16 dark, 16 light, 256 dark, 256 light. */
 static const struct look LOOKS[STYLE_COUNT][COLUMNS] = {
-    /*                 mono             16 dark                16 light               256 dark      256 light
-     */
     [STYLE_TEXT] = {{OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}},
     [STYLE_DIM] = {{OWN, A_DIM}, {OWN, A_DIM}, {OWN, A_DIM}, {245, PLAIN}, {243, PLAIN}},
     [STYLE_STRONG] = {{OWN, BOLD}, {OWN, BOLD}, {OWN, BOLD}, {OWN, BOLD}, {OWN, BOLD}},
     [STYLE_TITLE] = {{OWN, BOLD}, {COLOR_CYAN, BOLD}, {COLOR_BLUE, BOLD}, {80, BOLD}, {24, BOLD}},
-    [STYLE_HEADING] = {{OWN, A_UNDERLINE}, {COLOR_CYAN, PLAIN}, {COLOR_BLUE, PLAIN}, {109, PLAIN},
-        {24, PLAIN}},
+    [STYLE_HEADING] = {{OWN, PLAIN}, {COLOR_CYAN, PLAIN}, {COLOR_BLUE, PLAIN}, {109, PLAIN}, {24, PLAIN}},
     [STYLE_RULE] = {{OWN, A_DIM}, {OWN, A_DIM}, {OWN, A_DIM}, {240, PLAIN}, {248, PLAIN}},
     [STYLE_FOCUS] = {{OWN, BOLD}, {OWN, BOLD}, {OWN, BOLD}, {80, BOLD}, {24, BOLD}},
     [STYLE_KEY] = {{OWN, BOLD}, {COLOR_CYAN, BOLD}, {COLOR_BLUE, BOLD}, {80, BOLD}, {25, BOLD}},
@@ -63,7 +61,6 @@ static const char *const GLYPHS[GLYPH_COUNT][2] = {
     [GLYPH_WALL] = {"│", "|"},
     [GLYPH_UP] = {"▲", "^"},
     [GLYPH_DOWN] = {"▼", "v"},
-    [GLYPH_FULL] = {"█", "#"},
     [GLYPH_GONE] = {"░", "."},
     [GLYPH_DEGREE] = {"°", " deg"},
     [GLYPH_TIMES] = {"×", "x"},

@@ -45,7 +45,6 @@ enum glyph {
     GLYPH_WALL,
     GLYPH_UP,
     GLYPH_DOWN,
-    GLYPH_FULL,
     GLYPH_GONE,
     GLYPH_DEGREE,
     GLYPH_TIMES,

@@ -19,6 +19,22 @@ keys Down Down
 check "the detail follows the selection" wait_for 'layer 2 · linear'
 keys Right Right
 check "the angles follow the head" wait_for 'angles of q2'
+# at ROW COLUMN - where the terminal's cursor is.
+at() {
+    [ "$(tmx display-message -p '#{cursor_y} #{cursor_x}')" = "$*" ]
+}
+check "the cursor is left on the selected row" until_true at 5 0
+keys Tab
+check "or on the head, when heads have the keys" until_true at 4 90
+keys g
+check "g goes to the first head then" wait_for 'angles of q0'
+keys Escape
+check "Esc gives the keys back to the layers" until_true at 5 0
+keys 1 c
+check "c shows the heads of the current model" wait_for 'heads of the current model'
+check "where what is restored has not moved" wait_for 'rel. %  *0 *0 *0 *0'
+keys c u
+wait_for 'no choices'
 keys d
 check "d hides the detail" wait_gone 'angles of'
 keys q

@@ -30,9 +30,8 @@ keys Space
 wait_row 0 restore
 keys C-z
 check "Ctrl-Z and fg come back to the same screen" wait_row 0 restore
-check "keys act again" sh -c :
 keys Space
-wait_row 1 restore
+check "keys act again" wait_row 1 restore
 leave
 check "it had been stopped" until_true printed 'stopped'
 
