@@ -243,7 +243,7 @@ static void draw_list(struct app *app, struct canvas *canvas, struct area area)
 
 /* --- the list with the detail beside or below it --- */
 
-enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 9 };
+enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 30 };
 
 static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
 {
@@ -266,10 +266,11 @@ static void draw_layers(struct app *app, struct canvas *canvas, struct area area
         draw_beside(app, canvas, area);
         return;
     }
-    int list = app->pair->n_layers + 1, half = area.h / 2;
-    list = list > half ? half : list;
-    if (area.h - list > 30) /* the detail has no use for more */
-        list = area.h - 30 < app->pair->n_layers + 1 ? area.h - 30 : app->pair->n_layers + 1;
+    int all = app->pair->n_layers + 1, list = area.h / 2;
+    if (all <= list || area.h - all >= LEAST_DETAIL)
+        list = all;
+    else if (area.h - list > MOST_DETAIL) /* it has no use for more */
+        list = area.h - MOST_DETAIL;
     draw_list(app, canvas, (struct area){area.y, area.x, list, area.w});
     draw_detail(app, canvas, (struct area){area.y + list, area.x, area.h - list, area.w});
 }
