@@ -35,44 +35,45 @@ void close_screen(struct app *app)
 
 /* --- start --- */
 
-/* What the command line asked for, as edits that can be undone. */
+static enum qk_code is_test(const char *text, bool *test, struct qk_error *err)
+{
+    struct qk_spec spec;
+    QK_TRY(qk_spec_parse(text, &spec, err));
+    *test = spec.selector == QK_SELECT_TEST;
+    qk_spec_free(&spec);
+    return QK_OK;
+}
+
+/* What the command line asked for, as edits that can be undone. From the first test of numbers on, --set
+ * texts wait until every number is known: later ones win, so their order is kept. Mistakes are told at once.
+ */
 static enum qk_code start_choices(struct app *app, struct qk_error *err)
 {
     const struct qk_ui_options *options = app->options;
     if (options->recipe != NULL)
         QK_TRY(qk_session_load_recipe(app->session, options->recipe, false, err));
+    bool waits = false;
     for (size_t i = 0; i < options->n_set; i++) {
-        struct qk_spec spec;
-        QK_TRY(qk_spec_parse(options->set[i], &spec, err));
-        bool test = spec.selector == QK_SELECT_TEST;
-        qk_spec_free(&spec);
-        app->tests_wait = app->tests_wait || test;
-        if (!test)
-            QK_TRY(qk_session_set(app->session, options->set[i], NULL, err));
+        bool test;
+        QK_TRY(is_test(options->set[i], &test, err));
+        waits = waits || test;
+        if (waits)
+            continue;
+        QK_TRY(qk_session_set(app->session, options->set[i], NULL, err));
+        app->n_set++;
     }
     return QK_OK;
 }
 
-/* Tests such as routing>0.15 wait until every number is known. Their order among themselves is kept; that
- * they come after the other --set texts is told. */
-static bool run_waiting_tests(struct app *app)
+static void set_what_waits(struct app *app)
 {
     int done, total;
     qk_session_done(app->session, &done, &total);
-    if (!app->tests_wait || done < total)
-        return false;
-    app->tests_wait = false;
-    for (size_t i = 0; i < app->options->n_set; i++) {
-        struct qk_spec spec;
+    for (; app->n_set < app->options->n_set && done == total; app->n_set++) {
         struct qk_error err = {0};
-        if (qk_spec_parse(app->options->set[i], &spec, NULL) != QK_OK)
-            continue;
-        if (spec.selector == QK_SELECT_TEST &&
-            qk_session_set(app->session, app->options->set[i], NULL, &err) != QK_OK)
+        if (qk_session_set(app->session, app->options->set[app->n_set], NULL, &err) != QK_OK)
             say_error(app, &err);
-        qk_spec_free(&spec);
     }
-    return true;
 }
 
 static enum qk_code app_open(struct app *app, struct qk_error *err)
@@ -181,7 +182,7 @@ static unsigned take_results(struct app *app)
     if (!qk_session_poll(app->session))
         return REFRESH_NONE;
     export_tell(app);
-    run_waiting_tests(app);
+    set_what_waits(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }
 

@@ -92,9 +92,9 @@ struct app {
     int n_hits, footer_row;
     int cursor_y, cursor_x; /* where the terminal's cursor is left */
     bool pointer;
-    char *offered;   /* recipe of choices that were left unsaved last time, or NULL; owned */
-    bool taken;      /* it has been loaded */
-    bool tests_wait; /* --set texts that test numbers wait for all of them */
+    char *offered; /* recipe of choices that were left unsaved last time, or NULL; owned */
+    bool taken;    /* it has been loaded */
+    size_t n_set;  /* --set texts that have been applied: tests of numbers wait for these */
 };
 
 /* --- messages and questions (frame.c) --- */

@@ -5,7 +5,7 @@
 python3 "$tools/make_holes.py" "$work/holes"
 # gone PATTERN - no name in the folder has it.
 gone() {
-    ! ls -A "$work/holes" | grep -q "$1"
+    [ -z "$(find "$work/holes" -name "*$1*")" ]
 }
 
 screen_start 80 24 "(cd holes && '$QKSCOPE' pre post)"

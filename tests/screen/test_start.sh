@@ -64,11 +64,12 @@ screen_start 80 24 "'$QKSCOPE' pre nowhere"
 check "a missing checkpoint is an error before the screen" wait_end 4
 check "which names it" wait_for 'nowhere'
 
-start --set full=restore --set "'routing>0.15=lerp:0.5'"
+start --set full=restore --set "'routing>0.15=lerp:0.5'" --set 6=qk-pro:0.3
 check "--set texts are there at the start" wait_row 4 'restore'
 check "tests of numbers too, once these are known" wait_row 8 'keep'
 check "later ones win" wait_row 7 'lerp'
-keys u
+check "those after a test too" wait_row 6 'qk-pro'
+keys u u
 check "and can be undone" wait_row 7 'restore'
 keys Q
 check "they count as unsaved" wait_for 'leave? y/n'

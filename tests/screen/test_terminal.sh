@@ -2,23 +2,16 @@
 # test_terminal.sh - the terminal is given back whatever happens, and gets only the colours it was asked for.
 . "$srcdir/tests/screen/lib.sh"
 
-# The process of this test's program: other tests run the same one elsewhere at the same time.
-program() {
-    for process in $(pgrep -f "^$QKSCOPE pre post"); do
-        [ "$(readlink "/proc/$process/cwd")" = "$(realpath "$work")" ] && echo "$process" && return
-    done
-}
-
 for signal in TERM HUP INT QUIT; do
     start
-    kill -"$signal" "$(program)"
+    kill -"$signal" "$(cat "$work/pid")"
     check "SIG$signal ends it" wait_end 130
     check "SIG$signal: the terminal is as before" restored
 done
 
 for signal in SEGV ABRT FPE; do
     start
-    kill -"$signal" "$(program)"
+    kill -"$signal" "$(cat "$work/pid")"
     check "SIG$signal kills it" until_true has_code
     check "SIG$signal: the terminal is as before" restored
 done
@@ -86,7 +79,7 @@ pane_term=tmux-256color
 
 # A library's message must not disturb the screen and must not be lost.
 start
-echo 'a warning of some library' >"/proc/$(program)/fd/2"
+echo 'a warning of some library' >"/proc/$(cat "$work/pid")/fd/2"
 keys j F5
 wait_selected 1
 check "what is written to standard error is not on the screen" shows_not 'a warning'
