@@ -65,7 +65,7 @@ const struct action_traits *action_traits(enum action action);
 enum action action_of_key(int key, unsigned where, int n);
 /* The action of that name on these screens (else on any), or ACTION_NONE. */
 enum action action_of_name(const char *name, size_t length, unsigned where);
-/* The first key's name, "" when there is none: cut at the first blank. Returns its length. */
+/* Length of the first key's name in the action's keys; 0 when it has no key. */
 int action_first_key(enum action action);
 
 #endif

@@ -24,7 +24,7 @@ static void offer_paths(struct qk_lines *to, int head, const char *text)
     qk_text_add(&with_star, "*");
     if (qk_text_take(&with_star, &pattern, NULL) != QK_OK)
         return;
-    if (glob(pattern, GLOB_MARK, NULL, &found) == 0) {
+    if (glob(pattern, GLOB_MARK | GLOB_TILDE, NULL, &found) == 0) {
         for (size_t i = 0; i < found.gl_pathc; i++)
             qk_lines_add(to, NULL, "%.*s%s", head, text, found.gl_pathv[i]);
         globfree(&found);

@@ -25,7 +25,7 @@ static void go(struct prompt *prompt, int direction)
         while (continues(prompt->text[prompt->cursor]));
 }
 
-/* Removes the bytes from `from` to the cursor. */
+/* Removes the bytes [from, to) and puts the cursor there. */
 static void cut(struct prompt *prompt, size_t from, size_t to)
 {
     memmove(prompt->text + from, prompt->text + to, strlen(prompt->text + to) + 1);
