@@ -32,16 +32,16 @@ struct blend_heads {
     const struct qk_pair *pair;
     const struct qk_layer *side[QK_SIDE_COUNT];
     struct qk_choice choice[QK_ROLE_COUNT];
-    bool effective;
     size_t m, n;   /* head_dim, d */
     int per_group; /* query heads that share a key head */
     enum qk_rotation rotation;
-    double *pre, *post; /* (m, n) */
-    double *gain;       /* m, or bias entries */
-    int group;          /* what the next two belong to; -1: nothing yet */
-    double *turn;       /* (m, m) R of the key group, for procrustes */
-    double *damping;    /* (m, m) D of the key head, for qk-pro */
-    bool no_keys;       /* the key head is all zeros: qk-pro keeps post's queries */
+    double *pre, *post;           /* (m, n) */
+    double *column;               /* m: scratch for a column, or for bias entries */
+    double *gains[QK_ROLE_COUNT]; /* what the rows are multiplied by; NULL: by nothing */
+    int group;                    /* what the next two belong to; -1: nothing yet */
+    double *turn;                 /* (m, m) R of the key group, for procrustes */
+    double *damping;              /* (m, m) D of the key head, for qk-pro */
+    bool no_keys;                 /* the key head is all zeros: qk-pro keeps post's queries */
 };
 
 static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
@@ -240,11 +240,12 @@ static enum qk_code read_blend(
             qk_dtype_to_f64(weight->dtype, b->pre, b->n, out + i * b->n);
         }
     }
-    if (!b->effective)
-        return QK_OK;
-    QK_TRY(qk_view_read_gain(b->pair->model[QK_POST], b->side[QK_POST], role, head, b->gain, err));
-    for (size_t i = 0; i < b->m; i++)
-        cblas_dscal((int)b->n, b->gain[i], out + i * b->n, 1);
+    const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
+    for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
+        size_t first =
+            norm->shape[0] == b->m ? 0 : (size_t)head * b->m; /* one for all heads, or each its own */
+        cblas_dscal((int)b->n, b->gains[role][first + i], out + i * b->n, 1);
+    }
     return QK_OK;
 }
 
@@ -253,10 +254,35 @@ static void free_blend(struct qk_heads *heads)
     struct blend_heads *b = (struct blend_heads *)heads;
     free(b->pre);
     free(b->post);
-    free(b->gain);
+    free(b->column);
+    free(b->gains[QK_Q]);
+    free(b->gains[QK_K]);
     free(b->turn);
     free(b->damping);
     free(b);
+}
+
+/* The values of the role's norm, all of them, as they act. */
+static enum qk_code prepare_gains(
+    struct blend_heads *b, enum qk_role role, enum qk_gains gains, struct qk_error *err)
+{
+    const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
+    if (gains == QK_GAINS_NONE || norm == NULL)
+        return QK_OK;
+    void *bytes;
+    size_t n = (size_t)norm->shape[0];
+    QK_TRY(qk_alloc(&b->gains[role], n, sizeof(double), err));
+    QK_TRY(qk_alloc(&bytes, (size_t)norm->bytes, 1, err));
+    enum qk_code code =
+        qk_checkpoint_read(b->pair->model[QK_POST]->checkpoint, norm, 0, bytes, (size_t)norm->bytes, err);
+    if (code == QK_OK && gains == QK_GAINS_CHOSEN)
+        code = qk_blend_gain(b->pair, b->base.layer->index, role, b->choice, bytes, err);
+    if (code == QK_OK)
+        qk_dtype_to_f64(norm->dtype, bytes, n, b->gains[role]);
+    for (size_t i = 0; i < n && b->side[QK_POST]->gain_plus_one; i++)
+        b->gains[role][i] += 1;
+    free(bytes);
+    return code;
 }
 
 static enum qk_code allocate_blend(struct blend_heads *b, struct qk_error *err)
@@ -264,7 +290,7 @@ static enum qk_code allocate_blend(struct blend_heads *b, struct qk_error *err)
     size_t m = b->m, n = b->n;
     QK_TRY(qk_alloc_aligned(&b->pre, m * n, sizeof(double), err));
     QK_TRY(qk_alloc_aligned(&b->post, m * n, sizeof(double), err));
-    QK_TRY(qk_alloc(&b->gain, m, sizeof(double), err));
+    QK_TRY(qk_alloc(&b->column, m, sizeof(double), err));
     if (has_mode(b, QK_PROCRUSTES)) {
         const char *why;
         QK_TRY(qk_blend_rotation(b->pair, b->base.layer->index, &b->rotation, &why, err));
@@ -300,15 +326,21 @@ static enum qk_code make_blend(const struct qk_pair *pair, int layer,
 }
 
 enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool effective, struct qk_heads **out, struct qk_error *err)
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
+    struct qk_error *err)
 {
     struct blend_heads *b;
     *out = NULL;
-    QK_TRY(qk_blend_check(pair, layer, choice, false, err));
+    QK_TRY(qk_blend_check(pair, layer, choice, gains == QK_GAINS_CHOSEN, err));
     QK_TRY(make_blend(pair, layer, choice, &b, err));
-    b->effective = effective;
-    *out = &b->base;
-    return QK_OK;
+    enum qk_code code = QK_OK;
+    for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK; r++)
+        code = prepare_gains(b, (enum qk_role)r, gains, err);
+    if (code != QK_OK)
+        free_blend(&b->base);
+    else
+        *out = &b->base;
+    return code;
 }
 
 /* --- bytes --- */
@@ -359,7 +391,7 @@ static enum qk_code store_weight(
         if (code == QK_OK)
             code = read_blend(&b->base, role, h, values, err);
         if (code == QK_OK)
-            code = store_head(b->pair, b->side[QK_POST], role, h, values, bytes, b->gain, err);
+            code = store_head(b->pair, b->side[QK_POST], role, h, values, bytes, b->column, err);
     }
     free(values);
     return code;
@@ -378,13 +410,13 @@ static enum qk_code store_bias(struct blend_heads *b, enum qk_role role, char *b
         for (int s = 0; s < QK_SIDE_COUNT; s++)
             QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
         if (effect.mode == QK_RESTORE)
-            memcpy(b->gain, b->pre, m * sizeof *b->gain);
+            memcpy(b->column, b->pre, m * sizeof *b->column);
         else if (effect.mode == QK_PROCRUSTES)
-            turn_and_blend(b, effect.param, 1, b->pre, b->post, b->gain);
+            turn_and_blend(b, effect.param, 1, b->pre, b->post, b->column);
         else
-            lerp(effect.param, m, b->pre, b->post, b->gain);
+            lerp(effect.param, m, b->pre, b->post, b->column);
         char *place = bytes + b->side[QK_POST]->role[role].first_row[h] * size;
-        QK_TRY(round_values(b->pair, bias, m, b->gain, place, err));
+        QK_TRY(round_values(b->pair, bias, m, b->column, place, err));
     }
     return QK_OK;
 }

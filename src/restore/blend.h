@@ -2,14 +2,13 @@
  *
  * Formulas (design section 4), S = stored rows of one head:
  *   lerp a        (1-a) post + a pre
- *   qk-pro l      K = pre; Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t = trace(G)/head_dim,
- *                 computed as pre - D (pre - post), D = l (G/t + l I)^-1 from the eigenvalues of G/t: nothing
- *                 is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0)
- *                 has no direction to put back: Q = post
- *   procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key group, from
- *                 M = sum over the group's key head and query heads of pre post^T (Schonemann 1966)
- * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
- * of the file that export would write. */
+ *   qk-pro l      K = pre; Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t =
+ * trace(G)/head_dim, computed as pre - D (pre - post), D = l (G/t + l I)^-1 from the eigenvalues of G/t:
+ * nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0) has no
+ * direction to put back: Q = post procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key
+ * group, from M = sum over the group's key head and query heads of pre post^T (Schonemann 1966) Every value
+ * is rounded to post's dtype before it is handed out, so drift of the current model is the drift of the file
+ * that export would write. */
 #ifndef QK_RESTORE_BLEND_H
 #define QK_RESTORE_BLEND_H
 
@@ -19,18 +18,26 @@
 
 /* Which rotations leave post's attention unchanged in this layer. */
 enum qk_rotation {
-    QK_ROTATION_FULL,     /* no positions, no gains in the way: any rotation of the head */
-    QK_ROTATION_PLANES,   /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
-    QK_ROTATION_NONE,     /* gains differ or an elementwise map follows: R = I, procrustes equals lerp */
+    QK_ROTATION_FULL,   /* no positions, no gains in the way: any rotation of the head */
+    QK_ROTATION_PLANES, /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
+    QK_ROTATION_NONE,   /* gains differ or an elementwise map follows: R = I, procrustes equals lerp */
 };
 /* Reads post's gains to decide; *why (static text) says why in a few words. */
 enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
     const char **why, struct qk_error *err);
 
+/* Which gains of the q/k norms are multiplied into the rows of a view. */
+enum qk_gains {
+    QK_GAINS_NONE,
+    QK_GAINS_POST,   /* post's, as an export without `norms` leaves them */
+    QK_GAINS_CHOSEN, /* those that an export with `norms` writes */
+};
+
 /* The layer's views with these choices applied (q's and k's), rounded to post's dtype. Layer must have q and
  * k. QK_INPUT through read() when a result does not fit the dtype or an input is not finite. */
 enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool effective, struct qk_heads **out, struct qk_error *err);
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
+    struct qk_error *err);
 
 /* What a role's choice comes to for one part of it: its rows of the weight, their bias, the gain of its q/k
  * norm. Of qk-pro, k's parts are restored, q's bias and gain kept; gains are never turned, so procrustes is

@@ -62,7 +62,8 @@ enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
 enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err);
 /* Whether the gains of q/k norms go with their role: what a recipe says that was loaded, until it is set. A
- * recipe that is saved says so, too; of an export its options decide. */
+ * recipe that is saved says so, too; of an export its options decide. With the gains multiplied in
+ * (qk_session_recompute) the numbers of the current model follow it. */
 bool qk_session_norms(const struct qk_session *session);
 void qk_session_set_norms(struct qk_session *session, bool norms);
 bool qk_session_undo(struct qk_session *session, const char **label);

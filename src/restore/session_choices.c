@@ -137,7 +137,7 @@ enum qk_code qk_session_load_recipe(
     if (code == QK_OK)
         code = commit(session, &next, text, NULL, err);
     if (code == QK_OK)
-        session->norms = recipe.norms;
+        qk_session_set_norms(session, recipe.norms);
     free(text);
     qk_selection_free(&next);
     qk_recipe_free(&recipe);
@@ -166,7 +166,17 @@ bool qk_session_norms(const struct qk_session *session)
 
 void qk_session_set_norms(struct qk_session *session, bool norms)
 {
+    if (session->norms == norms)
+        return;
     session->norms = norms;
+    pthread_mutex_lock(&session->shared.mutex);
+    session->shared.norms = norms;
+    for (int i = 0; session->effective && i < session->pair->n_layers; i++) {
+        qk_session_ask_current(session, i);
+        qk_session_forget_current(session, i);
+    }
+    pthread_cond_broadcast(&session->shared.work);
+    pthread_mutex_unlock(&session->shared.mutex);
 }
 
 static bool step_history(

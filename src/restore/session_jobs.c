@@ -26,7 +26,7 @@ struct job {
     enum message_kind kind;
     int layer;
     unsigned generation;
-    bool effective;
+    bool effective, norms;
     struct qk_choice choice[QK_ROLE_COUNT];
     struct qk_progress progress;
 };
@@ -64,6 +64,7 @@ static bool take_job(struct shared *shared, int n_layers, struct job *job)
 {
     memset(job, 0, sizeof *job);
     job->effective = shared->effective;
+    job->norms = shared->norms;
     if (shared->selected >= 0 && shared->selected < n_layers &&
         (take_current(shared, shared->selected, job) || take_drift(shared, shared->selected, job)))
         return true;
@@ -82,7 +83,11 @@ static enum qk_code drift_from(const struct qk_session *session, const struct jo
     struct qk_heads *base = NULL, *blend = NULL;
     enum qk_code code = qk_heads_of_model(session->pair, side, job->layer, job->effective, &base, err);
     if (code == QK_OK)
-        code = qk_heads_of_blend(session->pair, job->layer, job->choice, job->effective, &blend, err);
+        code = qk_heads_of_blend(session->pair, job->layer, job->choice,
+            !job->effective ? QK_GAINS_NONE
+            : job->norms    ? QK_GAINS_CHOSEN
+                            : QK_GAINS_POST,
+            &blend, err);
     if (code == QK_OK)
         code = qk_drift_layer(base, blend, progress, out, err);
     qk_heads_free(base);

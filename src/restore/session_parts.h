@@ -40,7 +40,7 @@ struct shared {
     pthread_mutex_t mutex;
     pthread_cond_t work;
     bool stop;
-    bool effective;
+    bool effective, norms;
     unsigned generation; /* raised by recompute */
     struct layer_jobs *layer;
     int selected;

@@ -154,7 +154,7 @@ static void test_views_are_the_exported_bytes(void **state)
         for (size_t c = 0; c < sizeof choices / sizeof choices[0]; c++) {
             const struct qk_choice both[QK_ROLE_COUNT] = {choices[c], choices[c]};
             struct qk_heads *heads;
-            expect_ok(qk_heads_of_blend(pair, layer, both, false, &heads, &err), &err);
+            expect_ok(qk_heads_of_blend(pair, layer, both, QK_GAINS_NONE, &heads, &err), &err);
             for (int r = 0; r < QK_ROLE_COUNT; r++) {
                 const struct qk_view *where = &post->role[r];
                 size_t size = qk_dtype_bits(where->weight->dtype) / 8;
@@ -205,6 +205,40 @@ static void test_gains(void **state)
     free(bytes);
     free(again);
     qk_pair_close(pair);
+}
+
+/* With all restored, gains too, nothing is left between pre and the current model as attention sees them;
+ * with post's gains something is. */
+static void test_chosen_gains_in_the_effective_view(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"hypenet", "qwen3_next"}; /* plain gains, and 1 + w */
+    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    for (size_t f = 0; f < 2; f++) {
+        struct qk_pair *pair = open_family(families[f]);
+        struct qk_error err = {0};
+        int layer = 0;
+        while (pair->layer[layer].kind != QK_FULL)
+            layer++;
+        size_t area =
+            (size_t)pair->layer[layer].side[QK_POST]->head_dim * pair->layer[layer].side[QK_POST]->d;
+        double *expected = malloc(area * sizeof *expected), *found = malloc(area * sizeof *found);
+        for (int gains = QK_GAINS_POST; gains <= QK_GAINS_CHOSEN; gains++) {
+            struct qk_heads *pre, *now;
+            expect_ok(qk_heads_of_model(pair, QK_PRE, layer, true, &pre, &err), &err);
+            expect_ok(qk_heads_of_blend(pair, layer, restore, (enum qk_gains)gains, &now, &err), &err);
+            expect_ok(pre->read(pre, QK_Q, 1, expected, &err), &err);
+            expect_ok(now->read(now, QK_Q, 1, found, &err), &err);
+            bool same = memcmp(expected, found, area * sizeof *found) == 0;
+            /* the fixtures' gains did not drift, the trained pair's did */
+            assert_int_equal(same, gains == QK_GAINS_CHOSEN || f == 1);
+            qk_heads_free(pre);
+            qk_heads_free(now);
+        }
+        free(expected);
+        free(found);
+        qk_pair_close(pair);
+    }
 }
 
 /* --- small models made here: one layer, one head of 4 rows over 8 columns --- */
@@ -395,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_views_are_the_exported_bytes),
         test_in_folder(test_biases_follow_their_rows),
         cmocka_unit_test(test_gains),
+        cmocka_unit_test(test_chosen_gains_in_the_effective_view),
         test_in_folder(test_other_dtype_is_converted),
         test_in_folder(test_too_large_for_the_dtype),
         test_in_folder(test_not_finite_is_refused_by_name),
