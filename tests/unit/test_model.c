@@ -466,6 +466,25 @@ static void check_gains(
     qk_model_close(model);
 }
 
+/* As many heads as rows in each: a matrix of gains must not be taken for one head's. */
+static void test_square_gains(void **state)
+{
+    double values[16], gain[4];
+    for (int i = 0; i < 16; i++)
+        values[i] = i;
+    const struct test_tensor tensors[] = {
+        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {16, WIDTH}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {4, WIDTH}, NULL},
+        {"model.layers.0.self_attn.q_norm.weight", "F32", 2, {4, 4}, values}};
+    struct qk_error err = {0};
+    write_model(*state, "{\"model_type\":\"qwen3\",\"num_attention_heads\":4,\"head_dim\":4}", tensors, 3);
+    struct qk_model *model = open_made(*state);
+    expect_ok(qk_view_read_gain(model, &model->layer[0], QK_Q, 2, gain, &err), &err);
+    for (int i = 0; i < 4; i++)
+        assert_true(gain[i] == 8 + i);
+    qk_model_close(model);
+}
+
 static void test_gains(void **state)
 {
     const double values[] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -558,6 +577,27 @@ static void test_other_towers_are_left_alone(void **state)
     }
     assert_true(beyond && left);
     qk_model_close(model);
+}
+
+/* Stages of a distillation hold a teacher's layers beside the student's; "module" is a wrapper in front
+ * alone. */
+static void test_teachers_and_modules(void **state)
+{
+    const struct test_tensor tensors[] = {
+        {"model.layers.0.student_layer.odd.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.0.student_layer.odd.k_proj.weight", "F32", 2, {4, WIDTH}, NULL},
+        {"model.layers.0.teacher_layer.odd.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.0.teacher_layer.odd.k_proj.weight", "F32", 2, {4, WIDTH}, NULL}};
+    write_model(*state,
+        "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":4}",
+        tensors, 4);
+    check_made(*state, &PLAIN, packed, packed);
+    const struct test_tensor inner[] = {
+        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {8, WIDTH}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {4, WIDTH}, NULL},
+        {"model.layers.0.module.self_attn.q_proj.weight", "F32", 2, {7, WIDTH}, NULL}};
+    write_model(*state, LLAMA, inner, 3);
+    check_made(*state, &PLAIN, packed, packed);
 }
 
 static void test_ambiguous_names(void **state)
@@ -992,8 +1032,10 @@ int main(void)
         test_in_folder(test_blocks),
         test_in_folder(test_gated_rows_are_never_covered),
         test_in_folder(test_gains),
+        test_in_folder(test_square_gains),
         test_in_folder(test_prefixes_and_wrappers),
         test_in_folder(test_other_towers_are_left_alone),
+        test_in_folder(test_teachers_and_modules),
         test_in_folder(test_ambiguous_names),
         test_in_folder(test_missing_tensors),
         test_in_folder(test_shapes_that_do_not_fit),
