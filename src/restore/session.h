@@ -8,6 +8,7 @@
 #define QK_RESTORE_SESSION_H
 
 #include "drift/drift.h"
+#include "probe/probe.h"
 #include "restore/blend.h"
 #include "restore/export.h"
 #include "restore/selection.h"
@@ -87,6 +88,76 @@ struct qk_current {
 const struct qk_current *qk_session_current(const struct qk_session *session, int layer);
 /* Why computing the current numbers of the layer failed, or NULL. */
 const char *qk_session_current_error(const struct qk_session *session, int layer);
+
+/* --- attention range ---
+ * A probe text runs through pre and post in the background (probe.h tells the sources); then every full and
+ * window layer has ranges of pre and post, and current follows each choice: on post's states at once, the
+ * selected layer first (qk_session_want), and, where there is a forward pass, exactly (the whole model run
+ * again with the selection) once no choice was made for QK_EXACT_AFTER milliseconds. */
+enum { QK_EXACT_AFTER = 700 };
+
+enum qk_probe_stage {
+    QK_PROBE_OFF,
+    QK_PROBE_RUNNING, /* layers that are ready have numbers already */
+    QK_PROBE_READY,
+    QK_PROBE_FAILED, /* why: error */
+    QK_PROBE_CANCELLED,
+};
+struct qk_probe_state {
+    enum qk_probe_stage stage;
+    const char *doing;    /* static: "pre", "post", for "running PRE"; NULL unless running */
+    uint64_t done, total; /* layers of both passes; total 0: not known yet */
+    double seconds;       /* since it started, or that it took */
+    const char *error;    /* FAILED: one line, else NULL */
+    enum qk_range_origin origin;
+    bool exact_running;               /* current is being run exactly */
+    uint64_t exact_done, exact_total; /* layers */
+    const char *exact_error;          /* why the last exact run failed (one line), or NULL */
+    /* The probe; 0 and NULL until it is known. */
+    const int32_t *ids;
+    size_t n_ids;
+    size_t first_query; /* the first that counts */
+    int n_bins;         /* qk_range_bin_first tells their edges */
+    size_t long_from;
+};
+/* Starts a probe (options are copied, NULL: the defaults); one that runs is cancelled, its numbers are
+ * dropped. Never waits; what is wrong with a file is told by the state, FAILED. The front end starts the
+ * default one itself. */
+enum qk_code qk_session_probe(
+    struct qk_session *session, const struct qk_probe_options *options, struct qk_error *err);
+void qk_session_probe_cancel(struct qk_session *session); /* also an exact run */
+const struct qk_probe_state *qk_session_probe_state(const struct qk_session *session);
+/* The text of token i of the probe, *n bytes of it (a token may be a part of a character); NULL when no
+ * tokenizer is known for it (show the id then). */
+const char *qk_session_probe_piece(const struct qk_session *session, size_t i, size_t *n);
+
+enum qk_current_range {
+    QK_CURRENT_POST,    /* nothing chosen that could matter: current is post's */
+    QK_CURRENT_PENDING, /* being computed; current is NULL */
+    QK_CURRENT_SAME,    /* on post's states */
+    QK_CURRENT_EXACT,   /* the whole model run again */
+    QK_CURRENT_FAILED,  /* why: current_error */
+};
+struct qk_session_range {
+    const struct qk_layer_range *side[QK_SIDE_COUNT]; /* each on its own states */
+    const struct qk_layer_range *pre_same; /* pre on post's states: what a restore on the same states nears */
+    double shift;                          /* pre against post on post's states, nats, 0 to ln 2 */
+    const struct qk_layer_range *current;
+    enum qk_current_range current_is;
+    const char *current_error;
+};
+/* False while the layer has no numbers (still running, a linear layer, not in the states file). Pointers are
+ * valid until the next poll. */
+bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out);
+/* Why a layer that should have ranges has none (the reason of that layer alone), or NULL. */
+const char *qk_session_range_error(const struct qk_session *session, int layer);
+
+/* Where the attention of a head goes from one query: query + 1 values a(query, s), all three on post's
+ * states. NULL until computed: then an event comes. Every (layer, query) that is asked for replaces what was
+ * asked before; all heads and sides of it are computed at once. */
+enum qk_range_side { QK_RANGE_PRE, QK_RANGE_POST, QK_RANGE_CURRENT };
+const float *qk_session_attention_row(
+    struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side);
 
 /* --- export and verify, one at a time --- */
 enum qk_task_kind { QK_TASK_NONE, QK_TASK_EXPORT, QK_TASK_VERIFY };
