@@ -10,8 +10,10 @@
 #include "model/pair.h"
 #include "probe/range.h"
 #include "probe/states.h"
+#include "probe/text.h"
 
-enum { QK_PROBE_LENGTH = 512, QK_PROBE_MOST = 1 << 20 };
+struct qk_patch;
+struct qk_tokenizer;
 
 /* Zero-initialised: the built-in document. Paths are borrowed. */
 struct qk_probe_options {
@@ -24,11 +26,60 @@ struct qk_probe_options {
 
 enum qk_range_origin { QK_ORIGIN_PASS, QK_ORIGIN_STATES };
 
-/* What one layer came to. */
+/* What one layer came to; n_heads 0 in all of it: it has no ranges. */
 struct qk_layer_ranges {
     struct qk_layer_range side[QK_SIDE_COUNT]; /* each on its own inputs */
     struct qk_layer_range pre_same;            /* pre on post's inputs */
     double shift;
 };
+
+struct qk_probe {
+    const struct qk_pair *pair; /* borrowed */
+    struct qk_range_options range;
+    enum qk_range_origin origin;
+    size_t T;
+    int32_t *ids;                   /* T; owned */
+    struct qk_tokenizer *tokenizer; /* of the ids; NULL when none is known; owned */
+    /* Inputs of layers: post's once qk_probe_run has come to them, pre's only when they came from a file. */
+    struct qk_states states[QK_SIDE_COUNT];
+    struct qk_layer_ranges *layer; /* n_layers of the pair; owned */
+};
+
+/* True when the layer of the pair can have ranges: softmax attention on both sides, with q and k that fit. */
+bool qk_probe_has(const struct qk_pair *pair, int layer);
+
+/* Gets the probe's tokens, and states where they come from files. QK_INPUT when nothing can be run: no
+ * forward pass of this family and no states (says so and how to go on), no layer with ranges, a tokenizer
+ * that is missing or not supported, a file that does not fit. Freed with qk_probe_close. */
+enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_options *options,
+    struct qk_probe **out, struct qk_error *err);
+void qk_probe_close(struct qk_probe *probe); /* NULL allowed */
+
+/* Told while qk_probe_run works, by the thread that called it. Each may be NULL. */
+struct qk_probe_watch {
+    void *context;
+    void (*side)(void *context, enum qk_side side); /* its turn begins */
+    void (*ready)(void *context, int layer);        /* probe->layer[layer] is filled, and stays as it is */
+};
+
+/* Fills probe->layer for the wanted layers (NULL: all that can). progress counts layers of both sides, and is
+ * heeded between layers and blocks of queries. watch may be NULL. */
+enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, int threads,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
+
+/* Post with a patch (NULL: none) on post's own states, one layer. The layer must be ready. */
+enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch, int threads,
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
+
+/* The whole of post with a patch run again: out[i] (n_layers) of the wanted layers that can; the others are
+ * zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress counts layers.
+ */
+enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
+    int threads, struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
+
+/* The attention of every head of the layer from one query, on post's states: *rows (n_heads, query + 1), the
+ * caller frees. The layer must be ready. */
+enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
+    const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err);
 
 #endif

@@ -1,0 +1,370 @@
+/* probe.c - from a probe's options to the ranges of every layer of a pair. */
+#include "probe/probe.h"
+
+#include "base/mem.h"
+#include "probe/forward.h"
+#include "probe/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool qk_probe_has(const struct qk_pair *pair, int layer)
+{
+    const struct qk_pair_layer *both = &pair->layer[layer];
+    return both->has_qk && qk_states_wanted(both->side[QK_PRE]) && qk_states_wanted(both->side[QK_POST]);
+}
+
+/* --- tokens --- */
+
+/* Ids of the built-in document: as long as its tokens come to the wanted number, which has to be tried. */
+static enum qk_code document_ids(
+    const struct qk_tokenizer *tokenizer, size_t length, int32_t **ids, size_t *n, struct qk_error *err)
+{
+    enum { TRIES = 4, LETTERS = 5 };
+    size_t bytes = length;
+    for (int i = 0; i < TRIES; i++) {
+        char *text;
+        free(*ids);
+        *ids = NULL;
+        QK_TRY(qk_probe_document(bytes, &text, err));
+        enum qk_code code = qk_tokenizer_encode(tokenizer, text, strlen(text), true, ids, n, err);
+        free(text);
+        QK_TRY(code);
+        if (*n <= length && *n + *n / 16 + LETTERS * LETTERS >= length)
+            break;
+        size_t over = *n > length ? *n - length : 0;
+        bytes = *n == 0                       ? bytes
+                : over > 0 && over <= LETTERS ? bytes - (bytes > over ? over : 0)
+                                              : (size_t)((double)bytes * (double)length / (double)*n);
+    }
+    return QK_OK;
+}
+
+static enum qk_code file_ids(
+    const struct qk_tokenizer *tokenizer, const char *path, int32_t **ids, size_t *n, struct qk_error *err)
+{
+    char *text;
+    size_t bytes;
+    QK_TRY(qk_probe_read_text(path, &text, &bytes, err));
+    enum qk_code code = qk_tokenizer_encode(tokenizer, text, bytes, true, ids, n, err);
+    free(text);
+    return code;
+}
+
+static enum qk_code text_ids(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    const char *folder = probe->pair->model[QK_POST]->checkpoint->folder;
+    struct qk_error why = {0};
+    enum qk_code code = qk_tokenizer_open(folder, &probe->tokenizer, &why);
+    if (code == QK_INPUT)
+        return qk_fail(err, code, "%s; give token ids instead (--ids FILE)", why.text);
+    if (code != QK_OK)
+        return qk_fail(err, code, "%s", why.text);
+    if (options->text_path != NULL)
+        return file_ids(probe->tokenizer, options->text_path, &probe->ids, &probe->T, err);
+    return document_ids(probe->tokenizer, options->length > 0 ? options->length : QK_PROBE_LENGTH,
+        &probe->ids, &probe->T, err);
+}
+
+static enum qk_code open_ids(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    if (options->ids_path != NULL)
+        QK_TRY(qk_probe_read_ids(options->ids_path, &probe->ids, &probe->T, err));
+    else
+        QK_TRY(text_ids(probe, options, err));
+    if (options->length > 0 && probe->T > options->length)
+        probe->T = options->length;
+    if (probe->T == 0 || probe->T > QK_PROBE_MOST)
+        return qk_fail(err, QK_INPUT, "the probe has %zu tokens (expected 1 to %d)", probe->T, QK_PROBE_MOST);
+    return qk_states_init(
+        &probe->states[QK_POST], probe->pair->model[QK_POST]->n_layers, probe->ids, probe->T, err);
+}
+
+/* --- states --- */
+
+static enum qk_code open_states(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    const char *const *path = options->states_path;
+    struct qk_states *pre = &probe->states[QK_PRE], *post = &probe->states[QK_POST];
+    probe->origin = QK_ORIGIN_STATES;
+    QK_TRY(qk_states_read(path[QK_POST], probe->pair->model[QK_POST], post, err));
+    probe->T = post->T;
+    QK_TRY(qk_alloc(&probe->ids, probe->T, sizeof *probe->ids, err));
+    memcpy(probe->ids, post->ids, probe->T * sizeof *probe->ids);
+    if (path[QK_PRE] == NULL)
+        return QK_OK;
+    QK_TRY(qk_states_read(path[QK_PRE], probe->pair->model[QK_PRE], pre, err));
+    if (pre->T != post->T || memcmp(pre->ids, post->ids, post->T * sizeof *post->ids) != 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: other input_ids than in %s (found %zu tokens, expected the same %zu)", path[QK_PRE],
+            path[QK_POST], pre->T, post->T);
+    return QK_OK;
+}
+
+static enum qk_code check_pass(const struct qk_pair *pair, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const char *why = qk_forward_missing(pair->model[s]);
+        if (why != NULL)
+            return qk_fail(err, QK_INPUT,
+                "%s: no forward pass for this family: %s; give the layers' inputs (--states FILE)",
+                pair->model[s]->checkpoint->path, why);
+    }
+    return QK_OK;
+}
+
+static enum qk_code open_parts(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    int n = 0;
+    for (int i = 0; i < probe->pair->n_layers; i++)
+        n += qk_probe_has(probe->pair, i);
+    if (n == 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: no layer has softmax attention whose q and k are known on both sides",
+            probe->pair->model[QK_POST]->checkpoint->path);
+    QK_TRY(qk_alloc(&probe->layer, (size_t)probe->pair->n_layers, sizeof *probe->layer, err));
+    if (options->states_path[QK_POST] == NULL) {
+        QK_TRY(check_pass(probe->pair, err));
+        return open_ids(probe, options, err);
+    }
+    QK_TRY(open_states(probe, options, err));
+    /* Only for showing the text; nothing is lost without it. */
+    struct qk_error unheard = {0};
+    qk_tokenizer_open(probe->pair->model[QK_POST]->checkpoint->folder, &probe->tokenizer, &unheard);
+    return QK_OK;
+}
+
+enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_options *options,
+    struct qk_probe **out, struct qk_error *err)
+{
+    *out = NULL;
+    struct qk_probe *probe;
+    QK_TRY(qk_alloc(&probe, 1, sizeof *probe, err));
+    probe->pair = pair;
+    probe->range = options->range;
+    enum qk_code code = open_parts(probe, options, err);
+    if (code != QK_OK)
+        qk_probe_close(probe);
+    else
+        *out = probe;
+    return code;
+}
+
+static void free_ranges(struct qk_layer_ranges *ranges)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_layer_range_free(&ranges->side[s]);
+    qk_layer_range_free(&ranges->pre_same);
+}
+
+void qk_probe_close(struct qk_probe *probe)
+{
+    if (probe == NULL)
+        return;
+    for (int i = 0; probe->layer != NULL && i < probe->pair->n_layers; i++)
+        free_ranges(&probe->layer[i]);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_states_free(&probe->states[s]);
+    qk_tokenizer_free(probe->tokenizer);
+    free(probe->layer);
+    free(probe->ids);
+    free(probe);
+}
+
+/* --- one layer on given inputs --- */
+
+static enum qk_code run_pre(struct qk_probe *probe, int layer, const float *x, int threads,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_range_source source = {
+        .model = probe->pair->model[QK_PRE], .range = &probe->layer[layer].side[QK_PRE]};
+    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, threads, progress, err);
+}
+
+static enum qk_code run_post(struct qk_probe *probe, int layer, const float *x, int threads,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_layer_ranges *ranges = &probe->layer[layer];
+    const struct qk_range_source source[] = {
+        {.model = probe->pair->model[QK_PRE], .range = &ranges->pre_same},
+        {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]}};
+    return qk_range_layer(
+        &probe->range, layer, x, probe->T, source, 2, &ranges->shift, threads, progress, err);
+}
+
+enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch, int threads,
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+{
+    const struct qk_range_source source = {
+        .model = probe->pair->model[QK_POST], .patch = patch, .range = out};
+    return qk_range_layer(&probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1,
+        NULL, threads, progress, err);
+}
+
+enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
+    const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err)
+{
+    struct qk_layer_attention made;
+    *rows = NULL;
+    /* Keys after the query have no part in it. */
+    QK_TRY(qk_layer_attention_make(
+        probe->pair->model[side], patch, layer, probe->states[QK_POST].layer[layer], query + 1, &made, err));
+    size_t n_heads = made.attention.n_q;
+    enum qk_code code = qk_alloc(rows, n_heads * (query + 1), sizeof **rows, err);
+    for (size_t h = 0; h < n_heads && code == QK_OK; h++)
+        qk_attention_block(&made.attention, h, query, 1, *rows + h * (query + 1), query + 1);
+    qk_layer_attention_free(&made);
+    return code;
+}
+
+/* --- passes --- */
+
+/* One pass, looked at layer by layer. */
+struct pass {
+    struct qk_probe *probe;
+    enum qk_side side;
+    const bool *wanted; /* n_layers */
+    int last;           /* the last wanted layer: the pass need not go on behind it */
+    int threads;
+    const struct qk_probe_watch *watch;
+    struct qk_progress *progress;
+    const struct qk_patch *patch;
+    struct qk_layer_range *exact; /* NULL: the models as they are */
+    bool finished;
+};
+
+static enum qk_code see_layer(struct pass *pass, int layer, const float *x, size_t d, struct qk_error *err)
+{
+    struct qk_probe *probe = pass->probe;
+    if (pass->exact != NULL) {
+        const struct qk_range_source source = {
+            .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
+        return qk_range_layer(
+            &probe->range, layer, x, probe->T, &source, 1, NULL, pass->threads, pass->progress, err);
+    }
+    if (pass->side == QK_PRE)
+        return run_pre(probe, layer, x, pass->threads, pass->progress, err);
+    QK_TRY(qk_states_keep(&probe->states[QK_POST], layer, x, d, err));
+    QK_TRY(run_post(probe, layer, x, pass->threads, pass->progress, err));
+    if (pass->watch != NULL && pass->watch->ready != NULL)
+        pass->watch->ready(pass->watch->context, layer);
+    return QK_OK;
+}
+
+static enum qk_code see_state(
+    void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err)
+{
+    struct pass *pass = context;
+    (void)T;
+    QK_TRY(qk_progress_check(pass->progress, err));
+    if (layer <= pass->last && pass->wanted[layer])
+        QK_TRY(see_layer(pass, layer, x, d, err));
+    qk_progress_add(pass->progress, 1);
+    pass->finished = layer >= pass->last;
+    return pass->finished ? QK_CANCELLED : QK_OK; /* what follows changes nothing that is asked for */
+}
+
+static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
+{
+    const struct qk_forward_hooks hooks = {.context = pass, .state = see_state};
+    struct qk_error own = {0};
+    enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
+        pass->probe->T, &hooks, NULL, 0, NULL, &own);
+    if (pass->finished)
+        return QK_OK;
+    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
+}
+
+/* The layers that are wanted and can: *mask (the caller frees), and the last of them, -1 for none. */
+static enum qk_code choose_layers(
+    const struct qk_probe *probe, const bool *wanted, bool **mask, int *last, struct qk_error *err)
+{
+    int n = probe->pair->n_layers;
+    *last = -1;
+    QK_TRY(qk_alloc(mask, (size_t)n, sizeof **mask, err));
+    for (int i = 0; i < n; i++) {
+        bool known = probe->origin == QK_ORIGIN_PASS || probe->states[QK_POST].layer[i] != NULL;
+        (*mask)[i] = (wanted == NULL || wanted[i]) && qk_probe_has(probe->pair, i) && known;
+        if ((*mask)[i])
+            *last = i;
+    }
+    return QK_OK;
+}
+
+static enum qk_code run_passes(struct pass *pass, struct qk_error *err)
+{
+    qk_progress_total(pass->progress, (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1));
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        pass->side = (enum qk_side)s;
+        pass->finished = false;
+        if (pass->watch != NULL && pass->watch->side != NULL)
+            pass->watch->side(pass->watch->context, pass->side);
+        QK_TRY(run_pass(pass, err));
+    }
+    return QK_OK;
+}
+
+/* From files: pre's ranges on its own states where there are any, else on post's. */
+static enum qk_code run_states(struct pass *pass, struct qk_error *err)
+{
+    struct qk_probe *probe = pass->probe;
+    const struct qk_states *states = probe->states;
+    qk_progress_total(pass->progress, (uint64_t)pass->last + 1);
+    for (int i = 0; i <= pass->last; i++) {
+        if (pass->wanted[i]) {
+            struct qk_layer_ranges *ranges = &probe->layer[i];
+            QK_TRY(run_post(probe, i, states[QK_POST].layer[i], pass->threads, pass->progress, err));
+            if (states[QK_PRE].layer == NULL)
+                QK_TRY(qk_layer_range_copy(&ranges->side[QK_PRE], &ranges->pre_same, err));
+            else if (states[QK_PRE].layer[i] != NULL)
+                QK_TRY(run_pre(probe, i, states[QK_PRE].layer[i], pass->threads, pass->progress, err));
+            if (pass->watch != NULL && pass->watch->ready != NULL)
+                pass->watch->ready(pass->watch->context, i);
+        }
+        qk_progress_add(pass->progress, 1);
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, int threads,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    struct pass pass = {.probe = probe, .threads = threads, .watch = watch, .progress = progress};
+    bool *mask;
+    QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
+    pass.wanted = mask;
+    enum qk_code code = pass.last < 0                       ? QK_OK
+                        : probe->origin == QK_ORIGIN_STATES ? run_states(&pass, err)
+                                                            : run_passes(&pass, err);
+    free(mask);
+    return code;
+}
+
+enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
+    int threads, struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+{
+    /* see_layer writes nothing of the probe when `exact` is set. */
+    struct pass pass = {.probe = (struct qk_probe *)(uintptr_t)probe,
+        .side = QK_POST,
+        .threads = threads,
+        .progress = progress,
+        .patch = patch,
+        .exact = out};
+    bool *mask;
+    if (probe->origin != QK_ORIGIN_PASS)
+        return qk_fail(err, QK_INPUT, "the whole model cannot be run on states from a file");
+    memset(out, 0, (size_t)probe->pair->n_layers * sizeof *out);
+    QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
+    pass.wanted = mask;
+    qk_progress_total(progress, (uint64_t)(pass.last + 1));
+    enum qk_code code = pass.last < 0 ? QK_OK : run_pass(&pass, err);
+    free(mask);
+    for (int i = 0; code != QK_OK && i < probe->pair->n_layers; i++)
+        qk_layer_range_free(&out[i]);
+    return code;
+}

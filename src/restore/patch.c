@@ -1,0 +1,34 @@
+/* patch.c - a selection applied to tensors as they are read. */
+#include "restore/patch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum qk_code apply(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err)
+{
+    const struct qk_selection_patch *patch = context;
+    for (size_t i = 0; i < patch->n; i++)
+        if (patch->change[i].tensor == tensor)
+            return qk_change_apply(
+                patch->pair, &patch->selection, patch->norms, &patch->change[i], bytes, NULL, err);
+    return QK_OK;
+}
+
+enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
+    int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err)
+{
+    *out =
+        (struct qk_selection_patch){.pair = pair, .norms = norms, .patch = {.apply = apply, .context = out}};
+    QK_TRY(qk_selection_copy(&out->selection, selection, err));
+    for (int i = 0; layer >= 0 && i < selection->n_layers; i++)
+        for (int r = 0; r < QK_ROLE_COUNT && i != layer; r++)
+            out->selection.choice[i][r] = (struct qk_choice){QK_KEEP, 0};
+    return qk_changes_find(pair, &out->selection, norms, &out->change, &out->n, err);
+}
+
+void qk_selection_patch_free(struct qk_selection_patch *patch)
+{
+    qk_selection_free(&patch->selection);
+    free(patch->change);
+    memset(patch, 0, sizeof *patch);
+}

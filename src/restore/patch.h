@@ -1,0 +1,25 @@
+/* patch.h - a selection as what a forward pass takes (probe/forward.h): post's bytes changed as export would.
+ */
+#ifndef QK_RESTORE_PATCH_H
+#define QK_RESTORE_PATCH_H
+
+#include "probe/forward.h"
+#include "restore/change.h"
+#include "restore/selection.h"
+
+struct qk_selection_patch {
+    const struct qk_pair *pair; /* borrowed */
+    struct qk_selection selection;
+    bool norms;
+    struct qk_export_change *change; /* n; by shard and offset */
+    size_t n;
+    struct qk_patch patch; /* hand this to the pass; context is this struct, which must stay where it is */
+};
+
+/* The selection is copied. `layer` >= 0: its choices alone. QK_INPUT when a choice cannot be computed. Freed
+ * with qk_selection_patch_free (also after a failure). */
+enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
+    int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err);
+void qk_selection_patch_free(struct qk_selection_patch *patch);
+
+#endif
