@@ -77,7 +77,7 @@ enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_er
 void qk_model_close(struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out. QK_IO on read errors.
- * Values that are not finite are passed on as they are (qk_view_not_finite counts them). Thread-safe. */
+ * Values that are not finite are passed on as they are. Thread-safe. */
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 

@@ -57,6 +57,13 @@ static enum qk_code fail_not_finite(
         qk_checkpoint_file(b->pair->model[side]->checkpoint, weight), weight->name, qk_role_name(role), head);
 }
 
+static enum qk_code fail_unreadable(
+    const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor, struct qk_error *err)
+{
+    return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers", qk_checkpoint_file(checkpoint, tensor),
+        tensor->name, tensor->dtype_text);
+}
+
 /* One head of one side, all of it finite. */
 static enum qk_code read_finite(const struct blend_heads *b, enum qk_side side, enum qk_role role, int head,
     double *out, struct qk_error *err)
@@ -227,6 +234,12 @@ static enum qk_code round_values(const struct qk_pair *pair, const struct qk_ten
     return QK_OK;
 }
 
+/* Of a q/k norm: one head's gain, or all heads', in a row or as a (heads, head_dim) matrix. */
+static size_t gain_values(const struct qk_tensor *norm)
+{
+    return (size_t)(norm->n_dims == 2 ? norm->shape[0] * norm->shape[1] : norm->shape[0]);
+}
+
 static enum qk_code read_blend(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
@@ -242,9 +255,10 @@ static enum qk_code read_blend(
     }
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
-        size_t first =
-            norm->shape[0] == b->m ? 0 : (size_t)head * b->m; /* one for all heads, or each its own */
-        cblas_dscal((int)b->n, b->gains[role][first + i], out + i * b->n, 1);
+        size_t first = gain_values(norm) == b->m ? 0 : (size_t)head * b->m; /* one for all, or each its own */
+        /* Not dscal, which makes zeros of NaN when it scales by 0. */
+        for (size_t j = 0; j < b->n; j++)
+            out[i * b->n + j] *= b->gains[role][first + i];
     }
     return QK_OK;
 }
@@ -269,12 +283,14 @@ static enum qk_code prepare_gains(
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     if (gains == QK_GAINS_NONE || norm == NULL)
         return QK_OK;
+    const struct qk_checkpoint *checkpoint = b->pair->model[QK_POST]->checkpoint;
+    if (!qk_dtype_readable(norm->dtype))
+        return fail_unreadable(checkpoint, norm, err);
     void *bytes;
-    size_t n = (size_t)norm->shape[0];
+    size_t n = gain_values(norm);
     QK_TRY(qk_alloc(&b->gains[role], n, sizeof(double), err));
     QK_TRY(qk_alloc(&bytes, (size_t)norm->bytes, 1, err));
-    enum qk_code code =
-        qk_checkpoint_read(b->pair->model[QK_POST]->checkpoint, norm, 0, bytes, (size_t)norm->bytes, err);
+    enum qk_code code = qk_checkpoint_read(checkpoint, norm, 0, bytes, (size_t)norm->bytes, err);
     if (code == QK_OK && gains == QK_GAINS_CHOSEN)
         code = qk_blend_gain(b->pair, b->base.layer->index, role, b->choice, bytes, err);
     if (code == QK_OK)
@@ -488,7 +504,7 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
     const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
     if (effect.mode == QK_RESTORE && same_dtype(pre, post))
         return qk_checkpoint_read(checkpoint, pre, 0, bytes, (size_t)pre->bytes, err);
-    size_t n = (size_t)post->shape[0];
+    size_t n = gain_values(post);
     double *values;
     QK_TRY(qk_alloc(&values, 3 * n, sizeof *values, err));
     double *before = values + n, *raw = before + n; /* n values of any dtype fit into n doubles */
@@ -517,14 +533,11 @@ static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_ten
     const struct qk_tensor *tensor[QK_SIDE_COUNT] = {pre, post};
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         if (!qk_dtype_readable(tensor[s]->dtype))
-            return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers",
-                qk_checkpoint_file(pair->model[s]->checkpoint, tensor[s]), tensor[s]->name,
-                tensor[s]->dtype_text);
+            return fail_unreadable(pair->model[s]->checkpoint, tensor[s], err);
     if (!qk_dtype_writable(post->dtype))
         return qk_fail(err, QK_INPUT,
             "%s: %s: results are not written as %s (expected F64, F32, F16 or BF16; restore copies bytes "
-            "where "
-            "pre has the same dtype)",
+            "where pre has the same dtype)",
             qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post), post->name, post->dtype_text);
     return QK_OK;
 }
@@ -535,10 +548,10 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
     if (mode == QK_KEEP || post->norm == NULL)
         return QK_OK;
     const char *file = qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->norm);
-    if (pre->norm == NULL || pre->norm->shape[0] != post->norm->shape[0])
-        return qk_fail(err, QK_INPUT, "%s: %s: pre has no gain of this size (found %llu, expected %llu)",
-            file, post->norm->name, pre->norm == NULL ? 0ull : (unsigned long long)pre->norm->shape[0],
-            (unsigned long long)post->norm->shape[0]);
+    size_t found = pre->norm == NULL ? 0 : gain_values(pre->norm), expected = gain_values(post->norm);
+    if (found != expected)
+        return qk_fail(err, QK_INPUT, "%s: %s: pre has no gain of this size (found %zu, expected %zu)", file,
+            post->norm->name, found, expected);
     return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
 }
 

@@ -2,13 +2,17 @@
  *
  * Formulas (design section 4), S = stored rows of one head:
  *   lerp a        (1-a) post + a pre
- *   qk-pro l      K = pre; Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t =
- * trace(G)/head_dim, computed as pre - D (pre - post), D = l (G/t + l I)^-1 from the eigenvalues of G/t:
- * nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0) has no
- * direction to put back: Q = post procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key
- * group, from M = sum over the group's key head and query heads of pre post^T (Schonemann 1966) Every value
- * is rounded to post's dtype before it is handed out, so drift of the current model is the drift of the file
- * that export would write. */
+ *   qk-pro l      K = pre
+ *                 Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t = trace(G)/head_dim
+ *   procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key group, from M = sum over the
+ *                 group's key head and query heads of pre post^T (Schonemann 1966)
+ * qk-pro is computed as pre - D (pre - post), D = l (G/t + l I)^-1, from the eigenvalues of G/t instead of by
+ * Cholesky: nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0)
+ * has no direction to put back: Q = post.
+ *
+ * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
+ * of the file that export would write.
+ */
 #ifndef QK_RESTORE_BLEND_H
 #define QK_RESTORE_BLEND_H
 

@@ -421,6 +421,89 @@ static void test_singular_keys_and_extreme_lambda(void **state)
     qk_pair_close(pair);
 }
 
+/* --- gains that are matrices, one row a head --- */
+
+static void write_matrix_of_gains(const char *folder, const char *dtype, const double *q_gain, uint64_t seed)
+{
+    char path[PATH_SIZE];
+    make_folder(folder);
+    write_text(path_in(path, folder, "config.json"),
+        "{\"model_type\": \"unheard_of\", \"num_attention_heads\": 8, \"num_key_value_heads\": 4, "
+        "\"head_dim\": 4, \"hidden_size\": %d}",
+        WIDTH);
+    const struct test_tensor tensors[] = {
+        {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {8 * ROWS, WIDTH}, NULL},
+        {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {4 * ROWS, WIDTH}, NULL},
+        {"model.layers.0.self_attn.q_norm.weight", dtype, 2, {8, ROWS}, q_gain},
+        {"model.layers.0.self_attn.k_norm.weight", dtype, 2, {4, ROWS}, NULL}, /* as many heads as rows */
+    };
+    write_safetensors(path_in(path, folder, "model.safetensors"), tensors, 4, seed);
+}
+
+static struct qk_pair *open_matrix_of_gains(const char *folder, const char *post_dtype)
+{
+    double q_gain[QK_SIDE_COUNT][8 * ROWS];
+    char path[PATH_SIZE];
+    for (int i = 0; i < 8 * ROWS; i++) {
+        q_gain[QK_PRE][i] = i;
+        q_gain[QK_POST][i] = 1000 + 3 * i;
+    }
+    bool numbers = strcmp(post_dtype, "F64") == 0;
+    write_matrix_of_gains(path_in(path, folder, "pre"), "F64", q_gain[QK_PRE], 1);
+    write_matrix_of_gains(path_in(path, folder, "post"), post_dtype, numbers ? q_gain[QK_POST] : NULL, 2);
+    return open_small(folder);
+}
+
+static void test_matrix_of_gains_is_blended(void **state)
+{
+    struct qk_pair *pair = open_matrix_of_gains(*state, "F64");
+    const struct qk_tensor *norm = pair->layer[0].side[QK_POST]->role[QK_Q].norm;
+    const struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_LERP, 0.5}};
+    struct qk_error err = {0};
+    char *bytes = tensor_bytes(pair, QK_POST, norm);
+    double values[8 * ROWS];
+    expect_ok(qk_blend_gain(pair, 0, QK_Q, choice, bytes, &err), &err);
+    qk_dtype_to_f64(QK_F64, bytes, 8 * ROWS, values);
+    for (int i = 0; i < 8 * ROWS; i++)
+        assert_true(values[i] == 500 + 2 * i);
+    free(bytes);
+    qk_pair_close(pair);
+}
+
+/* Every head of the current model has its own row of gains: with all restored, pre's. */
+static void test_matrix_of_gains_in_the_effective_view(void **state)
+{
+    struct qk_pair *pair = open_matrix_of_gains(*state, "F64");
+    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    struct qk_heads *pre, *now;
+    struct qk_error err = {0};
+    double expected[AREA], found[AREA];
+    expect_ok(qk_heads_of_model(pair, QK_PRE, 0, true, &pre, &err), &err);
+    expect_ok(qk_heads_of_blend(pair, 0, restore, QK_GAINS_CHOSEN, &now, &err), &err);
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int h = 0; h < pair->layer[0].side[QK_POST]->role[r].n_heads; h++) {
+            expect_ok(pre->read(pre, (enum qk_role)r, h, expected, &err), &err);
+            expect_ok(now->read(now, (enum qk_role)r, h, found, &err), &err);
+            assert_memory_equal(expected, found, sizeof found);
+        }
+    qk_heads_free(pre);
+    qk_heads_free(now);
+    qk_pair_close(pair);
+}
+
+static void test_unreadable_gains_are_refused_by_name(void **state)
+{
+    struct qk_pair *pair = open_matrix_of_gains(*state, "I32");
+    const struct qk_choice lerp[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_LERP, 0.5}};
+    struct qk_heads *now;
+    for (int gains = QK_GAINS_POST; gains <= QK_GAINS_CHOSEN; gains++) {
+        struct qk_error err = {0};
+        expect_failure(qk_heads_of_blend(pair, 0, lerp, (enum qk_gains)gains, &now, &err), &err, QK_INPUT,
+            "post|q_norm.weight|I32 is not read as numbers");
+    }
+    qk_pair_close(pair);
+}
+
 int main(void)
 {
     qk_linalg_init();
@@ -436,6 +519,9 @@ int main(void)
         test_in_folder(test_unwritable_dtype),
         test_in_folder(test_no_keys_keep_the_queries),
         test_in_folder(test_singular_keys_and_extreme_lambda),
+        test_in_folder(test_matrix_of_gains_is_blended),
+        test_in_folder(test_matrix_of_gains_in_the_effective_view),
+        test_in_folder(test_unreadable_gains_are_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
