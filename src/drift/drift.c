@@ -115,9 +115,8 @@ static void note_fault(struct context *c, int side, enum qk_role role, int head)
 {
     const struct qk_heads *heads = c->side[side];
     char name[sizeof c->first_fault - 64];
-    qk_printable(name, sizeof name, heads->layer->side[QK_POST]->role[role].weight->name);
-    snprintf(c->first_fault, sizeof c->first_fault, "%.16s: %s: head %d",
-        heads->where != NULL ? heads->where : "current", name, head);
+    qk_printable(name, sizeof name, heads->named->role[role].weight->name);
+    snprintf(c->first_fault, sizeof c->first_fault, "%.16s: %s: head %d", heads->where, name, head);
 }
 
 /* Reads one head from both sides into p, notes values that are not finite, forms the difference. */

@@ -38,8 +38,11 @@ enum qk_code qk_heads_of_model(const struct qk_pair *pair, enum qk_side side, in
     struct stored_heads *stored;
     *out = NULL;
     QK_TRY(qk_alloc(&stored, 1, sizeof *stored, err));
-    stored->base = (struct qk_heads){
-        .layer = &pair->layer[layer], .where = qk_side_name(side), .read = read_stored, .free = free_stored};
+    stored->base = (struct qk_heads){.layer = &pair->layer[layer],
+        .where = qk_side_name(side),
+        .named = pair->layer[layer].side[side],
+        .read = read_stored,
+        .free = free_stored};
     stored->model = pair->model[side];
     stored->layer = pair->layer[layer].side[side];
     *out = &stored->base;

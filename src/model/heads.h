@@ -9,7 +9,8 @@
  * heads of a group share. */
 struct qk_heads {
     const struct qk_pair_layer *layer;
-    const char *where; /* the side's name or "current", static: for messages */
+    const char *where;            /* the side's name or "current", static: for messages */
+    const struct qk_layer *named; /* whose tensors messages name: pre and post may call them differently */
     enum qk_code (*read)(
         struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err);
     void (*free)(struct qk_heads *heads); /* frees the source itself; may be called with a failed source */

@@ -323,8 +323,11 @@ static enum qk_code make_blend(const struct qk_pair *pair, int layer,
     struct blend_heads *b;
     *out = NULL;
     QK_TRY(qk_alloc(&b, 1, sizeof *b, err));
-    b->base = (struct qk_heads){
-        .layer = &pair->layer[layer], .where = "current", .read = read_blend, .free = free_blend};
+    b->base = (struct qk_heads){.layer = &pair->layer[layer],
+        .where = "current",
+        .named = pair->layer[layer].side[QK_POST],
+        .read = read_blend,
+        .free = free_blend};
     b->pair = pair;
     memcpy(b->side, pair->layer[layer].side, sizeof b->side);
     memcpy(b->choice, choice, sizeof b->choice);

@@ -29,7 +29,7 @@ static enum qk_code resolve_target(const char *target, char **out, char **parent
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         code = qk_fail(err, QK_USAGE, "'%s': not a name for a new folder", target);
     else if (realpath(given, resolved) == NULL)
-        code = qk_fail_errno(err, given, "open the folder of the target,");
+        code = qk_fail_errno(err, given, "open the folder to write in");
     else if ((code = qk_path_join(resolved, name, out, err)) == QK_OK)
         code = qk_strdup_to(parent, resolved, err);
     free(given);

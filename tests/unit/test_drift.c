@@ -161,7 +161,8 @@ static struct memory_heads side_a, side_b;
 static void fill_sides(double drift)
 {
     unsigned seed = 7;
-    side_a.base = side_b.base = (struct qk_heads){.layer = &layer, .where = "post", .read = read_memory};
+    side_a.base = side_b.base =
+        (struct qk_heads){.layer = &layer, .where = "post", .named = &shape, .read = read_memory};
     for (int h = 0; h < NQ + NK; h++) {
         double *a = h < NQ ? side_a.q[h] : side_a.k[h - NQ], *b = h < NQ ? side_b.q[h] : side_b.k[h - NQ];
         for (int i = 0; i < HD * D; i++) {
@@ -262,6 +263,23 @@ static void test_not_finite_is_named_and_not_spread(void **state)
     assert_true(isnan(drift.role[QK_K].rel_fro));
     assert_true(isfinite(drift.routing_head[0]) && isfinite(drift.routing_head[1]));
     assert_true(isnan(drift.routing_head[2]) && isnan(drift.routing_rel_fro));
+    qk_layer_drift_free(&drift);
+}
+
+/* The fault is looked for under the name that its own side has for the tensor. */
+static void test_not_finite_is_named_as_its_side_names_it(void **state)
+{
+    (void)state;
+    struct qk_layer_drift drift;
+    struct qk_tensor wrapped = {.name = (char *)"student_model.q.weight"};
+    struct qk_layer pre = shape;
+    pre.role[QK_Q].weight = &wrapped;
+    fill_sides(0.1);
+    side_a.base.where = "pre";
+    side_a.base.named = &pre;
+    side_a.q[0][0] = NAN;
+    compare(&drift);
+    assert_non_null(strstr(drift.problem, "pre: student_model.q.weight: head 0"));
     qk_layer_drift_free(&drift);
 }
 
@@ -425,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_routing_ignores_a_common_rotation),
         cmocka_unit_test(test_same_weights_have_no_drift),
         cmocka_unit_test(test_not_finite_is_named_and_not_spread),
+        cmocka_unit_test(test_not_finite_is_named_as_its_side_names_it),
         cmocka_unit_test(test_scale_does_not_matter),
         cmocka_unit_test(test_zero_head),
         cmocka_unit_test(test_rank_deficient_head),
