@@ -173,6 +173,29 @@ static double test_gesvd(struct room *r, size_t m)
     return worst / limit_of(m);
 }
 
+/* V diag(e) V^T must give the matrix back, and V must be orthogonal. */
+static double test_syevd(struct room *r, size_t m)
+{
+    double *values = r->e, *scaled = r->a;
+    fill(r->b, m * m, 6);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < i; j++)
+            r->b[j * m + i] = r->b[i * m + j];
+    memcpy(r->c, r->b, m * m * sizeof *r->c);
+    if (LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, r->c, (lapack_int)m, values) != 0)
+        return HUGE_VAL;
+    double largest = fmax(fabs(values[0]), fabs(values[m - 1]));
+    for (size_t i = 0; i < m * m; i++)
+        scaled[i] = r->c[i] * values[i % m];
+    plain_product_abt(m, m, m, scaled, r->c, r->d);
+    double worst = largest_difference(m * m, r->b, r->d) / largest;
+    plain_product_abt(m, m, m, r->c, r->c, r->d);
+    for (size_t i = 0; i < m; i++)
+        r->d[i * m + i] -= 1;
+    memset(r->a, 0, m * m * sizeof *r->a);
+    return fmax(worst, largest_difference(m * m, r->a, r->d)) / limit_of(m);
+}
+
 /* Rows turned by known angles out of their span: row i of b is cos(t) e_i + sin(t) e_(m+i), t = 10^-i'
  * degrees spread over 1e-6 to 60. In float64 the angles must come back to 1e-9 of themselves. */
 static double test_angles(struct room *r, size_t m, struct qk_error *err)
@@ -207,7 +230,7 @@ struct outcome {
     double worst;
 };
 
-static enum qk_code run_tests(struct outcome outcome[5], struct qk_error *err)
+static enum qk_code run_tests(struct outcome outcome[6], struct qk_error *err)
 {
     static const size_t sizes[][2] = {
         {1, 1}, {3, 5}, {16, 64}, {31, 127}, {64, 256}, {127, 300}, {128, 1024}};
@@ -221,8 +244,9 @@ static enum qk_code run_tests(struct outcome outcome[5], struct qk_error *err)
         outcome[1].worst = fmax(outcome[1].worst, test_syrk(&room, m, k));
         outcome[2].worst = fmax(outcome[2].worst, test_potrf(&room, m, k));
         outcome[3].worst = fmax(outcome[3].worst, test_gesvd(&room, m));
+        outcome[4].worst = fmax(outcome[4].worst, test_syevd(&room, m));
         if (m > 1)
-            outcome[4].worst = fmax(outcome[4].worst, test_angles(&room, m, &reason));
+            outcome[5].worst = fmax(outcome[5].worst, test_angles(&room, m, &reason));
     }
     free_room(&room);
     return code;
@@ -290,7 +314,7 @@ static enum qk_code print_families(struct qk_error *err)
 enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct outcome outcome[] = {
-        {"dgemm", 0}, {"dsyrk", 0}, {"dpotrf", 0}, {"dgesvd", 0}, {"principal angles", 0}};
+        {"dgemm", 0}, {"dsyrk", 0}, {"dpotrf", 0}, {"dgesvd", 0}, {"dsyevd", 0}, {"principal angles", 0}};
     enum { N = sizeof outcome / sizeof outcome[0] };
     const char *first = NULL;
     (void)arguments;
@@ -311,7 +335,6 @@ enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error
         return QK_OK;
     return qk_fail(err, QK_DIFFERS,
         "%s: OpenBLAS computes wrong results on this processor with its kernels for %s: set "
-        "OPENBLAS_CORETYPE to "
-        "another one (Haswell, Nehalem), or install another version",
+        "OPENBLAS_CORETYPE to another one (Haswell, Nehalem), or install another version",
         first, openblas_get_corename());
 }

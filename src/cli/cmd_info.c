@@ -178,12 +178,18 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
     if (usable_layers == 0 ||
         qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
         return QK_OK;
-    enum qk_code code = count_rotations(pair, count, why, err);
+    enum qk_code code = count_rotations(pair, count, why, &reason);
     qk_pair_close(pair);
     for (int i = 0; i < 3 && code == QK_OK; i++)
         if (count[i] > 0)
             qk_print("  procrustes %s: %d layers (%s)\n", forms[i], count[i], why[i]);
-    return code;
+    if (code == QK_INPUT) { /* gains that are no numbers, say: no reason to keep the rest back */
+        qk_print("  not procrustes: ");
+        qk_print_name(reason.text);
+        qk_print("\n");
+        return QK_OK;
+    }
+    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", reason.text);
 }
 
 /* --- text --- */

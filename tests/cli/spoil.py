@@ -90,6 +90,13 @@ def not_finite(path):
     write(path, header, bytes(data))
 
 
+def whole_gains(path):
+    """The gains of layer 1's q norm become integers."""
+    header, data = read(path)
+    header["model.layers.1.self_attn.q_norm.weight"]["dtype"] = "I16"
+    write(path, header, data)
+
+
 def other_header(path):
     """The same tensors, another fingerprint."""
     header, data = read(path)
@@ -149,6 +156,7 @@ FAULTS = {
     "control-name": control_name,
     "control-shape": control_shape,
     "not-finite": not_finite,
+    "whole-gains": whole_gains,
     "other-header": other_header,
     "bad-config": bad_config,
     "shards": lambda path: shards(path, good_index),

@@ -64,10 +64,15 @@ check "procrustes turns planes of RoPE" says '^  procrustes turns the planes of 
 run info "$fixtures/jamba/post"
 check "procrustes turns whole heads" says '^  procrustes turns whole heads: '
 
+python3 "$tools/spoil.py" whole-gains "$fixtures/qwen3/post" "$work/whole"
+run info "$work/whole"
+check "gains that are no numbers are told" says '^  not procrustes: .*q_norm.weight: I16 is not read as numbers$'
+check "  and keep nothing back" grep -q '^  layers are named ' "$out"
+
 run doctor
 check "doctor is content with this machine" ended 0
 check "  tells its versions" grep -q '^  OpenBLAS  ' "$out"
 check "  the kernels" grep -q '^  kernels for  ' "$out"
-check "  and five tests" test "$(grep -c '^  [a-z ]*  ok  ' "$out")" -eq 5
+check "  and six tests" test "$(grep -c '^  [a-z ]*  ok  ' "$out")" -eq 6
 check "  none of them near its limit" sh -c "! awk '/  ok  / && \$NF > 0.9' '$out' | grep -q ."
 done_testing
