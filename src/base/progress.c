@@ -22,6 +22,13 @@ enum qk_code qk_progress_check(struct qk_progress *progress, struct qk_error *er
     return QK_OK;
 }
 
+double qk_seconds_since(const struct timespec *start)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
+}
+
 int qk_cpu_count(void)
 {
     cpu_set_t set;

@@ -82,6 +82,20 @@ void qk_lines_free(struct qk_lines *lines)
     *lines = (struct qk_lines){0};
 }
 
+bool qk_ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+bool qk_path_inside(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+    if (strcmp(folder, "/") == 0)
+        return true;
+    return strncmp(path, folder, n) == 0 && (path[n] == '\0' || path[n] == '/');
+}
+
 enum qk_code qk_path_join(const char *folder, const char *name, char **out, struct qk_error *err)
 {
     struct qk_text text = {0};

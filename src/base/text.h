@@ -31,6 +31,12 @@ enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const ch
     __attribute__((format(printf, 3, 4)));
 void qk_lines_free(struct qk_lines *lines);
 
+bool qk_ends_with(const char *text, const char *end);
+
+/* True when `path` is `folder` or lies below it; both absolute, without links, dots and slashes at the end.
+ */
+bool qk_path_inside(const char *path, const char *folder);
+
 /* *out = "FOLDER/NAME"; the caller frees. */
 enum qk_code qk_path_join(const char *folder, const char *name, char **out, struct qk_error *err);
 

@@ -23,17 +23,10 @@ static void cancel_watched(int number)
 
 /* --- the line --- */
 
-static double seconds_since(const struct timespec *start)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) * 1e-9;
-}
-
 static int format_line(const struct qk_meter *meter, char *out, size_t n)
 {
     double done = (double)atomic_load(&meter->progress.done);
-    double total = (double)atomic_load(&meter->progress.total), seconds = seconds_since(&meter->start);
+    double total = (double)atomic_load(&meter->progress.total), seconds = qk_seconds_since(&meter->start);
     int used = snprintf(out, n, "%s", meter->verb);
     if (total > 0)
         used += snprintf(out + used, n - (size_t)used, "  %3.0f %%", 100 * (done < total ? done / total : 1));

@@ -2,6 +2,7 @@
 #include "model/names.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -122,12 +123,6 @@ static bool is_elsewhere(const char *name)
     return false;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Length of what stands before the first number between dots, 0 when there is none. */
 static size_t numbered_prefix(const char *name)
 {
@@ -148,7 +143,7 @@ static enum qk_code guess_prefix(struct qk_names *names, size_t *best, struct qk
     size_t n_tried = 0;
     for (size_t i = 0, tries = 0; i < names->n && tries < MOST; i++) {
         const char *name = names->name[i].plain;
-        size_t n = ends_with(name, ".q_proj.weight") && !is_elsewhere(name) ? numbered_prefix(name) : 0;
+        size_t n = qk_ends_with(name, ".q_proj.weight") && !is_elsewhere(name) ? numbered_prefix(name) : 0;
         if (n == 0 || (n == n_tried && strncmp(name, tried, n) == 0))
             continue;
         tried = name; /* names are sorted: those of one prefix follow each other */
@@ -218,7 +213,7 @@ static const struct qk_tensor *find_ending(const struct qk_names *names, const c
         const char *name = names->name[i].plain;
         if (strncmp(name, start, n) != 0)
             break;
-        if (!ends_with(name + n, end))
+        if (!qk_ends_with(name + n, end))
             continue;
         if (found != NULL)
             return NULL;

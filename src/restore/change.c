@@ -2,6 +2,7 @@
 #include "restore/change.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "restore/blend.h"
 
 #include <stdlib.h>
@@ -167,12 +168,9 @@ enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selectio
 
 static bool ends_with_one_of(const char *name, const char *const *ends)
 {
-    size_t n = strlen(name);
-    for (; *ends != NULL; ends++) {
-        size_t m = strlen(*ends);
-        if (n >= m && strcmp(name + n - m, *ends) == 0)
+    for (; *ends != NULL; ends++)
+        if (qk_ends_with(name, *ends))
             return true;
-    }
     return false;
 }
 
@@ -205,8 +203,7 @@ static bool beside_single_file(const struct qk_checkpoint *post, const struct qk
 
 enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
 {
-    static const char *const weights[] = {".safetensors", NULL};
-    bool single = ends_with_one_of(post->path, weights) && strcmp(post->path, post->folder) != 0;
+    bool single = qk_ends_with(post->path, ".safetensors") && strcmp(post->path, post->folder) != 0;
     QK_TRY(qk_folder_list(post->folder, !single, files, err));
     keep_files(files, post, not_a_recipe);
     if (single)

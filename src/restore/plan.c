@@ -11,15 +11,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* True when `path` is `folder` or lies below it; both resolved. */
-static bool is_inside(const char *path, const char *folder)
-{
-    size_t n = strlen(folder);
-    if (strcmp(folder, "/") == 0)
-        return true;
-    return strncmp(path, folder, n) == 0 && (path[n] == '\0' || path[n] == '/');
-}
-
 /* Where the target is or will be: its parent resolved, its last part as given. */
 static enum qk_code resolve_target(const char *target, char **out, char **parent, struct qk_error *err)
 {
@@ -47,16 +38,16 @@ static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *tar
         const char *side = qk_side_name((enum qk_side)s);
         if (realpath(c->folder, resolved) == NULL)
             return qk_fail_errno(err, c->folder, "resolve");
-        if (is_inside(target, resolved))
+        if (qk_path_inside(target, resolved))
             return qk_fail(
                 err, QK_USAGE, "%s: refused: it is or lies in %s's folder (%s)", target, side, resolved);
-        if (is_inside(resolved, target))
+        if (qk_path_inside(resolved, target))
             return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
         for (size_t i = 0; i < c->n_shards; i++) {
             const char *path = c->shard[i].file.source.path;
             if (realpath(path, resolved) == NULL)
                 return qk_fail_errno(err, path, "resolve");
-            if (is_inside(resolved, target))
+            if (qk_path_inside(resolved, target))
                 return qk_fail(
                     err, QK_USAGE, "%s: refused: it holds a file of %s (%s)", target, side, resolved);
         }

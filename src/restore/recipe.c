@@ -254,13 +254,6 @@ static bool resolve_folder(const char *path, char resolved[PATH_MAX])
     return found;
 }
 
-/* True when the resolved path is `folder` or lies below it. */
-static bool lies_in(const char *path, const char *folder)
-{
-    size_t n = strlen(folder);
-    return strncmp(path, folder, n) == 0 && (path[n] == '\0' || path[n] == '/');
-}
-
 static bool is_foreign_file(const char *path)
 {
     struct stat info;
@@ -284,7 +277,7 @@ static enum qk_code keep_inputs_safe(const struct qk_recipe *recipe, const char 
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         const char *side = qk_side_name((enum qk_side)s), *given = recipe->path[s];
         bool folder = stat(given, &info) == 0 && S_ISDIR(info.st_mode);
-        if (folder && realpath(given, input) != NULL && lies_in(target, input))
+        if (folder && realpath(given, input) != NULL && qk_path_inside(target, input))
             return qk_fail(err, QK_USAGE, "%s: refused: it lies in %s's folder (%s)", path, side, input);
         if (!folder && resolve_folder(given, input) && strcmp(target, input) == 0 && is_foreign_file(path))
             return qk_fail(err, QK_USAGE, "%s: refused: it stands beside %s and is no recipe", path, side);

@@ -6,20 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double seconds_since(const struct timespec *start)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
 bool qk_session_watch_task(struct qk_session *session)
 {
     if (!session->task.running)
         return false;
     session->task.done = atomic_load(&session->task_progress.done);
     session->task.total = atomic_load(&session->task_progress.total);
-    session->task.seconds = seconds_since(&session->task_start);
+    session->task.seconds = qk_seconds_since(&session->task_start);
     return true;
 }
 
@@ -39,7 +32,7 @@ void qk_session_end_task(struct qk_session *session, const struct message *messa
     session->task_message = NULL; /* it is the message in hand */
     session->task.running = false;
     session->task.error = message->error;
-    session->task.seconds = seconds_since(&session->task_start);
+    session->task.seconds = qk_seconds_since(&session->task_start);
     if (session->task.kind != QK_TASK_EXPORT || message->error.code != QK_OK)
         return;
     qk_selection_free(&session->saved);

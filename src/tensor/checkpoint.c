@@ -14,12 +14,6 @@
 
 enum { MAX_INDEX_BYTES = 64 << 20 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* --- which files --- */
 
 static int compare_lines(const void *a, const void *b)
@@ -44,12 +38,12 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
         if (entry == NULL)
             break;
         const char *name = entry->d_name;
-        if (ends_with(name, ".safetensors"))
+        if (qk_ends_with(name, ".safetensors"))
             code = qk_lines_add(weights, err, "%s", name);
-        else if (ends_with(name, ".safetensors.index.json"))
+        else if (qk_ends_with(name, ".safetensors.index.json"))
             code = qk_lines_add(indexes, err, "%s", name);
-        *has_pytorch =
-            *has_pytorch || ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
+        *has_pytorch = *has_pytorch || qk_ends_with(name, ".bin") || qk_ends_with(name, ".pt") ||
+                       qk_ends_with(name, ".pth");
     }
     closedir(dir);
     if (weights->n > 1)
@@ -121,9 +115,9 @@ static enum qk_code choose_files(struct qk_checkpoint *c, struct qk_lines *names
     if (!S_ISREG(info.st_mode))
         return qk_fail(err, QK_INPUT, "%s: neither a folder nor a regular file", c->path);
     QK_TRY(split_file(c, c->path, &name, err));
-    if (ends_with(name, ".json"))
+    if (qk_ends_with(name, ".json"))
         return qk_strdup_to(&c->index_path, c->path, err);
-    if (!ends_with(name, ".safetensors"))
+    if (!qk_ends_with(name, ".safetensors"))
         return qk_fail(err, QK_INPUT, "%s: not a .safetensors file, an index.json or a folder", c->path);
     return qk_lines_add(names, err, "%s", name);
 }
@@ -143,7 +137,7 @@ static enum qk_code check_shard_name(
     const char *index, const char *tensor, const char *name, struct qk_error *err)
 {
     if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, "..") == 0 ||
-        !ends_with(name, ".safetensors"))
+        !qk_ends_with(name, ".safetensors"))
         return qk_fail(err, QK_INPUT, "%s: %s: \"%s\" is not a plain .safetensors name in this folder", index,
             tensor, name);
     return QK_OK;

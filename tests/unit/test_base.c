@@ -146,6 +146,17 @@ static void test_lines(void **state)
 
 /* --- memory --- */
 
+static void test_parts_of_names(void **state)
+{
+    (void)state;
+    assert_true(qk_ends_with("model.safetensors", ".safetensors") && qk_ends_with("a", "a"));
+    assert_true(qk_ends_with("a", "") && qk_ends_with("", ""));
+    assert_false(qk_ends_with("safetensors", ".safetensors") || qk_ends_with("", "a"));
+    assert_true(qk_path_inside("/a/b", "/a/b") && qk_path_inside("/a/b/c", "/a/b"));
+    assert_true(qk_path_inside("/a", "/") && qk_path_inside("/", "/"));
+    assert_false(qk_path_inside("/a/bc", "/a/b") || qk_path_inside("/a", "/a/b"));
+}
+
 static void test_memory(void **state)
 {
     (void)state;
@@ -513,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_format_bytes),
         cmocka_unit_test(test_text_grows),
         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_parts_of_names),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_grow),
         cmocka_unit_test(test_errors),
