@@ -72,15 +72,6 @@ static void sort_layers(int *order, int n, const struct qk_layer_drift *drift, c
     }
 }
 
-static enum qk_code check_range(const struct qk_spec *spec, const struct qk_pair *pair, struct qk_error *err)
-{
-    for (size_t i = 0; i < spec->n_ranges; i++)
-        if (spec->range[i][1] >= pair->n_layers)
-            return qk_fail(err, QK_USAGE, "--layers: no such layer (found %d, expected 0 to %d)",
-                spec->range[i][1], pair->n_layers - 1);
-    return QK_OK;
-}
-
 /* What was asked for, and everything that was made for it. */
 struct diff {
     struct qk_inputs inputs; /* the selection stays empty without --set and --recipe */
@@ -109,7 +100,7 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
     const struct qk_pair *pair = d->inputs.pair;
     bool by_test = d->some_layers && d->layers.selector == QK_SELECT_TEST;
-    QK_TRY(check_range(&d->layers, pair, err));
+    QK_TRY(qk_inputs_check_layers(&d->layers, pair, err));
     QK_TRY(qk_alloc(&d->wanted, (size_t)pair->n_layers, sizeof *d->wanted, err));
     QK_TRY(qk_alloc(&d->order, (size_t)pair->n_layers, sizeof *d->order, err));
     for (int i = 0; i < pair->n_layers; i++)

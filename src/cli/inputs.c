@@ -41,6 +41,16 @@ enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct 
         arguments->command->name);
 }
 
+enum qk_code qk_inputs_check_layers(
+    const struct qk_spec *spec, const struct qk_pair *pair, struct qk_error *err)
+{
+    for (size_t i = 0; i < spec->n_ranges; i++)
+        if (spec->range[i][1] >= pair->n_layers)
+            return qk_fail(err, QK_USAGE, "--layers: no such layer (found %d, expected 0 to %d)",
+                spec->range[i][1], pair->n_layers - 1);
+    return QK_OK;
+}
+
 /* --- --recipe --- */
 
 static enum qk_code apply_recipe(struct qk_inputs *inputs, const char *path, bool force, struct qk_error *err)

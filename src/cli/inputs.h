@@ -32,6 +32,10 @@ enum qk_code qk_inputs_open(
     const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err);
 void qk_inputs_free(struct qk_inputs *inputs);
 
+/* QK_USAGE when the list of --layers names a layer that the pair does not have. */
+enum qk_code qk_inputs_check_layers(
+    const struct qk_spec *spec, const struct qk_pair *pair, struct qk_error *err);
+
 /* Table of what is chosen: layers of equal kind and choice share a row. */
 void qk_inputs_print(const struct qk_inputs *inputs);
 

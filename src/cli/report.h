@@ -5,6 +5,8 @@
 #include "drift/drift.h"
 #include "restore/selection.h"
 
+#include <cjson/cJSON.h>
+
 struct qk_report {
     const struct qk_pair *pair;
     const struct qk_layer_drift *drift; /* one a layer of the pair */
@@ -24,5 +26,8 @@ void qk_report_csv(const struct qk_report *report);
 
 /* The object of `qkscope diff --json` (manual). Unknown numbers are null. Always with every head. */
 enum qk_code qk_report_json(const struct qk_report *report, struct qk_error *err);
+
+/* Adds "pre" or "post": where it is and what model it is. */
+void qk_report_json_side(cJSON *root, const struct qk_pair *pair, enum qk_side side);
 
 #endif

@@ -76,7 +76,7 @@ void qk_report_csv(const struct qk_report *report)
 
 /* --- JSON --- */
 
-static void json_side(cJSON *root, const struct qk_pair *pair, enum qk_side side)
+void qk_report_json_side(cJSON *root, const struct qk_pair *pair, enum qk_side side)
 {
     cJSON *object = cJSON_AddObjectToObject(root, qk_side_name(side));
     qk_json_add_text(object, "path", pair->model[side]->checkpoint->path);
@@ -132,7 +132,7 @@ enum qk_code qk_report_json(const struct qk_report *report, struct qk_error *err
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
-        json_side(root, report->pair, (enum qk_side)s);
+        qk_report_json_side(root, report->pair, (enum qk_side)s);
     cJSON *layers = cJSON_AddArrayToObject(root, "layers");
     for (int i = 0; i < report->n; i++)
         json_layer(layers, report, report->order[i]);
