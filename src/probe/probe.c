@@ -178,32 +178,31 @@ void qk_probe_close(struct qk_probe *probe)
 
 /* --- one layer on given inputs --- */
 
-static enum qk_code run_pre(struct qk_probe *probe, int layer, const float *x, int threads,
-    struct qk_progress *progress, struct qk_error *err)
+static enum qk_code run_pre(
+    struct qk_probe *probe, int layer, const float *x, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_range_source source = {
         .model = probe->pair->model[QK_PRE], .range = &probe->layer[layer].side[QK_PRE]};
-    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, threads, progress, err);
+    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, progress, err);
 }
 
-static enum qk_code run_post(struct qk_probe *probe, int layer, const float *x, int threads,
-    struct qk_progress *progress, struct qk_error *err)
+static enum qk_code run_post(
+    struct qk_probe *probe, int layer, const float *x, struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_layer_ranges *ranges = &probe->layer[layer];
     const struct qk_range_source source[] = {
         {.model = probe->pair->model[QK_PRE], .range = &ranges->pre_same},
         {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]}};
-    return qk_range_layer(
-        &probe->range, layer, x, probe->T, source, 2, &ranges->shift, threads, progress, err);
+    return qk_range_layer(&probe->range, layer, x, probe->T, source, 2, &ranges->shift, progress, err);
 }
 
-enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch, int threads,
+enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
 {
     const struct qk_range_source source = {
         .model = probe->pair->model[QK_POST], .patch = patch, .range = out};
-    return qk_range_layer(&probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1,
-        NULL, threads, progress, err);
+    return qk_range_layer(
+        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1, NULL, progress, err);
 }
 
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
@@ -230,7 +229,6 @@ struct pass {
     enum qk_side side;
     const bool *wanted; /* n_layers */
     int last;           /* the last wanted layer: the pass need not go on behind it */
-    int threads;
     const struct qk_probe_watch *watch;
     struct qk_progress *progress;
     const struct qk_patch *patch;
@@ -244,13 +242,12 @@ static enum qk_code see_layer(struct pass *pass, int layer, const float *x, size
     if (pass->exact != NULL) {
         const struct qk_range_source source = {
             .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
-        return qk_range_layer(
-            &probe->range, layer, x, probe->T, &source, 1, NULL, pass->threads, pass->progress, err);
+        return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, pass->progress, err);
     }
     if (pass->side == QK_PRE)
-        return run_pre(probe, layer, x, pass->threads, pass->progress, err);
+        return run_pre(probe, layer, x, pass->progress, err);
     QK_TRY(qk_states_keep(&probe->states[QK_POST], layer, x, d, err));
-    QK_TRY(run_post(probe, layer, x, pass->threads, pass->progress, err));
+    QK_TRY(run_post(probe, layer, x, pass->progress, err));
     if (pass->watch != NULL && pass->watch->ready != NULL)
         pass->watch->ready(pass->watch->context, layer);
     return QK_OK;
@@ -318,11 +315,11 @@ static enum qk_code run_states(struct pass *pass, struct qk_error *err)
     for (int i = 0; i <= pass->last; i++) {
         if (pass->wanted[i]) {
             struct qk_layer_ranges *ranges = &probe->layer[i];
-            QK_TRY(run_post(probe, i, states[QK_POST].layer[i], pass->threads, pass->progress, err));
+            QK_TRY(run_post(probe, i, states[QK_POST].layer[i], pass->progress, err));
             if (states[QK_PRE].layer == NULL)
                 QK_TRY(qk_layer_range_copy(&ranges->side[QK_PRE], &ranges->pre_same, err));
             else if (states[QK_PRE].layer[i] != NULL)
-                QK_TRY(run_pre(probe, i, states[QK_PRE].layer[i], pass->threads, pass->progress, err));
+                QK_TRY(run_pre(probe, i, states[QK_PRE].layer[i], pass->progress, err));
             if (pass->watch != NULL && pass->watch->ready != NULL)
                 pass->watch->ready(pass->watch->context, i);
         }
@@ -331,10 +328,10 @@ static enum qk_code run_states(struct pass *pass, struct qk_error *err)
     return QK_OK;
 }
 
-enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, int threads,
-    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const struct qk_probe_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
 {
-    struct pass pass = {.probe = probe, .threads = threads, .watch = watch, .progress = progress};
+    struct pass pass = {.probe = probe, .watch = watch, .progress = progress};
     bool *mask;
     QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
     pass.wanted = mask;
@@ -346,12 +343,11 @@ enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, int thread
 }
 
 enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
-    int threads, struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
 {
     /* see_layer writes nothing of the probe when `exact` is set. */
     struct pass pass = {.probe = (struct qk_probe *)(uintptr_t)probe,
         .side = QK_POST,
-        .threads = threads,
         .progress = progress,
         .patch = patch,
         .exact = out};

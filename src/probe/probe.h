@@ -64,18 +64,18 @@ struct qk_probe_watch {
 
 /* Fills probe->layer for the wanted layers (NULL: all that can). progress counts layers of both sides, and is
  * heeded between layers and blocks of queries. watch may be NULL. */
-enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, int threads,
-    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
+enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const struct qk_probe_watch *watch,
+    struct qk_progress *progress, struct qk_error *err);
 
 /* Post with a patch (NULL: none) on post's own states, one layer. The layer must be ready. */
-enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch, int threads,
+enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 
 /* The whole of post with a patch run again: out[i] (n_layers) of the wanted layers that can; the others are
  * zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress counts layers.
  */
 enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
-    int threads, struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 
 /* The attention of every head of the layer from one query, on post's states: *rows (n_heads, query + 1), the
  * caller frees. The layer must be ready. */

@@ -3,11 +3,10 @@
 #include "probe/range.h"
 
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "probe/forward.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,18 +212,21 @@ struct layer_run {
     struct qk_layer_attention made[MOST_SOURCES];
     struct qk_range_sum sum[MOST_SOURCES];
     double *divergence; /* n_heads sums over queries, or NULL */
+    float *scratch;     /* n blocks (QK_QUERY_BLOCK, T) a worker */
     struct qk_progress *progress;
-    atomic_size_t next_head;
-    pthread_mutex_t mutex; /* guards error */
-    struct qk_error error;
 };
 
-static enum qk_code run_head(struct layer_run *run, size_t head, float *p)
+/* A head is one worker's from its first query to its last, so that sums do not depend on how many there are.
+ */
+static void run_head(void *context, size_t head, size_t worker)
 {
+    struct layer_run *run = context;
     size_t T = run->T, block = QK_QUERY_BLOCK * T;
+    float *p = run->scratch + worker * run->n * block;
     for (size_t t0 = run->sum[0].first; t0 < T; t0 += QK_QUERY_BLOCK) {
         size_t n = T - t0 < QK_QUERY_BLOCK ? T - t0 : QK_QUERY_BLOCK;
-        QK_TRY(qk_progress_check(run->progress, NULL));
+        if (qk_progress_check(run->progress, NULL) != QK_OK)
+            return;
         for (size_t i = 0; i < run->n; i++) {
             qk_attention_block(&run->made[i].attention, head, t0, n, p + i * block, T);
             qk_range_sum_add(&run->sum[i], head, t0, n, p + i * block, T);
@@ -232,52 +234,14 @@ static enum qk_code run_head(struct layer_run *run, size_t head, float *p)
         for (size_t i = 0; run->divergence != NULL && i < n; i++)
             run->divergence[head] += qk_range_divergence(p + i * T, p + block + i * T, t0 + i + 1);
     }
-    return QK_OK;
 }
 
-static void *run_heads(void *argument)
+static enum qk_code run_heads(struct layer_run *run, struct qk_error *err)
 {
-    struct layer_run *run = argument;
-    struct qk_error error = {0};
-    float *p;
-    enum qk_code code = qk_alloc_aligned(&p, run->n * QK_QUERY_BLOCK * run->T, sizeof *p, &error);
-    while (code == QK_OK) {
-        size_t head = atomic_fetch_add(&run->next_head, 1);
-        if (head >= run->n_heads)
-            break;
-        code = run_head(run, head, p);
-        if (code == QK_CANCELLED)
-            qk_fail_cancelled(&error);
-    }
-    free(p);
-    if (code != QK_OK) {
-        pthread_mutex_lock(&run->mutex);
-        run->error = error;
-        pthread_mutex_unlock(&run->mutex);
-        atomic_store(&run->next_head, run->n_heads);
-    }
-    return NULL;
-}
-
-/* The calling thread works, too: a machine that refuses more threads still gets its numbers. */
-static enum qk_code run_threads(struct layer_run *run, int threads, struct qk_error *err)
-{
-    enum { MOST_THREADS = 64 };
-    pthread_t helper[MOST_THREADS];
-    int started = 0;
-    if ((size_t)threads > run->n_heads)
-        threads = (int)run->n_heads;
-    pthread_mutex_init(&run->mutex, NULL);
-    while (started < threads - 1 && started < MOST_THREADS &&
-           pthread_create(&helper[started], NULL, run_heads, run) == 0)
-        started++;
-    run_heads(run);
-    for (int i = 0; i < started; i++)
-        pthread_join(helper[i], NULL);
-    pthread_mutex_destroy(&run->mutex);
-    if (run->error.code != QK_OK && err != NULL)
-        *err = run->error;
-    return run->error.code;
+    QK_TRY(qk_alloc_aligned(&run->scratch, qk_parallel_workers(run->n_heads) * run->n,
+        QK_QUERY_BLOCK * run->T * sizeof *run->scratch, err));
+    qk_parallel_for(run->n_heads, run_head, run, run->progress);
+    return qk_progress_check(run->progress, err);
 }
 
 static enum qk_code make_sources(struct layer_run *run, const struct qk_range_options *options, int layer,
@@ -326,7 +290,7 @@ static enum qk_code finish(
 }
 
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
-    const struct qk_range_source *source, size_t n, double *shift, int threads, struct qk_progress *progress,
+    const struct qk_range_source *source, size_t n, double *shift, struct qk_progress *progress,
     struct qk_error *err)
 {
     struct layer_run run = {.T = T, .progress = progress};
@@ -334,7 +298,7 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
     if (code == QK_OK && shift != NULL)
         code = qk_alloc(&run.divergence, run.n_heads, sizeof *run.divergence, err);
     if (code == QK_OK)
-        code = run_threads(&run, threads, err);
+        code = run_heads(&run, err);
     if (code == QK_OK)
         code = finish(&run, source, shift, err);
     for (size_t i = 0; i < run.n; i++) {
@@ -342,5 +306,6 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
         qk_range_sum_free(&run.sum[i]);
     }
     free(run.divergence);
+    free(run.scratch);
     return code;
 }

@@ -1,0 +1,276 @@
+/* cmd_range.c - qkscope range: how far attention looks, before, after, and with a selection. */
+#include "cli/arguments.h"
+#include "cli/drifts.h"
+#include "cli/inputs.h"
+#include "cli/meter.h"
+#include "cli/print.h"
+#include "cli/range_report.h"
+
+#include "base/mem.h"
+#include "probe/forward.h"
+#include "restore/patch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct qk_option_info qk_range_options[] = {
+    {"probe", 'p', "FILE",
+        "a UTF-8 text to look at, through POST's tokenizer; without it a built-in document "
+        "with facts that are asked for at its end"},
+    {"ids", 0, "FILE", "token ids instead of a text: decimal numbers with white space between them"},
+    {"states", 0, "FILE",
+        "inputs of the layers instead of a forward pass: a safetensors with input_ids and hidden_states.I; "
+        "both models are looked at on them"},
+    {"states-pre", 0, "FILE", "with --states: PRE's own inputs, of the same tokens"},
+    {"estimate", 0, NULL,
+        "run nothing: for layers with rotary positions, the mean logit by distance from weights alone"},
+    {"length", 'n', "N", "tokens of the probe, cut to so many; 512 of the built-in text without it"},
+    {"queries", 'q', "WHICH", "which queries count: half (the second half), all, or last:N"},
+    {"long", 0, "N", "distances from N on are long; 128 without it"},
+    {"set", 's', "SPEC",
+        "show the model with this choice as well, as in full=restore; repeatable, later wins"},
+    {"recipe", 'r', "FILE", "show the model with the choices of a recipe, before any --set"},
+    {"exact", 'x', NULL, "run the whole model again for it, not its layers on POST's states"},
+    {"layers", 'l', "LAYERS", "only these layers: a list such as 1,4-7, a kind, all, or a test"},
+    {"heads", 'H', NULL, "a row for every head as well (in CSV instead)"},
+    {"json", 0, NULL, "print one JSON object with every head"},
+    {"csv", 0, NULL, "print comma-separated values with a heading row"},
+    {"ascii", 0, NULL, "print ASCII characters alone"},
+    {"threads", 'j', "N", "worker threads for the drift that a test needs; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* What was asked for, and everything that was made for it. */
+struct range {
+    struct qk_inputs inputs;
+    struct qk_probe_options options;
+    struct qk_spec layers;
+    bool some_layers, chosen, exact, estimate;
+    int threads;
+    bool *wanted;
+    int *order, n;
+    struct qk_probe *probe;
+    struct qk_profile *profile[QK_SIDE_COUNT];
+    struct qk_layer_range *current;
+};
+
+static void free_range(struct range *r)
+{
+    int n = r->inputs.pair != NULL ? r->inputs.pair->n_layers : 0;
+    for (int i = 0; r->current != NULL && i < n; i++)
+        qk_layer_range_free(&r->current[i]);
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        for (int i = 0; r->profile[s] != NULL && i < n; i++)
+            qk_profile_free(&r->profile[s][i]);
+        free(r->profile[s]);
+    }
+    free(r->current);
+    free(r->wanted);
+    free(r->order);
+    qk_probe_close(r->probe);
+    qk_spec_free(&r->layers);
+    qk_inputs_free(&r->inputs);
+}
+
+/* --- options --- */
+
+static enum qk_code read_probe(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
+{
+    static const char *const sources[] = {"probe", "ids", "states", "estimate"};
+    enum { SOURCES = sizeof sources / sizeof sources[0], MOST_LONG = 1 << 30 };
+    int length, far;
+    const char *queries = qk_arguments_text(arguments, "queries");
+    for (int i = 0; i < SOURCES; i++)
+        for (int j = i + 1; j < SOURCES; j++)
+            QK_TRY(qk_arguments_exclude(arguments, sources[i], sources[j], err));
+    QK_TRY(qk_arguments_exclude(arguments, "states", "length", err));
+    QK_TRY(qk_arguments_exclude(arguments, "states", "exact", err));
+    QK_TRY(qk_arguments_exclude(arguments, "estimate", "exact", err));
+    if (qk_arguments_has(arguments, "states-pre") && !qk_arguments_has(arguments, "states"))
+        return qk_fail(err, QK_USAGE, "--states-pre goes with --states, which tells post's");
+    QK_TRY(qk_arguments_number(arguments, "length", 1, QK_PROBE_MOST, 0, &length, err));
+    QK_TRY(qk_arguments_number(arguments, "long", 1, MOST_LONG, 0, &far, err));
+    if (queries != NULL)
+        QK_TRY(qk_queries_parse(queries, &r->options.range, err));
+    r->options.text_path = qk_arguments_text(arguments, "probe");
+    r->options.ids_path = qk_arguments_text(arguments, "ids");
+    r->options.states_path[QK_PRE] = qk_arguments_text(arguments, "states-pre");
+    r->options.states_path[QK_POST] = qk_arguments_text(arguments, "states");
+    r->options.length = (size_t)length;
+    r->options.range.long_from = (size_t)far;
+    return QK_OK;
+}
+
+static enum qk_code read_options(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
+{
+    const char *layers = qk_arguments_text(arguments, "layers");
+    QK_TRY(read_probe(arguments, r, err));
+    QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &r->threads, err));
+    r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
+    r->exact = qk_arguments_has(arguments, "exact");
+    r->estimate = qk_arguments_has(arguments, "estimate");
+    if (r->exact && !r->chosen)
+        return qk_inputs_want_choice(arguments, err);
+    if (layers != NULL) {
+        QK_TRY(qk_spec_parse_selector(layers, &r->layers, err));
+        r->some_layers = true;
+    }
+    return QK_OK;
+}
+
+/* --- running --- */
+
+static enum qk_code find_layers(struct range *r, struct qk_error *err)
+{
+    const struct qk_pair *pair = r->inputs.pair;
+    struct qk_layer_drift *drift = NULL;
+    size_t n = (size_t)pair->n_layers;
+    QK_TRY(qk_inputs_check_layers(&r->layers, pair, err));
+    QK_TRY(qk_alloc(&r->wanted, n, sizeof *r->wanted, err));
+    QK_TRY(qk_alloc(&r->order, n, sizeof *r->order, err));
+    if (r->some_layers && r->layers.selector == QK_SELECT_TEST)
+        QK_TRY(qk_drifts_compute(pair, NULL, false, r->threads, &drift, err));
+    for (int i = 0; i < pair->n_layers; i++) {
+        bool asked = !r->some_layers || qk_spec_matches(&r->layers, pair, drift, i);
+        r->wanted[i] = asked && qk_probe_has(pair, i);
+        if (asked && pair->layer[i].problem != NULL)
+            qk_print_note("layer %d cannot be compared: %s", i, pair->layer[i].problem);
+    }
+    qk_drifts_free(drift, pair->n_layers);
+    return QK_OK;
+}
+
+static enum qk_code run_current(struct range *r, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_pair *pair = r->inputs.pair;
+    struct qk_selection_patch patch;
+    QK_TRY(qk_alloc(&r->current, (size_t)pair->n_layers, sizeof *r->current, err));
+    enum qk_code code = qk_selection_patch_make(pair, &r->inputs.selection, -1, r->inputs.norms, &patch, err);
+    if (code == QK_OK && r->exact)
+        code = qk_probe_exact(r->probe, &patch.patch, r->wanted, progress, r->current, err);
+    for (int i = 0; i < pair->n_layers && code == QK_OK && !r->exact; i++) {
+        const struct qk_layer_range *post = &r->probe->layer[i].side[QK_POST];
+        const struct qk_choice *choice = r->inputs.selection.choice[i];
+        if (post->n_heads == 0)
+            continue;
+        code = choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP
+                   ? qk_layer_range_copy(&r->current[i], post, err)
+                   : qk_probe_same(r->probe, i, &patch.patch, progress, &r->current[i], err);
+    }
+    qk_selection_patch_free(&patch);
+    return code;
+}
+
+static enum qk_code run_all(struct range *r, struct qk_progress *progress, struct qk_error *err)
+{
+    QK_TRY(qk_probe_run(r->probe, r->wanted, NULL, progress, err));
+    return r->chosen ? run_current(r, progress, err) : QK_OK;
+}
+
+static enum qk_code run_probe(struct range *r, struct qk_error *err)
+{
+    struct qk_meter meter;
+    QK_TRY(qk_probe_open(r->inputs.pair, &r->options, &r->probe, err));
+    qk_meter_start(&meter, "running", false);
+    enum qk_code code = run_all(r, &meter.progress, err);
+    qk_meter_stop(&meter);
+    for (int i = 0; i < r->inputs.pair->n_layers; i++)
+        if (r->probe->layer[i].side[QK_POST].n_heads > 0)
+            r->order[r->n++] = i;
+    return code;
+}
+
+/* --- the estimate --- */
+
+static bool has_profile(const struct range *r, int layer)
+{
+    const struct qk_layer *const *side = r->inputs.pair->layer[layer].side;
+    return r->wanted[layer] && qk_profile_missing(side[QK_PRE]) == NULL &&
+           qk_profile_missing(side[QK_POST]) == NULL;
+}
+
+static enum qk_code make_profiles(struct range *r, struct qk_error *err)
+{
+    const struct qk_pair *pair = r->inputs.pair;
+    int points = qk_range_bins(r->options.length > 0 ? r->options.length : QK_PROBE_LENGTH);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_alloc(&r->profile[s], (size_t)pair->n_layers, sizeof **r->profile, err));
+    for (int i = 0; i < pair->n_layers; i++) {
+        if (!has_profile(r, i))
+            continue;
+        for (int s = 0; s < QK_SIDE_COUNT; s++)
+            QK_TRY(qk_profile_make(pair->model[s], pair->layer[i].side[s], points, &r->profile[s][i], err));
+        r->order[r->n++] = i;
+    }
+    if (r->n == 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: no layer has rotary positions, so there is no estimate from weights",
+            pair->model[QK_POST]->checkpoint->path);
+    if (r->chosen)
+        qk_print_note("an estimate shows pre and post alone, without the choices");
+    return QK_OK;
+}
+
+/* Without a forward pass and states the estimate is what is left, where there is one. */
+static void choose_source(struct range *r)
+{
+    bool any = false;
+    const char *why = NULL;
+    for (int s = 0; s < QK_SIDE_COUNT && why == NULL; s++)
+        why = qk_forward_missing(r->inputs.pair->model[s]);
+    if (r->estimate || r->options.states_path[QK_POST] != NULL || why == NULL)
+        return;
+    for (int i = 0; i < r->inputs.pair->n_layers; i++)
+        any = any || has_profile(r, i);
+    if (!any || r->options.text_path != NULL || r->options.ids_path != NULL || r->exact)
+        return; /* qk_probe_open tells what is missing */
+    qk_print_note(
+        "no forward pass for this family: %s; shown is an estimate, --states FILE gives the ranges", why);
+    r->estimate = true;
+}
+
+/* --- the command --- */
+
+static enum qk_code print_report(
+    const struct qk_arguments *arguments, const struct range *r, struct qk_error *err)
+{
+    const struct qk_range_report report = {.pair = r->inputs.pair,
+        .probe = r->probe,
+        .profile = {r->profile[QK_PRE], r->profile[QK_POST]},
+        .current = r->current,
+        .exact = r->exact,
+        .text = r->options.text_path != NULL              ? r->options.text_path
+                : r->options.ids_path != NULL             ? r->options.ids_path
+                : r->options.states_path[QK_POST] != NULL ? r->options.states_path[QK_POST]
+                                                          : "the built-in text",
+        .layer = r->order,
+        .n = r->n,
+        .heads = qk_arguments_has(arguments, "heads"),
+        .ascii = qk_arguments_has(arguments, "ascii")};
+    if (qk_arguments_has(arguments, "json"))
+        return qk_range_json(&report, err);
+    if (qk_arguments_has(arguments, "csv"))
+        qk_range_csv(&report);
+    else
+        qk_range_table(&report);
+    return QK_OK;
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
+{
+    QK_TRY(read_options(arguments, r, err));
+    QK_TRY(qk_inputs_open(arguments, false, &r->inputs, err));
+    QK_TRY(find_layers(r, err));
+    choose_source(r);
+    QK_TRY(r->estimate ? make_profiles(r, err) : run_probe(r, err));
+    return print_report(arguments, r, err);
+}
+
+enum qk_code qk_range_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct range r = {0};
+    enum qk_code code = run(arguments, &r, err);
+    free_range(&r);
+    return code;
+}

@@ -1,0 +1,334 @@
+/* range_report.c - attention ranges as a table, as CSV and as JSON. */
+#include "cli/range_report.h"
+
+#include "base/json.h"
+#include "cli/print.h"
+#include "cli/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Pre, post and, last, current. */
+enum { MODELS = QK_SIDE_COUNT + 1 };
+static const char *const MODEL[MODELS] = {"pre", "post", "current"};
+
+static int n_models(const struct qk_range_report *report)
+{
+    return report->current != NULL ? MODELS : QK_SIDE_COUNT;
+}
+
+static const struct qk_layer_range *layer_range(const struct qk_range_report *report, int layer, int model)
+{
+    return model < QK_SIDE_COUNT ? &report->probe->layer[layer].side[model] : &report->current[layer];
+}
+
+/* Of the layer (head < 0) or of a head; NULL where nothing is known. */
+static const struct qk_range *range_of(const struct qk_range_report *report, int layer, int model, int head)
+{
+    const struct qk_layer_range *range = layer_range(report, layer, model);
+    if (head >= range->n_heads)
+        return NULL;
+    return head >= 0 ? &range->head[head] : range->n_heads > 0 ? &range->layer : NULL;
+}
+
+static int n_heads(const struct qk_range_report *report, int layer)
+{
+    return report->probe != NULL ? report->probe->layer[layer].side[QK_POST].n_heads
+                                 : report->profile[QK_POST][layer].n_heads;
+}
+
+static size_t long_from(const struct qk_range_report *report)
+{
+    size_t given = report->probe->range.long_from;
+    return given > 0 ? given : QK_RANGE_LONG;
+}
+
+static double profile_value(const struct qk_profile *profile, int head, int point)
+{
+    if (profile->n_heads == 0)
+        return NAN;
+    return head < 0 ? qk_profile_layer(profile, point) : profile->logit[head * profile->n_points + point];
+}
+
+static int n_points(const struct qk_range_report *report)
+{
+    return report->n > 0 ? report->profile[QK_POST][report->layer[0]].n_points : 0;
+}
+
+/* --- the table --- */
+
+enum { LABEL = 12, NUMBER = 8, GAP = 2 };
+
+static void print_number(double value, int digits, const char *unit)
+{
+    char text[32];
+    if (isfinite(value))
+        snprintf(text, sizeof text, "%.*f%s", digits, value, unit);
+    else
+        snprintf(text, sizeof text, "-");
+    qk_print("%*s", NUMBER, text);
+}
+
+static void print_label(const struct qk_range_report *report, int layer, int head)
+{
+    if (head < 0)
+        qk_print("%5d %-*s", report->pair->layer[layer].index, LABEL - 6,
+            qk_kind_name(report->pair->layer[layer].kind));
+    else
+        qk_print("%*s%-*d", 7, "head ", LABEL - 7, head);
+}
+
+static bool room_for_bars(const struct qk_range_report *report)
+{
+    int models = n_models(report), bins = qk_range_bins(report->probe->T);
+    return LABEL + (2 * models + 1) * NUMBER + models * (GAP + bins) < qk_print_width();
+}
+
+static void print_bars(const struct qk_range_report *report, int layer, int head)
+{
+    static const char *const eighths[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+    static const char ascii[] = " .:-=+*#@";
+    bool plain = report->ascii || !qk_print_utf8();
+    int bins = qk_range_bins(report->probe->T);
+    double most = 0;
+    for (int m = 0; m < n_models(report); m++)
+        for (int b = 0; b < bins && range_of(report, layer, m, head) != NULL; b++)
+            most = fmax(most, range_of(report, layer, m, head)->hist[b]);
+    for (int m = 0; m < n_models(report); m++) {
+        const struct qk_range *range = range_of(report, layer, m, head);
+        qk_print("%*s", GAP, "");
+        for (int b = 0; b < bins; b++) {
+            double part = range != NULL && most > 0 ? range->hist[b] / most : 0;
+            int level = part > 0 ? (int)lround(part * 8) : 0;
+            if (plain)
+                qk_print("%c", ascii[level]);
+            else
+                qk_print("%s", eighths[level]);
+        }
+    }
+}
+
+static void print_row(const struct qk_range_report *report, int layer, int head, bool bars)
+{
+    print_label(report, layer, head);
+    for (int m = 0; m < n_models(report); m++) {
+        const struct qk_range *range = range_of(report, layer, m, head);
+        print_number(range != NULL ? range->mean : NAN, 1, "");
+    }
+    for (int m = 0; m < n_models(report); m++) {
+        const struct qk_range *range = range_of(report, layer, m, head);
+        print_number(range != NULL ? 100 * range->long_mass : NAN, 2, "%");
+    }
+    if (head < 0)
+        print_number(report->probe->layer[layer].shift, 4, "");
+    else
+        qk_print("%*s", bars ? NUMBER : 0, "");
+    if (bars)
+        print_bars(report, layer, head);
+    qk_print("\n");
+}
+
+static void print_range_headings(const struct qk_range_report *report, bool bars)
+{
+    const struct qk_probe *probe = report->probe;
+    int models = n_models(report), bins = qk_range_bins(probe->T);
+    char text[64];
+    qk_print("%zu tokens, ", probe->T);
+    qk_print_name(report->text);
+    qk_print("; queries %zu to %zu%s\n", qk_range_first_query(&probe->range, probe->T), probe->T - 1,
+        report->current == NULL ? ""
+        : report->exact         ? "; current: the whole model run again"
+                                : "; current: on post's states");
+    snprintf(text, sizeof text, "mass at >= %zu", long_from(report));
+    qk_print("%*s%*s%*s", LABEL + models * NUMBER, "mean distance", models * NUMBER, text, NUMBER, "shift");
+    if (bars)
+        qk_print("%*sdistance 0, 1, 2, 4 ... %zu", GAP, "", qk_range_bin_first(bins - 1));
+    qk_print("\n%-*s", LABEL, "layer kind");
+    for (int i = 0; i < 2; i++)
+        for (int m = 0; m < models; m++)
+            qk_print("%*s", NUMBER, MODEL[m]);
+    qk_print("%*s", bars ? NUMBER : 0, "");
+    for (int m = 0; bars && m < models; m++)
+        qk_print("%*s%-*.*s", GAP, "", m + 1 < models ? bins : 0, bins, MODEL[m]);
+    qk_print("\n");
+}
+
+static void print_profile_row(const struct qk_range_report *report, int layer, int head)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        if (s == 0)
+            print_label(report, layer, head);
+        else
+            qk_print("%*s", LABEL, "");
+        qk_print("%-5s", MODEL[s]);
+        for (int point = 0; point < n_points(report); point++)
+            print_number(profile_value(&report->profile[s][layer], head, point), 3, "");
+        qk_print("\n");
+    }
+}
+
+static void print_profiles(const struct qk_range_report *report)
+{
+    qk_print("estimate from weights alone: mean logit of a token with itself, by distance\n");
+    qk_print("%-*s%-5s", LABEL, "layer kind", "");
+    for (int point = 0; point < n_points(report); point++)
+        qk_print("%*zu", NUMBER, qk_range_bin_first(point));
+    qk_print("\n");
+    for (int i = 0; i < report->n; i++)
+        for (int h = -1; h < (report->heads ? n_heads(report, report->layer[i]) : 0); h++)
+            print_profile_row(report, report->layer[i], h);
+}
+
+void qk_range_table(const struct qk_range_report *report)
+{
+    if (report->probe == NULL) {
+        print_profiles(report);
+        return;
+    }
+    bool bars = room_for_bars(report);
+    print_range_headings(report, bars);
+    for (int i = 0; i < report->n; i++)
+        for (int h = -1; h < (report->heads ? n_heads(report, report->layer[i]) : 0); h++)
+            print_row(report, report->layer[i], h, bars);
+}
+
+/* --- CSV --- */
+
+static void csv_number(double value)
+{
+    if (isfinite(value))
+        qk_print(",%.10g", value);
+    else
+        qk_print(",");
+}
+
+static void csv_row(const struct qk_range_report *report, int layer, int model, int head)
+{
+    qk_print("%d,%s", report->pair->layer[layer].index, qk_kind_name(report->pair->layer[layer].kind));
+    if (report->heads)
+        qk_print(",%d", head);
+    qk_print(",%s", MODEL[model]);
+    if (report->probe == NULL) {
+        for (int point = 0; point < n_points(report); point++)
+            csv_number(profile_value(&report->profile[model][layer], head, point));
+        qk_print("\n");
+        return;
+    }
+    const struct qk_range *range = range_of(report, layer, model, head);
+    csv_number(report->probe->layer[layer].shift);
+    csv_number(range != NULL ? range->mean : NAN);
+    csv_number(range != NULL ? range->long_mass : NAN);
+    for (int b = 0; b < qk_range_bins(report->probe->T); b++)
+        csv_number(range != NULL ? range->hist[b] : NAN);
+    qk_print("\n");
+}
+
+void qk_range_csv(const struct qk_range_report *report)
+{
+    bool ranges = report->probe != NULL;
+    qk_print("layer,kind%s,model%s", report->heads ? ",head" : "", ranges ? ",shift,mean,long_mass" : "");
+    for (int b = 0; b < (ranges ? qk_range_bins(report->probe->T) : n_points(report)); b++)
+        qk_print(",%s_%zu", ranges ? "from" : "logit", qk_range_bin_first(b));
+    qk_print("\n");
+    for (int i = 0; i < report->n; i++) {
+        int layer = report->layer[i], heads = report->heads ? n_heads(report, layer) : 1;
+        for (int h = 0; h < heads; h++)
+            for (int m = 0; m < n_models(report); m++)
+                csv_row(report, layer, m, report->heads ? h : -1);
+    }
+}
+
+/* --- JSON --- */
+
+static void json_range(cJSON *object, const struct qk_range *range, int bins)
+{
+    qk_json_add_number(object, "mean", range->mean);
+    qk_json_add_number(object, "long_mass", range->long_mass);
+    cJSON *hist = cJSON_AddArrayToObject(object, "hist");
+    for (int b = 0; b < bins; b++)
+        cJSON_AddItemToArray(
+            hist, isfinite(range->hist[b]) ? cJSON_CreateNumber(range->hist[b]) : cJSON_CreateNull());
+}
+
+static void json_model(cJSON *layer, const struct qk_layer_range *range, const char *name)
+{
+    if (range->n_heads == 0)
+        return;
+    cJSON *object = cJSON_AddObjectToObject(layer, name);
+    json_range(object, &range->layer, range->n_bins);
+    cJSON *heads = cJSON_AddArrayToObject(object, "heads");
+    for (int h = 0; h < range->n_heads; h++) {
+        cJSON *head = cJSON_CreateObject();
+        cJSON_AddItemToArray(heads, head);
+        json_range(head, &range->head[h], range->n_bins);
+    }
+}
+
+static void json_logits(cJSON *object, const struct qk_profile *profile, int head)
+{
+    cJSON *logits = cJSON_AddArrayToObject(object, "logit");
+    for (int point = 0; point < profile->n_points; point++) {
+        double value = profile_value(profile, head, point);
+        cJSON_AddItemToArray(logits, isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
+    }
+}
+
+static void json_profile(cJSON *layer, const struct qk_profile *profile, const char *name)
+{
+    cJSON *object = cJSON_AddObjectToObject(layer, name);
+    json_logits(object, profile, -1);
+    cJSON *heads = cJSON_AddArrayToObject(object, "heads");
+    for (int h = 0; h < profile->n_heads; h++) {
+        cJSON *head = cJSON_CreateObject();
+        cJSON_AddItemToArray(heads, head);
+        json_logits(head, profile, h);
+    }
+}
+
+static void json_layer(cJSON *layers, const struct qk_range_report *report, int layer)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddItemToArray(layers, object);
+    cJSON_AddNumberToObject(object, "index", report->pair->layer[layer].index);
+    if (report->probe != NULL)
+        qk_json_add_number(object, "shift", report->probe->layer[layer].shift);
+    for (int m = 0; m < n_models(report); m++) {
+        if (report->probe != NULL)
+            json_model(object, layer_range(report, layer, m), MODEL[m]);
+        else
+            json_profile(object, &report->profile[m][layer], MODEL[m]);
+    }
+}
+
+static void json_probe(cJSON *root, const struct qk_range_report *report)
+{
+    const struct qk_probe *probe = report->probe;
+    cJSON_AddStringToObject(root, "source", probe->origin == QK_ORIGIN_STATES ? "states" : "forward pass");
+    if (report->current != NULL)
+        cJSON_AddStringToObject(root, "current", report->exact ? "exact" : "same states");
+    cJSON_AddNumberToObject(root, "tokens", (double)probe->T);
+    cJSON_AddNumberToObject(root, "first_query", (double)qk_range_first_query(&probe->range, probe->T));
+    cJSON_AddNumberToObject(root, "long", (double)long_from(report));
+}
+
+enum qk_code qk_range_json(const struct qk_range_report *report, struct qk_error *err)
+{
+    bool ranges = report->probe != NULL;
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_report_json_side(root, report->pair, (enum qk_side)s);
+    if (ranges)
+        json_probe(root, report);
+    else
+        cJSON_AddStringToObject(root, "source", "estimate");
+    /* Bin b holds bin_edges[b] <= distance < bin_edges[b + 1]. */
+    cJSON *edges = cJSON_AddArrayToObject(root, ranges ? "bin_edges" : "distances");
+    for (int b = 0; b < (ranges ? qk_range_bins(report->probe->T) + 1 : n_points(report)); b++)
+        cJSON_AddItemToArray(edges, cJSON_CreateNumber((double)qk_range_bin_first(b)));
+    cJSON *layers = cJSON_AddArrayToObject(root, "layers");
+    for (int i = 0; i < report->n; i++)
+        json_layer(layers, report, report->layer[i]);
+    return qk_print_json(root, err);
+}
