@@ -172,7 +172,7 @@ static void put_modes(void)
         fputs(".TP\n", stdout);
         put_bold(mode->name);
         if (mode->has_param)
-            fputs(strcmp(mode->ascii, "l") == 0 ? ":\\fILAMBDA\\fR" : ":\\fIALPHA\\fR", stdout);
+            fputs(strcmp(mode->ascii, "lam") == 0 ? ":\\fILAMBDA\\fR" : ":\\fIALPHA\\fR", stdout);
         putchar('\n');
         put_sentence(mode->help);
     }

@@ -39,8 +39,9 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, 
     if (isnan(value))
         return format_number(out, value);
     int n = snprintf(out, NUMBER_TEXT, "%.4f", value);
-    if (n > width && out[0] == '0')
-        memmove(out, out + 1, (size_t)n);
+    char *digits = out + (out[0] == '-');
+    if (n > width && digits[0] == '0')
+        memmove(digits, digits + 1, strlen(digits));
     else if (n > width)
         snprintf(out, NUMBER_TEXT, "%.3f", value);
     return out;

@@ -1,4 +1,5 @@
-/* list.c - the layers, one a row: kind, drift of q and k, routing, choice. Bars share one scale a column. */
+/* list.c - the layers, one a row: kind, drift of q and k, routing, choice. The bars of a metric share one
+ * scale: q and k can be compared. */
 #include "ui/app.h"
 
 #include "ui/format.h"
@@ -52,14 +53,15 @@ static struct columns columns_of(int width)
     return c;
 }
 
-/* The largest value of a column, so that its bars share a scale. */
-static double scale_of(const struct app *app, const struct group *group)
+/* The largest value of the metric in any column that shows it, so that bars share a scale. */
+static double scale_of(const struct app *app, enum qk_metric metric)
 {
     double top = 0;
     for (int i = 0; i < app->pair->n_layers; i++) {
         const struct qk_layer_drift *drift = qk_session_drift(app->session, i);
-        if (drift != NULL)
-            top = fmax(top, qk_metric_layer(drift, group->metric, group->role));
+        for (int g = 0; g < GROUPS && drift != NULL; g++)
+            if (GROUP[g].metric == metric)
+                top = fmax(top, qk_metric_layer(drift, metric, GROUP[g].role));
     }
     return top;
 }
@@ -233,7 +235,7 @@ static void draw_list(struct app *app, struct canvas *canvas, struct area area)
     draw_heading(app, canvas, area, c);
     rows_scroll(&app->rows, area.h - 1);
     for (int g = 0; g < GROUPS; g++)
-        scale[g] = scale_of(app, &GROUP[g]);
+        scale[g] = scale_of(app, GROUP[g].metric);
     for (int i = app->rows.top; i < app->rows.n && i < app->rows.top + area.h - 1; i++)
         draw_row(app, canvas, area, c, i, scale);
     if (app->rows.n == 0)

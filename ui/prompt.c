@@ -224,15 +224,19 @@ int prompt_draw(const struct prompt *prompt, struct canvas *canvas, int y, int x
     x += used;
     width -= used;
     snprintf(before, sizeof before, "%.*s", (int)prompt->cursor, prompt->text);
-    int cursor = text_cells(canvas, before);
+    qk_printable(shown, sizeof shown, before);
+    int cursor = text_cells(canvas, shown);
     qk_printable(shown, sizeof shown, prompt->text);
-    /* A long text slides so that the cursor stays in sight. */
-    int slide = cursor >= width ? cursor - width + 1 : 0;
+    int all = text_cells(canvas, shown);
+    /* A long text slides so that the cursor stays in sight, by whole characters: some have two cells. */
     const char *from = shown;
-    for (int i = 0; i < slide && *from != '\0'; i++)
+    while (cursor >= width && *from != '\0') {
         do
             from++;
         while (continues(*from));
+        cursor += text_cells(canvas, from) - all;
+        all = text_cells(canvas, from);
+    }
     draw_text(canvas, y, x, width, ALIGN_LEFT, STYLE_TEXT, from);
-    return x + cursor - slide;
+    return x + cursor;
 }

@@ -19,7 +19,7 @@ static const struct qk_mode_info MODES[] = {
         .help = "a straight blend: 0 is post, 1 is pre"},
     [QK_QKPRO] = {.name = "qk-pro",
         .symbol = "λ",
-        .ascii = "l",
+        .ascii = "lam",
         .has_param = true,
         .both_roles = true,
         .start = 0.3,

@@ -15,7 +15,7 @@ struct qk_choice {
 struct qk_mode_info {
     const char *name;   /* "keep" "restore" "lerp" "qk-pro" "procrustes": as in --set and recipes */
     const char *symbol; /* "", "α", "λ" */
-    const char *ascii;  /* "", "a", "l" */
+    const char *ascii;  /* "", "a", "lam" */
     bool has_param;
     bool both_roles;         /* acts on q and k at once (qk-pro) */
     double start, low, high; /* default and allowed range; high may be HUGE_VAL */
