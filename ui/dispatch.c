@@ -126,6 +126,7 @@ static unsigned preview(struct app *app)
     struct rows *rows = &app->rows;
     if (app->prompt_action == ACTION_FILTER) {
         snprintf(rows->filter, sizeof rows->filter, "%.*s", MATCH_TEXT - 1, app->prompt.text);
+        rows->selected = app->prompt_selected; /* whatever half a word may have hidden */
         return REFRESH_ROWS | REFRESH_DRAW;
     }
     if (app->prompt_action != ACTION_SEARCH || (top_screen(app)->where & ON_LAYERS) == 0)

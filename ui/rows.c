@@ -156,22 +156,38 @@ static void sort_rows(struct rows *rows, const struct qk_session *session)
     free(value);
 }
 
+/* Takes the selected layer out of the rows; the one below it, or else above, takes its place. */
+static void leave_out_selected(struct rows *rows)
+{
+    int at = rows_at(rows);
+    rows->lost = rows->selected;
+    rows->n--;
+    memmove(rows->layer + at, rows->layer + at + 1, (size_t)(rows->n - at) * sizeof *rows->layer);
+    rows_select(rows, at);
+}
+
 void rows_update(struct rows *rows, const struct qk_session *session)
 {
-    int n_layers = qk_session_pair(session)->n_layers, at = rows_at(rows), n_found = 0;
-    bool all = rows->filter[0] == '\0';
+    int n_layers = qk_session_pair(session)->n_layers, n_found = 0;
+    bool all = rows->filter[0] == '\0', gone = false;
     bool by_selector = !all && find_by_selector(session, rows->filter, rows->found, &n_found);
+    if (rows->selected < 0)
+        rows->selected = rows->lost;
     rows->n = 0;
     for (int i = 0; i < n_layers; i++) {
         bool in =
             all || (by_selector ? among(rows->found, n_found, i) : layer_contains(session, i, rows->filter));
-        if (in)
+        bool selected = i == rows->selected; /* stays until it is known which row takes its place */
+        if (in || selected)
             rows->layer[rows->n++] = i;
+        gone = gone || (selected && !in);
     }
     if (rows->sort != SORT_INDEX || rows->reverse)
         sort_rows(rows, session);
-    if (rows_at(rows) < 0)
-        rows_select(rows, at);
+    if (gone)
+        leave_out_selected(rows);
+    else if (rows->n == 0)
+        rows->selected = -1;
     if (rows->anchor >= 0 && !among(rows->layer, rows->n, rows->anchor))
         rows->anchor = -1;
 }

@@ -15,6 +15,7 @@ struct rows {
     int *layer; /* n layer numbers, from top to bottom; owned, room for all layers */
     int n;
     int selected; /* layer number, or -1 when nothing is in view */
+    int lost;     /* layer that was selected before it went out of view */
     int top;      /* first row shown */
     int height;   /* rows that were shown last; set by the list when it draws */
     bool *marked; /* by layer number; owned */

@@ -96,9 +96,11 @@ unsigned run_search(struct app *app, enum action action, const char *argument)
         return ask_argument(
             app, action, "/", "", "a word, or layers as 'linear', '3,5-8', 'routing>0.15'; n and N go on");
     struct rows *rows = &app->rows;
+    if (argument[0] == '\0') { /* as in other programs: what was searched for last, once more */
+        snprintf(rows->search, sizeof rows->search, "%s", app->prompt_before);
+        return rows->search[0] != '\0' ? run_search_on(app, ACTION_NEXT, NULL) : REFRESH_DRAW;
+    }
     snprintf(rows->search, sizeof rows->search, "%.*s", MATCH_TEXT - 1, argument);
-    if (argument[0] == '\0')
-        return REFRESH_DRAW;
     bool layers = (top_screen(app)->where & ON_LAYERS) != 0;
     bool found =
         layers ? rows_find(rows, app->session, rows_at(rows), false) : top_screen(app)->find(app, false);

@@ -42,6 +42,14 @@ keys Space
 check "and nothing can be chosen in it" wait_for 'restore: no layer'
 keys Escape
 wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+check "the selected layer is the one from before" wait_selected 11
+text ':layer 2'
+keys Enter '\'
+text full
+keys Enter
+check "where it is filtered out, the next one takes its place" wait_selected 4
+keys Escape
+wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
 keys '\'
 text 3,5-8
 check "lists filter" wait_order '3 5 6 7 8'
@@ -62,6 +70,10 @@ keys N
 check "N goes back" wait_selected 4
 keys n n n
 check "and around the end" wait_selected 1
+keys / Enter
+check "/ and Enter search for the same once more" wait_selected 4
+keys N
+wait_selected 1
 keys /
 text 'no such word'
 keys Enter
