@@ -140,10 +140,22 @@ static bool too_small(void)
     return LINES < MIN_ROWS || COLS < MIN_COLUMNS;
 }
 
+/* Pasted text is text for a prompt, in one line; elsewhere its letters would be keys that nobody pressed. */
+static unsigned text_pasted(struct app *app, int key)
+{
+    if (app->question[0] != '\0')
+        return REFRESH_NONE;
+    if (!app->prompt.open)
+        return say_failure(app, "pasted text is no command: it can be pasted where a text is asked for");
+    return key >= ' ' && key <= 0x10ffff ? prompt_takes(app, key) : REFRESH_NONE;
+}
+
 static unsigned key_pressed(struct app *app, int key)
 {
     if (key == KEY_IGNORED)
         return REFRESH_NONE;
+    if (terminal_pasting())
+        return text_pasted(app, key);
     if (key == KEY_POINTER)
         return pointer_moved(app);
     if (app->question[0] != '\0') {

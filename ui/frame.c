@@ -13,6 +13,9 @@ enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024, LONGEST_MESSAGE = 4 };
 
 static void remember(struct app *app, const char *text)
 {
+    size_t n = app->messages.n;
+    if (n > 0 && strcmp(app->messages.line[n - 1], text) == 0)
+        return;
     if (qk_lines_add(&app->messages, NULL, "%s", text) != QK_OK)
         return;
     app->message_page.width = 0; /* to be made again */

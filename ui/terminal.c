@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum { RESTORE_BYTES = 256, DEAD_READS = 64 };
+enum { PASTE_BEGINS = KEY_MAX + 1, PASTE_ENDS }; /* codes that curses gives to its marks */
 
 /* Signal handlers know nothing but this. */
 static struct {
@@ -28,6 +29,7 @@ static struct {
     int error_fd; /* the real standard error while it is redirected, else -1 */
     FILE *stray;  /* what was written to it */
     bool pointer;
+    bool pasting;    /* between the marks of a pasted text */
     int empty_reads; /* readable, yet no key: the terminal is gone when that goes on */
 } terminal = {.pipe = {-1, -1}, .error_fd = -1};
 
@@ -125,6 +127,20 @@ static void add_restore(const char *capability)
     }
 }
 
+/* Where the terminal's description knows it, pasted text comes between two marks. */
+static void mark_pastes(bool on)
+{
+    const char *begin = tigetstr("PS"), *end = tigetstr("PE"), *how = tigetstr(on ? "BE" : "BD");
+    if (begin == NULL || begin == (char *)-1 || end == NULL || end == (char *)-1 || how == NULL ||
+        how == (char *)-1)
+        return;
+    define_key(begin, PASTE_BEGINS);
+    define_key(end, PASTE_ENDS);
+    putp(how);
+    fflush(stdout);
+    terminal.pasting = false;
+}
+
 static void prepare_restore(void)
 {
     static const char POINTER_OFF[] = "\033[?1000l\033[?1002l\033[?1006l";
@@ -133,6 +149,7 @@ static void prepare_restore(void)
         memcpy(terminal.restore, POINTER_OFF, sizeof POINTER_OFF - 1);
         terminal.n_restore = sizeof POINTER_OFF - 1;
     }
+    add_restore("BD");
     add_restore("sgr0");
     add_restore("rmkx");
     add_restore("cnorm");
@@ -202,6 +219,7 @@ enum qk_code terminal_start(struct qk_error *err)
     if (getenv("ESCDELAY") == NULL)
         set_escdelay(25);
     set_modes();
+    mark_pastes(true);
     redirect_errors();
     return QK_OK;
 }
@@ -211,6 +229,7 @@ void terminal_stop(void)
     if (!terminal.started)
         return;
     terminal_use_pointer(false);
+    mark_pastes(false);
     terminal.started = 0;
     endwin();
     remove_signals();
@@ -300,9 +319,20 @@ int terminal_key(void)
         return 0;
     }
     terminal.empty_reads = 0;
+    if (kind == KEY_CODE_YES && (c == PASTE_BEGINS || c == PASTE_ENDS)) {
+        terminal.pasting = c == PASTE_BEGINS;
+        return KEY_IGNORED;
+    }
+    if (kind == OK && (c == 27 || c == 3)) /* terminals take these out of what is pasted: its end was lost */
+        terminal.pasting = false;
     if (kind == OK && c == 27)
         return swallow_sequence() ? KEY_IGNORED : 27;
     return key_normal(kind == KEY_CODE_YES ? KEY_OF_CURSES((int)c) : (int)c);
+}
+
+bool terminal_pasting(void)
+{
+    return terminal.pasting;
 }
 
 void terminal_drain(void)
@@ -338,6 +368,7 @@ void terminal_suspend(bool from_key)
 {
     bool pointer = terminal.pointer;
     terminal_use_pointer(false);
+    mark_pastes(false);
     def_prog_mode();
     endwin();
     struct sigaction ours, standard = {.sa_handler = SIG_DFL};
@@ -347,6 +378,7 @@ void terminal_suspend(bool from_key)
     sigaction(SIGTSTP, &ours, NULL);
     reset_prog_mode();
     terminal_use_pointer(pointer);
+    mark_pastes(true);
     take_size();
 }
 

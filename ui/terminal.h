@@ -28,6 +28,8 @@ unsigned terminal_wait(int other, int milliseconds);
 
 /* The next key (key.h's codes) without waiting, 0 when there is none. */
 int terminal_key(void);
+/* True when the last key was not typed but is part of a text that was pasted. */
+bool terminal_pasting(void);
 /* Throws away what has been typed ahead. */
 void terminal_drain(void);
 
