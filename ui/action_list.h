@@ -101,8 +101,7 @@
         run_pointer)                                                                                         \
     X(COPY, "View", "copy", "y", 0, "", "Copy the selected layer's tensor names to the clipboard (OSC 52)",  \
         NULL, ON_LAYERS, NEEDS_LAYER, run_copy)                                                              \
-    X(MESSAGES, "View", "messages", "!", 0, "", "List earlier messages", NULL, ON_LAYERS | ON_EXPORT, 0,     \
-        run_view)                                                                                            \
+    X(MESSAGES, "View", "messages", "!", 0, "", "List earlier messages", NULL, ON_ALL, 0, run_view)          \
                                                                                                              \
     X(LOAD, "Files", "load", "o", 0, "", "Load choices from a recipe", "FILE", ON_LAYERS, 0, run_load)       \
     X(SAVE, "Files", "save", "w", 0, "", "Save the choices as a recipe", "FILE", ON_LAYERS, 0, run_save)     \
@@ -122,7 +121,7 @@
     X(EXPORT_NORMS, "Export", "norms", "N", 7, "norms", "Take the gains of q/k norms along, or leave them",  \
         NULL, ON_EXPORT, NEEDS_WRITE | NEEDS_IDLE, run_export_option)                                        \
     X(EXPORT_VERIFY, "Export", "verify", "v", 2, "verify", "Read the export again and compare every byte",   \
-        "[FOLDER]", ON_EXPORT, NEEDS_IDLE | NEEDS_EXPORTED, run_verify)                                      \
+        NULL, ON_EXPORT, NEEDS_IDLE | NEEDS_EXPORTED, run_verify)                                            \
     X(EXPORT_CANCEL, "Export", "cancel", "Esc Ctrl-C", 8, "cancel",                                          \
         "Stop what is running; nothing is left behind", NULL, ON_EXPORT, NEEDS_TASK, run_cancel)             \
                                                                                                              \

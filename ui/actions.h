@@ -50,7 +50,7 @@ enum {
     NEEDS_IDLE = 256,     /* no export or verification runs */
     NEEDS_TASK = 512,     /* one does */
     NEEDS_PLAN = 1024,    /* the export can be done */
-    NEEDS_EXPORTED = 2048 /* an export was written */
+    NEEDS_EXPORTED = 2048 /* there is an export at the target */
 };
 
 struct action_traits {

@@ -99,6 +99,7 @@ static void app_free(struct app *app)
     rows_free(&app->rows);
     free(app->targets);
     free(app->offered);
+    free(app->loading);
     export_free(app);
     page_free(&app->help);
     page_free(&app->message_page);

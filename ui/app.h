@@ -28,7 +28,7 @@ struct screen_ops {
     unsigned where; /* its bit of actions.h */
     void (*draw)(struct app *app, struct canvas *canvas, struct area area);
     void (*go)(struct app *app, enum action action);
-    /* Goes to the next place of app->rows.search; false when there is none. */
+    /* Goes to the next place of app->rows.search; false when there is none. NULL: there is no search. */
     bool (*find)(struct app *app, bool backwards);
     /* A click into the view; true when it was a second click on the same thing. NULL: nothing to click. */
     bool (*click)(struct app *app, int y, int x);
@@ -46,8 +46,10 @@ struct export_view {
     struct qk_export_plan plan;
     struct qk_error refused; /* why not */
     struct page changes;
-    bool stale; /* `changes` has to be made again */
-    bool told;  /* the end of the last task has been told in a message */
+    bool stale;      /* `changes` has to be made again */
+    bool told;       /* the end of the last task has been told in a message */
+    bool shows_task; /* what became of the last task is shown, until the plan becomes another one */
+    bool exported;   /* there is an export at the target: it can be verified */
 };
 
 struct app {
@@ -94,6 +96,7 @@ struct app {
     bool pointer;
     char *offered; /* recipe of choices that were left unsaved last time, or NULL; owned */
     bool taken;    /* it has been loaded */
+    char *loading; /* recipe that is loaded if the question about it is answered so; owned */
     size_t n_set;  /* --set texts that have been applied: tests of numbers wait for these */
 };
 
@@ -120,7 +123,10 @@ unsigned ask_argument(
     struct app *app, enum action action, const char *label, const char *initial, const char *note);
 /* Gives a key to the open prompt. */
 unsigned prompt_takes(struct app *app, int key);
-/* Completions for the action's argument (complete.c); context is the app. */
+/* --- complete.c --- */
+/* The path that was typed, with "~" for the home folder; the caller frees. NULL: no memory. */
+char *typed_path(const char *text);
+/* Completions for the action's argument; context is the app. */
 prompt_completer complete_argument;
 
 /* --- layers (detail.c, list.c) --- */

@@ -13,6 +13,16 @@ static void offer(struct qk_lines *to, int head, const char *text, const char *s
         qk_lines_add(to, NULL, "%.*s%s", head, text, word);
 }
 
+char *typed_path(const char *text)
+{
+    const char *home = getenv("HOME");
+    struct qk_text path = {0};
+    char *out;
+    bool at_home = text[0] == '~' && (text[1] == '/' || text[1] == '\0') && home != NULL;
+    qk_text_add(&path, "%s%s", at_home ? home : "", text + at_home);
+    return qk_text_take(&path, &out, NULL) == QK_OK ? out : NULL;
+}
+
 static void offer_paths(struct qk_lines *to, int head, const char *text)
 {
     glob_t found;

@@ -67,8 +67,8 @@ static const char *needs_unmet(const struct app *app, unsigned needs)
         return "nothing is running";
     if ((needs & NEEDS_PLAN) && !app->export.planned)
         return app->export.refused.text;
-    if ((needs & NEEDS_EXPORTED) && task->kind == QK_TASK_NONE)
-        return "nothing has been exported yet";
+    if ((needs & NEEDS_EXPORTED) && !app->export.exported)
+        return "there is no export at the target yet";
     return NULL;
 }
 

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { LABEL = 9 };
+enum { LABEL = 9, WIDEST_PROGRESS = 54 }; /* "100 %  1.23 GB of 4.56 GB  123 MB/s  1:23:45 left" */
 
 /* --- state --- */
 
@@ -66,10 +67,21 @@ static struct qk_export_options options_of(const struct app *app)
         .norms = qk_session_norms(app->session)};
 }
 
+static bool holds_export(const char *folder)
+{
+    char *recipe;
+    if (qk_path_join(folder, QK_RECIPE_NAME, &recipe, NULL) != QK_OK)
+        return false;
+    bool there = access(recipe, F_OK) == 0;
+    free(recipe);
+    return there;
+}
+
 void export_plan(struct app *app)
 {
     struct export_view *view = &app->export;
     forget_plan(view);
+    view->exported = holds_export(view->target);
     struct qk_export_options options = options_of(app);
     view->planned = qk_session_export_plan(app->session, &options, &view->plan, &view->refused) == QK_OK;
 }
@@ -82,6 +94,7 @@ void export_tell(struct app *app)
         return;
     app->export.told = true;
     app->export.stale = true;
+    app->export.exported = holds_export(app->export.target);
     const char *what = task->kind == QK_TASK_EXPORT ? "export" : "verification";
     if (task->error.code == QK_CANCELLED)
         say(app, STYLE_WARNING, "%s stopped%s", what,
@@ -114,8 +127,8 @@ static void draw_options(struct app *app, struct canvas *canvas, int y, int x, i
     draw_label(canvas, y, x, "options");
     x += LABEL;
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "[%c] %s  ",
-            options[i].on ? 'x' : ' ', options[i].name);
+        x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "%s[%c] %s",
+            i > 0 ? "  " : "", options[i].on ? 'x' : ' ', options[i].name);
 }
 
 /* What would be written; returns the rows used. */
@@ -151,7 +164,8 @@ static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, 
     const struct qk_task *task = qk_session_task(app->session);
     char done[QK_BYTES_TEXT], total[QK_BYTES_TEXT], rate[QK_BYTES_TEXT], left[NUMBER_TEXT];
     double part = task->total > 0 ? (double)task->done / (double)task->total : 0;
-    int bar = width / 3;
+    int bar = width - LABEL - WIDEST_PROGRESS;
+    bar = bar > width / 3 ? width / 3 : bar < 8 ? 8 : bar;
     draw_label(canvas, y, x, task->kind == QK_TASK_EXPORT ? "export" : "verify");
     draw_bar(canvas, y, x + LABEL, bar, STYLE_ROUTING, part, 1);
     x += LABEL + bar + 1;
@@ -162,24 +176,37 @@ static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, 
         return;
     double speed = (double)task->done / task->seconds;
     uint64_t rest = task->total > task->done ? task->total - task->done : 0;
-    draw_format(canvas, y, x + used, width - used, STYLE_TEXT, "  %s/s  %s left",
-        qk_format_bytes(rate, (uint64_t)speed), format_seconds(left, (double)rest / speed));
+    char text[64];
+    snprintf(text, sizeof text, "  %s/s  %s left", qk_format_bytes(rate, (uint64_t)speed),
+        format_seconds(left, (double)rest / speed));
+    const char *shown = text_cells(canvas, text) <= width - used ? text : strrchr(text, '/') + 2;
+    draw_run(canvas, y, x + used, width - used, STYLE_TEXT, shown);
 }
 
 static void draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     const struct qk_task *task = qk_session_task(app->session);
     bool export = task->kind == QK_TASK_EXPORT;
-    if (task->kind == QK_TASK_NONE) {
-        draw_label(canvas, y, x, "ready");
+    if (!app->export.shows_task) {
+        bool planned = app->export.planned;
+        draw_label(canvas, y, x, planned ? "ready" : "not yet");
         draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, STYLE_DIM,
-            app->export.planned ? "w writes it, q goes back" : "nothing can be written like this");
+            planned                ? "w writes it, q goes back"
+            : app->export.exported ? "t names another, F replaces it, v verifies it"
+                                   : "t names another");
         return;
     }
     bool good = task->error.code == QK_OK;
     enum style style = good ? STYLE_GOOD : task->error.code == QK_CANCELLED ? STYLE_WARNING : STYLE_ERROR;
     draw_label(canvas, y, x, export ? "export" : "verify");
-    if (!good)
+    if (task->error.code == QK_CANCELLED)
+        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, style,
+            export ? "stopped, nothing was written: w starts again" : "stopped: v starts again");
+    else if (task->error.code == QK_DIFFERS)
+        draw_format(canvas, y, x + LABEL, width - LABEL, style,
+            "%zu difference%s from what its recipe says: %s", task->differences.n,
+            task->differences.n == 1 ? "" : "s", task->target);
+    else if (!good)
         draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, style, task->error.text);
     else
         draw_format(canvas, y, x + LABEL, width - LABEL, style,
@@ -196,7 +223,7 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     int name = width - 24;
     char shown[QK_ERROR_TEXT];
     view->stale = false;
-    if (!task->running && task->kind == QK_TASK_VERIFY && task->error.code == QK_DIFFERS) {
+    if (view->shows_task && !task->running && task->error.code == QK_DIFFERS) {
         page_begin(&view->changes, 0, width);
         for (size_t i = 0; i < task->differences.n; i++)
             page_add(&view->changes, canvas, STYLE_ERROR, "",
@@ -243,27 +270,22 @@ static void move_changes(struct app *app, enum action action)
     page_move(&app->export.changes, action);
 }
 
-static bool find_change(struct app *app, bool backwards)
-{
-    return page_find(&app->export.changes, app->rows.search, backwards);
-}
-
 const struct screen_ops export_screen = {
     .where = ON_EXPORT,
     .draw = draw_export,
     .go = move_changes,
-    .find = find_change,
 };
 
 /* --- handlers --- */
 
 static unsigned set_target(struct app *app, const char *target)
 {
-    char *copy = strdup(target);
+    char *copy = typed_path(target);
     if (copy == NULL)
         return say_failure(app, "out of memory");
     free(app->export.target);
     app->export.target = copy;
+    app->export.shows_task = false;
     export_plan(app);
     return REFRESH_DRAW;
 }
@@ -274,6 +296,8 @@ unsigned run_export(struct app *app, enum action action, const char *argument)
     open_screen(app, &export_screen);
     if (argument != NULL && argument[0] != '\0')
         return set_target(app, argument);
+    if (qk_session_unsaved(app->session))
+        app->export.shows_task = false; /* of choices that have changed since */
     export_plan(app);
     return REFRESH_DRAW;
 }
@@ -299,6 +323,7 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
         qk_session_set_norms(app->session, !qk_session_norms(app->session));
     else
         *option = !*option;
+    view->shows_task = false;
     export_plan(app);
     return REFRESH_DRAW;
 }
@@ -310,6 +335,7 @@ static unsigned start_export(struct app *app)
     if (qk_session_export(app->session, &options, &err) != QK_OK)
         return say_error(app, &err);
     app->export.told = false;
+    app->export.shows_task = true;
     return REFRESH_DRAW;
 }
 
@@ -329,16 +355,12 @@ unsigned run_write(struct app *app, enum action action, const char *argument)
 unsigned run_verify(struct app *app, enum action action, const char *argument)
 {
     (void)action;
+    (void)argument;
     struct qk_error err = {0};
-    const struct qk_task *task = qk_session_task(app->session);
-    char *folder = strdup(argument != NULL && argument[0] != '\0' ? argument : task->target);
-    if (folder == NULL)
-        return say_failure(app, "out of memory");
-    enum qk_code code = qk_session_verify(app->session, folder, &err);
-    free(folder);
-    if (code != QK_OK)
+    if (qk_session_verify(app->session, app->export.target, &err) != QK_OK)
         return say_error(app, &err);
     app->export.told = false;
+    app->export.shows_task = true;
     return REFRESH_DRAW;
 }
 

@@ -243,6 +243,7 @@ static void draw_bottom(struct app *app, struct canvas *canvas, int rows, int wi
 {
     app->n_hits = 0;
     if (app->question[0] != '\0') {
+        draw_up_from(canvas, rows - 2, width, app->message_style, app->message); /* what it is about */
         draw_question(app, canvas, rows - 1, width);
     } else if (app->prompt.open) {
         draw_up_from(canvas, rows - 2, width, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM, app->prompt.note);

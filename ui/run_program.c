@@ -1,25 +1,60 @@
 /* run_program.c - handlers of recipes, of the ":" line, and of leaving: a view, or the program. */
 #include "ui/app.h"
 
+#include "restore/recipe.h"
 #include "ui/terminal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- recipes --- */
 
+static unsigned load(struct app *app, bool force, struct qk_error *err)
+{
+    const char *path = app->loading;
+    if (qk_session_load_recipe(app->session, path, force, err) != QK_OK)
+        return say_error(app, err);
+    app->taken = app->taken || (app->offered != NULL && strcmp(path, app->offered) == 0);
+    say(app, STYLE_DIM, "choices of %s loaded: u takes that back", path);
+    return REFRESH_ROWS;
+}
+
+static unsigned load_all_the_same(struct app *app)
+{
+    struct qk_error err = {0};
+    return load(app, true, &err);
+}
+
+/* Whether the recipe could be loaded if it were not for the fingerprints of pre and post. */
+static bool fits_otherwise(const struct app *app, const char *path)
+{
+    struct qk_recipe recipe;
+    struct qk_selection selection = {0};
+    if (qk_recipe_read(path, &recipe, NULL) != QK_OK)
+        return false;
+    bool fits = qk_recipe_replay(&recipe, app->pair, true, &selection, NULL) == QK_OK;
+    qk_selection_free(&selection);
+    qk_recipe_free(&recipe);
+    return fits;
+}
+
 unsigned run_load(struct app *app, enum action action, const char *argument)
 {
     struct qk_error err = {0};
+    bool offered = app->offered != NULL && !app->taken;
     if (argument == NULL)
-        return ask_argument(app, action, "load recipe ",
-            app->offered != NULL && !app->taken ? app->offered : "",
-            "a recipe's file, or an export's " QK_RECIPE_NAME);
-    enum qk_code code = qk_session_load_recipe(app->session, argument, false, &err);
-    if (code != QK_OK)
-        return say_error(app, &err);
-    app->taken = app->taken || (app->offered != NULL && strcmp(argument, app->offered) == 0);
-    say(app, STYLE_DIM, "choices of %s loaded: u takes that back", argument);
-    return REFRESH_ROWS;
+        return ask_argument(app, action, "load recipe ", offered ? app->offered : "",
+            offered ? "the choices that were left unsaved; Ctrl-U empties the line for another recipe"
+                    : "a recipe's file, or an export's " QK_RECIPE_NAME);
+    free(app->loading);
+    app->loading = typed_path(argument);
+    if (app->loading == NULL)
+        return say_failure(app, "out of memory");
+    unsigned refresh = load(app, false, &err);
+    if (err.code != QK_INPUT || !fits_otherwise(app, app->loading))
+        return refresh;
+    ask(app, load_all_the_same, "load it all the same?");
+    return REFRESH_DRAW;
 }
 
 unsigned run_save(struct app *app, enum action action, const char *argument)
@@ -27,10 +62,14 @@ unsigned run_save(struct app *app, enum action action, const char *argument)
     struct qk_error err = {0};
     if (argument == NULL)
         return ask_argument(app, action, "save recipe to ", "", "a file such as choices.json");
-    if (qk_session_save_recipe(app->session, argument, &err) != QK_OK)
-        return say_error(app, &err);
-    say(app, STYLE_DIM, "choices saved: %s", argument);
-    return REFRESH_DRAW;
+    char *path = typed_path(argument);
+    if (path == NULL)
+        return say_failure(app, "out of memory");
+    enum qk_code code = qk_session_save_recipe(app->session, path, &err);
+    if (code == QK_OK)
+        say(app, STYLE_DIM, "choices saved: %s", path);
+    free(path);
+    return code == QK_OK ? REFRESH_DRAW : say_error(app, &err);
 }
 
 /* --- the ":" line --- */

@@ -2,6 +2,7 @@
 # test_choices.sh - choosing: toggles, modes, parameters, roles, ranges, --set texts, undo and redo, recipes.
 . "$srcdir/tests/screen/lib.sh"
 
+export HOME="$work"
 start
 keys Space
 check "Space restores q and k" wait_row 0 '→0 .*restore'
@@ -136,6 +137,57 @@ keys Tab
 check "paths are completed" wait_for 'choices.json'
 keys Enter
 check "o loads a recipe" wait_row 4 'K lerp α 0.25'
+
+# A recipe of another pair.
+sed '0,/"header_sha256":\t"...../s//"header_sha256":\t"00000/' "$work/choices.json" >"$work/other.json"
+text ':set all=keep'
+keys Enter
+wait_row 4 ' keep$'
+keys o
+text other.json
+keys Enter
+check "a recipe of another pair says why, and asks" wait_for 'load it all the same? y/n'
+check "with the reason above" wait_for 'made for another checkpoint'
+keys Enter
+wait_gone 'y/n'
+check "Enter means no" wait_row 4 ' keep$'
+keys o
+text other.json
+keys Enter
+wait_for 'y/n'
+keys y
+check "y loads it" wait_row 4 'K lerp α 0.25'
+keys o
+text pre/config.json
+keys Enter
+check "what is no recipe is refused without a question" wait_for 'pre/config.json: '
+keys Escape
+wait_gone 'load recipe'
+
+# The home folder, and text that is pasted.
+keys w
+text '~/kept.json'
+keys Enter
+check "~ is the home folder" wait_for "choices saved: $work/kept.json"
+paste() {
+    tmx set-buffer "$1"
+    tmx paste-buffer -p
+}
+paste 'Q 0 m w'
+check "pasted text is no command" wait_for 'pasted text is no command'
+check "and changes nothing" wait_row 4 'K lerp α 0.25'
+keys '\'
+wait_for 'filter '
+paste 'full
+'
+check "it is taken where text is asked for" wait_for 'filter full$'
+check "and its line's end does not send it" wait_for 'empty shows all'
+keys Escape
+wait_gone 'empty shows all'
+keys '!'
+wait_for 'the newest first'
+keys '!'
+check "! closes the messages again" wait_gone 'the newest first'
 keys q
 check "q leaves: nothing is unsaved" wait_end 0
 

@@ -104,9 +104,24 @@ printf 'x' | dd of="$work/damaged/model.safetensors" bs=1 seek=400000 conv=notru
 keys v
 check "verification finds one changed byte" wait_for 'what differs'
 check "and names the file" wait_for 'model.safetensors'
+check "and counts" wait_for 'verify *1 difference'
+keys t C-u
+text elsewhere
+keys Enter
+check "another target shows what would be written there" wait_for 'tensors that change'
+check "no longer what became of the last one" wait_for 'ready *w writes it'
+keys v
+check "there is nothing to verify there" wait_for 'verify: there is no export'
 keys q
-wait_gone 'what differs'
+wait_for 'Space restore'
 keys q
 wait_end 0
+start
+text ':export damaged'
+keys Enter
+check "an export of an earlier session" wait_for 'v verifies it'
+keys v
+check "can be verified" wait_for 'verify *1 difference'
+leave
 
 done_testing
