@@ -128,8 +128,10 @@ void theme_attributes(
     *pair = theme->color ? (short)(1 + style) : 0;
     if (selected && theme->tinted)
         *pair = (short)(*pair + STYLE_COUNT);
-    else if (selected)
+    else if (selected) { /* in the text's own colour: reversed colours would be patches */
         *attributes = A_REVERSE | (*attributes & A_BOLD);
+        *pair = theme->color ? 1 + STYLE_TEXT : 0;
+    }
 }
 
 const char *theme_glyph(const struct theme *theme, enum glyph glyph)
