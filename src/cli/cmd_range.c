@@ -30,6 +30,7 @@ const struct qk_option_info qk_range_options[] = {
     {"set", 's', "SPEC",
         "show the model with this choice as well, as in full=restore; repeatable, later wins"},
     {"recipe", 'r', "FILE", "show the model with the choices of a recipe, before any --set"},
+    {"norms", 0, NULL, "with the choice, the gains of q/k norms follow their role"},
     {"exact", 'x', NULL, "run the whole model again for it, not its layers on POST's states"},
     {"layers", 'l', "LAYERS", "only these layers: a list such as 1,4-7, a kind, all, or a test"},
     {"heads", 'H', NULL, "a row for every head as well (in CSV instead)"},

@@ -127,9 +127,10 @@ static enum qk_code open_with(const struct qk_arguments *arguments, bool force, 
     /* What was typed is checked before any file is opened. */
     QK_TRY(parse_specs(arguments, specs, err));
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &threads, err));
+    if (plans || arguments->command->run == qk_range_run)
+        out->norms = qk_arguments_has(arguments, "norms");
     if (plans) {
         const char *comment = qk_arguments_text(arguments, "comment");
-        out->norms = qk_arguments_has(arguments, "norms");
         if (comment != NULL)
             QK_TRY(qk_strdup_to(&out->comment, comment, err));
     }

@@ -58,7 +58,7 @@ static int n_points(const struct qk_range_report *report)
 
 /* --- the table --- */
 
-enum { LABEL = 12, NUMBER = 8, GAP = 2 };
+enum { LABEL = 12, NUMBER = 7, GAP = 2, LEAST_BARS = 7 };
 
 static void print_number(double value, int digits, const char *unit)
 {
@@ -79,10 +79,17 @@ static void print_label(const struct qk_range_report *report, int layer, int hea
         qk_print("%*s%-*d", 7, "head ", LABEL - 7, head);
 }
 
+/* Columns of one histogram: its heading has to stand above it. */
+static int bars_width(const struct qk_range_report *report)
+{
+    int bins = qk_range_bins(report->probe->T);
+    return bins < LEAST_BARS ? LEAST_BARS : bins;
+}
+
 static bool room_for_bars(const struct qk_range_report *report)
 {
-    int models = n_models(report), bins = qk_range_bins(report->probe->T);
-    return LABEL + (2 * models + 1) * NUMBER + models * (GAP + bins) < qk_print_width();
+    int models = n_models(report);
+    return LABEL + (2 * models + 1) * NUMBER + models * (GAP + bars_width(report)) <= qk_print_width();
 }
 
 static void print_bars(const struct qk_range_report *report, int layer, int head)
@@ -97,7 +104,7 @@ static void print_bars(const struct qk_range_report *report, int layer, int head
             most = fmax(most, range_of(report, layer, m, head)->hist[b]);
     for (int m = 0; m < n_models(report); m++) {
         const struct qk_range *range = range_of(report, layer, m, head);
-        qk_print("%*s", GAP, "");
+        qk_print("%*s", m == 0 ? GAP : GAP + bars_width(report) - bins, "");
         for (int b = 0; b < bins; b++) {
             double part = range != NULL && most > 0 ? range->hist[b] / most : 0;
             int level = part > 0 ? (int)lround(part * 8) : 0;
@@ -147,10 +154,10 @@ static void print_range_headings(const struct qk_range_report *report, bool bars
     qk_print("\n%-*s", LABEL, "layer kind");
     for (int i = 0; i < 2; i++)
         for (int m = 0; m < models; m++)
-            qk_print("%*s", NUMBER, MODEL[m]);
+            qk_print("%*s", NUMBER, m < QK_SIDE_COUNT ? MODEL[m] : "curr.");
     qk_print("%*s", bars ? NUMBER : 0, "");
     for (int m = 0; bars && m < models; m++)
-        qk_print("%*s%-*.*s", GAP, "", m + 1 < models ? bins : 0, bins, MODEL[m]);
+        qk_print("%*s%-*s", GAP, "", m + 1 < models ? bars_width(report) : 0, MODEL[m]);
     qk_print("\n");
 }
 

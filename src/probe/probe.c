@@ -58,10 +58,8 @@ static enum qk_code text_ids(
     const char *folder = probe->pair->model[QK_POST]->checkpoint->folder;
     struct qk_error why = {0};
     enum qk_code code = qk_tokenizer_open(folder, &probe->tokenizer, &why);
-    if (code == QK_INPUT)
-        return qk_fail(err, code, "%s; give token ids instead (--ids FILE)", why.text);
     if (code != QK_OK)
-        return qk_fail(err, code, "%s", why.text);
+        return qk_fail(err, code, code == QK_INPUT ? "%s (--ids FILE)" : "%s", why.text);
     if (options->text_path != NULL)
         return file_ids(probe->tokenizer, options->text_path, &probe->ids, &probe->T, err);
     return document_ids(probe->tokenizer, options->length > 0 ? options->length : QK_PROBE_LENGTH,

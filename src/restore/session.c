@@ -22,6 +22,7 @@ void qk_session_free_message(struct message *message)
 {
     qk_layer_drift_free(&message->drift);
     qk_session_free_current(message->current);
+    qk_session_free_news(message->news);
     free(message);
 }
 
@@ -98,6 +99,7 @@ void qk_session_close(struct qk_session *session)
     if (session == NULL)
         return;
     stop_workers(session);
+    qk_session_close_ranges(session);
     if (session->task.running) {
         atomic_store(&session->task_progress.cancel, true);
         pthread_join(session->task_thread, NULL);
@@ -202,6 +204,9 @@ static void publish(struct qk_session *session, struct message *message)
     case MESSAGE_TASK_ENDED:
         qk_session_end_task(session, message);
         break;
+    case MESSAGE_RANGE:
+        qk_session_take_news(session, message->news);
+        break;
     }
 }
 
@@ -227,7 +232,8 @@ bool qk_session_poll(struct qk_session *session)
         publish(session, message);
         qk_session_free_message(message);
     }
-    return qk_session_watch_task(session) || changed;
+    bool task = qk_session_watch_task(session), ranges = qk_session_watch_ranges(session);
+    return task || ranges || changed;
 }
 
 /* --- drift --- */

@@ -26,6 +26,7 @@ static void selection_changed(struct qk_session *session, const struct qk_select
     }
     pthread_cond_broadcast(&session->shared.work);
     pthread_mutex_unlock(&session->shared.mutex);
+    qk_session_follow_choices(session);
 }
 
 /* Makes `next` current as one edit; frees nothing. *n_changed counts layers. */
@@ -177,6 +178,7 @@ void qk_session_set_norms(struct qk_session *session, bool norms)
     }
     pthread_cond_broadcast(&session->shared.work);
     pthread_mutex_unlock(&session->shared.mutex);
+    qk_session_follow_choices(session);
 }
 
 static bool step_history(

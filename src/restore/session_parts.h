@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED };
+enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED, MESSAGE_RANGE };
 
 /* What a worker has to tell. Owned by whoever holds it. */
 struct message {
@@ -22,6 +22,7 @@ struct message {
     unsigned generation;         /* of drift or of current: stale messages are dropped */
     struct qk_layer_drift drift; /* MESSAGE_DRIFT */
     struct qk_current *current;  /* MESSAGE_CURRENT; NULL on failure */
+    struct range_news *news;     /* MESSAGE_RANGE (session_run.h) */
     struct qk_error error;
 };
 
@@ -80,6 +81,9 @@ struct qk_session {
     struct qk_selection task_selection; /* becomes `saved` when the export succeeded */
     struct message *task_message; /* allocated before the thread starts, so that its end can always be told */
     char *task_comment;
+
+    struct range_run *run;      /* the probe; NULL: none yet */
+    struct range_run *old_runs; /* replaced, not yet at an end */
 };
 
 /* session.c */
@@ -101,5 +105,14 @@ void qk_session_end_task(struct qk_session *session, const struct message *messa
 void qk_session_free_task(struct qk_session *session);
 /* Brings the record of a running task up to date; false when none runs. */
 bool qk_session_watch_task(struct qk_session *session);
+
+/* session_ranges.c */
+void qk_session_take_news(struct qk_session *session, struct range_news *news);
+void qk_session_free_news(struct range_news *news); /* NULL allowed */
+/* After choices or norms changed: asks for the ranges of the current model. */
+void qk_session_follow_choices(struct qk_session *session);
+/* Brings the record of a running probe up to date; false when none runs. */
+bool qk_session_watch_ranges(struct qk_session *session);
+void qk_session_close_ranges(struct qk_session *session);
 
 #endif
