@@ -119,6 +119,7 @@ void qk_recipe_free(struct qk_recipe *recipe)
     for (size_t i = 0; i < recipe->n_outputs; i++)
         free(recipe->output[i].tensor);
     free(recipe->output);
+    free(recipe->source);
     free(recipe->comment);
     qk_selection_free(&recipe->selection);
     *recipe = (struct qk_recipe){0};
@@ -544,7 +545,9 @@ enum qk_code qk_recipe_read(const char *path, struct qk_recipe *recipe, struct q
     *recipe = (struct qk_recipe){0};
     QK_TRY(qk_json_read(path, MAX_RECIPE_BYTES, &root, err));
     const struct reader reader = {path, err};
-    enum qk_code code = read_recipe(&reader, root, recipe);
+    enum qk_code code = qk_strdup_to(&recipe->source, path, err);
+    if (code == QK_OK)
+        code = read_recipe(&reader, root, recipe);
     cJSON_Delete(root);
     if (code != QK_OK)
         qk_recipe_free(recipe);
@@ -598,15 +601,17 @@ static enum qk_code replay_layer(const struct qk_recipe *recipe, const struct qk
     struct qk_selection *selection, struct qk_error *err)
 {
     const struct qk_choice *choice = recipe->selection.choice[layer];
+    const char *place = recipe->source != NULL ? recipe->source : "recipe";
     if (choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP)
         return QK_OK;
     if (layer >= pair->n_layers)
-        return qk_fail(err, QK_INPUT, "the recipe chooses layer %d (found %d layers)", layer, pair->n_layers);
+        return qk_fail(
+            err, QK_INPUT, "%s: the recipe chooses layer %d (found %d layers)", place, layer, pair->n_layers);
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         struct qk_error reason = {0};
         enum qk_code code = qk_selection_set(selection, pair, layer, r, choice[r], &reason);
         if (code == QK_USAGE) /* the user's words are right, the recipe's are not */
-            return qk_fail(err, QK_INPUT, "the recipe does not fit: %s", reason.text);
+            return qk_fail(err, QK_INPUT, "%s: the recipe does not fit: %s", place, reason.text);
         if (code != QK_OK)
             return qk_fail(err, code, "%s", reason.text);
     }

@@ -21,6 +21,7 @@ struct qk_output_print {
     char digest[65];
 };
 struct qk_recipe {
+    char *source;              /* the file it was read from, for messages; NULL when it was made */
     char *path[QK_SIDE_COUNT]; /* absolute */
     char *model_type[QK_SIDE_COUNT];
     struct qk_file_print *file[QK_SIDE_COUNT];

@@ -50,7 +50,7 @@ check "  which writes nothing" test ! -e "$work/out"
 run export "$work/other" "$post" --recipe "$recipe" -o "$work/out" --force
 check "  unless forced" ended 0
 run plan "$fixtures/llama/pre" "$fixtures/llama/post" --recipe "$recipe" --force
-check "layers that do not exist are refused always" complains 3 'the recipe chooses layer'
+check "layers that do not exist are refused always" complains 3 '^qkscope: .*\.json: the recipe chooses layer'
 
 # --- bad recipes ---
 # bad WHAT SED PATTERN - a recipe with that change is refused with a message that has the pattern.
