@@ -9,6 +9,7 @@
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,12 +50,20 @@ static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
     return qk_choice_effect(b->choice[QK_Q]).mode == mode || qk_choice_effect(b->choice[QK_K]).mode == mode;
 }
 
-static enum qk_code fail_not_finite(
-    const struct blend_heads *b, enum qk_side side, enum qk_role role, int head, struct qk_error *err)
+/* QK_INPUT unless all n values are finite: those of one head in the tensor, or of all (-1). */
+static enum qk_code check_finite(const struct qk_model *model, const struct qk_tensor *tensor,
+    enum qk_role role, int head, size_t n, const double *values, struct qk_error *err)
 {
-    const struct qk_tensor *weight = b->side[side]->role[role].weight;
-    return qk_fail(err, QK_INPUT, "%s: %s: %s head %d holds values that are not finite and cannot be blended",
-        qk_checkpoint_file(b->pair->model[side]->checkpoint, weight), weight->name, qk_role_name(role), head);
+    size_t i = 0;
+    while (i < n && isfinite(values[i]))
+        i++;
+    if (i == n)
+        return QK_OK;
+    char place[32] = "";
+    if (head >= 0)
+        snprintf(place, sizeof place, "%s head %d ", qk_role_name(role), head);
+    return qk_fail(err, QK_INPUT, "%s: %s: %sholds values that are not finite and cannot be blended",
+        qk_checkpoint_file(model->checkpoint, tensor), tensor->name, place);
 }
 
 static enum qk_code fail_unreadable(
@@ -69,10 +78,8 @@ static enum qk_code read_finite(const struct blend_heads *b, enum qk_side side, 
     double *out, struct qk_error *err)
 {
     QK_TRY(qk_view_read(b->pair->model[side], b->side[side], role, head, out, err));
-    for (size_t i = 0; i < b->m * b->n; i++)
-        if (!isfinite(out[i]))
-            return fail_not_finite(b, side, role, head, err);
-    return QK_OK;
+    return check_finite(
+        b->pair->model[side], b->side[side]->role[role].weight, role, head, b->m * b->n, out, err);
 }
 
 static enum qk_code read_both(const struct blend_heads *b, enum qk_role role, int head, struct qk_error *err)
@@ -426,8 +433,12 @@ static enum qk_code store_bias(struct blend_heads *b, enum qk_role role, char *b
         /* Before pre's and post's buffers are filled: preparing a group uses them. */
         if (effect.mode == QK_PROCRUSTES)
             QK_TRY(prepare_group(b, role == QK_K ? h : h / b->per_group, err));
-        for (int s = 0; s < QK_SIDE_COUNT; s++)
+        for (int s = 0; s < QK_SIDE_COUNT; s++) {
             QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
+            if (effect.mode != QK_RESTORE)
+                QK_TRY(
+                    check_finite(b->pair->model[s], b->side[s]->role[role].bias, role, h, m, values[s], err));
+        }
         if (effect.mode == QK_RESTORE)
             memcpy(b->column, b->pre, m * sizeof *b->column);
         else if (effect.mode == QK_PROCRUSTES)
@@ -515,11 +526,17 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
     if (code == QK_OK) {
         qk_dtype_to_f64(pre->dtype, raw, n, before);
         qk_dtype_to_f64(post->dtype, bytes, n, values);
-        if (effect.mode == QK_RESTORE)
+        if (effect.mode == QK_RESTORE) {
             memcpy(values, before, n * sizeof *values);
-        else /* element by element, so that output and input may be one */
-            lerp(effect.param, n, before, values, values);
-        code = round_values(pair, post, n, values, bytes, err);
+        } else {
+            code = check_finite(pair->model[QK_PRE], pre, role, -1, n, before, err);
+            if (code == QK_OK)
+                code = check_finite(pair->model[QK_POST], post, role, -1, n, values, err);
+            lerp(effect.param, n, before, values,
+                values); /* element by element: output and input may be one */
+        }
+        if (code == QK_OK)
+            code = round_values(pair, post, n, values, bytes, err);
     }
     free(values);
     return code;

@@ -372,6 +372,47 @@ static void test_not_finite_is_refused_by_name(void **state)
     qk_pair_close(pair);
 }
 
+/* The same of biases and of gains, which would otherwise carry a NaN into the export. */
+static void test_not_finite_beside_the_weights(void **state)
+{
+    char path[PATH_SIZE];
+    double bias[ROWS] = {0, 0, NAN, 0}, gain[ROWS] = {1, INFINITY, 1, 1};
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const char *side = qk_side_name((enum qk_side)s);
+        make_folder(path_in(path, *state, side));
+        const struct test_tensor tensors[] = {
+            {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {ROWS, WIDTH}, NULL},
+            {"model.layers.0.self_attn.k_proj.weight", "F32", 2, {ROWS, WIDTH}, NULL},
+            {"model.layers.0.self_attn.q_proj.bias", "F32", 1, {ROWS}, s == QK_PRE ? bias : NULL},
+            {"model.layers.0.self_attn.q_norm.weight", "F32", 1, {ROWS}, s == QK_POST ? gain : NULL},
+        };
+        char file[PATH_SIZE];
+        write_safetensors(path_in(file, path, "model.safetensors"), tensors, 4, (uint64_t)s);
+        write_text(path_in(file, path, "config.json"),
+            "{\"model_type\":\"qwen3\",\"num_attention_heads\":1,\"head_dim\":%d,\"hidden_size\":%d}", ROWS,
+            WIDTH);
+    }
+    struct qk_pair *pair = open_small(*state);
+    const struct qk_view *q = &pair->layer[0].side[QK_POST]->role[QK_Q];
+    char *bias_bytes = tensor_bytes(pair, QK_POST, q->bias),
+         *gain_bytes = tensor_bytes(pair, QK_POST, q->norm);
+    static const enum qk_mode modes[] = {QK_LERP, QK_PROCRUSTES};
+    struct qk_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        const struct qk_choice choice[QK_ROLE_COUNT] = {{modes[i], 0.5}, {modes[i], 0.5}};
+        expect_failure(qk_blend_role(pair, 0, QK_Q, choice, NULL, bias_bytes, NULL, &err), &err, QK_INPUT,
+            "pre|q_proj.bias|q head 0|not finite");
+        expect_failure(qk_blend_gain(pair, 0, QK_Q, choice, gain_bytes, &err), &err, QK_INPUT,
+            "post|q_norm.weight|not finite");
+    }
+    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    expect_ok(qk_blend_role(pair, 0, QK_Q, restore, NULL, bias_bytes, NULL, &err), &err);
+    expect_ok(qk_blend_gain(pair, 0, QK_Q, restore, gain_bytes, &err), &err);
+    free(bias_bytes);
+    free(gain_bytes);
+    qk_pair_close(pair);
+}
+
 static void test_unwritable_dtype(void **state)
 {
     char path[PATH_SIZE], bytes[AREA] = {0};
@@ -516,6 +557,7 @@ int main(void)
         test_in_folder(test_other_dtype_is_converted),
         test_in_folder(test_too_large_for_the_dtype),
         test_in_folder(test_not_finite_is_refused_by_name),
+        test_in_folder(test_not_finite_beside_the_weights),
         test_in_folder(test_unwritable_dtype),
         test_in_folder(test_no_keys_keep_the_queries),
         test_in_folder(test_singular_keys_and_extreme_lambda),
