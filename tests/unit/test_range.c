@@ -1,0 +1,582 @@
+/* test_range.c - attention ranges: the sums against numbers made by other software, the sources against each
+ * other. */
+#include "probe/range.h"
+
+#include "base/json.h"
+#include "helper.h"
+#include "linalg/linalg.h"
+#include "probe/forward.h"
+#include "probe/probe.h"
+#include "restore/patch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SOFTMAX_LAYERS = 4 };
+static const int SOFTMAX[SOFTMAX_LAYERS] = {1, 4, 7, 10};
+
+/* --- the sums --- */
+
+static void test_bins(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t distance;
+        int bin;
+    } known[] = {{0, 0}, {1, 1}, {2, 2}, {3, 2}, {4, 3}, {7, 3}, {8, 4}, {127, 7}, {128, 8}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_int_equal(qk_range_bin(known[i].distance), known[i].bin);
+    for (int b = 1; b < QK_RANGE_BINS - 1; b++) {
+        assert_int_equal(qk_range_bin(qk_range_bin_first(b)), b);
+        assert_int_equal(qk_range_bin(qk_range_bin_first(b + 1) - 1), b);
+    }
+    assert_int_equal(qk_range_bins(1), 1);
+    assert_int_equal(qk_range_bins(2), 2);
+    assert_int_equal(qk_range_bins(203), 9);
+    assert_int_equal(qk_range_bins(512), 10);
+    assert_int_equal(qk_range_bins(513), 11);
+}
+
+static void test_queries(void **state)
+{
+    (void)state;
+    struct qk_range_options options = {0};
+    struct qk_error err = {0};
+    assert_int_equal(qk_range_first_query(&options, 1), 0);
+    assert_int_equal(qk_range_first_query(&options, 203), 101);
+    expect_ok(qk_queries_parse("last:10", &options, &err), &err);
+    assert_int_equal(qk_range_first_query(&options, 203), 193);
+    assert_int_equal(qk_range_first_query(&options, 3), 0);
+    expect_ok(qk_queries_parse("all", &options, &err), &err);
+    assert_int_equal(qk_range_first_query(&options, 203), 0);
+    expect_ok(qk_queries_parse("half", &options, &err), &err);
+    assert_int_equal(qk_range_first_query(&options, 203), 101);
+    static const char *const wrong[] = {
+        "", "none", "last", "last:", "last:0", "last:-1", "last:1x", "last:9999999999"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        expect_failure(
+            qk_queries_parse(wrong[i], &options, &err), &err, QK_USAGE, "--queries|half, all or last:N");
+}
+
+/* Every query looks `back` tokens back, or at the first token. */
+static struct qk_layer_range range_of_gaze(size_t T, size_t back, const struct qk_range_options *options)
+{
+    struct qk_range_sum sum;
+    struct qk_layer_range range;
+    struct qk_error err = {0};
+    float *p = calloc(T, sizeof *p);
+    expect_ok(qk_range_sum_init(&sum, options, T, 1, &err), &err);
+    for (size_t t = 0; t < T; t++) {
+        p[t < back ? 0 : t - back] = 1;
+        qk_range_sum_add(&sum, 0, t, 1, p, T);
+        p[t < back ? 0 : t - back] = 0;
+    }
+    expect_ok(qk_range_sum_finish(&sum, &range, &err), &err);
+    qk_range_sum_free(&sum);
+    free(p);
+    return range;
+}
+
+static void test_gazes(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {1, 2, 5, 64, 200, 600}, backs[] = {0, 1, 3, 99, 100, 127, 128, 300},
+                        longs[] = {1, 100, 128};
+    for (size_t l = 0; l < 6; l++)
+        for (size_t b = 0; b < 8; b++)
+            for (size_t o = 0; o < 3; o++) {
+                size_t T = lengths[l], back = backs[b];
+                const struct qk_range_options options = {.long_from = longs[o]};
+                struct qk_layer_range range = range_of_gaze(T, back, &options);
+                double mean = 0, far = 0, hist[QK_RANGE_BINS] = {0}, n = (double)(T - T / 2);
+                for (size_t t = T / 2; t < T; t++) {
+                    size_t distance = t < back ? t : back;
+                    mean += (double)distance / n;
+                    far += (distance >= longs[o]) / n;
+                    hist[qk_range_bin(distance)] += 1 / n;
+                }
+                /* whole numbers, divided once here and once there: a few roundings of 2^-53 */
+                assert_true(fabs(range.layer.mean - mean) <= 1e-12 * (1 + mean));
+                assert_true(fabs(range.layer.long_mass - far) <= 1e-12);
+                for (int i = 0; i < range.n_bins; i++)
+                    assert_true(fabs(range.head[0].hist[i] - hist[i]) <= 1e-12);
+                qk_layer_range_free(&range);
+            }
+}
+
+static void test_divergence(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    uint64_t random = 5;
+    for (int trial = 0; trial < 60; trial++) {
+        float p[N], r[N];
+        double sums[2] = {0, 0}, closeness = pow(10, -trial % 7), direct = 0;
+        for (int i = 0; i < N; i++) {
+            double value = exp(4 * random_uniform(&random));
+            p[i] = i % 11 == 0 ? 0 : (float)value;
+            r[i] = i % 13 == 0 ? 0 : (float)(value * (1 + closeness * random_uniform(&random)));
+            sums[0] += p[i];
+            sums[1] += r[i];
+        }
+        for (int i = 0; i < N; i++) {
+            p[i] = (float)(p[i] / sums[0]);
+            r[i] = (float)(r[i] / sums[1]);
+            double m = ((double)p[i] + r[i]) / 2;
+            direct += (p[i] > 0 ? p[i] * log(p[i] / m) / 2 : 0) + (r[i] > 0 ? r[i] * log(r[i] / m) / 2 : 0);
+        }
+        /* The direct sum loses digits where p and r are near; and float32 rows sum to 1 up to 1e-7, by which
+         * the two formulas differ: (sum p - sum m) / 2 and its mirror image cancel, so only rounding is left.
+         */
+        assert_true(fabs(qk_range_divergence(p, r, N) - direct) < 1e-14);
+    }
+    const float one[2] = {1, 0}, other[2] = {0, 1}, nan[2] = {NAN, 0};
+    assert_true(qk_range_divergence(one, one, 2) == 0);
+    assert_true(fabs(qk_range_divergence(one, other, 2) - log(2)) < 1e-15);
+    assert_true(isnan(qk_range_divergence(one, nan, 2)));
+}
+
+/* --- against the reference --- */
+
+static cJSON *reference(const char *name)
+{
+    char path[PATH_SIZE];
+    cJSON *root;
+    struct qk_error err = {0};
+    expect_ok(qk_json_read(demo_path(path, name), 1 << 20, &root, &err), &err);
+    return root;
+}
+
+/* Largest difference of any number of the layer; means are taken relative to T. */
+static double difference(const struct qk_layer_range *range, const cJSON *root, int layer, size_t T)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%d", layer);
+    const cJSON *heads = cJSON_GetObjectItemCaseSensitive(root, key);
+    double worst = 0;
+    assert_int_equal(cJSON_GetArraySize(heads), range->n_heads);
+    for (int h = 0; h < range->n_heads; h++) {
+        const cJSON *head = cJSON_GetArrayItem(heads, h), *hist = qk_json_get(head, "hist");
+        assert_int_equal(cJSON_GetArraySize(hist), range->n_bins);
+        for (int b = 0; b < range->n_bins; b++)
+            worst = fmax(worst, fabs(cJSON_GetArrayItem(hist, b)->valuedouble - range->head[h].hist[b]));
+        worst = fmax(worst, fabs(qk_json_number(head, "long_mass", NAN) - range->head[h].long_mass));
+        worst = fmax(worst, fabs(qk_json_number(head, "mean", NAN) - range->head[h].mean) / (double)T);
+    }
+    return worst;
+}
+
+/* The maps of one layer of a golden, (heads, T, T), added up in blocks of an odd size. */
+static struct qk_layer_range range_of_golden(const char *path, int layer, size_t *T)
+{
+    struct qk_checkpoint *golden;
+    struct qk_error err = {0};
+    char name[32];
+    snprintf(name, sizeof name, "attentions.%d", layer);
+    expect_ok(qk_checkpoint_open(path, &golden, &err), &err);
+    const struct qk_tensor *tensor = qk_checkpoint_find(golden, name);
+    assert_non_null(tensor);
+    size_t heads = (size_t)tensor->shape[0], block = 7;
+    *T = (size_t)tensor->shape[1];
+    float *maps = malloc(tensor->bytes);
+    expect_ok(qk_checkpoint_read(golden, tensor, 0, maps, tensor->bytes, &err), &err);
+    const struct qk_range_options options = {0};
+    struct qk_range_sum sum;
+    struct qk_layer_range range;
+    expect_ok(qk_range_sum_init(&sum, &options, *T, heads, &err), &err);
+    for (size_t h = 0; h < heads; h++)
+        for (size_t t0 = 0; t0 < *T; t0 += block)
+            qk_range_sum_add(&sum, h, t0, *T - t0 < block ? *T - t0 : block, maps + (h * *T + t0) * *T, *T);
+    expect_ok(qk_range_sum_finish(&sum, &range, &err), &err);
+    qk_range_sum_free(&sum);
+    free(maps);
+    qk_checkpoint_close(golden);
+    return range;
+}
+
+static void test_golden_attentions(void **state)
+{
+    (void)state;
+    static const char *const files[2][2] = {
+        {"golden-pre.safetensors", "range-pre.json"}, {"golden-post.safetensors", "range-post.json"}};
+    for (int s = 0; s < 2; s++) {
+        char path[PATH_SIZE];
+        cJSON *root = reference(files[s][1]);
+        for (int i = 0; i < SOFTMAX_LAYERS; i++) {
+            size_t T;
+            struct qk_layer_range range = range_of_golden(demo_path(path, files[s][0]), SOFTMAX[i], &T);
+            /* the same float32 maps summed in float64 by both: only the order of 20,000 additions differs */
+            assert_true(difference(&range, root, SOFTMAX[i], T) < 1e-12);
+            qk_layer_range_free(&range);
+        }
+        cJSON_Delete(root);
+    }
+}
+
+/* --- the sources --- */
+
+static struct qk_probe *open_probe(const struct qk_pair *pair, const struct qk_probe_options *options)
+{
+    struct qk_probe *probe;
+    struct qk_error err = {0};
+    expect_ok(qk_probe_open(pair, options, &probe, &err), &err);
+    expect_ok(qk_probe_run(probe, NULL, NULL, NULL, &err), &err);
+    return probe;
+}
+
+/* The goldens' tokens as a file of ids. */
+static void write_ids(const char *path, const struct qk_probe *probe)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    for (size_t t = 0; t < probe->T; t++)
+        fprintf(file, "%d%c", probe->ids[t], t % 16 == 15 ? '\n' : ' ');
+    fclose(file);
+}
+
+static double range_difference(const struct qk_layer_range *a, const struct qk_layer_range *b, size_t T)
+{
+    double worst = 0;
+    assert_int_equal(a->n_heads, b->n_heads);
+    assert_int_equal(a->n_bins, b->n_bins);
+    for (int h = 0; h < a->n_heads; h++) {
+        for (int i = 0; i < a->n_bins; i++)
+            worst = fmax(worst, fabs(a->head[h].hist[i] - b->head[h].hist[i]));
+        worst = fmax(worst, fabs(a->head[h].long_mass - b->head[h].long_mass));
+        worst = fmax(worst, fabs(a->head[h].mean - b->head[h].mean) / (double)T);
+    }
+    return worst;
+}
+
+static void test_states_and_pass_agree(void **state)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE], ids[PATH_SIZE];
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options from_file = {.states_path = {demo_path(pre, "golden-pre.safetensors"),
+                                                   demo_path(post, "golden-post.safetensors")}};
+    struct qk_probe *states = open_probe(pair, &from_file);
+    write_ids(path_in(ids, *state, "ids"), states);
+    const struct qk_probe_options run = {.ids_path = ids};
+    struct qk_probe *pass = open_probe(pair, &run);
+    assert_int_equal(states->origin, QK_ORIGIN_STATES);
+    assert_int_equal(pass->origin, QK_ORIGIN_PASS);
+    cJSON *root[2] = {reference("range-pre.json"), reference("range-post.json")};
+    for (int i = 0; i < SOFTMAX_LAYERS; i++)
+        for (int s = 0; s < QK_SIDE_COUNT; s++) {
+            const struct qk_layer_range *a = &states->layer[SOFTMAX[i]].side[s],
+                                        *b = &pass->layer[SOFTMAX[i]].side[s];
+            /* One float32 map differs by up to 1e-6 of its largest entry, a mean over a hundred queries by
+             * less; a pass brings the errors of the layers before it along. */
+            assert_true(difference(a, root[s], SOFTMAX[i], states->T) < 2e-7);
+            assert_true(difference(b, root[s], SOFTMAX[i], states->T) < 1e-6);
+            assert_true(range_difference(a, b, states->T) < 1e-6);
+            assert_true(fabs(states->layer[SOFTMAX[i]].shift - pass->layer[SOFTMAX[i]].shift) < 1e-6);
+        }
+    cJSON_Delete(root[0]);
+    cJSON_Delete(root[1]);
+    qk_probe_close(states);
+    qk_probe_close(pass);
+    qk_pair_close(pair);
+}
+
+/* Families without (jamba) and with a forward pass from their goldens' states. The goldens of those with RoPE
+ * come of models that had been cast to bfloat16 and back with their rotary frequencies: angles are off by up
+ * to 2^-9 of themselves, which at 48 positions is a tenth of a radian. */
+static void test_states_of_families(void **state)
+{
+    static const struct {
+        const char *name;
+        double tolerance;
+    } families[] = {{"jamba", 2e-7}, {"llama", 1e-3}, {"mistral", 1e-3}, {"qwen3_next", 1e-3}};
+    (void)state;
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        char name[PATH_SIZE], post[PATH_SIZE];
+        snprintf(name, sizeof name, "fixtures/%s/post/golden.safetensors", families[f].name);
+        struct qk_pair *pair = open_family(families[f].name);
+        const struct qk_probe_options options = {.states_path = {NULL, data_path(post, name)}};
+        struct qk_probe *probe = open_probe(pair, &options);
+        int n = 0;
+        for (int i = 0; i < pair->n_layers; i++) {
+            if (probe->layer[i].side[QK_POST].n_heads == 0)
+                continue;
+            size_t T;
+            struct qk_layer_range range = range_of_golden(post, i, &T);
+            n++;
+            assert_true(range_difference(&range, &probe->layer[i].side[QK_POST], T) < families[f].tolerance);
+            assert_true(range_difference(&probe->layer[i].pre_same, &probe->layer[i].side[QK_PRE], T) == 0);
+            assert_true(probe->layer[i].shift > 0 && probe->layer[i].shift < log(2));
+            qk_layer_range_free(&range);
+        }
+        assert_true(n > 0);
+        qk_probe_close(probe);
+        qk_pair_close(pair);
+    }
+}
+
+/* What a restored layer's attention on post's states is: pre's, where q and k are all that its attention
+ * depends on (fixtures: norms do not differ); nearer to it than to post's in the demo pair, whose
+ * input norms and gains drifted, too. */
+static void test_restored_layer_looks_as_pre(void **state)
+{
+    static const struct {
+        const char *family;
+        double tolerance;
+    } known[] = {{"llama", 0}, {"qwen3", 0}, {"jet_nemotron", 0}, {"hypenet", 0.006}};
+    (void)state;
+    for (size_t f = 0; f < sizeof known / sizeof known[0]; f++) {
+        char name[PATH_SIZE], post[PATH_SIZE];
+        bool demo = strcmp(known[f].family, "hypenet") == 0;
+        snprintf(name, sizeof name, "fixtures/%s/post/golden.safetensors", known[f].family);
+        struct qk_pair *pair = open_family(known[f].family);
+        const struct qk_probe_options options = {
+            .states_path = {NULL, demo ? demo_path(post, "golden-post.safetensors") : data_path(post, name)}};
+        struct qk_probe *probe = open_probe(pair, &options);
+        for (int i = 0; i < pair->n_layers; i++) {
+            struct qk_selection selection;
+            struct qk_selection_patch patch;
+            struct qk_layer_range current;
+            struct qk_error err = {0};
+            const struct qk_layer_ranges *ranges = &probe->layer[i];
+            if (ranges->side[QK_POST].n_heads == 0)
+                continue;
+            expect_ok(qk_selection_init(&selection, pair->n_layers, &err), &err);
+            expect_ok(
+                qk_selection_set(&selection, pair, i, -1, (struct qk_choice){QK_RESTORE, 0}, &err), &err);
+            expect_ok(qk_selection_patch_make(pair, &selection, -1, false, &patch, &err), &err);
+            expect_ok(qk_probe_same(probe, i, &patch.patch, NULL, &current, &err), &err);
+            double from_pre = range_difference(&current, &ranges->pre_same, probe->T),
+                   from_post = range_difference(&current, &ranges->side[QK_POST], probe->T);
+            assert_true(from_pre <= known[f].tolerance);
+            assert_true(from_post > from_pre);
+            qk_layer_range_free(&current);
+            qk_selection_patch_free(&patch);
+            qk_selection_free(&selection);
+        }
+        qk_probe_close(probe);
+        qk_pair_close(pair);
+    }
+}
+
+static void test_built_in_probe(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options options = {0};
+    struct qk_probe *probe = open_probe(pair, &options);
+    assert_in_range(probe->T, 480, 512);
+    assert_int_equal(probe->ids[0], 256); /* BOS */
+    for (int i = 0; i < SOFTMAX_LAYERS; i++)
+        assert_true(probe->layer[SOFTMAX[i]].shift <= probe->layer[7].shift);
+    assert_true(probe->layer[0].side[QK_POST].n_heads == 0); /* linear: no ranges */
+    float *row;
+    struct qk_error err = {0};
+    expect_ok(qk_probe_rows(probe, 7, QK_POST, NULL, 300, &row, &err), &err);
+    for (int h = 0; h < 4; h++) {
+        double sum = 0;
+        for (int s = 0; s <= 300; s++)
+            sum += row[h * 301 + s];
+        assert_true(fabs(sum - 1) < 1e-5); /* 300 float32 values */
+    }
+    free(row);
+    qk_probe_close(probe);
+    qk_pair_close(pair);
+}
+
+static void test_one_token(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options options = {.length = 1};
+    struct qk_probe *probe = open_probe(pair, &options);
+    assert_int_equal(probe->T, 1);
+    for (int i = 0; i < SOFTMAX_LAYERS; i++) {
+        const struct qk_layer_ranges *ranges = &probe->layer[SOFTMAX[i]];
+        assert_int_equal(ranges->side[QK_PRE].n_bins, 1);
+        assert_true(ranges->side[QK_PRE].layer.hist[0] == 1 && ranges->side[QK_PRE].layer.mean == 0);
+        assert_true(ranges->shift == 0);
+    }
+    qk_probe_close(probe);
+    qk_pair_close(pair);
+}
+
+static void test_exact_without_choices_is_post(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options options = {.length = 64};
+    struct qk_probe *probe = open_probe(pair, &options);
+    struct qk_layer_range *exact = calloc((size_t)pair->n_layers, sizeof *exact);
+    struct qk_error err = {0};
+    expect_ok(qk_probe_exact(probe, NULL, NULL, NULL, exact, &err), &err);
+    for (int i = 0; i < SOFTMAX_LAYERS; i++) {
+        assert_true(range_difference(&exact[SOFTMAX[i]], &probe->layer[SOFTMAX[i]].side[QK_POST], 64) == 0);
+        qk_layer_range_free(&exact[SOFTMAX[i]]);
+    }
+    struct qk_progress progress = {.cancel = true};
+    assert_int_equal(qk_probe_exact(probe, NULL, NULL, &progress, exact, &err), QK_CANCELLED);
+    assert_int_equal(qk_probe_run(probe, NULL, NULL, &progress, &err), QK_CANCELLED);
+    free(exact);
+    qk_probe_close(probe);
+    qk_pair_close(pair);
+}
+
+/* --- what is wrong with files --- */
+
+static void expect_probe(
+    const struct qk_pair *pair, const struct qk_probe_options *options, const char *words)
+{
+    struct qk_probe *probe;
+    struct qk_error err = {0};
+    expect_failure(qk_probe_open(pair, options, &probe, &err), &err, QK_INPUT, words);
+    assert_null(probe);
+}
+
+/* A states file of the two ids 3 and 5, what else `tensors` tells, and 512 bytes 0xff behind the ids when
+ * there is any. */
+static void write_ids_file(const char *path, const char *tensors)
+{
+    char header[512];
+    unsigned char bytes[1024] = {0};
+    int length = snprintf(header, sizeof header,
+        "{%s\"input_ids\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", tensors);
+    size_t n = 8, data = tensors[0] != '\0' ? 528 : 16;
+    bytes[0] = (unsigned char)(length & 0xff);
+    bytes[1] = (unsigned char)(length >> 8);
+    memcpy(bytes + n, header, (size_t)length);
+    n += (size_t)length;
+    memset(bytes + n, 0xff, data);
+    memset(bytes + n, 0, 16);
+    bytes[n] = 3;
+    bytes[n + 8] = 5;
+    write_bytes(path, bytes, n + data);
+}
+
+static void test_wrong_states(void **state)
+{
+    char path[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options options = {.states_path = {NULL, path_in(path, *state, "s.safetensors")}};
+    const double ids[] = {1, 2, 3};
+    const struct test_tensor floats[] = {{"input_ids", "F32", 1, {3}, ids}};
+    write_safetensors(path, floats, 1, 1);
+    expect_probe(pair, &options, "input_ids|found F32|I32 or I64");
+    const struct test_tensor none[] = {{"x", "F32", 1, {3}, ids}};
+    write_safetensors(path, none, 1, 1);
+    expect_probe(pair, &options, "no tensor input_ids");
+    write_header(path, "{\"input_ids\":{\"dtype\":\"I32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0);
+    expect_probe(pair, &options, "input_ids|found (0)");
+    write_header(path, "{\"input_ids\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", 16);
+    expect_probe(pair, &options, "input_ids|found (2, 2)");
+    write_header(path, "{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", 16);
+    expect_probe(pair, &options, "input_ids|entry 0|no token id"); /* pseudo-random bytes */
+    write_ids_file(path, "");
+    expect_probe(pair, &options, "no hidden_states");
+    write_ids_file(
+        path, "\"hidden_states.7\":{\"dtype\":\"F32\",\"shape\":[2,64],\"data_offsets\":[16,528]},");
+    expect_probe(pair, &options, "hidden_states.7|found (2, 64)|expected (2, 128)");
+    write_ids_file(
+        path, "\"hidden_states.7\":{\"dtype\":\"U8\",\"shape\":[2,256],\"data_offsets\":[16,528]},");
+    expect_probe(pair, &options, "hidden_states.7|found U8");
+    write_ids_file(
+        path, "\"hidden_states.7\":{\"dtype\":\"BF16\",\"shape\":[1,2,128],\"data_offsets\":[16,528]},");
+    expect_probe(pair, &options, "hidden_states.7|not finite");
+    const struct qk_probe_options other = {.states_path = {demo_path(post, "pre/model.safetensors"),
+                                               demo_path(path, "golden-post.safetensors")}};
+    expect_probe(pair, &other, "no tensor input_ids");
+    qk_pair_close(pair);
+}
+
+static void test_wrong_ids(void **state)
+{
+    static const struct {
+        const char *text, *words;
+    } wrong[] = {{"", "no token id"}, {" \n\t", "no token id"}, {"1 2 x", "byte 4|no token id"},
+        {"1 -2", "byte 2"}, {"1,2", "byte 0"}, {"2147483648", "byte 0"},
+        {"99999999999999999999999", "byte 0"}, {"0x10", "byte 0"}, {"1.5", "byte 0"}};
+    char path[PATH_SIZE];
+    path_in(path, *state, "ids");
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        int32_t *ids;
+        size_t n;
+        struct qk_error err = {0};
+        write_text(path, "%s", wrong[i].text);
+        expect_failure(qk_probe_read_ids(path, &ids, &n, &err), &err, QK_INPUT, wrong[i].words);
+        assert_null(ids);
+    }
+    int32_t *ids;
+    size_t n;
+    struct qk_error err = {0};
+    write_text(path, "  1\t22\r\n 2147483647");
+    expect_ok(qk_probe_read_ids(path, &ids, &n, &err), &err);
+    assert_int_equal(n, 3);
+    assert_int_equal(ids[1], 22);
+    assert_int_equal(ids[2], INT32_MAX);
+    free(ids);
+    struct qk_pair *pair = open_family("hypenet");
+    struct qk_probe *probe;
+    const struct qk_probe_options options = {.ids_path = path};
+    expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
+    expect_failure(qk_probe_run(probe, NULL, NULL, NULL, &err), &err, QK_INPUT, "2147483647|259");
+    qk_probe_close(probe);
+    qk_pair_close(pair);
+}
+
+static void test_no_source(void **state)
+{
+    (void)state;
+    const struct qk_probe_options options = {0};
+    struct qk_pair *pair = open_family("jamba");
+    expect_probe(pair, &options, "no forward pass|--states FILE");
+    qk_pair_close(pair);
+    pair = open_family("llama"); /* fixtures have no tokenizer */
+    expect_probe(pair, &options, "tokenizer.json|--ids FILE");
+    qk_pair_close(pair);
+}
+
+static void test_document(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {0, 1, 12, 100, 160, 511, 4096, 100000};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        char *text, *again;
+        struct qk_error err = {0};
+        expect_ok(qk_probe_document(lengths[i], &text, &err), &err);
+        expect_ok(qk_probe_document(lengths[i], &again, &err), &err);
+        assert_string_equal(text, again);
+        assert_true(strlen(text) <= lengths[i] && strlen(text) + 100 >= lengths[i]);
+        for (const char *question = strstr(text, "What is the code of "); question != NULL;
+             question = strstr(question + 1, "What is the code of ")) {
+            char fact[64];
+            snprintf(fact, sizeof fact, "The code of %.5s is %.4s. ", question + 20, question + 33);
+            const char *told = strstr(text, fact);
+            assert_true(told != NULL && told < question);
+        }
+        free(text);
+        free(again);
+    }
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bins),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_gazes),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_golden_attentions),
+        test_in_folder(test_states_and_pass_agree),
+        cmocka_unit_test(test_states_of_families),
+        cmocka_unit_test(test_restored_layer_looks_as_pre),
+        cmocka_unit_test(test_built_in_probe),
+        cmocka_unit_test(test_one_token),
+        cmocka_unit_test(test_exact_without_choices_is_post),
+        test_in_folder(test_wrong_states),
+        test_in_folder(test_wrong_ids),
+        cmocka_unit_test(test_no_source),
+        cmocka_unit_test(test_document),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
