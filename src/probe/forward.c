@@ -16,7 +16,7 @@
 const char *qk_forward_missing(const struct qk_model *model)
 {
     struct qk_parts parts;
-    if (qk_parts_open(model, NULL, &parts, NULL) != QK_OK)
+    if (qk_parts_open(model, NULL, 0, &parts, NULL) != QK_OK)
         return "its layout row cannot be read";
     const char *reason = qk_parts_missing(&parts);
     qk_parts_close(&parts);
@@ -45,7 +45,7 @@ size_t qk_forward_vocabulary(const struct qk_model *model)
 {
     struct qk_parts parts;
     const struct qk_tensor *head;
-    if (qk_parts_open(model, NULL, &parts, NULL) != QK_OK)
+    if (qk_parts_open(model, NULL, 0, &parts, NULL) != QK_OK)
         return 0;
     size_t n = find_embedding(&parts, true, &head, NULL) == QK_OK ? (size_t)head->shape[0] : 0;
     qk_parts_close(&parts);
@@ -231,7 +231,7 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
     if (T == 0 || T > INT_MAX || (logits != NULL && n_logits > T))
         return qk_fail(err, QK_INPUT, "%s: %zu tokens, of which %zu logits are wanted",
             model->checkpoint->path, T, logits != NULL ? n_logits : 0);
-    QK_TRY(qk_parts_open(model, patch, &parts, err));
+    QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     const char *reason = qk_parts_missing(&parts);
     struct pass pass = {
         .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)model->layer[0].d};
@@ -282,7 +282,7 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
     if (of->kind != QK_FULL && of->kind != QK_WINDOW)
         return qk_fail(err, QK_INPUT, "%s: layer %d is a %s layer: it has no attention map",
             model->checkpoint->path, layer, qk_kind_name(of->kind));
-    QK_TRY(qk_parts_open(model, patch, &parts, err));
+    QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     const char *reason = qk_parts_refused(&parts);
     enum qk_code code = reason != NULL
                             ? qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",

@@ -12,8 +12,9 @@
 
 #include <stdint.h>
 
-/* Makes another model of the stored one: called with every tensor's bytes after they were read, to change
- * them in place (restore: the current selection). */
+/* Makes another model of the stored one: called with the bytes of every tensor of a layer after they were
+ * read, to change them in place (restore: the current selection). Embeddings and the output head, read by
+ * rows, are as they are stored. */
 struct qk_patch {
     enum qk_code (*apply)(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
     void *context;
@@ -24,16 +25,20 @@ struct qk_forward_hooks {
     void *context;
     /* x (T, d) is the input of layer `layer`; with layer == n_layers what follows the final norm. */
     enum qk_code (*state)(void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err);
-    /* The attention of a full or window layer, block by block (qk_attention_seen). */
+    /* The attention of a full or window layer, block by block (qk_attention_seen): the blocks of a head in
+     * order, heads alternating, from several threads but never two calls at once. */
     void (*attention)(void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 };
 
-/* NULL when the family has a forward pass, else why not, in a few words (static or owned by the model). */
+/* NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
+ * static). A rotary scaling that is not built in, and tensors that are missing, only the pass itself tells.
+ */
 const char *qk_forward_missing(const struct qk_model *model);
 
 /* Runs ids (T) through the model. logits, unless NULL, receives (n_logits, vocabulary) of the last n_logits
- * tokens. patch may be NULL. progress counts layers. QK_INPUT when the family has no forward pass, an id is
- * outside the vocabulary, or a tensor is missing or has another shape (file, tensor, found, expected). */
+ * tokens. hooks, patch and progress may be NULL; progress counts layers. T is at least 1. QK_INPUT when the
+ * family has no forward pass, an id is outside the vocabulary, or a tensor is missing or has another shape
+ * (file, tensor, found, expected). */
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);

@@ -33,6 +33,7 @@ struct qk_layer_weights {
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (these may be left out) */
     float scale, softcap;
     float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;             /* of the cosines and sines */
     float *frequency;              /* (rotary_dims / 2) or NULL */
     bool has_o_gate, delta, parallel;
     enum qk_activation gate_activation, activation;
@@ -62,6 +63,7 @@ struct qk_rope_tables {
     struct {
         float *frequency, *cosines, *sines;
         size_t pairs;
+        float factor;
     } table[4];
     size_t n;
 };

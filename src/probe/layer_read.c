@@ -446,7 +446,7 @@ static enum qk_code read_scales(struct reading *r)
             r->parts->model->checkpoint->path, r->layer->index);
     if (r->layer->rotary_dims > 0) {
         QK_TRY(new_array(out, (size_t)r->layer->rotary_dims / 2, &out->frequency, r->err));
-        QK_TRY(qk_rope_frequencies(config, r->mixer, r->layer, out->frequency, r->err));
+        QK_TRY(qk_rope_frequencies(r->parts, r->mixer, r->layer, out->frequency, &out->rope_factor, r->err));
     }
     return read_query_scaling(r);
 }

@@ -35,6 +35,25 @@ void qk_rope_tables_free(struct qk_rope_tables *tables)
     *tables = (struct qk_rope_tables){0};
 }
 
+static enum qk_code make_table(struct qk_rope_tables *tables, size_t i,
+    const struct qk_layer_weights *weights, size_t T, struct qk_error *err)
+{
+    size_t pairs = (size_t)weights->layer->rotary_dims / 2;
+    float *cosines, *sines;
+    memset(&tables->table[i], 0, sizeof tables->table[i]);
+    tables->n = i + 1;
+    QK_TRY(qk_alloc_aligned(&tables->table[i].frequency, pairs, sizeof(float), err));
+    QK_TRY(qk_alloc_aligned(&cosines, T * pairs, sizeof(float), err));
+    tables->table[i].cosines = cosines;
+    QK_TRY(qk_alloc_aligned(&sines, T * pairs, sizeof(float), err));
+    tables->table[i].sines = sines;
+    tables->table[i].pairs = pairs;
+    tables->table[i].factor = weights->rope_factor;
+    memcpy(tables->table[i].frequency, weights->frequency, pairs * sizeof(float));
+    qk_rope_table(T, pairs, weights->frequency, weights->rope_factor, cosines, sines);
+    return QK_OK;
+}
+
 enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
     size_t T, const float **cosines, const float **sines, struct qk_error *err)
 {
@@ -43,21 +62,15 @@ enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_
     if (weights->frequency == NULL)
         return QK_OK;
     while (i < tables->n &&
-           (tables->table[i].pairs != pairs ||
+           (tables->table[i].pairs != pairs || tables->table[i].factor != weights->rope_factor ||
                memcmp(tables->table[i].frequency, weights->frequency, pairs * sizeof(float)) != 0))
         i++;
-    if (i == tables->n) {
-        if (i == sizeof tables->table / sizeof tables->table[0])
-            qk_rope_tables_free(tables);
-        i = tables->n++;
-        memset(&tables->table[i], 0, sizeof tables->table[i]);
-        QK_TRY(qk_alloc_aligned(&tables->table[i].frequency, pairs, sizeof(float), err));
-        QK_TRY(qk_alloc_aligned(&tables->table[i].cosines, T * pairs, sizeof(float), err));
-        QK_TRY(qk_alloc_aligned(&tables->table[i].sines, T * pairs, sizeof(float), err));
-        tables->table[i].pairs = pairs;
-        memcpy(tables->table[i].frequency, weights->frequency, pairs * sizeof(float));
-        qk_rope_table(T, pairs, weights->frequency, tables->table[i].cosines, tables->table[i].sines);
+    if (i == sizeof tables->table / sizeof tables->table[0]) {
+        qk_rope_tables_free(tables);
+        i = 0;
     }
+    if (i == tables->n)
+        QK_TRY(make_table(tables, i, weights, T, err));
     *cosines = tables->table[i].cosines;
     *sines = tables->table[i].sines;
     return QK_OK;

@@ -116,13 +116,13 @@ float qk_softplus(float x)
     return x > 20.0f ? x : log1pf(expf(x));
 }
 
-void qk_rope_table(size_t T, size_t pairs, const float *frequency, float *cosines, float *sines)
+void qk_rope_table(size_t T, size_t pairs, const float *frequency, float factor, float *cosines, float *sines)
 {
     for (size_t t = 0; t < T; t++) {
         for (size_t j = 0; j < pairs; j++) {
             float angle = (float)t * frequency[j];
-            cosines[t * pairs + j] = (float)cos((double)angle);
-            sines[t * pairs + j] = (float)sin((double)angle);
+            cosines[t * pairs + j] = factor * (float)cos((double)angle);
+            sines[t * pairs + j] = factor * (float)sin((double)angle);
         }
     }
 }

@@ -36,9 +36,10 @@ void qk_multiply(size_t n, const float *gate, float *x);
 /* log(1 + e^x) without overflow. */
 float qk_softplus(float x);
 
-/* Rotary tables (Su et al. 2021): cos and sin (T, pairs) of t * frequency[j]. The angle is rounded to float32
- * as the reference implementations do. */
-void qk_rope_table(size_t T, size_t pairs, const float *frequency, float *cosines, float *sines);
+/* Rotary tables (Su et al. 2021): cos and sin (T, pairs) of t * frequency[j], times factor. The angle is
+ * rounded to float32 as the reference implementations do. */
+void qk_rope_table(
+    size_t T, size_t pairs, const float *frequency, float factor, float *cosines, float *sines);
 /* Rotates, in place, the first 2*pairs values of each of `heads` blocks of head_dim in every row of x (T,
  * ld): pairs (j, j + pairs), or (2j, 2j + 1) when interleaved. */
 void qk_rope(size_t T, size_t heads, size_t head_dim, size_t ld, size_t pairs, bool interleaved,

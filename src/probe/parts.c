@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum qk_code qk_parts_open(
-    const struct qk_model *model, const struct qk_patch *patch, struct qk_parts *parts, struct qk_error *err)
+enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *patch, size_t T,
+    struct qk_parts *parts, struct qk_error *err)
 {
-    *parts = (struct qk_parts){.model = model, .patch = patch};
+    *parts = (struct qk_parts){.model = model, .patch = patch, .T = T};
     enum qk_code code = qk_layout_find(model->config.model_type, &parts->layout, err);
     if (code == QK_OK)
         code = qk_names_open(model->checkpoint, &parts->names, err);
@@ -210,13 +210,41 @@ static enum qk_code scale_llama3(
     return QK_OK;
 }
 
-enum qk_code qk_rope_frequencies(const struct qk_config *config, const cJSON *mixer,
-    const struct qk_layer *layer, float *frequency, struct qk_error *err)
+/* A divisor for each pair. `original` tokens are what the model was made for before it was stretched. */
+static enum qk_code scale_longrope(const struct qk_parts *parts, const cJSON *rope, int pairs,
+    float *frequency, float *factor, struct qk_error *err)
 {
+    const struct qk_config *config = &parts->model->config;
+    double original = qk_json_number(rope, "original_max_position_embeddings",
+               qk_json_number(config->text, "original_max_position_embeddings", -1)),
+           most = qk_json_number(config->text, "max_position_embeddings", -1);
+    const char *key = (double)parts->T > original ? "long_factor" : "short_factor";
+    const cJSON *divisors = qk_json_get(rope, key);
+    if (!(original > 1 && most > 0) || cJSON_GetArraySize(divisors) != pairs)
+        return qk_fail(err, QK_INPUT,
+            "%s: rope scaling: %s is not a list of %d numbers, or the lengths are missing", config->path, key,
+            pairs);
+    const cJSON *item = divisors->child;
+    for (int j = 0; j < pairs; j++, item = item->next) {
+        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0))
+            return qk_fail(
+                err, QK_INPUT, "%s: rope scaling: %s[%d] is not a number above 0", config->path, key, j);
+        frequency[j] = (float)((double)frequency[j] / item->valuedouble);
+    }
+    double stretch = most / original, by_length = stretch <= 1 ? 1 : sqrt(1 + log(stretch) / log(original));
+    *factor = (float)qk_json_number(rope, "attention_factor", by_length);
+    return QK_OK;
+}
+
+enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const cJSON *mixer,
+    const struct qk_layer *layer, float *frequency, float *factor, struct qk_error *err)
+{
+    const struct qk_config *config = &parts->model->config;
     const cJSON *rope = rope_object(config, mixer);
     const char *type = qk_json_string(rope, "rope_type", qk_json_string(rope, "type", "default"));
     int pairs = layer->rotary_dims / 2;
-    double factor;
+    double divisor;
+    *factor = 1.0f;
     for (int j = 0; j < pairs; j++)
         frequency[j] = (float)pow(layer->rope_theta, -2.0 * j / layer->rotary_dims);
     if (strcmp(type, "default") == 0 ||
@@ -224,11 +252,14 @@ enum qk_code qk_rope_frequencies(const struct qk_config *config, const cJSON *mi
         return QK_OK;
     if (strcmp(type, "llama3") == 0)
         return scale_llama3(config, rope, pairs, frequency, err);
+    if (strcmp(type, "longrope") == 0)
+        return scale_longrope(parts, rope, pairs, frequency, factor, err);
     if (strcmp(type, "linear") != 0)
-        return qk_fail(err, QK_INPUT, "%s: rope scaling \"%s\" is not built in (there are linear and llama3)",
-            config->path, type);
-    QK_TRY(rope_number(config, rope, "factor", &factor, err));
+        return qk_fail(err, QK_INPUT,
+            "%s: rope scaling \"%s\" is not built in (there are linear, llama3 and longrope)", config->path,
+            type);
+    QK_TRY(rope_number(config, rope, "factor", &divisor, err));
     for (int j = 0; j < pairs; j++)
-        frequency[j] = (float)((double)frequency[j] / factor);
+        frequency[j] = (float)((double)frequency[j] / divisor);
     return QK_OK;
 }

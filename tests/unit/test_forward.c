@@ -1,0 +1,325 @@
+/* test_forward.c - the forward pass against other software's: hidden states, logits and attention maps of
+ * every family that there is a golden of; attention from given inputs; patches; and what is refused. */
+#include "helper.h"
+
+#include "base/json.h"
+#include "linalg/linalg.h"
+#include "probe/forward.h"
+#include "probe/layer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* --- goldens --- */
+
+/* Goldens are float32 and so is the pass: sums in another order differ by 1e-6 of the largest entry or so a
+ * layer. */
+static const double TOLERANCE = 2e-4;
+
+struct golden {
+    struct qk_checkpoint *file;
+    int32_t *ids;
+    size_t T;
+};
+
+static const struct qk_tensor *golden_tensor(const struct golden *golden, const char *name, int i)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.%d", name, i);
+    return qk_checkpoint_find(golden->file, i < 0 ? name : full);
+}
+
+static float *golden_values(const struct golden *golden, const struct qk_tensor *tensor)
+{
+    struct qk_error err = {0};
+    float *values = malloc((size_t)tensor->bytes);
+    assert_non_null(values);
+    assert_int_equal(tensor->dtype, QK_F32);
+    expect_ok(qk_checkpoint_read(golden->file, tensor, 0, values, (size_t)tensor->bytes, &err), &err);
+    return values;
+}
+
+static void open_golden(const char *path, struct golden *golden)
+{
+    struct qk_error err = {0};
+    expect_ok(qk_checkpoint_open(path, &golden->file, &err), &err);
+    const struct qk_tensor *ids = golden_tensor(golden, "input_ids", -1);
+    assert_non_null(ids);
+    golden->T = (size_t)ids->shape[0];
+    char *raw = malloc((size_t)ids->bytes);
+    golden->ids = calloc(golden->T, sizeof *golden->ids);
+    expect_ok(qk_checkpoint_read(golden->file, ids, 0, raw, (size_t)ids->bytes, &err), &err);
+    size_t size = qk_dtype_bits(ids->dtype) / 8;
+    for (size_t t = 0; t < golden->T; t++)
+        memcpy(&golden->ids[t], raw + t * size, sizeof *golden->ids);
+    free(raw);
+}
+
+static void close_golden(struct golden *golden)
+{
+    free(golden->ids);
+    qk_checkpoint_close(golden->file);
+}
+
+/* The fixtures' goldens come of models that were cast to bfloat16 and back, and their rotary frequencies with
+ * them: 0.4 % off what the same software computes for a checkpoint that it loads. So that the goldens can be
+ * met, a copy of the fixture has a config that asks for those frequencies (longrope, a divisor for each
+ * pair). The demo pair's and jet_nemotron's goldens have the frequencies of their configs. */
+static double rounded_to_bf16(double value)
+{
+    unsigned char bytes[2];
+    double rounded;
+    qk_dtype_from_f64(QK_BF16, &value, 1, bytes);
+    qk_dtype_to_f64(QK_BF16, bytes, 1, &rounded);
+    return rounded;
+}
+
+static void ask_for_rounded(const cJSON *config, cJSON *rope)
+{
+    cJSON *nested;
+    if (qk_json_get(rope, "rope_theta") == NULL) { /* one object for each kind of layer */
+        cJSON_ArrayForEach(nested, rope) ask_for_rounded(config, nested);
+        return;
+    }
+    double head_dim =
+               qk_json_number(config, "hidden_size", 0) / qk_json_number(config, "num_attention_heads", 1),
+           theta = qk_json_number(rope, "rope_theta", 0);
+    int dims = (int)(qk_json_number(config, "head_dim", head_dim) *
+                     qk_json_number(rope, "partial_rotary_factor", 1));
+    cJSON *divisors = cJSON_AddArrayToObject(rope, "short_factor");
+    for (int j = 0; j < dims; j += 2) {
+        double frequency = (double)(float)pow(theta, -(double)j / dims);
+        char number[32];
+        snprintf(number, sizeof number, "%.17g", frequency / rounded_to_bf16(frequency));
+        cJSON_AddItemToArray(divisors, cJSON_CreateRaw(number));
+    }
+    cJSON_ReplaceItemInObject(rope, "rope_type", cJSON_CreateString("longrope"));
+    cJSON_AddNumberToObject(rope, "original_max_position_embeddings", 4096);
+    cJSON_AddNumberToObject(rope, "attention_factor", 1);
+}
+
+static void open_rounded(const char *fixture, const char *folder, struct qk_model **model)
+{
+    char path[PATH_SIZE], link[PATH_SIZE], absolute[PATH_SIZE];
+    struct qk_error err = {0};
+    cJSON *config;
+    expect_ok(qk_json_read(path_in(path, fixture, "config.json"), 1 << 20, &config, &err), &err);
+    cJSON *rope = cJSON_GetObjectItem(config, "rope_parameters");
+    if (rope != NULL)
+        ask_for_rounded(config, rope);
+    if (qk_json_get(config, "max_position_embeddings") == NULL)
+        cJSON_AddNumberToObject(config, "max_position_embeddings", 4096);
+    char *text = cJSON_Print(config);
+    remove(path_in(path, folder, "config.json"));
+    write_text(path, "%s", text);
+    assert_non_null(realpath(path_in(path, fixture, "model.safetensors"), absolute));
+    remove(path_in(link, folder, "model.safetensors"));
+    assert_int_equal(symlink(absolute, link), 0);
+    expect_ok(qk_model_open(folder, model, &err), &err);
+    free(text);
+    cJSON_Delete(config);
+}
+
+static void open_side(
+    const char *family, const char *side, const char *folder, struct qk_model **model, struct golden *golden)
+{
+    char name[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    if (strcmp(family, "hypenet") == 0) {
+        expect_ok(qk_model_open(demo_path(path, side), model, &err), &err);
+        snprintf(name, sizeof name, "golden-%s.safetensors", side);
+        demo_path(path, name);
+    } else {
+        snprintf(name, sizeof name, "fixtures/%s/%s", family, side);
+        open_rounded(data_path(path, name), folder, model);
+        snprintf(name, sizeof name, "fixtures/%s/%s/golden.safetensors", family, side);
+        data_path(path, name);
+    }
+    open_golden(path, golden);
+}
+
+/* The largest difference, as a part of the largest entry. */
+static double worst(const float *found, const float *expected, size_t n)
+{
+    double difference = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference = fmax(difference, fabs((double)found[i] - (double)expected[i]));
+        difference = isfinite(found[i]) ? difference : INFINITY;
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    return difference / largest;
+}
+
+/* --- the pass --- */
+
+struct comparison {
+    const struct qk_model *model;
+    const struct golden *golden;
+    double state, logits, map;
+    int n_states, n_maps, layer;
+    float *expected; /* of the map that is being seen */
+};
+
+/* The demo goldens' last state is the output of the last layer, the others' follows the final norm. */
+static void norm_last(const struct comparison *c, size_t T, size_t d, float *x)
+{
+    struct qk_parts parts;
+    struct qk_layer_weights owner = {0};
+    struct qk_norm norm;
+    struct qk_error err = {0};
+    expect_ok(qk_parts_open(c->model, NULL, 0, &parts, &err), &err);
+    expect_ok(qk_norm_read(&parts, -1, "final_norm", d, &owner, &norm, &err), &err);
+    qk_norm_apply(&norm, T, d, x, x);
+    qk_layer_weights_free(&owner);
+    qk_parts_close(&parts);
+}
+
+static enum qk_code see_state(
+    void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err)
+{
+    (void)err;
+    struct comparison *c = context;
+    const struct qk_tensor *tensor = golden_tensor(c->golden, "hidden_states", layer);
+    assert_non_null(tensor);
+    assert_int_equal(tensor->shape[0], T);
+    assert_int_equal(tensor->shape[1], d);
+    float *expected = golden_values(c->golden, tensor);
+    if (layer == c->model->n_layers && strcmp(c->model->family, "hypenet") == 0)
+        norm_last(c, T, d, expected);
+    c->state = fmax(c->state, worst(x, expected, T * d));
+    c->n_states++;
+    free(expected);
+    return QK_OK;
+}
+
+static void see_attention(
+    void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+{
+    struct comparison *c = context;
+    size_t T = c->golden->T;
+    if (c->layer != layer) {
+        const struct qk_tensor *tensor = golden_tensor(c->golden, "attentions", layer);
+        assert_non_null(tensor);
+        free(c->expected);
+        c->expected = golden_values(c->golden, tensor);
+        c->layer = layer;
+        c->n_maps++;
+    }
+    for (size_t i = 0; i < n; i++)
+        c->map = fmax(c->map, worst(p + i * ld, c->expected + (head * T + t0 + i) * T, t0 + n));
+}
+
+static void compare_pass(const char *family, const char *side, const char *folder, struct comparison *total)
+{
+    struct qk_model *model;
+    struct golden golden;
+    struct qk_error err = {0};
+    open_side(family, side, folder, &model, &golden);
+    struct comparison c = {.model = model, .golden = &golden, .layer = -1};
+    const struct qk_forward_hooks hooks = {&c, see_state, see_attention};
+    const char *missing = qk_forward_missing(model);
+    if (missing != NULL)
+        fail_msg("%s: %s", family, missing);
+    const struct qk_tensor *tensor = golden_tensor(&golden, "logits", -1);
+    size_t vocabulary = qk_forward_vocabulary(model);
+    assert_int_equal(vocabulary, tensor->shape[1]);
+    float *logits = malloc(golden.T * vocabulary * sizeof *logits),
+          *expected = golden_values(&golden, tensor);
+    expect_ok(qk_forward(model, NULL, golden.ids, golden.T, &hooks, logits, golden.T, NULL, &err), &err);
+    int maps = 0;
+    for (int i = 0; i < model->n_layers; i++)
+        maps += golden_tensor(&golden, "attentions", i) != NULL;
+    assert_int_equal(c.n_states, model->n_layers + 1);
+    assert_int_equal(c.n_maps, maps);
+    total->state = fmax(total->state, c.state);
+    total->map = fmax(total->map, c.map);
+    total->logits = fmax(total->logits, worst(logits, expected, golden.T * vocabulary));
+    free(c.expected);
+    free(logits);
+    free(expected);
+    close_golden(&golden);
+    qk_model_close(model);
+}
+
+static const char *const PASSES[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3",
+    "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron"};
+enum { N_PASSES = sizeof PASSES / sizeof PASSES[0] };
+
+static void test_goldens(void **state)
+{
+    struct comparison of[N_PASSES] = {0};
+    print_message("# %-13s %9s %9s %9s   (worst error, pre and post, of the largest entry)\n", "family",
+        "states", "logits", "maps");
+    for (size_t i = 0; i < N_PASSES; i++) {
+        compare_pass(PASSES[i], "pre", *state, &of[i]);
+        compare_pass(PASSES[i], "post", *state, &of[i]);
+        print_message("# %-13s %9.1e %9.1e %9.1e\n", PASSES[i], of[i].state, of[i].logits, of[i].map);
+    }
+    for (size_t i = 0; i < N_PASSES; i++)
+        if (!(of[i].state < TOLERANCE && of[i].logits < TOLERANCE && of[i].map < TOLERANCE))
+            fail_msg("%s: states %g, logits %g, maps %g", PASSES[i], of[i].state, of[i].logits, of[i].map);
+}
+
+/* --- attention from given inputs --- */
+
+static double compare_attention(const struct qk_model *model, const struct golden *golden, int layer)
+{
+    struct qk_layer_attention made;
+    struct qk_error err = {0};
+    size_t T = golden->T, B = 7; /* blocks that do not divide T */
+    float *x = golden_values(golden, golden_tensor(golden, "hidden_states", layer));
+    float *expected = golden_values(golden, golden_tensor(golden, "attentions", layer));
+    float *p = malloc(B * T * sizeof *p);
+    double error = 0;
+    expect_ok(qk_layer_attention_make(model, NULL, layer, x, T, &made, &err), &err);
+    assert_null(made.attention.v);
+    for (size_t h = 0; h < made.attention.n_q; h++) {
+        for (size_t t0 = 0; t0 < T; t0 += B) {
+            size_t n = T - t0 < B ? T - t0 : B;
+            qk_attention_block(&made.attention, h, t0, n, p, T);
+            for (size_t i = 0; i < n; i++)
+                error = fmax(error, worst(p + i * T, expected + (h * T + t0 + i) * T, t0 + n));
+        }
+    }
+    qk_layer_attention_free(&made);
+    free(p);
+    free(x);
+    free(expected);
+    return error;
+}
+
+static void test_attention_from_states(void **state)
+{
+    for (size_t f = 0; f < N_FAMILIES; f++) {
+        for (int s = 0; s < QK_SIDE_COUNT; s++) {
+            struct qk_model *model;
+            struct golden golden;
+            int maps = 0;
+            open_side(FAMILIES[f], qk_side_name((enum qk_side)s), *state, &model, &golden);
+            for (int i = 0; i < model->n_layers; i++) {
+                if (golden_tensor(&golden, "attentions", i) == NULL)
+                    continue;
+                double error = compare_attention(model, &golden, i);
+                if (!(error < TOLERANCE))
+                    fail_msg("%s %s layer %d: %g", FAMILIES[f], qk_side_name((enum qk_side)s), i, error);
+                maps++;
+            }
+            assert_true(maps > 0);
+            close_golden(&golden);
+            qk_model_close(model);
+        }
+    }
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        test_in_folder(test_goldens),
+        test_in_folder(test_attention_from_states),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
