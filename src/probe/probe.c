@@ -228,7 +228,8 @@ struct pass {
     const bool *wanted; /* n_layers */
     int last;           /* the last wanted layer: the pass need not go on behind it */
     const struct qk_probe_watch *watch;
-    struct qk_progress *progress;
+    struct qk_progress *progress; /* heeded and counted by qk_forward */
+    uint64_t total;               /* of all passes, which qk_forward does not know */
     const struct qk_patch *patch;
     struct qk_layer_range *exact; /* NULL: the models as they are */
     bool finished;
@@ -256,12 +257,15 @@ static enum qk_code see_state(
 {
     struct pass *pass = context;
     (void)T;
+    qk_progress_total(pass->progress, pass->total);
     QK_TRY(qk_progress_check(pass->progress, err));
     if (layer <= pass->last && pass->wanted[layer])
         QK_TRY(see_layer(pass, layer, x, d, err));
+    if (layer < pass->last)
+        return QK_OK;
     qk_progress_add(pass->progress, 1);
-    pass->finished = layer >= pass->last;
-    return pass->finished ? QK_CANCELLED : QK_OK; /* what follows changes nothing that is asked for */
+    pass->finished = true;
+    return QK_CANCELLED; /* what follows changes nothing that is asked for */
 }
 
 static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
@@ -269,7 +273,7 @@ static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
     const struct qk_forward_hooks hooks = {.context = pass, .state = see_state};
     struct qk_error own = {0};
     enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
-        pass->probe->T, &hooks, NULL, 0, NULL, &own);
+        pass->probe->T, &hooks, NULL, 0, pass->progress, &own);
     if (pass->finished)
         return QK_OK;
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
@@ -293,7 +297,7 @@ static enum qk_code choose_layers(
 
 static enum qk_code run_passes(struct pass *pass, struct qk_error *err)
 {
-    qk_progress_total(pass->progress, (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1));
+    pass->total = (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1);
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         pass->side = (enum qk_side)s;
         pass->finished = false;
@@ -355,7 +359,7 @@ enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch 
     memset(out, 0, (size_t)probe->pair->n_layers * sizeof *out);
     QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
     pass.wanted = mask;
-    qk_progress_total(progress, (uint64_t)(pass.last + 1));
+    pass.total = (uint64_t)(pass.last + 1);
     enum qk_code code = pass.last < 0 ? QK_OK : run_pass(&pass, err);
     free(mask);
     for (int i = 0; code != QK_OK && i < probe->pair->n_layers; i++)

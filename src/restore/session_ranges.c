@@ -147,6 +147,8 @@ static void publish_done(struct range_run *run, const struct qk_error *error)
                        : error->code == QK_CANCELLED ? QK_PROBE_CANCELLED
                                                      : QK_PROBE_FAILED;
     run->state.doing = NULL;
+    run->state.done = atomic_load(&run->progress.done);
+    run->state.total = atomic_load(&run->progress.total);
     run->state.seconds = qk_seconds_since(&run->start);
     replace_text(&run->error, run->state.stage == QK_PROBE_FAILED ? error->text : NULL);
     run->state.error = run->error;

@@ -1,0 +1,246 @@
+/* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every choice, and can be
+ * stopped. */
+#include "restore/session.h"
+
+#include "helper.h"
+#include "linalg/linalg.h"
+
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WAIT_SECONDS = 120 }; /* a hang must fail, a slow sanitizer run must not */
+
+static struct qk_session *open_demo(const struct qk_probe_options *options)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_session *session;
+    struct qk_error err = {0};
+    expect_ok(qk_session_open(demo_path(pre, "pre"), demo_path(post, "post"), 1, &session, &err), &err);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_OFF);
+    expect_ok(qk_session_probe(session, options, &err), &err);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_RUNNING);
+    return session;
+}
+
+static void wait_for_event(struct qk_session *session)
+{
+    struct pollfd fd = {.fd = qk_session_event_fd(session), .events = POLLIN};
+    assert_true(poll(&fd, 1, WAIT_SECONDS * 1000) > 0);
+    assert_true(qk_session_poll(session));
+}
+
+static void wait_for_probe(struct qk_session *session)
+{
+    while (qk_session_probe_state(session)->stage == QK_PROBE_RUNNING)
+        wait_for_event(session);
+}
+
+static struct qk_session_range wait_for(struct qk_session *session, int layer, enum qk_current_range what)
+{
+    struct qk_session_range range;
+    while (!qk_session_range(session, layer, &range) || range.current_is != what) {
+        assert_int_not_equal(range.current_is, QK_CURRENT_FAILED);
+        wait_for_event(session);
+    }
+    return range;
+}
+
+static void choose(struct qk_session *session, int layer, enum qk_mode mode, double param)
+{
+    struct qk_error err = {0};
+    expect_ok(qk_session_choose(session, &layer, 1, -1, (struct qk_choice){mode, param}, NULL, &err), &err);
+}
+
+static void test_ranges_arrive(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(NULL);
+    struct qk_session_range range;
+    assert_false(qk_session_range(session, 7, &range));
+    wait_for_probe(session);
+    const struct qk_probe_state *probe = qk_session_probe_state(session);
+    assert_int_equal(probe->stage, QK_PROBE_READY);
+    assert_null(probe->error);
+    assert_int_equal(probe->origin, QK_ORIGIN_PASS);
+    assert_in_range(probe->n_ids, 480, 512);
+    assert_int_equal(probe->first_query, probe->n_ids / 2);
+    assert_int_equal(probe->long_from, 128);
+    assert_true(probe->done == probe->total && probe->total > 0);
+    const int softmax[] = {1, 4, 7, 10};
+    double shift = 0;
+    for (int i = 0; i < 4; i++) {
+        assert_true(qk_session_range(session, softmax[i], &range));
+        assert_int_equal(range.side[QK_PRE]->n_bins, probe->n_bins);
+        assert_int_equal(range.current_is, QK_CURRENT_POST);
+        assert_ptr_equal(range.current, range.side[QK_POST]);
+        shift = fmax(shift, range.shift);
+    }
+    assert_true(qk_session_range(session, 7, &range) && range.shift == shift);
+    assert_false(qk_session_range(session, 0, &range)); /* linear */
+    assert_null(qk_session_range_error(session, 0));
+    size_t n;
+    const char *piece = qk_session_probe_piece(session, 1, &n);
+    assert_true(piece != NULL && n == 1 && piece[0] == 'T'); /* "The code of ..." behind BOS */
+    assert_null(qk_session_probe_piece(session, probe->n_ids, &n));
+    qk_session_close(session);
+}
+
+static void test_current_follows_choices(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(NULL);
+    const int visible[] = {7};
+    qk_session_want(session, 7, visible, 1);
+    choose(session, 7, QK_RESTORE, 0); /* before there are numbers */
+    struct qk_session_range range = wait_for(session, 7, QK_CURRENT_SAME);
+    double restored = range.current->layer.mean;
+    assert_true(fabs(restored - range.pre_same->layer.mean) <
+                fabs(range.side[QK_POST]->layer.mean - range.pre_same->layer.mean));
+    for (int i = 0; i <= 10; i++)
+        choose(session, 7, QK_LERP, i / 10.0);
+    assert_true(qk_session_range(session, 7, &range));
+    assert_int_equal(range.current_is, QK_CURRENT_PENDING);
+    assert_null(range.current);
+    range = wait_for(session, 7, QK_CURRENT_SAME); /* lerp 1 is restore */
+    assert_true(range.current->layer.mean == restored);
+    wait_for_probe(session);
+    /* a kept layer's current is post's on the same states; exactly, it looks at what the others made of its
+     * input */
+    assert_true(qk_session_range(session, 10, &range));
+    if (range.current_is == QK_CURRENT_SAME)
+        assert_ptr_equal(range.current, range.side[QK_POST]);
+    range = wait_for(session, 10, QK_CURRENT_EXACT);
+    assert_true(range.current->layer.mean != range.side[QK_POST]->layer.mean);
+    range = wait_for(session, 7, QK_CURRENT_EXACT); /* the first choice on the way: its input is post's */
+    assert_true(fabs(range.current->layer.mean - restored) < 1e-6);
+    assert_true(qk_session_undo(session, NULL));
+    range = wait_for(session, 7, QK_CURRENT_SAME);
+    assert_true(range.current->layer.mean != restored);
+    while (qk_session_undo(session, NULL))
+        ;
+    assert_true(qk_session_range(session, 7, &range));
+    assert_int_equal(range.current_is, QK_CURRENT_POST);
+    qk_session_close(session);
+}
+
+static const float *wait_for_row(struct qk_session *session, int head, size_t query, enum qk_range_side side)
+{
+    const float *row;
+    while ((row = qk_session_attention_row(session, 7, head, query, side)) == NULL)
+        wait_for_event(session);
+    return row;
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    enum { QUERY = 400 };
+    struct qk_session *session = open_demo(NULL);
+    assert_null(qk_session_attention_row(session, 7, 0, 0, QK_RANGE_PRE));
+    wait_for_probe(session);
+    assert_null(qk_session_attention_row(session, 0, 0, 0, QK_RANGE_PRE)); /* linear */
+    assert_null(qk_session_attention_row(session, 7, 0, 100000, QK_RANGE_PRE));
+    for (int side = QK_RANGE_PRE; side <= QK_RANGE_CURRENT; side++)
+        for (int head = 0; head < 4; head++) {
+            const float *row = wait_for_row(session, head, QUERY, (enum qk_range_side)side);
+            double sum = 0;
+            for (int s = 0; s <= QUERY; s++)
+                sum += row[s];
+            assert_true(fabs(sum - 1) < 1e-5); /* 400 float32 values */
+        }
+    assert_ptr_equal(qk_session_attention_row(session, 7, 1, QUERY, QK_RANGE_CURRENT),
+        qk_session_attention_row(session, 7, 1, QUERY, QK_RANGE_POST));
+    assert_null(qk_session_attention_row(session, 7, 4, QUERY, QK_RANGE_POST));
+    choose(session, 7, QK_RESTORE, 0);
+    assert_null(qk_session_attention_row(session, 7, 1, QUERY, QK_RANGE_CURRENT));
+    assert_non_null(qk_session_attention_row(session, 7, 1, QUERY, QK_RANGE_PRE)); /* still what it was */
+    const float *current = wait_for_row(session, 1, QUERY, QK_RANGE_CURRENT);
+    const float *post = qk_session_attention_row(session, 7, 1, QUERY, QK_RANGE_POST);
+    assert_true(memcmp(current, post, (QUERY + 1) * sizeof *post) != 0);
+    wait_for_row(session, 0, 3, QK_RANGE_CURRENT);
+    qk_session_close(session);
+}
+
+static void test_from_states(void **state)
+{
+    (void)state;
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    const struct qk_probe_options options = {
+        .states_path = {demo_path(pre, "golden-pre.safetensors"), demo_path(post, "golden-post.safetensors")},
+        .range = {.queries = QK_QUERIES_LAST, .last = 3, .long_from = 50}};
+    struct qk_session *session = open_demo(&options);
+    memset(post, 'x', sizeof post); /* its paths were copied */
+    choose(session, 4, QK_RESTORE, 0);
+    wait_for_probe(session);
+    const struct qk_probe_state *probe = qk_session_probe_state(session);
+    assert_int_equal(probe->stage, QK_PROBE_READY);
+    assert_int_equal(probe->origin, QK_ORIGIN_STATES);
+    assert_int_equal(probe->n_ids, 203);
+    assert_int_equal(probe->first_query, 200);
+    assert_int_equal(probe->long_from, 50);
+    struct qk_session_range range = wait_for(session, 4, QK_CURRENT_SAME);
+    assert_true(range.current->layer.mean != range.side[QK_POST]->layer.mean);
+    assert_false(probe->exact_running);
+    qk_session_close(session);
+}
+
+static void test_failure_and_cancel(void **state)
+{
+    char path[PATH_SIZE];
+    const struct qk_probe_options missing = {.ids_path = path_in(path, *state, "missing")};
+    struct qk_session *session = open_demo(&missing);
+    struct qk_session_range range;
+    struct qk_error err = {0};
+    wait_for_probe(session);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_FAILED);
+    assert_non_null(strstr(qk_session_probe_state(session)->error, "missing"));
+    assert_false(qk_session_range(session, 7, &range));
+    choose(session, 7, QK_RESTORE, 0);
+    /* the next one runs all the same, and a cancelled one tells that it was */
+    const struct qk_probe_options longer = {.length = 4000};
+    expect_ok(qk_session_probe(session, &longer, &err), &err);
+    qk_session_probe_cancel(session);
+    wait_for_probe(session);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_CANCELLED);
+    expect_ok(qk_session_probe(session, NULL, &err), &err);
+    wait_for(session, 7, QK_CURRENT_SAME);
+    qk_session_probe_cancel(session);
+    qk_session_close(session);
+}
+
+/* Replacing and closing whatever runs must neither hang nor leak (the sanitizer run sees a leak). */
+static void test_replace_and_close_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        const struct qk_probe_options options = {.length = (size_t)(64 + 100 * i)};
+        struct qk_session *session = open_demo(&options);
+        struct qk_error err = {0};
+        if (i % 2)
+            wait_for_event(session);
+        for (int j = 0; j < i % 4; j++)
+            expect_ok(qk_session_probe(session, &options, &err), &err);
+        choose(session, 7, QK_PROCRUSTES, 0.5);
+        qk_session_attention_row(session, 7, 0, 3, QK_RANGE_PRE);
+        if (i % 3 == 0)
+            wait_for_probe(session);
+        qk_session_close(session);
+    }
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ranges_arrive),
+        cmocka_unit_test(test_current_follows_choices),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_from_states),
+        test_in_folder(test_failure_and_cancel),
+        cmocka_unit_test(test_replace_and_close_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
