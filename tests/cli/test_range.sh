@@ -1,0 +1,147 @@
+#!/bin/sh
+# test_range.sh - qkscope range: numbers against the goldens, shapes of table, CSV and JSON, sources and their faults.
+. "$srcdir/tests/cli/common.sh"
+
+# json_holds PYTHON - the expression over the last output, called d, is true; r is the reference, where it is set.
+json_holds() {
+    python3 -c '
+import json, sys
+d = json.load(open(sys.argv[1]))
+L = {l["index"]: l for l in d["layers"]}
+demo = sys.argv[3]
+def worst(model, layer):
+    heads = json.load(open(f"{demo}/range-{model}.json"))[str(layer)]
+    return max(abs(a - b) for x, y in zip(heads, L[layer][model]["heads"])
+               for a, b in zip(x["hist"] + [x["long_mass"], x["mean"] / 203], y["hist"] + [y["long_mass"], y["mean"] / 203]))
+sys.exit(not eval(sys.argv[2]))' "$out" "$1" "$QK_DEMO_DATA"
+}
+
+golden_pre=$QK_DEMO_DATA/golden-pre.safetensors
+golden_post=$QK_DEMO_DATA/golden-post.safetensors
+python3 - "$golden_post" >"$work/ids" <<'END'
+import json, struct, sys
+data = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", data[:8])[0]
+begin, end = json.loads(data[8:8 + n])["input_ids"]["data_offsets"]
+print(*struct.unpack(f"<{(end - begin) // 4}i", data[8 + n + begin:8 + n + end]))
+END
+
+# One float32 map differs by up to 1e-6 of its largest entry; a mean over a hundred queries by less.
+run range "$pre" "$post" --ids "$work/ids" --json
+check "the forward pass meets the reference" json_holds \
+    "all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in (1, 4, 7, 10))"
+check "  softmax layers alone" json_holds "list(L) == [1, 4, 7, 10]"
+check "  edges of the bins, once" json_holds "d['bin_edges'] == [0] + [2 ** i for i in range(9)]"
+check "  every histogram has a number a bin, and sums to 1" json_holds \
+    "all(len(h['hist']) == 9 and abs(sum(h['hist']) - 1) < 1e-6 for l in L.values() for m in ('pre', 'post') for h in l[m]['heads'] + [l[m]])"
+check "  the keys of a layer" json_holds \
+    "all(list(l) == ['index', 'shift', 'pre', 'post'] and list(l['pre']) == ['mean', 'long_mass', 'hist', 'heads'] for l in L.values())"
+check "  a layer is the mean of its heads" json_holds \
+    "all(abs(l['pre']['mean'] - sum(h['mean'] for h in l['pre']['heads']) / 4) < 1e-9 for l in L.values())"
+check "  names its inputs and its source" json_holds \
+    "d['pre'] == {'path': '$pre', 'model_type': 'hypenet'} and d['source'] == 'forward pass' and d['tokens'] == 203 and d['first_query'] == 101 and d['long'] == 128"
+cp "$out" "$work/pass.json"
+run range "$pre" "$post" --states "$golden_post" --states-pre "$golden_pre" --json
+check "states from files meet it, too" json_holds \
+    "d['source'] == 'states' and all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in (1, 4, 7, 10))"
+run range "$pre" "$post" --states "$golden_post" --json
+check "  one file serves both models" json_holds "worst('post', 7) < 1e-6 and worst('pre', 7) > 1e-4"
+
+run range "$pre" "$post" --json
+check "the built-in text: layer 7 shifted most" json_holds \
+    "max(L, key=lambda l: L[l]['shift']) == 7 and 480 <= d['tokens'] <= 512"
+check "  without a choice there is no current" json_holds "'current' not in d and all('current' not in l for l in L.values())"
+cp "$out" "$work/plain.json"
+run range "$pre" "$post" --set 7=restore --json
+check "--set adds current, on post's states" json_holds \
+    "d['current'] == 'same states' and list(L[7]) == ['index', 'shift', 'pre', 'post', 'current'] and L[7]['current'] != L[7]['post']"
+check "  a kept layer's is post's" json_holds "L[10]['current'] == L[10]['post']"
+check "  and pre and post are what they were" json_holds \
+    "all(l[m] == k[m] for k in json.load(open('$work/plain.json'))['layers'] for l in [L[k['index']]] for m in ('pre', 'post', 'shift'))"
+cp "$out" "$work/same.json"
+run range "$pre" "$post" --set 7=restore --exact --json
+check "--exact: the chosen layer looks at the same states" json_holds \
+    "d['current'] == 'exact' and abs(L[7]['current']['mean'] - json.load(open('$work/same.json'))['layers'][2]['current']['mean']) < 1e-6"
+check "  the one behind it at others" json_holds "L[10]['current']['mean'] != L[10]['post']['mean']"
+run range "$pre" "$post" --set 7=restore --norms --json -l 7
+check "--norms takes pre's gains along" json_holds "L[7]['current']['mean'] != json.load(open('$work/same.json'))['layers'][2]['current']['mean']"
+for family in llama qwen3 jamba; do
+    run range "$fixtures/$family/pre" "$fixtures/$family/post" --set all=restore --json \
+        --states "$fixtures/$family/post/golden.safetensors"
+    check "$family, where norms do not differ: all restored is pre" json_holds "d['layers'] and all(l['current'] == l['pre'] != l['post'] for l in d['layers'])"
+done
+"$QKSCOPE" plan "$pre" "$post" --set 7=restore -o "$work/recipe.json" >/dev/null
+run range "$pre" "$post" --recipe "$work/recipe.json" --json
+check "--recipe is the same as its choices" cmp "$out" "$work/same.json"
+
+run range "$pre" "$post" --length 64 --queries last:1 --long 8 --layers 7 --json
+check "--length, --queries, --long, --layers" json_holds \
+    "d['tokens'] <= 64 and d['first_query'] == d['tokens'] - 1 and d['long'] == 8 and list(L) == [7] and abs(L[7]['pre']['long_mass'] - sum(L[7]['pre']['hist'][4:])) < 1e-12"
+run range "$pre" "$post" --length 1 --queries all --json
+check "one token looks at itself" json_holds "d['bin_edges'] == [0, 1] and all(l['pre']['hist'] == [1] and l['shift'] == 0 for l in L.values())"
+printf 'The code of abcde is 1234. What is the code of abcde? It is 1234.' >"$work/text"
+run range "$pre" "$post" --probe "$work/text" --json
+check "--probe FILE, with the template's tokens" json_holds "d['tokens'] == 66"
+run range "$pre" "$post" --layers 'routing>0.15' --json
+check "--layers TEST" json_holds "list(L) == [7]"
+
+run range "$pre" "$post"
+check "the table has three heading lines and a line a layer" test "$(wc -l <"$out")" -eq 7
+check "  layer 7" says '^    7 full  *1[0-9.]*  *1[0-9.]* [0-9.]*% [0-9.]*% 0.01'
+check "  fits into 100 columns, with bars" python3 -c "
+import sys; t = open('$out', encoding='utf-8').read(); sys.exit(max(map(len, t.split('\n'))) > 100 or 'distance 0, 1, 2, 4 ... 256' not in t)"
+LC_ALL=C "$QKSCOPE" range "$pre" "$post" --set full=restore >"$work/c.txt"
+LC_ALL=C.UTF-8 "$QKSCOPE" range "$pre" "$post" --set full=restore >"$work/utf8.txt"
+LC_ALL=C.UTF-8 "$QKSCOPE" range "$pre" "$post" --set full=restore --ascii >"$work/ascii.txt"
+check "  eighths in UTF-8" grep -q '█' "$work/utf8.txt"
+check "  ASCII alone in the C locale, and with --ascii" sh -c "cmp '$work/c.txt' '$work/ascii.txt' && ! LC_ALL=C grep -q '[^ -~]' '$work/c.txt'"
+check "  100 columns hold current, too" sh -c "grep -q '@' '$work/c.txt' && ! LC_ALL=C grep -q '.\{101\}' '$work/c.txt'"
+COLUMNS=60 "$QKSCOPE" range "$pre" "$post" >"$work/narrow.txt"
+check "  no bars where there is no room" sh -c "! LC_ALL=C grep -q '.\{61\}' '$work/narrow.txt'"
+run range "$pre" "$post" --heads --layers 7
+check "--heads has a line a head" test "$(wc -l <"$out")" -eq 8
+run range "$pre" "$post" --csv
+check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 9
+check "  the heading" grep -q '^layer,kind,model,shift,mean,long_mass,from_0,from_1,from_2,from_4,.*,from_256$' "$out"
+check "  as many columns everywhere" test "$(awk -F, '{ print NF }' "$out" | sort -u)" = 16
+run range "$pre" "$post" --csv --heads --set 4=restore
+check "  and with --heads a line a head" test "$(wc -l <"$out")" -eq $((1 + 4 * 4 * 3))
+
+llama_pre=$fixtures/llama/pre
+llama_post=$fixtures/llama/post
+run range "$llama_pre" "$llama_post" --estimate --json
+check "--estimate: logits by distance, from weights" json_holds \
+    "d['source'] == 'estimate' and d['distances'][:4] == [0, 1, 2, 4] and len(L) == 4 and all(len(h['logit']) == len(d['distances']) for l in L.values() for h in l['post']['heads'])"
+run range "$llama_pre" "$llama_post" --estimate
+check "  is called one" says '^estimate from weights'
+run range "$pre" "$post" --estimate
+check "  there is none without rotary positions" complains 3 'no layer has rotary positions'
+
+run range "$fixtures/jamba/pre" "$fixtures/jamba/post"
+check "a family without a forward pass says so and names --states" complains 3 'no forward pass for this family: .*--states FILE'
+run range "$llama_pre" "$llama_post"
+check "a missing tokenizer names --ids" complains 3 'tokenizer.json.*--ids FILE'
+echo '1 2 three' >"$work/bad"
+run range "$pre" "$post" --ids "$work/bad"
+check "ids that are none" complains 3 'byte 4: no token id'
+echo '1 2 300' >"$work/bad"
+run range "$pre" "$post" --ids "$work/bad"
+check "ids outside the vocabulary" complains 3 'outside the vocabulary (found 300'
+printf 'a\377b' >"$work/bad"
+run range "$pre" "$post" --probe "$work/bad"
+check "text that is not UTF-8" complains 3 'not UTF-8'
+run range "$pre" "$post" --probe "$work/none"
+check "a file that is not there" complains 4 'none: cannot open'
+run range "$pre" "$post" --states "$post/model.safetensors"
+check "states without ids" complains 3 'there is no tensor input_ids'
+run range "$pre" "$post" --states "$llama_post/golden.safetensors"
+check "states of another width" complains 3 'hidden_states.1: other shape (found (48, 64), expected (48, 128))'
+run range "$llama_pre" "$llama_post" --states "$llama_post/golden.safetensors" --states-pre "$golden_pre"
+check "pre's states of other tokens" complains 3 'golden-pre.safetensors: '
+for words in '--queries some' '--queries last:0' '--long 0' '--length 0' '--json --csv' '--ids x --probe x' \
+    '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--estimate --ids x' '--layers 99'; do
+    # shellcheck disable=SC2086 # words
+    run range "$pre" "$post" $words
+    check "usage: $words" complains 2 .
+done
+done_testing
