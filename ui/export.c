@@ -183,36 +183,46 @@ static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, 
     draw_run(canvas, y, x + used, width - used, STYLE_TEXT, shown);
 }
 
-static void draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)
+/* What can be done, or what became of the last task; returns the rows used. */
+static int draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     const struct qk_task *task = qk_session_task(app->session);
+    const struct export_view *view = &app->export;
     bool export = task->kind == QK_TASK_EXPORT;
-    if (!app->export.shows_task) {
-        bool planned = app->export.planned;
-        draw_label(canvas, y, x, planned ? "ready" : "not yet");
-        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, STYLE_DIM,
-            planned                ? "w writes it, q goes back"
-            : app->export.exported ? "t names another, F replaces it, v verifies it"
-                                   : "t names another");
-        return;
-    }
-    bool good = task->error.code == QK_OK;
-    enum style style = good ? STYLE_GOOD : task->error.code == QK_CANCELLED ? STYLE_WARNING : STYLE_ERROR;
-    draw_label(canvas, y, x, export ? "export" : "verify");
-    if (task->error.code == QK_CANCELLED)
-        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, style,
-            export ? "stopped, nothing was written: w starts again" : "stopped: v starts again");
-    else if (task->error.code == QK_DIFFERS)
-        draw_format(canvas, y, x + LABEL, width - LABEL, style,
-            "%zu difference%s from what its recipe says: %s", task->differences.n,
+    struct qk_text text = {0};
+    enum style style = STYLE_GOOD;
+    if (!view->shows_task) {
+        style = STYLE_DIM;
+        qk_text_add(&text, "%s",
+            view->planned    ? "w writes it, q goes back"
+            : view->exported ? "t names another, F replaces it, v verifies it"
+                             : "t names another");
+    } else if (task->error.code == QK_CANCELLED) {
+        style = STYLE_WARNING;
+        qk_text_add(
+            &text, export ? "stopped, nothing was written: w starts again" : "stopped: v starts again");
+    } else if (task->error.code == QK_DIFFERS) {
+        style = STYLE_ERROR;
+        qk_text_add(&text, "%zu difference%s from what its recipe says: %s", task->differences.n,
             task->differences.n == 1 ? "" : "s", task->target);
-    else if (!good)
-        draw_text(canvas, y, x + LABEL, width - LABEL, ALIGN_LEFT, style, task->error.text);
-    else
-        draw_format(canvas, y, x + LABEL, width - LABEL, style,
+    } else if (task->error.code != QK_OK) {
+        style = STYLE_ERROR;
+        qk_text_add(&text, "%s", task->error.text);
+    } else {
+        qk_text_add(&text,
             export ? "written to %s; v reads it again and compares"
                    : "%s is what its recipe says, byte for byte",
             task->target);
+    }
+    draw_label(canvas, y, x,
+        !view->shows_task ? (view->planned ? "ready" : "not yet")
+        : export          ? "export"
+                          : "verify");
+    char shown[QK_ERROR_TEXT];
+    int rows = draw_wrapped(canvas, (struct area){y, x + LABEL, 3, width - LABEL}, style,
+        qk_printable(shown, sizeof shown, text.s != NULL ? text.s : ""));
+    qk_text_free(&text);
+    return rows;
 }
 
 /* The tensors that will change, or the differences that a verification found. */
@@ -256,7 +266,7 @@ static void draw_export(struct app *app, struct canvas *canvas, struct area area
     if (task->running)
         draw_progress(app, canvas, y++, x, width);
     else
-        draw_outcome(app, canvas, y++, x, width);
+        y += draw_outcome(app, canvas, y, x, width);
     if (view->stale || view->changes.width != width)
         make_changes(app, canvas, width);
     bool differs = view->changes.left_width == 0;

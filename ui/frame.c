@@ -67,7 +67,7 @@ void ask(struct app *app, unsigned (*answer)(struct app *app), const char *forma
 static enum style choice_state(const struct app *app, char out[96])
 {
     int n = qk_selection_count(qk_session_selection(app->session));
-    bool unsaved = qk_session_unsaved(app->session);
+    bool unsaved = n > 0 && qk_session_unsaved(app->session);
     const char *plural = n == 1 ? "" : "s";
     if (unsaved)
         snprintf(out, 96, "%s %d choice%s, not exported", theme_glyph(&app->theme, GLYPH_BULLET), n, plural);

@@ -59,6 +59,9 @@ check "it is written" wait_for 'written to patch'
 check "as one file of weights" test -e "$work/patch/qkscope-patch.safetensors"
 keys q
 wait_for 'Space restore'
+keys u u u u u u u
+wait_for 'undone'
+check "choices that were taken back are none to save" wait_for 'no choices'
 keys q
 check "q leaves without a question" wait_end 0
 check "the terminal is as before" restored
@@ -105,6 +108,10 @@ keys v
 check "verification finds one changed byte" wait_for 'what differs'
 check "and names the file" wait_for 'model.safetensors'
 check "and counts" wait_for 'verify *1 difference'
+keys t C-u
+text "$work/a folder whose name leaves no room for what became of it in one line"
+keys Enter w
+check "what became of it is told in whole" wait_for 'again and compares'
 keys t C-u
 text elsewhere
 keys Enter
