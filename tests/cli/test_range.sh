@@ -117,6 +117,9 @@ check "  is called one" says '^estimate from weights'
 run range "$pre" "$post" --estimate
 check "  there is none without rotary positions" complains 3 'no layer has rotary positions'
 
+run range "$fixtures/minimax/pre" "$fixtures/minimax/post"
+check "  it is shown, and said, where there is neither a forward pass nor states" sh -c \
+    "grep -q '^estimate from weights' '$out' && [ \$(wc -l <'$err') -eq 1 ] && grep -q 'no forward pass for this family: .*--states FILE' '$err'"
 run range "$fixtures/jamba/pre" "$fixtures/jamba/post"
 check "a family without a forward pass says so and names --states" complains 3 'no forward pass for this family: .*--states FILE'
 run range "$llama_pre" "$llama_post"

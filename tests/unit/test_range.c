@@ -7,6 +7,7 @@
 #include "linalg/linalg.h"
 #include "probe/forward.h"
 #include "probe/probe.h"
+#include "probe/profile.h"
 #include "restore/patch.h"
 
 #include <math.h>
@@ -535,6 +536,68 @@ static void test_no_source(void **state)
     qk_pair_close(pair);
 }
 
+/* The logit that the formula speaks of, added up the long way: every unit vector as a token, its query turned
+ * to the position tau, its key left at 0. */
+static double turned_logit(const struct qk_model *model, const struct qk_layer *layer, int head, size_t tau)
+{
+    size_t n = (size_t)layer->head_dim, d = (size_t)layer->d, rotary = (size_t)layer->rotary_dims;
+    int group = layer->role[QK_Q].n_heads / layer->role[QK_K].n_heads;
+    double *rows[QK_ROLE_COUNT], sum = 0;
+    struct qk_error err = {0};
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        rows[r] = calloc(n * d, sizeof **rows);
+        expect_ok(qk_view_read(model, layer, (enum qk_role)r, r == QK_Q ? head : head / group, rows[r], &err),
+            &err);
+    }
+    for (size_t c = 0; c < d; c++)
+        for (size_t i = 0; i < n; i++) {
+            double q = rows[QK_Q][i * d + c];
+            if (i < rotary) { /* half-split: i turns with its partner */
+                bool first = i < rotary / 2;
+                double partner = rows[QK_Q][(first ? i + rotary / 2 : i - rotary / 2) * d + c];
+                size_t pair = first ? i : i - rotary / 2;
+                double angle = (double)tau * pow(layer->rope_theta, -2.0 * (double)pair / (double)rotary);
+                q = q * cos(angle) + (first ? -1 : 1) * partner * sin(angle);
+            }
+            sum += q * rows[QK_K][i * d + c];
+        }
+    free(rows[QK_Q]);
+    free(rows[QK_K]);
+    return sum / sqrt((double)n);
+}
+
+static void test_profile(void **state)
+{
+    static const char *const families[] = {"llama", "phi3", "minimax"};
+    (void)state;
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        struct qk_pair *pair = open_family(families[f]);
+        const struct qk_model *model = pair->model[QK_POST];
+        int n = 0;
+        for (int i = 0; i < model->n_layers; i++) {
+            const struct qk_layer *layer = &model->layer[i];
+            struct qk_profile profile;
+            struct qk_error err = {0};
+            if (qk_profile_missing(layer) != NULL)
+                continue;
+            n++;
+            expect_ok(qk_profile_make(model, layer, 9, &profile, &err), &err);
+            for (int h = 0; h < profile.n_heads; h++)
+                for (int point = 0; point < 9; point++)
+                    /* sums of a thousand products in float64 */
+                    assert_true(fabs(profile.logit[h * 9 + point] -
+                                     turned_logit(model, layer, h, qk_range_bin_first(point))) < 1e-10);
+            qk_profile_free(&profile);
+        }
+        assert_true(n > 0);
+        qk_pair_close(pair);
+    }
+    struct qk_pair *pair = open_family("hypenet");
+    assert_non_null(qk_profile_missing(&pair->model[QK_PRE]->layer[1])); /* no positions */
+    assert_non_null(qk_profile_missing(&pair->model[QK_PRE]->layer[0])); /* linear */
+    qk_pair_close(pair);
+}
+
 static void test_document(void **state)
 {
     (void)state;
@@ -576,6 +639,7 @@ int main(void)
         test_in_folder(test_wrong_states),
         test_in_folder(test_wrong_ids),
         cmocka_unit_test(test_no_source),
+        cmocka_unit_test(test_profile),
         cmocka_unit_test(test_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
