@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "probe/ops.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -15,15 +16,7 @@
 /* Softmax of row[0..n), in place; the sum in float64, so that long rows keep their last digits. */
 static void softmax_row(float *row, size_t n)
 {
-    float largest = row[0];
-    for (size_t i = 1; i < n; i++)
-        largest = row[i] > largest ? row[i] : largest;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        row[i] = expf(row[i] - largest);
-        sum += (double)row[i];
-    }
-    float scale = (float)(1.0 / sum);
+    float scale = (float)(1.0 / qk_exp_sum(n, qk_largest(n, row), row));
     for (size_t i = 0; i < n; i++)
         row[i] *= scale;
 }
