@@ -77,8 +77,7 @@ static enum qk_code open_ids(
         probe->T = options->length;
     if (probe->T == 0 || probe->T > QK_PROBE_MOST)
         return qk_fail(err, QK_INPUT, "the probe has %zu tokens (expected 1 to %d)", probe->T, QK_PROBE_MOST);
-    return qk_states_init(
-        &probe->states[QK_POST], probe->pair->model[QK_POST]->n_layers, probe->ids, probe->T, err);
+    return QK_OK;
 }
 
 /* --- states --- */
@@ -235,9 +234,10 @@ struct pass {
     bool finished;
 };
 
-static enum qk_code see_layer(struct pass *pass, int layer, const float *x, size_t d, struct qk_error *err)
+static enum qk_code see_layer(struct pass *pass, int layer, const float *x, struct qk_error *err)
 {
     struct qk_probe *probe = pass->probe;
+    struct qk_layer_ranges *ranges = &probe->layer[layer];
     if (pass->exact != NULL) {
         const struct qk_range_source source = {
             .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
@@ -245,11 +245,24 @@ static enum qk_code see_layer(struct pass *pass, int layer, const float *x, size
     }
     if (pass->side == QK_PRE)
         return run_pre(probe, layer, x, pass->progress, err);
-    QK_TRY(qk_states_keep(&probe->states[QK_POST], layer, x, d, err));
     QK_TRY(run_post(probe, layer, x, pass->progress, err));
+    if (probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL)
+        QK_TRY(qk_layer_range_copy(&ranges->side[QK_PRE], &ranges->pre_same, err));
     if (pass->watch != NULL && pass->watch->ready != NULL)
         pass->watch->ready(pass->watch->context, layer);
     return QK_OK;
+}
+
+/* Post's states are needed for what follows the pass, pre's for a cache. */
+static enum qk_code keep_state(struct pass *pass, int layer, const float *x, size_t d, struct qk_error *err)
+{
+    struct qk_probe *probe = pass->probe;
+    struct qk_states *states = &probe->states[pass->side];
+    if (pass->exact != NULL || (pass->side == QK_PRE && !probe->keep_pre))
+        return QK_OK;
+    if (states->layer == NULL)
+        QK_TRY(qk_states_init(states, probe->pair->model[pass->side]->n_layers, probe->ids, probe->T, err));
+    return qk_states_keep(states, layer, x, d, err);
 }
 
 static enum qk_code see_state(
@@ -259,8 +272,10 @@ static enum qk_code see_state(
     (void)T;
     qk_progress_total(pass->progress, pass->total);
     QK_TRY(qk_progress_check(pass->progress, err));
-    if (layer <= pass->last && pass->wanted[layer])
-        QK_TRY(see_layer(pass, layer, x, d, err));
+    if (layer <= pass->last && pass->wanted[layer]) {
+        QK_TRY(keep_state(pass, layer, x, d, err)); /* first: who is told of the layer may want them */
+        QK_TRY(see_layer(pass, layer, x, err));
+    }
     if (layer < pass->last)
         return QK_OK;
     qk_progress_add(pass->progress, 1);
@@ -295,7 +310,34 @@ static enum qk_code choose_layers(
     return QK_OK;
 }
 
-static enum qk_code run_passes(struct pass *pass, struct qk_error *err)
+/* True when the side's inputs of all wanted layers are known without a pass: from a file, from a cache. */
+static bool has_states(const struct pass *pass)
+{
+    const struct qk_states *states = &pass->probe->states[pass->side];
+    if (pass->probe->origin == QK_ORIGIN_STATES)
+        return true;
+    for (int i = 0; i <= pass->last; i++)
+        if (pass->wanted[i] && (states->layer == NULL || states->layer[i] == NULL))
+            return false;
+    return true;
+}
+
+/* The side on states: of a file, pre's own where there are any; else post's serve it when post has its turn.
+ */
+static enum qk_code run_states(struct pass *pass, struct qk_error *err)
+{
+    const struct qk_states *states = &pass->probe->states[pass->side];
+    qk_progress_total(pass->progress, pass->total);
+    for (int i = 0; i <= pass->last; i++) {
+        QK_TRY(qk_progress_check(pass->progress, err));
+        if (pass->wanted[i] && states->layer != NULL && states->layer[i] != NULL)
+            QK_TRY(see_layer(pass, i, states->layer[i], err));
+        qk_progress_add(pass->progress, 1);
+    }
+    return QK_OK;
+}
+
+static enum qk_code run_sides(struct pass *pass, struct qk_error *err)
 {
     pass->total = (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1);
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
@@ -303,29 +345,7 @@ static enum qk_code run_passes(struct pass *pass, struct qk_error *err)
         pass->finished = false;
         if (pass->watch != NULL && pass->watch->side != NULL)
             pass->watch->side(pass->watch->context, pass->side);
-        QK_TRY(run_pass(pass, err));
-    }
-    return QK_OK;
-}
-
-/* From files: pre's ranges on its own states where there are any, else on post's. */
-static enum qk_code run_states(struct pass *pass, struct qk_error *err)
-{
-    struct qk_probe *probe = pass->probe;
-    const struct qk_states *states = probe->states;
-    qk_progress_total(pass->progress, (uint64_t)pass->last + 1);
-    for (int i = 0; i <= pass->last; i++) {
-        if (pass->wanted[i]) {
-            struct qk_layer_ranges *ranges = &probe->layer[i];
-            QK_TRY(run_post(probe, i, states[QK_POST].layer[i], pass->progress, err));
-            if (states[QK_PRE].layer == NULL)
-                QK_TRY(qk_layer_range_copy(&ranges->side[QK_PRE], &ranges->pre_same, err));
-            else if (states[QK_PRE].layer[i] != NULL)
-                QK_TRY(run_pre(probe, i, states[QK_PRE].layer[i], pass->progress, err));
-            if (pass->watch != NULL && pass->watch->ready != NULL)
-                pass->watch->ready(pass->watch->context, i);
-        }
-        qk_progress_add(pass->progress, 1);
+        QK_TRY(has_states(pass) ? run_states(pass, err) : run_pass(pass, err));
     }
     return QK_OK;
 }
@@ -337,9 +357,7 @@ enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const stru
     bool *mask;
     QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
     pass.wanted = mask;
-    enum qk_code code = pass.last < 0                       ? QK_OK
-                        : probe->origin == QK_ORIGIN_STATES ? run_states(&pass, err)
-                                                            : run_passes(&pass, err);
+    enum qk_code code = pass.last < 0 ? QK_OK : run_sides(&pass, err);
     free(mask);
     return code;
 }

@@ -40,8 +40,10 @@ struct qk_probe {
     size_t T;
     int32_t *ids;                   /* T; owned */
     struct qk_tokenizer *tokenizer; /* of the ids; NULL when none is known; owned */
-    /* Inputs of layers: post's once qk_probe_run has come to them, pre's only when they came from a file. */
+    /* Inputs of layers: from files or a cache, else post's once qk_probe_run has come to them, and pre's with
+     * keep_pre. A side whose wanted layers are all here before qk_probe_run needs no pass. */
     struct qk_states states[QK_SIDE_COUNT];
+    bool keep_pre;
     struct qk_layer_ranges *layer; /* n_layers of the pair; owned */
 };
 
@@ -62,8 +64,8 @@ struct qk_probe_watch {
     void (*ready)(void *context, int layer);        /* probe->layer[layer] is filled, and stays as it is */
 };
 
-/* Fills probe->layer for the wanted layers (NULL: all that can). progress counts layers of both sides, and is
- * heeded between layers and blocks of queries. watch may be NULL. */
+/* Once: fills probe->layer for the wanted layers (NULL: all that can). progress counts layers of both sides,
+ * and is heeded between layers and blocks of queries. watch may be NULL. */
 enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const struct qk_probe_watch *watch,
     struct qk_progress *progress, struct qk_error *err);
 
