@@ -213,6 +213,9 @@ static enum qk_code run_pass(
     struct pass *pass, const int32_t *ids, float *logits, size_t n_logits, struct qk_error *err)
 {
     int n_layers = pass->parts->model->n_layers;
+    const struct qk_tensor *head;
+    if (logits != NULL) /* before the work of all the layers */
+        QK_TRY(find_embedding(pass->parts, true, &head, err));
     QK_TRY(embed(pass->parts, ids, pass->T, pass->x, err));
     for (pass->layer = 0; pass->layer < n_layers; pass->layer++)
         QK_TRY(run_one_layer(pass, err));

@@ -12,9 +12,9 @@
 
 #include <stdint.h>
 
-/* Makes another model of the stored one: called with the bytes of every tensor of a layer after they were
- * read, to change them in place (restore: the current selection). Embeddings and the output head, read by
- * rows, are as they are stored. */
+/* Makes another model of the stored one: called with the bytes of every tensor of a layer, and of the final
+ * norm, after they were read, to change them in place (restore: the current selection). Embeddings and the
+ * output head, read by rows, are as they are stored. */
 struct qk_patch {
     enum qk_code (*apply)(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
     void *context;
