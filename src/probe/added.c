@@ -299,26 +299,25 @@ static bool stands_alone(const char *text, size_t n, size_t from, size_t to)
     return !is_word(code) && (from == 0 || !is_word(character_before(text, from)));
 }
 
+/* Tokens are looked for one behind the other, not minding the spaces that rstrip takes: one that begins among
+ * these is found too, as in the original. */
 enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, bool first,
     struct qk_pieces *out, struct qk_error *err)
 {
-    size_t done = 0;
+    size_t done = 0, spaces_end = 0;
     for (size_t at = 0; at < n && index->n > 0;) {
         const struct qk_added_token *token = longest_at(index, text + at, n - at);
-        if (token == NULL) {
-            at++;
-            continue;
-        }
-        size_t from = at, to = at + token->n_spelling;
+        size_t from = at, to = token != NULL ? at + token->n_spelling : at + 1;
         at = to;
-        if (token->single_word && !stands_alone(text, n, from, to))
+        if (token == NULL || (token->single_word && !stands_alone(text, n, from, to)))
             continue;
         if (token->lstrip)
             from = spaces_before(text, done, from);
         if (token->rstrip)
-            at = to = spaces_behind(text, to, n);
-        QK_TRY(qk_pieces_put(out, text + done, from - done, QK_NO_TOKEN, first && done == 0, err));
-        QK_TRY(qk_pieces_put(out, text + from, to - from, token->id, first && from == 0, err));
+            to = spaces_end = to < spaces_end ? spaces_end : spaces_behind(text, to, n);
+        if (done < from)
+            QK_TRY(qk_pieces_put(out, text + done, from - done, QK_NO_TOKEN, first && done == 0, err));
+        QK_TRY(qk_pieces_put(out, token->spelling, token->n_spelling, token->id, false, err));
         done = to;
     }
     return qk_pieces_put(out, text + done, n - done, QK_NO_TOKEN, first && done == 0, err);

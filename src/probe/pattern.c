@@ -15,6 +15,7 @@ enum {
     STEPS = 20000000,
     HEAP_KIB = 1 << 18,
     PATTERN_BYTES = 1 << 16,
+    LITERAL_BYTES = 256,
     FREE_SECONDS = 10,
     NS_PER_BYTE = 50000
 };
@@ -105,6 +106,9 @@ enum qk_code qk_pattern_read(
     *out = NULL;
     const char *literal = qk_json_string(pattern, "String", NULL);
     const char *regex = qk_json_string(pattern, "Regex", NULL);
+    if (literal != NULL && strlen(literal) > LITERAL_BYTES)
+        return qk_fail(err, QK_INPUT, "%s: pattern: too long (found %zu bytes, at most %d)", where,
+            strlen(literal), LITERAL_BYTES);
     if (literal != NULL)
         return qk_pattern_literal(literal, out, err);
     if (regex != NULL)
@@ -136,13 +140,18 @@ static enum qk_code add_range(
 static enum qk_code find_literal(
     const char *literal, const char *text, size_t n, struct qk_ranges *found, struct qk_error *err)
 {
-    size_t length = strlen(literal), done = 0;
+    size_t length = strlen(literal), done = 0, at = 0;
     const char *hit;
-    while (length > 0 && (hit = memmem(text + done, n - done, literal, length)) != NULL) {
-        size_t at = (size_t)(hit - text);
+    while (length > 0 && n - at >= length &&
+           (hit = memchr(text + at, literal[0], n - at - length + 1)) != NULL) {
+        at = (size_t)(hit - text);
+        if (memcmp(hit, literal, length) != 0) {
+            at++;
+            continue;
+        }
         QK_TRY(add_range(found, done, at, false, err));
         QK_TRY(add_range(found, at, at + length, true, err));
-        done = at + length;
+        done = at += length;
     }
     return add_range(found, done, n, false, err);
 }
@@ -211,7 +220,8 @@ static enum qk_code find_in_valid(const struct qk_pattern *pattern, struct searc
         size_t to = at;
         int32_t code;
         QK_TRY(match_at(pattern, search, text + from, n, at, &hit, &to, err));
-        if (hit) {
+        /* Oniguruma's search passes over an empty match where the last one ended */
+        if (hit && !(to == at && found->n > 0 && *done == from + at)) {
             QK_TRY(add_range(found, *done, from + at, false, err));
             QK_TRY(add_range(found, from + at, from + to, true, err));
             *done = from + to;

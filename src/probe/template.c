@@ -48,19 +48,6 @@ static enum qk_code add_special(const struct reader *reader, const cJSON *specia
     return QK_OK;
 }
 
-/* Puts what `inner` has around what `out` has: processors act one after the other, outwards. */
-static enum qk_code wrap(struct qk_template *out, struct qk_template *inner, struct qk_error *err)
-{
-    for (size_t i = 0; i < out->before.n; i++)
-        QK_TRY(qk_ids_add(&inner->before, out->before.id[i], err));
-    for (size_t i = 0; i < inner->after.n; i++)
-        QK_TRY(qk_ids_add(&out->after, inner->after.id[i], err));
-    struct qk_ids old = out->before;
-    out->before = inner->before;
-    inner->before = old;
-    return QK_OK;
-}
-
 static enum qk_code read_single(
     const struct reader *reader, const cJSON *part, struct qk_template *found, struct qk_error *err)
 {
@@ -115,13 +102,12 @@ static enum qk_code read_processor(struct reader *reader, const cJSON *part, str
     if (!bert && strcmp(type, "TemplateProcessing") != 0)
         return qk_fail(err, QK_INPUT, "%s: post_processor: %.64s is not supported; give token ids instead",
             reader->path, type);
-    struct qk_template inner = {0};
+    if (reader->found)
+        return qk_fail(err, QK_INPUT,
+            "%s: post_processor: more than one template is not supported; give token ids instead",
+            reader->path);
     reader->found = true;
-    enum qk_code code = bert ? read_bert(reader, part, &inner, err) : read_single(reader, part, &inner, err);
-    if (code == QK_OK)
-        code = wrap(reader->out, &inner, err);
-    qk_template_free(&inner);
-    return code;
+    return bert ? read_bert(reader, part, reader->out, err) : read_single(reader, part, reader->out, err);
 }
 
 /* --- tokenizer_config.json --- */

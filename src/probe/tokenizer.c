@@ -17,7 +17,7 @@
 /* Gemma's has 33 MB. */
 enum { MAX_FILE_BYTES = 256 << 20 };
 /* How far a text may grow on its way. */
-enum { GROWTH = 64, FREE_GROWTH = 1 << 20 };
+enum { GROWTH = 32, FREE_GROWTH = 1 << 20 };
 
 struct qk_tokenizer {
     cJSON *vocabulary; /* what bpe's texts are borrowed from */

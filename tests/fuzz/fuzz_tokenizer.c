@@ -1,0 +1,91 @@
+/* fuzz_tokenizer.c - any bytes as a tokenizer.json and, behind a NUL, a text for it: refused with a message,
+ * or the text has ids, which are the tokenizer's, and a text again. */
+#include "fuzz.h"
+
+#include "probe/tokenizer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char fuzz_name[] = "tokenizer";
+#define LETTERS                                                                                              \
+    "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"\xc4\xa0\":2,\"ab\":3,\"<0x0A>\":4,\"u\":5,"   \
+    "\"\xe2\x96\x81\":6},\"merges\":[\"a b\"],\"unk_token\":\"u\",\"byte_fallback\":true}"
+#define MARK "\"replacement\":\"\xe2\x96\x81\""
+const struct fuzz_seed fuzz_seeds[] = {
+    FUZZ_SEED("{" LETTERS ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true},\"decoder\":"
+              "{\"type\":\"ByteLevel\"}}\0ab ab\n12 \xc3\xa9"),
+    FUZZ_SEED("{" LETTERS ",\"pre_tokenizer\":{\"type\":\"Metaspace\"," MARK ",\"prepend_scheme\":\"first\"},"
+              "\"decoder\":{\"type\":\"Metaspace\"," MARK "}}\0ab  ab\n"),
+    FUZZ_SEED(
+        "{" LETTERS ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFKC\"},"
+        "{\"type\":\"Prepend\",\"prepend\":\"a\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},"
+        "\"content\":\"b\"}]},\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"},"
+        "{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\"a\",\"start\":1,\"stop\":1}]}}\0e\xcc\x81 "
+        "\xef\xac\x81"),
+    FUZZ_SEED(
+        "{" LETTERS ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+        "\"pattern\":{\"Regex\":\"\\\\p{N}{1,3}|(?i:'s)|\\\\s+(?!\\\\S)\"},\"behavior\":\"MergedWithNext\","
+        "\"invert\":true},{\"type\":\"Digits\"},{\"type\":\"Punctuation\"}]}}\0it's 1234  b"),
+    FUZZ_SEED(
+        "{" LETTERS ",\"added_tokens\":[{\"id\":9,\"content\":\"<s>\",\"special\":true,\"lstrip\":true},"
+        "{\"id\":8,\"content\":\"<s\",\"single_word\":true,\"rstrip\":true}],\"post_processor\":{\"type\":"
+        "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\"}},{\"Sequence\":{\"id\":\"A\"}}],"
+        "\"special_tokens\":{\"B\":{\"ids\":[9,0]}}}}\0a  <s>  <s b")};
+const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
+const char *const fuzz_words[] = {"\"type\":\"Sequence\"", "\"type\":\"Split\"", "\"type\":\"NFC\"",
+    "\"behavior\":\"Contiguous\"", "\"behavior\":\"Removed\"", "\"split\":false", "\"normalized\":true",
+    "\"merges\":[\"a b\",\"b a\"]", "[\"a\",\"b\"]", "\"String\":\"a\"", "\"ignore_merges\":true",
+    "\"fuse_unk\":true", "(?R)", "(a*)*", "\\\\p{L}", "[^a]", "{1,9}", "{", "}", "[", "]", ",", ":", "|",
+    NULL};
+
+static void ask(const struct qk_tokenizer *tokenizer, const char *text, size_t n)
+{
+    struct qk_error err = {0};
+    int32_t *ids;
+    char *again;
+    size_t n_ids, length;
+    enum qk_code code = qk_tokenizer_encode(tokenizer, text, n, true, &ids, &n_ids, &err);
+    fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "ids, or a message");
+    if (code != QK_OK)
+        return;
+    for (size_t i = 0; i < n_ids; i++) {
+        fuzz_check(ids[i] >= 0 && (size_t)ids[i] < qk_tokenizer_size(tokenizer), "ids are the tokenizer's");
+        code = i < 64 ? qk_tokenizer_piece(tokenizer, ids[i], &again, &length, &err) : QK_INPUT;
+        if (code == QK_OK)
+            free(again);
+        fuzz_check(code == QK_OK || code == QK_INPUT, "a piece, or a message");
+    }
+    code = qk_tokenizer_decode(tokenizer, ids, n_ids, false, &again, &length, &err);
+    fuzz_check(code == QK_OK || code == QK_INPUT, "a text, or a message");
+    if (code == QK_OK) {
+        fuzz_check(again[length] == '\0', "a NUL behind the text");
+        free(again);
+    }
+    free(ids);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data, *end = size > 0 ? memchr(text, '\0', size) : NULL;
+    size_t n = end != NULL ? (size_t)(end - text) : size;
+    char folder[] = "/tmp/fuzz-tokenizer-XXXXXX", path[64];
+    struct qk_tokenizer *tokenizer;
+    struct qk_error err = {0};
+    fuzz_check(mkdtemp(folder) != NULL, "a folder");
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    fuzz_check(fd >= 0 && write(fd, text, n) == (ssize_t)n, "write");
+    close(fd);
+    enum qk_code code = qk_tokenizer_open(folder, &tokenizer, &err);
+    fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "refused with a message");
+    if (code == QK_OK)
+        ask(tokenizer, n < size ? text + n + 1 : "", n < size ? size - n - 1 : 0);
+    qk_tokenizer_free(tokenizer);
+    unlink(path);
+    rmdir(folder);
+    return 0;
+}
