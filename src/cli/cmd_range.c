@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "probe/forward.h"
 #include "restore/patch.h"
+#include "restore/range_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ const struct qk_option_info qk_range_options[] = {
     {"recipe", 'r', "FILE", "show the model with the choices of a recipe, before any --set"},
     {"norms", 0, NULL, "with the choice, the gains of q/k norms follow their role"},
     {"exact", 'x', NULL, "run the whole model again for it, not its layers on POST's states"},
+    {"no-cache", 0, NULL, "run anew, and keep nothing of it for the next time"},
     {"layers", 'l', "LAYERS", "only these layers: a list such as 1,4-7, a kind, all, or a test"},
     {"heads", 'H', NULL, "a row for every head as well (in CSV instead)"},
     {"json", 0, NULL, "print one JSON object with every head"},
@@ -46,7 +48,7 @@ struct range {
     struct qk_inputs inputs;
     struct qk_probe_options options;
     struct qk_spec layers;
-    bool some_layers, chosen, exact, estimate;
+    bool some_layers, chosen, exact, estimate, cached;
     int threads;
     bool *wanted;
     int *order, n;
@@ -111,6 +113,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
+    r->cached = !qk_arguments_has(arguments, "no-cache");
     if (r->exact && !r->chosen)
         return qk_inputs_want_choice(arguments, err);
     if (layers != NULL) {
@@ -172,10 +175,15 @@ static enum qk_code run_all(struct range *r, struct qk_progress *progress, struc
 static enum qk_code run_probe(struct range *r, struct qk_error *err)
 {
     struct qk_meter meter;
+    struct qk_error unkept = {0};
     QK_TRY(qk_probe_open(r->inputs.pair, &r->options, &r->probe, err));
+    if (r->cached)
+        qk_range_cache_load(r->probe);
     qk_meter_start(&meter, "running", false);
     enum qk_code code = run_all(r, &meter.progress, err);
     qk_meter_stop(&meter);
+    if (code == QK_OK && r->cached && qk_range_cache_store(r->probe, &unkept) != QK_OK)
+        qk_print_note("the states are not kept for the next time: %s", unkept.text);
     for (int i = 0; i < r->inputs.pair->n_layers; i++)
         if (r->probe->layer[i].side[QK_POST].n_heads > 0)
             r->order[r->n++] = i;

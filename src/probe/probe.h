@@ -20,7 +20,8 @@ struct qk_probe_options {
     const char *text_path;                  /* UTF-8, through post's tokenizer */
     const char *ids_path;                   /* decimal ids, separated by white space, taken as they are */
     const char *states_path[QK_SIDE_COUNT]; /* post's alone: pre is looked at on the same inputs */
-    size_t length;                          /* cut to so many tokens; 0: the whole file, or QK_PROBE_LENGTH */
+    bool cached;   /* a session: keep states for the next time, take those that are there */
+    size_t length; /* cut to so many tokens; 0: the whole file, or QK_PROBE_LENGTH */
     struct qk_range_options range;
 };
 

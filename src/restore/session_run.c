@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "probe/tokenizer.h"
+#include "restore/range_cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -100,6 +101,8 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
     QK_TRY(make_pieces(run, err));
     QK_TRY(qk_progress_check(&run->progress, err));
     tell(run, NEWS_OPENED, 0, NULL);
+    if (run->options.cached)
+        qk_range_cache_load(run->probe);
     return qk_probe_run(run->probe, NULL, &watch, &run->progress, err);
 }
 
@@ -177,6 +180,8 @@ static void *pass_main(void *argument)
     struct qk_error error = {0};
     enum qk_code code = run_probe(run, &error);
     tell(run, NEWS_DONE, 0, &error);
+    if (code == QK_OK && run->options.cached)
+        qk_range_cache_store(run->probe, NULL); /* nothing is lost without it but time */
     if (code == QK_OK && run->probe->origin == QK_ORIGIN_PASS)
         follow_exactly(run);
     if (ended != NULL)

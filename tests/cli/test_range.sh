@@ -74,6 +74,31 @@ done
 run range "$pre" "$post" --recipe "$work/recipe.json" --json
 check "--recipe is the same as its choices" cmp "$out" "$work/same.json"
 
+cache=$HOME/.cache/qkscope
+check "states are kept under HOME/.cache, one file a checkpoint and probe" test "$(find "$cache" -name '*.states.safetensors' | wc -l)" -eq 4
+run range "$pre" "$post" --json
+check "  and give the same numbers, bit by bit" cmp "$out" "$work/plain.json"
+for file in "$cache"/*; do
+    head -c 5000 "$file" >"$work/cut" && cat "$work/cut" >"$file"
+done
+run range "$pre" "$post" --json
+check "  a file cut short is as good as none" sh -c "cmp '$out' '$work/plain.json' && [ ! -s '$err' ]"
+rm -r "$cache"
+run range "$pre" "$post" --json --no-cache
+check "  --no-cache keeps nothing" sh -c "cmp '$out' '$work/plain.json' && [ ! -e '$cache' ]"
+: >"$work/file"
+XDG_CACHE_HOME=$work/file "$QKSCOPE" range "$pre" "$post" --json >"$out" 2>"$err"
+check "  where nothing can be kept, that is said, and no failure" sh -c "cmp '$out' '$work/plain.json' && grep -q 'not kept for the next time' '$err'"
+copy "$post" "$work/touched"
+run range "$pre" "$work/touched" --json
+mv "$work/touched" "$work/moved"
+count_before=$(find "$cache" -type f | wc -l)
+run range "$pre" "$work/moved" --json
+check "  a moved checkpoint is the same one" test "$(find "$cache" -type f | wc -l)" -eq "$count_before"
+touch "$work/moved/model.safetensors"
+run range "$pre" "$work/moved" --json
+check "  a touched one is another" test "$(find "$cache" -type f | wc -l)" -eq $((count_before + 1))
+
 run range "$pre" "$post" --length 64 --queries last:1 --long 8 --layers 7 --json
 check "--length, --queries, --long, --layers" json_holds \
     "d['tokens'] <= 64 and d['first_query'] == d['tokens'] - 1 and d['long'] == 8 and list(L) == [7] and abs(L[7]['pre']['long_mass'] - sum(L[7]['pre']['hist'][4:])) < 1e-12"

@@ -1,0 +1,246 @@
+/* range_cache.c - states of a pass kept in files. */
+#include "restore/range_cache.h"
+
+#include "base/digest.h"
+#include "base/mem.h"
+#include "model/layout.h"
+#include "restore/copy.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char SUFFIX[] = ".states.safetensors";
+
+enum qk_code qk_range_cache_folder(char **out, struct qk_error *err)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct qk_text text = {0};
+    *out = NULL;
+    if (cache != NULL && cache[0] == '/') /* relative ones are to be ignored, says the specification */
+        qk_text_add(&text, "%s/qkscope", cache);
+    else if (home != NULL && home[0] == '/')
+        qk_text_add(&text, "%s/.cache/qkscope", home);
+    else
+        return QK_OK;
+    return qk_text_take(&text, out, err);
+}
+
+/* --- names --- */
+
+static void add_json(struct qk_digest *digest, const cJSON *item)
+{
+    char *text = cJSON_PrintUnformatted(item);
+    if (text != NULL)
+        qk_digest_add(digest, text, strlen(text) + 1);
+    cJSON_free(text);
+}
+
+/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in; the caller frees. */
+static enum qk_code cache_path(
+    const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
+{
+    const struct qk_model *model = probe->pair->model[side];
+    struct qk_layout layout;
+    struct qk_digest digest;
+    struct qk_text text = {0};
+    char hex[QK_DIGEST_TEXT], *folder;
+    *path = NULL;
+    QK_TRY(qk_range_cache_folder(&folder, err));
+    if (folder == NULL)
+        return QK_OK;
+    enum qk_code code = qk_layout_find(model->config.model_type, &layout, err);
+    if (code == QK_OK) {
+        qk_digest_init(&digest);
+        qk_digest_add(&digest, PACKAGE_STRING, sizeof PACKAGE_STRING);
+        add_json(&digest, model->config.root);
+        add_json(&digest, layout.row);
+        for (size_t i = 0; i < model->checkpoint->n_shards; i++) {
+            const struct qk_safetensors *file = &model->checkpoint->shard[i].file;
+            qk_digest_add(&digest, file->header_digest, sizeof file->header_digest);
+            qk_digest_add(&digest, &file->source.size, sizeof file->source.size);
+            qk_digest_add(&digest, &file->source.modified.tv_sec, sizeof file->source.modified.tv_sec);
+            qk_digest_add(&digest, &file->source.modified.tv_nsec, sizeof file->source.modified.tv_nsec);
+        }
+        qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
+        qk_digest_hex(&digest, hex);
+        qk_layout_free(&layout);
+        qk_text_add(&text, "%s/%s%s", folder, hex, SUFFIX);
+        code = qk_text_take(&text, path, err);
+    }
+    free(folder);
+    return code;
+}
+
+/* --- reading --- */
+
+static bool holds_all(const struct qk_probe *probe, const struct qk_states *states)
+{
+    for (int i = 0; i < probe->pair->n_layers; i++)
+        if (qk_probe_has(probe->pair, i) && states->layer[i] == NULL)
+            return false;
+    return states->T == probe->T && memcmp(states->ids, probe->ids, probe->T * sizeof *probe->ids) == 0;
+}
+
+static void load_side(struct qk_probe *probe, enum qk_side side)
+{
+    struct qk_states states;
+    struct qk_error unheard = {0};
+    char *path;
+    if (cache_path(probe, side, &path, &unheard) != QK_OK || path == NULL)
+        return;
+    if (qk_states_read(path, probe->pair->model[side], &states, &unheard) == QK_OK) {
+        if (holds_all(probe, &states)) {
+            probe->states[side] = states;
+            utimensat(AT_FDCWD, path, NULL, 0); /* used now: not the oldest */
+        } else {
+            qk_states_free(&states);
+        }
+    }
+    free(path);
+}
+
+void qk_range_cache_load(struct qk_probe *probe)
+{
+    if (probe->origin != QK_ORIGIN_PASS)
+        return;
+    probe->keep_pre = true;
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        load_side(probe, (enum qk_side)s);
+}
+
+/* --- writing --- */
+
+static void add_entry(struct qk_text *text, const char *name, const char *dtype, const char *shape,
+    uint64_t *at, uint64_t bytes)
+{
+    qk_text_add(text, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%llu,%llu]}",
+        *at > 0 ? "," : "{", name, dtype, shape, (unsigned long long)*at, (unsigned long long)(*at + bytes));
+    *at += bytes;
+}
+
+/* The whole file. Numbers are stored as this machine has them, little-endian, as all of the program expects.
+ */
+static enum qk_code make_file(
+    const struct qk_probe *probe, enum qk_side side, char **out, size_t *n, struct qk_error *err)
+{
+    const struct qk_states *states = &probe->states[side];
+    const struct qk_layer *layer = probe->pair->model[side]->layer;
+    struct qk_text header = {0}, file = {0};
+    char name[64], shape[64], *json;
+    uint64_t at = 0;
+    snprintf(shape, sizeof shape, "%zu", states->T);
+    add_entry(&header, "input_ids", "I32", shape, &at, states->T * sizeof *states->ids);
+    for (int i = 0; i < states->n_layers; i++) {
+        if (states->layer[i] == NULL)
+            continue;
+        snprintf(name, sizeof name, "hidden_states.%d", i);
+        snprintf(shape, sizeof shape, "%zu,%llu", states->T, (unsigned long long)layer[i].d);
+        add_entry(&header, name, "F32", shape, &at, states->T * layer[i].d * sizeof **states->layer);
+    }
+    qk_text_add(&header, "}");
+    while (header.length % 8 != 0 && !header.failed)
+        qk_text_add(&header, " ");
+    uint64_t length = header.length;
+    QK_TRY(qk_text_take(&header, &json, err));
+    qk_text_add_bytes(&file, (const char *)&length, sizeof length);
+    qk_text_add_bytes(&file, json, (size_t)length);
+    free(json);
+    qk_text_add_bytes(&file, (const char *)states->ids, states->T * sizeof *states->ids);
+    for (int i = 0; i < states->n_layers; i++)
+        if (states->layer[i] != NULL)
+            qk_text_add_bytes(&file, (const char *)states->layer[i],
+                states->T * (size_t)layer[i].d * sizeof **states->layer);
+    *n = file.length;
+    return qk_text_take(&file, out, err);
+}
+
+static uint64_t states_bytes(const struct qk_probe *probe, enum qk_side side)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < probe->states[side].n_layers; i++)
+        if (probe->states[side].layer[i] != NULL)
+            bytes += probe->T * probe->pair->model[side]->layer[i].d * sizeof(float);
+    return bytes;
+}
+
+/* Removes the oldest file of the cache when all of them together are too large; true when there may be more.
+ */
+static bool remove_oldest(const char *folder)
+{
+    char oldest[512] = "";
+    struct timespec when = {0};
+    uint64_t total = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        struct stat info;
+        if (!qk_ends_with(entry->d_name, SUFFIX) || strlen(entry->d_name) >= sizeof oldest ||
+            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        total += (uint64_t)info.st_size;
+        bool older = info.st_mtim.tv_sec < when.tv_sec ||
+                     (info.st_mtim.tv_sec == when.tv_sec && info.st_mtim.tv_nsec < when.tv_nsec);
+        if (oldest[0] == '\0' || older) {
+            snprintf(oldest, sizeof oldest, "%s", entry->d_name);
+            when = info.st_mtim;
+        }
+    }
+    bool removed = dir != NULL && total > QK_RANGE_CACHE_BYTES && unlinkat(dirfd(dir), oldest, 0) == 0;
+    if (dir != NULL)
+        closedir(dir);
+    return removed;
+}
+
+static enum qk_code make_folders(char *path, struct qk_error *err)
+{
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int made = mkdir(path, 0700);
+        if (made != 0 && errno != EEXIST)
+            return qk_fail_errno(err, path, "create");
+        *slash = '/';
+    }
+    return QK_OK;
+}
+
+static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, struct qk_error *err)
+{
+    char *path, *bytes = NULL;
+    size_t n;
+    QK_TRY(cache_path(probe, side, &path, err));
+    if (path == NULL || access(path, F_OK) == 0) {
+        free(path);
+        return QK_OK;
+    }
+    enum qk_code code = make_folders(path, err);
+    if (code == QK_OK)
+        code = make_file(probe, side, &bytes, &n, err);
+    if (code == QK_OK)
+        code = qk_write_text(path, bytes, n, err);
+    if (code == QK_OK) {
+        *strrchr(path, '/') = '\0';
+        while (remove_oldest(path))
+            ;
+    }
+    free(bytes);
+    free(path);
+    return code;
+}
+
+enum qk_code qk_range_cache_store(const struct qk_probe *probe, struct qk_error *err)
+{
+    if (probe->origin != QK_ORIGIN_PASS)
+        return QK_OK;
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        enum qk_side side = (enum qk_side)s;
+        if (probe->states[s].layer != NULL && holds_all(probe, &probe->states[s]) &&
+            states_bytes(probe, side) <= QK_RANGE_CACHE_BYTES / 4)
+            QK_TRY(store_side(probe, side, err));
+    }
+    return QK_OK;
+}

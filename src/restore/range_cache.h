@@ -1,0 +1,27 @@
+/* range_cache.h - the inputs of layers that passes came to, kept under $XDG_CACHE_HOME/qkscope (else
+ * ~/.cache/qkscope) so that the same probe of the same checkpoint need not be run again.
+ *
+ * One states file (probe/states.h) a checkpoint and probe. Its name is a digest of all that its content
+ * depends on: the version, the config, the layout row, every shard's header, size and modification time, and
+ * the token ids. It is read as any states file is, and its ids are compared: what does not fit is as good as
+ * not there. */
+#ifndef QK_RESTORE_RANGE_CACHE_H
+#define QK_RESTORE_RANGE_CACHE_H
+
+#include "probe/probe.h"
+
+/* Folders grow to this much at most: then the oldest files go. Nothing larger than a quarter of it is kept.
+ */
+#define QK_RANGE_CACHE_BYTES ((uint64_t)1 << 30)
+
+/* *out = the folder, whether it exists or not; NULL when no variable tells one. The caller frees. */
+enum qk_code qk_range_cache_folder(char **out, struct qk_error *err);
+
+/* Between qk_probe_open and qk_probe_run: takes what is there for either side of a forward pass, and has the
+ * probe keep what qk_range_cache_store will want. A cache that cannot be read is none. */
+void qk_range_cache_load(struct qk_probe *probe);
+/* After qk_probe_run: writes what was not there. A cache that cannot be written is no failure of the run:
+ * callers may ignore the code. */
+enum qk_code qk_range_cache_store(const struct qk_probe *probe, struct qk_error *err);
+
+#endif
