@@ -12,8 +12,10 @@
 #define QK_UI_ACTION_LIST_H
 
 #define QK_ACTIONS(X)                                                                                        \
-    X(UP, "Moving", "up", "Up k", 0, "", "Go up one row", NULL, ON_ALL, 0, run_move)                         \
-    X(DOWN, "Moving", "down", "Down j", 0, "", "Go down one row", NULL, ON_ALL, 0, run_move)                 \
+    X(UP, "Moving", "up", "Up k", 0, "", "Go up one row; on the probe text, to the previous head", NULL,     \
+        ON_ALL, 0, run_move)                                                                                 \
+    X(DOWN, "Moving", "down", "Down j", 0, "", "Go down one row; on the probe text, to the next head", NULL, \
+        ON_ALL, 0, run_move)                                                                                 \
     X(LEFT, "Moving", "left", "Left h", 0, "", "Go to the head on the left", NULL, ON_LAYERS, 0, run_move)   \
     X(RIGHT, "Moving", "right", "Right l", 0, "", "Go to the head on the right", NULL, ON_LAYERS, 0,         \
         run_move)                                                                                            \
@@ -25,42 +27,42 @@
         NULL, ON_ALL, 0, run_move)                                                                           \
     X(LAST, "Moving", "last", "G End", 0, "", "Go to the last row, or head when heads have the keys", NULL,  \
         ON_ALL, 0, run_move)                                                                                 \
-    X(LAYER, "Moving", "layer", "", 0, "", "Go to the layer of that number", "NUMBER", ON_LAYERS, 0,         \
+    X(LAYER, "Moving", "layer", "", 0, "", "Go to the layer of that number", "NUMBER", ON_CHOOSING, 0,       \
         run_layer)                                                                                           \
     X(NEXT_PANEL, "Moving", "next-panel", "Tab", 0, "", "Give the keys to the next panel", NULL, ON_LAYERS,  \
         0, run_panel)                                                                                        \
     X(PREVIOUS_PANEL, "Moving", "previous-panel", "Shift-Tab", 0, "", "Give the keys to the previous panel", \
         NULL, ON_LAYERS, 0, run_panel)                                                                       \
     X(OPEN, "Moving", "open", "Enter", 14, "open",                                                           \
-        "Show the selected layer on the whole screen, or go back", NULL, ON_LAYERS, NEEDS_LAYER, run_open)   \
+        "Show the selected layer on the whole screen, or go back", NULL, ON_CHOOSING, NEEDS_LAYER, run_open) \
                                                                                                              \
     X(RESTORE, "Choices", "restore", "Space", 2, "restore",                                                  \
-        "Restore q and k from pre, or keep post's if both are restored, and go down", NULL, ON_LAYERS,       \
+        "Restore q and k from pre, or keep post's if both are restored, and go down", NULL, ON_CHOOSING,     \
         NEEDS_QK, run_toggle)                                                                                \
     X(RESTORE_Q, "Choices", "restore-q", "1", 3, "Q", "Restore q alone, or keep post's if it is restored",   \
-        NULL, ON_LAYERS, NEEDS_QK, run_toggle)                                                               \
+        NULL, ON_CHOOSING, NEEDS_QK, run_toggle)                                                             \
     X(RESTORE_K, "Choices", "restore-k", "2", 4, "K", "Restore k alone, or keep post's if it is restored",   \
-        NULL, ON_LAYERS, NEEDS_QK, run_toggle)                                                               \
-    X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_LAYERS, NEEDS_QK,       \
+        NULL, ON_CHOOSING, NEEDS_QK, run_toggle)                                                             \
+    X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_CHOOSING, NEEDS_QK,     \
         run_keep)                                                                                            \
     X(MODE, "Choices", "mode", "m", 5, "mode",                                                               \
         "Next mode: keep, restore, lerp, qk-pro, procrustes; or the named one", "[NAME[:PARAMETER]]",        \
-        ON_LAYERS, NEEDS_QK, run_mode)                                                                       \
-    X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_LAYERS, NEEDS_QK, run_mode)   \
+        ON_CHOOSING, NEEDS_QK, run_mode)                                                                     \
+    X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode) \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,          \
-        ON_LAYERS, NEEDS_PARAM, run_step)                                                                    \
+        ON_CHOOSING, NEEDS_PARAM, run_step)                                                                  \
     X(MORE, "Choices", "more", "+ =", 7, "more", "Raise the parameter of the mode by a step", NULL,          \
-        ON_LAYERS, NEEDS_PARAM, run_step)                                                                    \
+        ON_CHOOSING, NEEDS_PARAM, run_step)                                                                  \
     X(PARAM, "Choices", "param", "p", 0, "", "Ask for the parameter's exact value", "VALUE", ON_LAYERS,      \
         NEEDS_PARAM, run_param)                                                                              \
     X(ROLE, "Choices", "role", "x", 0, "", "Mode and parameter keys act on q and k, on q, or on k", NULL,    \
-        ON_LAYERS, 0, run_role)                                                                              \
+        ON_CHOOSING, 0, run_role)                                                                            \
     X(SET, "Choices", "set", "", 0, "",                                                                      \
         "Set choices as --set does: full=restore, 3,5-8:q=lerp:0.5, routing>0.15=qk-pro:0.3", "SPEC",        \
         ON_LAYERS, 0, run_set)                                                                               \
-    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_LAYERS,           \
+    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_CHOOSING,         \
         NEEDS_UNDO, run_undo)                                                                                \
-    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_LAYERS, NEEDS_REDO,    \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_CHOOSING, NEEDS_REDO,  \
         run_undo)                                                                                            \
                                                                                                              \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",   \
@@ -75,17 +77,40 @@
         "SELECTOR", ON_LAYERS, 0, run_mark_by)                                                               \
                                                                                                              \
     X(SEARCH, "Finding", "search", "/", 11, "find", "Find a word, or layers by kind, list or number",        \
-        "TEXT", ON_LAYERS | ON_TEXT, 0, run_search)                                                          \
-    X(NEXT, "Finding", "next", "n", 0, "", "Next place found", NULL, ON_LAYERS | ON_TEXT, NEEDS_SEARCH,      \
+        "TEXT", ON_CHOOSING | ON_TEXT, 0, run_search)                                                        \
+    X(NEXT, "Finding", "next", "n", 0, "", "Next place found", NULL, ON_CHOOSING | ON_TEXT, NEEDS_SEARCH,    \
         run_search_on)                                                                                       \
-    X(PREVIOUS, "Finding", "previous", "N", 0, "", "Previous place found", NULL, ON_LAYERS | ON_TEXT,        \
+    X(PREVIOUS, "Finding", "previous", "N", 0, "", "Previous place found", NULL, ON_CHOOSING | ON_TEXT,      \
         NEEDS_SEARCH, run_search_on)                                                                         \
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",   \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                    \
     X(SORT, "Finding", "sort", "s", 12, "sort",                                                              \
-        "Sort by the next column: index, q, k, routing, angle, kind, choice; or the named one", "[COLUMN]",  \
-        ON_LAYERS, 0, run_sort)                                                                              \
+        "Sort by the next column: index, q, k, routing, angle, shift, kind, choice; or the named one",       \
+        "[COLUMN]", ON_LAYERS, 0, run_sort)                                                                  \
     X(SORT_REVERSE, "Finding", "reverse", "S", 0, "", "Turn the order around", NULL, ON_LAYERS, 0, run_sort) \
+                                                                                                             \
+    X(PLOT, "Attention", "plot", "R", 0, "", "Show attention ranges in the detail, or the angles alone",     \
+        NULL, ON_LAYERS, 0, run_plot)                                                                        \
+    X(ATTENTION, "Attention", "attention", "f", 16, "attention",                                             \
+        "Show on the probe text where a head's attention goes, or go back", NULL, ON_CHOOSING, NEEDS_RANGE,  \
+        run_attention)                                                                                       \
+    X(EARLIER, "Attention", "earlier", "Left h", 1, "earlier", "Look from the token before", NULL,           \
+        ON_ATTENTION, 0, run_move)                                                                           \
+    X(LATER, "Attention", "later", "Right l", 1, "later", "Look from the token after", NULL, ON_ATTENTION,   \
+        0, run_move)                                                                                         \
+    X(QUERY, "Attention", "query", "", 0, "", "Look from the token of that number", "NUMBER", ON_ATTENTION,  \
+        0, run_query)                                                                                        \
+    X(SIDE, "Attention", "side", "Tab", 1, "side",                                                           \
+        "Shade the text by the attention of pre, post or current", NULL, ON_ATTENTION, 0, run_side)          \
+    X(PROBE, "Attention", "probe", "T", 0, "",                                                               \
+        "Run a text through both checkpoints for attention ranges; without a name the built-in one",         \
+        "[FILE]", ON_LAYERS, 0, run_probe)                                                                   \
+    X(IDS, "Attention", "ids", "", 0, "", "The same with token ids, in decimal, separated by white space",   \
+        "FILE", ON_LAYERS, 0, run_probe)                                                                     \
+    X(STATES, "Attention", "states", "", 0, "",                                                              \
+        "Attention ranges from post's hidden states in a safetensors file", "FILE", ON_LAYERS, 0, run_probe) \
+    X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the pass over the probe text", NULL, ON_CHOOSING,   \
+        NEEDS_PROBE, run_probe_stop)                                                                         \
                                                                                                              \
     X(DETAIL, "View", "detail", "d", 0, "", "Show or hide the detail panel", NULL, ON_LIST, 0, run_detail)   \
     X(CURRENT, "View", "current", "c", 0, "",                                                                \
@@ -128,8 +153,8 @@
     X(HELP, "Program", "help", "? F1", 1, "help", "Show every key", NULL, ON_ALL, 0, run_view)               \
     X(COMMAND, "Program", "command", ":", 0, "", "Run an action by its name, with Tab to complete it", NULL, \
         ON_ALL, 0, run_command)                                                                              \
-    X(BACK, "Program", "back", "Esc", 0, "", "One step back: range, marks, filter, view", NULL, ON_ALL, 0,   \
-        run_back)                                                                                            \
+    X(BACK, "Program", "back", "Esc", 0, "",                                                                 \
+        "One step back: range, marks, filter, view, a pass over the probe text", NULL, ON_ALL, 0, run_back)  \
     X(CLOSE, "Program", "close", "q", 1, "quit", "Close the view, or leave from the first one", NULL,        \
         ON_ALL, 0, run_close)                                                                                \
     X(QUIT, "Program", "quit", "Q Ctrl-C", 0, "", "Leave; asks if choices are unsaved or work is running",   \

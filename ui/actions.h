@@ -33,8 +33,10 @@ enum {
     ON_DETAIL = 2,
     ON_EXPORT = 4,
     ON_TEXT = 8,
+    ON_ATTENTION = 16,
     ON_LAYERS = ON_LIST | ON_DETAIL,
-    ON_ALL = ON_LAYERS | ON_EXPORT | ON_TEXT
+    ON_CHOOSING = ON_LAYERS | ON_ATTENTION, /* choices can be made */
+    ON_ALL = ON_LAYERS | ON_ATTENTION | ON_EXPORT | ON_TEXT
 };
 
 /* What must be the case for it. */
@@ -44,13 +46,15 @@ enum {
     NEEDS_PARAM = 4, /* and its mode has a parameter */
     NEEDS_UNDO = 8,  /* there is something to undo */
     NEEDS_REDO = 16,
-    NEEDS_SEARCH = 32,    /* something has been searched for */
-    NEEDS_NORM = 64,      /* some layer has q/k norms */
-    NEEDS_WRITE = 128,    /* not --readonly */
-    NEEDS_IDLE = 256,     /* no export or verification runs */
-    NEEDS_TASK = 512,     /* one does */
-    NEEDS_PLAN = 1024,    /* the export can be done */
-    NEEDS_EXPORTED = 2048 /* there is an export at the target */
+    NEEDS_SEARCH = 32,     /* something has been searched for */
+    NEEDS_NORM = 64,       /* some layer has q/k norms */
+    NEEDS_WRITE = 128,     /* not --readonly */
+    NEEDS_IDLE = 256,      /* no export or verification runs */
+    NEEDS_TASK = 512,      /* one does */
+    NEEDS_PLAN = 1024,     /* the export can be done */
+    NEEDS_EXPORTED = 2048, /* there is an export at the target */
+    NEEDS_RANGE = 4096,    /* the selected layer has attention ranges */
+    NEEDS_PROBE = 8192     /* a pass over the probe text runs */
 };
 
 struct action_traits {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MILLISECONDS = 100 }; /* while an export or a verification runs */
+enum { TICK_MILLISECONDS = 100 }; /* while an export, a verification or a probe runs */
 
 /* --- views --- */
 
@@ -101,6 +101,7 @@ static void app_free(struct app *app)
     free(app->offered);
     free(app->loading);
     export_free(app);
+    attention_free(app);
     page_free(&app->help);
     page_free(&app->message_page);
     qk_lines_free(&app->messages);
@@ -195,6 +196,7 @@ static unsigned take_results(struct app *app)
     if (!qk_session_poll(app->session))
         return REFRESH_NONE;
     export_tell(app);
+    probe_tell(app);
     set_what_waits(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }
@@ -217,7 +219,8 @@ static enum qk_code loop(struct app *app, struct qk_error *err)
     unsigned refresh = REFRESH_DRAW;
     for (;;) {
         draw(app, refresh);
-        bool busy = qk_session_task(app->session)->running;
+        probe_start(app);
+        bool busy = qk_session_task(app->session)->running || probe_busy(app);
         unsigned events = terminal_wait(qk_session_event_fd(app->session), busy ? TICK_MILLISECONDS : -1);
         refresh = REFRESH_NONE;
         if (events & EVENT_END)

@@ -33,9 +33,11 @@ struct screen_ops {
     /* A click into the view; true when it was a second click on the same thing. NULL: nothing to click. */
     bool (*click)(struct app *app, int y, int x);
 };
-extern const struct screen_ops list_screen, detail_screen, export_screen, help_screen, messages_screen;
+extern const struct screen_ops list_screen, detail_screen, attention_screen, export_screen, help_screen,
+    messages_screen;
 
 enum panel { PANEL_LAYERS, PANEL_HEADS };
+enum plot { PLOT_RANGES, PLOT_ANGLES };
 enum { SCREEN_DEPTH = 8, FOOTER_HITS = 32, MIN_ROWS = 15, MIN_COLUMNS = 60 };
 
 /* The export view: options and the plan made of them. */
@@ -50,6 +52,17 @@ struct export_view {
     bool told;       /* the end of the last task has been told in a message */
     bool shows_task; /* what became of the last task is shown, until the plan becomes another one */
     bool exported;   /* there is an export at the target: it can be verified */
+};
+
+/* The view of attention on the probe text. */
+struct attention_view {
+    size_t query;
+    enum qk_range_side side; /* whose weights shade the text */
+    const int32_t *ids;      /* the probe that query and lines belong to */
+    size_t n_ids;
+    size_t *line; /* first token of each line, wrapped for `width` cells; owned */
+    size_t n_lines, capacity;
+    int width, height; /* cells and rows of the text, as drawn last */
 };
 
 struct app {
@@ -87,6 +100,11 @@ struct app {
 
     struct page help, message_page;
     struct export_view export;
+    struct attention_view attention;
+    enum plot plot;                 /* what the detail shows where both have no room */
+    bool probe_asked;               /* by the user: its end is told */
+    bool probe_started;             /* the default probe waits for the first frame */
+    enum qk_probe_stage probe_told; /* the stage that was seen last */
     struct {
         int x, width;
         enum action action;
@@ -150,6 +168,35 @@ void click_head(struct app *app, int y, int x);
 /* Moves the selection of layers or heads. */
 void move_layers(struct app *app, enum action action);
 
+/* --- attention ranges (range.c, attention.c, run_probe.c) --- */
+/* Widths of the list's cell of long mass: short numbers, and whole ones with and without current's. */
+enum {
+    TIGHT_REACH = 8,
+    NARROW_REACH = 11,
+    ROOMY_REACH = 16,
+    SHIFT_CELLS = 6,
+    LEAST_RANGES = 5,
+    BOTH_RANGES = 9
+};
+#define RANGE_ADVICE "typed here as :states FILE, :ids FILE or :probe FILE"
+/* True when a layer of the pair can have ranges. */
+bool any_ranges(const struct app *app);
+/* Why the layer has no ranges here and now, or NULL. */
+const char *range_obstacle(const struct app *app, int layer);
+void draw_reach(struct app *app, struct canvas *canvas, struct area cell, int layer);
+void draw_shift(struct app *app, struct canvas *canvas, struct area cell, int layer);
+/* Histograms of the layer, and of the selected head from BOTH_RANGES rows on; LEAST_RANGES at least. */
+void draw_ranges(struct app *app, struct canvas *canvas, struct area area);
+/* The query head that the selected column stands for: a key head's first one. */
+int range_head(const struct app *app);
+void attention_free(struct app *app);
+/* Starts the default probe, once. */
+void probe_start(struct app *app);
+/* Tells what became of the probe since the last call. */
+void probe_tell(struct app *app);
+/* True while a pass over the probe runs. */
+bool probe_busy(const struct app *app);
+
 /* --- export.c --- */
 enum qk_code export_init(struct app *app, struct qk_error *err);
 void export_free(struct app *app);
@@ -158,12 +205,13 @@ void export_plan(struct app *app);
 /* Tells the end of a task that ended since the last call. */
 void export_tell(struct app *app);
 
-/* --- action handlers: run_choices.c, run_layers.c, run_program.c, export.c --- */
+/* --- action handlers: run_choices.c, run_layers.c, run_probe.c, run_program.c, attention.c, export.c --- */
 typedef unsigned action_handler(struct app *app, enum action action, const char *argument);
 action_handler run_move, run_layer, run_panel, run_open, run_toggle, run_keep, run_mode, run_step, run_param,
     run_role, run_set, run_undo, run_range, run_mark, run_mark_by, run_search, run_search_on, run_filter,
     run_sort, run_detail, run_current, run_effective, run_recompute, run_redraw, run_pointer, run_copy,
     run_view, run_load, run_save, run_export, run_write, run_target, run_export_option, run_verify,
-    run_cancel, run_command, run_back, run_close, run_quit, run_suspend;
+    run_cancel, run_probe, run_probe_stop, run_attention, run_plot, run_side, run_query, run_command,
+    run_back, run_close, run_quit, run_suspend;
 
 #endif

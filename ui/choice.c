@@ -55,7 +55,7 @@ static int draw_mode(struct app *app, struct canvas *canvas, struct area area, i
     int used = LABEL_CELLS;
     used += draw_run(canvas, area.y, area.x + used, area.w - used,
         layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE,
-        format_choices(text, choice, app->theme.ascii, false));
+        format_choices(text, choice, app->theme.ascii, CHOICE_WHOLE));
     return used + 2;
 }
 
@@ -125,7 +125,7 @@ void draw_choice(struct app *app, struct canvas *canvas, struct area area)
     int layer = app->rows.selected;
     int used = draw_mode(app, canvas, (struct area){area.y, area.x, 1, area.w}, layer);
     struct area rest = {area.y + 1, area.x, area.h - 1, area.w};
-    if (draw_reason(app, canvas, rest, layer))
+    if (rest.h <= 0 || draw_reason(app, canvas, rest, layer))
         return;
     const struct qk_current *current = qk_session_current(app->session, layer);
     const struct qk_layer_drift *before = qk_session_drift(app->session, layer);

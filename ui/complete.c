@@ -84,6 +84,9 @@ static void offer_argument(struct qk_lines *to, enum action action, int head, co
         for (int s = 0; s < SORT_COUNT; s++)
             offer(to, head, text, text + head, sort_name((enum sort)s));
         break;
+    case ACTION_PROBE:
+    case ACTION_IDS:
+    case ACTION_STATES:
     case ACTION_LOAD:
     case ACTION_SAVE:
     case ACTION_EXPORT:

@@ -1,5 +1,5 @@
-/* detail.c - everything about the selected layer: a heat map of its heads, the angles of one of them, and
- * what the choice comes to. */
+/* detail.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
+ * attention ranges, and what the choice comes to. */
 #include "ui/app.h"
 
 #include "ui/format.h"
@@ -303,26 +303,83 @@ static const struct qk_layer_drift *shown_drift(
     return qk_session_drift(app->session, layer->index);
 }
 
-/* Shares the rows out: heat map, choice, angles; each at its smallest first, then as large as there is room.
- */
+/* Rows of each part of the panel. */
+struct shares {
+    int heat, choice, ranges, angles, blank;
+};
+enum {
+    SMALL_HEAT = 3,
+    SMALL_CHOICE = 2,
+    WHOLE_CHOICE = 8,
+    SMALL_ANGLES = 2,
+    GOOD_ANGLES = 6,
+    HIGH_ANGLES = 13
+};
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Each at its smallest first, then as large as there is room. */
+static struct shares share_without_ranges(int rows)
+{
+    struct shares s = {.heat = least(rows, N_HEAT_ROWS + 1)};
+    int left = rows - s.heat;
+    if (left >= SMALL_CHOICE)
+        s.choice = SMALL_CHOICE;
+    if (left >= WHOLE_CHOICE + SMALL_ANGLES + 2)
+        s.choice = WHOLE_CHOICE;
+    s.blank = left - s.choice >= 8 ? 1 : 0;
+    s.angles = least(left - s.choice - 2 * s.blank, HIGH_ANGLES);
+    return s;
+}
+
+/* With ranges: they matter more than the heat map's last rows and than the angles; then the selected head's,
+ * the table of the choice, angles, and higher bars. */
+static struct shares share_with_ranges(int rows)
+{
+    struct shares s = {.heat = SMALL_HEAT, .ranges = LEAST_RANGES};
+    int left = rows - s.heat - s.ranges;
+    s.choice = least(left, SMALL_CHOICE);
+    left -= s.choice;
+    int heat = least(left, N_HEAT_ROWS + 1 - s.heat);
+    s.heat += heat;
+    left -= heat;
+    if (left >= BOTH_RANGES - LEAST_RANGES) {
+        left -= BOTH_RANGES - LEAST_RANGES;
+        s.ranges = BOTH_RANGES;
+    }
+    if (left >= WHOLE_CHOICE - SMALL_CHOICE) {
+        left -= WHOLE_CHOICE - SMALL_CHOICE;
+        s.choice = WHOLE_CHOICE;
+    }
+    s.blank = left >= GOOD_ANGLES + 3 ? 1 : 0;
+    left -= 3 * s.blank;
+    s.angles = left >= GOOD_ANGLES ? least(left, HIGH_ANGLES) : 0;
+    left -= s.angles;
+    for (int high = 2; high <= 4 && left >= 6; high++, left -= 6)
+        s.ranges += 6;
+    return s;
+}
+
 static void draw_parts(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
 {
-    enum { SMALL_CHOICE = 2, WHOLE_CHOICE = 8, SMALL_ANGLES = 2, HIGH_ANGLES = 13 };
-    int heat = area.h < N_HEAT_ROWS + 1 ? area.h : N_HEAT_ROWS + 1, left = area.h - heat, choice = 0;
-    if (left >= SMALL_CHOICE)
-        choice = SMALL_CHOICE;
-    if (left >= WHOLE_CHOICE + SMALL_ANGLES + 2)
-        choice = WHOLE_CHOICE;
-    int blank = left - choice >= 8 ? 1 : 0, angles = left - choice - 2 * blank;
-    angles = angles > HIGH_ANGLES ? HIGH_ANGLES : angles;
-    draw_heads(app, canvas, (struct area){area.y, area.x, heat, area.w}, drift);
-    int y = area.y + heat + blank;
-    if (choice > 0)
-        draw_choice(app, canvas, (struct area){y, area.x, choice, area.w});
-    y += choice + blank;
-    if (angles >= SMALL_ANGLES)
-        draw_spectrum(app, canvas, (struct area){y, area.x, angles, area.w}, drift);
+    bool ranges = app->plot == PLOT_RANGES && qk_probe_has(app->pair, app->rows.selected) &&
+                  area.h >= SMALL_HEAT + LEAST_RANGES;
+    struct shares s = ranges ? share_with_ranges(area.h) : share_without_ranges(area.h);
+    int y = area.y;
+    draw_heads(app, canvas, (struct area){y, area.x, s.heat, area.w}, drift);
+    y += s.heat + s.blank;
+    if (s.choice > 0)
+        draw_choice(app, canvas, (struct area){y, area.x, s.choice, area.w});
+    y += s.choice + s.blank;
+    if (s.ranges > 0)
+        draw_ranges(app, canvas, (struct area){y, area.x, s.ranges, area.w});
+    y += s.ranges > 0 ? s.ranges + s.blank : 0;
+    if (s.angles >= SMALL_ANGLES)
+        draw_spectrum(app, canvas, (struct area){y, area.x, s.angles, area.w}, drift);
 }
 
 void draw_detail(struct app *app, struct canvas *canvas, struct area area)

@@ -69,6 +69,12 @@ static const char *needs_unmet(const struct app *app, unsigned needs)
         return app->export.refused.text;
     if ((needs & NEEDS_EXPORTED) && !app->export.exported)
         return "there is no export at the target yet";
+    if ((needs & NEEDS_RANGE) && selected_layer(app) == NULL)
+        return "no layer is selected";
+    if ((needs & NEEDS_RANGE) && range_obstacle(app, app->rows.selected) != NULL)
+        return range_obstacle(app, app->rows.selected);
+    if ((needs & NEEDS_PROBE) && !probe_busy(app))
+        return "no pass over the probe text is running";
     return NULL;
 }
 

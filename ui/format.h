@@ -16,10 +16,11 @@ char *format_number(char out[NUMBER_TEXT], double value);
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width);
 /* "restore", "lerp α 0.5": the mode and its parameter. */
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
-/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ; "Q restore K lerp 0.25" when
- * brief, and then without a role that is kept. */
-char *format_choices(
-    char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii, bool brief);
+/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ; "Q restore K lerp 0.25" when brief,
+ * and then without a role that is kept; "Q rest K lerp 0.25" at the shortest. */
+enum choice_length { CHOICE_WHOLE, CHOICE_BRIEF, CHOICE_SHORTEST };
+char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii,
+    enum choice_length length);
 /* "3:05" or "1:02:03". */
 char *format_seconds(char out[NUMBER_TEXT], double seconds);
 

@@ -3,6 +3,7 @@
 
 #include "ui/format.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,6 +136,19 @@ static void list_state(const struct app *app, struct qk_text *text, const char *
         qk_text_add(text, " %s %d marked", dot, marked);
 }
 
+/* What runs over the probe text. */
+static enum style probe_state(const struct app *app, char out[96])
+{
+    const struct qk_probe_state *probe = qk_session_probe_state(app->session);
+    if (probe->stage == QK_PROBE_RUNNING && probe->total > 0)
+        snprintf(out, 96, "ranges %" PRIu64 "/%" PRIu64, probe->done, probe->total);
+    else if (probe->stage == QK_PROBE_RUNNING)
+        snprintf(out, 96, "ranges");
+    else if (probe->exact_running)
+        snprintf(out, 96, "exact ranges %" PRIu64 "/%" PRIu64, probe->exact_done, probe->exact_total);
+    return STYLE_DIM;
+}
+
 /* The right end of line two: what runs. */
 static enum style work_state(const struct app *app, char out[96])
 {
@@ -147,6 +161,8 @@ static enum style work_state(const struct app *app, char out[96])
             task->total > 0 ? (int)(100.0 * (double)task->done / (double)task->total) : 0);
     else if (done < total)
         snprintf(out, 96, "computing %d/%d", done, total);
+    else
+        return probe_state(app, out);
     return STYLE_WARNING;
 }
 

@@ -1,5 +1,5 @@
-/* list.c - the layers, one a row: kind, drift of q and k, routing, choice. The bars of a metric share one
- * scale: q and k can be compared. */
+/* list.c - the layers, one a row: kind, drift of q and k, routing, reach, choice. The bars of a metric share
+ * one scale: q and k can be compared. */
 #include "ui/app.h"
 
 #include "ui/format.h"
@@ -11,7 +11,7 @@
 enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 3, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
 enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
 enum { NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 3 };
-enum { CHOICE_CELLS = 16, ROOMY_CHOICE = 24 };
+enum { CHOICE_CELLS = 16, PAIR_CHOICE = 17, ROOMY_CHOICE = 24 }; /* PAIR_CHOICE: "Q keep  K restore" */
 
 /* One metric with a bar. */
 struct group {
@@ -24,31 +24,43 @@ struct group {
 static const struct group GROUP[GROUPS] = {
     {"Q drift", "Q", QK_METRIC_REL_FRO, QK_Q, STYLE_Q, SORT_Q},
     {"K drift", "K", QK_METRIC_REL_FRO, QK_K, STYLE_K, SORT_K},
-    {"routing", "routing", QK_METRIC_ROUTING, -1, STYLE_ROUTING, SORT_ROUTING},
+    {"routing", "rout.", QK_METRIC_ROUTING, -1, STYLE_ROUTING, SORT_ROUTING},
 };
 
 /* Where the columns of a list of some width are. */
 struct columns {
     int bar, number, group, angle, choice, choice_x;
+    int reach, shift, reach_x; /* 0 wide: not there */
 };
 
-static struct columns columns_of(int width)
+/* What is shown of attention ranges: the change of long mass from 60 cells on, the shift where it fits. */
+static void place_ranges(struct columns *c, int width)
 {
-    struct columns c = {.choice = width >= 76 ? ROOMY_CHOICE : CHOICE_CELLS};
+    c->reach = width >= 96 ? ROOMY_REACH : width >= 66 ? NARROW_REACH : TIGHT_REACH;
+    c->shift = width >= 96 ? SHIFT_CELLS : 0;
+}
+
+static struct columns columns_of(const struct app *app, int width)
+{
+    struct columns c = {.choice = width >= 120 ? ROOMY_CHOICE : width >= 76 ? PAIR_CHOICE : CHOICE_CELLS};
     c.angle = width >= 110 ? ANGLE_CELLS + GAP : 0;
-    c.group = (width - LEFT_CELLS - c.choice - c.angle) / GROUPS;
+    if (any_ranges(app))
+        place_ranges(&c, width);
+    int ranges = (c.reach > 0 ? c.reach + GAP : 0) + (c.shift > 0 ? c.shift + GAP : 0);
+    c.group = (width - LEFT_CELLS - c.choice - c.angle - ranges) / GROUPS;
     bool wide = c.group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 2;
     c.number = wide ? WIDE_NUMBER : NARROW_NUMBER;
     c.bar = c.group - c.number - 1 - GAP;
     if (c.bar < SHORTEST_BAR) {
         c.bar = 0;
-        c.group = c.number + GAP;
+        c.group = c.group >= c.number + GAP ? c.number + GAP : c.number + 1;
     }
     if (c.bar > LONGEST_BAR)
         c.bar = LONGEST_BAR;
     if (c.bar > 0)
         c.group = c.bar + 1 + c.number + GAP;
-    c.choice_x = LEFT_CELLS + GROUPS * c.group + c.angle;
+    c.reach_x = LEFT_CELLS + GROUPS * c.group + c.angle;
+    c.choice_x = c.reach_x + ranges;
     c.choice = width - c.choice_x;
     return c;
 }
@@ -64,6 +76,26 @@ static double scale_of(const struct app *app, enum qk_metric metric)
                 top = fmax(top, qk_metric_layer(drift, metric, GROUP[g].role));
     }
     return top;
+}
+
+/* "reach >=128" or "reach", "shift"; in a list without room for the shift the order is told at the reach. */
+static void draw_range_names(struct app *app, struct canvas *canvas, int y, int x, struct columns c,
+    enum style style, const char *arrow)
+{
+    char text[64];
+    size_t far = qk_session_probe_state(app->session)->long_from;
+    const char *sorted = c.shift > 0 ? "" : arrow;
+    snprintf(text, sizeof text, "reach%s%s%zu", sorted, theme_glyph(&app->theme, GLYPH_AT_LEAST),
+        far > 0 ? far : (size_t)QK_RANGE_LONG);
+    if (sorted[0] != '\0')
+        snprintf(text, sizeof text, "shift%s", sorted);
+    else if (text_cells(canvas, text) > c.reach)
+        snprintf(text, sizeof text, "reach");
+    if (c.reach > 0)
+        draw_text(canvas, y, x, c.reach, ALIGN_LEFT, style, text);
+    snprintf(text, sizeof text, "shift%s", arrow);
+    if (c.shift > 0)
+        draw_text(canvas, y, x + c.reach + GAP, c.shift, ALIGN_LEFT, style, text);
 }
 
 static void draw_heading(struct app *app, struct canvas *canvas, struct area area, struct columns c)
@@ -88,8 +120,9 @@ static void draw_heading(struct app *app, struct canvas *canvas, struct area are
     }
     if (c.angle > 0) {
         snprintf(text, sizeof text, "angle%s", sort == SORT_ANGLE ? arrow : "");
-        draw_text(canvas, area.y, area.x + c.choice_x - c.angle, ANGLE_CELLS, ALIGN_LEFT, style, text);
+        draw_text(canvas, area.y, area.x + c.reach_x - c.angle, ANGLE_CELLS, ALIGN_LEFT, style, text);
     }
+    draw_range_names(app, canvas, area.y, area.x + c.reach_x, c, style, sort == SORT_SHIFT ? arrow : "");
     snprintf(text, sizeof text, "choice%s%s", sort == SORT_CHOICE ? arrow : "",
         app->role == QK_Q   ? " (on q)"
         : app->role == QK_K ? " (on k)"
@@ -115,6 +148,14 @@ static void number_text(
         snprintf(out, 64, "%s%s", arrow, b);
 }
 
+/* What is left of a bar where there is no room for one: a block as high as the value, as in the heat map. */
+static void draw_level(struct canvas *canvas, int y, int x, double part)
+{
+    double level = fmin(fmax(part, 0), 1);
+    draw_text(canvas, y, x, 1, ALIGN_LEFT, (enum style)(STYLE_HEAT + (int)lround(level * (HEAT_LEVELS - 1))),
+        theme_column_part(canvas->theme, (int)ceil(level * 8)));
+}
+
 static void draw_group(struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer,
     const struct group *group, double scale)
 {
@@ -133,6 +174,8 @@ static void draw_group(struct app *app, struct canvas *canvas, int y, int x, str
     number_text(app, text, before, now, chosen, current != NULL, c.number == WIDE_NUMBER);
     enum style style = chosen ? (current != NULL ? STYLE_CHOICE : STYLE_PENDING) : STYLE_TEXT;
     draw_text(canvas, y, x, c.number, ALIGN_RIGHT, style, text);
+    if (c.bar == 0 && !chosen)
+        draw_level(canvas, y, x, scale > 0 ? now / scale : 0);
 }
 
 /* Why a row has no numbers. */
@@ -168,15 +211,29 @@ static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int
     draw_text(canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);
 }
 
+/* Where the shift has no column of its own, sorting by it shows it in place of the reach. */
+static void draw_range_cells(
+    struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer)
+{
+    if (c.reach > 0 && c.shift == 0 && app->rows.sort == SORT_SHIFT)
+        draw_shift(app, canvas, (struct area){y, x, 1, c.reach}, layer);
+    else if (c.reach > 0)
+        draw_reach(app, canvas, (struct area){y, x, 1, c.reach}, layer);
+    if (c.shift > 0)
+        draw_shift(app, canvas, (struct area){y, x + c.reach + GAP, 1, c.shift}, layer);
+}
+
 static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int x, int width, int layer)
 {
     const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
     const char *error = qk_session_current_error(app->session, layer);
     enum style style = layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE;
     char text[CHOICE_LABEL];
-    format_choices(text, choice, app->theme.ascii, false);
-    if (text_cells(canvas, text) > width)
-        format_choices(text, choice, app->theme.ascii, true);
+    for (int length = CHOICE_WHOLE; length <= CHOICE_SHORTEST; length++) {
+        format_choices(text, choice, app->theme.ascii, (enum choice_length)length);
+        if (text_cells(canvas, text) <= width)
+            break;
+    }
     draw_text(
         canvas, y, x, width, ALIGN_LEFT, error != NULL ? STYLE_ERROR : style, error != NULL ? error : text);
 }
@@ -214,9 +271,11 @@ static void draw_row(struct app *app, struct canvas *canvas, struct area area, s
     for (int g = 0; g < GROUPS && note == NULL; g++)
         draw_group(app, canvas, y, x + LEFT_CELLS + g * c.group, c, layer, &GROUP[g], scale[g]);
     if (c.angle > 0 && note == NULL)
-        draw_angle(app, canvas, y, x + c.choice_x - c.angle, layer);
+        draw_angle(app, canvas, y, x + c.reach_x - c.angle, layer);
+    if (row->has_qk)
+        draw_range_cells(app, canvas, y, x + c.reach_x, c, layer);
     if (note != NULL)
-        draw_text(canvas, y, x + LEFT_CELLS, (row->has_qk ? c.choice_x - 1 : area.w) - LEFT_CELLS, ALIGN_LEFT,
+        draw_text(canvas, y, x + LEFT_CELLS, (row->has_qk ? c.reach_x - 1 : area.w) - LEFT_CELLS, ALIGN_LEFT,
             style, note);
     if (row->has_qk)
         draw_choice_cell(app, canvas, y, x + c.choice_x, c.choice, layer);
@@ -229,7 +288,7 @@ static void draw_row(struct app *app, struct canvas *canvas, struct area area, s
 
 static void draw_list(struct app *app, struct canvas *canvas, struct area area)
 {
-    struct columns c = columns_of(area.w);
+    struct columns c = columns_of(app, area.w);
     double scale[GROUPS];
     app->list_area = area;
     draw_heading(app, canvas, area, c);
@@ -245,7 +304,7 @@ static void draw_list(struct app *app, struct canvas *canvas, struct area area)
 
 /* --- the list with the detail beside or below it --- */
 
-enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 30 };
+enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 40 };
 
 static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
 {

@@ -14,6 +14,7 @@ static const char *const SORT_NAMES[SORT_COUNT] = {
     [SORT_K] = "k",
     [SORT_ROUTING] = "routing",
     [SORT_ANGLE] = "angle",
+    [SORT_SHIFT] = "shift",
     [SORT_KIND] = "kind",
     [SORT_CHOICE] = "choice",
 };
@@ -108,6 +109,7 @@ static double sort_value(const struct qk_session *session, enum sort sort, int l
 {
     const struct qk_layer_drift *drift = qk_session_drift(session, layer);
     const struct qk_choice *choice = qk_session_selection(session)->choice[layer];
+    struct qk_session_range range;
     switch (sort) {
     case SORT_INDEX:
         return layer;
@@ -115,6 +117,8 @@ static double sort_value(const struct qk_session *session, enum sort sort, int l
         return qk_session_pair(session)->layer[layer].kind;
     case SORT_CHOICE:
         return -(double)(QK_MODE_COUNT * (int)choice[QK_Q].mode + (int)choice[QK_K].mode);
+    case SORT_SHIFT:
+        return qk_session_range(session, layer, &range) ? -range.shift : NAN;
     default:
         break;
     }

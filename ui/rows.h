@@ -5,7 +5,17 @@
 
 #include "restore/session.h"
 
-enum sort { SORT_INDEX, SORT_Q, SORT_K, SORT_ROUTING, SORT_ANGLE, SORT_KIND, SORT_CHOICE, SORT_COUNT };
+enum sort {
+    SORT_INDEX,
+    SORT_Q,
+    SORT_K,
+    SORT_ROUTING,
+    SORT_ANGLE,
+    SORT_SHIFT,
+    SORT_KIND,
+    SORT_CHOICE,
+    SORT_COUNT
+};
 const char *sort_name(enum sort sort);
 bool sort_parse(const char *name, enum sort *sort);
 

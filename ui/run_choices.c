@@ -56,7 +56,8 @@ unsigned run_toggle(struct app *app, enum action action, const char *argument)
     int role = action == ACTION_RESTORE_Q ? QK_Q : action == ACTION_RESTORE_K ? QK_K : -1;
     int n = targets(app);
     enum qk_mode mode = all_restored(app, n, role) ? QK_KEEP : QK_RESTORE;
-    bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0;
+    bool single =
+        app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && top_screen(app) != &attention_screen;
     unsigned refresh = choose(app, n, role, (struct qk_choice){mode, 0});
     if (single && action == ACTION_RESTORE && (refresh & REFRESH_FAILED) == 0 &&
         app->rows.sort != SORT_CHOICE)

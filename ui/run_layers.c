@@ -81,7 +81,7 @@ unsigned run_open(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    if (top_screen(app) == &detail_screen)
+    if (top_screen(app) != &list_screen)
         close_screen(app);
     else
         open_screen(app, &detail_screen);
@@ -132,8 +132,8 @@ unsigned run_sort(struct app *app, enum action action, const char *argument)
     else if (argument == NULL || argument[0] == '\0')
         rows->sort = (enum sort)((rows->sort + 1) % SORT_COUNT);
     else if (!sort_parse(argument, &rows->sort))
-        return say_failure(
-            app, "sort: '%s' is no column (expected index, q, k, routing, angle, kind, choice)", argument);
+        return say_failure(app,
+            "sort: '%s' is no column (expected index, q, k, routing, angle, shift, kind, choice)", argument);
     say(app, STYLE_DIM, "sorted by %s%s", sort_name(rows->sort), rows->reverse ? ", reversed" : "");
     return REFRESH_ROWS;
 }

@@ -140,6 +140,8 @@ unsigned run_back(struct app *app, enum action action, const char *argument)
         close_screen(app);
     } else if (app->panel != PANEL_LAYERS) {
         app->panel = PANEL_LAYERS;
+    } else if (probe_busy(app)) {
+        return run_probe_stop(app, ACTION_PROBE_STOP, NULL);
     } else {
         say(app, STYLE_DIM, "q leaves");
     }

@@ -39,6 +39,8 @@ static const struct look LOOKS[STYLE_COUNT][COLUMNS] = {
     [STYLE_Q] = {{OWN, PLAIN}, {COLOR_CYAN, PLAIN}, {COLOR_CYAN, PLAIN}, {74, PLAIN}, {31, PLAIN}},
     [STYLE_K] = {{OWN, PLAIN}, {COLOR_MAGENTA, PLAIN}, {COLOR_MAGENTA, PLAIN}, {140, PLAIN}, {97, PLAIN}},
     [STYLE_ROUTING] = {{OWN, PLAIN}, {COLOR_YELLOW, PLAIN}, {COLOR_RED, PLAIN}, {208, PLAIN}, {166, PLAIN}},
+    [STYLE_PRE] = {{OWN, PLAIN}, {COLOR_CYAN, PLAIN}, {COLOR_BLUE, PLAIN}, {75, PLAIN}, {25, PLAIN}},
+    [STYLE_POST] = {{OWN, PLAIN}, {COLOR_YELLOW, PLAIN}, {COLOR_RED, PLAIN}, {215, PLAIN}, {130, PLAIN}},
     [STYLE_GONE] = {{OWN, A_DIM}, {OWN, A_DIM}, {OWN, A_DIM}, {240, PLAIN}, {250, PLAIN}},
     [STYLE_HEAT] = {{OWN, A_DIM}, {COLOR_CYAN, A_DIM}, {COLOR_BLUE, PLAIN}, {67, PLAIN}, {25, PLAIN}},
     [STYLE_HEAT + 1] = {{OWN, A_DIM}, {COLOR_CYAN, A_DIM}, {COLOR_BLUE, PLAIN}, {74, PLAIN}, {31, PLAIN}},
@@ -47,6 +49,13 @@ static const struct look LOOKS[STYLE_COUNT][COLUMNS] = {
     [STYLE_HEAT + 4] = {{OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {222, PLAIN}, {94, PLAIN}},
     [STYLE_HEAT + 5] = {{OWN, BOLD}, {COLOR_YELLOW, PLAIN}, {COLOR_RED, PLAIN}, {215, PLAIN}, {130, PLAIN}},
     [STYLE_HEAT + 6] = {{OWN, BOLD}, {COLOR_YELLOW, BOLD}, {COLOR_RED, BOLD}, {208, BOLD}, {166, BOLD}},
+    [STYLE_WEIGHT] = {{OWN, A_DIM}, {OWN, A_DIM}, {OWN, A_DIM}, {243, PLAIN}, {246, PLAIN}},
+    [STYLE_WEIGHT + 1] = {{OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {252, PLAIN}, {237, PLAIN}},
+    [STYLE_WEIGHT + 2] = {{OWN, BOLD}, {COLOR_YELLOW, PLAIN}, {COLOR_RED, PLAIN}, {222, PLAIN}, {94, BOLD}},
+    [STYLE_WEIGHT + 3] = {{OWN, BOLD | A_UNDERLINE}, {COLOR_YELLOW, BOLD | A_UNDERLINE},
+        {COLOR_RED, BOLD | A_UNDERLINE}, {215, BOLD | A_UNDERLINE}, {130, BOLD | A_UNDERLINE}},
+    [STYLE_WEIGHT + 4] = {{OWN, BOLD | A_REVERSE}, {COLOR_YELLOW, A_REVERSE}, {COLOR_RED, A_REVERSE},
+        {208, A_REVERSE}, {166, A_REVERSE}},
 };
 
 static const char *const GLYPHS[GLYPH_COUNT][2] = {
@@ -65,6 +74,9 @@ static const char *const GLYPHS[GLYPH_COUNT][2] = {
     [GLYPH_DEGREE] = {"°", " deg"},
     [GLYPH_TIMES] = {"×", "x"},
     [GLYPH_WAIT] = {"…", "..."},
+    [GLYPH_AT_LEAST] = {"≥", ">="},
+    [GLYPH_NEWLINE] = {"↵", "\\n"},
+    [GLYPH_TAB] = {"⇥", "\\t"},
 };
 
 static const char *const BAR_PARTS[2][9] = {

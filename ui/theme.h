@@ -7,7 +7,7 @@
 
 #include <curses.h>
 
-enum { HEAT_LEVELS = 7 };
+enum { HEAT_LEVELS = 7, WEIGHT_LEVELS = 5 };
 
 enum style {
     STYLE_TEXT,
@@ -28,9 +28,12 @@ enum style {
     STYLE_Q,
     STYLE_K,
     STYLE_ROUTING,
+    STYLE_PRE, /* of the attention of pre, of post; current's is STYLE_CHOICE */
+    STYLE_POST,
     STYLE_GONE, /* the part of a bar that a choice takes away */
     STYLE_HEAT, /* and HEAT_LEVELS - 1 more: from little drift (blue) to much (orange) */
-    STYLE_COUNT = STYLE_HEAT + HEAT_LEVELS
+    STYLE_WEIGHT = STYLE_HEAT + HEAT_LEVELS, /* and WEIGHT_LEVELS - 1 more: text by its attention */
+    STYLE_COUNT = STYLE_WEIGHT + WEIGHT_LEVELS
 };
 
 enum glyph {
@@ -49,6 +52,9 @@ enum glyph {
     GLYPH_DEGREE,
     GLYPH_TIMES,
     GLYPH_WAIT, /* a number that is not there yet */
+    GLYPH_AT_LEAST,
+    GLYPH_NEWLINE, /* made visible in text */
+    GLYPH_TAB,
     GLYPH_COUNT
 };
 

@@ -108,7 +108,7 @@ wait_gone 'marked'
 
 text ':set full:k=lerp:0.25'
 keys Enter
-check ":set takes a --set text" wait_row 4 'K lerp α 0.25'
+check ":set takes a --set text" wait_row 4 'K lerp 0.25'
 text ':se'
 keys Tab
 check "Tab completes names" wait_for ':se'
@@ -136,7 +136,7 @@ text choi
 keys Tab
 check "paths are completed" wait_for 'choices.json'
 keys Enter
-check "o loads a recipe" wait_row 4 'K lerp α 0.25'
+check "o loads a recipe" wait_row 4 'K lerp 0.25'
 
 # A recipe of another pair.
 sed '0,/"header_sha256":\t"...../s//"header_sha256":\t"00000/' "$work/choices.json" >"$work/other.json"
@@ -156,7 +156,7 @@ text other.json
 keys Enter
 wait_for 'y/n'
 keys y
-check "y loads it" wait_row 4 'K lerp α 0.25'
+check "y loads it" wait_row 4 'K lerp 0.25'
 keys o
 text pre/config.json
 keys Enter
@@ -175,7 +175,7 @@ paste() {
 }
 paste 'Q 0 m w'
 check "pasted text is no command" wait_for 'pasted text is no command'
-check "and changes nothing" wait_row 4 'K lerp α 0.25'
+check "and changes nothing" wait_row 4 'K lerp 0.25'
 keys '\'
 wait_for 'filter '
 paste 'full

@@ -1,0 +1,144 @@
+#!/bin/sh
+# test_range.sh - attention ranges: they come by themselves, order the list, follow choices, and are shown on the text.
+. "$srcdir/tests/screen/lib.sh"
+export XDG_CACHE_HOME="$work/cache"
+
+# go_to LAYER
+go_to() {
+    text ":layer $1"
+    keys Enter
+    wait_selected "$1"
+}
+
+# first_are NUMBERS - the layers at the top.
+first_are() {
+    case "$(order) " in
+    "$1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+
+start
+check "the pass runs by itself, and rows get its numbers" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9] '
+check "layers without a range have none" wait_row 6 ' - *keep'
+wait_gone 'ranges '
+text ':sort shift'
+keys Enter
+check "by shift layer 7 is the first" until_true first_are 7
+check "a narrow list shows the number it is sorted by" wait_row 7 '0\.0[0-9][0-9] '
+check "full layers are before those without one" until_true first_are '7 4 10 1 0'
+text ':sort index'
+keys Enter
+go_to 7
+check "the detail has histograms" wait_for 'attention range *shift 0\.0'
+check "over a logarithmic axis" wait_for 'layer *0 *1 *2 *4 *8 *16 *32 *64 *128 *256 *mean *≥128'
+check "where nothing is chosen current is post" wait_for 'current as post'
+keys Space Up
+check "restoring changes current at once" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9]→\.[0-9][0-9] *restore'
+check "then exactly" wait_for 'attention range.* exact$'
+keys u
+check "undo takes it back" wait_for 'current as post'
+keys R
+check "R shows the heads' other numbers" wait_gone 'attention range'
+check "all of them" wait_for 'cosine'
+keys R
+check "and ranges again" wait_for 'attention range'
+keys Tab
+check "with the keys on the heads these are a head's" wait_for '^ q0 *0 *1 *2'
+keys Right
+check "that of the selected one" wait_for '^ q1 *0 *1 *2'
+keys Escape
+check "or the layer's again" wait_for '^ layer *0 *1 *2'
+keys Enter
+check "the whole screen has both" wait_for '^ q1 *0 *1 *2'
+wait_for '^ layer *0 *1 *2'
+
+keys f
+check "f shows attention on the text" wait_for 'attention of layer 7, q1, from token 509 of 510'
+check "with the strongest tokens" wait_for '[0-9] *[0-9.]* *[0-9.]* *[0-9.]* .*[a-z]'
+keys Left Left Left
+check "Left looks from an earlier token" wait_for 'from token 506'
+keys Right
+check "Right from a later one" wait_for 'from token 507'
+keys g
+check "g from the first" wait_for 'from token 0 of'
+check "which can only see itself" wait_for ' 0 *0 *1\.000 *1\.000 *1\.000'
+keys G
+check "G from the last" wait_for 'from token 509'
+text ':query 100'
+keys Enter
+check ":query names one" wait_for 'from token 100'
+text ':query 510'
+keys Enter
+check "that must be there" wait_for "'510' is no token of the probe (0 to 509)"
+keys Escape
+wait_gone 'no token'
+keys /
+text 'What is the code'
+keys Enter
+check "/ finds text in it" wait_for 'from token 3[0-9][0-9]'
+keys Down
+check "Down is the next head" wait_for 'layer 7, q2'
+keys Tab
+check "Tab shades by another side" wait_for 'shaded by post'
+keys Tab Space
+check "choices can be made here" wait_for '1 choice, not exported'
+check "and stay with the layer" wait_for 'layer 7, q2'
+keys u Enter
+check "Enter goes back" wait_for 'choice *keep'
+keys Escape
+leave
+
+start 120 40 --ascii
+wait_row 7 '\.[0-9][0-9]->\.[0-9][0-9] '
+go_to 7
+check "ASCII has histograms" wait_for 'current as post'
+keys f
+check "and the text" wait_for 'times even: less  >=1'
+check "nothing is beyond ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' <<END
+$(screen)
+END"
+keys q
+wait_row 7 keep
+printf 'one two\tthree\nfour five six' >"$work/probe.txt"
+text ':probe probe.txt'
+keys Enter
+check ":probe takes a text" wait_for 'attention ranges over [0-9]* tokens'
+keys f
+check "whose control characters are made visible" wait_for 'two\\tthree\\n$'
+keys q
+wait_row 7 keep
+echo '5 6 7 8 9 10 11 12' >"$work/ids.txt"
+text ':ids ids.txt'
+keys Enter
+check ":ids takes token ids" wait_for 'attention ranges over 8 tokens'
+text ':ids nowhere.txt'
+keys Enter
+check "a file that is not there is told" wait_for 'no attention ranges: .*nowhere.txt'
+check "and what can be done" wait_for 'typed here as :states FILE'
+check "rows have no range then" wait_row 7 ' - *keep'
+text ':states pre/../../golden-post.safetensors'
+keys Enter
+wait_for 'attention ranges\|no attention ranges'
+keys X
+check "X tells when there is nothing to stop" wait_for 'stop: no pass'
+leave
+
+start 60 15
+check "60x15 has the reach too" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9]  *keep'
+go_to 7
+keys f
+check "and the text" wait_for 'attention of layer 7'
+check "with a list" wait_for 'token distance *pre *post'
+leave
+
+screen_start 200 30 "'$QKSCOPE' '$fixtures/jamba/pre' '$fixtures/jamba/post'"
+check "a family without a forward pass says so" wait_for 'no attention ranges: .*no forward pass'
+keys j
+check "in the detail too" wait_for '^.*│ *attention range$'
+check "with what can be done" wait_for 'typed here as :states FILE'
+keys f
+check "f tells why" wait_for 'attention: .*no forward pass'
+leave
+
+done_testing

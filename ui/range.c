@@ -1,0 +1,344 @@
+/* range.c - how far attention looks: the list's cell, and histograms of pre, post and current with why there
+ * are none. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LABEL_CELLS = 8, NUMBER_CELLS = 6, LONGEST_BIN = 5, N_LINES = 3 };
+
+bool any_ranges(const struct app *app)
+{
+    for (int i = 0; i < app->pair->n_layers; i++)
+        if (qk_probe_has(app->pair, i))
+            return true;
+    return false;
+}
+
+const char *range_obstacle(const struct app *app, int layer)
+{
+    const struct qk_probe_state *state = qk_session_probe_state(app->session);
+    struct qk_session_range range;
+    if (!qk_probe_has(app->pair, layer))
+        return "only full and window layers have attention ranges";
+    if (qk_session_range(app->session, layer, &range))
+        return NULL;
+    if (qk_session_range_error(app->session, layer) != NULL)
+        return qk_session_range_error(app->session, layer);
+    switch (state->stage) {
+    case QK_PROBE_RUNNING:
+        return "the probe text is still being run";
+    case QK_PROBE_FAILED:
+        return state->error != NULL ? state->error : "the probe failed";
+    case QK_PROBE_CANCELLED:
+        return "the probe was stopped: T starts one";
+    case QK_PROBE_OFF:
+        return "no probe has run: T starts one";
+    default:
+        return "the probe has no numbers of this layer";
+    }
+}
+
+/* --- the list's cells --- */
+
+/* "0.71", or ".71" when brief. */
+static void mass_text(char out[NUMBER_TEXT], const struct qk_layer_range *range, bool brief)
+{
+    snprintf(out, NUMBER_TEXT, "%.2f", range->layer.long_mass);
+    if (isnan(range->layer.long_mass))
+        snprintf(out, NUMBER_TEXT, "-");
+    else if (brief && out[0] == '0')
+        memmove(out, out + 1, strlen(out));
+    else if (brief)
+        snprintf(out, NUMBER_TEXT, "%.1f", range->layer.long_mass);
+}
+
+/* Long mass "pre -> post", and "-> current" where choices matter; in a tight column that alone. */
+static void reach_text(const struct app *app, char out[64], const struct qk_session_range *range, int width)
+{
+    char pre[NUMBER_TEXT] = "-", post[NUMBER_TEXT] = "-", now[NUMBER_TEXT];
+    const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW);
+    bool brief = width < ROOMY_REACH, chosen = range->current_is != QK_CURRENT_POST;
+    if (range->side[QK_PRE] != NULL)
+        mass_text(pre, range->side[QK_PRE], brief);
+    if (range->side[QK_POST] != NULL)
+        mass_text(post, range->side[QK_POST], brief);
+    if (range->current != NULL)
+        mass_text(now, range->current, brief);
+    else
+        snprintf(now, sizeof now, "%s",
+            range->current_is == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT));
+    if (!chosen)
+        snprintf(out, 64, "%s%s%s", pre, arrow, post);
+    else if (width < NARROW_REACH)
+        snprintf(out, 64, "%s%s", arrow, now);
+    else if (app->theme.ascii && brief)
+        snprintf(out, 64, "%s>%s>%s", pre, post, now);
+    else
+        snprintf(out, 64, "%s%s%s%s%s", pre, arrow, post, arrow, now);
+}
+
+/* True while numbers may still come. */
+static bool range_waits(const struct app *app, int layer)
+{
+    return qk_probe_has(app->pair, layer) &&
+           qk_session_probe_state(app->session)->stage == QK_PROBE_RUNNING &&
+           qk_session_range_error(app->session, layer) == NULL;
+}
+
+void draw_reach(struct app *app, struct canvas *canvas, struct area cell, int layer)
+{
+    struct qk_session_range range;
+    char text[64];
+    if (!qk_session_range(app->session, layer, &range)) {
+        bool waits = range_waits(app, layer);
+        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
+            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        return;
+    }
+    reach_text(app, text, &range, cell.w);
+    enum style style = range.current_is == QK_CURRENT_POST      ? STYLE_TEXT
+                       : range.current_is == QK_CURRENT_PENDING ? STYLE_PENDING
+                       : range.current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
+                                                                : STYLE_CHOICE;
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, style, text);
+}
+
+/* "0.105", "3e-5", "-". */
+static char *shift_text(char out[NUMBER_TEXT], double shift)
+{
+    if (shift >= 0.0005)
+        snprintf(out, NUMBER_TEXT, "%.3f", shift);
+    else
+        format_number(out, shift);
+    return out;
+}
+
+void draw_shift(struct app *app, struct canvas *canvas, struct area cell, int layer)
+{
+    struct qk_session_range range;
+    char text[NUMBER_TEXT] = "-";
+    bool known = qk_session_range(app->session, layer, &range);
+    if (known)
+        shift_text(text, range.shift);
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, known ? STYLE_TEXT : STYLE_DIM, text);
+}
+
+/* --- histograms --- */
+
+/* One histogram, or why there is none. */
+struct line {
+    const char *label;
+    enum style style;
+    const struct qk_range *range; /* or NULL */
+    const char *why;
+};
+
+static int bin_cells(int width, int n_bins)
+{
+    int cells = (width - LABEL_CELLS - 2 * NUMBER_CELLS) / n_bins;
+    return cells > LONGEST_BIN ? LONGEST_BIN : cells < 1 ? 1 : cells;
+}
+
+static void distance_text(char out[NUMBER_TEXT], size_t distance)
+{
+    snprintf(
+        out, NUMBER_TEXT, distance >= 1024 ? "%zuk" : "%zu", distance >= 1024 ? distance / 1024 : distance);
+}
+
+/* The first distances of the bins, as many as fit, and the names of the numbers. */
+static void draw_axis(struct app *app, struct canvas *canvas, struct area area, const char *title, int n_bins)
+{
+    char text[NUMBER_TEXT], far[32];
+    int cells = bin_cells(area.w, n_bins), plot = area.w - 2 * NUMBER_CELLS, free_from = LABEL_CELLS;
+    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_STRONG, title);
+    for (int b = 0; b < n_bins; b++) {
+        int x = LABEL_CELLS + b * cells;
+        distance_text(text, qk_range_bin_first(b));
+        if (x >= free_from && x + (int)strlen(text) <= plot)
+            free_from = x + 1 + draw_run(canvas, area.y, area.x + x, plot - x, STYLE_DIM, text);
+    }
+    distance_text(text, qk_session_probe_state(app->session)->long_from);
+    snprintf(far, sizeof far, "%s%s", theme_glyph(&app->theme, GLYPH_AT_LEAST), text);
+    draw_text(canvas, area.y, area.x + plot, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING, "mean");
+    draw_text(canvas, area.y, area.x + plot + NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING, far);
+}
+
+/* The bars of one histogram; `top` is the full height. */
+static void draw_bins(
+    struct canvas *canvas, struct area area, const struct line *line, int n_bins, double top)
+{
+    int cells = bin_cells(area.w, n_bins), wide = cells > 2 ? cells - 1 : cells;
+    for (int b = 0; b < n_bins; b++) {
+        double value = line->range->hist[b];
+        int eighths = value > 0 && top > 0 ? (int)lround(value / top * 8 * area.h) : 0;
+        eighths = eighths == 0 && value > 0 ? 1 : eighths; /* little is not nothing */
+        for (int row = 0; row < area.h; row++) {
+            int level = eighths - 8 * row;
+            level = level < 0 ? 0 : level > 8 ? 8 : level;
+            for (int k = 0; k < wide; k++)
+                draw_text(canvas, area.y + area.h - 1 - row, area.x + LABEL_CELLS + b * cells + k, 1,
+                    ALIGN_LEFT, line->style, theme_column_part(canvas->theme, level));
+        }
+    }
+}
+
+static void draw_line(
+    struct canvas *canvas, struct area area, const struct line *line, int n_bins, double top)
+{
+    int y = area.y + area.h - 1, plot = area.w - 2 * NUMBER_CELLS;
+    char number[NUMBER_TEXT];
+    draw_text(canvas, y, area.x, LABEL_CELLS, ALIGN_LEFT, line->style, line->label);
+    if (line->range == NULL) {
+        draw_text(
+            canvas, y, area.x + LABEL_CELLS, area.w - LABEL_CELLS, ALIGN_LEFT, STYLE_PENDING, line->why);
+        return;
+    }
+    draw_bins(canvas, area, line, n_bins, top);
+    draw_text(canvas, y, area.x + plot, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT,
+        format_number(number, line->range->mean));
+    snprintf(number, sizeof number, "%.3f", line->range->long_mass);
+    draw_text(canvas, y, area.x + plot + NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT, number);
+}
+
+/* A layer's numbers, or those of its head (head >= 0). */
+static const struct qk_range *part_of(const struct qk_layer_range *range, int head)
+{
+    if (range == NULL || head >= range->n_heads)
+        return NULL;
+    return head < 0 ? &range->layer : &range->head[head];
+}
+
+static const char *why_no_current(const struct qk_session_range *range)
+{
+    if (range->current_is == QK_CURRENT_FAILED)
+        return range->current_error != NULL ? range->current_error : "failed";
+    return range->current_is == QK_CURRENT_POST ? "as post" : "computing";
+}
+
+/* An axis and the three histograms under it, each as high as the area allows. */
+static void draw_histograms(
+    struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range, int head)
+{
+    bool chosen = range->current_is != QK_CURRENT_POST;
+    const struct line lines[N_LINES] = {
+        {"pre", STYLE_PRE, part_of(range->side[QK_PRE], head), "not known yet"},
+        {"post", STYLE_POST, part_of(range->side[QK_POST], head), "not known yet"},
+        {"current", STYLE_CHOICE, chosen ? part_of(range->current, head) : NULL, why_no_current(range)},
+    };
+    const struct qk_layer_range *any =
+        range->side[QK_POST] != NULL ? range->side[QK_POST] : range->side[QK_PRE];
+    int n_bins = any != NULL ? any->n_bins : 0, high = (area.h - 1) / N_LINES;
+    char title[16] = "layer";
+    double top = 0;
+    if (n_bins == 0)
+        return;
+    for (int i = 0; i < N_LINES; i++)
+        for (int b = 0; lines[i].range != NULL && b < n_bins; b++)
+            top = fmax(top, lines[i].range->hist[b]);
+    if (head >= 0)
+        snprintf(title, sizeof title, "q%d", head);
+    draw_axis(app, canvas, area, title, n_bins);
+    for (int i = 0; i < N_LINES; i++)
+        draw_line(canvas, (struct area){area.y + 1 + i * high, area.x, high, area.w}, &lines[i], n_bins, top);
+}
+
+/* What the current model's numbers are, for the right end of the heading. */
+static enum style current_state(const struct app *app, const struct qk_session_range *range, char out[64])
+{
+    const struct qk_probe_state *state = qk_session_probe_state(app->session);
+    bool exact = state->exact_running && range->current_is != QK_CURRENT_EXACT;
+    out[0] = '\0';
+    switch (range->current_is) {
+    case QK_CURRENT_POST:
+        return STYLE_DIM;
+    case QK_CURRENT_PENDING:
+        snprintf(out, 64, "computing");
+        return STYLE_PENDING;
+    case QK_CURRENT_FAILED:
+        snprintf(out, 64, "failed");
+        return STYLE_ERROR;
+    case QK_CURRENT_EXACT:
+        snprintf(out, 64, "exact");
+        return STYLE_GOOD;
+    default:
+        break;
+    }
+    if (exact)
+        snprintf(out, 64, "same states, exact %" PRIu64 "/%" PRIu64, state->exact_done, state->exact_total);
+    else
+        snprintf(out, 64, "same states");
+    return STYLE_WARNING;
+}
+
+static void draw_range_heading(
+    struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range)
+{
+    char state[64], shift[NUMBER_TEXT];
+    enum style style = current_state(app, range, state);
+    int right = text_cells(canvas, state), left = area.w - right - 1;
+    int used = draw_run(canvas, area.y, area.x, left, STYLE_HEADING, "attention range ");
+    used += draw_format(
+        canvas, area.y, area.x + used, left - used, STYLE_TEXT, " shift %s", shift_text(shift, range->shift));
+    const struct qk_probe_state *probe = qk_session_probe_state(app->session);
+    if (left - used > 26 && probe->n_ids > probe->first_query)
+        draw_format(canvas, area.y, area.x + used, left - used, STYLE_DIM, ", %zu queries of %zu tokens",
+            probe->n_ids - probe->first_query, probe->n_ids);
+    draw_text(canvas, area.y, area.x + area.w - right, right, ALIGN_LEFT, style, state);
+}
+
+/* Why the layer has no histograms, and what can be done about it. */
+static void draw_no_ranges(struct app *app, struct canvas *canvas, struct area area, int layer)
+{
+    const struct qk_probe_state *state = qk_session_probe_state(app->session);
+    char text[128];
+    draw_run(canvas, area.y, area.x, area.w, STYLE_HEADING, "attention range");
+    area = (struct area){area.y + 1, area.x, area.h - 1, area.w};
+    if (range_waits(app, layer)) {
+        snprintf(text, sizeof text,
+            "running %s over the probe text: %" PRIu64 " of %" PRIu64 " layers; X stops it",
+            state->doing != NULL ? state->doing : "both", state->done, state->total);
+        draw_wrapped(canvas, area, STYLE_PENDING, text);
+        return;
+    }
+    char shown[QK_ERROR_TEXT];
+    int used = draw_wrapped(canvas, (struct area){area.y, area.x, area.h > 1 ? area.h - 1 : 1, area.w},
+        STYLE_DIM, qk_printable(shown, sizeof shown, range_obstacle(app, layer)));
+    if (state->stage == QK_PROBE_FAILED)
+        draw_wrapped(
+            canvas, (struct area){area.y + used, area.x, area.h - used, area.w}, STYLE_DIM, RANGE_ADVICE);
+}
+
+int range_head(const struct app *app)
+{
+    const struct qk_pair_layer *layer = selected_layer(app);
+    int n_q = layer->side[QK_POST]->role[QK_Q].n_heads, n_k = layer->side[QK_POST]->role[QK_K].n_heads;
+    int head = app->head < n_q ? app->head : (app->head - n_q) * (n_k > 0 ? n_q / n_k : 1);
+    return head < n_q ? head : n_q - 1;
+}
+
+void draw_ranges(struct app *app, struct canvas *canvas, struct area area)
+{
+    struct qk_session_range range;
+    int layer = app->rows.selected, left = area.h - 1;
+    if (!qk_session_range(app->session, layer, &range)) {
+        draw_no_ranges(app, canvas, area, layer);
+        return;
+    }
+    draw_range_heading(app, canvas, area, &range);
+    int block = 1 + N_LINES, head = range_head(app);
+    area.y++;
+    if (left < 2 * block) { /* one of the two: the heads' when they have the keys */
+        area.h = left;
+        draw_histograms(app, canvas, area, &range, app->panel == PANEL_HEADS ? head : -1);
+        return;
+    }
+    area.h = 1 + N_LINES * ((left / 2 - 1) / N_LINES);
+    draw_histograms(app, canvas, area, &range, -1);
+    area.y += area.h;
+    draw_histograms(app, canvas, area, &range, head);
+}

@@ -1,0 +1,91 @@
+/* run_probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end
+ * told. */
+#include "ui/app.h"
+
+#include <string.h>
+
+bool probe_busy(const struct app *app)
+{
+    const struct qk_probe_state *state = qk_session_probe_state(app->session);
+    return state->stage == QK_PROBE_RUNNING || state->exact_running;
+}
+
+static enum qk_code start(struct app *app, const struct qk_probe_options *options, struct qk_error *err)
+{
+    app->probe_started = true;
+    app->attention.ids = NULL;
+    app->probe_told = QK_PROBE_RUNNING;
+    return qk_session_probe(app->session, options, err);
+}
+
+void probe_start(struct app *app)
+{
+    struct qk_error err = {0};
+    if (app->probe_started || !any_ranges(app))
+        return;
+    if (start(app, NULL, &err) != QK_OK)
+        say_error(app, &err);
+}
+
+/* A failure of the default probe is told where nothing else is being said, and in the detail. */
+void probe_tell(struct app *app)
+{
+    const struct qk_probe_state *state = qk_session_probe_state(app->session);
+    if (!app->probe_started || state->stage == app->probe_told)
+        return;
+    app->probe_told = state->stage;
+    bool quiet = app->message[0] != '\0' && !app->probe_asked;
+    if (state->stage == QK_PROBE_FAILED && !quiet)
+        say(app, app->probe_asked ? STYLE_ERROR : STYLE_DIM, "no attention ranges: %s",
+            state->error != NULL ? state->error : "the probe failed");
+    else if (state->stage == QK_PROBE_READY && app->probe_asked)
+        say(app, STYLE_GOOD, "attention ranges over %zu tokens, %zu queries", state->n_ids,
+            state->n_ids - state->first_query);
+}
+
+unsigned run_probe(struct app *app, enum action action, const char *argument)
+{
+    struct qk_probe_options options = {0};
+    struct qk_error err = {0};
+    if (argument == NULL)
+        return ask_argument(app, action,
+            action == ACTION_PROBE ? "probe text "
+            : action == ACTION_IDS ? "token ids "
+                                   : "states ",
+            "",
+            action == ACTION_PROBE ? "a text file; empty: the built-in text"
+            : action == ACTION_IDS ? "a file of token ids in decimal, separated by white space"
+                                   : "a safetensors file with post's hidden_states.{layer} and input_ids");
+    if (argument[0] == '\0' && action != ACTION_PROBE)
+        return say_failure(app, "a file is needed");
+    if (action == ACTION_PROBE && argument[0] != '\0')
+        options.text_path = argument;
+    if (action == ACTION_IDS)
+        options.ids_path = argument;
+    if (action == ACTION_STATES)
+        options.states_path[QK_POST] = argument;
+    app->probe_asked = true;
+    if (start(app, &options, &err) != QK_OK)
+        return say_error(app, &err);
+    return REFRESH_ROWS;
+}
+
+unsigned run_probe_stop(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    bool whole = qk_session_probe_state(app->session)->stage == QK_PROBE_RUNNING;
+    qk_session_probe_cancel(app->session);
+    say(app, STYLE_WARNING, "stopped%s", whole ? ": T and Enter run the built-in probe text" : "");
+    return REFRESH_ROWS;
+}
+
+unsigned run_plot(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    (void)argument;
+    app->plot = app->plot == PLOT_RANGES ? PLOT_ANGLES : PLOT_RANGES;
+    say(app, STYLE_DIM, "the detail shows %s",
+        app->plot == PLOT_RANGES ? "attention ranges, and angles where there is room" : "angles alone");
+    return REFRESH_DRAW;
+}
