@@ -6,6 +6,9 @@
  * refused by name: a tokenizer that is only nearly right is worse than none, and token ids can always be
  * given instead.
  *
+ * What a letter or a digit is, the installed PCRE2 and utf8proc tell: a character that is newer than their
+ * Unicode (hieroglyphs of 2024, say) may be cut differently.
+ *
  * Two things differ on purpose. Text need not be UTF-8: bytes that are none stay what they are, as byte-level
  * tokens or byte fallbacks, and decoding gives bytes back, where the library puts U+FFFD. And where
  * tokenizer.json has no template (TemplateProcessing, BertProcessing, RobertaProcessing),
