@@ -1,0 +1,93 @@
+/* models.c - models made of the fixtures and the demo pair (models.h). */
+#include "models.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void copy_model(const char *family, const char *side, const char *folder, const char *from, const char *to)
+{
+    char name[PATH_SIZE], original[PATH_SIZE], path[PATH_SIZE];
+    size_t n;
+    if (access(folder, F_OK) != 0)
+        make_folder(folder);
+    snprintf(name, sizeof name, "fixtures/%s/%s", family, side);
+    if (strcmp(family, "hypenet") == 0)
+        demo_path(original, side);
+    else
+        data_path(original, name);
+    char *bytes = read_bytes(path_in(path, original, "model.safetensors"), &n);
+    if (from != NULL) {
+        char *at = memmem(bytes, n, from, strlen(from));
+        assert_non_null(at);
+        assert_int_equal(strlen(from), strlen(to));
+        memcpy(at, to, strlen(to));
+    }
+    write_bytes(path_in(path, folder, "model.safetensors"), bytes, n);
+    free(bytes);
+    bytes = read_bytes(path_in(path, original, "config.json"), &n);
+    write_bytes(path_in(path, folder, "config.json"), bytes, n);
+    free(bytes);
+}
+
+void set_config(const char *folder, const char *key, const char *value)
+{
+    char path[PATH_SIZE];
+    struct qk_error err = {0};
+    cJSON *config, *item = cJSON_Parse(value);
+    assert_non_null(item);
+    expect_ok(qk_json_read(path_in(path, folder, "config.json"), 1 << 20, &config, &err), &err);
+    cJSON_DeleteItemFromObject(config, key);
+    cJSON_AddItemToObject(config, key, item);
+    char *text = cJSON_Print(config);
+    write_text(path, "%s", text);
+    free(text);
+    cJSON_Delete(config);
+}
+
+void make_ids(int32_t ids[N_IDS])
+{
+    for (int t = 0; t < N_IDS; t++)
+        ids[t] = (t * t * 7 + 3) % VOCABULARY;
+}
+
+float *logits_of(const char *folder, const struct qk_patch *patch)
+{
+    struct qk_model *model;
+    struct qk_error err = {0};
+    int32_t ids[N_IDS];
+    make_ids(ids);
+    expect_ok(qk_model_open(folder, &model, &err), &err);
+    assert_true(qk_forward_vocabulary(model) >= VOCABULARY);
+    float *logits = malloc(N_IDS * qk_forward_vocabulary(model) * sizeof *logits);
+    expect_ok(qk_forward(model, patch, ids, N_IDS, NULL, logits, N_IDS, NULL, &err), &err);
+    qk_model_close(model);
+    return logits;
+}
+
+void expect_refused(const char *folder, const char *words)
+{
+    struct qk_model *model;
+    struct qk_error err = {0};
+    int32_t ids[N_IDS];
+    float logits[MOST_VOCABULARY];
+    make_ids(ids);
+    expect_ok(qk_model_open(folder, &model, &err), &err);
+    expect_failure(qk_forward(model, NULL, ids, N_IDS, NULL, logits, 1, NULL, &err), &err, QK_INPUT, words);
+    qk_model_close(model);
+}
+
+double worst(const float *found, const float *expected, size_t n)
+{
+    double difference = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference = fmax(difference, fabs((double)found[i] - (double)expected[i]));
+        difference = isfinite(found[i]) ? difference : INFINITY;
+        largest = fmax(largest, fabs((double)expected[i]));
+    }
+    return difference / largest;
+}

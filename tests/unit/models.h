@@ -1,0 +1,26 @@
+/* models.h - models made of the fixtures and the demo pair by changing a name, a shape or a setting. */
+#ifndef QK_TESTS_UNIT_MODELS_H
+#define QK_TESTS_UNIT_MODELS_H
+
+#include "helper.h"
+
+#include "probe/forward.h"
+
+/* FOLDER with a copy of a family's side (hypenet: the demo pair's) whose tensor file has `from` (NULL:
+ * nothing) replaced once by `to`, of the same length. */
+void copy_model(const char *family, const char *side, const char *folder, const char *from, const char *to);
+/* Sets a key of FOLDER/config.json to a JSON text. */
+void set_config(const char *folder, const char *key, const char *value);
+
+/* Some token ids of every model's vocabulary. */
+enum { N_IDS = 40, VOCABULARY = 128, MOST_VOCABULARY = 260 };
+void make_ids(int32_t ids[N_IDS]);
+/* Logits (N_IDS, the model's vocabulary) of the model at FOLDER; the caller frees. */
+float *logits_of(const char *folder, const struct qk_patch *patch);
+/* The pass over the model at FOLDER fails with these words. */
+void expect_refused(const char *folder, const char *words);
+
+/* The largest difference, as a part of the largest entry; infinite when something found is not finite. */
+double worst(const float *found, const float *expected, size_t n);
+
+#endif

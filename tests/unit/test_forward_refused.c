@@ -1,0 +1,158 @@
+/* test_forward_refused.c - what a forward pass refuses, and with which words: files, configs, families,
+ * layout rows. */
+#include "models.h"
+
+#include "base/json.h"
+#include "linalg/linalg.h"
+#include "probe/parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void test_hostile_tensors(void **state)
+{
+    static const struct {
+        const char *family, *from, *to, *words;
+    } rows[] = {
+        {"llama", "layers.1.mlp.up_proj", "layers.1.mlp.ap_proj",
+            "model.layers.1.mlp.up_proj.weight is missing"},
+        {"llama", "layers.0.self_attn.v_proj", "layers.0.self_attn.w_proj", "v_proj.weight is missing"},
+        {"llama", "model.norm.weight", "model.horm.weight", "model.norm.weight is missing"},
+        {"llama", "\"lm_head.weight", "\"lm_tail.weight", "lm_head.weight is missing"},
+        {"llama", "model.embed_tokens", "model.umbed_tokens", "embed_tokens.weight is missing"},
+        {"llama", "[64,96]", "[96,64]", "down_proj|found (96, 64)|expected (64, 96)"},
+        {"qwen3", "layers.2.self_attn.k_norm", "layers.2.self_attn.q_nurm", "k_norm.weight is missing"},
+        {"gpt2", "transformer.wpe", "transformer.wpo", "wpe.weight is missing"},
+        {"gpt2", "[256,64]", "[64,256]", "found (64, 256)"},
+        {"qwen3_5_text", "layers.1.linear_attn.A_log", "layers.1.linear_attn.B_log", "A_log is missing"},
+        {"qwen3_5_text", "[128,1,4]", "[4,1,128]", "convolution|kernel"},
+        {"qwen3_next", "layers.0.linear_attn.conv1d", "layers.0.linear_attn.conv2d",
+            "conv1d.weight is missing"},
+        {"jet_nemotron", "kernel_generator.w2.weight", "kernel_generator.w3.weight", "w2.weight is missing"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char folder[PATH_SIZE], name[16];
+        snprintf(name, sizeof name, "%zu", i);
+        path_in(folder, *state, name);
+        copy_model(rows[i].family, "post", folder, rows[i].from, rows[i].to);
+        expect_refused(folder, rows[i].words);
+    }
+}
+
+static void test_hostile_configs(void **state)
+{
+    static const struct {
+        const char *family, *key, *value, *words;
+    } rows[] = {{"llama", "hidden_act", "\"relu\"", "activation \"relu\""},
+        {"llama", "rms_norm_eps", "null", "eps"}, {"llama", "rms_norm_eps", "-1", "eps"},
+        {"gemma3_text", "sliding_window", "null", "window of layer 0"},
+        {"gemma3_text", "use_bidirectional_attention", "true", "both ways"},
+        {"hypenet", "attn_logits_scaling", "\"hype\"", "attn_logits_scaling"},
+        {"hypenet", "attn_logits_scaling", "\"hype 1\"", "attn_logits_scaling"},
+        {"hypenet", "attn_logits_scaling", "\"hype 5x\"", "attn_logits_scaling"},
+        {"hypenet", "attn_logits_scaling", "\"hype nan\"", "attn_logits_scaling"},
+        {"hypenet", "attn_logits_scaling", "true", "attn_logits_scaling"},
+        {"hypenet", "lightning_use_short_conv", "true", "convolutions"}, {"falcon", "alibi", "true", "ALiBi"},
+        {"gpt2", "scale_attn_by_inverse_layer_idx", "true", "scaled"},
+        {"qwen3_next", "linear_num_value_heads", "2", ""}, {"jamba", "x", "1", "Mamba"},
+        {"minimax", "x", "1", "experts"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char folder[PATH_SIZE], name[16];
+        struct qk_model *model;
+        struct qk_error err = {0};
+        snprintf(name, sizeof name, "%zu", i);
+        path_in(folder, *state, name);
+        copy_model(rows[i].family, "post", folder, NULL, NULL);
+        set_config(folder, rows[i].key, rows[i].value);
+        if (rows[i].words[0] != '\0')
+            expect_refused(folder, rows[i].words);
+        else /* refused earlier: the tensors contradict it */
+            assert_int_equal(qk_model_open(folder, &model, &err), QK_INPUT);
+    }
+}
+
+/* Which families say why they have none. */
+static void test_missing(void **state)
+{
+    char folder[PATH_SIZE];
+    struct qk_model *model;
+    struct qk_layer_attention made;
+    struct qk_error err = {0};
+    float x[64] = {0};
+    copy_model("llama", "post", path_in(folder, *state, "unknown"), NULL, NULL);
+    set_config(folder, "model_type", "\"new\"");
+    expect_ok(qk_model_open(folder, &model, &err), &err);
+    assert_string_equal(qk_forward_missing(model), "its model type is not in the layout table");
+    assert_int_equal(qk_forward_vocabulary(model), 0);
+    expect_failure(
+        qk_layer_attention_make(model, NULL, 0, x, 1, &made, &err), &err, QK_INPUT, "attention|layout table");
+    qk_model_close(model);
+    /* A router beside the MLP: the name of one tensor, spelled with an escape so that it is as long. */
+    copy_model("qwen2", "post", path_in(folder, *state, "experts"), "layers.3.mlp.gate_proj.weight",
+        "layers.3.\\u006dlp.gate.weight");
+    expect_ok(qk_model_open(folder, &model, &err), &err);
+    assert_string_equal(qk_forward_missing(model), "its mixtures of experts are not built in");
+    qk_model_close(model);
+}
+
+/* --- rows --- */
+
+static void test_rows(void **state)
+{
+    (void)state;
+    static const char row[] = "{\"family\":\"x\",\"model_types\":\"x\",\"kinds\":[{\"rule\":\"all\","
+                              "\"mixer\":\"a\"}],\"mixers\":{\"a\":{"
+                              "\"kind\":\"%s\",\"q\":\"q\",\"k\":\"k\",\"rows\":\"separate\",\"heads\":1,"
+                              "\"head_dim\":1,\"positions\":"
+                              "\"none\"%s}},\"forward\":%s}";
+    static const char whole[] = "{\"norm\":\"rms\",\"eps\":0,\"embedding\":\"e\",\"final_norm\":\"n\","
+                                "\"activation\":\"a\",\"down\":\"d\",\"up\":\"u\"}";
+    static const struct {
+        const char *kind, *mixer, *forward, *words; /* words NULL: right */
+    } rows[] = {{"full", ",\"v\":\"v\",\"o\":\"o\"", whole, NULL},
+        {"full", ",\"o\":\"o\"", whole, "\"v\" is missing"},
+        {"full", ",\"v\":\"v\"", whole, "\"o\" is missing"},
+        {"linear", ",\"v\":\"v\",\"o\":\"o\"", whole, "\"recurrence\" is missing"},
+        {"linear", ",\"v\":\"v\",\"o\":\"o\",\"recurrence\":\"delta\"", whole, "\"alpha\" is missing"},
+        {"linear", ",\"v\":\"v\",\"o\":\"o\",\"recurrence\":\"delta\",\"beta_alpha\":\"b\"", whole,
+            "\"decay_log\" is missing"},
+        {"linear", ",\"v\":\"v\",\"o\":\"o\",\"recurrence\":\"gru\"", whole, "recurrence|lightning delta"},
+        {"full", ",\"gate_activation\":\"relu\"", whole, "gate_activation"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0}", "embedding"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"mamba\"}", NULL},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"laziness\"}", "missing|mamba"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"mamba\",\"refuse\":{\"x\":\"y\"}}", "refuse"},
+        {"full", "", "{\"norm\":\"batch\",\"eps\":0}", "norm|rms layer"},
+        {"full", "", "{\"norm\":\"rms\"}", "eps"}, {"full", "", "[]", "forward"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"x\":1}", "unknown key \"x\""},
+        {"full", ",\"v\":\"v\",\"o\":\"o\"",
+            "{\"norm\":\"rms\",\"eps\":0,\"embedding\":\"e\",\"final_norm\":\"n\",\"activation\":\"a\","
+            "\"down\":\"d\"}",
+            "up|gate_up"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[1024];
+        struct qk_layout layout;
+        struct qk_error err = {0};
+        int n = snprintf(text, sizeof text, row, rows[i].kind, rows[i].mixer, rows[i].forward);
+        enum qk_code code = qk_layout_parse("row", text, (size_t)n, &layout, &err);
+        if (rows[i].words == NULL)
+            expect_ok(code, &err);
+        else
+            expect_failure(code, &err, QK_INPUT, rows[i].words);
+        qk_layout_free(&layout);
+    }
+}
+
+int main(void)
+{
+    qk_linalg_init();
+    const struct CMUnitTest tests[] = {
+        test_in_folder(test_hostile_tensors),
+        test_in_folder(test_hostile_configs),
+        test_in_folder(test_missing),
+        cmocka_unit_test(test_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
