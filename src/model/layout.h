@@ -32,23 +32,27 @@
  *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
  *   "window"     value
  *   and for attention on given inputs and the forward pass (probe/forward.h):
- *   "rope"       config paths of the object that tells the scaling of the rotary frequencies: the first that exists
+ *   "rope"       config paths of the object that tells the scaling of the rotary frequencies: the first
+ *                that exists
  *   "qk_norm_if" flag: without it the layer has no q and k norms although their names are told
  *   "score_dim"  value: scores are divided by its root; head_dim when it is left out
  *   "softcap"    value: scores s become softcap tanh(s / softcap)
  *   "query_scaling"  config path: null, a factor of the queries, or "hype A": ln(t + A) / ln(A) at position t
  *   "v", "o"     tensor names: values (where "rows" does not tell them), output projection
- *   "gate"       tensor name: the heads' output times sigmoid(gate x), or silu as "gate_activation" says, which holds
- *                for a gate that "rows" tells, too;  "gate_if"  flag: without it there is none
- *   "o_norm"     tensor name: RMS norm of the heads' output, each head or all as its size tells, before the gate;
- *                "o_norm_if" flag, "o_norm_eps" value
+ *   "gate"       tensor name: the heads' output times sigmoid(gate x), or silu as "gate_activation" says,
+ *                which holds for a gate that "rows" tells, too
+ *   "gate_if"    flag: without it there is none
+ *   "o_norm"     tensor name: RMS norm of the heads' output, each head or all as its size tells, before the
+ *                gate;  "o_norm_if" flag;  "o_norm_eps" value
  *   "recurrence" of a linear layer: lightning | delta.  Delta has
- *     "alpha", "beta"  tensor names, or "beta_alpha" both in one, by key group;  "decay_log", "decay_bias"  tensor
- *                names as they are (no ".weight"): e^g with g = -e^decay_log softplus(alpha x + decay_bias)
- *     "conv"     tensor name: depthwise convolution over [q; k; v];  or "kernel_in", "kernel_out"  tensor names: the
- *                convolution of v by kernels made of the input: kernel_out(silu(kernel_in x))
- * "forward", an object, tells what surrounds the mixers. Tensor names are below the layer, or for the whole model (+):
- * beside the layers, else at the root.
+ *     "alpha", "beta"  tensor names, or "beta_alpha": both in one, by key group
+ *     "decay_log", "decay_bias"  tensor names as they are (no ".weight"):
+ *                e^g with g = -e^decay_log softplus(alpha x + decay_bias)
+ *     "conv"     tensor name: depthwise convolution over [q; k; v], or
+ *     "kernel_in", "kernel_out"  tensor names: the convolution of v by kernels made of the input:
+ *                kernel_out(silu(kernel_in x))
+ * "forward", an object, tells what surrounds the mixers. Tensor names are below the layer, or (+) of the
+ * whole model: beside the layers, else at the root.
  *   "missing"    why the family has no forward pass; then only the mixers' norm is needed
  *   "refuse"     {config path: why}: no forward pass and no attention where the config says true
  *                (why: mamba | experts | alibi | convolutions | bidirectional | layer_scale)
@@ -59,9 +63,10 @@
  *   "gate", "up", "down"  down(activation(gate x) * up x), without "gate" down(activation(up x));
  *                "gate_up"  gate and up in one
  *   "activation" config paths of the activation's name: the first that exists, else silu
- *   "router"     tensor name: where a layer has it, its MLP is a mixture of experts, which has no forward pass
- *   "embedding"+, "final_norm"+, "head"+ (the embedding when it is tied), "position_embedding"+ (learned positions)
- *   "embedding_root"  value: the embedding is multiplied by its root;  "logit_softcap"  value
+ *   "router"     tensor name: where a layer has it, its MLP is a mixture of experts: no forward pass
+ *   "embedding"+, "position_embedding"+ (learned positions), "final_norm"+, "head"+ (the embedding when it
+ *                is tied);  "embedding_root"  value: the embedding is multiplied by its root
+ *   "logit_softcap"  value
  * A flag is a value that may be true or false in the config, too.
  * A value is a number, a config path ("a.b.c"), a quotient or product of two paths ("a/b", "a*b"), or a list
  * of these: the first that exists. Anything else in a row is an error that names file and key.
@@ -101,7 +106,8 @@ void qk_layout_free(struct qk_layout *layout);
 enum qk_code qk_layout_parse(
     const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err);
 
-/* Checks a row that is JSON (layout_row.c): unknown and missing keys, wrong values, mixers that do not exist. */
+/* Checks a row that is JSON (layout_row.c): unknown and missing keys, wrong values, mixers that are not
+ * there. */
 enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error *err);
 
 /* *out = the folder of the users' rows, whether it exists or not; NULL when neither variable tells one. The
