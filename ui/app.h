@@ -104,6 +104,7 @@ struct app {
     enum plot plot;                 /* what the detail shows where both have no room */
     bool probe_asked;               /* by the user: its end is told */
     bool probe_started;             /* the default probe waits for the first frame */
+    bool exact_told;                /* the failure of the last exact run */
     enum qk_probe_stage probe_told; /* the stage that was seen last */
     struct {
         int x, width;

@@ -271,7 +271,7 @@ static enum style current_state(const struct app *app, const struct qk_session_r
     if (exact)
         snprintf(out, 64, "same states, exact %" PRIu64 "/%" PRIu64, state->exact_done, state->exact_total);
     else
-        snprintf(out, 64, "same states");
+        snprintf(out, 64, "same states%s", state->exact_error != NULL ? ", exact run failed" : "");
     return STYLE_WARNING;
 }
 

@@ -27,17 +27,37 @@ void probe_start(struct app *app)
         say_error(app, &err);
 }
 
-/* A failure of the default probe is told where nothing else is being said, and in the detail. */
+/* What the user asked for is told in full; of the default probe's failure one short line, the whole of it
+ * being in the detail and among the messages. */
+static void tell_failure(struct app *app, const char *why)
+{
+    bool quiet = app->message[0] != '\0' && !app->probe_asked;
+    if (quiet)
+        return;
+    say(app, STYLE_ERROR, "no attention ranges: %s", why != NULL ? why : "the probe failed");
+    if (!app->probe_asked)
+        say(app, STYLE_DIM, "no attention ranges: ! tells why");
+}
+
+static void tell_exact(struct app *app, const char *why)
+{
+    bool failed = why != NULL;
+    if (failed && !app->exact_told)
+        say(app, STYLE_WARNING, "no exact ranges: %s", why);
+    app->exact_told = failed;
+}
+
 void probe_tell(struct app *app)
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
-    if (!app->probe_started || state->stage == app->probe_told)
+    if (!app->probe_started)
+        return;
+    tell_exact(app, state->exact_error);
+    if (state->stage == app->probe_told)
         return;
     app->probe_told = state->stage;
-    bool quiet = app->message[0] != '\0' && !app->probe_asked;
-    if (state->stage == QK_PROBE_FAILED && !quiet)
-        say(app, app->probe_asked ? STYLE_ERROR : STYLE_DIM, "no attention ranges: %s",
-            state->error != NULL ? state->error : "the probe failed");
+    if (state->stage == QK_PROBE_FAILED)
+        tell_failure(app, state->error);
     else if (state->stage == QK_PROBE_READY && app->probe_asked)
         say(app, STYLE_GOOD, "attention ranges over %zu tokens, %zu queries", state->n_ids,
             state->n_ids - state->first_query);

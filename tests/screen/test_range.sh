@@ -133,7 +133,10 @@ check "with a list" wait_for 'token distance *pre *post'
 leave
 
 screen_start 200 30 "'$QKSCOPE' '$fixtures/jamba/pre' '$fixtures/jamba/post'"
-check "a family without a forward pass says so" wait_for 'no attention ranges: .*no forward pass'
+check "a family without a forward pass says so in one line" wait_for 'no attention ranges: ! tells why'
+keys '!'
+check "and why among the messages" wait_for 'no attention ranges: .*no forward pass'
+keys q
 keys j
 check "in the detail too" wait_for '^.*│ *attention range$'
 check "with what can be done" wait_for 'typed here as :states FILE'
