@@ -87,6 +87,7 @@ check "and stay with the layer" wait_for 'layer 7, q2'
 keys u Enter
 check "Enter goes back" wait_for 'choice *keep'
 keys Escape
+wait_row 7 keep
 leave
 
 start 120 40 --ascii
