@@ -41,6 +41,18 @@ static void add_json(struct qk_digest *digest, const cJSON *item)
     cJSON_free(text);
 }
 
+/* Which file this is, and that nothing was written to it since. A modification time alone would not do: pre
+ * and post have the same header and size, and what unpacked them may have given both the same time. */
+static void add_file(struct qk_digest *digest, const struct qk_safetensors *file)
+{
+    const struct qk_source *source = &file->source;
+    qk_digest_add(digest, file->header_digest, sizeof file->header_digest);
+    qk_digest_add(digest, &source->size, sizeof source->size);
+    qk_digest_add(digest, &source->inode, sizeof source->inode);
+    qk_digest_add(digest, &source->changed.tv_sec, sizeof source->changed.tv_sec);
+    qk_digest_add(digest, &source->changed.tv_nsec, sizeof source->changed.tv_nsec);
+}
+
 /* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in; the caller frees. */
 static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
@@ -60,13 +72,8 @@ static enum qk_code cache_path(
         qk_digest_add(&digest, PACKAGE_STRING, sizeof PACKAGE_STRING);
         add_json(&digest, model->config.root);
         add_json(&digest, layout.row);
-        for (size_t i = 0; i < model->checkpoint->n_shards; i++) {
-            const struct qk_safetensors *file = &model->checkpoint->shard[i].file;
-            qk_digest_add(&digest, file->header_digest, sizeof file->header_digest);
-            qk_digest_add(&digest, &file->source.size, sizeof file->source.size);
-            qk_digest_add(&digest, &file->source.modified.tv_sec, sizeof file->source.modified.tv_sec);
-            qk_digest_add(&digest, &file->source.modified.tv_nsec, sizeof file->source.modified.tv_nsec);
-        }
+        for (size_t i = 0; i < model->checkpoint->n_shards; i++)
+            add_file(&digest, &model->checkpoint->shard[i].file);
         qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
         qk_digest_hex(&digest, hex);
         qk_layout_free(&layout);

@@ -2,9 +2,9 @@
  * ~/.cache/qkscope) so that the same probe of the same checkpoint need not be run again.
  *
  * One states file (probe/states.h) a checkpoint and probe. Its name is a digest of all that its content
- * depends on: the version, the config, the layout row, every shard's header, size and modification time, and
- * the token ids. It is read as any states file is, and its ids are compared: what does not fit is as good as
- * not there. */
+ * depends on: the version, the config, the layout row, every shard's header and which file it is, unchanged
+ * since (size, inode, change time), and the token ids. Headers and sizes alone would take pre for post. It is
+ * read as any states file is, and its ids are compared: what does not fit is as good as not there. */
 #ifndef QK_RESTORE_RANGE_CACHE_H
 #define QK_RESTORE_RANGE_CACHE_H
 

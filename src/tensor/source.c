@@ -17,6 +17,7 @@ static enum qk_code examine(struct qk_source *source, const char *path, struct q
         return qk_fail(err, QK_INPUT, "%s: not a regular file", path);
     source->size = (uint64_t)info.st_size;
     source->modified = info.st_mtim;
+    source->changed = info.st_ctim;
     source->device = info.st_dev;
     source->inode = info.st_ino;
     return qk_strdup_to(&source->path, path, err);

@@ -13,7 +13,7 @@ struct qk_source {
     char *path; /* owned */
     int fd;     /* -1 when closed */
     uint64_t size;
-    struct timespec modified;
+    struct timespec modified, changed; /* content; content, name or rights */
     dev_t device;
     ino_t inode;
 };

@@ -99,6 +99,12 @@ touch "$work/moved/model.safetensors"
 run range "$pre" "$work/moved" --json
 check "  a touched one is another" test "$(find "$cache" -type f | wc -l)" -eq $((count_before + 1))
 
+copy "$pre" "$post" "$work"
+touch -d 2026-01-01 "$work/pre/model.safetensors" "$work/post/model.safetensors"
+count_before=$(find "$cache" -type f | wc -l)
+run range "$work/pre" "$work/post" --json
+check "  files of one header, size and modification time are two" test "$(find "$cache" -type f | wc -l)" -eq $((count_before + 2))
+
 run range "$pre" "$post" --length 64 --queries last:1 --long 8 --layers 7 --json
 check "--length, --queries, --long, --layers" json_holds \
     "d['tokens'] <= 64 and d['first_query'] == d['tokens'] - 1 and d['long'] == 8 and list(L) == [7] and abs(L[7]['pre']['long_mass'] - sum(L[7]['pre']['hist'][4:])) < 1e-12"
