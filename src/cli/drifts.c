@@ -1,4 +1,4 @@
-/* drifts.c - a pool of workers that take layer after layer. */
+/* drifts.c - a pool of workers that take key group after key group. */
 #include "cli/drifts.h"
 
 #include "base/mem.h"
@@ -11,27 +11,28 @@
 
 struct pool {
     const struct qk_pair *pair;
-    const bool *wanted;
-    bool effective;
-    struct qk_layer_drift *drift; /* each entry is written by the worker that took it */
+    struct qk_drift_run **run; /* a layer; NULL: not wanted */
     struct qk_progress *progress;
     pthread_mutex_t mutex; /* guards what follows */
-    int next;
-    int failed_layer; /* of `error`; n_layers without one */
+    int layer, group;      /* the next one */
+    int failed_layer;      /* of `error`; n_layers without one */
     struct qk_error error;
 };
 
-static int take_layer(struct pool *pool)
+/* The next group that nobody took, in the order of the layers; false when there is none. */
+static bool take_group(struct pool *pool, int *layer, int *group)
 {
     pthread_mutex_lock(&pool->mutex);
-    int layer = pool->next;
-    while (layer < pool->pair->n_layers && pool->wanted != NULL && !pool->wanted[layer])
-        layer++;
-    if (pool->error.code != QK_OK)
-        layer = pool->pair->n_layers;
-    pool->next = layer + 1;
+    while (pool->layer < pool->pair->n_layers &&
+           (pool->run[pool->layer] == NULL || pool->group >= qk_drift_run_groups(pool->run[pool->layer]))) {
+        pool->layer++;
+        pool->group = 0;
+    }
+    bool more = pool->error.code == QK_OK && pool->layer < pool->pair->n_layers;
+    *layer = pool->layer;
+    *group = pool->group++;
     pthread_mutex_unlock(&pool->mutex);
-    return layer;
+    return more;
 }
 
 /* A failure stops the other workers through the cancel flag, so a "cancelled" after it says nothing new. */
@@ -52,25 +53,36 @@ static void keep_error(struct pool *pool, int layer, const struct qk_error *erro
 static void *worker_main(void *argument)
 {
     struct pool *pool = argument;
-    for (int layer = take_layer(pool); layer < pool->pair->n_layers; layer = take_layer(pool)) {
-        struct qk_error error = {0};
-        if (qk_drift_pair_layer(
-                pool->pair, layer, pool->effective, pool->progress, &pool->drift[layer], &error) != QK_OK)
+    struct qk_drift_work *work;
+    struct qk_error error = {0};
+    int layer = 0, group;
+    if (qk_drift_work_new(&work, &error) != QK_OK)
+        keep_error(pool, layer, &error);
+    while (take_group(pool, &layer, &group)) {
+        error.code = QK_OK;
+        if (qk_drift_run_group(pool->run[layer], group, work, pool->progress, &error) != QK_OK)
             keep_error(pool, layer, &error);
     }
+    qk_drift_work_free(work);
     return NULL;
 }
 
-static uint64_t heads_to_read(const struct pool *pool)
+static enum qk_code make_runs(
+    struct pool *pool, const bool *wanted, bool effective, int *n_groups, struct qk_error *err)
 {
-    uint64_t n = 0;
+    uint64_t heads = 0;
+    *n_groups = 0;
     for (int i = 0; i < pool->pair->n_layers; i++) {
         const struct qk_pair_layer *layer = &pool->pair->layer[i];
-        if (layer->has_qk && (pool->wanted == NULL || pool->wanted[i]))
-            for (int r = 0; r < QK_ROLE_COUNT; r++)
-                n += 2 * (uint64_t)layer->side[QK_POST]->role[r].n_heads;
+        if (!layer->has_qk || (wanted != NULL && !wanted[i]))
+            continue;
+        QK_TRY(qk_drift_run_new(pool->pair, i, effective, QK_DRIFT_ALL, &pool->run[i], err));
+        *n_groups += qk_drift_run_groups(pool->run[i]);
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            heads += 2 * (uint64_t)layer->side[QK_POST]->role[r].n_heads;
     }
-    return n;
+    qk_progress_total(pool->progress, heads);
+    return QK_OK;
 }
 
 /* The calling thread works too, so that a machine that refuses more threads still gets its numbers. */
@@ -90,33 +102,46 @@ static enum qk_code run_pool(struct pool *pool, int threads, struct qk_error *er
     return pool->error.code;
 }
 
+static enum qk_code compute(struct pool *pool, const bool *wanted, bool effective, int threads,
+    struct qk_layer_drift *drift, struct qk_error *err)
+{
+    int n_groups;
+    QK_TRY(make_runs(pool, wanted, effective, &n_groups, err));
+    threads = threads <= 0 ? qk_cpu_count() : threads;
+    threads = threads > n_groups ? n_groups : threads;
+    if (n_groups > 0)
+        QK_TRY(run_pool(pool, threads, err));
+    for (int i = 0; i < pool->pair->n_layers; i++) {
+        drift[i].index = pool->pair->layer[i].index;
+        drift[i].kind = pool->pair->layer[i].kind;
+        if (pool->run[i] != NULL)
+            QK_TRY(qk_drift_run_take(pool->run[i], &drift[i], err));
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_drifts_compute(const struct qk_pair *pair, const bool *wanted, bool effective, int threads,
     struct qk_layer_drift **out, struct qk_error *err)
 {
     struct qk_meter meter;
-    struct pool pool = {
-        .pair = pair, .wanted = wanted, .effective = effective, .failed_layer = pair->n_layers};
-    *out = NULL;
-    QK_TRY(qk_alloc(&pool.drift, (size_t)pair->n_layers, sizeof *pool.drift, err));
-    for (int i = 0; i < pair->n_layers; i++) {
-        pool.drift[i].index = pair->layer[i].index;
-        pool.drift[i].kind = pair->layer[i].kind;
-    }
-    if (threads <= 0)
-        threads = qk_cpu_count();
-    if (threads > pair->n_layers)
-        threads = pair->n_layers;
+    struct pool pool = {.pair = pair, .failed_layer = pair->n_layers};
+    size_t n = (size_t)pair->n_layers;
+    QK_TRY(qk_alloc(out, n, sizeof **out, err));
+    enum qk_code code = qk_alloc(&pool.run, n, sizeof *pool.run, err);
     pthread_mutex_init(&pool.mutex, NULL);
     qk_meter_start(&meter, "comparing", false);
     pool.progress = &meter.progress;
-    qk_progress_total(pool.progress, heads_to_read(&pool));
-    enum qk_code code = run_pool(&pool, threads, err);
+    if (code == QK_OK)
+        code = compute(&pool, wanted, effective, threads, *out, err);
     qk_meter_stop(&meter);
     pthread_mutex_destroy(&pool.mutex);
-    if (code != QK_OK)
-        qk_drifts_free(pool.drift, pair->n_layers);
-    else
-        *out = pool.drift;
+    for (int i = 0; pool.run != NULL && i < pair->n_layers; i++)
+        qk_drift_run_free(pool.run[i]);
+    free(pool.run);
+    if (code != QK_OK) {
+        qk_drifts_free(*out, pair->n_layers);
+        *out = NULL;
+    }
     return code;
 }
 

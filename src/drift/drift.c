@@ -1,65 +1,25 @@
-/* drift.c - the numbers of one layer, key group by key group: one key head, then the query heads that use it.
- */
-#include "drift/drift.h"
+/* drift.c - the numbers of one layer, put together from those of its key groups. */
+#include "drift/group.h"
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "linalg/linalg.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums over the heads of a role, from which the whole role's numbers follow. */
-struct sums {
-    double aa, bb, ab, ee, angle_sum, angle_max;
-    int angle_heads;
-    bool undefined; /* a head held values that are not finite */
+struct qk_drift_run {
+    const struct qk_pair *pair;
+    int index;
+    bool effective;
+    enum qk_drift_stage stage;
+    int n_groups;
+    struct qk_group_sums *sums; /* n_groups */
+    struct qk_layer_drift drift;
 };
 
-/* A head read from both sides: (head_dim, d) each, and the difference. */
-struct head_pair {
-    double *a, *b, *e;
-    bool finite;
-};
-
-struct context {
-    struct qk_heads *side[2];
-    const struct qk_layer *shape;
-    size_t m, n; /* head_dim, d */
-    struct head_pair q, k;
-    int exponent[QK_ROLE_COUNT]; /* power of two that every head of the role is scaled by */
-    bool scaled[QK_ROLE_COUNT];  /* the exponent is settled */
-    /* (m, m) products of the key head, kept while its query heads pass; then those of one query head */
-    double *k_aa, *k_ee, *k_eb, *k_bb;
-    double *q_aa, *q_ae, *q_ee;
-    struct qk_work work;
-    struct qk_progress *progress;
-    size_t not_finite;     /* values, in all heads */
-    char first_fault[256]; /* "TENSOR: head 3" of the first of them */
-    struct qk_layer_drift *out;
-};
-
-static void free_context(struct context *c)
-{
-    double *blocks[] = {c->q.a, c->q.b, c->q.e, c->k.a, c->k.b, c->k.e, c->k_aa, c->k_ee, c->k_eb, c->k_bb,
-        c->q_aa, c->q_ae, c->q_ee};
-    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++)
-        free(blocks[i]);
-    qk_work_free(&c->work);
-}
-
-static enum qk_code allocate_context(struct context *c, struct qk_error *err)
-{
-    double **views[] = {&c->q.a, &c->q.b, &c->q.e, &c->k.a, &c->k.b, &c->k.e};
-    for (size_t i = 0; i < sizeof views / sizeof views[0]; i++)
-        QK_TRY(qk_alloc_aligned(views[i], c->m * c->n, sizeof(double), err));
-    double **squares[] = {&c->k_aa, &c->k_ee, &c->k_eb, &c->k_bb, &c->q_aa, &c->q_ae, &c->q_ee};
-    for (size_t i = 0; i < sizeof squares / sizeof squares[0]; i++)
-        QK_TRY(qk_alloc_aligned(squares[i], c->m * c->m, sizeof(double), err));
-    return qk_work_reserve(&c->work, c->m, c->n, err);
-}
+/* --- the result --- */
 
 static enum qk_code allocate_result(
     const struct qk_layer *shape, struct qk_layer_drift *out, struct qk_error *err)
@@ -77,214 +37,176 @@ static enum qk_code allocate_result(
     return QK_OK;
 }
 
-static size_t count_not_finite(size_t n, const double *x)
+static void role_numbers(const struct qk_head_sums *sums, struct qk_role_drift *out)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += isfinite(x[i]) ? 0u : 1u;
-    return count;
-}
-
-/* Every number here is free of scale, but their squares and fourth powers are not: float64 checkpoints at
- * 1e150 would overflow. The first head with a value settles one power of two for all heads of its role; the
- * usual range is left as it is. */
-static void scale_pair(struct context *c, enum qk_role role, struct head_pair *p)
-{
-    enum { USUAL = 100 };
-    size_t count = c->m * c->n;
-    if (!c->scaled[role]) {
-        double largest = 0;
-        for (size_t i = 0; i < count; i++)
-            largest = fmax(largest, fmax(fabs(p->a[i]), fabs(p->b[i])));
-        if (largest == 0)
-            return;
-        int exponent;
-        frexp(largest, &exponent);
-        c->exponent[role] = abs(exponent) > USUAL ? -exponent : 0;
-        c->scaled[role] = true;
-    }
-    if (c->exponent[role] == 0)
+    qk_head_sums_ratios(sums, &out->rel_fro, &out->cosine, &out->norm_ratio);
+    out->angle_mean_deg = out->angle_max_deg = NAN;
+    if (sums->undefined || sums->angle_heads == 0)
         return;
-    for (size_t i = 0; i < count; i++) {
-        p->a[i] = ldexp(p->a[i], c->exponent[role]);
-        p->b[i] = ldexp(p->b[i], c->exponent[role]);
-    }
+    out->angle_mean_deg = sums->angle_sum / sums->angle_heads;
+    out->angle_max_deg = sums->angle_max;
 }
 
-static void note_fault(struct context *c, int side, enum qk_role role, int head)
+/* Root of the summed squares of R_B - R_A over those of R_A, each group's brought to one scale first. */
+static double routing(const struct qk_group_sums *sums, int n, const struct qk_head_sums role[QK_ROLE_COUNT])
 {
-    const struct qk_heads *heads = c->side[side];
-    char name[sizeof c->first_fault - 64];
-    qk_printable(name, sizeof name, heads->named->role[role].weight->name);
-    snprintf(c->first_fault, sizeof c->first_fault, "%.16s: %s: head %d", heads->where, name, head);
-}
-
-/* Reads one head from both sides into p, notes values that are not finite, forms the difference. */
-static enum qk_code read_pair(
-    struct context *c, enum qk_role role, int head, struct head_pair *p, struct qk_error *err)
-{
-    double *into[2] = {p->a, p->b};
-    size_t count = c->m * c->n;
-    p->finite = true;
-    for (int s = 0; s < 2; s++) {
-        QK_TRY(qk_progress_check(c->progress, err));
-        QK_TRY(c->side[s]->read(c->side[s], role, head, into[s], err));
-        qk_progress_add(c->progress, 1);
-        size_t bad = count_not_finite(count, into[s]);
-        if (bad == 0)
-            continue;
-        if (c->not_finite == 0)
-            note_fault(c, s, role, head);
-        c->not_finite += bad;
-        p->finite = false;
-    }
-    if (!p->finite)
-        return QK_OK;
-    scale_pair(c, role, p);
-    for (size_t i = 0; i < count; i++)
-        p->e[i] = p->b[i] - p->a[i];
-    return QK_OK;
-}
-
-static enum qk_code head_numbers(struct context *c, const struct head_pair *p, struct qk_head_drift *out,
-    struct sums *sums, struct qk_error *err)
-{
-    out->rel_fro = out->cosine = out->norm_ratio = out->angle_mean_deg = out->angle_max_deg = NAN;
-    if (!p->finite) {
-        sums->undefined = true;
-        return QK_OK;
-    }
-    size_t count = c->m * c->n;
-    double aa = qk_dot(count, p->a, p->a), bb = qk_dot(count, p->b, p->b), ab = qk_dot(count, p->a, p->b),
-           ee = qk_dot(count, p->e, p->e);
-    if (aa > 0) {
-        out->rel_fro = sqrt(ee / aa);
-        out->norm_ratio = sqrt(bb / aa);
-        if (bb > 0)
-            out->cosine = ab / (sqrt(aa) * sqrt(bb));
-    }
-    sums->aa += aa;
-    sums->bb += bb;
-    sums->ab += ab;
-    sums->ee += ee;
-
-    size_t rank[2];
-    QK_TRY(qk_row_basis(c->m, c->n, p->a, c->work.basis[0], &rank[0], &c->work, err));
-    QK_TRY(qk_row_basis(c->m, c->n, p->b, c->work.basis[1], &rank[1], &c->work, err));
-    out->rank[0] = (int)rank[0];
-    out->rank[1] = (int)rank[1];
-    out->n_angles = out->rank[0] < out->rank[1] ? out->rank[0] : out->rank[1];
-    if (out->n_angles == 0)
-        return QK_OK;
-    QK_TRY(qk_principal_angles(
-        c->n, c->work.basis[0], rank[0], c->work.basis[1], rank[1], out->angle_deg, &c->work, err));
-    double sum = 0;
-    for (int i = 0; i < out->n_angles; i++)
-        sum += out->angle_deg[i];
-    out->angle_mean_deg = sum / out->n_angles;
-    out->angle_max_deg = out->angle_deg[out->n_angles - 1];
-    sums->angle_sum += out->angle_mean_deg;
-    sums->angle_max = fmax(sums->angle_max, out->angle_max_deg);
-    sums->angle_heads++;
-    return QK_OK;
-}
-
-static void role_numbers(const struct sums *sums, struct qk_role_drift *out)
-{
-    out->rel_fro = out->cosine = out->norm_ratio = out->angle_mean_deg = out->angle_max_deg = NAN;
-    if (sums->undefined)
-        return;
-    if (sums->aa > 0) {
-        out->rel_fro = sqrt(sums->ee / sums->aa);
-        out->norm_ratio = sqrt(sums->bb / sums->aa);
-        if (sums->bb > 0)
-            out->cosine = sums->ab / (sqrt(sums->aa) * sqrt(sums->bb));
-    }
-    if (sums->angle_heads > 0) {
-        out->angle_mean_deg = sums->angle_sum / sums->angle_heads;
-        out->angle_max_deg = sums->angle_max;
-    }
-}
-
-/* Sums of R = Q^T K of one query head, with E = B - A:
- *   |R_A|^2       = sum (Qa Qa^T) o (Ka Ka^T)
- *   R_B - R_A     = Qa^T Ek + Eq^T Kb, so that nothing cancels when the drift is small:
- *   |R_B - R_A|^2 = sum (Qa Qa^T) o (Ek Ek^T) + 2 (Qa Eq^T) o (Ek Kb^T) + (Eq Eq^T) o (Kb Kb^T)
- * because <X^T Y, Z^T W> = sum (X Z^T) o (Y W^T), all (head_dim, head_dim). */
-static void routing_numbers(struct context *c, double *base, double *moved)
-{
-    size_t m = c->m, n = c->n, mm = m * m;
-    qk_gram(m, n, c->q.a, c->q_aa);
-    qk_gram(m, n, c->q.e, c->q_ee);
-    qk_product_abt(m, n, c->q.a, c->q.e, c->q_ae);
-    *base = qk_dot(mm, c->q_aa, c->k_aa);
-    *moved = qk_dot(mm, c->q_aa, c->k_ee) + 2 * qk_dot(mm, c->q_ae, c->k_eb) + qk_dot(mm, c->q_ee, c->k_bb);
-    if (*moved < 0) /* rounding, when q and k were rotated together */
-        *moved = 0;
-}
-
-static enum qk_code compare_group(struct context *c, int g, int per_group, struct sums *sums,
-    double *routing_base, double *routing_moved, struct qk_error *err)
-{
-    size_t m = c->m, n = c->n;
-    QK_TRY(read_pair(c, QK_K, g, &c->k, err));
-    QK_TRY(head_numbers(c, &c->k, &c->out->role[QK_K].head[g], &sums[QK_K], err));
-    if (c->k.finite) {
-        qk_gram(m, n, c->k.a, c->k_aa);
-        qk_gram(m, n, c->k.b, c->k_bb);
-        qk_gram(m, n, c->k.e, c->k_ee);
-        qk_product_abt(m, n, c->k.e, c->k.b, c->k_eb);
-    }
-    for (int h = g * per_group; h < (g + 1) * per_group; h++) {
-        QK_TRY(read_pair(c, QK_Q, h, &c->q, err));
-        QK_TRY(head_numbers(c, &c->q, &c->out->role[QK_Q].head[h], &sums[QK_Q], err));
-        double base = NAN, moved = NAN;
-        if (c->q.finite && c->k.finite)
-            routing_numbers(c, &base, &moved);
-        c->out->routing_head[h] = base > 0 ? sqrt(moved / base) : NAN;
-        *routing_base += base;
-        *routing_moved += moved;
-    }
-    return QK_OK;
-}
-
-static enum qk_code compare(struct context *c, struct qk_error *err)
-{
-    const struct qk_layer *shape = c->shape;
-    QK_TRY(allocate_result(shape, c->out, err));
-    QK_TRY(allocate_context(c, err));
-    struct sums sums[QK_ROLE_COUNT] = {{0}};
-    int groups = shape->role[QK_K].n_heads, per_group = shape->role[QK_Q].n_heads / groups;
     double base = 0, moved = 0;
-    for (int g = 0; g < groups; g++)
-        QK_TRY(compare_group(c, g, per_group, sums, &base, &moved, err));
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        role_numbers(&sums[r], &c->out->role[r]);
-    c->out->routing_rel_fro = base > 0 ? sqrt(moved / base) : NAN;
-    if (c->not_finite > 0) {
-        char text[sizeof c->first_fault + 96];
-        snprintf(text, sizeof text, "%s holds values that are not finite (%zu NaN or Inf in this layer)",
-            c->first_fault, c->not_finite);
-        QK_TRY(qk_strdup_to(&c->out->problem, text, err));
+    int common = role[QK_Q].exponent + role[QK_K].exponent;
+    for (int g = 0; g < n; g++) {
+        double by = ldexp(1, 2 * (common - sums[g].role[QK_Q].exponent - sums[g].role[QK_K].exponent));
+        if (sums[g].routing_base == 0) /* all zeros: of no scale */
+            continue;
+        base += sums[g].routing_base * by;
+        moved += sums[g].routing_moved * by;
     }
+    return base > 0 ? sqrt(moved / base) : NAN;
+}
+
+static enum qk_code tell_fault(const struct qk_group_sums *sums, int n, struct qk_heads *const side[2],
+    struct qk_layer_drift *out, struct qk_error *err)
+{
+    const struct qk_group_sums *first = NULL;
+    size_t all = 0;
+    for (int g = n - 1; g >= 0; g--) {
+        all += sums[g].not_finite;
+        first = sums[g].not_finite > 0 ? &sums[g] : first;
+    }
+    if (first == NULL)
+        return QK_OK;
+    const struct qk_heads *heads = side[first->fault_side];
+    char name[192], text[320];
+    qk_printable(name, sizeof name, heads->named->role[first->fault_role].weight->name);
+    snprintf(text, sizeof text,
+        "%.16s: %s: head %d holds values that are not finite (%zu NaN or Inf in this layer)", heads->where,
+        name, first->fault_head, all);
+    return qk_strdup_to(&out->problem, text, err);
+}
+
+static enum qk_code put_together(const struct qk_group_sums *sums, int n, struct qk_heads *const side[2],
+    struct qk_layer_drift *out, struct qk_error *err)
+{
+    struct qk_head_sums role[QK_ROLE_COUNT] = {{0}};
+    for (int g = 0; g < n; g++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            qk_head_sums_add(&role[r], &sums[g].role[r]);
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        role_numbers(&role[r], &out->role[r]);
+    out->routing_rel_fro = routing(sums, n, role);
+    return tell_fault(sums, n, side, out, err);
+}
+
+/* --- a layer of a pair, shared --- */
+
+static void name_layer(const struct qk_pair_layer *layer, struct qk_layer_drift *out)
+{
+    *out = (struct qk_layer_drift){.index = layer->index, .kind = layer->kind};
+}
+
+enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
+    enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err)
+{
+    const struct qk_pair_layer *layer = &pair->layer[index];
+    struct qk_drift_run *run;
+    *out = NULL;
+    QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
+    *run = (struct qk_drift_run){.pair = pair, .index = index, .effective = effective, .stage = stage};
+    name_layer(layer, &run->drift);
+    run->drift.norms_only = stage == QK_DRIFT_NORMS;
+    enum qk_code code = QK_OK;
+    if (layer->has_qk) {
+        run->n_groups = layer->side[QK_POST]->role[QK_K].n_heads;
+        code = allocate_result(layer->side[QK_POST], &run->drift, err);
+        if (code == QK_OK)
+            code = qk_alloc(&run->sums, (size_t)run->n_groups, sizeof *run->sums, err);
+    }
+    if (code != QK_OK)
+        qk_drift_run_free(run);
+    else
+        *out = run;
+    return code;
+}
+
+int qk_drift_run_groups(const struct qk_drift_run *run)
+{
+    return run->n_groups;
+}
+
+static enum qk_code open_sides(const struct qk_drift_run *run, struct qk_heads *side[2], struct qk_error *err)
+{
+    side[0] = side[1] = NULL;
+    QK_TRY(qk_heads_of_model(run->pair, QK_PRE, run->index, run->effective, &side[0], err));
+    enum qk_code code = qk_heads_of_model(run->pair, QK_POST, run->index, run->effective, &side[1], err);
+    if (code != QK_OK)
+        qk_heads_free(side[0]);
+    return code;
+}
+
+enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_drift_work *work,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_heads *side[2];
+    QK_TRY(open_sides(run, side, err));
+    enum qk_code code =
+        qk_drift_group(side, group, run->stage, work, progress, &run->drift, &run->sums[group], err);
+    qk_heads_free(side[0]);
+    qk_heads_free(side[1]);
+    return code;
+}
+
+enum qk_code qk_drift_run_take(struct qk_drift_run *run, struct qk_layer_drift *out, struct qk_error *err)
+{
+    struct qk_heads *side[2];
+    enum qk_code code = QK_OK;
+    if (run->n_groups > 0) {
+        QK_TRY(open_sides(run, side, err)); /* for their names */
+        code = put_together(run->sums, run->n_groups, side, &run->drift, err);
+        qk_heads_free(side[0]);
+        qk_heads_free(side[1]);
+    }
+    if (code != QK_OK)
+        return code;
+    *out = run->drift;
+    run->drift = (struct qk_layer_drift){0};
     return QK_OK;
+}
+
+void qk_drift_run_free(struct qk_drift_run *run)
+{
+    if (run == NULL)
+        return;
+    qk_layer_drift_free(&run->drift);
+    free(run->sums);
+    free(run);
+}
+
+/* --- a layer in one thread --- */
+
+static enum qk_code compare(struct qk_heads *const side[2], struct qk_drift_work *work,
+    struct qk_group_sums *sums, struct qk_progress *progress, struct qk_layer_drift *out,
+    struct qk_error *err)
+{
+    const struct qk_layer *shape = side[0]->layer->side[QK_POST];
+    int n = shape->role[QK_K].n_heads;
+    QK_TRY(allocate_result(shape, out, err));
+    for (int g = 0; g < n; g++)
+        QK_TRY(qk_drift_group(side, g, QK_DRIFT_ALL, work, progress, out, &sums[g], err));
+    return put_together(sums, n, side, out, err);
 }
 
 enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_progress *progress,
     struct qk_layer_drift *out, struct qk_error *err)
 {
-    memset(out, 0, sizeof *out);
-    out->index = a->layer->index;
-    out->kind = a->layer->kind;
-    const struct qk_layer *shape = a->layer->side[QK_POST];
-    struct context c = {.side = {a, b},
-        .shape = shape,
-        .m = (size_t)shape->head_dim,
-        .n = shape->d,
-        .progress = progress,
-        .out = out};
-    enum qk_code code = compare(&c, err);
-    free_context(&c);
+    struct qk_heads *const side[2] = {a, b};
+    struct qk_drift_work *work;
+    struct qk_group_sums *sums = NULL;
+    name_layer(a->layer, out);
+    QK_TRY(qk_drift_work_new(&work, err));
+    enum qk_code code =
+        qk_alloc(&sums, (size_t)a->layer->side[QK_POST]->role[QK_K].n_heads, sizeof *sums, err);
+    if (code == QK_OK)
+        code = compare(side, work, sums, progress, out, err);
+    free(sums);
+    qk_drift_work_free(work);
     if (code != QK_OK)
         qk_layer_drift_free(out);
     return code;
@@ -293,19 +215,17 @@ enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_pr
 enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
     struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
 {
-    memset(out, 0, sizeof *out);
-    out->index = pair->layer[index].index;
-    out->kind = pair->layer[index].kind;
-    if (!pair->layer[index].has_qk)
-        return QK_OK;
-    struct qk_heads *pre = NULL, *post = NULL;
-    enum qk_code code = qk_heads_of_model(pair, QK_PRE, index, effective, &pre, err);
+    struct qk_drift_run *run;
+    struct qk_drift_work *work;
+    *out = (struct qk_layer_drift){0};
+    QK_TRY(qk_drift_run_new(pair, index, effective, QK_DRIFT_ALL, &run, err));
+    enum qk_code code = qk_drift_work_new(&work, err);
+    for (int g = 0; code == QK_OK && g < run->n_groups; g++)
+        code = qk_drift_run_group(run, g, work, progress, err);
     if (code == QK_OK)
-        code = qk_heads_of_model(pair, QK_POST, index, effective, &post, err);
-    if (code == QK_OK)
-        code = qk_drift_layer(pre, post, progress, out, err);
-    qk_heads_free(pre);
-    qk_heads_free(post);
+        code = qk_drift_run_take(run, out, err);
+    qk_drift_work_free(work);
+    qk_drift_run_free(run);
     return code;
 }
 

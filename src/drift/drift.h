@@ -32,15 +32,37 @@ struct qk_layer_drift {
     double routing_rel_fro;
     int n_routing;        /* query heads */
     double *routing_head; /* |R_B - R_A|_F / |R_A|_F per query head */
+    bool norms_only;      /* angles and routing are not computed (NaN, no rank) */
     char *problem;        /* NULL, or which tensor holds values that are not finite; owned */
 };
 
-/* Compares two sources of one layer; out is filled whatever the numbers are, only reading can fail (QK_IO,
- * QK_CANCELLED; QK_INPUT never: NaN and Inf give out->problem and NaN where they reach).
- * progress counts head views read, per call 2 * (n_q + n_k). Freed with qk_layer_drift_free. */
+/* How much of it: what reading alone gives (rel_fro, cosine, norm_ratio), bound by memory; or all. */
+enum qk_drift_stage { QK_DRIFT_NORMS, QK_DRIFT_ALL };
+
+/* Scratch of one worker; fits itself to the heads it meets: of (m, d) heads about 20 m d bytes, where many
+ * need float64 about 100. */
+struct qk_drift_work;
+enum qk_code qk_drift_work_new(struct qk_drift_work **out, struct qk_error *err);
+void qk_drift_work_free(struct qk_drift_work *work); /* NULL allowed */
+
+/* One layer of a pair, pre against post, that any number of workers compare key group by key group: each of
+ * the groups 0 .. qk_drift_run_groups - 1 once, by any thread, in any order; then qk_drift_run_take, once.
+ * The numbers do not depend on who did what. With `effective` the q/k norm gains are multiplied in. */
+struct qk_drift_run;
+enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
+    enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
+int qk_drift_run_groups(const struct qk_drift_run *run); /* 0: the layer has no q and k */
+/* Only reading can fail (QK_IO, QK_CANCELLED; QK_INPUT never: NaN and Inf give drift.problem and NaN where
+ * they reach). progress counts head views read, 2 (n_q + n_k) a layer. */
+enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_drift_work *work,
+    struct qk_progress *progress, struct qk_error *err);
+/* Moves the numbers to *out, freed with qk_layer_drift_free. */
+enum qk_code qk_drift_run_take(struct qk_drift_run *run, struct qk_layer_drift *out, struct qk_error *err);
+void qk_drift_run_free(struct qk_drift_run *run); /* NULL allowed */
+
+/* All groups of one layer in this thread: of any two sources, and of the pair. */
 enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_progress *progress,
     struct qk_layer_drift *out, struct qk_error *err);
-/* Layer `index` of the pair, pre against post. A layer without q and k gives has_qk = false. */
 enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
     struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err);
 void qk_layer_drift_free(struct qk_layer_drift *drift);

@@ -26,6 +26,13 @@ static enum qk_code read_stored(
     return QK_OK;
 }
 
+static enum qk_code read_bytes(struct qk_heads *heads, enum qk_role role, int head, size_t first, size_t n,
+    void *bytes, struct qk_error *err)
+{
+    const struct stored_heads *stored = (const struct stored_heads *)heads;
+    return qk_view_read_stored(stored->model, stored->layer, role, head, first, n, bytes, err);
+}
+
 static void free_stored(struct qk_heads *heads)
 {
     free(((struct stored_heads *)heads)->gain);
@@ -42,6 +49,7 @@ enum qk_code qk_heads_of_model(const struct qk_pair *pair, enum qk_side side, in
         .where = qk_side_name(side),
         .named = pair->layer[layer].side[side],
         .read = read_stored,
+        .read_stored = effective ? NULL : read_bytes,
         .free = free_stored};
     stored->model = pair->model[side];
     stored->layer = pair->layer[layer].side[side];

@@ -13,6 +13,10 @@ struct qk_heads {
     const struct qk_layer *named; /* whose tensors messages name: pre and post may call them differently */
     enum qk_code (*read)(
         struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err);
+    /* Rows first .. first + n of a head, (n, d), as they are stored, of the named layer's dtypes. NULL where
+     * the head views are not what is stored: only `read` knows them. */
+    enum qk_code (*read_stored)(struct qk_heads *heads, enum qk_role role, int head, size_t first, size_t n,
+        void *bytes, struct qk_error *err);
     void (*free)(struct qk_heads *heads); /* frees the source itself; may be called with a failed source */
 };
 

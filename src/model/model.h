@@ -81,6 +81,11 @@ void qk_model_close(struct qk_model *model);
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 
+/* Rows first .. first + n of head h, (n, d), row-major in the tensor's own dtype and without conversion. Of a
+ * transposed tensor a part costs as much as the whole. */
+enum qk_code qk_view_read_stored(const struct qk_model *model, const struct qk_layer *layer,
+    enum qk_role role, int h, size_t first, size_t n, void *bytes, struct qk_error *err);
+
 /* Reads head h's entries of the bias (head_dim values), all 0 without a bias. */
 enum qk_code qk_view_read_bias(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);

@@ -25,32 +25,77 @@ void qk_view_ranges(const struct qk_layer *layer, enum qk_role role, int h, uint
     }
 }
 
-/* Columns of a (d, rows) tensor: whole rows are read in pieces of about a mebibyte and the columns picked
- * out, which beats d tiny reads. */
-static enum qk_code read_columns(const struct qk_model *model, const struct qk_layer *layer,
-    enum qk_role role, int h, double *out, struct qk_error *err)
+/* Columns first .. first + n of a (d, rows) tensor as rows of d: whole rows are read in pieces of about a
+ * mebibyte and the columns picked out, which beats d tiny reads. */
+static enum qk_code read_columns(const struct qk_model *model, const struct qk_tensor *tensor, uint64_t first,
+    size_t n, char *out, struct qk_error *err)
 {
-    const struct qk_tensor *weight = layer->role[role].weight;
-    uint64_t first, stride, length, count;
-    qk_view_ranges(layer, role, h, &first, &stride, &length, &count);
-    size_t dim = (size_t)layer->head_dim, per_piece = stride > 1 << 20 ? 1 : (size_t)((1 << 20) / stride);
-    per_piece = per_piece > count ? (size_t)count : per_piece;
+    size_t size = qk_dtype_bits(tensor->dtype) / 8, d = (size_t)tensor->shape[0],
+           stride = (size_t)tensor->shape[1] * size;
+    size_t per_piece = stride > 1 << 20 ? 1 : (1 << 20) / stride;
     char *piece;
-    double *values;
-    QK_TRY(qk_alloc(&piece, per_piece, (size_t)stride, err));
-    enum qk_code code = qk_alloc(&values, dim, sizeof *values, err);
-    for (uint64_t i = 0; code == QK_OK && i < count; i += per_piece) {
-        size_t n = count - i < per_piece ? (size_t)(count - i) : per_piece;
-        code = qk_checkpoint_read(model->checkpoint, weight, i * stride, piece, n * (size_t)stride, err);
-        for (size_t k = 0; code == QK_OK && k < n; k++) {
-            qk_dtype_to_f64(weight->dtype, piece + k * stride + first, dim, values);
-            for (size_t r = 0; r < dim; r++)
-                out[r * layer->d + i + k] = values[r];
-        }
+    QK_TRY(qk_alloc_aligned(&piece, per_piece, stride, err));
+    enum qk_code code = QK_OK;
+    for (size_t i = 0; code == QK_OK && i < d; i += per_piece) {
+        size_t some = d - i < per_piece ? d - i : per_piece;
+        code = qk_checkpoint_read(model->checkpoint, tensor, i * stride, piece, some * stride, err);
+        for (size_t k = 0; code == QK_OK && k < some; k++)
+            for (size_t r = 0; r < n; r++)
+                memcpy(out + (r * d + i + k) * size, piece + k * stride + (first + r) * size, size);
     }
-    free(values);
     free(piece);
     return code;
+}
+
+static enum qk_code check_readable(
+    const struct qk_model *model, const struct qk_tensor *tensor, struct qk_error *err)
+{
+    if (qk_dtype_readable(tensor->dtype))
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers",
+        qk_checkpoint_file(model->checkpoint, tensor), tensor->name, tensor->dtype_text);
+}
+
+enum qk_code qk_view_read_stored(const struct qk_model *model, const struct qk_layer *layer,
+    enum qk_role role, int h, size_t first, size_t n, void *bytes, struct qk_error *err)
+{
+    const struct qk_view *view = &layer->role[role];
+    const struct qk_tensor *weight = view->weight;
+    uint64_t row = view->first_row[h] + first, width = layer->d * (qk_dtype_bits(weight->dtype) / 8);
+    QK_TRY(check_readable(model, weight, err));
+    if (view->transposed)
+        return read_columns(model, weight, row, n, bytes, err);
+    return qk_checkpoint_read(model->checkpoint, weight, row * width, bytes, n * (size_t)width, err);
+}
+
+/* Raw bytes at the end of the output become numbers from its beginning on, so that no second buffer is
+ * needed: value i is read from at or behind the place where it is written. */
+static char *raw_part(double *out, size_t n, enum qk_dtype dtype)
+{
+    return (char *)out + n * (sizeof *out - qk_dtype_bits(dtype) / 8);
+}
+
+static void raw_to_f64(double *out, size_t n, enum qk_dtype dtype)
+{
+    enum { PIECE = 256 };
+    char copy[PIECE * sizeof(double)];
+    const char *raw = raw_part(out, n, dtype);
+    size_t size = qk_dtype_bits(dtype) / 8;
+    for (size_t i = 0; i < n; i += PIECE) {
+        size_t m = n - i < PIECE ? n - i : PIECE;
+        memcpy(copy, raw + i * size, m * size);
+        qk_dtype_to_f64(dtype, copy, m, out + i);
+    }
+}
+
+enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    int h, double *out, struct qk_error *err)
+{
+    size_t m = (size_t)layer->head_dim, n = m * (size_t)layer->d;
+    enum qk_dtype dtype = layer->role[role].weight->dtype;
+    QK_TRY(qk_view_read_stored(model, layer, role, h, 0, m, raw_part(out, n, dtype), err));
+    raw_to_f64(out, n, dtype);
+    return QK_OK;
 }
 
 /* n values of a tensor from element `first` on. */
@@ -58,31 +103,11 @@ static enum qk_code read_values(const struct qk_model *model, const struct qk_te
     size_t n, double *out, struct qk_error *err)
 {
     size_t size = qk_dtype_bits(tensor->dtype) / 8;
-    if (!qk_dtype_readable(tensor->dtype))
-        return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers",
-            qk_checkpoint_file(model->checkpoint, tensor), tensor->name, tensor->dtype_text);
-    /* The raw bytes go to the end of the output, so that no second buffer is needed: value i is read from at
-     * or behind the place where it is written. */
-    char *raw = (char *)out + n * (sizeof *out - size);
-    QK_TRY(qk_checkpoint_read(model->checkpoint, tensor, first * size, raw, n * size, err));
-    enum { PIECE = 256 };
-    char copy[PIECE * sizeof(double)];
-    for (size_t i = 0; i < n; i += PIECE) {
-        size_t m = n - i < PIECE ? n - i : PIECE;
-        memcpy(copy, raw + i * size, m * size);
-        qk_dtype_to_f64(tensor->dtype, copy, m, out + i);
-    }
+    QK_TRY(check_readable(model, tensor, err));
+    QK_TRY(qk_checkpoint_read(
+        model->checkpoint, tensor, first * size, raw_part(out, n, tensor->dtype), n * size, err));
+    raw_to_f64(out, n, tensor->dtype);
     return QK_OK;
-}
-
-enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
-    int h, double *out, struct qk_error *err)
-{
-    const struct qk_view *view = &layer->role[role];
-    if (view->transposed)
-        return read_columns(model, layer, role, h, out, err);
-    return read_values(
-        model, view->weight, view->first_row[h] * layer->d, (size_t)layer->head_dim * layer->d, out, err);
 }
 
 enum qk_code qk_view_read_bias(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
