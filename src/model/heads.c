@@ -33,6 +33,11 @@ static enum qk_code read_bytes(struct qk_heads *heads, enum qk_role role, int he
     return qk_view_read_stored(stored->model, stored->layer, role, head, first, n, bytes, err);
 }
 
+static bool has_gains(const struct qk_layer *layer)
+{
+    return layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL;
+}
+
 static void free_stored(struct qk_heads *heads)
 {
     free(((struct stored_heads *)heads)->gain);
@@ -49,7 +54,7 @@ enum qk_code qk_heads_of_model(const struct qk_pair *pair, enum qk_side side, in
         .where = qk_side_name(side),
         .named = pair->layer[layer].side[side],
         .read = read_stored,
-        .read_stored = effective ? NULL : read_bytes,
+        .read_stored = effective && has_gains(pair->layer[layer].side[side]) ? NULL : read_bytes,
         .free = free_stored};
     stored->model = pair->model[side];
     stored->layer = pair->layer[layer].side[side];
