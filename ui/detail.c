@@ -201,6 +201,11 @@ void draw_spectrum(
     const struct qk_head_drift *h = &drift->role[role].head[head];
     const char *degree = theme_glyph(&app->theme, GLYPH_DEGREE);
     char mean[NUMBER_TEXT], top[NUMBER_TEXT], rank[64] = "";
+    if (drift->norms_only) {
+        draw_format(canvas, area.y, area.x, area.w, STYLE_PENDING, "angles of %s%d %s", qk_role_name(role),
+            head, theme_glyph(&app->theme, GLYPH_WAIT));
+        return;
+    }
     if (h->rank[0] < layer->side[QK_POST]->head_dim || h->rank[1] < layer->side[QK_POST]->head_dim)
         snprintf(rank, sizeof rank, ", rank %d and %d of %d", h->rank[0], h->rank[1],
             layer->side[QK_POST]->head_dim);

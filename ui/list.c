@@ -156,6 +156,12 @@ static void draw_level(struct canvas *canvas, int y, int x, double part)
         theme_column_part(canvas->theme, (int)ceil(level * 8)));
 }
 
+/* Norms of all layers come first: what is still being computed is no missing number. */
+static bool still_to_come(const struct qk_layer_drift *drift, double value)
+{
+    return drift->norms_only && isnan(value);
+}
+
 static void draw_group(struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer,
     const struct group *group, double scale)
 {
@@ -165,6 +171,11 @@ static void draw_group(struct app *app, struct canvas *canvas, int y, int x, str
     double before = qk_metric_layer(drift, group->metric, group->role);
     double now =
         current != NULL ? qk_metric_layer(&current->against[QK_PRE], group->metric, group->role) : before;
+    if (!chosen && still_to_come(drift, before)) {
+        draw_text(canvas, y, x + (c.bar > 0 ? c.bar + 1 : 0), c.number, ALIGN_RIGHT, STYLE_PENDING,
+            theme_glyph(&app->theme, GLYPH_WAIT));
+        return;
+    }
     if (c.bar > 0) {
         draw_bar(
             canvas, y, x, c.bar, group->style, scale > 0 ? now / scale : 0, scale > 0 ? before / scale : 0);
@@ -205,7 +216,13 @@ static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int
 {
     char number[NUMBER_TEXT], text[32];
     const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
-    format_number(number, qk_metric_layer(drift, QK_METRIC_ANGLE_MEAN, -1));
+    double angle = qk_metric_layer(drift, QK_METRIC_ANGLE_MEAN, -1);
+    if (still_to_come(drift, angle)) {
+        draw_text(
+            canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_PENDING, theme_glyph(&app->theme, GLYPH_WAIT));
+        return;
+    }
+    format_number(number, angle);
     snprintf(
         text, sizeof text, "%s%s", number, app->theme.ascii ? "" : theme_glyph(&app->theme, GLYPH_DEGREE));
     draw_text(canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);

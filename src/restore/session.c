@@ -83,8 +83,8 @@ static void stop_workers(struct qk_session *session)
     shared->stop = true;
     for (int i = 0; shared->layer != NULL && i < session->pair->n_layers; i++) {
         struct layer_jobs *jobs = &shared->layer[i];
-        if (jobs->drift_progress != NULL)
-            atomic_store(&jobs->drift_progress->cancel, true);
+        qk_session_drop_drift(jobs);
+        jobs->drift_due = false;
         if (jobs->current_progress != NULL)
             atomic_store(&jobs->current_progress->cancel, true);
     }
@@ -159,7 +159,7 @@ static void publish_drift(struct qk_session *session, struct message *message)
     struct published *slot = &session->published[message->layer];
     qk_layer_drift_free(&session->drift[message->layer]);
     bool failed = message->error.code != QK_OK;
-    slot->state = failed ? QK_LAYER_FAILED : QK_LAYER_READY;
+    slot->state = failed ? QK_LAYER_FAILED : message->drift.norms_only ? QK_LAYER_NORMS : QK_LAYER_READY;
     replace_text(&slot->error, failed ? message->error.text : NULL);
     if (!failed) {
         session->drift[message->layer] = message->drift;
@@ -245,7 +245,8 @@ enum qk_layer_state qk_session_layer_state(const struct qk_session *session, int
 
 const struct qk_layer_drift *qk_session_drift(const struct qk_session *session, int layer)
 {
-    return session->published[layer].state == QK_LAYER_READY ? &session->drift[layer] : NULL;
+    enum qk_layer_state state = session->published[layer].state;
+    return state == QK_LAYER_NORMS || state == QK_LAYER_READY ? &session->drift[layer] : NULL;
 }
 
 const char *qk_session_layer_error(const struct qk_session *session, int layer)

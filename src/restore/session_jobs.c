@@ -27,20 +27,67 @@ struct job {
     int layer;
     unsigned generation;
     bool effective, norms;
+    struct drift_job *drift; /* MESSAGE_DRIFT */
+    int group;
     struct qk_choice choice[QK_ROLE_COUNT];
     struct qk_progress progress;
 };
 
-static bool take_drift(struct shared *shared, int layer, struct job *job)
+/* --- taking, with the lock held --- */
+
+static void free_drift(struct drift_job *drift)
 {
-    struct layer_jobs *jobs = &shared->layer[layer];
-    if (jobs->drift != JOB_WAITING)
+    qk_drift_run_free(drift->run);
+    free(drift);
+}
+
+void qk_session_drop_drift(struct layer_jobs *jobs)
+{
+    struct drift_job *drift = jobs->drift;
+    if (drift == NULL)
+        return;
+    jobs->drift = NULL;
+    drift->next = drift->n_groups; /* nobody takes any more of it */
+    atomic_store(&drift->progress.cancel, true);
+    if (drift->running == 0)
+        free_drift(drift);
+}
+
+/* NULL when memory ran out: the layer waits until something else was freed. */
+static struct drift_job *begin_drift(const struct qk_session *session, int layer)
+{
+    const struct shared *shared = &session->shared;
+    struct drift_job *drift = calloc(1, sizeof *drift);
+    if (drift == NULL)
+        return NULL;
+    drift->layer = layer;
+    drift->stage = shared->layer[layer].drift_stage;
+    drift->generation = shared->generation;
+    struct qk_error unheard = {0};
+    if (qk_drift_run_new(session->pair, layer, shared->effective, drift->stage, &drift->run, &unheard) !=
+        QK_OK) {
+        free(drift);
+        return NULL;
+    }
+    drift->n_groups = qk_drift_run_groups(drift->run);
+    return drift;
+}
+
+static bool take_drift(struct qk_session *session, int layer, enum qk_drift_stage stage, struct job *job)
+{
+    struct layer_jobs *jobs = &session->shared.layer[layer];
+    if (!jobs->drift_due || jobs->drift_stage != stage)
         return false;
-    jobs->drift = JOB_RUNNING;
-    jobs->drift_progress = &job->progress;
+    if (jobs->drift == NULL)
+        jobs->drift = begin_drift(session, layer);
+    if (jobs->drift == NULL || jobs->drift->next >= jobs->drift->n_groups)
+        return false;
     job->kind = MESSAGE_DRIFT;
     job->layer = layer;
-    job->generation = shared->generation;
+    job->drift = jobs->drift;
+    job->group = job->drift->next++;
+    job->generation = job->drift->generation;
+    job->drift->running++;
     return true;
 }
 
@@ -58,24 +105,35 @@ static bool take_current(struct shared *shared, int layer, struct job *job)
     return true;
 }
 
-/* The selected layer first (its choice before its drift: that is what the user just asked), then what is in
- * view, then the rest. */
-static bool take_job(struct shared *shared, int n_layers, struct job *job)
+static bool take_stage(struct qk_session *session, enum qk_drift_stage stage, bool currents, struct job *job)
 {
+    struct shared *shared = &session->shared;
+    int n = session->pair->n_layers;
+    if (shared->selected >= 0 && shared->selected < n && take_drift(session, shared->selected, stage, job))
+        return true;
+    for (int i = 0; i < shared->n_visible + n; i++) {
+        int layer = i < shared->n_visible ? shared->visible[i] : i - shared->n_visible;
+        if ((currents && take_current(shared, layer, job)) || take_drift(session, layer, stage, job))
+            return true;
+    }
+    return false;
+}
+
+/* The selected layer's choice, which the user just made; norms of all layers, which fill the list; then the
+ * rest. In each the selected layer is the first, then what is in view. */
+static bool take_job(struct qk_session *session, struct job *job)
+{
+    struct shared *shared = &session->shared;
     memset(job, 0, sizeof *job);
     job->effective = shared->effective;
     job->norms = shared->norms;
-    if (shared->selected >= 0 && shared->selected < n_layers &&
-        (take_current(shared, shared->selected, job) || take_drift(shared, shared->selected, job)))
+    if (shared->selected >= 0 && shared->selected < session->pair->n_layers &&
+        take_current(shared, shared->selected, job))
         return true;
-    for (int i = 0; i < shared->n_visible; i++)
-        if (take_current(shared, shared->visible[i], job) || take_drift(shared, shared->visible[i], job))
-            return true;
-    for (int i = 0; i < n_layers; i++)
-        if (take_current(shared, i, job) || take_drift(shared, i, job))
-            return true;
-    return false;
+    return take_stage(session, QK_DRIFT_NORMS, false, job) || take_stage(session, QK_DRIFT_ALL, true, job);
 }
+
+/* --- running, without it --- */
 
 static enum qk_code drift_from(const struct qk_session *session, const struct job *job, enum qk_side side,
     struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
@@ -123,60 +181,115 @@ static struct message *new_message(enum message_kind kind, const struct job *job
     return message;
 }
 
-static void run_job(struct qk_session *session, struct job *job)
+static void run_current(struct qk_session *session, struct job *job)
 {
-    struct message *started = new_message(MESSAGE_STARTED, job);
     struct message *result = new_message(job->kind, job);
-    if (result == NULL) { /* nothing can be told: the layer stays as it is until it is asked for again */
-        free(started);
+    if (result == NULL) /* nothing can be told: the layer stays as it is until it is asked for again */
         return;
-    }
-    if (started != NULL && job->kind == MESSAGE_DRIFT)
-        qk_session_post(session, started);
-    else
-        free(started);
-    if (job->kind == MESSAGE_DRIFT)
-        qk_drift_pair_layer(
-            session->pair, job->layer, job->effective, &job->progress, &result->drift, &result->error);
-    else
-        compute_current(session, job, &result->current, &result->error);
+    compute_current(session, job, &result->current, &result->error);
     if (result->error.code == QK_CANCELLED)
         qk_session_free_message(result);
     else
         qk_session_post(session, result);
 }
 
+/* Nothing of this stage is left: its numbers, or why there are none. */
+static void publish_drift(struct qk_session *session, const struct job *job)
+{
+    struct drift_job *drift = job->drift;
+    struct message *result = new_message(job->kind, job);
+    if (result == NULL)
+        return;
+    result->error = drift->error;
+    if (drift->error.code == QK_OK)
+        qk_drift_run_take(drift->run, &result->drift, &result->error);
+    if (result->error.code == QK_CANCELLED)
+        qk_session_free_message(result);
+    else
+        qk_session_post(session, result);
+}
+
+/* With the lock held: true for the worker that ends the stage. */
+static bool finish_group(struct shared *shared, const struct job *job, const struct qk_error *error)
+{
+    struct drift_job *drift = job->drift;
+    struct layer_jobs *jobs = &shared->layer[job->layer];
+    drift->running--;
+    if (error->code != QK_OK && drift->error.code == QK_OK) {
+        drift->error = *error;
+        drift->next = drift->n_groups;
+        atomic_store(&drift->progress.cancel, true);
+    }
+    if (drift->running > 0 || drift->next < drift->n_groups)
+        return false;
+    if (jobs->drift == drift) { /* and not one that was asked for meanwhile */
+        jobs->drift = NULL;
+        jobs->drift_due = drift->stage == QK_DRIFT_NORMS && drift->error.code == QK_OK;
+        jobs->drift_stage = QK_DRIFT_ALL;
+        pthread_cond_broadcast(&shared->work);
+    }
+    return true;
+}
+
+static void run_group(struct qk_session *session, const struct job *job, struct qk_drift_work *work)
+{
+    struct shared *shared = &session->shared;
+    struct drift_job *drift = job->drift;
+    struct qk_error error = {0};
+    struct message *started = job->group == 0 ? new_message(MESSAGE_STARTED, job) : NULL;
+    if (started != NULL)
+        qk_session_post(session, started);
+    qk_drift_run_group(drift->run, job->group, work, &drift->progress, &error);
+    pthread_mutex_lock(&shared->mutex);
+    bool last = finish_group(shared, job, &error);
+    pthread_mutex_unlock(&shared->mutex);
+    if (!last)
+        return;
+    publish_drift(session, job);
+    free_drift(drift);
+}
+
 /* Takes the job off its layer's books, unless the front end has put a newer one there meanwhile. */
-static void finish_job(struct shared *shared, const struct job *job)
+static void finish_current(struct shared *shared, const struct job *job)
 {
     struct layer_jobs *jobs = &shared->layer[job->layer];
-    if (job->kind == MESSAGE_DRIFT && jobs->drift_progress == &job->progress) {
-        jobs->drift = JOB_NONE;
-        jobs->drift_progress = NULL;
-    }
-    if (job->kind == MESSAGE_CURRENT && jobs->current_progress == &job->progress) {
+    if (jobs->current_progress == &job->progress) {
         jobs->current = JOB_NONE;
         jobs->current_progress = NULL;
     }
 }
 
-void *qk_session_worker(void *argument)
+static void work_until_stopped(struct qk_session *session, struct qk_drift_work *work)
 {
-    struct qk_session *session = argument;
     struct shared *shared = &session->shared;
     pthread_mutex_lock(&shared->mutex);
     while (!shared->stop) {
         struct job job;
-        if (!take_job(shared, session->pair->n_layers, &job)) {
+        if (!take_job(session, &job)) {
             pthread_cond_wait(&shared->work, &shared->mutex);
             continue;
         }
         pthread_mutex_unlock(&shared->mutex);
-        run_job(session, &job);
+        if (job.kind == MESSAGE_DRIFT)
+            run_group(session, &job, work);
+        else
+            run_current(session, &job);
         pthread_mutex_lock(&shared->mutex);
-        finish_job(shared, &job);
+        if (job.kind == MESSAGE_CURRENT)
+            finish_current(shared, &job);
     }
     pthread_mutex_unlock(&shared->mutex);
+}
+
+void *qk_session_worker(void *argument)
+{
+    struct qk_session *session = argument;
+    struct qk_drift_work *work;
+    struct qk_error unheard = {0};
+    if (qk_drift_work_new(&work, &unheard) != QK_OK) /* some dozen bytes: the other workers go on */
+        return NULL;
+    work_until_stopped(session, work);
+    qk_drift_work_free(work);
     return NULL;
 }
 
@@ -189,10 +302,9 @@ void qk_session_ask_drift(struct qk_session *session)
         if (!session->pair->layer[i].has_qk)
             continue;
         struct layer_jobs *jobs = &shared->layer[i];
-        if (jobs->drift_progress != NULL)
-            atomic_store(&jobs->drift_progress->cancel, true);
-        jobs->drift = JOB_WAITING;
-        jobs->drift_progress = NULL;
+        qk_session_drop_drift(jobs);
+        jobs->drift_due = true;
+        jobs->drift_stage = QK_DRIFT_NORMS;
     }
     pthread_cond_broadcast(&shared->work);
 }

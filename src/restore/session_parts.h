@@ -28,13 +28,28 @@ struct message {
 
 enum job_state { JOB_NONE, JOB_WAITING, JOB_RUNNING };
 
+/* One stage of a layer's drift, whose key groups the workers share. The last of them frees it, unless groups
+ * are left: then whoever takes it off its layer's books. */
+struct drift_job {
+    struct qk_drift_run *run;
+    enum qk_drift_stage stage;
+    unsigned generation;
+    int layer;
+    int next, n_groups; /* those before `next` are taken */
+    int running;        /* workers */
+    struct qk_progress progress;
+    struct qk_error error; /* the first */
+};
+
 /* What one layer still needs; in `shared`. */
 struct layer_jobs {
-    enum job_state drift, current;
+    bool drift_due; /* of drift_stage, and of what comes after it */
+    enum qk_drift_stage drift_stage;
+    struct drift_job *drift; /* under way; NULL: not begun */
+    enum job_state current;
     unsigned current_generation; /* raised by each change of the layer's choices */
     struct qk_choice choice[QK_ROLE_COUNT];
     struct qk_progress *current_progress; /* of the worker that runs `current`, to cancel it */
-    struct qk_progress *drift_progress;
 };
 
 struct shared {
@@ -94,6 +109,7 @@ void qk_session_forget_current(struct qk_session *session, int layer);
 
 /* session_jobs.c: the first two with the lock held */
 void qk_session_ask_drift(struct qk_session *session); /* of all layers, anew */
+void qk_session_drop_drift(struct layer_jobs *jobs);   /* takes it off the books: workers leave it */
 /* Puts the layer's present choices on the workers' list, or takes it off when it is kept. */
 void qk_session_ask_current(struct qk_session *session, int layer);
 /* Puts a message into the inbox and makes the event descriptor readable. Any thread; takes the lock. */
