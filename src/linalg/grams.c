@@ -13,8 +13,8 @@
 
 enum { COLUMNS = 128 }; /* of a product in float32 */
 
-/* Of an entry, on the average: sums of 128 products in float32, and of a whole row in float64. */
-static const double SINGLE_ERROR = 5e-8, DOUBLE_ERROR = 2e-16;
+/* Of an entry: sums of 128 products in float32, on the average; sums of whole rows in float64, at worst. */
+static const double SINGLE_ERROR = 5e-8, DOUBLE_ERROR = 1e-15;
 
 /* --- storage --- */
 
