@@ -209,26 +209,31 @@ static void publish_drift(struct qk_session *session, const struct job *job)
         qk_session_post(session, result);
 }
 
-/* With the lock held: true for the worker that ends the stage. */
-static bool finish_group(struct shared *shared, const struct job *job, const struct qk_error *error)
+/* With the lock held: true for the worker that ends the stage, which still counts as running. */
+static bool finish_group(struct drift_job *drift, const struct qk_error *error)
 {
-    struct drift_job *drift = job->drift;
-    struct layer_jobs *jobs = &shared->layer[job->layer];
-    drift->running--;
     if (error->code != QK_OK && drift->error.code == QK_OK) {
         drift->error = *error;
         drift->next = drift->n_groups;
         atomic_store(&drift->progress.cancel, true);
     }
-    if (drift->running > 0 || drift->next < drift->n_groups)
-        return false;
+    if (drift->running == 1 && drift->next >= drift->n_groups)
+        return true;
+    drift->running--;
+    return false;
+}
+
+/* With the lock held, after its numbers were posted: so the next stage's come behind them. */
+static void end_drift(struct shared *shared, struct drift_job *drift)
+{
+    struct layer_jobs *jobs = &shared->layer[drift->layer];
     if (jobs->drift == drift) { /* and not one that was asked for meanwhile */
         jobs->drift = NULL;
         jobs->drift_due = drift->stage == QK_DRIFT_NORMS && drift->error.code == QK_OK;
         jobs->drift_stage = QK_DRIFT_ALL;
         pthread_cond_broadcast(&shared->work);
     }
-    return true;
+    free_drift(drift);
 }
 
 static void run_group(struct qk_session *session, const struct job *job, struct qk_drift_work *work)
@@ -241,12 +246,14 @@ static void run_group(struct qk_session *session, const struct job *job, struct 
         qk_session_post(session, started);
     qk_drift_run_group(drift->run, job->group, work, &drift->progress, &error);
     pthread_mutex_lock(&shared->mutex);
-    bool last = finish_group(shared, job, &error);
+    bool last = finish_group(drift, &error);
     pthread_mutex_unlock(&shared->mutex);
     if (!last)
         return;
     publish_drift(session, job);
-    free_drift(drift);
+    pthread_mutex_lock(&shared->mutex);
+    end_drift(shared, drift);
+    pthread_mutex_unlock(&shared->mutex);
 }
 
 /* Takes the job off its layer's books, unless the front end has put a newer one there meanwhile. */

@@ -397,6 +397,53 @@ static void test_problem_is_printable(void **state)
     weights[0].name = plain;
 }
 
+/* Groups in any order and by several workers' scratch give the same bits; the first stage gives the norms
+ * alone, to what float32 sums cost. */
+static void test_stages_and_groups(void **state)
+{
+    (void)state;
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair;
+    struct qk_drift_work *work[2];
+    struct qk_layer_drift whole, part, norms;
+    struct qk_drift_run *run;
+    expect_ok(qk_pair_open(demo_path(pre, "pre"), demo_path(post, "post"), &pair, &err), &err);
+    expect_ok(qk_drift_pair_layer(pair, 3, false, NULL, &whole, &err), &err);
+    for (int i = 0; i < 2; i++)
+        expect_ok(qk_drift_work_new(&work[i], &err), &err);
+
+    expect_ok(qk_drift_run_new(pair, 3, false, QK_DRIFT_ALL, &run, &err), &err);
+    int n = qk_drift_run_groups(run);
+    assert_int_equal(n, whole.role[QK_K].n_heads);
+    for (int g = n - 1; g >= 0; g--)
+        expect_ok(qk_drift_run_group(run, g, work[g % 2], NULL, &err), &err);
+    expect_ok(qk_drift_run_take(run, &part, &err), &err);
+    qk_drift_run_free(run);
+    assert_true(part.routing_rel_fro == whole.routing_rel_fro && !part.norms_only);
+
+    expect_ok(qk_drift_run_new(pair, 3, false, QK_DRIFT_NORMS, &run, &err), &err);
+    for (int g = 0; g < n; g++)
+        expect_ok(qk_drift_run_group(run, g, work[0], NULL, &err), &err);
+    expect_ok(qk_drift_run_take(run, &norms, &err), &err);
+    qk_drift_run_free(run);
+    assert_true(norms.norms_only && isnan(norms.routing_rel_fro));
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        assert_true(part.role[r].angle_mean_deg == whole.role[r].angle_mean_deg);
+        assert_true(part.role[r].rel_fro == whole.role[r].rel_fro);
+        assert_true(isnan(norms.role[r].angle_mean_deg));
+        assert_true(fabs(norms.role[r].rel_fro / whole.role[r].rel_fro - 1) < 1e-6);
+        assert_true(fabs(norms.role[r].cosine - whole.role[r].cosine) < 1e-8);
+        assert_true(fabs(norms.role[r].head[1].norm_ratio - whole.role[r].head[1].norm_ratio) < 1e-6);
+    }
+    qk_layer_drift_free(&whole);
+    qk_layer_drift_free(&part);
+    qk_layer_drift_free(&norms);
+    for (int i = 0; i < 2; i++)
+        qk_drift_work_free(work[i]);
+    qk_pair_close(pair);
+}
+
 static void test_cancel(void **state)
 {
     (void)state;
@@ -450,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_tiny_drift),
         cmocka_unit_test(test_progress_counts_heads),
         cmocka_unit_test(test_problem_is_printable),
+        cmocka_unit_test(test_stages_and_groups),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_metric_table),
     };
