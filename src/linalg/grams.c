@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMNS = 128 }; /* of a product in float32 */
+/* Columns of one product in float32, whose sums then gather in memory, and of what is gathered there before
+ * it is added up in float64. Short products halve the error of long ones, and cost little. */
+enum { COLUMNS = 128, BLOCK = 512 };
 
 /* Of an entry: sums of 128 products in float32, on the average; sums of whole rows in float64, at worst. */
 static const double SINGLE_ERROR = 5e-8, DOUBLE_ERROR = 1e-15;
@@ -92,10 +94,12 @@ void qk_grams_of_single(size_t n, const float *x, struct qk_grams *grams, struct
 {
     size_t rows = 2 * grams->m;
     memset(work->wide, 0, rows * rows * sizeof *work->wide);
-    for (size_t from = 0; from < n; from += COLUMNS) {
-        size_t some = n - from < COLUMNS ? n - from : COLUMNS;
-        cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows, (int)some, 1.0F, x + from, (int)n,
-            0.0F, work->single, (int)rows);
+    for (size_t from = 0; from < n; from += BLOCK) {
+        size_t end = n - from < BLOCK ? n : from + BLOCK;
+        for (size_t at = from; at < end; at += COLUMNS)
+            cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows,
+                (int)(end - at < COLUMNS ? end - at : COLUMNS), 1.0F, x + at, (int)n,
+                at == from ? 0.0F : 1.0F, work->single, (int)rows);
         for (size_t i = 0; i < rows; i++)
             qk_add_to_f64(i + 1, work->single + i * rows, work->wide + i * rows);
     }

@@ -37,7 +37,7 @@ void qk_gram_work_free(struct qk_gram_work *work);
 
 /* Fills grams, of m as they were reserved, from x (2 m, n): the rows of A, then those of E. Values are finite
  * and far from over- and underflow: for float32, sums of squares between 1e-24 and 1e24 (or 0). Products in
- * float32 are added up in float64 every 128 columns. */
+ * float32 are of 128 columns, and added up in float64 every 512. */
 void qk_grams_of_single(size_t n, const float *x, struct qk_grams *grams, struct qk_gram_work *work);
 void qk_grams_of_double(size_t n, const double *x, struct qk_grams *grams, struct qk_gram_work *work);
 
