@@ -9,10 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct qk_drift_run {
+/* Pre and post of a pair. */
+struct stored_sides {
     const struct qk_pair *pair;
     int index;
     bool effective;
+};
+
+struct qk_drift_run {
+    struct qk_drift_sides sides;
+    struct stored_sides stored; /* the context of sides, unless the caller gave other ones */
     enum qk_drift_stage stage;
     int n_groups;
     struct qk_group_sums *sums; /* n_groups */
@@ -95,23 +101,29 @@ static enum qk_code put_together(const struct qk_group_sums *sums, int n, struct
     return tell_fault(sums, n, side, out, err);
 }
 
-/* --- a layer of a pair, shared --- */
+/* --- a layer, shared --- */
 
-static void name_layer(const struct qk_pair_layer *layer, struct qk_layer_drift *out)
+static enum qk_code open_stored(const void *context, struct qk_heads *side[2], struct qk_error *err)
 {
-    *out = (struct qk_layer_drift){.index = layer->index, .kind = layer->kind};
+    const struct stored_sides *stored = context;
+    QK_TRY(qk_heads_of_model(stored->pair, QK_PRE, stored->index, stored->effective, &side[0], err));
+    enum qk_code code =
+        qk_heads_of_model(stored->pair, QK_POST, stored->index, stored->effective, &side[1], err);
+    if (code != QK_OK)
+        qk_heads_free(side[0]);
+    return code;
 }
 
-enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
+enum qk_code qk_drift_run_of(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err)
 {
-    const struct qk_pair_layer *layer = &pair->layer[index];
     struct qk_drift_run *run;
     *out = NULL;
     QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
-    *run = (struct qk_drift_run){.pair = pair, .index = index, .effective = effective, .stage = stage};
-    name_layer(layer, &run->drift);
-    run->drift.norms_only = stage == QK_DRIFT_NORMS;
+    run->sides = *sides;
+    run->stage = stage;
+    run->drift = (struct qk_layer_drift){
+        .index = layer->index, .kind = layer->kind, .norms_only = stage == QK_DRIFT_NORMS};
     enum qk_code code = QK_OK;
     if (layer->has_qk) {
         run->n_groups = layer->side[QK_POST]->role[QK_K].n_heads;
@@ -126,26 +138,26 @@ enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effect
     return code;
 }
 
+enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
+    enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err)
+{
+    const struct qk_drift_sides sides = {.open = open_stored};
+    QK_TRY(qk_drift_run_of(&pair->layer[index], &sides, stage, out, err));
+    (*out)->stored = (struct stored_sides){pair, index, effective};
+    (*out)->sides.context = &(*out)->stored;
+    return QK_OK;
+}
+
 int qk_drift_run_groups(const struct qk_drift_run *run)
 {
     return run->n_groups;
-}
-
-static enum qk_code open_sides(const struct qk_drift_run *run, struct qk_heads *side[2], struct qk_error *err)
-{
-    side[0] = side[1] = NULL;
-    QK_TRY(qk_heads_of_model(run->pair, QK_PRE, run->index, run->effective, &side[0], err));
-    enum qk_code code = qk_heads_of_model(run->pair, QK_POST, run->index, run->effective, &side[1], err);
-    if (code != QK_OK)
-        qk_heads_free(side[0]);
-    return code;
 }
 
 enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_drift_work *work,
     struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_heads *side[2];
-    QK_TRY(open_sides(run, side, err));
+    QK_TRY(run->sides.open(run->sides.context, side, err));
     enum qk_code code =
         qk_drift_group(side, group, run->stage, work, progress, &run->drift, &run->sums[group], err);
     qk_heads_free(side[0]);
@@ -158,7 +170,7 @@ enum qk_code qk_drift_run_take(struct qk_drift_run *run, struct qk_layer_drift *
     struct qk_heads *side[2];
     enum qk_code code = QK_OK;
     if (run->n_groups > 0) {
-        QK_TRY(open_sides(run, side, err)); /* for their names */
+        QK_TRY(run->sides.open(run->sides.context, side, err)); /* for their names */
         code = put_together(run->sums, run->n_groups, side, &run->drift, err);
         qk_heads_free(side[0]);
         qk_heads_free(side[1]);
@@ -181,44 +193,11 @@ void qk_drift_run_free(struct qk_drift_run *run)
 
 /* --- a layer in one thread --- */
 
-static enum qk_code compare(struct qk_heads *const side[2], struct qk_drift_work *work,
-    struct qk_group_sums *sums, struct qk_progress *progress, struct qk_layer_drift *out,
-    struct qk_error *err)
+/* Frees the run. */
+static enum qk_code run_all(
+    struct qk_drift_run *run, struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
 {
-    const struct qk_layer *shape = side[0]->layer->side[QK_POST];
-    int n = shape->role[QK_K].n_heads;
-    QK_TRY(allocate_result(shape, out, err));
-    for (int g = 0; g < n; g++)
-        QK_TRY(qk_drift_group(side, g, QK_DRIFT_ALL, work, progress, out, &sums[g], err));
-    return put_together(sums, n, side, out, err);
-}
-
-enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_progress *progress,
-    struct qk_layer_drift *out, struct qk_error *err)
-{
-    struct qk_heads *const side[2] = {a, b};
     struct qk_drift_work *work;
-    struct qk_group_sums *sums = NULL;
-    name_layer(a->layer, out);
-    QK_TRY(qk_drift_work_new(&work, err));
-    enum qk_code code =
-        qk_alloc(&sums, (size_t)a->layer->side[QK_POST]->role[QK_K].n_heads, sizeof *sums, err);
-    if (code == QK_OK)
-        code = compare(side, work, sums, progress, out, err);
-    free(sums);
-    qk_drift_work_free(work);
-    if (code != QK_OK)
-        qk_layer_drift_free(out);
-    return code;
-}
-
-enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
-    struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
-{
-    struct qk_drift_run *run;
-    struct qk_drift_work *work;
-    *out = (struct qk_layer_drift){0};
-    QK_TRY(qk_drift_run_new(pair, index, effective, QK_DRIFT_ALL, &run, err));
     enum qk_code code = qk_drift_work_new(&work, err);
     for (int g = 0; code == QK_OK && g < run->n_groups; g++)
         code = qk_drift_run_group(run, g, work, progress, err);
@@ -227,6 +206,24 @@ enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool eff
     qk_drift_work_free(work);
     qk_drift_run_free(run);
     return code;
+}
+
+enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
+    struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
+{
+    struct qk_drift_run *run;
+    *out = (struct qk_layer_drift){0};
+    QK_TRY(qk_drift_run_new(pair, index, effective, QK_DRIFT_ALL, &run, err));
+    return run_all(run, progress, out, err);
+}
+
+enum qk_code qk_drift_layer(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
+    struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err)
+{
+    struct qk_drift_run *run;
+    *out = (struct qk_layer_drift){0};
+    QK_TRY(qk_drift_run_of(layer, sides, QK_DRIFT_ALL, &run, err));
+    return run_all(run, progress, out, err);
 }
 
 void qk_layer_drift_free(struct qk_layer_drift *drift)

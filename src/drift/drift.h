@@ -45,11 +45,22 @@ struct qk_drift_work;
 enum qk_code qk_drift_work_new(struct qk_drift_work **out, struct qk_error *err);
 void qk_drift_work_free(struct qk_drift_work *work); /* NULL allowed */
 
-/* One layer of a pair, pre against post, that any number of workers compare key group by key group: each of
- * the groups 0 .. qk_drift_run_groups - 1 once, by any thread, in any order; then qk_drift_run_take, once.
- * The numbers do not depend on who did what. With `effective` the q/k norm gains are multiplied in. */
+/* Where a layer's heads come from: A and B, opened anew for every group that a worker takes, in its thread.
+ */
+struct qk_drift_sides {
+    enum qk_code (*open)(
+        const void *context, struct qk_heads *side[2], struct qk_error *err); /* both or none */
+    const void *context; /* borrowed: it outlives the run */
+};
+
+/* One layer that any number of workers compare key group by key group: each of the groups
+ * 0 .. qk_drift_run_groups - 1 once, by any thread, in any order; then qk_drift_run_take, once. The numbers
+ * do not depend on who did what. qk_drift_run_new compares pre with post; with `effective` the q/k norm gains
+ * are multiplied in. */
 struct qk_drift_run;
 enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
+    enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
+enum qk_code qk_drift_run_of(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
 int qk_drift_run_groups(const struct qk_drift_run *run); /* 0: the layer has no q and k */
 /* Only reading can fail (QK_IO, QK_CANCELLED; QK_INPUT never: NaN and Inf give drift.problem and NaN where
@@ -60,10 +71,10 @@ enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_d
 enum qk_code qk_drift_run_take(struct qk_drift_run *run, struct qk_layer_drift *out, struct qk_error *err);
 void qk_drift_run_free(struct qk_drift_run *run); /* NULL allowed */
 
-/* All groups of one layer in this thread: of any two sources, and of the pair. */
-enum qk_code qk_drift_layer(struct qk_heads *a, struct qk_heads *b, struct qk_progress *progress,
-    struct qk_layer_drift *out, struct qk_error *err);
+/* All groups of one layer in this thread. */
 enum qk_code qk_drift_pair_layer(const struct qk_pair *pair, int index, bool effective,
+    struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err);
+enum qk_code qk_drift_layer(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
     struct qk_progress *progress, struct qk_layer_drift *out, struct qk_error *err);
 void qk_layer_drift_free(struct qk_layer_drift *drift);
 

@@ -150,13 +150,28 @@ struct group {
     enum qk_drift_stage stage;
 };
 
-static bool stored_single(const struct group *g, enum qk_role role)
+static bool may_be_single(const struct group *g, enum qk_role role)
 {
     for (int s = 0; s < 2; s++)
-        if (g->side[s]->read_stored == NULL ||
-            !qk_dtype_is_single(g->side[s]->named->role[role].weight->dtype))
+        if (!qk_dtype_is_single(g->side[s]->named->role[role].weight->dtype))
             return false;
     return true;
+}
+
+/* A side that does not know its rows as they are stored gives the whole head, in wide[s]; what float32 cannot
+ * hold exactly is left to float64. */
+static enum qk_code read_exactly(
+    const struct group *g, struct head_pair *p, int s, bool *exact, struct qk_error *err)
+{
+    size_t count = g->work->m * g->work->n;
+    QK_TRY(want(&p->wide, 3 * count, sizeof *p->wide, err));
+    double *into = p->wide + (size_t)s * count;
+    QK_TRY(g->side[s]->read(g->side[s], p->role, p->head, into, err));
+    size_t other = 0;
+    for (size_t i = 0; i < count; i++)
+        other += (double)(float)into[i] == into[i] ? 0u : 1u;
+    *exact = other == 0;
+    return QK_OK;
 }
 
 static enum qk_dtype dtype_of(const struct group *g, int side, enum qk_role role)
@@ -171,9 +186,15 @@ static enum qk_code read_piece(const struct group *g, struct head_pair *p, size_
 {
     struct qk_drift_work *work = g->work;
     size_t n = work->n, count = rows * n;
-    for (int s = 0; s < 2; s++)
-        QK_TRY(g->side[s]->read_stored(g->side[s], p->role, p->head, first, rows, work->bytes[s], err));
     enum qk_dtype dtype[2] = {dtype_of(g, 0, p->role), dtype_of(g, 1, p->role)};
+    for (int s = 0; s < 2; s++) {
+        if (g->side[s]->read_stored != NULL) {
+            QK_TRY(g->side[s]->read_stored(g->side[s], p->role, p->head, first, rows, work->bytes[s], err));
+            continue;
+        }
+        dtype[s] = QK_F64;
+        memcpy(work->bytes[s], p->wide + ((size_t)s * work->m + first) * n, count * sizeof(double));
+    }
     bool plain = !keep && dtype[0] == QK_BF16 && dtype[1] == QK_BF16;
     float *a = keep ? p->single + first * n : work->piece[0], *b = work->piece[1];
     float *e = keep ? p->single + (work->m + first) * n : b;
@@ -204,7 +225,11 @@ static enum qk_code read_single(
 {
     struct qk_drift_work *work = g->work;
     *held = false;
-    if (!stored_single(g, p->role))
+    bool exact = may_be_single(g, p->role);
+    for (int s = 0; s < 2 && exact; s++)
+        if (g->side[s]->read_stored == NULL)
+            QK_TRY(read_exactly(g, p, s, &exact, err));
+    if (!exact)
         return QK_OK;
     if (keep)
         QK_TRY(want(&p->single, 2 * work->m * work->n, sizeof *p->single, err));

@@ -81,13 +81,8 @@ static void stop_workers(struct qk_session *session)
     struct shared *shared = &session->shared;
     pthread_mutex_lock(&shared->mutex);
     shared->stop = true;
-    for (int i = 0; shared->layer != NULL && i < session->pair->n_layers; i++) {
-        struct layer_jobs *jobs = &shared->layer[i];
-        qk_session_drop_drift(jobs);
-        jobs->drift_due = false;
-        if (jobs->current_progress != NULL)
-            atomic_store(&jobs->current_progress->cancel, true);
-    }
+    for (int i = 0; shared->layer != NULL && i < session->pair->n_layers; i++)
+        qk_session_drop_jobs(&shared->layer[i]);
     pthread_cond_broadcast(&shared->work);
     pthread_mutex_unlock(&shared->mutex);
     for (int i = 0; i < session->n_workers; i++)

@@ -26,30 +26,36 @@ struct message {
     struct qk_error error;
 };
 
-enum job_state { JOB_NONE, JOB_WAITING, JOB_RUNNING };
-
-/* One stage of a layer's drift, whose key groups the workers share. The last of them frees it, unless groups
- * are left: then whoever takes it off its layer's books. */
-struct drift_job {
-    struct qk_drift_run *run;
-    enum qk_drift_stage stage;
-    unsigned generation;
+/* Work on one layer whose key groups the workers share: a stage of its drift, or the drift of the current
+ * model from pre and from post. It ends with the last worker that is in it, once no group is left to be
+ * taken. */
+struct layer_job {
+    enum message_kind kind; /* MESSAGE_DRIFT or MESSAGE_CURRENT */
+    const struct qk_session *session;
     int layer;
-    int next, n_groups; /* those before `next` are taken */
-    int running;        /* workers */
+    unsigned generation;
+    enum qk_drift_stage stage;
+    bool effective, norms;
+    struct qk_choice choice[QK_ROLE_COUNT];
+    struct job_sides {
+        const struct layer_job *job;
+        enum qk_side side;
+    } sides[QK_SIDE_COUNT]; /* of the current model: what each run opens */
+    struct qk_drift_run *run[QK_SIDE_COUNT];
+    int n_runs, n_groups; /* groups of each run */
+    int next;             /* those before it are taken: of the first run, then of the second */
+    int running;          /* workers */
     struct qk_progress progress;
     struct qk_error error; /* the first */
 };
 
 /* What one layer still needs; in `shared`. */
 struct layer_jobs {
-    bool drift_due; /* of drift_stage, and of what comes after it */
+    bool drift_due, current_due; /* the former of drift_stage, and of what comes after it */
     enum qk_drift_stage drift_stage;
-    struct drift_job *drift; /* under way; NULL: not begun */
-    enum job_state current;
-    unsigned current_generation; /* raised by each change of the layer's choices */
+    struct layer_job *drift, *current; /* under way; NULL: not begun */
+    unsigned current_generation;       /* raised by each change of the layer's choices */
     struct qk_choice choice[QK_ROLE_COUNT];
-    struct qk_progress *current_progress; /* of the worker that runs `current`, to cancel it */
 };
 
 struct shared {
@@ -109,7 +115,7 @@ void qk_session_forget_current(struct qk_session *session, int layer);
 
 /* session_jobs.c: the first two with the lock held */
 void qk_session_ask_drift(struct qk_session *session); /* of all layers, anew */
-void qk_session_drop_drift(struct layer_jobs *jobs);   /* takes it off the books: workers leave it */
+void qk_session_drop_jobs(struct layer_jobs *jobs);    /* what is due or under way: workers leave it */
 /* Puts the layer's present choices on the workers' list, or takes it off when it is kept. */
 void qk_session_ask_current(struct qk_session *session, int layer);
 /* Puts a message into the inbox and makes the event descriptor readable. Any thread; takes the lock. */

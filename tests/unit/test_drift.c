@@ -158,11 +158,26 @@ static struct qk_layer shape = {.kind = QK_FULL,
 static struct qk_pair_layer layer = {.kind = QK_FULL, .side = {&shape, &shape}, .has_qk = true};
 static struct memory_heads side_a, side_b;
 
+static void free_memory(struct qk_heads *heads)
+{
+    (void)heads;
+}
+
+static enum qk_code open_memory(const void *context, struct qk_heads *side[2], struct qk_error *err)
+{
+    (void)context;
+    (void)err;
+    side[0] = &side_a.base;
+    side[1] = &side_b.base;
+    return QK_OK;
+}
+static const struct qk_drift_sides in_memory = {.open = open_memory};
+
 static void fill_sides(double drift)
 {
     unsigned seed = 7;
-    side_a.base = side_b.base =
-        (struct qk_heads){.layer = &layer, .where = "post", .named = &shape, .read = read_memory};
+    side_a.base = side_b.base = (struct qk_heads){
+        .layer = &layer, .where = "post", .named = &shape, .read = read_memory, .free = free_memory};
     for (int h = 0; h < NQ + NK; h++) {
         double *a = h < NQ ? side_a.q[h] : side_a.k[h - NQ], *b = h < NQ ? side_b.q[h] : side_b.k[h - NQ];
         for (int i = 0; i < HD * D; i++) {
@@ -177,7 +192,7 @@ static void fill_sides(double drift)
 static void compare(struct qk_layer_drift *drift)
 {
     struct qk_error err = {0};
-    assert_int_equal(qk_drift_layer(&side_a.base, &side_b.base, NULL, drift, &err), QK_OK);
+    assert_int_equal(qk_drift_layer(&layer, &in_memory, NULL, drift, &err), QK_OK);
 }
 
 /* Routing against the d x d matrices themselves; tolerance: sums of 1600 terms in float64. */
@@ -376,7 +391,7 @@ static void test_progress_counts_heads(void **state)
     struct qk_progress progress = {0};
     struct qk_error err = {0};
     fill_sides(0.1);
-    expect_ok(qk_drift_layer(&side_a.base, &side_b.base, &progress, &drift, &err), &err);
+    expect_ok(qk_drift_layer(&layer, &in_memory, &progress, &drift, &err), &err);
     assert_int_equal(atomic_load(&progress.done), 2 * (NQ + NK));
     qk_layer_drift_free(&drift);
 }
@@ -452,7 +467,7 @@ static void test_cancel(void **state)
     struct qk_error err = {0};
     fill_sides(0.1);
     atomic_store(&progress.cancel, true);
-    assert_int_equal(qk_drift_layer(&side_a.base, &side_b.base, &progress, &drift, &err), QK_CANCELLED);
+    assert_int_equal(qk_drift_layer(&layer, &in_memory, &progress, &drift, &err), QK_CANCELLED);
 }
 
 static void test_metric_table(void **state)
