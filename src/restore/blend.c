@@ -50,14 +50,24 @@ static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
     return qk_choice_effect(b->choice[QK_Q]).mode == mode || qk_choice_effect(b->choice[QK_K]).mode == mode;
 }
 
+/* Without a way out of the loop and in whole numbers, so that it costs less than reading the values. */
+static bool all_finite(size_t n, const double *values)
+{
+    const uint64_t exponent = 0x7ffull << 52;
+    uint64_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        found |= (bits & exponent) + (1ull << 52); /* all ones run over into the sign */
+    }
+    return found >> 63 == 0;
+}
+
 /* QK_INPUT unless all n values are finite: those of one head in the tensor, or of all (-1). */
 static enum qk_code check_finite(const struct qk_model *model, const struct qk_tensor *tensor,
     enum qk_role role, int head, size_t n, const double *values, struct qk_error *err)
 {
-    size_t i = 0;
-    while (i < n && isfinite(values[i]))
-        i++;
-    if (i == n)
+    if (all_finite(n, values))
         return QK_OK;
     char place[32] = "";
     if (head >= 0)
@@ -92,8 +102,10 @@ static enum qk_code read_both(const struct blend_heads *b, enum qk_role role, in
 static int size_exponent(size_t n, const double *x)
 {
     double largest = 0;
-    for (size_t i = 0; i < n; i++)
-        largest = fmax(largest, fabs(x[i]));
+    for (size_t i = 0; i < n; i++) {
+        double value = fabs(x[i]); /* fmax is a call */
+        largest = value > largest ? value : largest;
+    }
     int exponent = 0;
     if (largest > 0)
         frexp(largest, &exponent);
@@ -102,8 +114,12 @@ static int size_exponent(size_t n, const double *x)
 
 static void scale(size_t n, double *x, int exponent)
 {
+    if (exponent == 0)
+        return;
+    /* 2^1074 is no number: two factors, the first of which is exact where it makes numbers larger. */
+    double half = ldexp(1.0, exponent / 2), rest = ldexp(1.0, exponent - exponent / 2);
     for (size_t i = 0; i < n; i++)
-        x[i] = ldexp(x[i], exponent);
+        x[i] = x[i] * half * rest;
 }
 
 /* turn = R of the group. M is only needed up to a factor, and scaled so that it cannot overflow. */

@@ -144,8 +144,9 @@ void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst
 /* --- writing --- */
 
 /* Rounds a float64 to a format of the given widths, to nearest, ties to even, in one step from the float64
- * bits. Going through float32 would round twice and miss by one unit near ties. */
-static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantissa_bits)
+ * bits: for what is not a normal number of the format, or not before it is rounded. Going through float32
+ * would round twice and miss by one unit near ties. */
+static uint32_t round_special(double value, unsigned exponent_bits, unsigned mantissa_bits)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -176,28 +177,47 @@ static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantis
     return sign | (uint32_t)(result >= infinity ? infinity : result);
 }
 
-size_t qk_dtype_from_f64(enum qk_dtype dtype, const double *src, size_t n, void *dst)
+/* Rounds n values; the widths are constants where it is called, so that the loop is one of a few
+ * instructions a value: nearly all are normal numbers of the format. */
+static inline size_t round_all(
+    const double *src, size_t n, unsigned exponent_bits, unsigned mantissa_bits, unsigned char *dst)
 {
-    unsigned char *p = dst;
+    const unsigned drop = 52 - mantissa_bits, bytes = (1 + exponent_bits + mantissa_bits) / 8;
+    const uint64_t infinity = ((1ull << exponent_bits) - 1) << mantissa_bits;
+    const uint64_t least = 1024 - (1ull << (exponent_bits - 1)) + 1; /* biased exponent of the least normal */
     size_t overflows = 0;
-    if (dtype == QK_F64) {
-        memcpy(p, src, n * sizeof *src);
-        return 0;
-    }
-    assert(qk_dtype_writable(dtype));
-    unsigned exponent_bits = dtype == QK_F16 ? 5 : 8, mantissa_bits = dtype == QK_F16    ? 10
-                                                                      : dtype == QK_BF16 ? 7
-                                                                                         : 23;
-    uint32_t infinity = ((1u << exponent_bits) - 1) << mantissa_bits;
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits = round_bits(src[i], exponent_bits, mantissa_bits);
-        overflows += isfinite(src[i]) && (bits & infinity) == infinity ? 1u : 0u;
-        if (dtype == QK_F32) {
-            memcpy(p + 4 * i, &bits, 4);
+        uint64_t bits;
+        uint32_t result;
+        memcpy(&bits, src + i, sizeof bits);
+        uint64_t magnitude = bits & INT64_MAX;
+        if ((magnitude >> 52) - least < (1ull << exponent_bits) - 2) {
+            /* A carry out of the mantissa runs into the exponent, which is what rounding up means. */
+            uint64_t kept = (magnitude + (1ull << (drop - 1)) - 1 + (magnitude >> drop & 1)) >> drop;
+            result = (uint32_t)((kept - ((least - 1) << mantissa_bits)) | bits >> 63 << (bytes * 8 - 1));
         } else {
-            uint16_t half = (uint16_t)bits;
-            memcpy(p + 2 * i, &half, 2);
+            result = round_special(src[i], exponent_bits, mantissa_bits);
         }
+        overflows += (result & infinity) == infinity && magnitude >> 52 != 0x7ff;
+        memcpy(dst + bytes * i, &result, bytes);
     }
     return overflows;
+}
+
+size_t qk_dtype_from_f64(enum qk_dtype dtype, const double *src, size_t n, void *dst)
+{
+    switch (dtype) {
+    case QK_F64:
+        memcpy(dst, src, n * sizeof *src);
+        return 0;
+    case QK_F32:
+        return round_all(src, n, 8, 23, dst);
+    case QK_BF16:
+        return round_all(src, n, 8, 7, dst);
+    case QK_F16:
+        return round_all(src, n, 5, 10, dst);
+    default:
+        assert(qk_dtype_writable(dtype));
+        return 0;
+    }
 }
