@@ -522,6 +522,12 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     return code;
 }
 
+size_t qk_blend_memory(const struct qk_layer *post)
+{
+    size_t m = (size_t)post->head_dim;
+    return (3 * m * post->d + 6 * m * m) * sizeof(double); /* pre, post, what comes of them; squares */
+}
+
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err)
 {

@@ -59,8 +59,11 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
 
-/* The same for the gain of the role's q/k norm: the whole of post's norm tensor, which `bytes` holds (for the
- * `norms` option). QK_INPUT when pre has no such tensor of that size. */
+/* Bytes that qk_blend_role holds at most beside what it is given, for this layer of post. */
+size_t qk_blend_memory(const struct qk_layer *post);
+
+/* qk_blend_role for the gain of the role's q/k norm: the whole of post's norm tensor, which `bytes` holds
+ * (for the `norms` option). QK_INPUT when pre has no such tensor of that size. */
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
 

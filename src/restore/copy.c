@@ -15,19 +15,30 @@
 
 enum { COPY_BLOCK = 4 << 20 }; /* also how often a copy asks whether to stop */
 
-enum qk_code qk_write_all(int fd, const char *path, const void *bytes, size_t n, struct qk_error *err)
+enum qk_code qk_write_at(
+    int fd, const char *path, uint64_t at, const void *bytes, size_t n, struct qk_error *err)
 {
     const char *p = bytes;
     while (n > 0) {
-        ssize_t written = write(fd, p, n);
+        ssize_t written = pwrite(fd, p, n, (off_t)at);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
             return qk_fail_errno(err, path, "write");
         p += written;
+        at += (uint64_t)written;
         n -= (size_t)written;
     }
     return QK_OK;
+}
+
+void qk_start_writing(int fd, uint64_t at, uint64_t n)
+{
+#ifdef HAVE_SYNC_FILE_RANGE
+    sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE); /* what it cannot do, fsync does */
+#else
+    (void)fd, (void)at, (void)n;
+#endif
 }
 
 enum qk_code qk_sync_close(int fd, const char *path, struct qk_error *err)
@@ -119,7 +130,7 @@ enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct 
     char *sibling;
     int fd;
     QK_TRY(qk_create_sibling(path, false, &sibling, &fd, err));
-    enum qk_code code = qk_write_all(fd, path, text, n, err);
+    enum qk_code code = qk_write_at(fd, path, 0, text, n, err);
     if (code == QK_OK)
         code = qk_sync_close(fd, path, err);
     else
@@ -132,50 +143,74 @@ enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct 
     return code == QK_OK ? qk_sync_parent(path, err) : code;
 }
 
-/* copy_file_range until it declines; *done bytes are copied. False: the rest must be read and written. */
-static bool copy_in_kernel(const struct qk_source *source, uint64_t offset, uint64_t n, int fd,
-    struct qk_progress *progress, uint64_t *done)
+/* copy_file_range until it declines; *at..end is left. */
+static void copy_in_kernel(
+    const struct qk_source *source, uint64_t *at, uint64_t end, int fd, struct qk_progress *progress)
 {
 #ifdef HAVE_COPY_FILE_RANGE
-    while (*done < n && qk_progress_check(progress, NULL) == QK_OK) {
-        off_t from = (off_t)(offset + *done);
-        uint64_t left = n - *done, step = left < 16 * (uint64_t)COPY_BLOCK ? left : 16 * (uint64_t)COPY_BLOCK;
-        ssize_t copied = copy_file_range(source->fd, &from, fd, NULL, (size_t)step, 0);
+    while (*at < end && qk_progress_check(progress, NULL) == QK_OK) {
+        off_t from = (off_t)*at, to = (off_t)*at;
+        uint64_t left = end - *at, step = left < 4 * (uint64_t)COPY_BLOCK ? left : 4 * (uint64_t)COPY_BLOCK;
+        ssize_t copied = copy_file_range(source->fd, &from, fd, &to, (size_t)step, 0);
         if (copied < 0 && errno == EINTR)
             continue;
         if (copied <= 0) /* an error (the plain way will name it), or the file became shorter */
-            return false;
-        *done += (uint64_t)copied;
-        qk_progress_add(progress, (uint64_t)copied);
+            return;
+        *at += (uint64_t)copied;
     }
-    return true;
 #else
-    (void)source, (void)offset, (void)n, (void)fd, (void)progress, (void)done;
-    return false;
+    (void)source, (void)at, (void)end, (void)fd, (void)progress;
 #endif
 }
 
-enum qk_code qk_copy_range(const struct qk_source *source, uint64_t offset, uint64_t n, int fd,
+/* The data in [*at, end): from *at to *data_end. False when there is none. Where the file system knows no
+ * holes, or anything goes wrong, all is data. */
+static bool find_data(const struct qk_source *source, uint64_t *at, uint64_t end, uint64_t *data_end)
+{
+    *data_end = end;
+#if defined SEEK_DATA && defined SEEK_HOLE
+    off_t data = lseek(source->fd, (off_t)*at, SEEK_DATA);
+    if (data < 0)
+        return errno != ENXIO || *at >= source->size;
+    if ((uint64_t)data >= end)
+        return false;
+    *at = (uint64_t)data;
+    off_t hole = lseek(source->fd, data, SEEK_HOLE);
+    if (hole > data && (uint64_t)hole < end)
+        *data_end = (uint64_t)hole;
+#endif
+    return true;
+}
+
+static enum qk_code copy_data(const struct qk_source *source, uint64_t at, uint64_t end, int fd,
     const char *path, struct qk_progress *progress, struct qk_error *err)
 {
-    uint64_t done = 0;
-    QK_TRY(qk_progress_check(progress, err));
-    if (copy_in_kernel(source, offset, n, fd, progress, &done))
-        return qk_progress_check(progress, err);
+    copy_in_kernel(source, &at, end, fd, progress);
+    if (at == end)
+        return QK_OK;
     char *block;
     QK_TRY(qk_alloc_aligned(&block, COPY_BLOCK, 1, err));
     enum qk_code code = QK_OK;
-    while (done < n && code == QK_OK) {
-        size_t step = n - done < COPY_BLOCK ? (size_t)(n - done) : COPY_BLOCK;
+    while (at < end && code == QK_OK) {
+        size_t step = end - at < COPY_BLOCK ? (size_t)(end - at) : COPY_BLOCK;
         code = qk_progress_check(progress, err);
         if (code == QK_OK)
-            code = qk_source_read(source, offset + done, block, step, err);
+            code = qk_source_read(source, at, block, step, err);
         if (code == QK_OK)
-            code = qk_write_all(fd, path, block, step, err);
-        if (code == QK_OK)
-            qk_progress_add(progress, step);
-        done += step;
+            code = qk_write_at(fd, path, at, block, step, err);
+        at += step;
     }
     free(block);
     return code;
+}
+
+enum qk_code qk_copy_range(const struct qk_source *source, uint64_t at, uint64_t n, int fd, const char *path,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    uint64_t end = at + n, data_end;
+    while (at < end && find_data(source, &at, end, &data_end)) {
+        QK_TRY(copy_data(source, at, data_end, fd, path, progress, err));
+        at = data_end;
+    }
+    return QK_OK;
 }

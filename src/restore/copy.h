@@ -9,8 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* All n bytes, whatever write(2) takes at a time. QK_IO names `path`. */
-enum qk_code qk_write_all(int fd, const char *path, const void *bytes, size_t n, struct qk_error *err);
+/* All n bytes from offset `at` on, whatever pwrite(2) takes at a time. QK_IO names `path`. */
+enum qk_code qk_write_at(
+    int fd, const char *path, uint64_t at, const void *bytes, size_t n, struct qk_error *err);
+
+/* Tells the kernel to begin writing these bytes to the disk, where it can be told; waits for nothing, and
+ * makes nothing durable: that is fsync's, which then finds less to do. */
+void qk_start_writing(int fd, uint64_t at, uint64_t n);
 
 /* fsync and close, both checked; fd is closed in every case. */
 enum qk_code qk_sync_close(int fd, const char *path, struct qk_error *err);
@@ -32,10 +37,11 @@ enum qk_code qk_create_sibling(const char *path, bool folder, char **sibling, in
 /* Replaces the file `path` by this text: a temporary sibling, fsync, rename. */
 enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct qk_error *err);
 
-/* Appends bytes [offset, offset + n) of source to fd (named `path` in messages), the cheapest way the file
- * systems offer: copy_file_range (which shares blocks where it can), else reads and large writes.
- * progress counts the bytes. */
-enum qk_code qk_copy_range(const struct qk_source *source, uint64_t offset, uint64_t n, int fd,
-    const char *path, struct qk_progress *progress, struct qk_error *err);
+/* Copies bytes [at, at + n) of source to the same place of fd (named `path` in messages), which is a hole or
+ * ends before it: holes of source are left out, the rest goes the cheapest way the file systems offer:
+ * copy_file_range (which shares blocks where it can), else reads and large writes. progress is only asked
+ * whether to stop. */
+enum qk_code qk_copy_range(const struct qk_source *source, uint64_t at, uint64_t n, int fd, const char *path,
+    struct qk_progress *progress, struct qk_error *err);
 
 #endif

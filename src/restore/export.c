@@ -4,8 +4,10 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "restore/blend.h"
 #include "restore/change.h"
 #include "restore/copy.h"
+#include "restore/fill.h"
 
 #include <cjson/cJSON.h>
 #include <dirent.h>
@@ -28,8 +30,12 @@ struct exporter {
     struct qk_export_plan plan;
     struct qk_folder files;
     struct qk_recipe recipe; /* with the digests of what was written */
-    char *sibling;           /* the folder that is filled */
-    int lock;                /* held while it is: a sibling that nobody holds is left over from a crash */
+    struct qk_fill fill;
+    struct qk_source *other; /* n_others: the files that are no shards */
+    size_t n_others;
+    char *header;  /* a patch's */
+    char *sibling; /* the folder that is filled */
+    int lock;      /* held while it is: a sibling that nobody holds is left over from a crash */
 };
 
 /* --- left-overs of a crash --- */
@@ -74,110 +80,99 @@ static enum qk_code remove_left_overs(const char *target, struct qk_error *err)
 
 /* --- files --- */
 
-static enum qk_code create_file(const char *path, mode_t mode, int *fd, struct qk_error *err)
+/* The first n bytes of a patch: 8 of length, and the header. */
+static enum qk_code write_header(const struct exporter *e, unsigned char *bytes, size_t n)
 {
-    *fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    return *fd >= 0 ? QK_OK : qk_fail_errno(err, path, "create");
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)((uint64_t)(n - 8) >> (8 * i));
+    memcpy(bytes + 8, e->header, n - 8);
+    return QK_OK;
 }
 
-/* Ends the writing of a file: synced when all went well, closed in every case. */
-static enum qk_code end_file(int fd, const char *path, enum qk_code code, struct qk_error *err)
+/* The new bytes of changed tensor number `index`, noted in the recipe. */
+static enum qk_code make_tensor(
+    void *context, size_t index, void *bytes, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
-    if (code == QK_OK)
-        return qk_sync_close(fd, path, err);
-    close(fd);
-    return code;
-}
-
-static enum qk_code copy_file(struct exporter *e, const char *from, const char *to, mode_t mode)
-{
-    struct qk_source source;
-    int fd;
-    QK_TRY(qk_source_open(from, &source, e->err));
-    enum qk_code code = create_file(to, mode, &fd, e->err);
-    if (code == QK_OK) {
-        code = qk_copy_range(&source, 0, source.size, fd, to, e->progress, e->err);
-        if (code == QK_OK)
-            code = qk_source_unchanged(&source, e->err);
-        code = end_file(fd, to, code, e->err);
-    }
-    qk_source_close(&source);
-    return code;
-}
-
-/* The new bytes of one changed tensor, appended to fd and noted in the recipe. */
-static enum qk_code write_bytes(
-    struct exporter *e, const struct qk_export_change *change, void *bytes, int fd, const char *path)
-{
-    const struct qk_tensor *tensor = change->tensor;
-    QK_TRY(qk_checkpoint_read(e->post, tensor, 0, bytes, (size_t)tensor->bytes, e->err));
-    QK_TRY(qk_change_apply(e->pair, e->selection, e->options->norms, change, bytes, e->progress, e->err));
-    QK_TRY(qk_write_all(fd, path, bytes, (size_t)tensor->bytes, e->err));
-    struct qk_output_print *output = &e->recipe.output[e->recipe.n_outputs];
+    enum { DIGEST_PIECE = 8 << 20 };
+    struct exporter *e = context;
+    if (index == e->plan.n_changes) /* a patch's header */
+        return write_header(e, bytes, n);
+    const struct qk_export_change *change = &e->plan.change[index];
+    QK_TRY(qk_checkpoint_read(e->post, change->tensor, 0, bytes, n, err));
+    QK_TRY(qk_change_apply(e->pair, e->selection, e->options->norms, change, bytes, progress, err));
+    struct qk_output_print *output = &e->recipe.output[index];
     struct qk_digest digest;
     qk_digest_init(&digest);
-    qk_digest_add(&digest, bytes, (size_t)tensor->bytes);
-    qk_digest_hex(&digest, output->digest);
-    QK_TRY(qk_strdup_to(&output->tensor, tensor->name, e->err));
-    e->recipe.n_outputs++;
-    qk_progress_add(e->progress, tensor->bytes);
-    return qk_progress_check(e->progress, e->err);
-}
-
-static enum qk_code write_tensor(
-    struct exporter *e, const struct qk_export_change *change, int fd, const char *path)
-{
-    void *bytes;
-    QK_TRY(qk_alloc_aligned(&bytes, (size_t)change->tensor->bytes, 1, e->err));
-    enum qk_code code = write_bytes(e, change, bytes, fd, path);
-    free(bytes);
-    return code;
-}
-
-/* A shard in which tensors change: the header and all between them is copied. */
-static enum qk_code write_shard(struct exporter *e, int shard, int fd, const char *path)
-{
-    const struct qk_source *source = &e->post->shard[shard].file.source;
-    uint64_t at = 0;
-    for (size_t i = 0; i < e->plan.n_changes; i++) {
-        const struct qk_tensor *tensor = e->plan.change[i].tensor;
-        if (tensor->shard != shard)
-            continue;
-        QK_TRY(qk_copy_range(source, at, tensor->offset - at, fd, path, e->progress, e->err));
-        QK_TRY(write_tensor(e, &e->plan.change[i], fd, path));
-        at = tensor->offset + tensor->bytes;
+    for (size_t at = 0; at < n; at += DIGEST_PIECE) {
+        QK_TRY(qk_progress_check(progress, err));
+        qk_digest_add(&digest, (const char *)bytes + at, n - at < DIGEST_PIECE ? n - at : DIGEST_PIECE);
     }
-    return qk_copy_range(source, at, source->size - at, fd, path, e->progress, e->err);
+    qk_digest_hex(&digest, output->digest);
+    return qk_strdup_to(&output->tensor, change->tensor->name, err);
 }
 
-static enum qk_code export_file(
+static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
+{
+    const struct qk_export_change *change = &e->plan.change[index];
+    return qk_fill_add_made(&e->fill, at, change->tensor->bytes,
+        qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]), index, e->err);
+}
+
+/* A file that is copied, but for the tensors that change when it is a shard. */
+static enum qk_code add_file(
+    struct exporter *e, const struct qk_file *file, int shard, const char *from, const char *to)
+{
+    const struct qk_source *source;
+    if (shard >= 0) {
+        source = &e->post->shard[shard].file.source;
+    } else {
+        QK_TRY(qk_source_open(from, &e->other[e->n_others], e->err));
+        source = &e->other[e->n_others++];
+    }
+    QK_TRY(qk_fill_add_file(&e->fill, to, file->mode, source->size, source, e->err));
+    for (size_t i = 0; i < e->plan.n_changes; i++)
+        if (e->plan.change[i].tensor->shard == shard)
+            QK_TRY(add_tensor(e, i, e->plan.change[i].tensor->offset));
+    return QK_OK;
+}
+
+static enum qk_code add_entry(
     struct exporter *e, const struct qk_file *file, const char *from, const char *to)
 {
     if (file->is_folder)
         return mkdir(to, file->mode | S_IRWXU) == 0 ? QK_OK : qk_fail_errno(e->err, to, "create");
-    int shard = qk_export_shard(e->post, file->name), fd;
-    bool changes = shard >= 0 && qk_export_changes_shard(&e->plan, shard);
+    int shard = qk_export_shard(e->post, file->name);
     /* A hard link is refused across file systems and by some of them; then the file is copied. */
-    if (e->options->link && shard >= 0 && !changes &&
+    if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->plan, shard) &&
         linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
         return QK_OK;
-    if (!changes)
-        return copy_file(e, from, to, file->mode);
-    QK_TRY(create_file(to, file->mode, &fd, e->err));
-    return end_file(fd, to, write_shard(e, shard, fd, to), e->err);
+    return add_file(e, file, shard, from, to);
 }
 
-static enum qk_code export_entry(struct exporter *e, const struct qk_file *file)
+static enum qk_code add_entries(struct exporter *e)
 {
-    char *from = NULL, *to = NULL;
-    enum qk_code code = qk_path_join(e->post->folder, file->name, &from, e->err);
-    if (code == QK_OK)
-        code = qk_path_join(e->sibling, file->name, &to, e->err);
-    if (code == QK_OK)
-        code = export_file(e, file, from, to);
-    free(from);
-    free(to);
-    return code;
+    QK_TRY(qk_alloc(&e->other, e->files.n, sizeof *e->other, e->err));
+    for (size_t i = 0; i < e->files.n; i++) {
+        char *from = NULL, *to = NULL;
+        enum qk_code code = qk_path_join(e->post->folder, e->files.file[i].name, &from, e->err);
+        if (code == QK_OK)
+            code = qk_path_join(e->sibling, e->files.file[i].name, &to, e->err);
+        if (code == QK_OK)
+            code = add_entry(e, &e->files.file[i], from, to);
+        free(from);
+        free(to);
+        QK_TRY(code);
+    }
+    return QK_OK;
+}
+
+static enum qk_code write_files(struct exporter *e)
+{
+    QK_TRY(add_entries(e));
+    QK_TRY(qk_fill_run(&e->fill, e->progress, e->err));
+    for (size_t i = 0; i < e->n_others; i++)
+        QK_TRY(qk_source_unchanged(&e->other[i], e->err));
+    return QK_OK;
 }
 
 static enum qk_code sync_folders(const struct exporter *e)
@@ -231,32 +226,22 @@ static enum qk_code patch_header(const struct exporter *e, char **out, struct qk
     return qk_text_take(&padded, out, err);
 }
 
-static enum qk_code write_patch_to(struct exporter *e, int fd, const char *path)
-{
-    char *header;
-    unsigned char length[8];
-    QK_TRY(patch_header(e, &header, e->err));
-    for (int i = 0; i < 8; i++)
-        length[i] = (unsigned char)((uint64_t)strlen(header) >> (8 * i));
-    enum qk_code code = qk_write_all(fd, path, length, sizeof length, e->err);
-    if (code == QK_OK)
-        code = qk_write_all(fd, path, header, strlen(header), e->err);
-    free(header);
-    for (size_t i = 0; i < e->plan.n_changes && code == QK_OK; i++)
-        code = write_tensor(e, &e->plan.change[i], fd, path);
-    return code;
-}
-
 static enum qk_code write_patch(struct exporter *e)
 {
-    char *path;
-    int fd;
+    char *path = NULL;
+    uint64_t bytes = e->plan.bytes_total;
+    QK_TRY(patch_header(e, &e->header, e->err));
+    uint64_t at = 8 + strlen(e->header);
     QK_TRY(qk_path_join(e->sibling, QK_PATCH_NAME, &path, e->err));
-    enum qk_code code = create_file(path, 0666, &fd, e->err);
-    if (code == QK_OK)
-        code = end_file(fd, path, write_patch_to(e, fd, path), e->err);
+    enum qk_code code = qk_fill_add_file(&e->fill, path, 0666, at + bytes, NULL, e->err);
     free(path);
-    return code;
+    QK_TRY(code);
+    QK_TRY(qk_fill_add_made(&e->fill, 0, at, 0, e->plan.n_changes, e->err));
+    for (size_t i = 0; i < e->plan.n_changes; i++) {
+        QK_TRY(add_tensor(e, i, at));
+        at += e->plan.change[i].tensor->bytes;
+    }
+    return qk_fill_run(&e->fill, e->progress, e->err);
 }
 
 /* --- the whole --- */
@@ -275,8 +260,7 @@ static enum qk_code fill_sibling(struct exporter *e)
     if (e->options->patch_only) {
         QK_TRY(write_patch(e));
     } else {
-        for (size_t i = 0; i < e->files.n; i++)
-            QK_TRY(export_entry(e, &e->files.file[i]));
+        QK_TRY(write_files(e));
         QK_TRY(sync_folders(e));
     }
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -349,6 +333,7 @@ static enum qk_code run(struct exporter *e)
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
     QK_TRY(qk_alloc(&e->recipe.output, e->plan.n_changes, sizeof *e->recipe.output, e->err));
+    e->recipe.n_outputs = e->plan.n_changes;
     qk_progress_total(e->progress, e->plan.bytes_written);
     int unused;
     QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &unused, e->err));
@@ -373,9 +358,16 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
         .progress = progress,
         .err = err,
         .lock = -1};
+    e.fill.make = make_tensor;
+    e.fill.context = &e;
     enum qk_code code = run(&e);
     if (e.lock >= 0)
         close(e.lock);
+    qk_fill_free(&e.fill);
+    for (size_t i = 0; i < e.n_others; i++)
+        qk_source_close(&e.other[i]);
+    free(e.other);
+    free(e.header);
     free(e.sibling);
     qk_recipe_free(&e.recipe);
     qk_folder_free(&e.files);

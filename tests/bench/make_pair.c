@@ -414,8 +414,8 @@ static void create_shard(struct pair *p, int side, size_t shard)
         length[i] = (unsigned char)(n >> (8 * i));
     shard_path(p, side, shard, path);
     int fd = create(path);
-    must(qk_write_all(fd, path, length, sizeof length, &err), &err);
-    must(qk_write_all(fd, path, header, n, &err), &err);
+    must(qk_write_at(fd, path, 0, length, sizeof length, &err), &err);
+    must(qk_write_at(fd, path, sizeof length, header, n, &err), &err);
     if (ftruncate(fd, (off_t)(8 + n + p->data[shard])) != 0)
         must(qk_fail_errno(&err, path, "write"), &err);
     p->fd[side][shard] = fd;
@@ -608,14 +608,9 @@ static void write_block(struct pair *p, const struct block *block, int side, con
 {
     const struct tensor *tensor = &p->tensor[block->tensor];
     struct qk_error err = {0};
-    size_t left = 2 * block->elements;
     uint64_t at = p->header[side][tensor->shard] + tensor->offset + 2 * block->first;
-    for (const char *from = (const char *)values; left > 0;) {
-        ssize_t n = pwrite(p->fd[side][tensor->shard], from, left, (off_t)at);
-        if (n < 0)
-            must(qk_fail_errno(&err, tensor->name, "write"), &err);
-        from += n, at += (uint64_t)n, left -= (size_t)n;
-    }
+    must(qk_write_at(p->fd[side][tensor->shard], tensor->name, at, values, 2 * (size_t)block->elements, &err),
+        &err);
 }
 
 /* moved = what post's head has more than pre's, of the size that was asked for. */
