@@ -26,6 +26,7 @@ struct qk_fill_state {
     pthread_mutex_t lock; /* for opening */
     int fd;               /* -1 until its first part is begun */
     bool shared;          /* its blocks are the old file's: nothing need be copied */
+    bool copying;         /* a worker copies into it; under the run's lock */
     atomic_size_t left;   /* parts that are not done */
 };
 
@@ -81,12 +82,14 @@ enum qk_code qk_fill_add_made(
 struct run {
     struct qk_fill *fill;
     struct qk_progress *progress;
-    size_t *order; /* of the parts */
+    size_t *order;         /* of the parts */
+    bool *begun;           /* by place in the order; this and what follows: under the lock */
+    size_t first;          /* the first place that is not begun */
+    uint64_t memory;       /* of the parts that are being made */
+    size_t failed;         /* the first place in the order that failed; SIZE_MAX: none */
+    struct qk_error error; /* its message */
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    uint64_t memory;       /* of the parts that are being made; under the lock */
-    atomic_size_t failed;  /* the least place in the order that failed; SIZE_MAX: none */
-    struct qk_error error; /* its message; under the lock */
+    pthread_cond_t changed;
 };
 
 static bool share_blocks(const struct qk_source *source, int fd)
@@ -120,21 +123,61 @@ static enum qk_code ensure_open(const struct qk_fill_file *file, struct qk_error
     return code;
 }
 
-/* Waits until `bytes` more may be held. Whoever holds some goes on without waiting, so this ends. */
-static void reserve(struct run *run, uint64_t bytes)
+/* Whether a part may begin: two that copy into one file would do nothing but wait for each other, and what is
+ * made at once is bounded. */
+static bool may_begin(const struct run *run, const struct qk_fill_part *part)
+{
+    if (part->memory == 0)
+        return !run->fill->file[part->file].state->copying;
+    return run->memory == 0 || run->memory + part->memory <= MADE_AT_ONCE;
+}
+
+/* The first place in the order that may begin, begun; each call has one, so there is one, or another worker
+ * ends what it waits for. *wanted: whether no part before it failed. What stands before a failure is done in
+ * any case, so that the message does not depend on who was faster. */
+static size_t begin_part(struct run *run, bool *wanted)
+{
+    size_t n = run->fill->n_parts, place = n;
+    pthread_mutex_lock(&run->lock);
+    for (;;) {
+        while (run->begun[run->first])
+            run->first++;
+        for (place = run->first; place < n; place++)
+            if (!run->begun[place] && may_begin(run, &run->fill->part[run->order[place]]))
+                break;
+        if (place < n)
+            break;
+        pthread_cond_wait(&run->changed, &run->lock);
+    }
+    const struct qk_fill_part *part = &run->fill->part[run->order[place]];
+    run->begun[place] = true;
+    *wanted = place < run->failed;
+    run->memory += part->memory;
+    if (part->memory == 0)
+        run->fill->file[part->file].state->copying = true;
+    pthread_mutex_unlock(&run->lock);
+    return place;
+}
+
+/* Lets others begin. */
+static void end_part(struct run *run, const struct qk_fill_part *part)
 {
     pthread_mutex_lock(&run->lock);
-    while (run->memory > 0 && run->memory + bytes > MADE_AT_ONCE)
-        pthread_cond_wait(&run->freed, &run->lock);
-    run->memory += bytes;
+    run->memory -= part->memory;
+    if (part->memory == 0)
+        run->fill->file[part->file].state->copying = false;
+    pthread_cond_broadcast(&run->changed);
     pthread_mutex_unlock(&run->lock);
 }
 
-static void give_back(struct run *run, uint64_t bytes)
+/* Keeps a failure when no earlier part failed. */
+static void note_failure(struct run *run, size_t place, const struct qk_error *error)
 {
     pthread_mutex_lock(&run->lock);
-    run->memory -= bytes;
-    pthread_cond_broadcast(&run->freed);
+    if (place < run->failed) {
+        run->failed = place;
+        run->error = *error;
+    }
     pthread_mutex_unlock(&run->lock);
 }
 
@@ -154,23 +197,22 @@ static enum qk_code make_part(struct run *run, const struct qk_fill_part *part, 
 static enum qk_code do_part(struct run *run, const struct qk_fill_part *part, struct qk_error *err)
 {
     const struct qk_fill_file *file = &run->fill->file[part->file];
-    struct qk_fill_state *state = file->state;
     QK_TRY(qk_progress_check(run->progress, err));
     QK_TRY(ensure_open(file, err));
-    if (part->memory > 0) {
-        reserve(run, part->memory);
-        enum qk_code code = make_part(run, part, err);
-        give_back(run, part->memory);
-        QK_TRY(code);
-    } else if (!state->shared) {
-        QK_TRY(qk_copy_range(file->source, part->at, part->n, state->fd, file->path, run->progress, err));
-    }
-    qk_progress_add(run->progress, part->n);
-    qk_start_writing(state->fd, part->at, part->n);
-    if (atomic_fetch_sub(&state->left, 1) > 1)
+    if (part->memory > 0)
+        return make_part(run, part, err);
+    if (file->state->shared)
         return QK_OK;
-    int fd = state->fd;
-    state->fd = -1;
+    return qk_copy_range(file->source, part->at, part->n, file->state->fd, file->path, run->progress, err);
+}
+
+/* After the last part of a file nobody else uses it. */
+static enum qk_code close_if_last(const struct qk_fill_file *file, struct qk_error *err)
+{
+    if (atomic_fetch_sub(&file->state->left, 1) > 1)
+        return QK_OK;
+    int fd = file->state->fd;
+    file->state->fd = -1;
     return qk_sync_close(fd, file->path, err);
 }
 
@@ -178,18 +220,20 @@ static void work(void *context, size_t item, size_t worker)
 {
     struct run *run = context;
     struct qk_error error = {0};
-    (void)worker;
-    /* What stands before a failure is done in any case: the message does not depend on who was faster. */
-    if (item > atomic_load(&run->failed))
-        return;
-    if (do_part(run, &run->fill->part[run->order[item]], &error) == QK_OK)
-        return;
-    pthread_mutex_lock(&run->lock);
-    if (item < atomic_load(&run->failed)) {
-        atomic_store(&run->failed, item);
-        run->error = error;
+    (void)item, (void)worker;
+    bool wanted;
+    size_t place = begin_part(run, &wanted);
+    const struct qk_fill_part *part = &run->fill->part[run->order[place]];
+    const struct qk_fill_file *file = &run->fill->file[part->file];
+    enum qk_code code = wanted ? do_part(run, part, &error) : QK_OK;
+    end_part(run, part);
+    if (wanted && code == QK_OK) { /* others copy on while the disk is told */
+        qk_progress_add(run->progress, part->n);
+        qk_start_writing(file->state->fd, part->at, part->n);
+        code = close_if_last(file, &error);
     }
-    pthread_mutex_unlock(&run->lock);
+    if (code != QK_OK)
+        note_failure(run, place, &error);
 }
 
 /* A few files at a time, so that no more are open, and their parts in turn: writes to one file wait for each
@@ -199,6 +243,7 @@ static enum qk_code order_parts(struct run *run, size_t at_once, struct qk_error
     const struct qk_fill *fill = run->fill;
     size_t *next, n = 0; /* next: by file, the first part that has no place */
     QK_TRY(qk_alloc(&run->order, fill->n_parts, sizeof *run->order, err));
+    QK_TRY(qk_alloc(&run->begun, fill->n_parts + 1, sizeof *run->begun, err));
     QK_TRY(qk_alloc(&next, fill->n_files + 1, sizeof *next, err));
     for (size_t i = fill->n_parts; i-- > 0;)
         next[fill->part[i].file] = i;
@@ -251,7 +296,7 @@ static enum qk_code fill_all(struct run *run, struct qk_error *err)
     QK_TRY(create_empty(fill, err));
     QK_TRY(order_parts(run, qk_parallel_workers(fill->n_parts) + FILES_AHEAD, err));
     qk_parallel_for(fill->n_parts, work, run, run->progress);
-    if (atomic_load(&run->failed) != SIZE_MAX) {
+    if (run->failed != SIZE_MAX) {
         if (err != NULL)
             *err = run->error;
         return run->error.code;
@@ -263,10 +308,11 @@ enum qk_code qk_fill_run(struct qk_fill *fill, struct qk_progress *progress, str
 {
     struct run run = {.fill = fill, .progress = progress, .failed = SIZE_MAX};
     pthread_mutex_init(&run.lock, NULL);
-    pthread_cond_init(&run.freed, NULL);
+    pthread_cond_init(&run.changed, NULL);
     enum qk_code code = fill_all(&run, err);
-    pthread_cond_destroy(&run.freed);
+    pthread_cond_destroy(&run.changed);
     pthread_mutex_destroy(&run.lock);
+    free(run.begun);
     free(run.order);
     return code;
 }
