@@ -168,7 +168,7 @@ static enum qk_code run_current(struct range *r, struct qk_progress *progress, s
 
 static enum qk_code run_all(struct range *r, struct qk_progress *progress, struct qk_error *err)
 {
-    QK_TRY(qk_probe_run(r->probe, r->wanted, NULL, progress, err));
+    QK_TRY(qk_probe_run_restored(r->probe, r->wanted, NULL, progress, err));
     return r->chosen ? run_current(r, progress, err) : QK_OK;
 }
 

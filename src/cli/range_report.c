@@ -9,18 +9,42 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Pre, post and, last, current. */
-enum { MODELS = QK_SIDE_COUNT + 1 };
-static const char *const MODEL[MODELS] = {"pre", "post", "current"};
+/* The sides, and what post could become and is to become. */
+enum { RESTORED = QK_SIDE_COUNT, CURRENT, MODELS };
+static const char *const MODEL[MODELS] = {"pre", "post", "restored", "current"};
 
-static int n_models(const struct qk_range_report *report)
+static bool has_model(const struct qk_range_report *report, int model)
 {
-    return report->current != NULL ? MODELS : QK_SIDE_COUNT;
+    return model < QK_SIDE_COUNT || (model == RESTORED ? report->probe != NULL : report->current != NULL);
+}
+
+/* The table has one number of the restored model, not its columns. */
+static bool in_table(const struct qk_range_report *report, int model)
+{
+    return model != RESTORED && has_model(report, model);
+}
+
+static int table_models(const struct qk_range_report *report)
+{
+    int n = 0;
+    for (int m = 0; m < MODELS; m++)
+        n += in_table(report, m);
+    return n;
 }
 
 static const struct qk_layer_range *layer_range(const struct qk_range_report *report, int layer, int model)
 {
-    return model < QK_SIDE_COUNT ? &report->probe->layer[layer].side[model] : &report->current[layer];
+    const struct qk_layer_ranges *ranges = &report->probe->layer[layer];
+    return model == RESTORED  ? &ranges->restored
+           : model == CURRENT ? &report->current[layer]
+                              : &ranges->side[model];
+}
+
+/* Of pre's layer from post's, or in the row of the restored one, of that. */
+static double layer_shift(const struct qk_range_report *report, int layer, int model)
+{
+    const struct qk_layer_ranges *ranges = &report->probe->layer[layer];
+    return model == RESTORED ? ranges->restored_shift : ranges->shift;
 }
 
 /* Of the layer (head < 0) or of a head; NULL where nothing is known. */
@@ -58,25 +82,31 @@ static int n_points(const struct qk_range_report *report)
 
 /* --- the table --- */
 
-enum { LABEL = 12, NUMBER = 7, GAP = 2, LEAST_BARS = 7 };
+enum { LABEL = 11, NUMBER = 7, SHIFTS = 2, GAP = 2, LEAST_BARS = 7, SHORT_PROBE = 1000 };
 
-static void print_number(double value, int digits, const char *unit)
+/* Mean distances are below 1000 then: with a cell less, 100 columns hold everything. */
+static int mean_cells(const struct qk_range_report *report)
+{
+    return report->probe->T <= SHORT_PROBE ? NUMBER - 1 : NUMBER;
+}
+
+static void print_number(int cells, double value, int digits, const char *unit)
 {
     char text[32];
     if (isfinite(value))
         snprintf(text, sizeof text, "%.*f%s", digits, value, unit);
     else
         snprintf(text, sizeof text, "-");
-    qk_print("%*s", NUMBER, text);
+    qk_print("%*s", cells, text);
 }
 
 static void print_label(const struct qk_range_report *report, int layer, int head)
 {
     if (head < 0)
-        qk_print("%5d %-*s", report->pair->layer[layer].index, LABEL - 6,
+        qk_print("%4d %-*s", report->pair->layer[layer].index, LABEL - 5,
             qk_kind_name(report->pair->layer[layer].kind));
     else
-        qk_print("%*s%-*d", 7, "head ", LABEL - 7, head);
+        qk_print("%*s%-*d", 6, "head ", LABEL - 6, head);
 }
 
 /* Columns of one histogram: its heading has to stand above it. */
@@ -88,8 +118,8 @@ static int bars_width(const struct qk_range_report *report)
 
 static bool room_for_bars(const struct qk_range_report *report)
 {
-    int models = n_models(report);
-    return LABEL + (2 * models + 1) * NUMBER + models * (GAP + bars_width(report)) <= qk_print_width();
+    int numbers = mean_cells(report) + NUMBER + GAP + bars_width(report);
+    return LABEL + table_models(report) * numbers + SHIFTS * NUMBER <= qk_print_width();
 }
 
 static void print_bars(const struct qk_range_report *report, int layer, int head)
@@ -99,10 +129,12 @@ static void print_bars(const struct qk_range_report *report, int layer, int head
     bool plain = report->ascii || !qk_print_utf8();
     int bins = qk_range_bins(report->probe->T);
     double most = 0;
-    for (int m = 0; m < n_models(report); m++)
-        for (int b = 0; b < bins && range_of(report, layer, m, head) != NULL; b++)
+    for (int m = 0; m < MODELS; m++)
+        for (int b = 0; b < bins && in_table(report, m) && range_of(report, layer, m, head) != NULL; b++)
             most = fmax(most, range_of(report, layer, m, head)->hist[b]);
-    for (int m = 0; m < n_models(report); m++) {
+    for (int m = 0; m < MODELS; m++) {
+        if (!in_table(report, m))
+            continue;
         const struct qk_range *range = range_of(report, layer, m, head);
         qk_print("%*s", m == 0 ? GAP : GAP + bars_width(report) - bins, "");
         for (int b = 0; b < bins; b++) {
@@ -119,18 +151,22 @@ static void print_bars(const struct qk_range_report *report, int layer, int head
 static void print_row(const struct qk_range_report *report, int layer, int head, bool bars)
 {
     print_label(report, layer, head);
-    for (int m = 0; m < n_models(report); m++) {
-        const struct qk_range *range = range_of(report, layer, m, head);
-        print_number(range != NULL ? range->mean : NAN, 1, "");
+    for (int m = 0; m < MODELS; m++) {
+        const struct qk_range *range = in_table(report, m) ? range_of(report, layer, m, head) : NULL;
+        if (in_table(report, m))
+            print_number(mean_cells(report), range != NULL ? range->mean : NAN, 1, "");
     }
-    for (int m = 0; m < n_models(report); m++) {
-        const struct qk_range *range = range_of(report, layer, m, head);
-        print_number(range != NULL ? 100 * range->long_mass : NAN, 2, "%");
+    for (int m = 0; m < MODELS; m++) {
+        const struct qk_range *range = in_table(report, m) ? range_of(report, layer, m, head) : NULL;
+        if (in_table(report, m))
+            print_number(NUMBER, range != NULL ? 100 * range->long_mass : NAN, 2, "%");
     }
-    if (head < 0)
-        print_number(report->probe->layer[layer].shift, 4, "");
-    else
-        qk_print("%*s", bars ? NUMBER : 0, "");
+    if (head < 0) {
+        print_number(NUMBER, layer_shift(report, layer, QK_POST), 4, "");
+        print_number(NUMBER, layer_shift(report, layer, RESTORED), 4, "");
+    } else {
+        qk_print("%*s", bars ? SHIFTS * NUMBER : 0, "");
+    }
     if (bars)
         print_bars(report, layer, head);
     qk_print("\n");
@@ -139,7 +175,7 @@ static void print_row(const struct qk_range_report *report, int layer, int head,
 static void print_range_headings(const struct qk_range_report *report, bool bars)
 {
     const struct qk_probe *probe = report->probe;
-    int models = n_models(report), bins = qk_range_bins(probe->T);
+    int models = table_models(report), mean = mean_cells(report);
     char text[64];
     qk_print("%zu tokens, ", probe->T);
     qk_print_name(report->text);
@@ -147,17 +183,20 @@ static void print_range_headings(const struct qk_range_report *report, bool bars
         report->current == NULL ? ""
         : report->exact         ? "; current: the whole model run again"
                                 : "; current: on post's states");
-    snprintf(text, sizeof text, "mass at >= %zu", long_from(report));
-    qk_print("%*s%*s%*s", LABEL + models * NUMBER, "mean distance", models * NUMBER, text, NUMBER, "shift");
+    snprintf(text, sizeof text, "mass >= %zu", long_from(report));
+    qk_print("%*s%*s%*s", LABEL + models * mean, "mean distance", models * NUMBER, text, SHIFTS * NUMBER,
+        "shift of");
     if (bars)
-        qk_print("%*sdistance 0, 1, 2, 4 ... %zu", GAP, "", qk_range_bin_first(bins - 1));
+        qk_print("%*sdistance 0, 1, 2, 4 ... %zu", GAP, "", qk_range_bin_first(qk_range_bins(probe->T) - 1));
     qk_print("\n%-*s", LABEL, "layer kind");
     for (int i = 0; i < 2; i++)
-        for (int m = 0; m < models; m++)
-            qk_print("%*s", NUMBER, m < QK_SIDE_COUNT ? MODEL[m] : "curr.");
-    qk_print("%*s", bars ? NUMBER : 0, "");
-    for (int m = 0; bars && m < models; m++)
-        qk_print("%*s%-*s", GAP, "", m + 1 < models ? bars_width(report) : 0, MODEL[m]);
+        for (int m = 0; m < MODELS; m++)
+            if (in_table(report, m))
+                qk_print("%*s", i == 0 ? mean : NUMBER, m < QK_SIDE_COUNT ? MODEL[m] : "curr.");
+    qk_print("%*s%*s", NUMBER, "all", NUMBER, "q,k");
+    for (int m = 0, left = models; bars && m < MODELS; m++)
+        if (in_table(report, m))
+            qk_print("%*s%-*s", GAP, "", --left > 0 ? bars_width(report) : 0, MODEL[m]);
     qk_print("\n");
 }
 
@@ -170,7 +209,7 @@ static void print_profile_row(const struct qk_range_report *report, int layer, i
             qk_print("%*s", LABEL, "");
         qk_print("%-5s", MODEL[s]);
         for (int point = 0; point < n_points(report); point++)
-            print_number(profile_value(&report->profile[s][layer], head, point), 3, "");
+            print_number(NUMBER, profile_value(&report->profile[s][layer], head, point), 3, "");
         qk_print("\n");
     }
 }
@@ -223,7 +262,7 @@ static void csv_row(const struct qk_range_report *report, int layer, int model, 
         return;
     }
     const struct qk_range *range = range_of(report, layer, model, head);
-    csv_number(report->probe->layer[layer].shift);
+    csv_number(layer_shift(report, layer, model));
     csv_number(range != NULL ? range->mean : NAN);
     csv_number(range != NULL ? range->long_mass : NAN);
     for (int b = 0; b < qk_range_bins(report->probe->T); b++)
@@ -241,8 +280,9 @@ void qk_range_csv(const struct qk_range_report *report)
     for (int i = 0; i < report->n; i++) {
         int layer = report->layer[i], heads = report->heads ? n_heads(report, layer) : 1;
         for (int h = 0; h < heads; h++)
-            for (int m = 0; m < n_models(report); m++)
-                csv_row(report, layer, m, report->heads ? h : -1);
+            for (int m = 0; m < MODELS; m++)
+                if (has_model(report, m))
+                    csv_row(report, layer, m, report->heads ? h : -1);
     }
 }
 
@@ -258,11 +298,17 @@ static void json_range(cJSON *object, const struct qk_range *range, int bins)
             hist, isfinite(range->hist[b]) ? cJSON_CreateNumber(range->hist[b]) : cJSON_CreateNull());
 }
 
-static void json_model(cJSON *layer, const struct qk_layer_range *range, const char *name)
+static void json_model(cJSON *layer, const struct qk_range_report *report, int index, int model)
 {
-    if (range->n_heads == 0)
+    const struct qk_layer_range *range = layer_range(report, index, model);
+    if (range->n_heads == 0) {
+        if (model == RESTORED)
+            cJSON_AddNullToObject(layer, MODEL[model]);
         return;
-    cJSON *object = cJSON_AddObjectToObject(layer, name);
+    }
+    cJSON *object = cJSON_AddObjectToObject(layer, MODEL[model]);
+    if (model == RESTORED)
+        qk_json_add_number(object, "shift", layer_shift(report, index, model));
     json_range(object, &range->layer, range->n_bins);
     cJSON *heads = cJSON_AddArrayToObject(object, "heads");
     for (int h = 0; h < range->n_heads; h++) {
@@ -299,11 +345,11 @@ static void json_layer(cJSON *layers, const struct qk_range_report *report, int 
     cJSON_AddItemToArray(layers, object);
     cJSON_AddNumberToObject(object, "index", report->pair->layer[layer].index);
     if (report->probe != NULL)
-        qk_json_add_number(object, "shift", report->probe->layer[layer].shift);
-    for (int m = 0; m < n_models(report); m++) {
-        if (report->probe != NULL)
-            json_model(object, layer_range(report, layer, m), MODEL[m]);
-        else
+        qk_json_add_number(object, "shift", layer_shift(report, layer, QK_POST));
+    for (int m = 0; m < MODELS; m++) {
+        if (report->probe != NULL && has_model(report, m))
+            json_model(object, report, layer, m);
+        else if (has_model(report, m))
             json_profile(object, &report->profile[m][layer], MODEL[m]);
     }
 }

@@ -19,7 +19,8 @@ struct qk_range_report {
     bool heads, ascii;
 };
 
-/* Two lines of headings behind a line about the probe; a row a layer, with `heads` one a head as well.
+/* Two lines of headings behind a line about the probe; a row a layer, with `heads` one a head as well. Of the
+ * restored model there is its shift alone, beside the layer's.
  * Histograms stand at the end of a row, eighths of the row's largest bin, where the width allows it. */
 void qk_range_table(const struct qk_range_report *report);
 /* One row a layer (or head) and model, with a column a bin. */

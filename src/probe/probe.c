@@ -156,7 +156,7 @@ static void free_ranges(struct qk_layer_ranges *ranges)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         qk_layer_range_free(&ranges->side[s]);
-    qk_layer_range_free(&ranges->pre_same);
+    qk_layer_range_free(&ranges->restored);
 }
 
 void qk_probe_close(struct qk_probe *probe)
@@ -180,17 +180,35 @@ static enum qk_code run_pre(
 {
     const struct qk_range_source source = {
         .model = probe->pair->model[QK_PRE], .range = &probe->layer[layer].side[QK_PRE]};
-    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, progress, err);
+    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, progress, err);
 }
 
-static enum qk_code run_post(
-    struct qk_probe *probe, int layer, const float *x, struct qk_progress *progress, struct qk_error *err)
+/* Post, and what is compared with it; pre's own range as well where post's states serve both. */
+static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *restored, int layer,
+    const float *x, struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_layer_ranges *ranges = &probe->layer[layer];
+    bool serves_both = probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL;
     const struct qk_range_source source[] = {
-        {.model = probe->pair->model[QK_PRE], .range = &ranges->pre_same},
-        {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]}};
-    return qk_range_layer(&probe->range, layer, x, probe->T, source, 2, &ranges->shift, progress, err);
+        {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]},
+        {.model = probe->pair->model[QK_PRE],
+            .range = serves_both ? &ranges->side[QK_PRE] : NULL,
+            .shift = &ranges->shift},
+        {.model = probe->pair->model[QK_POST],
+            .patch = restored,
+            .range = &ranges->restored,
+            .shift = &ranges->restored_shift}};
+    enum { ALL = sizeof source / sizeof source[0] };
+    struct qk_error refused = {0};
+    if (restored != NULL) {
+        enum qk_code code =
+            qk_range_layer(&probe->range, layer, x, probe->T, source, ALL, progress, &refused);
+        if (code != QK_INPUT)
+            return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
+    }
+    /* Whatever else was wrong with the layer is found again. */
+    ranges->restored_shift = NAN;
+    return qk_range_layer(&probe->range, layer, x, probe->T, source, ALL - 1, progress, err);
 }
 
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
@@ -199,7 +217,7 @@ enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct
     const struct qk_range_source source = {
         .model = probe->pair->model[QK_POST], .patch = patch, .range = out};
     return qk_range_layer(
-        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1, NULL, progress, err);
+        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1, progress, err);
 }
 
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
@@ -227,8 +245,9 @@ struct pass {
     const bool *wanted; /* n_layers */
     int last;           /* the last wanted layer: the pass need not go on behind it */
     const struct qk_probe_watch *watch;
-    struct qk_progress *progress; /* heeded and counted by qk_forward */
-    uint64_t total;               /* of all passes, which qk_forward does not know */
+    struct qk_progress *progress;    /* heeded and counted by qk_forward */
+    uint64_t total;                  /* of all passes, which qk_forward does not know */
+    const struct qk_patch *restored; /* for what is compared with post, or NULL */
     const struct qk_patch *patch;
     struct qk_layer_range *exact; /* NULL: the models as they are */
     bool finished;
@@ -237,17 +256,14 @@ struct pass {
 static enum qk_code see_layer(struct pass *pass, int layer, const float *x, struct qk_error *err)
 {
     struct qk_probe *probe = pass->probe;
-    struct qk_layer_ranges *ranges = &probe->layer[layer];
     if (pass->exact != NULL) {
         const struct qk_range_source source = {
             .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
-        return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, NULL, pass->progress, err);
+        return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, pass->progress, err);
     }
     if (pass->side == QK_PRE)
         return run_pre(probe, layer, x, pass->progress, err);
-    QK_TRY(run_post(probe, layer, x, pass->progress, err));
-    if (probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL)
-        QK_TRY(qk_layer_range_copy(&ranges->side[QK_PRE], &ranges->pre_same, err));
+    QK_TRY(run_post(probe, pass->restored, layer, x, pass->progress, err));
     if (pass->watch != NULL && pass->watch->ready != NULL)
         pass->watch->ready(pass->watch->context, layer);
     return QK_OK;
@@ -350,10 +366,10 @@ static enum qk_code run_sides(struct pass *pass, struct qk_error *err)
     return QK_OK;
 }
 
-enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const struct qk_probe_watch *watch,
-    struct qk_progress *progress, struct qk_error *err)
+enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
 {
-    struct pass pass = {.probe = probe, .watch = watch, .progress = progress};
+    struct pass pass = {.probe = probe, .restored = restored, .watch = watch, .progress = progress};
     bool *mask;
     QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
     pass.wanted = mask;

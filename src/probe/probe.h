@@ -2,8 +2,9 @@
  *
  * Where ranges come from, best first: a forward pass of each checkpoint over the probe; layers' inputs from a
  * file (states.h); or, for layers with rotary positions, a profile from the weights alone (profile.h), which
- * is an estimate. Each of pre's and post's ranges is taken on its own inputs; the shift, and pre for
- * comparison, on post's. */
+ * is an estimate. Each of pre's and post's ranges is taken on its own inputs; what compares them, on post's:
+ * the shift, in which everything that attention depends on has a part (input norm, q/k norms, W_Q, W_K), and
+ * what is left of it when post's layer gets pre's W_Q and W_K alone, which is what a restore can reach. */
 #ifndef QK_PROBE_PROBE_H
 #define QK_PROBE_PROBE_H
 
@@ -30,8 +31,11 @@ enum qk_range_origin { QK_ORIGIN_PASS, QK_ORIGIN_STATES };
 /* What one layer came to; n_heads 0 in all of it: it has no ranges. */
 struct qk_layer_ranges {
     struct qk_layer_range side[QK_SIDE_COUNT]; /* each on its own inputs */
-    struct qk_layer_range pre_same;            /* pre on post's inputs */
-    double shift;
+    double shift;                              /* pre's whole layer from post's, on post's inputs */
+    /* Post's layer restored, on post's inputs, and its divergence from post; n_heads 0 and NaN when it cannot
+     * be restored, or nobody asked. */
+    struct qk_layer_range restored;
+    double restored_shift;
 };
 
 struct qk_probe {
@@ -65,10 +69,12 @@ struct qk_probe_watch {
     void (*ready)(void *context, int layer);        /* probe->layer[layer] is filled, and stays as it is */
 };
 
-/* Once: fills probe->layer for the wanted layers (NULL: all that can). progress counts layers of both sides,
- * and is heeded between layers and blocks of queries. watch may be NULL. */
-enum qk_code qk_probe_run(struct qk_probe *probe, const bool *wanted, const struct qk_probe_watch *watch,
-    struct qk_progress *progress, struct qk_error *err);
+/* Once: fills probe->layer for the wanted layers (NULL: all that can). `restored` makes of post what a
+ * restore of each layer would (NULL: that is not asked; restore/patch.h has it); a layer that it refuses with
+ * QK_INPUT cannot be restored, which is no failure. progress counts layers of both sides, and is heeded
+ * between layers and blocks of queries. watch may be NULL. */
+enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
 /* Post with a patch (NULL: none) on post's own states, one layer. The layer must be ready. */
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,

@@ -209,9 +209,10 @@ enum { MOST_SOURCES = 4 };
 
 struct layer_run {
     size_t T, n, n_heads;
+    const struct qk_range_source *source;
     struct qk_layer_attention made[MOST_SOURCES];
     struct qk_range_sum sum[MOST_SOURCES];
-    double *divergence; /* n_heads sums over queries, or NULL */
+    double *divergence; /* (n, n_heads) sums over queries */
     float *scratch;     /* n blocks (QK_QUERY_BLOCK, T) a worker */
     struct qk_progress *progress;
 };
@@ -229,10 +230,12 @@ static void run_head(void *context, size_t head, size_t worker)
             return;
         for (size_t i = 0; i < run->n; i++) {
             qk_attention_block(&run->made[i].attention, head, t0, n, p + i * block, T);
-            qk_range_sum_add(&run->sum[i], head, t0, n, p + i * block, T);
+            if (run->source[i].range != NULL)
+                qk_range_sum_add(&run->sum[i], head, t0, n, p + i * block, T);
+            for (size_t j = 0; run->source[i].shift != NULL && j < n; j++)
+                run->divergence[i * run->n_heads + head] +=
+                    qk_range_divergence(p + i * block + j * T, p + j * T, t0 + j + 1);
         }
-        for (size_t i = 0; run->divergence != NULL && i < n; i++)
-            run->divergence[head] += qk_range_divergence(p + i * T, p + block + i * T, t0 + i + 1);
     }
 }
 
@@ -245,12 +248,12 @@ static enum qk_code run_heads(struct layer_run *run, struct qk_error *err)
 }
 
 static enum qk_code make_sources(struct layer_run *run, const struct qk_range_options *options, int layer,
-    const float *x, const struct qk_range_source *source, size_t n, struct qk_error *err)
+    const float *x, size_t n, struct qk_error *err)
 {
     for (; run->n < n; run->n++) {
+        const struct qk_range_source *source = &run->source[run->n];
         struct qk_layer_attention *made = &run->made[run->n];
-        QK_TRY(
-            qk_layer_attention_make(source[run->n].model, source[run->n].patch, layer, x, run->T, made, err));
+        QK_TRY(qk_layer_attention_make(source->model, source->patch, layer, x, run->T, made, err));
         if (run->n == 0)
             run->n_heads = made->attention.n_q;
         if (made->attention.n_q != run->n_heads) {
@@ -265,19 +268,18 @@ static enum qk_code make_sources(struct layer_run *run, const struct qk_range_op
             return code;
         }
     }
-    return QK_OK;
+    return qk_alloc(&run->divergence, n * run->n_heads, sizeof *run->divergence, err);
 }
 
-static enum qk_code finish(
-    const struct layer_run *run, const struct qk_range_source *source, double *shift, struct qk_error *err)
+static enum qk_code finish(const struct layer_run *run, struct qk_error *err)
 {
-    if (shift != NULL) {
+    const struct qk_range_source *source = run->source;
+    for (size_t i = 0; i < run->n; i++) {
         double sum = 0;
         for (size_t h = 0; h < run->n_heads; h++)
-            sum += run->divergence[h];
-        *shift = sum / ((double)run->n_heads * (double)(run->T - run->sum[0].first));
-    }
-    for (size_t i = 0; i < run->n; i++) {
+            sum += run->divergence[i * run->n_heads + h];
+        if (source[i].shift != NULL)
+            *source[i].shift = sum / ((double)run->n_heads * (double)(run->T - run->sum[0].first));
         if (source[i].range == NULL)
             continue;
         enum qk_code code = qk_range_sum_finish(&run->sum[i], source[i].range, err);
@@ -290,17 +292,14 @@ static enum qk_code finish(
 }
 
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
-    const struct qk_range_source *source, size_t n, double *shift, struct qk_progress *progress,
-    struct qk_error *err)
+    const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
-    struct layer_run run = {.T = T, .progress = progress};
-    enum qk_code code = make_sources(&run, options, layer, x, source, n, err);
-    if (code == QK_OK && shift != NULL)
-        code = qk_alloc(&run.divergence, run.n_heads, sizeof *run.divergence, err);
+    struct layer_run run = {.T = T, .source = source, .progress = progress};
+    enum qk_code code = make_sources(&run, options, layer, x, n, err);
     if (code == QK_OK)
         code = run_heads(&run, err);
     if (code == QK_OK)
-        code = finish(&run, source, shift, err);
+        code = finish(&run, err);
     for (size_t i = 0; i < run.n; i++) {
         qk_layer_attention_free(&run.made[i]);
         qk_range_sum_free(&run.sum[i]);

@@ -71,14 +71,13 @@ struct qk_range_source {
     const struct qk_model *model;
     const struct qk_patch *patch; /* or NULL */
     struct qk_layer_range *range; /* receives it; NULL where only the shift is wanted */
+    double *shift; /* receives the divergence of its attention from source 0's, averaged over heads and chosen
+                      queries; NULL where that is not wanted */
 };
 /* Runs layer `layer` of each of the n sources (at most 4) on the same inputs x (T, d), block by block of the
- * chosen queries, heads shared out among the processors. *shift (may be NULL; needs n >= 2) is the divergence
- * of source 0's attention from source 1's, averaged over heads and chosen queries. QK_INPUT when the sources
- * have other numbers of heads; attention that is not finite gives NaN. progress is only asked whether to
- * stop. */
+ * chosen queries, heads shared out among the processors. QK_INPUT when the sources have other numbers of
+ * heads; attention that is not finite gives NaN. progress is only asked whether to stop. */
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
-    const struct qk_range_source *source, size_t n, double *shift, struct qk_progress *progress,
-    struct qk_error *err);
+    const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #define QK_RESTORE_PATCH_H
 
 #include "probe/forward.h"
+#include "probe/probe.h"
 #include "restore/change.h"
 #include "restore/selection.h"
 
@@ -21,5 +22,9 @@ struct qk_selection_patch {
 enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
     int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err);
 void qk_selection_patch_free(struct qk_selection_patch *patch);
+
+/* qk_probe_run, and with it what a restore of each layer can reach. */
+enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
 #endif

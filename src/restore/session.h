@@ -147,8 +147,10 @@ enum qk_current_range {
 };
 struct qk_session_range {
     const struct qk_layer_range *side[QK_SIDE_COUNT]; /* each on its own states */
-    const struct qk_layer_range *pre_same; /* pre on post's states: what a restore on the same states nears */
-    double shift;                          /* pre against post on post's states, nats, 0 to ln 2 */
+    double shift; /* pre's whole layer against post's on post's states, nats, 0 to ln 2 */
+    /* Of the layer restored, on post's states: where a restore leads to. NULL and NaN: it cannot be. */
+    const struct qk_layer_range *restored;
+    double restored_shift; /* from post: as much of the shift as q and k make */
     const struct qk_layer_range *current;
     enum qk_current_range current_is;
     const char *current_error;

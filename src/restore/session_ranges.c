@@ -309,8 +309,9 @@ bool qk_session_range(const struct qk_session *session, int layer, struct qk_ses
     const struct qk_layer_ranges *ranges = &run->probe->layer[layer];
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         out->side[s] = &ranges->side[s];
-    out->pre_same = &ranges->pre_same;
     out->shift = ranges->shift;
+    out->restored = ranges->restored.n_heads > 0 ? &ranges->restored : NULL;
+    out->restored_shift = ranges->restored_shift;
     /* `asked`, `generation` and the selection are written by this thread alone. */
     current_range(run, layer, out);
     return true;

@@ -103,7 +103,7 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
     tell(run, NEWS_OPENED, 0, NULL);
     if (run->options.cached)
         qk_range_cache_load(run->probe);
-    return qk_probe_run(run->probe, NULL, &watch, &run->progress, err);
+    return qk_probe_run_restored(run->probe, NULL, &watch, &run->progress, err);
 }
 
 static void run_exact(

@@ -13,6 +13,8 @@ def worst(model, layer):
     heads = json.load(open(f"{demo}/range-{model}.json"))[str(layer)]
     return max(abs(a - b) for x, y in zip(heads, L[layer][model]["heads"])
                for a, b in zip(x["hist"] + [x["long_mass"], x["mean"] / 203], y["hist"] + [y["long_mass"], y["mean"] / 203]))
+def numbers(model):
+    return {key: model[key] for key in ("mean", "long_mass", "hist", "heads")}
 sys.exit(not eval(sys.argv[2]))' "$out" "$1" "$QK_DEMO_DATA"
 }
 
@@ -35,7 +37,7 @@ check "  edges of the bins, once" json_holds "d['bin_edges'] == [0] + [2 ** i fo
 check "  every histogram has a number a bin, and sums to 1" json_holds \
     "all(len(h['hist']) == 9 and abs(sum(h['hist']) - 1) < 1e-6 for l in L.values() for m in ('pre', 'post') for h in l[m]['heads'] + [l[m]])"
 check "  the keys of a layer" json_holds \
-    "all(list(l) == ['index', 'shift', 'pre', 'post'] and list(l['pre']) == ['mean', 'long_mass', 'hist', 'heads'] for l in L.values())"
+    "all(list(l) == ['index', 'shift', 'pre', 'post', 'restored'] and list(l['pre']) == ['mean', 'long_mass', 'hist', 'heads'] and list(l['restored']) == ['shift'] + list(l['pre']) for l in L.values())"
 check "  a layer is the mean of its heads" json_holds \
     "all(abs(l['pre']['mean'] - sum(h['mean'] for h in l['pre']['heads']) / 4) < 1e-9 for l in L.values())"
 check "  names its inputs and its source" json_holds \
@@ -54,10 +56,12 @@ check "  without a choice there is no current" json_holds "'current' not in d an
 cp "$out" "$work/plain.json"
 run range "$pre" "$post" --set 7=restore --json
 check "--set adds current, on post's states" json_holds \
-    "d['current'] == 'same states' and list(L[7]) == ['index', 'shift', 'pre', 'post', 'current'] and L[7]['current'] != L[7]['post']"
+    "d['current'] == 'same states' and list(L[7]) == ['index', 'shift', 'pre', 'post', 'restored', 'current'] and L[7]['current'] != L[7]['post']"
 check "  a kept layer's is post's" json_holds "L[10]['current'] == L[10]['post']"
 check "  and pre and post are what they were" json_holds \
-    "all(l[m] == k[m] for k in json.load(open('$work/plain.json'))['layers'] for l in [L[k['index']]] for m in ('pre', 'post', 'shift'))"
+    "all(l[m] == k[m] for k in json.load(open('$work/plain.json'))['layers'] for l in [L[k['index']]] for m in ('pre', 'post', 'restored', 'shift'))"
+check "  what it came to was told as restored, in every number" json_holds \
+    "numbers(L[7]['current']) == numbers(L[7]['restored']) != numbers(L[7]['post']) and 0 < L[7]['restored']['shift'] < L[7]['shift']"
 cp "$out" "$work/same.json"
 run range "$pre" "$post" --set 7=restore --exact --json
 check "--exact: the chosen layer looks at the same states" json_holds \
@@ -69,8 +73,19 @@ for family in llama qwen3 jamba; do
     run range "$fixtures/$family/pre" "$fixtures/$family/post" --set all=restore --json \
         --states "$fixtures/$family/post/golden.safetensors"
     check "$family, where norms do not differ: all restored is pre" json_holds "d['layers'] and all(l['current'] == l['pre'] != l['post'] for l in d['layers'])"
+    check "  and was told to be, with all of the shift" json_holds "all(numbers(l['restored']) == l['pre'] and l['restored']['shift'] == l['shift'] for l in d['layers'])"
 done
 "$QKSCOPE" plan "$pre" "$post" --set 7=restore -o "$work/recipe.json" >/dev/null
+# Another way to the restored layer: as an export has it, the whole of which then is the model that is looked at.
+"$QKSCOPE" export "$pre" "$post" --set 7=restore -o "$work/restored" >/dev/null 2>&1
+run range "$pre" "$post" --states "$golden_post" --json
+cp "$out" "$work/told.json"
+run range "$pre" "$work/restored" --states "$golden_post" --json
+check "an export's restored layer is what was told" json_holds \
+    "[L[7]['post']] == [numbers(l['restored']) for l in json.load(open('$work/told.json'))['layers'] if l['index'] == 7]"
+check "  and has nothing left to restore" json_holds "L[7]['restored']['shift'] == 0 and numbers(L[7]['restored']) == L[7]['post'] and L[4]['restored']['shift'] > 0"
+check "  its shift is what norms and gains leave" json_holds \
+    "0 < L[7]['shift'] < [l['shift'] for l in json.load(open('$work/told.json'))['layers'] if l['index'] == 7][0]"
 run range "$pre" "$post" --recipe "$work/recipe.json" --json
 check "--recipe is the same as its choices" cmp "$out" "$work/same.json"
 
@@ -118,7 +133,8 @@ check "--layers TEST" json_holds "list(L) == [7]"
 
 run range "$pre" "$post"
 check "the table has three heading lines and a line a layer" test "$(wc -l <"$out")" -eq 7
-check "  layer 7" says '^    7 full  *1[0-9.]*  *1[0-9.]* [0-9.]*% [0-9.]*% 0.01'
+check "  layer 7, with both shifts" says '^   7 full  *1[0-9.]*  *1[0-9.]* [0-9.]*% [0-9.]*% 0.01[0-9]* 0.01[0-9]* '
+check "  under their headings" sh -c "sed -n 2p '$out' | grep -q '  mean distance   mass >= 128      shift of ' && sed -n 3p '$out' | grep -q ' post    all    q,k  pre '"
 check "  fits into 100 columns, with bars" python3 -c "
 import sys; t = open('$out', encoding='utf-8').read(); sys.exit(max(map(len, t.split('\n'))) > 100 or 'distance 0, 1, 2, 4 ... 256' not in t)"
 LC_ALL=C "$QKSCOPE" range "$pre" "$post" --set full=restore >"$work/c.txt"
@@ -132,11 +148,12 @@ check "  no bars where there is no room" sh -c "! LC_ALL=C grep -q '.\{61\}' '$w
 run range "$pre" "$post" --heads --layers 7
 check "--heads has a line a head" test "$(wc -l <"$out")" -eq 8
 run range "$pre" "$post" --csv
-check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 9
+check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 13
+check "  the restored one with its own shift" test "$(grep -c ',restored,' "$out")$(grep '^7,' "$out" | cut -d, -f4 | sort -u | wc -l)" = 42
 check "  the heading" grep -q '^layer,kind,model,shift,mean,long_mass,from_0,from_1,from_2,from_4,.*,from_256$' "$out"
 check "  as many columns everywhere" test "$(awk -F, '{ print NF }' "$out" | sort -u)" = 16
 run range "$pre" "$post" --csv --heads --set 4=restore
-check "  and with --heads a line a head" test "$(wc -l <"$out")" -eq $((1 + 4 * 4 * 3))
+check "  and with --heads a line a head" test "$(wc -l <"$out")" -eq $((1 + 4 * 4 * 4))
 
 llama_pre=$fixtures/llama/pre
 llama_post=$fixtures/llama/post

@@ -31,6 +31,7 @@ text ':sort index'
 keys Enter
 go_to 7
 check "the detail has histograms" wait_for 'attention range *shift 0\.0'
+check "and of the shift what q and k alone make" wait_for 'shift 0\.01[0-9]*, q,k alone 0\.01'
 check "over a logarithmic axis" wait_for 'layer *0 *1 *2 *4 *8 *16 *32 *64 *128 *256 *mean *≥128'
 check "where nothing is chosen current is post" wait_for 'current as post'
 keys Space Up

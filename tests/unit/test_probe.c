@@ -107,7 +107,7 @@ static void test_wrong_ids(void **state)
     struct qk_probe *probe;
     const struct qk_probe_options options = {.ids_path = path};
     expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
-    expect_failure(qk_probe_run(probe, NULL, NULL, NULL, &err), &err, QK_INPUT, "2147483647|259");
+    expect_failure(qk_probe_run(probe, NULL, NULL, NULL, NULL, &err), &err, QK_INPUT, "2147483647|259");
     qk_probe_close(probe);
     qk_pair_close(pair);
 }

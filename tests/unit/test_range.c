@@ -222,7 +222,7 @@ static struct qk_probe *open_probe(const struct qk_pair *pair, const struct qk_p
     struct qk_probe *probe;
     struct qk_error err = {0};
     expect_ok(qk_probe_open(pair, options, &probe, &err), &err);
-    expect_ok(qk_probe_run(probe, NULL, NULL, NULL, &err), &err);
+    expect_ok(qk_probe_run_restored(probe, NULL, NULL, NULL, &err), &err);
     return probe;
 }
 
@@ -305,7 +305,14 @@ static void test_states_of_families(void **state)
             struct qk_layer_range range = range_of_golden(post, i, &T);
             n++;
             assert_true(range_difference(&range, &probe->layer[i].side[QK_POST], T) < families[f].tolerance);
-            assert_true(range_difference(&probe->layer[i].pre_same, &probe->layer[i].side[QK_PRE], T) == 0);
+            /* one file serves both */
+            const struct qk_range_source pre = {.model = pair->model[QK_PRE], .range = &range};
+            struct qk_error err = {0};
+            qk_layer_range_free(&range);
+            expect_ok(
+                qk_range_layer(&options.range, i, probe->states[QK_POST].layer[i], T, &pre, 1, NULL, &err),
+                &err);
+            assert_true(range_difference(&range, &probe->layer[i].side[QK_PRE], T) == 0);
             assert_true(probe->layer[i].shift > 0 && probe->layer[i].shift < log(2));
             qk_layer_range_free(&range);
         }
@@ -346,10 +353,14 @@ static void test_restored_layer_looks_as_pre(void **state)
                 qk_selection_set(&selection, pair, i, -1, (struct qk_choice){QK_RESTORE, 0}, &err), &err);
             expect_ok(qk_selection_patch_make(pair, &selection, -1, false, &patch, &err), &err);
             expect_ok(qk_probe_same(probe, i, &patch.patch, NULL, &current, &err), &err);
-            double from_pre = range_difference(&current, &ranges->pre_same, probe->T),
+            double from_pre = range_difference(&current, &ranges->side[QK_PRE], probe->T),
                    from_post = range_difference(&current, &ranges->side[QK_POST], probe->T);
             assert_true(from_pre <= known[f].tolerance);
             assert_true(from_post > from_pre);
+            /* this is what the probe said beforehand that a restore reaches */
+            assert_true(range_difference(&current, &ranges->restored, probe->T) == 0);
+            assert_true(ranges->restored_shift > 0);
+            assert_true(known[f].tolerance > 0 || ranges->restored_shift == ranges->shift);
             qk_layer_range_free(&current);
             qk_selection_patch_free(&patch);
             qk_selection_free(&selection);
@@ -357,6 +368,44 @@ static void test_restored_layer_looks_as_pre(void **state)
         qk_probe_close(probe);
         qk_pair_close(pair);
     }
+}
+
+static enum qk_code refuse(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err)
+{
+    (void)tensor;
+    (void)bytes;
+    return qk_fail(err, *(const enum qk_code *)context, "refused");
+}
+
+/* A restore that is refused leaves the other ranges; any other failure is one. */
+static void test_restore_refused(void **state)
+{
+    (void)state;
+    char post[PATH_SIZE];
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_probe_options options = {
+        .states_path = {NULL, demo_path(post, "golden-post.safetensors")}};
+    struct qk_probe *with = open_probe(pair, &options), *probe;
+    enum qk_code code = QK_INPUT;
+    const struct qk_patch patch = {refuse, &code};
+    struct qk_error err = {0};
+    expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
+    expect_ok(qk_probe_run(probe, &patch, NULL, NULL, NULL, &err), &err);
+    for (int i = 0; i < SOFTMAX_LAYERS; i++) {
+        const struct qk_layer_ranges *a = &with->layer[SOFTMAX[i]], *b = &probe->layer[SOFTMAX[i]];
+        for (int s = 0; s < QK_SIDE_COUNT; s++)
+            assert_true(range_difference(&a->side[s], &b->side[s], probe->T) == 0);
+        assert_true(a->shift == b->shift);
+        assert_int_equal(b->restored.n_heads, 0);
+        assert_true(isnan(b->restored_shift));
+    }
+    qk_probe_close(probe);
+    code = QK_IO;
+    expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
+    expect_failure(qk_probe_run(probe, &patch, NULL, NULL, NULL, &err), &err, QK_IO, "refused");
+    qk_probe_close(probe);
+    qk_probe_close(with);
+    qk_pair_close(pair);
 }
 
 static void test_built_in_probe(void **state)
@@ -416,7 +465,7 @@ static void test_exact_without_choices_is_post(void **state)
     }
     struct qk_progress progress = {.cancel = true};
     assert_int_equal(qk_probe_exact(probe, NULL, NULL, &progress, exact, &err), QK_CANCELLED);
-    assert_int_equal(qk_probe_run(probe, NULL, NULL, &progress, &err), QK_CANCELLED);
+    assert_int_equal(qk_probe_run(probe, NULL, NULL, NULL, &progress, &err), QK_CANCELLED);
     free(exact);
     qk_probe_close(probe);
     qk_pair_close(pair);
@@ -434,6 +483,7 @@ int main(void)
         test_in_folder(test_states_and_pass_agree),
         cmocka_unit_test(test_states_of_families),
         cmocka_unit_test(test_restored_layer_looks_as_pre),
+        cmocka_unit_test(test_restore_refused),
         cmocka_unit_test(test_built_in_probe),
         cmocka_unit_test(test_one_token),
         cmocka_unit_test(test_exact_without_choices_is_post),

@@ -97,8 +97,9 @@ static void test_current_follows_choices(void **state)
     choose(session, 7, QK_RESTORE, 0); /* before there are numbers */
     struct qk_session_range range = wait_for(session, 7, QK_CURRENT_SAME);
     double restored = range.current->layer.mean;
-    assert_true(fabs(restored - range.pre_same->layer.mean) <
-                fabs(range.side[QK_POST]->layer.mean - range.pre_same->layer.mean));
+    assert_true(restored != range.side[QK_POST]->layer.mean);
+    assert_true(restored == range.restored->layer.mean); /* as was said beforehand */
+    assert_true(range.restored_shift > 0 && range.restored_shift < range.shift);
     for (int i = 0; i <= 10; i++)
         choose(session, 7, QK_LERP, i / 10.0);
     assert_true(qk_session_range(session, 7, &range));
