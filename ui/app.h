@@ -193,6 +193,8 @@ int range_head(const struct app *app);
 void attention_free(struct app *app);
 /* Starts the default probe, once. */
 void probe_start(struct app *app);
+/* Starts the last probe again, if there was one. */
+void probe_again(struct app *app);
 /* Tells what became of the probe since the last call. */
 void probe_tell(struct app *app);
 /* True while a pass over the probe runs. */

@@ -176,6 +176,7 @@ unsigned run_recompute(struct app *app, enum action action, const char *argument
     (void)argument;
     qk_session_recompute(app->session, qk_session_effective(app->session));
     say(app, STYLE_DIM, "every number is computed again");
+    probe_again(app);
     return REFRESH_ROWS;
 }
 

@@ -10,20 +10,30 @@ bool probe_busy(const struct app *app)
     return state->stage == QK_PROBE_RUNNING || state->exact_running;
 }
 
+/* Options NULL: the last probe's. */
 static enum qk_code start(struct app *app, const struct qk_probe_options *options, struct qk_error *err)
 {
     app->probe_started = true;
     app->attention.ids = NULL;
     app->probe_told = QK_PROBE_RUNNING;
-    return qk_session_probe(app->session, options, err);
+    return options != NULL ? qk_session_probe(app->session, options, err)
+                           : qk_session_probe_again(app->session, err);
 }
 
 void probe_start(struct app *app)
 {
+    const struct qk_probe_options options = {.cached = true};
     struct qk_error err = {0};
     if (app->probe_started || !any_ranges(app))
         return;
-    if (start(app, NULL, &err) != QK_OK)
+    if (start(app, &options, &err) != QK_OK)
+        say_error(app, &err);
+}
+
+void probe_again(struct app *app)
+{
+    struct qk_error err = {0};
+    if (app->probe_started && start(app, NULL, &err) != QK_OK)
         say_error(app, &err);
 }
 
@@ -65,7 +75,7 @@ void probe_tell(struct app *app)
 
 unsigned run_probe(struct app *app, enum action action, const char *argument)
 {
-    struct qk_probe_options options = {0};
+    struct qk_probe_options options = {.cached = action != ACTION_STATES};
     struct qk_error err = {0};
     if (argument == NULL)
         return ask_argument(app, action,

@@ -53,7 +53,18 @@ static void add_file(struct qk_digest *digest, const struct qk_safetensors *file
     qk_digest_add(digest, &source->changed.tv_nsec, sizeof source->changed.tv_nsec);
 }
 
-/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in; the caller frees. */
+/* A shard that was written to since it was opened is read as it is now, but known as it was. */
+static bool still_known(const struct qk_checkpoint *checkpoint)
+{
+    struct qk_error unheard = {0};
+    for (size_t i = 0; i < checkpoint->n_shards; i++)
+        if (qk_source_unchanged(&checkpoint->shard[i].file.source, &unheard) != QK_OK)
+            return false;
+    return true;
+}
+
+/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may be kept; the
+ * caller frees. */
 static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
 {
@@ -63,6 +74,8 @@ static enum qk_code cache_path(
     struct qk_text text = {0};
     char hex[QK_DIGEST_TEXT], *folder;
     *path = NULL;
+    if (!still_known(model->checkpoint))
+        return QK_OK;
     QK_TRY(qk_range_cache_folder(&folder, err));
     if (folder == NULL)
         return QK_OK;

@@ -4,7 +4,8 @@
  * One states file (probe/states.h) a checkpoint and probe. Its name is a digest of all that its content
  * depends on: the version, the config, the layout row, every shard's header and which file it is, unchanged
  * since (size, inode, change time), and the token ids. Headers and sizes alone would take pre for post. It is
- * read as any states file is, and its ids are compared: what does not fit is as good as not there. */
+ * read as any states file is, and its ids are compared: what does not fit is as good as not there. Of a
+ * checkpoint that is written to while it is open nothing is taken and nothing kept. */
 #ifndef QK_RESTORE_RANGE_CACHE_H
 #define QK_RESTORE_RANGE_CACHE_H
 

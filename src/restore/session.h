@@ -48,7 +48,7 @@ const char *qk_session_layer_error(const struct qk_session *session, int layer);
 void qk_session_done(const struct qk_session *session, int *done, int *total);
 /* What to compute first: `selected`, then first..last (layer numbers, in list order of n entries). */
 void qk_session_want(struct qk_session *session, int selected, const int *visible, int n);
-/* Computes everything again from the files (r key). With `effective` the q/k norm gains are multiplied in. */
+/* Computes all drift again from the files. With `effective` the q/k norm gains are multiplied in. */
 void qk_session_recompute(struct qk_session *session, bool effective);
 bool qk_session_effective(const struct qk_session *session);
 
@@ -132,6 +132,8 @@ struct qk_probe_state {
  * default one itself. */
 enum qk_code qk_session_probe(
     struct qk_session *session, const struct qk_probe_options *options, struct qk_error *err);
+/* Starts the last one again, from the files as they are now. Nothing happens when there was none. */
+enum qk_code qk_session_probe_again(struct qk_session *session, struct qk_error *err);
 void qk_session_probe_cancel(struct qk_session *session); /* also an exact run */
 const struct qk_probe_state *qk_session_probe_state(const struct qk_session *session);
 /* The text of token i of the probe, *n bytes of it (a token may be a part of a character); NULL when no

@@ -73,6 +73,11 @@ enum qk_code qk_session_probe(
     return QK_OK;
 }
 
+enum qk_code qk_session_probe_again(struct qk_session *session, struct qk_error *err)
+{
+    return session->run == NULL ? QK_OK : qk_session_probe(session, &session->run->options, err);
+}
+
 void qk_session_probe_cancel(struct qk_session *session)
 {
     if (session->run == NULL)

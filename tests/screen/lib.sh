@@ -8,7 +8,7 @@
 
 export LC_ALL=C.UTF-8
 unset COLORFGBG ESCDELAY COLORTERM TMUX TMUX_PANE
-export XDG_STATE_HOME="$work/state"
+export XDG_STATE_HOME="$work/state" XDG_CACHE_HOME="$work/cache"
 ln -s "$pre" "$work/pre"
 ln -s "$post" "$work/post"
 export TMUX_TMPDIR="$work" # its sockets vanish with it

@@ -1,7 +1,6 @@
 #!/bin/sh
 # test_range.sh - attention ranges: they come by themselves, order the list, follow choices, and are shown on the text.
 . "$srcdir/tests/screen/lib.sh"
-export XDG_CACHE_HOME="$work/cache"
 
 # go_to LAYER
 go_to() {
@@ -19,7 +18,12 @@ first_are() {
 }
 
 start
+kept() {
+    [ "$(find "$XDG_CACHE_HOME/qkscope" -name '*.states.safetensors' | wc -l)" = "$1" ]
+}
+
 check "the pass runs by itself, and rows get its numbers" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9] '
+check "what it came to is kept for the next time" until_true kept 2
 check "layers without a range have none" wait_row 6 ' - *keep'
 wait_gone 'ranges '
 text ':sort shift'
@@ -39,6 +43,10 @@ check "restoring changes current at once" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9
 check "then exactly" wait_for 'attention range.* exact$'
 keys u
 check "undo takes it back" wait_for 'current as post'
+rm -r "$XDG_CACHE_HOME/qkscope"
+keys r
+check "r runs the text again" until_true kept 2
+wait_for 'current as post'
 keys R
 check "R shows the heads' other numbers" wait_gone 'attention range'
 check "all of them" wait_for 'cosine'

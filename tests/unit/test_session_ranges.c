@@ -5,6 +5,7 @@
 #include "helper.h"
 #include "linalg/linalg.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
@@ -212,6 +213,66 @@ static void test_failure_and_cancel(void **state)
     qk_session_close(session);
 }
 
+static void copy_file(const char *folder, const char *side, const char *name)
+{
+    char from[PATH_SIZE], to[PATH_SIZE], path[PATH_SIZE];
+    size_t n;
+    snprintf(path, sizeof path, "%s/%s", side, name);
+    char *bytes = read_bytes(demo_path(from, path), &n);
+    write_bytes(path_in(to, folder, name), bytes, n);
+    free(bytes);
+}
+
+static int count_files(const char *folder)
+{
+    int n = 0;
+    DIR *dir = opendir(folder);
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+        n += entry->d_name[0] != '.';
+    if (dir != NULL)
+        closedir(dir);
+    return n;
+}
+
+static double shift_of(struct qk_session *session)
+{
+    struct qk_session_range range;
+    wait_for_probe(session);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_READY);
+    assert_true(qk_session_range(session, 7, &range));
+    return range.shift;
+}
+
+/* Started again, a probe sees the files as they are then, whatever the cache holds of them. */
+static void test_again(void **state)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE], cache[PATH_SIZE];
+    struct qk_session *session;
+    struct qk_error err = {0};
+    const struct qk_probe_options options = {.length = 64, .cached = true};
+    assert_int_equal(setenv("XDG_CACHE_HOME", *state, 1), 0);
+    path_in(cache, *state, "qkscope");
+    make_folder(path_in(post, *state, "post"));
+    copy_file(post, "post", "config.json");
+    copy_file(post, "post", "tokenizer.json");
+    copy_file(post, "post", "model.safetensors");
+    expect_ok(qk_session_open(demo_path(pre, "pre"), post, 1, &session, &err), &err);
+    expect_ok(qk_session_probe_again(session, &err), &err);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_OFF);
+    expect_ok(qk_session_probe(session, &options, &err), &err);
+    double shift = shift_of(session);
+    while (count_files(cache) < QK_SIDE_COUNT) /* written once the numbers are there */
+        poll(NULL, 0, 5);
+    expect_ok(qk_session_probe_again(session, &err), &err);
+    assert_true(shift > 0 && shift_of(session) == shift);
+    copy_file(post, "pre", "model.safetensors"); /* as large, with the same header */
+    expect_ok(qk_session_probe_again(session, &err), &err);
+    assert_true(shift_of(session) == 0);
+    qk_session_close(session);
+    assert_int_equal(count_files(cache), QK_SIDE_COUNT);
+    unsetenv("XDG_CACHE_HOME");
+}
+
 /* Replacing and closing whatever runs must neither hang nor leak (the sanitizer run sees a leak). */
 static void test_replace_and_close_at_once(void **state)
 {
@@ -241,6 +302,7 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_from_states),
         test_in_folder(test_failure_and_cancel),
+        test_in_folder(test_again),
         cmocka_unit_test(test_replace_and_close_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
