@@ -108,7 +108,8 @@
     X(IDS, "Attention", "ids", "", 0, "", "The same with token ids, in decimal, separated by white space",   \
         "FILE", ON_LAYERS, 0, run_probe)                                                                     \
     X(STATES, "Attention", "states", "", 0, "",                                                              \
-        "Attention ranges from post's hidden states in a safetensors file", "FILE", ON_LAYERS, 0, run_probe) \
+        "Attention ranges from post's hidden states in a safetensors file, and pre's own in a second one",   \
+        "POST [PRE]", ON_LAYERS, 0, run_probe)                                                               \
     X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the pass over the probe text", NULL, ON_CHOOSING,   \
         NEEDS_PROBE, run_probe_stop)                                                                         \
                                                                                                              \

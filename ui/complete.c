@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Offers head + word for the words that begin with `start`. */
 static void offer(struct qk_lines *to, int head, const char *text, const char *start, const char *word)
@@ -21,6 +22,27 @@ char *typed_path(const char *text)
     bool at_home = text[0] == '~' && (text[1] == '/' || text[1] == '\0') && home != NULL;
     qk_text_add(&path, "%s%s", at_home ? home : "", text + at_home);
     return qk_text_take(&path, &out, NULL) == QK_OK ? out : NULL;
+}
+
+static bool names_file(const char *text, size_t n)
+{
+    struct stat info;
+    char part[PROMPT_TEXT];
+    snprintf(part, sizeof part, "%.*s", (int)n, text);
+    char *path = typed_path(part);
+    bool there = path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    free(path);
+    return there;
+}
+
+const char *second_path(const char *text)
+{
+    if (names_file(text, strlen(text)))
+        return NULL;
+    for (const char *space = strchr(text, ' '); space != NULL; space = strchr(space + 1, ' '))
+        if (names_file(text, (size_t)(space - text)))
+            return space + strspn(space, " ");
+    return NULL;
 }
 
 static void offer_paths(struct qk_lines *to, int head, const char *text)
@@ -64,7 +86,7 @@ static void offer_modes(struct qk_lines *to, int head, const char *text)
 /* Completes the argument of `action` that begins at text + head. */
 static void offer_argument(struct qk_lines *to, enum action action, int head, const char *text)
 {
-    const char *equals = strchr(text + head, '=');
+    const char *equals = strchr(text + head, '='), *second = second_path(text + head);
     switch (action) {
     case ACTION_SET:
         if (equals != NULL)
@@ -86,13 +108,15 @@ static void offer_argument(struct qk_lines *to, enum action action, int head, co
         break;
     case ACTION_PROBE:
     case ACTION_IDS:
-    case ACTION_STATES:
     case ACTION_LOAD:
     case ACTION_SAVE:
     case ACTION_EXPORT:
     case ACTION_EXPORT_TARGET:
     case ACTION_EXPORT_VERIFY:
         offer_paths(to, head, text);
+        break;
+    case ACTION_STATES:
+        offer_paths(to, second != NULL ? (int)(second - text) : head, text);
         break;
     default:
         break;

@@ -2,6 +2,8 @@
  * told. */
 #include "ui/app.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool probe_busy(const struct app *app)
@@ -73,10 +75,26 @@ void probe_tell(struct app *app)
             state->n_ids - state->first_query);
 }
 
-unsigned run_probe(struct app *app, enum action action, const char *argument)
+static unsigned start_asked(struct app *app, const struct qk_probe_options *options)
+{
+    struct qk_error err = {0};
+    app->probe_asked = true;
+    return start(app, options, &err) == QK_OK ? REFRESH_ROWS : say_error(app, &err);
+}
+
+static unsigned start_named(struct app *app, enum action action, const char *first, const char *second)
 {
     struct qk_probe_options options = {.cached = action != ACTION_STATES};
-    struct qk_error err = {0};
+    options.text_path = action == ACTION_PROBE ? first : NULL;
+    options.ids_path = action == ACTION_IDS ? first : NULL;
+    options.states_path[QK_POST] = action == ACTION_STATES ? first : NULL;
+    options.states_path[QK_PRE] = second;
+    return start_asked(app, &options);
+}
+
+unsigned run_probe(struct app *app, enum action action, const char *argument)
+{
+    static const struct qk_probe_options built_in = {.cached = true};
     if (argument == NULL)
         return ask_argument(app, action,
             action == ACTION_PROBE ? "probe text "
@@ -85,19 +103,24 @@ unsigned run_probe(struct app *app, enum action action, const char *argument)
             "",
             action == ACTION_PROBE ? "a text file; empty: the built-in text"
             : action == ACTION_IDS ? "a file of token ids in decimal, separated by white space"
-                                   : "a safetensors file with post's hidden_states.{layer} and input_ids");
+                                   : "a safetensors file with post's hidden_states.{layer} and input_ids; "
+                                     "behind it may stand one of pre's own, of the same tokens");
     if (argument[0] == '\0' && action != ACTION_PROBE)
         return say_failure(app, "a file is needed");
-    if (action == ACTION_PROBE && argument[0] != '\0')
-        options.text_path = argument;
-    if (action == ACTION_IDS)
-        options.ids_path = argument;
-    if (action == ACTION_STATES)
-        options.states_path[QK_POST] = argument;
-    app->probe_asked = true;
-    if (start(app, &options, &err) != QK_OK)
-        return say_error(app, &err);
-    return REFRESH_ROWS;
+    if (argument[0] == '\0')
+        return start_asked(app, &built_in);
+    const char *behind = action == ACTION_STATES ? second_path(argument) : NULL;
+    size_t n = behind != NULL ? (size_t)(behind - argument) : strlen(argument);
+    while (behind != NULL && n > 0 && argument[n - 1] == ' ')
+        n--;
+    char name[PROMPT_TEXT];
+    snprintf(name, sizeof name, "%.*s", (int)n, argument);
+    char *first = typed_path(name), *second = behind != NULL && *behind != '\0' ? typed_path(behind) : NULL;
+    unsigned refresh =
+        first != NULL ? start_named(app, action, first, second) : say_failure(app, "out of memory");
+    free(first);
+    free(second);
+    return refresh;
 }
 
 unsigned run_probe_stop(struct app *app, enum action action, const char *argument)

@@ -127,9 +127,32 @@ keys Enter
 check "a file that is not there is told" wait_for 'no attention ranges: .*nowhere.txt'
 check "and what can be done" wait_for 'typed here as :states FILE'
 check "rows have no range then" wait_row 7 ' - *keep'
-text ':states pre/../../golden-post.safetensors'
+ln -s "$QK_DEMO_DATA/golden-pre.safetensors" "$work/of pre"
+ln -s "$QK_DEMO_DATA/golden-post.safetensors" "$work/of post"
+COLUMNS=80 "$QKSCOPE" range "$pre" "$post" --states "$work/of post" >"$work/one.txt"
+COLUMNS=80 "$QKSCOPE" range "$pre" "$post" --states "$work/of post" --states-pre "$work/of pre" >"$work/two.txt"
+# mean FILE MODEL - the mean distance of layer 7 in that table: pre's or post's.
+mean() {
+    awk -v column="$2" '$1 == 7 { print $column }' "$work/$1"
+}
+text ':layer 7'
 keys Enter
-wait_for 'attention ranges\|no attention ranges'
+text ':states of p'
+keys Tab
+text 'ost'
+keys Enter
+check ":states takes a file" wait_for 'attention ranges over 203 tokens'
+check "that serves both models" wait_for "pre .* $(mean one.txt 3) "
+text ':states of post of pr'
+keys Tab
+check "behind its name Tab completes a second" wait_for ':states of post of pre'
+keys Enter
+check "with pre's own states" wait_for "pre .* $(mean two.txt 3) "
+check "pre looks otherwise then" test "$(mean one.txt 3)" != "$(mean two.txt 3)"
+check "post as before" wait_for "post .* $(mean two.txt 4) "
+text ':states of post nowhere'
+keys Enter
+check "a second file that is not there is told" wait_for 'no attention ranges: nowhere: '
 keys X
 check "X tells when there is nothing to stop" wait_for 'stop: no pass'
 leave
