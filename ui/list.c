@@ -10,7 +10,7 @@
 
 enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 3, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
 enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
-enum { NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 3 };
+enum { TIGHT_NUMBER = 5, NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 4 };
 enum { CHOICE_CELLS = 16, PAIR_CHOICE = 17, ROOMY_CHOICE = 24 }; /* PAIR_CHOICE: "Q keep  K restore" */
 
 /* One metric with a bar. */
@@ -29,15 +29,36 @@ static const struct group GROUP[GROUPS] = {
 
 /* Where the columns of a list of some width are. */
 struct columns {
-    int bar, number, group, angle, choice, choice_x;
+    int bar, space, number, group, angle, /* space: between bar and number */
+        choice, choice_x;
     int reach, shift, reach_x; /* 0 wide: not there */
 };
 
 /* What is shown of attention ranges: the change of long mass from 60 cells on, the shift where it fits. */
 static void place_ranges(struct columns *c, int width)
 {
-    c->reach = width >= 96 ? ROOMY_REACH : width >= 66 ? NARROW_REACH : TIGHT_REACH;
+    c->reach = width >= 96 ? ROOMY_REACH : width >= 74 ? NARROW_REACH : TIGHT_REACH;
     c->shift = width >= 96 ? SHIFT_CELLS : 0;
+}
+
+/* Divides a group: a wide number and a narrow one leave room for a bar, a tight one lets it have the spaces;
+ * else there is none. */
+static void place_bars(struct columns *c)
+{
+    bool wide = c->group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 1;
+    bool narrow = c->group >= NARROW_NUMBER + 1 + GAP + SHORTEST_BAR;
+    int gap = narrow ? GAP : 1;
+    c->number = wide ? WIDE_NUMBER : narrow ? NARROW_NUMBER : TIGHT_NUMBER;
+    c->space = narrow ? 1 : 0;
+    c->bar = c->group - c->space - c->number - gap;
+    if (c->bar < SHORTEST_BAR) {
+        c->bar = c->space = 0;
+        c->number = NARROW_NUMBER;
+        c->group = c->group >= NARROW_NUMBER + GAP ? NARROW_NUMBER + GAP : NARROW_NUMBER + 1;
+        return;
+    }
+    c->bar = c->bar > LONGEST_BAR ? LONGEST_BAR : c->bar;
+    c->group = c->bar + c->space + c->number + gap;
 }
 
 static struct columns columns_of(const struct app *app, int width)
@@ -48,17 +69,7 @@ static struct columns columns_of(const struct app *app, int width)
         place_ranges(&c, width);
     int ranges = (c.reach > 0 ? c.reach + GAP : 0) + (c.shift > 0 ? c.shift + GAP : 0);
     c.group = (width - LEFT_CELLS - c.choice - c.angle - ranges) / GROUPS;
-    bool wide = c.group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 2;
-    c.number = wide ? WIDE_NUMBER : NARROW_NUMBER;
-    c.bar = c.group - c.number - 1 - GAP;
-    if (c.bar < SHORTEST_BAR) {
-        c.bar = 0;
-        c.group = c.group >= c.number + GAP ? c.number + GAP : c.number + 1;
-    }
-    if (c.bar > LONGEST_BAR)
-        c.bar = LONGEST_BAR;
-    if (c.bar > 0)
-        c.group = c.bar + 1 + c.number + GAP;
+    place_bars(&c);
     c.reach_x = LEFT_CELLS + GROUPS * c.group + c.angle;
     c.choice_x = c.reach_x + ranges;
     c.choice = width - c.choice_x;
@@ -113,9 +124,9 @@ static void draw_heading(struct app *app, struct canvas *canvas, struct area are
     draw_text(canvas, area.y, area.x + POINTER_CELLS + INDEX_CELLS + 1, KIND_CELLS, ALIGN_LEFT, style, text);
     for (int g = 0; g < GROUPS; g++) {
         snprintf(text, sizeof text, "%s%s", c.bar > 0 ? GROUP[g].heading : GROUP[g].short_heading,
-            sort == GROUP[g].sort                    ? arrow
-            : c.number == NARROW_NUMBER && c.bar > 0 ? " %"
-                                                     : "");
+            sort == GROUP[g].sort                  ? arrow
+            : c.number != WIDE_NUMBER && c.bar > 0 ? " %"
+                                                   : "");
         draw_text(canvas, area.y, area.x + LEFT_CELLS + g * c.group, c.group - 1, ALIGN_LEFT, style, text);
     }
     if (c.angle > 0) {
@@ -179,12 +190,15 @@ static void draw_group(struct app *app, struct canvas *canvas, int y, int x, str
     if (c.bar > 0) {
         draw_bar(
             canvas, y, x, c.bar, group->style, scale > 0 ? now / scale : 0, scale > 0 ? before / scale : 0);
-        x += c.bar + 1;
+        x += c.bar + c.space;
     }
     char text[64];
     number_text(app, text, before, now, chosen, current != NULL, c.number == WIDE_NUMBER);
     enum style style = chosen ? (current != NULL ? STYLE_CHOICE : STYLE_PENDING) : STYLE_TEXT;
-    draw_text(canvas, y, x, c.number, ALIGN_RIGHT, style, text);
+    size_t arrow = 0; /* which goes where digits would have to: the colour tells, too */
+    if (chosen && c.number == TIGHT_NUMBER && text_cells(canvas, text) > c.number)
+        arrow = strlen(theme_glyph(&app->theme, GLYPH_ARROW));
+    draw_text(canvas, y, x, c.number, ALIGN_RIGHT, style, text + arrow);
     if (c.bar == 0 && !chosen)
         draw_level(canvas, y, x, scale > 0 ? now / scale : 0);
 }
@@ -321,12 +335,13 @@ static void draw_list(struct app *app, struct canvas *canvas, struct area area)
 
 /* --- the list with the detail beside or below it --- */
 
-enum { BESIDE_COLUMNS = 120, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 40 };
+enum { BESIDE_COLUMNS = 120, LEAST_BESIDE = 70, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 40 };
 
 static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
 {
     int width = area.w - 54; /* what the heads of a small model take */
     width = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
+    width = width < LEAST_BESIDE ? LEAST_BESIDE : width; /* from here on rows have bars */
     draw_list(app, canvas, (struct area){area.y, area.x, area.h, width});
     for (int y = area.y; y < area.y + area.h; y++)
         draw_text(canvas, y, width, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));

@@ -285,9 +285,9 @@ static void draw_range_heading(
     used += draw_format(
         canvas, area.y, area.x + used, left - used, STYLE_TEXT, " shift %s", shift_text(shift, range->shift));
     /* as much of it as a restore undoes */
-    if (range->restored != NULL && left - used >= 18)
-        used += draw_format(canvas, area.y, area.x + used, left - used, STYLE_TEXT, ", q,k alone %s",
-            shift_text(shift, range->restored_shift));
+    if (range->restored != NULL && left - used >= 11)
+        used += draw_format(canvas, area.y, area.x + used, left - used, STYLE_TEXT, ", q,k%s %s",
+            left - used >= 17 ? " alone" : "", shift_text(shift, range->restored_shift));
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
     if (left - used > 26 && probe->n_ids > probe->first_query)
         draw_format(canvas, area.y, area.x + used, left - used, STYLE_DIM, ", %zu queries of %zu tokens",

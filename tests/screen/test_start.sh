@@ -25,7 +25,7 @@ at() {
 }
 check "the cursor is left on the selected row" until_true at 5 0
 keys Tab
-check "or on the head, when heads have the keys" until_true at 4 90
+check "or on the head, when heads have the keys" until_true at 4 94
 keys g
 check "g goes to the first head then" wait_for 'angles of q0'
 keys Escape
