@@ -130,12 +130,18 @@ void draw_shift(struct app *app, struct canvas *canvas, struct area cell, int la
 
 /* --- histograms --- */
 
-/* One histogram, or why there is none. */
+/* One histogram with two numbers behind it, or why there is none. */
 struct line {
     const char *label;
     enum style style;
-    const struct qk_range *range; /* or NULL */
+    const double *bin; /* or NULL */
     const char *why;
+    char number[2][NUMBER_TEXT];
+};
+/* What an axis tells: whose bins these are, and what the numbers are called. */
+struct axis {
+    const char *title, *number[2];
+    int n_bins;
 };
 
 static int bin_cells(int width, int n_bins)
@@ -151,21 +157,20 @@ static void distance_text(char out[NUMBER_TEXT], size_t distance)
 }
 
 /* The first distances of the bins, as many as fit, and the names of the numbers. */
-static void draw_axis(struct app *app, struct canvas *canvas, struct area area, const char *title, int n_bins)
+static void draw_axis(struct canvas *canvas, struct area area, const struct axis *axis)
 {
-    char text[NUMBER_TEXT], far[32];
-    int cells = bin_cells(area.w, n_bins), plot = area.w - 2 * NUMBER_CELLS, free_from = LABEL_CELLS;
-    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_STRONG, title);
-    for (int b = 0; b < n_bins; b++) {
+    char text[NUMBER_TEXT];
+    int cells = bin_cells(area.w, axis->n_bins), plot = area.w - 2 * NUMBER_CELLS, free_from = LABEL_CELLS;
+    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_STRONG, axis->title);
+    for (int b = 0; b < axis->n_bins; b++) {
         int x = LABEL_CELLS + b * cells;
         distance_text(text, qk_range_bin_first(b));
         if (x >= free_from && x + (int)strlen(text) <= plot)
             free_from = x + 1 + draw_run(canvas, area.y, area.x + x, plot - x, STYLE_DIM, text);
     }
-    distance_text(text, qk_session_probe_state(app->session)->long_from);
-    snprintf(far, sizeof far, "%s%s", theme_glyph(&app->theme, GLYPH_AT_LEAST), text);
-    draw_text(canvas, area.y, area.x + plot, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING, "mean");
-    draw_text(canvas, area.y, area.x + plot + NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING, far);
+    for (int i = 0; i < 2; i++)
+        draw_text(canvas, area.y, area.x + plot + i * NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING,
+            axis->number[i]);
 }
 
 /* The bars of one histogram; `top` is the full height. */
@@ -174,7 +179,7 @@ static void draw_bins(
 {
     int cells = bin_cells(area.w, n_bins), wide = cells > 2 ? cells - 1 : cells;
     for (int b = 0; b < n_bins; b++) {
-        double value = line->range->hist[b];
+        double value = line->bin[b];
         int eighths = value > 0 && top > 0 ? (int)lround(value / top * 8 * area.h) : 0;
         eighths = eighths == 0 && value > 0 ? 1 : eighths; /* little is not nothing */
         for (int row = 0; row < area.h; row++) {
@@ -191,18 +196,37 @@ static void draw_line(
     struct canvas *canvas, struct area area, const struct line *line, int n_bins, double top)
 {
     int y = area.y + area.h - 1, plot = area.w - 2 * NUMBER_CELLS;
-    char number[NUMBER_TEXT];
     draw_text(canvas, y, area.x, LABEL_CELLS, ALIGN_LEFT, line->style, line->label);
-    if (line->range == NULL) {
+    if (line->bin == NULL) {
         draw_text(
             canvas, y, area.x + LABEL_CELLS, area.w - LABEL_CELLS, ALIGN_LEFT, STYLE_PENDING, line->why);
         return;
     }
     draw_bins(canvas, area, line, n_bins, top);
-    draw_text(canvas, y, area.x + plot, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT,
-        format_number(number, line->range->mean));
-    snprintf(number, sizeof number, "%.3f", line->range->long_mass);
-    draw_text(canvas, y, area.x + plot + NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT, number);
+    for (int i = 0; i < 2; i++)
+        draw_text(canvas, y, area.x + plot + i * NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT,
+            line->number[i]);
+}
+
+/* An axis and the lines under it, each as high as the area allows, on one scale. */
+static void draw_lines(
+    struct canvas *canvas, struct area area, const struct axis *axis, const struct line lines[N_LINES])
+{
+    int high = (area.h - 1) / N_LINES;
+    double top = 0;
+    for (int i = 0; i < N_LINES; i++)
+        for (int b = 0; lines[i].bin != NULL && b < axis->n_bins; b++)
+            top = fmax(top, lines[i].bin[b]);
+    draw_axis(canvas, area, axis);
+    for (int i = 0; i < N_LINES; i++)
+        draw_line(
+            canvas, (struct area){area.y + 1 + i * high, area.x, high, area.w}, &lines[i], axis->n_bins, top);
+}
+
+static const char *part_title(char out[16], int head)
+{
+    snprintf(out, 16, head < 0 ? "layer" : "q%d", head);
+    return out;
 }
 
 /* A layer's numbers, or those of its head (head >= 0). */
@@ -220,31 +244,98 @@ static const char *why_no_current(const struct qk_session_range *range)
     return range->current_is == QK_CURRENT_POST ? "as post" : "computing";
 }
 
-/* An axis and the three histograms under it, each as high as the area allows. */
+static struct line range_line(
+    const char *label, enum style style, const struct qk_range *range, const char *why)
+{
+    struct line line = {.label = label, .style = style, .why = why};
+    if (range == NULL)
+        return line;
+    line.bin = range->hist;
+    format_number(line.number[0], range->mean);
+    snprintf(line.number[1], NUMBER_TEXT, "%.3f", range->long_mass);
+    return line;
+}
+
 static void draw_histograms(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range, int head)
 {
     bool chosen = range->current_is != QK_CURRENT_POST;
     const struct line lines[N_LINES] = {
-        {"pre", STYLE_PRE, part_of(range->side[QK_PRE], head), "not known yet"},
-        {"post", STYLE_POST, part_of(range->side[QK_POST], head), "not known yet"},
-        {"current", STYLE_CHOICE, chosen ? part_of(range->current, head) : NULL, why_no_current(range)},
+        range_line("pre", STYLE_PRE, part_of(range->side[QK_PRE], head), "not known yet"),
+        range_line("post", STYLE_POST, part_of(range->side[QK_POST], head), "not known yet"),
+        range_line(
+            "current", STYLE_CHOICE, chosen ? part_of(range->current, head) : NULL, why_no_current(range)),
     };
     const struct qk_layer_range *any =
         range->side[QK_POST] != NULL ? range->side[QK_POST] : range->side[QK_PRE];
-    int n_bins = any != NULL ? any->n_bins : 0, high = (area.h - 1) / N_LINES;
-    char title[16] = "layer";
-    double top = 0;
-    if (n_bins == 0)
-        return;
-    for (int i = 0; i < N_LINES; i++)
-        for (int b = 0; lines[i].range != NULL && b < n_bins; b++)
-            top = fmax(top, lines[i].range->hist[b]);
-    if (head >= 0)
-        snprintf(title, sizeof title, "q%d", head);
-    draw_axis(app, canvas, area, title, n_bins);
-    for (int i = 0; i < N_LINES; i++)
-        draw_line(canvas, (struct area){area.y + 1 + i * high, area.x, high, area.w}, &lines[i], n_bins, top);
+    char title[16], far[32], text[NUMBER_TEXT];
+    distance_text(text, qk_session_probe_state(app->session)->long_from);
+    snprintf(far, sizeof far, "%s%s", theme_glyph(&app->theme, GLYPH_AT_LEAST), text);
+    const struct axis axis = {part_title(title, head), {"mean", far}, any != NULL ? any->n_bins : 0};
+    if (axis.n_bins > 0)
+        draw_lines(canvas, area, &axis, lines);
+}
+
+/* --- the estimate --- */
+
+/* Mean logits above the lowest of both sides, into bin. */
+static struct line profile_line(const char *label, enum style style, const struct qk_profile *profile,
+    int head, double low, double bin[QK_RANGE_BINS])
+{
+    struct line line = {.label = label, .style = style, .bin = bin};
+    double least = HUGE_VAL, most = -HUGE_VAL;
+    for (int i = 0; i < profile->n_points; i++) {
+        double logit = qk_profile_value(profile, head, i);
+        bin[i] = logit - low;
+        least = fmin(least, logit);
+        most = fmax(most, logit);
+    }
+    format_number(line.number[0], least);
+    format_number(line.number[1], most);
+    return line;
+}
+
+static void draw_profiles(
+    struct canvas *canvas, struct area area, const struct qk_profile *const side[QK_SIDE_COUNT], int head)
+{
+    double low = HUGE_VAL, bins[QK_SIDE_COUNT][QK_RANGE_BINS];
+    char title[16];
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        for (int i = 0; i < side[s]->n_points; i++)
+            low = fmin(low, qk_profile_value(side[s], head, i));
+    const struct axis axis = {part_title(title, head), {"least", "most"}, side[QK_POST]->n_points};
+    const struct line lines[N_LINES] = {
+        profile_line("pre", STYLE_PRE, side[QK_PRE], head, low, bins[QK_PRE]),
+        profile_line("post", STYLE_POST, side[QK_POST], head, low, bins[QK_POST]),
+        {.label = "", .style = STYLE_DIM, .why = ":states FILE gives the ranges"},
+    };
+    draw_lines(canvas, area, &axis, lines);
+}
+
+/* Rows of the layer's part: all, or half of them where the selected head's has room below it. */
+static int part_height(int left)
+{
+    return left < 2 * (1 + N_LINES) ? left : 1 + N_LINES * ((left / 2 - 1) / N_LINES);
+}
+
+static void draw_estimate(struct app *app, struct canvas *canvas, struct area area, int layer)
+{
+    const struct qk_profile *side[QK_SIDE_COUNT];
+    int left = area.h - 1, head = range_head(app);
+    draw_run(canvas, area.y, area.x, area.w, STYLE_HEADING, "estimate from weights: mean logit by distance");
+    area = (struct area){area.y + 1, area.x, part_height(left), area.w};
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        side[s] = qk_session_profile(app->session, layer, (enum qk_side)s);
+        if (side[s] == NULL) {
+            draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, STYLE_PENDING, "computing");
+            return;
+        }
+    }
+    bool both = area.h < left;
+    draw_profiles(canvas, area, side, both || app->panel != PANEL_HEADS ? -1 : head);
+    area.y += area.h;
+    if (both)
+        draw_profiles(canvas, area, side, head);
 }
 
 /* What the current model's numbers are, for the right end of the heading. */
@@ -330,19 +421,20 @@ void draw_ranges(struct app *app, struct canvas *canvas, struct area area)
     struct qk_session_range range;
     int layer = app->rows.selected, left = area.h - 1;
     if (!qk_session_range(app->session, layer, &range)) {
-        draw_no_ranges(app, canvas, area, layer);
+        bool estimated = qk_session_probe_state(app->session)->estimated &&
+                         qk_session_range_error(app->session, layer) == NULL;
+        if (estimated && qk_probe_has_profile(app->pair, layer))
+            draw_estimate(app, canvas, area, layer);
+        else
+            draw_no_ranges(app, canvas, area, layer);
         return;
     }
     draw_range_heading(app, canvas, area, &range);
-    int block = 1 + N_LINES, head = range_head(app);
-    area.y++;
-    if (left < 2 * block) { /* one of the two: the heads' when they have the keys */
-        area.h = left;
-        draw_histograms(app, canvas, area, &range, app->panel == PANEL_HEADS ? head : -1);
-        return;
-    }
-    area.h = 1 + N_LINES * ((left / 2 - 1) / N_LINES);
-    draw_histograms(app, canvas, area, &range, -1);
+    int head = range_head(app);
+    area = (struct area){area.y + 1, area.x, part_height(left), area.w};
+    bool both = area.h < left; /* else one of the two: the heads' when they have the keys */
+    draw_histograms(app, canvas, area, &range, both || app->panel != PANEL_HEADS ? -1 : head);
     area.y += area.h;
-    draw_histograms(app, canvas, area, &range, head);
+    if (both)
+        draw_histograms(app, canvas, area, &range, head);
 }

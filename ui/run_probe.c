@@ -48,7 +48,8 @@ static void tell_failure(struct app *app, const char *why)
         return;
     say(app, STYLE_ERROR, "no attention ranges: %s", why != NULL ? why : "the probe failed");
     if (!app->probe_asked)
-        say(app, STYLE_DIM, "no attention ranges: ! tells why");
+        say(app, STYLE_DIM, "no attention ranges%s: ! tells why",
+            qk_session_probe_state(app->session)->estimated ? ", but an estimate from weights" : "");
 }
 
 static void tell_exact(struct app *app, const char *why)

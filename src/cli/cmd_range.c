@@ -7,7 +7,6 @@
 #include "cli/range_report.h"
 
 #include "base/mem.h"
-#include "probe/forward.h"
 #include "restore/patch.h"
 #include "restore/range_cache.h"
 
@@ -194,15 +193,13 @@ static enum qk_code run_probe(struct range *r, struct qk_error *err)
 
 static bool has_profile(const struct range *r, int layer)
 {
-    const struct qk_layer *const *side = r->inputs.pair->layer[layer].side;
-    return r->wanted[layer] && qk_profile_missing(side[QK_PRE]) == NULL &&
-           qk_profile_missing(side[QK_POST]) == NULL;
+    return r->wanted[layer] && qk_probe_has_profile(r->inputs.pair, layer);
 }
 
 static enum qk_code make_profiles(struct range *r, struct qk_error *err)
 {
     const struct qk_pair *pair = r->inputs.pair;
-    int points = qk_range_bins(r->options.length > 0 ? r->options.length : QK_PROBE_LENGTH);
+    int points = qk_probe_profile_points(&r->options);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         QK_TRY(qk_alloc(&r->profile[s], (size_t)pair->n_layers, sizeof **r->profile, err));
     for (int i = 0; i < pair->n_layers; i++) {
@@ -225,9 +222,7 @@ static enum qk_code make_profiles(struct range *r, struct qk_error *err)
 static void choose_source(struct range *r)
 {
     bool any = false;
-    const char *why = NULL;
-    for (int s = 0; s < QK_SIDE_COUNT && why == NULL; s++)
-        why = qk_forward_missing(r->inputs.pair->model[s]);
+    const char *why = qk_probe_pass_missing(r->inputs.pair);
     if (r->estimate || r->options.states_path[QK_POST] != NULL || why == NULL)
         return;
     for (int i = 0; i < r->inputs.pair->n_layers; i++)

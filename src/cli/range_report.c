@@ -68,13 +68,6 @@ static size_t long_from(const struct qk_range_report *report)
     return given > 0 ? given : QK_RANGE_LONG;
 }
 
-static double profile_value(const struct qk_profile *profile, int head, int point)
-{
-    if (profile->n_heads == 0)
-        return NAN;
-    return head < 0 ? qk_profile_layer(profile, point) : profile->logit[head * profile->n_points + point];
-}
-
 static int n_points(const struct qk_range_report *report)
 {
     return report->n > 0 ? report->profile[QK_POST][report->layer[0]].n_points : 0;
@@ -209,7 +202,7 @@ static void print_profile_row(const struct qk_range_report *report, int layer, i
             qk_print("%*s", LABEL, "");
         qk_print("%-5s", MODEL[s]);
         for (int point = 0; point < n_points(report); point++)
-            print_number(NUMBER, profile_value(&report->profile[s][layer], head, point), 3, "");
+            print_number(NUMBER, qk_profile_value(&report->profile[s][layer], head, point), 3, "");
         qk_print("\n");
     }
 }
@@ -257,7 +250,7 @@ static void csv_row(const struct qk_range_report *report, int layer, int model, 
     qk_print(",%s", MODEL[model]);
     if (report->probe == NULL) {
         for (int point = 0; point < n_points(report); point++)
-            csv_number(profile_value(&report->profile[model][layer], head, point));
+            csv_number(qk_profile_value(&report->profile[model][layer], head, point));
         qk_print("\n");
         return;
     }
@@ -322,7 +315,7 @@ static void json_logits(cJSON *object, const struct qk_profile *profile, int hea
 {
     cJSON *logits = cJSON_AddArrayToObject(object, "logit");
     for (int point = 0; point < profile->n_points; point++) {
-        double value = profile_value(profile, head, point);
+        double value = qk_profile_value(profile, head, point);
         cJSON_AddItemToArray(logits, isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
     }
 }

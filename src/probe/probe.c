@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "probe/forward.h"
+#include "probe/profile.h"
 #include "probe/tokenizer.h"
 
 #include <math.h>
@@ -13,6 +14,24 @@ bool qk_probe_has(const struct qk_pair *pair, int layer)
 {
     const struct qk_pair_layer *both = &pair->layer[layer];
     return both->has_qk && qk_states_wanted(both->side[QK_PRE]) && qk_states_wanted(both->side[QK_POST]);
+}
+
+bool qk_probe_has_profile(const struct qk_pair *pair, int layer)
+{
+    const struct qk_layer *const *side = pair->layer[layer].side;
+    return qk_probe_has(pair, layer) && qk_profile_missing(side[QK_PRE]) == NULL &&
+           qk_profile_missing(side[QK_POST]) == NULL;
+}
+
+const char *qk_probe_pass_missing(const struct qk_pair *pair)
+{
+    const char *why = qk_forward_missing(pair->model[QK_PRE]);
+    return why != NULL ? why : qk_forward_missing(pair->model[QK_POST]);
+}
+
+int qk_probe_profile_points(const struct qk_probe_options *options)
+{
+    return qk_range_bins(options->length > 0 ? options->length : QK_PROBE_LENGTH);
 }
 
 /* --- tokens --- */

@@ -54,6 +54,12 @@ struct qk_probe {
 
 /* True when the layer of the pair can have ranges: softmax attention on both sides, with q and k that fit. */
 bool qk_probe_has(const struct qk_pair *pair, int layer);
+/* True when such a layer has a profile (profile.h) on both sides: an estimate, where nothing can be run. */
+bool qk_probe_has_profile(const struct qk_pair *pair, int layer);
+/* NULL when both checkpoints have a forward pass, else why not (static). */
+const char *qk_probe_pass_missing(const struct qk_pair *pair);
+/* Distances that profiles are taken at, for a probe of these options. */
+int qk_probe_profile_points(const struct qk_probe_options *options);
 
 /* Gets the probe's tokens, and states where they come from files. QK_INPUT when nothing can be run: no
  * forward pass of this family and no states (says so and how to go on), no layer with ranges, a tokenizer

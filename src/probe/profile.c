@@ -96,9 +96,13 @@ enum qk_code qk_profile_make(const struct qk_model *model, const struct qk_layer
     return code;
 }
 
-double qk_profile_layer(const struct qk_profile *profile, int point)
+double qk_profile_value(const struct qk_profile *profile, int head, int point)
 {
     double sum = 0;
+    if (head >= profile->n_heads || profile->n_heads == 0)
+        return NAN;
+    if (head >= 0)
+        return profile->logit[head * profile->n_points + point];
     for (int h = 0; h < profile->n_heads; h++)
         sum += profile->logit[h * profile->n_points + point];
     return sum / profile->n_heads;

@@ -21,8 +21,8 @@ const char *qk_profile_missing(const struct qk_layer *layer);
 /* The layer must have one. QK_IO on read errors; values that are not finite give a NaN. */
 enum qk_code qk_profile_make(const struct qk_model *model, const struct qk_layer *layer, int n_points,
     struct qk_profile *out, struct qk_error *err);
-/* Mean over the heads. */
-double qk_profile_layer(const struct qk_profile *profile, int point);
+/* Of a head, or with head -1 the mean over the heads; NaN when the profile has none. */
+double qk_profile_value(const struct qk_profile *profile, int head, int point);
 void qk_profile_free(struct qk_profile *profile);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "drift/drift.h"
 #include "probe/probe.h"
+#include "probe/profile.h"
 #include "restore/blend.h"
 #include "restore/export.h"
 #include "restore/selection.h"
@@ -116,6 +117,7 @@ struct qk_probe_state {
     uint64_t done, total; /* layers of both passes; total 0: not known yet */
     double seconds;       /* since it started, or that it took */
     const char *error;    /* FAILED: one line, else NULL */
+    bool estimated;       /* FAILED because nothing can be run: qk_session_profile has what weights tell */
     enum qk_range_origin origin;
     bool exact_running;               /* current is being run exactly */
     uint64_t exact_done, exact_total; /* layers */
@@ -162,6 +164,11 @@ struct qk_session_range {
 bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out);
 /* Why a layer that should have ranges has none (the reason of that layer alone), or NULL. */
 const char *qk_session_range_error(const struct qk_session *session, int layer);
+
+/* An estimate of the side's layer from its weights alone, for layers with rotary positions
+ * (qk_probe_has_profile) when the probe is `estimated`; computed in the background, the selected layer first.
+ * NULL until then, and when it failed (qk_session_range_error). */
+const struct qk_profile *qk_session_profile(const struct qk_session *session, int layer, enum qk_side side);
 
 /* Where the attention of a head goes from one query: query + 1 values a(query, s), all three on post's
  * states. NULL until computed: then an event comes. Every (layer, query) that is asked for replaces what was

@@ -146,8 +146,10 @@ static void publish_opened(struct range_run *run)
     run->state.long_from = probe->range.long_from > 0 ? probe->range.long_from : QK_RANGE_LONG;
 }
 
-static void publish_done(struct range_run *run, const struct qk_error *error)
+static void publish_done(struct range_run *run, const struct range_news *news)
 {
+    const struct qk_error *error = &news->error;
+    run->state.estimated = news->estimated;
     run->state.stage = error->code == QK_OK          ? QK_PROBE_READY
                        : error->code == QK_CANCELLED ? QK_PROBE_CANCELLED
                                                      : QK_PROBE_FAILED;
@@ -196,6 +198,16 @@ static void publish_rows(struct range_run *run, struct range_news *news)
     }
 }
 
+static void publish_profile(struct range_run *run, struct range_news *news)
+{
+    struct range_layer *layer = &run->layer[news->layer];
+    if (news->error.code == QK_OK) {
+        memcpy(layer->profile, news->profile, sizeof layer->profile);
+        memset(news->profile, 0, sizeof news->profile);
+    }
+    replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+}
+
 /* A thread of a run ended: the second of one that was replaced frees it. */
 static void end_thread(struct qk_session *session, const struct range_run *gone)
 {
@@ -227,7 +239,7 @@ void qk_session_take_news(struct qk_session *session, struct range_news *news)
         run->layer[news->layer].ready = true;
         break;
     case NEWS_DONE:
-        publish_done(run, &news->error);
+        publish_done(run, news);
         break;
     case NEWS_SAME:
         publish_same(run, news);
@@ -240,6 +252,9 @@ void qk_session_take_news(struct qk_session *session, struct range_news *news)
         break;
     case NEWS_ROWS:
         publish_rows(run, news);
+        break;
+    case NEWS_PROFILE:
+        publish_profile(run, news);
         break;
     case NEWS_ENDED:
         run->n_ended++;
@@ -332,7 +347,16 @@ const char *qk_session_range_error(const struct qk_session *session, int layer)
         return both->problem != NULL ? both->problem : "pre and post do not both have softmax attention here";
     if (run != NULL && run->state.stage == QK_PROBE_READY && !run->layer[layer].ready)
         return "its input is not in the states file";
+    if (run != NULL && run->state.estimated)
+        return run->layer[layer].error;
     return NULL;
+}
+
+const struct qk_profile *qk_session_profile(const struct qk_session *session, int layer, enum qk_side side)
+{
+    const struct range_run *run = session->run;
+    return run != NULL && run->layer[layer].profile[side].n_heads > 0 ? &run->layer[layer].profile[side]
+                                                                      : NULL;
 }
 
 /* --- rows of attention --- */

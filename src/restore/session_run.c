@@ -27,6 +27,8 @@ void qk_session_free_news(struct range_news *news)
         qk_layer_range_free(&news->exact[i]);
     free(news->exact);
     qk_range_rows_free(&news->rows);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_profile_free(&news->profile[s]);
     free(news);
 }
 
@@ -47,14 +49,12 @@ static struct message *new_message(struct range_run *run, enum news_kind kind)
     return message;
 }
 
-static void tell(struct range_run *run, enum news_kind kind, int layer, const struct qk_error *error)
+static void tell(struct range_run *run, enum news_kind kind, int layer)
 {
     struct message *message = new_message(run, kind);
     if (message == NULL)
         return;
     message->news->layer = layer;
-    if (error != NULL)
-        message->news->error = *error;
     qk_session_post(run->session, message);
 }
 
@@ -81,7 +81,7 @@ static enum qk_code make_pieces(struct range_run *run, struct qk_error *err)
 
 static void on_side(void *context, enum qk_side side)
 {
-    tell(context, NEWS_SIDE, (int)side, NULL);
+    tell(context, NEWS_SIDE, (int)side);
 }
 
 static void on_ready(void *context, int layer)
@@ -91,7 +91,7 @@ static void on_ready(void *context, int layer)
     run->ready[layer] = true;
     pthread_cond_broadcast(&run->work);
     pthread_mutex_unlock(&run->mutex);
-    tell(run, NEWS_LAYER, layer, NULL);
+    tell(run, NEWS_LAYER, layer);
 }
 
 static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
@@ -100,7 +100,7 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
     QK_TRY(qk_probe_open(run->session->pair, &run->options, &run->probe, err));
     QK_TRY(make_pieces(run, err));
     QK_TRY(qk_progress_check(&run->progress, err));
-    tell(run, NEWS_OPENED, 0, NULL);
+    tell(run, NEWS_OPENED, 0);
     if (run->options.cached)
         qk_range_cache_load(run->probe);
     return qk_probe_run_restored(run->probe, NULL, &watch, &run->progress, err);
@@ -114,7 +114,7 @@ static void run_exact(
         return;
     struct range_news *news = message->news;
     struct qk_selection_patch patch;
-    tell(run, NEWS_EXACT_STARTED, 0, NULL);
+    tell(run, NEWS_EXACT_STARTED, 0);
     news->generation = generation;
     news->n_exact = run->n_layers;
     enum qk_code code = qk_alloc(&news->exact, (size_t)run->n_layers, sizeof *news->exact, &news->error);
@@ -173,13 +173,79 @@ static void follow_exactly(struct range_run *run)
     pthread_mutex_unlock(&run->mutex);
 }
 
+/* --- estimates, where nothing can be run --- */
+
+static bool estimates(const struct range_run *run)
+{
+    const struct qk_pair *pair = run->session->pair;
+    bool any = false;
+    for (int i = 0; i < run->n_layers; i++)
+        any = any || qk_probe_has_profile(pair, i);
+    return any && run->options.states_path[QK_POST] == NULL && qk_probe_pass_missing(pair) != NULL;
+}
+
+static int selected_layer(struct range_run *run)
+{
+    struct shared *shared = &run->session->shared;
+    pthread_mutex_lock(&shared->mutex);
+    int selected = shared->selected;
+    pthread_mutex_unlock(&shared->mutex);
+    return selected;
+}
+
+static void run_profile(struct range_run *run, int layer)
+{
+    const struct qk_pair *pair = run->session->pair;
+    struct message *message = new_message(run, NEWS_PROFILE);
+    if (message == NULL)
+        return;
+    struct range_news *news = message->news;
+    enum qk_code code = QK_OK;
+    news->layer = layer;
+    for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
+        code = qk_profile_make(pair->model[s], pair->layer[layer].side[s],
+            qk_probe_profile_points(&run->options), &news->profile[s], &news->error);
+    qk_session_post(run->session, message);
+}
+
+/* The selected layer whenever it is not there yet, else the next. */
+static void run_profiles(struct range_run *run)
+{
+    const struct qk_pair *pair = run->session->pair;
+    bool *done;
+    if (qk_alloc(&done, (size_t)run->n_layers, sizeof *done, NULL) != QK_OK)
+        return;
+    for (int next = 0; next < run->n_layers && qk_progress_check(&run->progress, NULL) == QK_OK;) {
+        int selected = selected_layer(run);
+        bool first = selected >= 0 && selected < run->n_layers && !done[selected];
+        int layer = first ? selected : next++;
+        if (!done[layer] && qk_probe_has_profile(pair, layer))
+            run_profile(run, layer);
+        done[layer] = true;
+    }
+    free(done);
+}
+
+static void tell_done(struct range_run *run, const struct qk_error *error, bool estimated)
+{
+    struct message *message = new_message(run, NEWS_DONE);
+    if (message == NULL)
+        return;
+    message->news->error = *error;
+    message->news->estimated = estimated;
+    qk_session_post(run->session, message);
+}
+
 static void *pass_main(void *argument)
 {
     struct range_run *run = argument;
     struct message *ended = new_message(run, NEWS_ENDED);
     struct qk_error error = {0};
     enum qk_code code = run_probe(run, &error);
-    tell(run, NEWS_DONE, 0, &error);
+    bool estimated = code == QK_INPUT && estimates(run);
+    tell_done(run, &error, estimated);
+    if (estimated)
+        run_profiles(run);
     if (code == QK_OK && run->options.cached)
         qk_range_cache_store(run->probe, NULL); /* nothing is lost without it but time */
     if (code == QK_OK && run->probe->origin == QK_ORIGIN_PASS)
@@ -234,11 +300,7 @@ static bool take_rows(struct range_run *run, struct follow_job *job)
 /* The selected layer, then what is asked about tokens, then the rest. */
 static bool take_job(struct range_run *run, struct follow_job *job)
 {
-    struct shared *shared = &run->session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    int selected = shared->selected;
-    pthread_mutex_unlock(&shared->mutex);
-    if (take_same(run, selected, job) || take_rows(run, job))
+    if (take_same(run, selected_layer(run), job) || take_rows(run, job))
         return true;
     for (int i = 0; i < run->n_layers; i++)
         if (take_same(run, i, job))
@@ -353,6 +415,8 @@ void qk_range_run_free(struct range_run *run)
         free(run->piece[i].text);
     for (int i = 0; run->layer != NULL && i < run->n_layers; i++) {
         qk_layer_range_free(&run->layer[i].same);
+        for (int s = 0; s < QK_SIDE_COUNT; s++)
+            qk_profile_free(&run->layer[i].profile[s]);
         free(run->layer[i].error);
     }
     for (int i = 0; run->exact != NULL && i < run->n_layers; i++)

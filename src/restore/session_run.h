@@ -30,6 +30,7 @@ enum news_kind {
     NEWS_EXACT_STARTED,
     NEWS_EXACT,
     NEWS_ROWS,
+    NEWS_PROFILE,
     NEWS_ENDED, /* a thread: nothing follows from it */
 };
 struct range_news {
@@ -40,7 +41,9 @@ struct range_news {
     struct qk_layer_range range;  /* NEWS_SAME */
     struct qk_layer_range *exact; /* NEWS_EXACT: n_exact, or NULL on failure; owned */
     int n_exact;
-    struct range_rows rows; /* NEWS_ROWS */
+    struct range_rows rows;                   /* NEWS_ROWS */
+    struct qk_profile profile[QK_SIDE_COUNT]; /* NEWS_PROFILE */
+    bool estimated;                           /* NEWS_DONE: profiles follow */
     struct qk_error error;
 };
 
@@ -55,7 +58,8 @@ struct range_layer {
     bool has_same;
     unsigned same_generation; /* of same or of the error */
     struct qk_layer_range same;
-    char *error;
+    struct qk_profile profile[QK_SIDE_COUNT]; /* n_heads 0: not there */
+    char *error;                              /* of the current numbers, or of the profile */
 };
 
 struct range_run {

@@ -178,4 +178,14 @@ keys f
 check "f tells why" wait_for 'attention: .*no forward pass'
 leave
 
+screen_start 120 40 "'$QKSCOPE' '$fixtures/minimax/pre' '$fixtures/minimax/post'"
+check "where weights tell something, it is shown" wait_for 'no attention ranges, but an estimate from weights'
+go_to 1
+check "and called an estimate" wait_for 'estimate from weights: mean logit by distance'
+check "of the layer" wait_for '│ layer *0 *1 *2 .*least *most'
+check "on both sides" wait_for '│ pre .* -0\.0[34] *0\.04$'
+check "and of a head" wait_for '│ q0 *0 *1 *2 .*least *most'
+check "with what gives more" wait_for ':states FILE gives the ranges'
+leave
+
 done_testing

@@ -213,6 +213,52 @@ static void test_failure_and_cancel(void **state)
     qk_session_close(session);
 }
 
+/* Where nothing can be run, weights tell what they can; nothing else fails into an estimate. */
+static void test_estimate(void **state)
+{
+    (void)state;
+    enum { POINTS = 10 }; /* of the built-in text's 512 tokens: 0, 1, 2, 4, ..., 256 */
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_session *session;
+    struct qk_error err = {0};
+    expect_ok(qk_session_open(data_path(pre, "fixtures/minimax/pre"),
+                  data_path(post, "fixtures/minimax/post"), 1, &session, &err),
+        &err);
+    const struct qk_pair *pair = qk_session_pair(session);
+    expect_ok(qk_session_probe(session, NULL, &err), &err);
+    wait_for_probe(session);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_FAILED);
+    assert_true(qk_session_probe_state(session)->estimated);
+    assert_non_null(strstr(qk_session_probe_state(session)->error, "no forward pass"));
+    int n = 0;
+    for (int i = 0; i < pair->n_layers; i++) {
+        if (!qk_probe_has_profile(pair, i)) {
+            assert_null(qk_session_profile(session, i, QK_POST));
+            continue;
+        }
+        n++;
+        for (int s = 0; s < QK_SIDE_COUNT; s++) {
+            struct qk_profile own;
+            while (qk_session_profile(session, i, (enum qk_side)s) == NULL)
+                wait_for_event(session);
+            const struct qk_profile *told = qk_session_profile(session, i, (enum qk_side)s);
+            expect_ok(qk_profile_make(pair->model[s], pair->layer[i].side[s], POINTS, &own, &err), &err);
+            assert_int_equal(told->n_points, POINTS);
+            assert_int_equal(told->n_heads, own.n_heads);
+            for (int k = 0; k < own.n_heads * POINTS; k++)
+                assert_true(told->logit[k] == own.logit[k]);
+            qk_profile_free(&own);
+        }
+    }
+    assert_true(n > 0);
+    const struct qk_probe_options missing = {.states_path = {NULL, "/nowhere/states"}};
+    expect_ok(qk_session_probe(session, &missing, &err), &err);
+    wait_for_probe(session);
+    assert_int_equal(qk_session_probe_state(session)->stage, QK_PROBE_FAILED);
+    assert_false(qk_session_probe_state(session)->estimated);
+    qk_session_close(session);
+}
+
 static void copy_file(const char *folder, const char *side, const char *name)
 {
     char from[PATH_SIZE], to[PATH_SIZE], path[PATH_SIZE];
@@ -302,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_from_states),
         test_in_folder(test_failure_and_cancel),
+        cmocka_unit_test(test_estimate),
         test_in_folder(test_again),
         cmocka_unit_test(test_replace_and_close_at_once),
     };
