@@ -50,26 +50,13 @@ static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk
     return QK_OK;
 }
 
-/* How much drift a value tells of; less than anything when it is unknown. */
+/* How much drift a value tells of; NaN when it is unknown. */
 static double strength(const struct qk_layer_drift *drift, const struct sort_key *key)
 {
     double value = qk_metric_layer(drift, key->metric, key->role);
-    if (isnan(value))
-        return -HUGE_VAL;
     if (key->metric == QK_METRIC_NORM_RATIO)
         return fabs(log(value));
     return qk_metric_info(key->metric)->falls ? -value : value;
-}
-
-/* Insertion sort: stable, and models have tens of layers. */
-static void sort_layers(int *order, int n, const struct qk_layer_drift *drift, const struct sort_key *key)
-{
-    for (int i = 1; i < n; i++) {
-        int layer = order[i], j = i;
-        for (; j > 0 && strength(&drift[order[j - 1]], key) < strength(&drift[layer], key); j--)
-            order[j] = order[j - 1];
-        order[j] = layer;
-    }
 }
 
 /* What was asked for, and everything that was made for it. */
@@ -95,6 +82,17 @@ static void free_diff(struct diff *d)
     free(d->order);
 }
 
+static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
+{
+    double *key;
+    QK_TRY(qk_alloc(&key, (size_t)d->inputs.pair->n_layers, sizeof *key, err));
+    for (int i = 0; i < d->n; i++)
+        key[d->order[i]] = strength(&d->drift[d->order[i]], &d->key);
+    qk_order_by(d->order, d->n, key);
+    free(key);
+    return QK_OK;
+}
+
 /* A test has to know every layer's numbers; lists and kinds spare the work of the layers left out. */
 static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
@@ -112,9 +110,7 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
         if (d->wanted[i])
             d->order[d->n++] = i;
     }
-    if (d->sorted)
-        sort_layers(d->order, d->n, d->drift, &d->key);
-    return QK_OK;
+    return d->sorted ? sort_layers(d, err) : QK_OK;
 }
 
 /* --- the command --- */

@@ -34,6 +34,7 @@ const struct qk_option_info qk_range_options[] = {
     {"exact", 'x', NULL, "run the whole model again for it, not its layers on POST's states"},
     {"no-cache", 0, NULL, "run anew, and keep nothing of it for the next time"},
     {"layers", 'l', "LAYERS", "only these layers: a list such as 1,4-7, a kind, all, or a test"},
+    {"sort", 0, "NUMBER", "the largest first, by shift, mean or long of POST; by index without it"},
     {"heads", 'H', NULL, "a row for every head as well (in CSV instead)"},
     {"json", 0, NULL, "print one JSON object with every head"},
     {"csv", 0, NULL, "print comma-separated values with a heading row"},
@@ -41,6 +42,9 @@ const struct qk_option_info qk_range_options[] = {
     {"threads", 'j', "N", "worker threads for the drift that a test needs; one a processor without it"},
     {NULL, 0, NULL, NULL},
 };
+
+enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, ORDERS };
+static const char *const ORDER[ORDERS] = {"index", "shift", "mean", "long"};
 
 /* What was asked for, and everything that was made for it. */
 struct range {
@@ -50,6 +54,7 @@ struct range {
     bool some_layers, chosen, exact, estimate, cached;
     int threads;
     bool *wanted;
+    enum order by;
     int *order, n;
     struct qk_probe *probe;
     struct qk_profile *profile[QK_SIDE_COUNT];
@@ -103,10 +108,26 @@ static enum qk_code read_probe(const struct qk_arguments *arguments, struct rang
     return QK_OK;
 }
 
+static enum qk_code read_order(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
+{
+    const char *sort = qk_arguments_text(arguments, "sort");
+    QK_TRY(qk_arguments_exclude(arguments, "estimate", "sort", err));
+    for (int i = 0; i < ORDERS && sort != NULL; i++)
+        if (strcmp(sort, ORDER[i]) == 0) {
+            r->by = (enum order)i;
+            return QK_OK;
+        }
+    if (sort != NULL)
+        return qk_fail(
+            err, QK_USAGE, "--sort: unknown number (found '%s', expected index, shift, mean or long)", sort);
+    return QK_OK;
+}
+
 static enum qk_code read_options(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
 {
     const char *layers = qk_arguments_text(arguments, "layers");
     QK_TRY(read_probe(arguments, r, err));
+    QK_TRY(read_order(arguments, r, err));
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &r->threads, err));
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
@@ -165,6 +186,25 @@ static enum qk_code run_current(struct range *r, struct qk_progress *progress, s
     return code;
 }
 
+static enum qk_code list_layers(struct range *r, struct qk_error *err)
+{
+    double *key;
+    QK_TRY(qk_alloc(&key, (size_t)r->inputs.pair->n_layers, sizeof *key, err));
+    for (int i = 0; i < r->inputs.pair->n_layers; i++) {
+        const struct qk_layer_ranges *ranges = &r->probe->layer[i];
+        const struct qk_range *post = &ranges->side[QK_POST].layer;
+        key[i] = r->by == BY_SHIFT  ? ranges->shift
+                 : r->by == BY_MEAN ? post->mean
+                 : r->by == BY_LONG ? post->long_mass
+                                    : 0;
+        if (ranges->side[QK_POST].n_heads > 0)
+            r->order[r->n++] = i;
+    }
+    qk_order_by(r->order, r->n, key);
+    free(key);
+    return QK_OK;
+}
+
 static enum qk_code run_all(struct range *r, struct qk_progress *progress, struct qk_error *err)
 {
     QK_TRY(qk_probe_run_restored(r->probe, r->wanted, NULL, progress, err));
@@ -183,10 +223,7 @@ static enum qk_code run_probe(struct range *r, struct qk_error *err)
     qk_meter_stop(&meter);
     if (code == QK_OK && r->cached && qk_range_cache_store(r->probe, &unkept) != QK_OK)
         qk_print_note("the states are not kept for the next time: %s", unkept.text);
-    for (int i = 0; i < r->inputs.pair->n_layers; i++)
-        if (r->probe->layer[i].side[QK_POST].n_heads > 0)
-            r->order[r->n++] = i;
-    return code;
+    return code == QK_OK ? list_layers(r, err) : code;
 }
 
 /* --- the estimate --- */

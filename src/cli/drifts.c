@@ -5,6 +5,7 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,5 +162,21 @@ void qk_drifts_warn(const struct qk_pair *pair, const struct qk_layer_drift *dri
             qk_print_note("layer %d cannot be compared: %s", i, pair->layer[i].problem);
         if (drift[i].problem != NULL)
             qk_print_note("%s", drift[i].problem);
+    }
+}
+
+static bool is_less(double a, double b)
+{
+    return a < b || (isnan(a) && !isnan(b));
+}
+
+/* Insertion sort: stable, and models have tens of layers. */
+void qk_order_by(int *order, int n, const double *key)
+{
+    for (int i = 1; i < n; i++) {
+        int layer = order[i], j = i;
+        for (; j > 0 && is_less(key[order[j - 1]], key[layer]); j--)
+            order[j] = order[j - 1];
+        order[j] = layer;
     }
 }

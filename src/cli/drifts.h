@@ -15,4 +15,8 @@ void qk_drifts_free(struct qk_layer_drift *drift, int n_layers); /* NULL allowed
  */
 void qk_drifts_warn(const struct qk_pair *pair, const struct qk_layer_drift *drift, const bool *wanted);
 
+/* Puts the n layers of order by the key of each layer, the largest first; equal ones stay as they are. NaN is
+ * less than anything. */
+void qk_order_by(int *order, int n, const double *key);
+
 #endif

@@ -147,6 +147,20 @@ COLUMNS=60 "$QKSCOPE" range "$pre" "$post" >"$work/narrow.txt"
 check "  no bars where there is no room" sh -c "! LC_ALL=C grep -q '.\{61\}' '$work/narrow.txt'"
 run range "$pre" "$post" --heads --layers 7
 check "--heads has a line a head" test "$(wc -l <"$out")" -eq 8
+# sorted NUMBER COLUMN - the layers of the CSV stand by post's column, the largest first, and are not in order of index.
+sorted() {
+    run range "$pre" "$post" --csv --sort "$1"
+    grep ',post,' "$out" | cut -d, -f"$2" >"$work/column"
+    [ "$(wc -l <"$work/column")" -eq 4 ] && LC_ALL=C sort -grc "$work/column" &&
+        ! grep ',post,' "$out" | LC_ALL=C sort -nc 2>/dev/null
+}
+check "--sort shift" sorted shift 4
+check "--sort mean" sorted mean 5
+check "--sort long" sorted long 6
+run range "$pre" "$post" --sort index
+cp "$out" "$work/by_index"
+run range "$pre" "$post"
+check "--sort index is the order without it" cmp "$out" "$work/by_index"
 run range "$pre" "$post" --csv
 check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 13
 check "  the restored one with its own shift" test "$(grep -c ',restored,' "$out")$(grep '^7,' "$out" | cut -d, -f4 | sort -u | wc -l)" = 42
@@ -190,7 +204,7 @@ check "states of another width" complains 3 'hidden_states.1: other shape (found
 run range "$llama_pre" "$llama_post" --states "$llama_post/golden.safetensors" --states-pre "$golden_pre"
 check "pre's states of other tokens" complains 3 'golden-pre.safetensors: '
 for words in '--queries some' '--queries last:0' '--long 0' '--length 0' '--json --csv' '--ids x --probe x' \
-    '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--estimate --ids x' '--layers 99'; do
+    '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--sort size' '--estimate --sort mean' '--estimate --ids x' '--layers 99'; do
     # shellcheck disable=SC2086 # words
     run range "$pre" "$post" $words
     check "usage: $words" complains 2 .
