@@ -431,7 +431,7 @@ static enum qk_code store_weight(
     for (int h = 0; h < b->side[QK_POST]->role[role].n_heads && code == QK_OK; h++) {
         code = qk_progress_check(progress, err);
         if (code == QK_OK)
-            code = read_blend(&b->base, role, h, values, err);
+            code = blend_head(b, role, h, values, err); /* store_head rounds */
         if (code == QK_OK)
             code = store_head(b->pair, b->side[QK_POST], role, h, values, bytes, b->column, err);
     }

@@ -97,6 +97,30 @@ static double from_f8_e4m3(uint8_t bits)
     return small_float(bits, 4, 3);
 }
 
+/* Loops over blocks of a fixed size are what compilers make vectors of. */
+enum { BLOCK = 16 };
+
+static void from_bf16(const unsigned char *src, size_t n, double *dst)
+{
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t m = n - at < BLOCK ? n - at : BLOCK;
+        uint16_t half[BLOCK] = {0};
+        uint32_t bits[BLOCK];
+        float value[BLOCK];
+        double wide[BLOCK];
+        if (m == BLOCK)
+            memcpy(half, src + 2 * at, sizeof half);
+        else
+            memcpy(half, src + 2 * at, 2 * m);
+        for (size_t i = 0; i < BLOCK; i++)
+            bits[i] = (uint32_t)half[i] << 16;
+        memcpy(value, bits, sizeof value);
+        for (size_t i = 0; i < BLOCK; i++)
+            wide[i] = (double)value[i];
+        memcpy(dst + at, wide, m * sizeof *wide);
+    }
+}
+
 void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst)
 {
     const unsigned char *p = src;
@@ -112,14 +136,7 @@ void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst
         }
         return;
     case QK_BF16:
-        for (size_t i = 0; i < n; i++) {
-            uint16_t half;
-            memcpy(&half, p + 2 * i, sizeof half);
-            uint32_t bits = (uint32_t)half << 16;
-            float value;
-            memcpy(&value, &bits, sizeof value);
-            dst[i] = (double)value;
-        }
+        from_bf16(p, n, dst);
         return;
     case QK_F16:
         for (size_t i = 0; i < n; i++) {
@@ -144,9 +161,8 @@ void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst
 /* --- writing --- */
 
 /* Rounds a float64 to a format of the given widths, to nearest, ties to even, in one step from the float64
- * bits: for what is not a normal number of the format, or not before it is rounded. Going through float32
- * would round twice and miss by one unit near ties. */
-static uint32_t round_special(double value, unsigned exponent_bits, unsigned mantissa_bits)
+ * bits. Going through float32 would round twice and miss by one unit near ties. */
+static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantissa_bits)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -177,29 +193,47 @@ static uint32_t round_special(double value, unsigned exponent_bits, unsigned man
     return sign | (uint32_t)(result >= infinity ? infinity : result);
 }
 
-/* Rounds n values; the widths are constants where it is called, so that the loop is one of a few
- * instructions a value: nearly all are normal numbers of the format. */
+/* BLOCK values as if they were normal numbers of the format, before and after rounding; false, and nothing
+ * that can be used, when one is not. The widths are constants where it is called. */
+static inline bool round_block(
+    const double *src, unsigned exponent_bits, unsigned mantissa_bits, uint64_t result[BLOCK])
+{
+    const unsigned drop = 52 - mantissa_bits, sign_bit = exponent_bits + mantissa_bits;
+    const uint64_t least = 1025 - (1ull << (exponent_bits - 1)); /* float64's exponent of the least normal */
+    const uint64_t greatest = least + (1ull << exponent_bits) - 3;
+    uint64_t outside = 0;
+    for (size_t i = 0; i < BLOCK; i++) {
+        uint64_t bits;
+        memcpy(&bits, src + i, sizeof bits);
+        uint64_t magnitude = bits & INT64_MAX;
+        /* A carry out of the mantissa runs into the exponent, which is what rounding up means. */
+        uint64_t kept = (magnitude + ((1ull << (drop - 1)) - 1) + (magnitude >> drop & 1)) >> drop;
+        /* Below 0, and then the sign is set, when the exponent is too small, or too large when rounded. */
+        outside |= ((magnitude >> 52) - least) | (greatest - (kept >> mantissa_bits));
+        result[i] = (kept - ((least - 1) << mantissa_bits)) | bits >> 63 << sign_bit;
+    }
+    return outside >> 63 == 0;
+}
+
+/* Rounds n values; returns how many of them were finite and no longer are. */
 static inline size_t round_all(
     const double *src, size_t n, unsigned exponent_bits, unsigned mantissa_bits, unsigned char *dst)
 {
-    const unsigned drop = 52 - mantissa_bits, bytes = (1 + exponent_bits + mantissa_bits) / 8;
-    const uint64_t infinity = ((1ull << exponent_bits) - 1) << mantissa_bits;
-    const uint64_t least = 1024 - (1ull << (exponent_bits - 1)) + 1; /* biased exponent of the least normal */
+    const unsigned bytes = (1 + exponent_bits + mantissa_bits) / 8;
+    const uint32_t infinity = ((1u << exponent_bits) - 1) << mantissa_bits;
+    uint64_t block[BLOCK];
     size_t overflows = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t bits;
-        uint32_t result;
-        memcpy(&bits, src + i, sizeof bits);
-        uint64_t magnitude = bits & INT64_MAX;
-        if ((magnitude >> 52) - least < (1ull << exponent_bits) - 2) {
-            /* A carry out of the mantissa runs into the exponent, which is what rounding up means. */
-            uint64_t kept = (magnitude + (1ull << (drop - 1)) - 1 + (magnitude >> drop & 1)) >> drop;
-            result = (uint32_t)((kept - ((least - 1) << mantissa_bits)) | bits >> 63 << (bytes * 8 - 1));
-        } else {
-            result = round_special(src[i], exponent_bits, mantissa_bits);
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t m = n - at < BLOCK ? n - at : BLOCK;
+        if (m < BLOCK || !round_block(src + at, exponent_bits, mantissa_bits, block)) {
+            for (size_t i = 0; i < m; i++) {
+                uint32_t bits = round_bits(src[at + i], exponent_bits, mantissa_bits);
+                overflows += isfinite(src[at + i]) && (bits & infinity) == infinity ? 1u : 0u;
+                block[i] = bits;
+            }
         }
-        overflows += (result & infinity) == infinity && magnitude >> 52 != 0x7ff;
-        memcpy(dst + bytes * i, &result, bytes);
+        for (size_t i = 0; i < m; i++)
+            memcpy(dst + (at + i) * bytes, &block[i], bytes); /* little-endian, as above */
     }
     return overflows;
 }

@@ -35,17 +35,39 @@ static bool same_number(double a, double b)
     return memcmp(&a, &b, sizeof a) == 0; /* the sign of zero counts, too */
 }
 
+/* Alone, and among so many that whole blocks are converted at once: it must not make a difference. */
+enum { MANY = 37 };
+static void write_value(enum qk_dtype dtype, double value, void *bits, size_t *overflows)
+{
+    size_t size = qk_dtype_bits(dtype) / 8;
+    double values[MANY];
+    unsigned char many[MANY * sizeof(double)];
+    *overflows = qk_dtype_from_f64(dtype, &value, 1, bits);
+    for (int i = 0; i < MANY; i++)
+        values[i] = value;
+    assert_int_equal(qk_dtype_from_f64(dtype, values, MANY, many), MANY * *overflows);
+    for (size_t i = 0; i < MANY; i++)
+        if (memcmp(many + i * size, bits, size) != 0)
+            fail_msg("%a is rounded differently at place %zu", value, i);
+}
+
 static double read16(enum qk_dtype dtype, uint16_t bits)
 {
-    double value;
+    double value, values[MANY];
+    uint16_t many[MANY];
     qk_dtype_to_f64(dtype, &bits, 1, &value);
+    for (int i = 0; i < MANY; i++)
+        many[i] = bits;
+    qk_dtype_to_f64(dtype, many, MANY, values);
+    for (size_t i = 0; i < MANY; i++)
+        assert_memory_equal(&values[i], &value, sizeof value);
     return value;
 }
 
 static uint16_t write16(enum qk_dtype dtype, double value, size_t *overflows)
 {
     uint16_t bits;
-    *overflows = qk_dtype_from_f64(dtype, &value, 1, &bits);
+    write_value(dtype, value, &bits, overflows);
     return bits;
 }
 
@@ -197,7 +219,8 @@ static void test_f32_against_the_cast(void **state)
             value = i % 3 == 0 ? value : nextafter(value, i % 3 == 1 ? 0 : HUGE_VAL);
         }
         float found, expected = (float)value;
-        size_t overflows = qk_dtype_from_f64(QK_F32, &value, 1, &found);
+        size_t overflows;
+        write_value(QK_F32, value, &found, &overflows);
         assert_int_equal(overflows, isfinite(value) && isinf(expected));
         if (isnan(value))
             assert_true(isnan(found) && !signbit(found) == !signbit(value));
@@ -225,6 +248,29 @@ static void test_f32_and_f64_round_trip(void **state)
     assert_int_equal(qk_dtype_from_f64(QK_F64, values, 4, out), 0);
     qk_dtype_to_f64(QK_F64, out, 4, again);
     assert_memory_equal(again, values, sizeof values);
+}
+
+/* Values that a whole block cannot be rounded with stand between others. */
+static void test_mixed_blocks(void **state)
+{
+    (void)state;
+    static const enum qk_dtype dtypes[] = {QK_F32, QK_F16, QK_BF16};
+    static const double odd[] = {0.0, -0.0, NAN, HUGE_VAL, 1e300, 0x1p-140, 0x1p-24, 65520, 0x1.fffp+127};
+    enum { N = 1000 };
+    uint64_t seed = 3;
+    double values[N];
+    for (size_t d = 0; d < 3; d++) {
+        size_t size = qk_dtype_bits(dtypes[d]) / 8, overflows = 0;
+        unsigned char found[N * 4], expected[N * 4];
+        for (size_t i = 0; i < N; i++) {
+            values[i] = (double)(int64_t)random_bits(&seed) * 0x1p-63;
+            if (random_bits(&seed) % 20 == 0)
+                values[i] = odd[random_bits(&seed) % (sizeof odd / sizeof odd[0])];
+            overflows += qk_dtype_from_f64(dtypes[d], &values[i], 1, expected + i * size);
+        }
+        assert_int_equal(qk_dtype_from_f64(dtypes[d], values, N, found), overflows);
+        assert_memory_equal(found, expected, N * size);
+    }
 }
 
 /* Tensors of a file start anywhere. */
@@ -281,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_f8),
         cmocka_unit_test(test_f32_against_the_cast),
         cmocka_unit_test(test_f32_and_f64_round_trip),
+        cmocka_unit_test(test_mixed_blocks),
         cmocka_unit_test(test_any_alignment),
         cmocka_unit_test(test_names),
     };
