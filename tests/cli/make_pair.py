@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """make_pair.py FOLDER BYTES - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in two shards a
-side: q, k and v of 4 layers from a fixed stream, the embedding a hole in a sparse file."""
+side: q, k and v of 4 layers from a fixed stream, the embedding the same block over and over: holes would not be copied,
+and an export be over before it can be killed."""
 import json
 import os
 import random
@@ -20,7 +21,9 @@ def write_shard(path, tensors, stream):
         for name, shape in tensors:
             size = 2 * shape[0] * shape[1]
             if "embed" in name:
-                file.seek(size, os.SEEK_CUR)
+                block = stream.randbytes(1 << 20)
+                while size > 0:
+                    size -= file.write(block[:size])
                 continue
             # exponents near 1: small finite numbers
             low, high = stream.randbytes(size // 2), stream.randbytes(size // 2)
