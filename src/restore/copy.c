@@ -171,7 +171,7 @@ static bool find_data(const struct qk_source *source, uint64_t *at, uint64_t end
 #if defined SEEK_DATA && defined SEEK_HOLE
     off_t data = lseek(source->fd, (off_t)*at, SEEK_DATA);
     if (data < 0)
-        return errno != ENXIO || *at >= source->size;
+        return errno != ENXIO; /* behind the last data */
     if ((uint64_t)data >= end)
         return false;
     *at = (uint64_t)data;

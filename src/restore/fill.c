@@ -188,8 +188,14 @@ static enum qk_code make_part(struct run *run, const struct qk_fill_part *part, 
     QK_TRY(qk_alloc_aligned(&bytes, (size_t)part->n, 1, err));
     enum qk_code code =
         run->fill->make(run->fill->context, part->number, bytes, (size_t)part->n, run->progress, err);
-    if (code == QK_OK)
-        code = qk_write_at(file->state->fd, file->path, part->at, bytes, (size_t)part->n, err);
+    /* A piece at a time: what copies into the same file has its turn, and stopping does not wait. */
+    for (uint64_t at = 0, n; at < part->n && code == QK_OK; at += n) {
+        n = part->n - at < COPY_BYTES ? part->n - at : COPY_BYTES;
+        code = qk_progress_check(run->progress, err);
+        if (code == QK_OK)
+            code =
+                qk_write_at(file->state->fd, file->path, part->at + at, (char *)bytes + at, (size_t)n, err);
+    }
     free(bytes);
     return code;
 }
