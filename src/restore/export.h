@@ -4,6 +4,8 @@
  * (3) one rename gives it its name; the parent folder is fsynced. A crash in 2 leaves a sibling that is not
  * DIR, which the next export to DIR removes; inputs are only ever opened for reading.
  *
+ * Files are filled part by part on all processors (fill.h): what is written does not depend on how many.
+ *
  * What is written: post's folder as it is, in which only rows of chosen roles differ, and the recipe. When
  * post was named by a single file, its folder is taken to hold other things, too: then that file and the
  * small files that belong to a checkpoint (*.json, *.txt, *.model, *.py, *.jinja, *.md) beside it. */

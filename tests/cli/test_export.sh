@@ -101,6 +101,18 @@ check "the copies are unchanged" test "$copies" = "$(sums "$work/pair")"
 run export "$pre" "$post" --set 7=restore -o "$work/no/such/dir"
 check "a parent that is not there" complains 4 "$work/no/such"
 
+# --- processors ---
+# alone COMMAND... - on one processor.
+alone() {
+    python3 -c 'import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+os.execv(sys.argv[1], sys.argv[1:])' "$@"
+}
+run export "$pre" "$post" --set all=qk-pro:0.3 --norms -o "$work/many"
+check "all layers blended on all processors" ended 0
+check "  and on one" alone "$QKSCOPE" export "$pre" "$post" --set all=qk-pro:0.3 --norms -o "$work/few"
+check "  are the same to the byte" diff -r "$work/many" "$work/few"
+
 # --- options ---
 python3 "$tools/spoil.py" shards "$pre" "$work/pre2"
 python3 "$tools/spoil.py" shards "$post" "$work/post2"
