@@ -285,30 +285,24 @@ def frames(keys, sent, output):
 # --- the runs ---
 
 
-def walk(layers, n):
-    """The n layers on which n presses of j or k land, there and back, from the first layer on."""
-    there = list(range(1, layers)) + list(range(layers - 2, -1, -1))
-    return [there[i % len(there)] for i in range(n)]
-
-
 def moving_keys(layers, n):
-    at, keys = 0, []
-    for to in walk(layers, n):
-        keys.append((b"j" if to > at else b"k", lambda seen, to=to: seen.marked == to, True))
-        at = to
-    return keys
+    """j down to the last layer, k up to the first, and again."""
+    to = list(range(1, layers)) + list(range(layers - 2, -1, -1))
+    down = [True] * (layers - 1) + [False] * (layers - 1)
+    return [(b"j" if down[i % len(to)] else b"k", lambda seen, to=to[i % len(to)]: seen.marked == to, True)
+            for i in range(n)]
 
 
 def toggling_keys(layers, n):
-    """Space and a step, in turn; the steps are not counted."""
-    at, keys, restored = 0, [], set()
-    for to in walk(layers, n):
-        restored ^= {at}
-        word = "restore" if at in restored else "keep"
-        keys.append((b" ", lambda seen, at=at, word=word: seen.choice.get(at) == word, True))
-        keys.append((b"j" if to > at else b"k", lambda seen, to=to: seen.marked == to, False))
-        at = to
-    return keys
+    """Space toggles a layer and goes on to the next; g, which is not counted, goes back to the first."""
+    keys, word = [], "restore"
+    while len(keys) < n:
+        for at in range(layers - 1):
+            keys.append((b" ", lambda seen, at=at, word=word: seen.choice.get(at) == word and seen.marked == at + 1,
+                         True))
+        keys.append((b"g", lambda seen: seen.marked == 0, False))
+        word = "keep" if word == "restore" else "restore"
+    return keys[:n]
 
 
 def percentile(values, share):
@@ -354,9 +348,9 @@ def main():
         print("|---|---|---|")
         row(f"start to the first layer's row, median of {STARTS}", statistics.median(starts), MOST_START)
         print(f"| start to the last number | {computed:.1f} s | |")
-        n = LEAST_KEYS + 40  # some come after the end
+        n = LEAST_KEYS * 3 // 2  # so that, if one run is shorter than another, enough come before its end
         print_keys("j or k", argv, folder, moving_keys(layers, n), computed / n)
-        print_keys("Space", argv, folder, toggling_keys(layers, n), computed / n / 2)
+        print_keys("Space", argv, folder, toggling_keys(layers, n), computed / n)
     sys.exit(missed)
 
 
