@@ -1,5 +1,6 @@
 /* bench_forward.c - what a pass of the demo model costs: seconds at 2,048 tokens beside a plain sgemm of as
- * many operations, and memory at 8,192. `make bench`; exit 1 when a limit of the design is missed. */
+ * many operations, and memory at 8,192. Prints rows of a Markdown table; exit 1 when a limit of the design is
+ * missed. */
 #include "base/parallel.h"
 #include "linalg/linalg.h"
 #include "probe/forward.h"
@@ -119,6 +120,11 @@ static double peak_memory(const char *path)
     return (double)usage.ru_maxrss / 1024;
 }
 
+static const char *mark(bool met)
+{
+    return met ? "" : " **(missed)**";
+}
+
 int main(void)
 {
     const char *root = getenv("QK_DEMO_DATA");
@@ -142,12 +148,14 @@ int main(void)
         plain[i] = run_sgemm(matrices, work);
     }
     double seconds = median(pass, RUNS), sgemm = median(plain, RUNS);
-    printf("forward, %d tokens, %zu processors: %.3f s (limit %.1f), %.1f GFLOP/s\n", SECONDS_TOKENS, workers,
-        seconds, MOST_SECONDS, work / seconds * 1e-9);
-    printf("sgemm of as many operations (%.1f GFLOP): %.3f s, %.1f GFLOP/s; the pass reaches %.0f %% of its "
-           "rate\n",
-        work * 1e-9, sgemm, work / sgemm * 1e-9, 100 * sgemm / seconds);
-    printf("forward, %d tokens: peak %.0f MiB (limit %d)\n", MEMORY_TOKENS, mebibytes, MOST_MEBIBYTES);
+    printf("| figure | value | limit |\n|---|---|---|\n");
+    printf("| %d tokens, %zu processors | %.3f s, %.1f GFLOP/s%s | less than %.1f s |\n", SECONDS_TOKENS,
+        workers, seconds, work / seconds * 1e-9, mark(seconds < MOST_SECONDS), MOST_SECONDS);
+    printf("| sgemm of as many operations (%.1f GFLOP) | %.3f s, %.1f GFLOP/s | |\n", work * 1e-9, sgemm,
+        work / sgemm * 1e-9);
+    printf("| the pass's rate : sgemm's | %.2f | |\n", sgemm / seconds);
+    printf("| peak memory at %d tokens | %.0f MiB%s | less than %d MiB |\n", MEMORY_TOKENS, mebibytes,
+        mark(mebibytes < MOST_MEBIBYTES), MOST_MEBIBYTES);
     free(matrices);
     qk_model_close(model);
     return seconds < MOST_SECONDS && mebibytes < MOST_MEBIBYTES ? 0 : 1;
