@@ -3,12 +3,11 @@
 
     growth.py QKSCOPE MAKE_PAIR [ROUNDS]
 
-Makes small pairs with make_pair in a temporary folder (of $TMPDIR), and prints a Markdown table for each of the three:
-median seconds of interleaved rounds, seconds a unit, and seconds a unit of what was added since the row above,
+Makes small pairs with make_pair in a temporary folder (of $TMPDIR), and prints a Markdown table for each of the
+three: median seconds of interleaved rounds, seconds a unit, and seconds a unit of what was added since the row above,
 which no fixed cost of starting hides in. Where growth is linear the last column does not grow.
 """
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,11 +16,11 @@ import time
 
 ROUNDS = 5
 SAME = {"--layers": 8, "--d": 2048, "--heads": "16,4", "--head-dim": 128, "--vocab": 256}
-# What grows, its word, and its sizes: (option's value, units).
+# What grows, its word, and its sizes: (option's value, units). A key head comes with every four query heads.
 GROWTH = [
     ("--layers", "layer", [(n, n) for n in (4, 8, 16, 32)]),
     ("--d", "1,024 columns", [(n, n / 1024) for n in (1024, 2048, 4096, 8192)]),
-    ("--heads", "query head (and a key head for four)", [(f"{n},{n // 4}", n) for n in (4, 8, 16, 32)]),
+    ("--heads", "query head", [(f"{n},{n // 4}", n) for n in (4, 8, 16, 32)]),
 ]
 
 
@@ -48,10 +47,8 @@ def table(qkscope, make_pair, rounds, option, word, sizes):
         for _ in range(rounds):
             for seconds, folder in zip(took, folders):
                 seconds.append(seconds_of(qkscope, folder))
-        shutil.rmtree(top, ignore_errors=True)
-        os.mkdir(top)
     same = ", ".join(f"{name[2:]} {value}" for name, value in SAME.items() if name not in (option, "--vocab"))
-    print(f"\n| {option[2:]} ({same}) | seconds | ms a {word} | ms a {word} added |")
+    print(f"| {option[2:]} ({same}) | seconds | ms a {word} | ms a {word} added |")
     print("|---|---|---|---|")
     before = None
     for (value, units), seconds in zip(sizes, took):
@@ -59,6 +56,7 @@ def table(qkscope, make_pair, rounds, option, word, sizes):
         added = "" if before is None else f"{1000 * (s - before[0]) / (units - before[1]):.2f}"
         print(f"| {value} | {s:.3f} | {1000 * s / units:.2f} | {added} |")
         before = s, units
+    print()
 
 
 def main():
