@@ -226,20 +226,25 @@ static const char *row_note(const struct app *app, const struct qk_pair_layer *l
     }
 }
 
+/* Of a layer with a choice the angle that is left, as its other numbers are. */
 static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int layer)
 {
     char number[NUMBER_TEXT], text[32];
     const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
-    double angle = qk_metric_layer(drift, QK_METRIC_ANGLE_MEAN, -1);
-    if (still_to_come(drift, angle)) {
+    const struct qk_current *current = qk_session_current(app->session, layer);
+    bool chosen = !layer_kept(app, layer);
+    const char *degree = app->theme.ascii ? "" : theme_glyph(&app->theme, GLYPH_DEGREE);
+    double angle = qk_metric_layer(
+        chosen && current != NULL ? &current->against[QK_PRE] : drift, QK_METRIC_ANGLE_MEAN, -1);
+    if ((chosen && current == NULL) || (!chosen && still_to_come(drift, angle))) {
         draw_text(
             canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_PENDING, theme_glyph(&app->theme, GLYPH_WAIT));
         return;
     }
     format_number(number, angle);
     snprintf(
-        text, sizeof text, "%s%s", number, app->theme.ascii ? "" : theme_glyph(&app->theme, GLYPH_DEGREE));
-    draw_text(canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);
+        text, sizeof text, "%s%s%s", chosen ? theme_glyph(&app->theme, GLYPH_ARROW) : "", number, degree);
+    draw_text(canvas, y, x, ANGLE_CELLS - 1, ALIGN_LEFT, chosen ? STYLE_CHOICE : STYLE_TEXT, text);
 }
 
 /* Where the shift has no column of its own, sorting by it shows it in place of the reach. */
