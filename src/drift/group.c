@@ -17,7 +17,7 @@ static const double ROUTING_TOLERANCE = 1e-5;
 
 /* Bytes of both sides' pieces that are read, converted and added up before the next: they stay in the cache.
  */
-enum { PIECE_BYTES = 1 << 16 };
+enum { PIECE_BYTES = 1 << 17 };
 
 /* A head of both sides. */
 struct head_pair {
