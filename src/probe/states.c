@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "probe/text.h"
+#include "tensor/safetensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -50,7 +51,7 @@ void qk_states_free(struct qk_states *states)
 
 /* --- reading --- */
 
-static const struct qk_tensor *find(const struct qk_safetensors *file, const char *name)
+static const struct qk_tensor *find(const struct qk_tensor_file *file, const char *name)
 {
     for (size_t i = 0; i < file->n_tensors; i++)
         if (strcmp(file->tensor[i].name, name) == 0)
@@ -67,7 +68,7 @@ static int dimensions(const struct qk_tensor *tensor, int n, const uint64_t **sh
 }
 
 static enum qk_code read_ids(
-    const char *path, const struct qk_safetensors *file, struct qk_states *states, struct qk_error *err)
+    const char *path, const struct qk_tensor_file *file, struct qk_states *states, struct qk_error *err)
 {
     const struct qk_tensor *tensor = find(file, "input_ids");
     const uint64_t *shape;
@@ -100,7 +101,7 @@ static enum qk_code read_ids(
 }
 
 /* The tensor's n values, piece by piece: only the result is as large as the tensor. */
-static enum qk_code read_values(const char *path, const struct qk_safetensors *file,
+static enum qk_code read_values(const char *path, const struct qk_tensor_file *file,
     const struct qk_tensor *tensor, size_t n, float *out, struct qk_error *err)
 {
     enum { PIECE = 4096 };
@@ -122,7 +123,7 @@ static enum qk_code read_values(const char *path, const struct qk_safetensors *f
     return QK_OK;
 }
 
-static enum qk_code read_layer(const char *path, const struct qk_safetensors *file,
+static enum qk_code read_layer(const char *path, const struct qk_tensor_file *file,
     const struct qk_layer *layer, int index, struct qk_states *states, struct qk_error *err)
 {
     char name[64], text[QK_SHAPE_TEXT];
@@ -142,7 +143,7 @@ static enum qk_code read_layer(const char *path, const struct qk_safetensors *fi
     return read_values(path, file, tensor, n, states->layer[index], err);
 }
 
-static enum qk_code read_layers(const char *path, const struct qk_safetensors *file,
+static enum qk_code read_layers(const char *path, const struct qk_tensor_file *file,
     const struct qk_model *model, struct qk_states *states, struct qk_error *err)
 {
     int found = 0;
@@ -160,13 +161,13 @@ static enum qk_code read_layers(const char *path, const struct qk_safetensors *f
 enum qk_code qk_states_read(
     const char *path, const struct qk_model *model, struct qk_states *out, struct qk_error *err)
 {
-    struct qk_safetensors file;
+    struct qk_tensor_file file;
     *out = (struct qk_states){.n_layers = model->n_layers};
     QK_TRY(qk_safetensors_open(path, &file, err));
     enum qk_code code = read_ids(path, &file, out, err);
     if (code == QK_OK)
         code = read_layers(path, &file, model, out, err);
-    qk_safetensors_close(&file);
+    qk_tensor_file_close(&file);
     if (code != QK_OK)
         qk_states_free(out);
     return code;

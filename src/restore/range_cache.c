@@ -43,7 +43,7 @@ static void add_json(struct qk_digest *digest, const cJSON *item)
 
 /* Which file this is, and that nothing was written to it since. A modification time alone would not do: pre
  * and post have the same header and size, and what unpacked them may have given both the same time. */
-static void add_file(struct qk_digest *digest, const struct qk_safetensors *file)
+static void add_file(struct qk_digest *digest, const struct qk_tensor_file *file)
 {
     const struct qk_source *source = &file->source;
     qk_digest_add(digest, file->header_digest, sizeof file->header_digest);

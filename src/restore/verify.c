@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "restore/change.h"
+#include "tensor/safetensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +182,7 @@ static enum qk_code check_changed(
 /* A shard, tensor by tensor, so that a difference can be named. */
 static enum qk_code check_shard(struct verifier *v, int shard, const struct qk_source *found)
 {
-    const struct qk_safetensors *post = &v->post->shard[shard].file;
+    const struct qk_tensor_file *post = &v->post->shard[shard].file;
     size_t next = 0;
     while (next < v->plan.n_changes && v->plan.change[next].tensor->shard != shard)
         next++;
@@ -273,7 +274,7 @@ static enum qk_code verify_folder(struct verifier *v)
 /* --- patches --- */
 
 static enum qk_code check_patch_tensor(
-    struct verifier *v, const struct qk_safetensors *patch, const struct qk_export_change *change)
+    struct verifier *v, const struct qk_tensor_file *patch, const struct qk_export_change *change)
 {
     const struct qk_tensor *found = NULL, *expected = change->tensor;
     for (size_t i = 0; i < patch->n_tensors && found == NULL; i++)
@@ -295,7 +296,7 @@ static enum qk_code check_patch_tensor(
 static enum qk_code verify_patch(struct verifier *v)
 {
     char *path;
-    struct qk_safetensors patch;
+    struct qk_tensor_file patch;
     uint64_t total = 0;
     QK_TRY(qk_path_join(v->folder, QK_PATCH_NAME, &path, v->err));
     enum qk_code code = qk_safetensors_open(path, &patch, v->err);
@@ -308,7 +309,7 @@ static enum qk_code verify_patch(struct verifier *v)
         code = check_patch_tensor(v, &patch, &v->plan.change[i]);
     if (code == QK_OK && patch.n_tensors > v->plan.n_changes)
         code = differs(v, patch.source.path, "holds tensors that the recipe does not change");
-    qk_safetensors_close(&patch);
+    qk_tensor_file_close(&patch);
     return code == QK_OK ? check_no_others(v) : code;
 }
 

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "tensor/safetensors.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -298,7 +299,7 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
         return;
     for (size_t i = 0; i < c->n_shards; i++) {
         free(c->shard[i].name);
-        qk_safetensors_close(&c->shard[i].file);
+        qk_tensor_file_close(&c->shard[i].file);
     }
     free(c->shard);
     free(c->by_name);

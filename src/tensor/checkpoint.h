@@ -3,14 +3,14 @@
 #define QK_TENSOR_CHECKPOINT_H
 
 #include "base/error.h"
-#include "tensor/safetensors.h"
+#include "tensor/file.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct qk_shard {
     char *name; /* file name relative to the folder, as the index spells it; owned */
-    struct qk_safetensors file;
+    struct qk_tensor_file file;
 };
 
 struct qk_checkpoint {

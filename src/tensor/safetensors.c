@@ -12,19 +12,7 @@
 /* Of one tensor in the header; a well-formed entry is a hundred bytes or two. */
 enum { MAX_ENTRY = 64 << 10 };
 
-char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
-{
-    enum { ROOM = 30 }; /* for one more number and the end */
-    size_t used = (size_t)snprintf(out, QK_SHAPE_TEXT, "(");
-    int i = 0;
-    for (; i < tensor->n_dims && used < QK_SHAPE_TEXT - ROOM; i++)
-        used += (size_t)snprintf(out + used, QK_SHAPE_TEXT - used, i == 0 ? "%llu" : ", %llu",
-            (unsigned long long)tensor->shape[i]);
-    snprintf(out + used, QK_SHAPE_TEXT - used, i < tensor->n_dims ? ", ...)" : ")");
-    return out;
-}
-
-static enum qk_code read_header(struct qk_safetensors *file, char **text, size_t *n, struct qk_error *err)
+static enum qk_code read_header(struct qk_tensor_file *file, char **text, size_t *n, struct qk_error *err)
 {
     const struct qk_source *source = &file->source;
     unsigned char prefix[8];
@@ -70,22 +58,6 @@ static void free_names(struct names *names)
     free(names->name);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Sorts the names; the first that stands twice, or NULL. */
-static const char *find_twice(char **name, size_t n)
-{
-    if (n > 1)
-        qsort(name, n, sizeof *name, compare_names);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(name[i - 1], name[i]) == 0)
-            return name[i];
-    return NULL;
-}
-
 static enum qk_code check_metadata_entry(
     const struct qk_json_walk *walk, struct names *names, struct qk_error *err)
 {
@@ -114,7 +86,7 @@ static enum qk_code check_metadata(const struct qk_json_walk *outer, struct qk_e
     while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more)
         code = check_metadata_entry(&walk, &names, err);
     qk_json_walk_end(&walk);
-    const char *twice = code == QK_OK ? find_twice(names.name, names.n) : NULL;
+    const char *twice = code == QK_OK ? qk_find_twice(names.name, names.n) : NULL;
     if (twice != NULL)
         code = qk_fail(err, QK_INPUT, "%s: __metadata__: key \"%s\" appears twice", outer->name, twice);
     free_names(&names);
@@ -136,25 +108,8 @@ static enum qk_code parse_shape(
     return QK_OK;
 }
 
-/* *bytes = product of the shape times the dtype's size; QK_INPUT when it overflows or is no whole byte. */
-static enum qk_code shape_bytes(
-    const char *path, const struct qk_tensor *tensor, uint64_t *bytes, struct qk_error *err)
-{
-    uint64_t count = 1, bits;
-    bool overflow = false;
-    for (int i = 0; i < tensor->n_dims; i++)
-        overflow = overflow || __builtin_mul_overflow(count, tensor->shape[i], &count);
-    if (overflow || __builtin_mul_overflow(count, (uint64_t)qk_dtype_bits(tensor->dtype), &bits))
-        return qk_fail(err, QK_INPUT, "%s: %s: the product of its shape overflows", path, tensor->name);
-    if (bits % 8 != 0)
-        return qk_fail(err, QK_INPUT, "%s: %s: %llu bits are not a whole number of bytes", path, tensor->name,
-            (unsigned long long)bits);
-    *bytes = bits / 8;
-    return QK_OK;
-}
-
 static enum qk_code parse_tensor(
-    const struct qk_safetensors *file, const cJSON *item, struct qk_tensor *tensor, struct qk_error *err)
+    const struct qk_tensor_file *file, const cJSON *item, struct qk_tensor *tensor, struct qk_error *err)
 {
     const char *path = file->source.path;
     if (!cJSON_IsObject(item))
@@ -177,7 +132,7 @@ static enum qk_code parse_tensor(
     if (begin > end)
         return qk_fail(err, QK_INPUT, "%s: %s: data_offsets run backwards (%llu to %llu)", path, tensor->name,
             (unsigned long long)begin, (unsigned long long)end);
-    QK_TRY(shape_bytes(path, tensor, &expected, err));
+    QK_TRY(qk_tensor_bytes(path, tensor, &expected, err));
     char shape[QK_SHAPE_TEXT];
     if (tensor->dtype != QK_DTYPE_OTHER && end - begin != expected)
         return qk_fail(err, QK_INPUT,
@@ -189,17 +144,7 @@ static enum qk_code parse_tensor(
     return QK_OK;
 }
 
-static int by_offset(const void *a, const void *b)
-{
-    const struct qk_tensor *x = a, *y = b;
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
-    if (x->bytes != y->bytes) /* empty tensors before the one that starts at the same place */
-        return x->bytes < y->bytes ? -1 : 1;
-    return strcmp(x->name, y->name);
-}
-
-static enum qk_code check_cover(const struct qk_safetensors *file, struct qk_error *err)
+static enum qk_code check_cover(const struct qk_tensor_file *file, struct qk_error *err)
 {
     const char *path = file->source.path;
     uint64_t at = file->header_bytes;
@@ -226,7 +171,7 @@ static enum qk_code check_cover(const struct qk_safetensors *file, struct qk_err
 /* The member that the walk stands at. Tensors are counted before they are parsed, so that a half-parsed one
  * is freed, too. */
 static enum qk_code add_tensor(
-    struct qk_safetensors *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
+    struct qk_tensor_file *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
 {
     QK_TRY(qk_grow(&file->tensor, capacity, file->n_tensors + 1, sizeof *file->tensor, err));
     struct qk_tensor *tensor = &file->tensor[file->n_tensors++];
@@ -241,22 +186,9 @@ static enum qk_code add_tensor(
     return code;
 }
 
-static enum qk_code check_names(const struct qk_safetensors *file, struct qk_error *err)
-{
-    char **name;
-    QK_TRY(qk_alloc(&name, file->n_tensors, sizeof *name, err));
-    for (size_t i = 0; i < file->n_tensors; i++)
-        name[i] = file->tensor[i].name;
-    const char *twice = find_twice(name, file->n_tensors);
-    free(name);
-    if (twice != NULL)
-        return qk_fail(err, QK_INPUT, "%s: %s: tensor appears twice in the header", file->source.path, twice);
-    return QK_OK;
-}
-
 /* Entry by entry: a tree of the whole header would take many times its size. */
 static enum qk_code parse_header(
-    struct qk_safetensors *file, const char *text, size_t n, struct qk_error *err)
+    struct qk_tensor_file *file, const char *text, size_t n, struct qk_error *err)
 {
     struct qk_json_walk walk;
     size_t capacity = 0;
@@ -276,15 +208,13 @@ static enum qk_code parse_header(
     }
     qk_json_walk_end(&walk);
     QK_TRY(code);
-    QK_TRY(check_names(file, err));
-    if (file->n_tensors > 1)
-        qsort(file->tensor, file->n_tensors, sizeof *file->tensor, by_offset);
+    QK_TRY(qk_tensor_file_order(file, err));
     return check_cover(file, err);
 }
 
-enum qk_code qk_safetensors_open(const char *path, struct qk_safetensors *file, struct qk_error *err)
+enum qk_code qk_safetensors_open(const char *path, struct qk_tensor_file *file, struct qk_error *err)
 {
-    *file = (struct qk_safetensors){.source = {.fd = -1}};
+    *file = (struct qk_tensor_file){.source = {.fd = -1}};
     QK_TRY(qk_source_open(path, &file->source, err));
     char *text = NULL;
     size_t n = 0;
@@ -293,15 +223,6 @@ enum qk_code qk_safetensors_open(const char *path, struct qk_safetensors *file, 
         code = parse_header(file, text, n, err);
     free(text);
     if (code != QK_OK)
-        qk_safetensors_close(file);
+        qk_tensor_file_close(file);
     return code;
-}
-
-void qk_safetensors_close(struct qk_safetensors *file)
-{
-    for (size_t i = 0; i < file->n_tensors; i++)
-        free(file->tensor[i].name);
-    free(file->tensor);
-    qk_source_close(&file->source);
-    *file = (struct qk_safetensors){.source = {.fd = -1}};
 }

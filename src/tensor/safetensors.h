@@ -13,40 +13,11 @@
 #ifndef QK_TENSOR_SAFETENSORS_H
 #define QK_TENSOR_SAFETENSORS_H
 
-#include "base/error.h"
-#include "tensor/dtype.h"
-#include "tensor/source.h"
+#include "tensor/file.h"
 
-#include <stddef.h>
-#include <stdint.h>
-
-enum { QK_ST_MAX_HEADER = 100000000, QK_MAX_DIMS = 16, QK_DTYPE_TEXT = 16 };
-
-struct qk_tensor {
-    char *name; /* owned by the file's table */
-    enum qk_dtype dtype;
-    char dtype_text[QK_DTYPE_TEXT]; /* as spelled in the file, cut; for messages */
-    int n_dims;
-    uint64_t shape[QK_MAX_DIMS];
-    uint64_t offset; /* of the first data byte, from the start of the file */
-    uint64_t bytes;
-    int shard; /* index into the checkpoint's shards, set by checkpoint.c */
-};
-
-struct qk_safetensors {
-    struct qk_source source;
-    uint64_t header_bytes;    /* 8 + N: where the data begins */
-    char header_digest[65];   /* SHA-256 of these header_bytes bytes, hex */
-    struct qk_tensor *tensor; /* n_tensors, in the order of their offsets */
-    size_t n_tensors;
-};
+enum { QK_ST_MAX_HEADER = 100000000 };
 
 /* Opens and checks a file. On failure nothing is left open. */
-enum qk_code qk_safetensors_open(const char *path, struct qk_safetensors *file, struct qk_error *err);
-void qk_safetensors_close(struct qk_safetensors *file);
-
-/* "(128, 64)" for messages. Returns out. */
-enum { QK_SHAPE_TEXT = 128 };
-char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor);
+enum qk_code qk_safetensors_open(const char *path, struct qk_tensor_file *file, struct qk_error *err);
 
 #endif

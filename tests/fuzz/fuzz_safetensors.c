@@ -43,7 +43,7 @@ static int open_memory(const uint8_t *data, size_t size)
     return fd;
 }
 
-static void check_table(const struct qk_safetensors *file)
+static void check_table(const struct qk_tensor_file *file)
 {
     uint64_t at = file->header_bytes;
     struct qk_error err = {0};
@@ -64,7 +64,7 @@ static void check_table(const struct qk_safetensors *file)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char path[64];
-    struct qk_safetensors file;
+    struct qk_tensor_file file;
     struct qk_error err = {0};
     int fd = open_memory(data, size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "refused with a message");
     if (code == QK_OK) {
         check_table(&file);
-        qk_safetensors_close(&file);
+        qk_tensor_file_close(&file);
     }
     close(fd);
     return 0;

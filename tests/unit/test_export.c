@@ -6,6 +6,7 @@
 #include "restore/change.h"
 #include "restore/copy.h"
 #include "restore/spec.h"
+#include "tensor/safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -329,9 +330,9 @@ static void test_single_file(void **state)
     make_folder(path_in(path, *state, "files/other"));
     write_safetensors(path_in(pre, *state, "files/before.safetensors"), tensors, 2, 1);
     write_safetensors(path_in(post, *state, "files/after.safetensors"), tensors, 2, 2);
-    write_text(
-        path_in(path, *state, "files/config.json"), "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, "
-                                                    "\"num_attention_heads\": 2, \"hidden_size\": 8}");
+    write_text(path_in(path, *state, "files/config.json"),
+        "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, "
+        "\"num_attention_heads\": 2, \"hidden_size\": 8}");
     write_text(path_in(path, *state, "files/movie.mp4"), "not a part of it");
     assert_int_equal(mkfifo(path_in(path, *state, "files/pipe"), 0600), 0);
     struct qk_pair *pair;
@@ -355,11 +356,11 @@ static void test_patch(void **state)
     expect_failure(qk_export(pair, &none, &options, NULL, &err), &err, QK_USAGE, "nothing is chosen");
     expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
     assert_int_equal(count_entries(target), 2);
-    struct qk_safetensors patch;
+    struct qk_tensor_file patch;
     expect_ok(qk_safetensors_open(path_in(path, target, QK_PATCH_NAME), &patch, &err), &err);
     assert_int_equal(patch.n_tensors, 8);
     assert_int_equal(patch.header_bytes % 8, 0);
-    qk_safetensors_close(&patch);
+    qk_tensor_file_close(&patch);
     expect_verified(target);
     flip_byte(path, -1);
     expect_failure(qk_verify(target, NULL, NULL, NULL, NULL, &err), &err, QK_DIFFERS, QK_PATCH_NAME "|_proj");
