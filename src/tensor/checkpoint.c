@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/safetensors.h"
+#include "tensor/torch.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -22,15 +23,17 @@ static int compare_lines(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names of the entries of a folder that a checkpoint could be made of, sorted. */
+static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_model.bin.index.json";
+
+/* Names of the entries of a folder that a checkpoint could be made of, sorted; `torch` are PyTorch files and
+ * their indexes, which count where there is no safetensors. */
 static enum qk_code list_folder(const char *folder, struct qk_lines *weights, struct qk_lines *indexes,
-    bool *has_pytorch, struct qk_error *err)
+    struct qk_lines *torch, struct qk_error *err)
 {
     DIR *dir = opendir(folder);
     if (dir == NULL)
         return qk_fail_errno(err, folder, "open");
     enum qk_code code = QK_OK;
-    *has_pytorch = false;
     while (code == QK_OK) {
         errno = 0;
         struct dirent *entry = readdir(dir);
@@ -43,14 +46,14 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
             code = qk_lines_add(weights, err, "%s", name);
         else if (qk_ends_with(name, ".safetensors.index.json"))
             code = qk_lines_add(indexes, err, "%s", name);
-        *has_pytorch = *has_pytorch || qk_ends_with(name, ".bin") || qk_ends_with(name, ".pt") ||
-                       qk_ends_with(name, ".pth");
+        else if (qk_torch_name(name) || strcmp(name, TORCH_INDEX) == 0)
+            code = qk_lines_add(torch, err, "%s", name);
     }
     closedir(dir);
-    if (weights->n > 1)
-        qsort(weights->line, weights->n, sizeof *weights->line, compare_lines);
-    if (indexes->n > 1)
-        qsort(indexes->line, indexes->n, sizeof *indexes->line, compare_lines);
+    struct qk_lines *lists[] = {weights, indexes, torch};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        if (lists[i]->n > 1)
+            qsort(lists[i]->line, lists[i]->n, sizeof *lists[i]->line, compare_lines);
     return code;
 }
 
@@ -62,12 +65,25 @@ static bool holds(const struct qk_lines *lines, const char *name)
     return false;
 }
 
+/* Where there is no safetensors. Of other PyTorch files only their names could tell what they are: states of
+ * optimizers go by them, too. */
+static enum qk_code choose_torch(
+    struct qk_checkpoint *c, const struct qk_lines *torch, struct qk_lines *names, struct qk_error *err)
+{
+    if (holds(torch, TORCH_FILE))
+        return qk_lines_add(names, err, "%s", TORCH_FILE);
+    if (holds(torch, TORCH_INDEX))
+        return qk_path_join(c->folder, TORCH_INDEX, &c->index_path, err);
+    return qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s%s%s", c->folder, TORCH_FILE,
+        torch->n > 0 ? " (name the file itself if it is " : "", torch->n > 0 ? torch->line[0] : "",
+        torch->n > 0 ? ")" : "");
+}
+
 /* Fills `names` with the shards of a folder, or sets index_path. */
 static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
-    struct qk_lines weights = {0}, indexes = {0};
-    bool has_pytorch = false;
-    enum qk_code code = list_folder(c->folder, &weights, &indexes, &has_pytorch, err);
+    struct qk_lines weights = {0}, indexes = {0}, torch = {0};
+    enum qk_code code = list_folder(c->folder, &weights, &indexes, &torch, err);
     if (code != QK_OK)
         goto done;
     const char *index = holds(&indexes, "model.safetensors.index.json") ? "model.safetensors.index.json"
@@ -81,14 +97,14 @@ static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *n
         code = qk_fail(err, QK_INPUT, "%s: more than one index (%s, %s ...): name one of them", c->folder,
             indexes.line[0], indexes.line[1]);
     else if (weights.n == 0)
-        code = qk_fail(err, QK_INPUT, "%s: no .safetensors file here%s", c->folder,
-            has_pytorch ? " (PyTorch .bin and .pt files are not read: convert them to safetensors)" : "");
+        code = choose_torch(c, &torch, names, err);
     else
         for (size_t i = 0; code == QK_OK && i < weights.n; i++)
             code = qk_lines_add(names, err, "%s", weights.line[i]);
 done:
     qk_lines_free(&weights);
     qk_lines_free(&indexes);
+    qk_lines_free(&torch);
     return code;
 }
 
@@ -118,8 +134,10 @@ static enum qk_code choose_files(struct qk_checkpoint *c, struct qk_lines *names
     QK_TRY(split_file(c, c->path, &name, err));
     if (qk_ends_with(name, ".json"))
         return qk_strdup_to(&c->index_path, c->path, err);
-    if (!qk_ends_with(name, ".safetensors"))
-        return qk_fail(err, QK_INPUT, "%s: not a .safetensors file, an index.json or a folder", c->path);
+    if (!qk_ends_with(name, ".safetensors") && !qk_torch_name(name))
+        return qk_fail(err, QK_INPUT,
+            "%s: not a .safetensors file, a PyTorch file (.bin, .pt, .pth), an index.json or a folder",
+            c->path);
     return qk_lines_add(names, err, "%s", name);
 }
 
@@ -137,10 +155,10 @@ static int entries_by_tensor(const void *a, const void *b)
 static enum qk_code check_shard_name(
     const char *index, const char *tensor, const char *name, struct qk_error *err)
 {
-    if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, "..") == 0 ||
-        !qk_ends_with(name, ".safetensors"))
-        return qk_fail(err, QK_INPUT, "%s: %s: \"%s\" is not a plain .safetensors name in this folder", index,
-            tensor, name);
+    const char *end = qk_ends_with(index, ".bin.index.json") ? ".bin" : ".safetensors";
+    if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, "..") == 0 || !qk_ends_with(name, end))
+        return qk_fail(
+            err, QK_INPUT, "%s: %s: \"%s\" is not a plain %s name in this folder", index, tensor, name, end);
     return QK_OK;
 }
 
@@ -229,7 +247,8 @@ static enum qk_code open_shards(struct qk_checkpoint *c, const struct qk_lines *
         QK_TRY(qk_strdup_to(&shard->name, names->line[i], err));
         c->n_shards++;
         QK_TRY(qk_path_join(c->folder, shard->name, &path, err));
-        enum qk_code code = qk_safetensors_open(path, &shard->file, err);
+        enum qk_code code = qk_torch_name(path) ? qk_torch_open(path, &shard->file, err)
+                                                : qk_safetensors_open(path, &shard->file, err);
         free(path);
         QK_TRY(code);
         c->file_bytes += shard->file.source.size;

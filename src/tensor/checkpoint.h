@@ -1,4 +1,5 @@
-/* checkpoint.h - a checkpoint as one set of tensors: a single file, a folder, or shards with an index. */
+/* checkpoint.h - a checkpoint as one set of tensors: a single file, a folder, or shards with an index; of
+ * safetensors or of PyTorch. */
 #ifndef QK_TENSOR_CHECKPOINT_H
 #define QK_TENSOR_CHECKPOINT_H
 
@@ -26,13 +27,14 @@ struct qk_checkpoint {
 
 /* `path` is
  *   a folder: model.safetensors, else the one *.safetensors.index.json (model.safetensors.index.json first),
- *     else every *.safetensors in it;
- *   a *.safetensors file: that file alone;
+ *     else every *.safetensors in it; without any, pytorch_model.bin or pytorch_model.bin.index.json;
+ *   a *.safetensors file, or a PyTorch file (.bin, .pt, .pth): that file alone;
  *   an *.index.json: the shards of its weight_map, beside it.
  * Shard names in an index must be plain relative names that stay in the folder (no '/', no "..", not empty,
- * ending in .safetensors). Every tensor of the index must be in the shard that it names, and every tensor of
- * a shard in the index; no tensor may stand in two shards. Each fault is QK_INPUT and names file and tensor;
- * files that cannot be read are QK_IO. *out is freed with qk_checkpoint_close. */
+ * ending in .safetensors; in .bin where the index ends in .bin.index.json). Every tensor of the index must be
+ * in the shard that it names, and every tensor of a shard in the index; no tensor may stand in two shards.
+ * Each fault is QK_INPUT and names file and tensor; files that cannot be read are QK_IO. *out is freed with
+ * qk_checkpoint_close. */
 enum qk_code qk_checkpoint_open(const char *path, struct qk_checkpoint **out, struct qk_error *err);
 void qk_checkpoint_close(struct qk_checkpoint *checkpoint);
 
