@@ -92,18 +92,41 @@ static int by_place(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+/* Tensors of a PyTorch file may be views of the same bytes: what changes one would change the other. */
+static enum qk_code check_alone(
+    const struct qk_checkpoint *post, const struct qk_tensor *tensor, struct qk_error *err)
+{
+    const struct qk_tensor_file *file = &post->shard[tensor->shard].file;
+    for (size_t i = 0; i < file->n_tensors && file->tensor[i].offset < tensor->offset + tensor->bytes; i++) {
+        const struct qk_tensor *other = &file->tensor[i];
+        if (other != tensor && other->offset + other->bytes > tensor->offset && other->bytes > 0)
+            return qk_fail(err, QK_INPUT,
+                "%s: %s: shares its bytes with %s, so it cannot be changed alone: convert to safetensors "
+                "first",
+                file->source.path, tensor->name, other->name);
+    }
+    return QK_OK;
+}
+
+static enum qk_code find_all(struct finder *f)
+{
+    for (int i = 0; i < f->selection->n_layers; i++)
+        QK_TRY(find_layer(f, i));
+    for (size_t i = 0; i < f->n; i++)
+        QK_TRY(check_alone(f->pair->model[QK_POST]->checkpoint, f->change[i].tensor, f->err));
+    return QK_OK;
+}
+
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     struct qk_export_change **out, size_t *n, struct qk_error *err)
 {
     struct finder f = {.pair = pair, .selection = selection, .norms = norms, .err = err};
     *out = NULL;
     *n = 0;
-    for (int i = 0; i < selection->n_layers; i++) {
-        enum qk_code code = find_layer(&f, i);
-        if (code != QK_OK) {
-            free(f.change);
-            return code;
-        }
+    enum qk_code code = find_all(&f);
+    if (code != QK_OK) {
+        free(f.change);
+        return code;
     }
     if (f.n > 1)
         qsort(f.change, f.n, sizeof *f.change, by_place);
@@ -203,7 +226,7 @@ static bool beside_single_file(const struct qk_checkpoint *post, const struct qk
 
 enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
 {
-    bool single = qk_ends_with(post->path, ".safetensors") && strcmp(post->path, post->folder) != 0;
+    bool single = post->index_path == NULL && strcmp(post->path, post->folder) != 0;
     QK_TRY(qk_folder_list(post->folder, !single, files, err));
     keep_files(files, post, not_a_recipe);
     if (single)

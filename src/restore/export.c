@@ -8,6 +8,7 @@
 #include "restore/change.h"
 #include "restore/copy.h"
 #include "restore/fill.h"
+#include "restore/sums.h"
 
 #include <cjson/cJSON.h>
 #include <dirent.h>
@@ -166,10 +167,28 @@ static enum qk_code add_entries(struct exporter *e)
     return QK_OK;
 }
 
+/* A zip archive has sums of its entries, which can be told when all of an entry is written. */
+static enum qk_code mend_sums(const struct exporter *e, int shard)
+{
+    struct qk_sum *sum;
+    size_t n;
+    char *path;
+    QK_TRY(qk_sums_find(e->post, shard, e->plan.change, e->plan.n_changes, &sum, &n, e->err));
+    enum qk_code code = qk_path_join(e->sibling, e->post->shard[shard].name, &path, e->err);
+    if (code == QK_OK) {
+        code = qk_sums_mend(path, sum, n, e->progress, e->err);
+        free(path);
+    }
+    free(sum);
+    return code;
+}
+
 static enum qk_code write_files(struct exporter *e)
 {
     QK_TRY(add_entries(e));
     QK_TRY(qk_fill_run(&e->fill, e->progress, e->err));
+    for (size_t i = 0; i < e->post->n_shards; i++)
+        QK_TRY(mend_sums(e, (int)i));
     for (size_t i = 0; i < e->n_others; i++)
         QK_TRY(qk_source_unchanged(&e->other[i], e->err));
     return QK_OK;

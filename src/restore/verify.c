@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "restore/change.h"
+#include "restore/sums.h"
 #include "tensor/safetensors.h"
 
 #include <stdlib.h>
@@ -179,24 +180,86 @@ static enum qk_code check_changed(
 
 /* --- files --- */
 
-/* A shard, tensor by tensor, so that a difference can be named. */
-static enum qk_code check_shard(struct verifier *v, int shard, const struct qk_source *found)
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Bytes [begin, end) between tensors, but for the sums of changed entries. */
+static enum qk_code check_between(struct verifier *v, const struct qk_source *found,
+    const struct qk_source *post, const uint64_t *place, size_t n, uint64_t begin, uint64_t end)
+{
+    enum { SUM_BYTES = 4 };
+    for (size_t i = 0; i < n; i++) {
+        if (place[i] < begin || place[i] >= end)
+            continue;
+        QK_TRY(check_copied(v, found, post, NULL, begin, place[i]));
+        begin = place[i] + SUM_BYTES;
+    }
+    return begin < end ? check_copied(v, found, post, NULL, begin, end) : QK_OK;
+}
+
+/* That the sums of changed entries are those of their bytes. */
+static enum qk_code check_sums(
+    struct verifier *v, const struct qk_source *found, const struct qk_sum *sum, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t expected = 0, written = 0;
+        QK_TRY(qk_sum_compute(found, &sum[i], v->progress, &expected, v->err));
+        for (int k = 0; k < sum[i].n_places; k++) {
+            QK_TRY(qk_source_read(found, sum[i].place[k], &written, sizeof written, v->err));
+            if (written != expected)
+                QK_TRY(differs_at(v, found->path, NULL, sum[i].place[k], "the sum of the entry's bytes"));
+        }
+    }
+    return QK_OK;
+}
+
+/* A shard, tensor by tensor, so that a difference can be named, and what lies between them. */
+static enum qk_code check_tensors(
+    struct verifier *v, int shard, const struct qk_source *found, const uint64_t *place, size_t n_places)
 {
     const struct qk_tensor_file *post = &v->post->shard[shard].file;
     size_t next = 0;
     while (next < v->plan.n_changes && v->plan.change[next].tensor->shard != shard)
         next++;
-    QK_TRY(check_copied(v, found, &post->source, NULL, 0, post->header_bytes));
+    uint64_t done = 0;
     for (size_t i = 0; i < post->n_tensors; i++) {
         const struct qk_tensor *tensor = &post->tensor[i];
         QK_TRY(qk_progress_check(v->progress, v->err));
+        if (tensor->offset > done)
+            QK_TRY(check_between(v, found, &post->source, place, n_places, done, tensor->offset));
+        if (tensor->offset + tensor->bytes > done)
+            done = tensor->offset + tensor->bytes;
         if (next < v->plan.n_changes && v->plan.change[next].tensor == tensor)
             QK_TRY(check_changed(v, &v->plan.change[next++], found, tensor->offset));
         else
             QK_TRY(check_copied(
                 v, found, &post->source, tensor, tensor->offset, tensor->offset + tensor->bytes));
     }
-    return QK_OK;
+    return check_between(v, found, &post->source, place, n_places, done, post->source.size);
+}
+
+static enum qk_code check_shard(struct verifier *v, int shard, const struct qk_source *found)
+{
+    struct qk_sum *sum;
+    uint64_t *place;
+    size_t n, n_places = 0;
+    QK_TRY(qk_sums_find(v->post, shard, v->plan.change, v->plan.n_changes, &sum, &n, v->err));
+    enum qk_code code = qk_alloc(&place, n * sizeof sum->place / sizeof *place, sizeof *place, v->err);
+    for (size_t i = 0; code == QK_OK && i < n; i++)
+        for (int k = 0; k < sum[i].n_places; k++)
+            place[n_places++] = sum[i].place[k];
+    if (n_places > 1)
+        qsort(place, n_places, sizeof *place, by_number);
+    if (code == QK_OK)
+        code = check_tensors(v, shard, found, place, n_places);
+    if (code == QK_OK)
+        code = check_sums(v, found, sum, n);
+    free(place);
+    free(sum);
+    return code;
 }
 
 static enum qk_code check_contents(
