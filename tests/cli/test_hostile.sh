@@ -30,11 +30,11 @@ spoiled missing-tensor 3 'model.layers.0.extra.weight: the index says it is in m
 
 mkdir "$work/empty"
 run info "$work/empty"
-check "an empty folder" complains 3 "empty: no .safetensors file here"
+check "an empty folder" complains 3 "empty: no .safetensors file and no pytorch_model.bin here"
 mkdir "$work/torch"
 touch "$work/torch/pytorch_model.bin"
 run info "$work/torch"
-check "a folder of PyTorch files" complains 3 "convert them to safetensors"
+check "an empty PyTorch file" complains 3 "pytorch_model.bin: not a PyTorch file"
 run info "$work/nothing"
 check "a path that is not there" complains 4 "nothing: cannot open: No such file or directory"
 run info "$post/config.json"

@@ -1,0 +1,194 @@
+#!/bin/sh
+# test_torch.sh - PyTorch files: read as the same tensors of safetensors are, exported, and refused when hostile.
+. "$srcdir/tests/cli/common.sh"
+PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE
+
+# as_torch SOURCE TARGET [OPTION...] - a checkpoint folder as one of PyTorch files.
+as_torch() {
+    from=$1 to=$2
+    shift 2
+    python3 "$tools/make_torch.py" "$@" "$from" "$to" && chmod -R u+w "$to"
+}
+
+# same_diff WHAT PRE POST - the drifts are byte for byte those that are in $work/expected, but for the paths.
+same_diff() {
+    run diff --json "$2" "$3"
+    grep -v '"path":' "$out" >"$work/found"
+    check "$1" cmp "$work/expected" "$work/found"
+}
+
+# --- the same numbers ---
+options=
+for folder in "$fixtures"/*; do
+    family=${folder##*/}
+    [ "$family" != deepseek_v3 ] || continue
+    for side in pre post; do
+        # shellcheck disable=SC2086
+        as_torch "$folder/$side" "$work/$family/$side" $options
+    done
+    run diff --json "$folder/pre" "$folder/post"
+    grep -v '"path":' "$out" >"$work/expected"
+    check "$family: there is a drift" grep -q '"rel_fro":' "$work/expected"
+    same_diff "  of PyTorch files the same ($options)" "$work/$family/pre" "$work/$family/post"
+    case $options in # each family in another form
+    '') options='--shards 3' ;;
+    --shards*) options='--wrap state_dict' ;;
+    --wrap*) options='--protocol4' ;;
+    --protocol4) options='--one-storage' ;;
+    *) options= ;;
+    esac
+done
+
+as_torch "$pre" "$work/pre"
+as_torch "$post" "$work/post"
+as_torch "$post" "$work/sharded" --shards 3 --one-storage
+run diff --json "$pre" "$post"
+grep -v '"path":' "$out" >"$work/expected"
+same_diff "one side of each format" "$pre" "$work/post"
+same_diff "  and the other way round" "$work/pre" "$post"
+same_diff "a file by its name" "$work/pre/pytorch_model.bin" "$work/post/pytorch_model.bin"
+mv "$work/pre/pytorch_model.bin" "$work/pre/mine.pt"
+same_diff "  whatever the name is" "$work/pre/mine.pt" "$work/sharded/pytorch_model.bin.index.json"
+run info "$work/pre"
+check "a folder of other PyTorch files" complains 3 "no pytorch_model.bin here (name the file itself if it is mine.pt)"
+mv "$work/pre/mine.pt" "$work/pre/pytorch_model.bin"
+run info "$work/sharded"
+check "info lists the shards" says '^ .* MB  pytorch_model-00003-of-00003.bin$'
+run range --json "$pre" "$post"
+grep -v '"path":' "$out" >"$work/expected"
+run range --json "$work/pre" "$work/post"
+grep -v '"path":' "$out" >"$work/found"
+check "the forward pass is the same" cmp "$work/expected" "$work/found"
+
+as_torch "$post" "$work/both"
+cp "$post/model.safetensors" "$work/both"
+echo broken >"$work/both/pytorch_model.bin"
+run info "$work/both"
+check "safetensors win in a folder that has both" says '^  1 file, 5.47 MB, 154 tensors'
+sed -i 's/pytorch_model-00002-of-00003.bin/..\/x.bin/' "$work/sharded/pytorch_model.bin.index.json"
+run info "$work/sharded"
+check "an index that leads out of its folder" complains 3 '"../x.bin" is not a plain .bin name in this folder'
+rm -r "$work/sharded"
+as_torch "$post" "$work/sharded" --shards 3 --one-storage
+
+# --- export ---
+before=$(sums "$work/pre" "$work/post" "$work/sharded")
+run export "$pre" "$post" --set full=restore --set 2=lerp:0.5 -o "$work/plain"
+run diff --json "$pre" "$work/plain"
+grep -v '"path":' "$out" >"$work/expected"
+for form in post sharded; do
+    run export "$work/pre" "$work/$form" --set full=restore --set 2=lerp:0.5 -o "$work/restored"
+    check "export of $form" ended 0
+    same_diff "  has the tensors that the one of safetensors has" "$pre" "$work/restored"
+    run verify "$work/restored"
+    check "  is verified" ended 0
+    for file in "$work/restored"/*.bin; do
+        check "  and a whole zip archive: ${file##*/}" python3 -m zipfile -t "$file"
+    done
+    last=$file
+    printf 'x' | dd of="$last" bs=1 seek=$(($(stat -c %s "$last") - 60)) conv=notrunc 2>/dev/null
+    run verify "$work/restored"
+    check "  damage behind the tensors is found" sh -c "[ $code -eq 1 ] && grep -q 'differs from post' '$err'"
+    rm -r "$work/restored"
+done
+run export "$work/pre" "$post" --set full=restore -o "$work/restored"
+check "export of safetensors with a PyTorch pre" ended 0
+run export "$pre" "$work/post" --set full=restore --patch-only -o "$work/patch"
+check "a patch" ended 0
+run verify "$work/patch"
+check "  is verified" ended 0
+run plan "$work/pre" "$work/post" --set full=restore -o "$work/recipe.json"
+check "a recipe" ended 0
+run export "$work/pre" "$work/post" --recipe "$work/recipe.json" -o "$work/replayed"
+check "  is replayed" ended 0
+check "  and the sums of what it changed are mended" python3 -m zipfile -t "$work/replayed/pytorch_model.bin"
+run export "$work/pre" "$work/replayed" --recipe "$work/recipe.json" -o "$work/again"
+check "  but not on other files" complains 3 "pytorch_model.bin"
+check "the inputs are unchanged" test "$before" = "$(sums "$work/pre" "$work/post" "$work/sharded")"
+python3 - "$tools" "$post" "$work" <<'PYTHON'
+import os, shutil, sys
+sys.path.insert(0, sys.argv[1])
+import make_torch as t
+post, work = sys.argv[2:]
+tensors, storages = {}, {}
+for name, (dtype, shape, data) in t.read_safetensors(post + "/model.safetensors").items():
+    key = name.replace("layers.4.self_attn.q_proj", "layers.7.self_attn.q_proj")  # one storage for both
+    storages[key] = data
+    tensors[name] = t.Tensor(dtype, shape, key, len(data))
+os.mkdir(work + "/tied")
+shutil.copy(post + "/config.json", work + "/tied")
+t.write(work + "/tied/pytorch_model.bin", t.archive("tied", t.state_dict_pickle(tensors), storages))
+PYTHON
+run diff "$pre" "$work/tied"
+check "tensors may share a storage" ended 0
+run export "$pre" "$work/tied" --set 7=restore -o "$work/x"
+check "  but are not changed alone" complains 3 "layers.7.self_attn.q_proj.weight: shares its bytes with .*layers.4.self"
+run export "$pre" "$work/tied" --set 1=restore -o "$work/x"
+check "  others are" ended 0
+
+# --- hostile files ---
+while read -r fault pattern; do
+    python3 "$tools/spoil_torch.py" "$fault" "$work/$fault.bin"
+    timeout 20 "$QKSCOPE" info "$work/$fault.bin" >"$out" 2>"$err" </dev/null
+    code=$?
+    check "$fault" complains 3 "$fault.bin: $pattern"
+    echo "$fault" >>"$work/tried"
+done <<'FAULTS'
+os-system the pickle wants os.system, which a checkpoint does not need
+posix-system the pickle wants posix.system, which
+eval the pickle wants builtins.eval, which
+stack-global the pickle wants os.system, which
+beside the pickle wants os.system, which
+reduce the pickle calls torch.FloatStorage, which is no function
+build the pickle is broken: found a list, expected a dict
+inst the pickle wants os.system, which
+obj the pickle uses the opcode 0x6f (OBJ), which
+newobj the pickle uses the opcode 0x81 (NEWOBJ), which
+nested holds a list, not a state dict
+deep-stack the pickle has too many
+memo the pickle uses memo slot 4294967295 before slot 0
+memo-many the pickle has too many memo slots
+long-text the pickle is broken: it is cut short
+long-number the pickle has a whole number of 255 bytes
+long-frame no tensors in its state dict
+deeper evil: found a dict, expected a tensor
+a-list holds a list, not a state dict
+bomb archive/data.pkl: too large (found 33554432 bytes, at most [0-9]*, those of the archive)
+large-bomb archive/data.pkl: too large
+lying-bomb archive/data.pkl: longer than the directory says
+overlapping archive/data/0: its header is not the one that the directory tells of
+overlapping-data archive/data/0: overlaps archive/data.pkl
+compressed-storage layers.0.q: its storage archive/data/0 is compressed
+twice archive/data/0: stands twice
+past-end archive/data/0: its data runs past the end
+no-pickle not a PyTorch file (no data.pkl
+no-storage layers.0.q: its storage archive/data/0 is not there
+big-endian byteorder: found "big", expected "little"
+encrypted archive/data/0: is encrypted
+other-header archive/data/0: its header is not the one
+bad-sum archive/data.pkl: CRC error
+many-entries its directory of .* bytes cannot hold 1152921504606846976 entries
+far-directory not a whole zip archive: its directory is not where
+huge-directory its directory is too large
+truncated not a whole zip archive: .* cut short
+half not a whole zip archive: .* cut short
+empty not a PyTorch file
+bare-pickle an old PyTorch format (from before 1.6): convert it to safetensors
+tar an old PyTorch format (from before 1.6): convert it to safetensors
+other-size layers.0.q: its storage archive/data/0 has another size (found 24 bytes, expected 28)
+short-storage layers.0.q: runs past the end of its storage
+transposed layers.0.q: is a view that is not contiguous
+strided layers.0.q: is a view that is not contiguous
+negative-stride layers.0.q: is a view that is not contiguous
+negative-offset layers.0.q: begins outside of its storage
+far-offset layers.0.q: runs past the end of its storage
+overflowing-offset layers.0.q: begins outside of its storage
+overflowing-shape layers.0.q: the product of its shape overflows
+negative-shape layers.0.q: its shape holds a negative number
+unknown-function the pickle wants torch._utils._rebuild_sparse_tensor, which
+unknown-storage the pickle wants torch.QInt8Storage, which
+FAULTS
+python3 "$tools/spoil_torch.py" --list >"$work/list"
+check "every fault was tried" cmp "$work/list" "$work/tried"
+done_testing
