@@ -11,6 +11,7 @@ struct qk_config {
     cJSON *root;            /* owned; NULL when there is no config.json */
     const cJSON *text;      /* the object that describes the language model: root, or its text_config etc. */
     const char *model_type; /* of `text`, else of root, else "" ; borrowed from root */
+    int layer; /* 1 + the layer that is asked about, where lists with an entry a layer are values; else 0 */
 };
 
 /* Reads FOLDER/config.json. A folder without one is not an error (root = NULL): shapes and names may still

@@ -218,41 +218,64 @@ static bool path_number(const struct qk_config *config, const char *path, size_t
     memcpy(part, path, n);
     part[n] = '\0';
     const cJSON *item = qk_config_path(config, part);
+    if (cJSON_IsArray(item) && config->layer > 0)
+        item = cJSON_GetArrayItem(item, config->layer - 1);
     if (!cJSON_IsNumber(item))
         return false;
     *out = item->valuedouble;
     return true;
 }
 
+/* Operands are numbers or paths, worked out from left to right. */
 static bool one_value(const cJSON *item, const struct qk_config *config, double *out)
 {
     if (cJSON_IsNumber(item)) {
         *out = item->valuedouble;
         return true;
     }
-    const char *text = item->valuestring;
-    size_t n = strcspn(text, "/*");
-    double left, right;
-    if (!path_number(config, text, n, &left))
-        return false;
-    if (text[n] == '\0') {
-        *out = left;
-        return true;
+    char sign = '\0';
+    for (const char *text = item->valuestring;; text++) {
+        size_t n = strcspn(text, "/*+");
+        char *end;
+        double operand = strtod(text, &end);
+        if ((end != text + n || n == 0) && !path_number(config, text, n, &operand))
+            return false;
+        if (sign == '/')
+            *out /= operand;
+        else if (sign == '*')
+            *out *= operand;
+        else
+            *out = sign == '+' ? *out + operand : operand;
+        text += n;
+        sign = *text;
+        if (sign == '\0')
+            return true;
     }
-    if (!path_number(config, text + n + 1, strlen(text + n + 1), &right))
-        return false;
-    *out = text[n] == '/' ? left / right : left * right;
-    return true;
 }
 
-/* The second element of the first pair of KEY_when whose config key is true, else the value of KEY. */
+/* A config key that is true, or KEY=WORD: a key that is this word. */
+static bool holds(const struct qk_config *config, const char *condition)
+{
+    const char *word = strchr(condition, '=');
+    char key[128];
+    if (word == NULL)
+        return qk_config_true(qk_config_path(config, condition));
+    if ((size_t)(word - condition) >= sizeof key)
+        return false;
+    memcpy(key, condition, (size_t)(word - condition));
+    key[word - condition] = '\0';
+    const char *found = cJSON_GetStringValue(qk_config_path(config, key));
+    return found != NULL && strcmp(found, word + 1) == 0;
+}
+
+/* The second element of the first pair of KEY_when whose condition holds, else the value of KEY. */
 static const cJSON *chosen(const cJSON *object, const char *key, const struct qk_config *config)
 {
     char when[64];
     snprintf(when, sizeof when, "%s_when", key);
     const cJSON *list = qk_json_get(object, when);
     for (const cJSON *pair = list != NULL ? list->child : NULL; pair != NULL; pair = pair->next)
-        if (qk_config_true(qk_config_path(config, pair->child->valuestring)))
+        if (holds(config, pair->child->valuestring))
             return pair->child->next;
     return qk_json_get(object, key);
 }
@@ -388,11 +411,20 @@ static enum qk_code name_by_pattern(const struct kinds *k, const char *key, cons
     return QK_OK;
 }
 
+static bool has_zero(const cJSON *list)
+{
+    for (const cJSON *item = cJSON_IsArray(list) ? list->child : NULL; item != NULL; item = item->next)
+        if (cJSON_IsNumber(item) && item->valuedouble == 0)
+            return true;
+    return false;
+}
+
 static enum qk_code name_by_indexes(const struct kinds *k, const cJSON *rule, const cJSON *list)
 {
     const char *mixer = qk_json_string(rule, "mixer", NULL),
                *otherwise = qk_json_string(rule, "otherwise", NULL);
-    double base = qk_json_number(rule, "base", 0);
+    const cJSON *beside = qk_config_path(k->config, qk_json_string(rule, "beside", "."));
+    double base = has_zero(list) || has_zero(beside) ? 0 : qk_json_number(rule, "base", 0);
     bool *listed;
     QK_TRY(qk_alloc(&listed, (size_t)k->n, sizeof *listed, k->err));
     for (const cJSON *item = list->child; item != NULL; item = item->next) {
@@ -418,9 +450,10 @@ static enum qk_code name_by_interval(const struct kinds *k, const cJSON *rule)
     QK_TRY(qk_layout_count(rule, "period", k->config, 1 << 20, &period, k->err));
     if (qk_layout_value(rule, "offset", k->config, &number))
         offset = number >= 0 && number < (double)period ? (long)number : period - 1;
+    long rest = qk_json_bool(rule, "rest", false) ? k->n / period * period : k->n;
     for (int i = 0; i < k->n; i++)
         if (k->name[i] == NULL)
-            k->name[i] = i % period == offset ? mixer : otherwise;
+            k->name[i] = i % period == offset || i >= rest ? mixer : otherwise;
     return QK_OK;
 }
 
@@ -437,13 +470,19 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     const char *kind = qk_json_string(rule, "rule", ""), *key = qk_json_string(rule, "key", "");
     const char *mixer = qk_json_string(rule, "mixer", NULL);
     const cJSON *value = key[0] != '\0' ? qk_config_path(k->config, key) : NULL;
+    const char *when = qk_json_string(rule, "when", NULL);
+    if (when != NULL && strcmp(kind, "interval") == 0 && !holds(k->config, when))
+        return QK_OK;
     if (strcmp(kind, "all") == 0 || (strcmp(kind, "when") == 0 && qk_config_true(value)))
         name_from(k, 0, mixer, NULL);
     else if (strcmp(kind, "from") == 0) {
         bool on = qk_config_true(qk_config_path(k->config, qk_json_string(rule, "when", "")));
         double first = on && cJSON_IsNumber(value) ? value->valuedouble : HUGE_VAL;
         name_from(k, first, mixer, qk_json_string(rule, "otherwise", NULL));
-    } else if (strcmp(kind, "interval") == 0)
+    } else if (strcmp(kind, "second_half") == 0)
+        name_from(
+            k, k->n / 2 + qk_json_number(rule, "plus", 0), mixer, qk_json_string(rule, "otherwise", NULL));
+    else if (strcmp(kind, "interval") == 0)
         return name_by_interval(k, rule);
     else if (strcmp(kind, "indexes") == 0)
         return cJSON_IsArray(value) ? name_by_indexes(k, rule, value) : QK_OK;

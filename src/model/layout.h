@@ -13,22 +13,31 @@
  *   {"rule": "pattern", "key": K}     character i of the string K; through "names"
  *   {"rule": "cycle", "key": K}       K[i % length]; through "names"
  *   {"rule": "interval", "period": value, "offset": value, "mixer": M, "otherwise": M}
- *                                     M when i % period == offset; a negative offset means period - 1
- *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K
+ *                                     M when i % period == offset; a negative offset means period - 1; with
+ *                                     "rest": true also for the layers behind the last whole period; with
+ *                                     "when": K only where K is true
+ *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K;
+ * where a 0 is in K or in the list "beside" names, base is 0
+ *   {"rule": "second_half", "plus": number, "mixer": M, "otherwise": M}   M when i >= n / 2 + plus
  *   {"rule": "from", "key": K, "when": K2, "mixer": M, "otherwise": M}          M when K2 is true and i >= K
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
  * A mixer:
  *   "kind"       full | window | linear | none (nothing more is read then)
  *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight";
  *                "*.NAME" is the one tensor of the layer that ends so
- *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group
- *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config replaces "rows"
+ *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group | quarters
+ *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config, or is the word behind it
+ *                (KEY=WORD), replaces "rows"
  *   "heads", "key_heads", "head_dim"  values
  *   "key_heads_when"  [[key, value], ...]: likewise
  *   "value_heads", "value_dim"        values, for key_group, and for a block whose V is not key_heads wide
- *   "q_norm", "k_norm"   tensor names;  "gain_plus_one"  true when the stored gain w acts as 1 + w
- *   "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key, positions], ...]
- *   "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions none
+ *   "q_norm", "k_norm"   tensor names (with ".weight" or as they are);  "gain_plus_one"  true when the stored
+ * gain w acts as 1 + w "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key,
+ * positions], ...] "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions
+ * none; "rope_interval"  value, where there is no such list: every layer with (i + 1) % value == 0 has none
+ *   "k_is_v"     flag: the keys' tensor is the values', too, so that restoring it moves both
+ *   "borrows_k"  value: so many of the last layers take their keys from an earlier one, whatever is stored
+ *   "shared_by"  value: the layers of this mixer use the tensors of the first so many of them, in turn
  *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
  *   "window"     value
  *   and for attention on given inputs and the forward pass (probe/forward.h):
@@ -68,8 +77,10 @@
  *                is tied);  "embedding_root"  value: the embedding is multiplied by its root
  *   "logit_softcap"  value
  * A flag is a value that may be true or false in the config, too.
- * A value is a number, a config path ("a.b.c"), a quotient or product of two paths ("a/b", "a*b"), or a list
- * of these: the first that exists. Anything else in a row is an error that names file and key.
+ * A value is a number, a config path ("a.b.c"), paths and numbers with the operators / * + between them,
+ * worked out from left to right ("2*a/b"), or a list of these: the first that exists. For a layer's mixer a
+ * list in the config stands for its entry of that layer. Anything else in a row is an error that names file
+ * and key.
  *
  * Users extend the table: every *.json in $XDG_CONFIG_HOME/qkscope/layouts (else ~/.config/qkscope/layouts)
  * is a row, too, and goes before the built-in ones, so it may replace one or add a family. A mistake in any

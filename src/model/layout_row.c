@@ -15,7 +15,7 @@ struct field {
     const char *words; /* for TEXT and MAP: the words allowed, separated by blanks; NULL: any */
 };
 
-static const char ROWS[] = " separate gated block head3 grouped conv1d key_group ";
+static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 
 static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
@@ -24,10 +24,11 @@ static const struct field ROW_FIELDS[] = {{"family", TEXT, true, NULL}, {"model_
     {"layer_count", VALUE, false, NULL}, {"kinds", RULES, true, NULL}, {"names", MAP, false, NULL},
     {"mixers", MIXERS, true, NULL}, {"forward", OBJECT, false, NULL}, {NULL, TEXT, false, NULL}};
 static const struct field RULE_FIELDS[] = {
-    {"rule", TEXT, true, " all list pattern cycle interval indexes from when "}, {"key", TEXT, false, NULL},
-    {"when", TEXT, false, NULL}, {"period", VALUE, false, NULL}, {"offset", VALUE, false, NULL},
-    {"base", NUMBER, false, NULL}, {"mixer", TEXT, false, NULL}, {"otherwise", TEXT, false, NULL},
-    {NULL, TEXT, false, NULL}};
+    {"rule", TEXT, true, " all list pattern cycle interval indexes from when second_half "},
+    {"key", TEXT, false, NULL}, {"when", TEXT, false, NULL}, {"period", VALUE, false, NULL},
+    {"offset", VALUE, false, NULL}, {"base", NUMBER, false, NULL}, {"beside", TEXT, false, NULL},
+    {"rest", FLAG, false, NULL}, {"plus", NUMBER, false, NULL}, {"mixer", TEXT, false, NULL},
+    {"otherwise", TEXT, false, NULL}, {NULL, TEXT, false, NULL}};
 static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window linear none "},
     {"q", TEXTS, false, NULL}, {"k", TEXTS, false, NULL}, {"rows", TEXT, false, ROWS},
     {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},
@@ -35,13 +36,14 @@ static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window l
     {"value_heads", VALUE, false, NULL}, {"value_dim", VALUE, false, NULL}, {"q_norm", TEXTS, false, NULL},
     {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL},
     {"positions", TEXT, false, POSITIONS}, {"positions_when", WORDS_WHEN, false, POSITIONS},
-    {"rope_layers", TEXT, false, NULL}, {"rotary", VALUE, false, NULL},
-    {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL}, {"window", VALUE, false, NULL},
-    {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL}, {"score_dim", VALUE, false, NULL},
-    {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL}, {"v", TEXTS, false, NULL},
-    {"o", TEXTS, false, NULL}, {"gate", TEXTS, false, NULL}, {"gate_if", VALUE, false, NULL},
-    {"gate_activation", TEXT, false, " sigmoid silu "}, {"o_norm", TEXTS, false, NULL},
-    {"o_norm_if", VALUE, false, NULL}, {"o_norm_eps", VALUE, false, NULL},
+    {"rope_layers", TEXT, false, NULL}, {"rope_interval", VALUE, false, NULL},
+    {"borrows_k", VALUE, false, NULL}, {"k_is_v", VALUE, false, NULL}, {"shared_by", VALUE, false, NULL},
+    {"rotary", VALUE, false, NULL}, {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL},
+    {"window", VALUE, false, NULL}, {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL},
+    {"score_dim", VALUE, false, NULL}, {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL},
+    {"v", TEXTS, false, NULL}, {"o", TEXTS, false, NULL}, {"gate", TEXTS, false, NULL},
+    {"gate_if", VALUE, false, NULL}, {"gate_activation", TEXT, false, " sigmoid silu "},
+    {"o_norm", TEXTS, false, NULL}, {"o_norm_if", VALUE, false, NULL}, {"o_norm_eps", VALUE, false, NULL},
     {"recurrence", TEXT, false, " lightning delta "}, {"alpha", TEXTS, false, NULL},
     {"beta", TEXTS, false, NULL}, {"beta_alpha", TEXTS, false, NULL}, {"decay_log", TEXTS, false, NULL},
     {"decay_bias", TEXTS, false, NULL}, {"conv", TEXTS, false, NULL}, {"kernel_in", TEXTS, false, NULL},
@@ -195,7 +197,7 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
         const char *rule, *needed[3];
     } rules[] = {{"all", {"mixer"}}, {"list", {"key"}}, {"pattern", {"key"}}, {"cycle", {"key"}},
         {"interval", {"period", "mixer"}}, {"indexes", {"key", "mixer"}}, {"from", {"key", "when", "mixer"}},
-        {"when", {"key", "mixer"}}};
+        {"when", {"key", "mixer"}}, {"second_half", {"mixer"}}};
     QK_TRY(check_object(file, "kinds", rule, RULE_FIELDS, err));
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (strcmp(rules[i].rule, qk_json_string(rule, "rule", "")) == 0)

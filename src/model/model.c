@@ -42,7 +42,8 @@ struct builder {
     struct qk_model *model;
     struct qk_layout layout;
     struct qk_names names;
-    const char **mixer; /* name of each layer's mixer, from the row */
+    const char **mixer;      /* name of each layer's mixer, from the row */
+    struct qk_config config; /* the model's, as the layer that is being built sees it */
 };
 
 /* The tensor for the first name of the mixer's key that exists. */
@@ -103,6 +104,8 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
             return (struct row_order){0, hd, (r + 2) * hd, (int)r};
         return (struct row_order){r * hd, (r + 2) * hd, 0, all};
     }
+    if (strcmp(rows, "quarters") == 0) /* each of four parts holds q, v, k of a quarter of the heads */
+        return (struct row_order){role == QK_K ? nh / 2 * hd : 0, hd, 3 * (nh / 4) * hd, (int)(nh / 4)};
     if (strcmp(rows, "key_group") == 0) {
         uint64_t per_key = (uint64_t)(g->value_heads / g->key_heads) * (uint64_t)g->value_dim;
         return (struct row_order){role == QK_K ? hd : 0, 2 * hd + 2 * per_key, 0, all};
@@ -122,7 +125,7 @@ static uint64_t rows_expected(const char *rows, enum qk_role role, const struct 
         return (nh + nk) * hd + (values > 0 ? values : nk * hd);
     if (strcmp(rows, "grouped") == 0)
         return (nh + 2 * nk) * hd;
-    if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0)
+    if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0 || strcmp(rows, "quarters") == 0)
         return 3 * nh * hd;
     if (strcmp(rows, "key_group") == 0)
         return 2 * nk * hd + 2 * values;
@@ -203,15 +206,14 @@ static enum qk_code read_head_dim(const struct builder *b, const struct qk_layer
 {
     const struct qk_tensor *norm = layer->role[QK_Q].norm;
     double ignored;
-    if (!qk_layout_value(mixer, "head_dim", &b->model->config, &ignored) && norm != NULL &&
-        norm->n_dims >= 1) {
+    if (!qk_layout_value(mixer, "head_dim", &b->config, &ignored) && norm != NULL && norm->n_dims >= 1) {
         uint64_t n = norm->shape[norm->n_dims - 1];
         if (n > 0 && n <= MAX_HEAD_DIM) {
             g->head_dim = (long)n;
             return QK_OK;
         }
     }
-    return qk_layout_count(mixer, "head_dim", &b->model->config, MAX_HEAD_DIM, &g->head_dim, err);
+    return qk_layout_count(mixer, "head_dim", &b->config, MAX_HEAD_DIM, &g->head_dim, err);
 }
 
 static bool whole_heads(const struct qk_tensor *tensor, uint64_t hd)
@@ -235,9 +237,12 @@ static enum qk_code believe_key_tensor(
     return QK_OK;
 }
 
-static enum qk_code check_sharing(
-    const struct builder *b, const struct qk_layer *layer, const struct geometry *g, struct qk_error *err)
+static enum qk_code check_sharing(const struct builder *b, const struct qk_layer *layer, const char *rows,
+    const struct geometry *g, struct qk_error *err)
 {
+    if (strcmp(rows, "quarters") == 0 && g->heads % 4 != 0)
+        return qk_fail(err, QK_INPUT, "%s: layer %d: %ld heads cannot be divided among four parts",
+            b->model->checkpoint->path, layer->index, g->heads);
     bool values = g->value_heads % g->key_heads != 0;
     if (!values && g->heads % g->key_heads == 0)
         return QK_OK;
@@ -250,7 +255,7 @@ static enum qk_code check_sharing(
 static enum qk_code read_geometry(struct builder *b, const struct qk_layer *layer, const cJSON *mixer,
     const char *rows, struct geometry *g, struct qk_error *err)
 {
-    const struct qk_config *config = &b->model->config;
+    const struct qk_config *config = &b->config;
     double ignored;
     *g = (struct geometry){0};
     QK_TRY(read_head_dim(b, layer, mixer, g, err));
@@ -271,7 +276,7 @@ static enum qk_code read_geometry(struct builder *b, const struct qk_layer *laye
     }
     if (separate || strcmp(rows, "gated") == 0)
         QK_TRY(believe_key_tensor(b, layer, g, err));
-    return check_sharing(b, layer, g, err);
+    return check_sharing(b, layer, rows, g, err);
 }
 
 /* In a family that is not in the table, twice the rows mean that every head's query is followed by a gate. */
@@ -292,8 +297,11 @@ static enum qk_code guess_gate(struct builder *b, const struct qk_layer *layer, 
 static bool has_no_rope(const struct builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
     const char *key = qk_json_string(mixer, "rope_layers", NULL);
-    const cJSON *list = key != NULL ? qk_config_path(&b->model->config, key) : NULL;
+    const cJSON *list = key != NULL ? qk_config_path(&b->config, key) : NULL;
     const cJSON *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, layer->index) : NULL;
+    double interval;
+    if (item == NULL && qk_layout_value(mixer, "rope_interval", &b->config, &interval) && interval >= 1)
+        return fmod(layer->index + 1, interval) == 0;
     return item != NULL && !qk_config_true(item);
 }
 
@@ -307,7 +315,7 @@ static enum qk_positions parse_positions(const char *word)
 
 static void read_positions(const struct builder *b, struct qk_layer *layer, const cJSON *mixer)
 {
-    const struct qk_config *config = &b->model->config;
+    const struct qk_config *config = &b->config;
     double number;
     layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
@@ -335,8 +343,10 @@ static enum qk_code find_tensors(
         const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
         layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
         layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
-        layer->role[r].norm =
-            layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm"), ".weight");
+        const cJSON *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm");
+        layer->role[r].norm = layer_tensor(b, layer->index, norm, ".weight");
+        if (layer->role[r].norm == NULL)
+            layer->role[r].norm = layer_tensor(b, layer->index, norm, "");
         if (layer->role[r].weight == NULL && !b->model->guessed)
             QK_TRY(set_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
                 cJSON_IsArray(names) ? names->child->valuestring : names->valuestring));
@@ -361,21 +371,61 @@ static const struct qk_tensor *find_scale(
     return NULL;
 }
 
+/* Layers whose tensors are those of an earlier one of the same mixer: files hold them once, and a choice for
+ * one is a choice for all. */
+static enum qk_code note_shared(
+    struct builder *b, struct qk_layer *layer, const cJSON *mixer, bool *shared, struct qk_error *err)
+{
+    double number;
+    *shared = false;
+    if (!qk_layout_value(mixer, "shared_by", &b->config, &number) ||
+        !(number >= 1 && number <= QK_MAX_LAYERS))
+        return QK_OK;
+    int blocks = (int)number, before = 0, first = -1;
+    for (int i = 0; i < layer->index; i++)
+        before += strcmp(b->mixer[i], layer->mixer) == 0;
+    if (before < blocks)
+        return QK_OK;
+    for (int i = 0, nth = 0; i < layer->index && first < 0; i++)
+        if (strcmp(b->mixer[i], layer->mixer) == 0 && nth++ == before % blocks)
+            first = i;
+    *shared = true;
+    QK_TRY(qk_lines_add(&b->model->remarks, err,
+        "layer %d uses the q and k of layer %d: a choice there acts on both", layer->index, first));
+    return set_problem(layer, err, "it uses the q and k of layer %d, and is chosen there", first);
+}
+
+/* Layers that compute with an earlier layer's keys have queries alone. */
+static bool borrows_keys(const struct builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    double number;
+    return qk_layout_value(mixer, "borrows_k", &b->config, &number) &&
+           layer->index >= (double)b->model->n_layers - number;
+}
+
 static enum qk_code build_layer(struct builder *b, struct qk_layer *layer, struct qk_error *err)
 {
     const char *name = b->mixer[layer->index];
     const cJSON *mixer = qk_layout_mixer(&b->layout, name);
+    b->config = b->model->config;
+    b->config.layer = layer->index + 1;
     QK_TRY(qk_strdup_to(&layer->mixer, name, err));
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
         return QK_OK;
+    bool shared;
+    QK_TRY(note_shared(b, layer, mixer, &shared, err));
+    if (shared)
+        return QK_OK;
+    if (borrows_keys(b, layer, mixer))
+        return set_problem(layer, err, "its keys are those of an earlier layer, so it has q alone");
     QK_TRY(find_tensors(b, layer, mixer, err));
     if (layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
         if (b->model->guessed)
             layer->kind = QK_NONE;
         return QK_OK;
     }
-    const char *rows = qk_layout_word(mixer, "rows", &b->model->config);
+    const char *rows = qk_layout_word(mixer, "rows", &b->config);
     struct geometry g;
     QK_TRY(read_geometry(b, layer, mixer, rows, &g, err));
     QK_TRY(guess_gate(b, layer, &g, &rows, err));
@@ -384,6 +434,9 @@ static enum qk_code build_layer(struct builder *b, struct qk_layer *layer, struc
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         QK_TRY(build_view(b, layer, (enum qk_role)r, rows, &g, err));
     read_positions(b, layer, mixer);
+    if (qk_layout_flag(mixer, "k_is_v", &b->config, false))
+        QK_TRY(qk_lines_add(&b->model->remarks, err,
+            "layer %d: its keys' tensor is its values', too: restoring k moves v", layer->index));
     const struct qk_tensor *scale = find_scale(b, layer, mixer);
     if (scale != NULL && layer->problem == NULL)
         return set_problem(layer, err, "its weights are scaled by %s, which is not supported", scale->name);

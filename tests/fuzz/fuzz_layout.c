@@ -59,7 +59,7 @@ static void ask_mixer(const cJSON *mixer, const struct qk_config *config)
 
 static void ask(const struct qk_layout *layout, const cJSON *root)
 {
-    const struct qk_config config = {(char *)"config.json", (cJSON *)(uintptr_t)root, root, "a"};
+    const struct qk_config config = {(char *)"config.json", (cJSON *)(uintptr_t)root, root, "a", 2};
     const char *mixer[LAYERS];
     struct qk_error err = {0};
     enum qk_code code = qk_layout_kinds(layout, &config, LAYERS, mixer, &err);

@@ -24,7 +24,7 @@ static const char *kinds_of(const char *type, const char *keys, int n)
     snprintf(text, sizeof text, "{%s}", keys);
     cJSON *root = cJSON_Parse(text);
     assert_non_null(root);
-    const struct qk_config config = {(char *)"config.json", root, root, type};
+    const struct qk_config config = {(char *)"config.json", root, root, type, 0};
     expect_ok(qk_layout_find(type, &layout, &err), &err);
     enum qk_code code = qk_layout_kinds(&layout, &config, n, mixer, &err);
     memset(letters, 0, sizeof letters);
@@ -75,7 +75,36 @@ static void test_kind_rules(void **state)
         {"qwen2", "\"use_sliding_window\":true,\"max_window_layers\":2", 4, "ffww"},
         {"qwen2", "\"use_sliding_window\":false,\"max_window_layers\":2", 4, "ffff"},
         {"qwen2", "\"max_window_layers\":0", 2, "ff"}, {"qwen2", "\"use_sliding_window\":true", 2, "ff"},
-        {"smollm3", "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", 2, "fw"}};
+        {"smollm3", "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", 2, "fw"},
+        {"minicpm_sala", "\"mixer_types\":[\"minicpm4\",\"lightning-attn\"]", 2, "fl"},
+        {"bamba", "\"attn_layer_indices\":[1,3]", 4, "nfnf"},
+        {"bamba", "\"layer_types\":[\"mamba\",\"attention\"]", 2, "nf"},
+        {"granitemoehybrid", "\"layer_types\":[\"mamba\",\"attention\"]", 2, "nf"},
+        {"granitemoehybrid", "", 2, "nn"},
+        {"zamba2", "\"layers_block_type\":[\"mamba\",\"hybrid\",\"mamba\"]", 3, "nfn"},
+        {"nemotron_h", "\"hybrid_override_pattern\":\"M-*EM\"", 5, "nnfnn"},
+        {"nemotron_h", "\"layers_block_type\":[\"mamba\",\"moe\",\"attention\"]", 3, "nnf"},
+        {"nemotron_h", "\"hybrid_override_pattern\":\"MX\"", 2, "refused"}, {"falcon_h1", "", 2, "ff"},
+        {"lfm2", "\"layer_types\":[\"conv\",\"full_attention\"]", 2, "nf"},
+        {"lfm2_moe", "\"full_attn_idxs\":[2]", 4, "nnfn"},
+        {"recurrent_gemma", "\"block_types\":[\"recurrent\",\"recurrent\",\"attention\"]", 7, "nnwnnwn"},
+        {"recurrent_gemma", "\"_block_types\":[\"attention\",\"recurrent\"]", 3, "wnw"},
+        {"olmo_hybrid", "", 8, "lllflllf"},
+        {"bailing_moe_linear", "\"layer_group_size\":4", 10, "lllflllfff"},
+        {"bailing_moe_linear", "\"layer_group_size\":4", 8, "lllflllf"},
+        {"phi4flash", "\"mb_per_layer\":2", 8, "nwnwnfnf"}, {"phi4flash", "", 12, "nwnwnwnfnfnf"},
+        {"plamo2", "\"mamba_step\":2", 4, "nfnf"}, {"plamo2", "\"mamba_step\":4", 8, "nnfnnnfn"},
+        {"gla", "\"attn\":{\"layers\":[1]}", 3, "lfl"}, {"gated_deltanet", "\"attn\":null", 2, "ll"},
+        {"mimo_v2_flash", "\"hybrid_layer_pattern\":[0,1,1]", 3, "fww"}, {"cohere2", "", 5, "wwwfw"},
+        {"cohere2", "\"layer_types\":[\"full_attention\",\"sliding_attention\"]", 2, "fw"},
+        {"gemma2", "", 4, "wfwf"}, {"gemma3n_text", "", 6, "wwwwfw"},
+        {"gemma4_text", "\"layer_types\":[\"sliding_attention\",\"full_attention\"]", 2, "wf"},
+        {"step3p5", "", 3, "wfw"},
+        {"exaone4", "\"layer_types\":[\"sliding_attention\",\"full_attention\"]", 2, "wf"},
+        {"llama4_text", "\"layer_types\":[\"chunked_attention\",\"full_attention\"]", 2, "wf"},
+        {"gpt_oss", "\"layer_types\":[\"sliding_attention\",\"full_attention\"],\"sliding_window\":128", 2,
+            "wf"},
+        {"granite", "", 2, "ff"}, {"phimoe", "\"sliding_window\":64", 2, "ww"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *found = kinds_of(rows[i].type, rows[i].keys, rows[i].n);
         if (strcmp(found, rows[i].kinds) != 0)
@@ -112,7 +141,14 @@ static void test_other_rules(void **state)
         {"{\"rule\":\"interval\",\"period\":3,\"offset\":-1,\"mixer\":\"a\",\"otherwise\":\"b\"}", "{}", 4,
             "bbab"},
         {"{\"rule\":\"interval\",\"period\":3,\"offset\":5,\"mixer\":\"a\",\"otherwise\":\"b\"}", "{}", 3,
-            "bba"}};
+            "bba"},
+        {"{\"rule\":\"interval\",\"period\":2,\"when\":\"k=w\",\"mixer\":\"a\",\"otherwise\":\"b\"},"
+         "{\"rule\":\"all\",\"mixer\":\"a\"}",
+            "{\"k\":\"w\"}", 3, "aba"},
+        {"{\"rule\":\"interval\",\"period\":2,\"when\":\"k=w\",\"mixer\":\"a\",\"otherwise\":\"b\"},"
+         "{\"rule\":\"all\",\"mixer\":\"a\"}",
+            "{\"k\":\"wide\"}", 3, "aaa"},
+        {"{\"rule\":\"second_half\",\"plus\":1,\"mixer\":\"a\",\"otherwise\":\"b\"}", "{}", 5, "bbbaa"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[1024], found[16] = "";
         struct qk_error err = {0};
@@ -121,7 +157,7 @@ static void test_other_rules(void **state)
         int n = snprintf(text, sizeof text, "%s%s]}", start, rows[i].rule);
         expect_ok(qk_layout_parse("x.json", text, (size_t)n, &layout, &err), &err);
         cJSON *root = cJSON_Parse(rows[i].config);
-        const struct qk_config config = {(char *)"config.json", root, root, "x"};
+        const struct qk_config config = {(char *)"config.json", root, root, "x", 0};
         enum qk_code code = qk_layout_kinds(&layout, &config, rows[i].n, mixer, &err);
         assert_int_equal(code, rows[i].mixers == NULL ? QK_INPUT : QK_OK);
         for (int k = 0; k < rows[i].n && code == QK_OK; k++)
@@ -310,15 +346,17 @@ static void test_broken_rows(void **state)
 static void test_values(void **state)
 {
     (void)state;
-    cJSON *root = cJSON_Parse("{\"a\":6,\"b\":{\"c\":3,\"d\":\"text\"},\"zero\":0,\"yes\":true}");
-    const struct qk_config config = {(char *)"config.json", root, root, ""};
+    cJSON *root =
+        cJSON_Parse("{\"a\":6,\"b\":{\"c\":3,\"d\":\"text\"},\"zero\":0,\"yes\":true,\"each\":[7,9,\"x\"]}");
+    const struct qk_config config = {(char *)"config.json", root, root, "", 2};
     static const struct {
         const char *value;
         double expected; /* NaN: nothing is there */
     } rows[] = {{"5", 5}, {"\"a\"", 6}, {"\"b.c\"", 3}, {"\"a/b.c\"", 2}, {"\"a*b.c\"", 18}, {"\"b\"", NAN},
         {"\"b.d\"", NAN}, {"\"b.c.e\"", NAN}, {"\"x\"", NAN}, {"\"x/a\"", NAN}, {"\"a/x\"", NAN},
         {"\"a/zero\"", HUGE_VAL}, {"[\"x\",\"b.c\",7]", 3}, {"[\"x\",7]", 7}, {"[\"x\",\"y\"]", NAN},
-        {"\"yes\"", NAN}};
+        {"\"yes\"", NAN}, {"\"a/2\"", 3}, {"\"2*a/b.c\"", 4}, {"\"a+b.c\"", 9}, {"\"a+b.c*2\"", 18},
+        {"\"each\"", 9}, {"\"each*2\"", 18}, {"\"a+\"", NAN}, {"\"+a\"", NAN}, {"\"a2\"", NAN}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[128];
         double found = NAN;
