@@ -1,0 +1,488 @@
+#!/usr/bin/env python3
+"""layouts_reference.py - pairs of checkpoints made by hand, one for each way in which families store q and k.
+
+    layouts_reference.py make FOLDER            writes FOLDER/NAME/{pre,post}, prints the names
+    layouts_reference.py info NAME < JSON       compares `qkscope info --json`
+    layouts_reference.py drift NAME < JSON      compares `qkscope diff --json`
+    layouts_reference.py export NAME FOLDER OUT [WITH_LATENT]
+                                                compares the files of `qkscope export --set all=restore`
+
+Where the rows of each head begin is written down here, case by case, and shares nothing with the program's table.
+Values to 1e-5 of themselves (float32 weights, sums in float64 on both sides); bytes exactly: the rows of q and k are
+pre's, and no other byte differs from post.
+"""
+import json
+import math
+import os
+import random
+import struct
+import sys
+
+WIDTH = 8  # of the residual stream
+CASES = {}
+
+
+class Role:
+    """Heads of one role: starts[h] is where head h begins in the tensor, `rows` long each; by columns if transposed."""
+
+    def __init__(self, tensor, starts, rows, transposed=False):
+        self.tensor, self.starts, self.rows, self.transposed = tensor, starts, rows, transposed
+
+    def view(self, tensors, head):
+        values = tensors[self.tensor]
+        at = range(self.starts[head], self.starts[head] + self.rows)
+        if self.transposed:
+            return [[row[i] for row in values] for i in at]
+        return [values[i] for i in at]
+
+    def owned(self):
+        for start in self.starts:
+            for i in range(start, start + self.rows):
+                yield self.tensor, i, self.transposed
+
+
+class Latent(Role):
+    """Heads that are a product: `rows` of the tensor times diag(gain) times `down`, then the rows `tail` of `down`."""
+
+    def __init__(self, tensor, starts, rows, down, gain, rank, tail, own_latent):
+        super().__init__(tensor, starts, rows)
+        self.down, self.gain, self.rank, self.tail, self.own_latent = down, gain, rank, tail, own_latent
+
+    def view(self, tensors, head):
+        gain, down = tensors[self.gain], tensors[self.down]
+        product = [[sum(row[r] * gain[r] * down[r][j] for r in range(self.rank)) for j in range(WIDTH)]
+                   for row in super().view(tensors, head)]
+        return product + [down[self.rank + i] for i in range(self.tail)]
+
+    def owned(self):
+        yield from super().owned()
+        for i in range(self.rank, self.rank + self.tail):
+            yield self.down, i, False
+        if self.own_latent:
+            for i in range(self.rank):
+                yield self.down, i, False
+            yield self.gain, None, False
+
+
+class Layer:
+    def __init__(self, kind, q=None, k=None, problem=None, **told):
+        self.kind, self.q, self.k, self.problem, self.told = kind, q, k, problem, told
+
+
+def case(name, config, tensors, layers, **more):
+    CASES[name] = dict(config=config, tensors=tensors, layers=layers, **more)
+
+
+def packed(tensor, heads, rows, first=0, step=None, transposed=False):
+    return Role(tensor, [first + h * (rows if step is None else step) for h in range(heads)], rows, transposed)
+
+
+def separate(at, kind, heads, key_heads, rows, width=WIDTH, names=("q_proj", "k_proj", "v_proj"), **told):
+    """The tensors and the layer of q, k and v of their own."""
+    q, k, v = (f"{at}.{name}.weight" for name in names)
+    tensors = {q: (heads * rows, width), k: (key_heads * rows, width), v: (key_heads * rows, width)}
+    return tensors, Layer(kind, packed(q, heads, rows), packed(k, key_heads, rows), **told)
+
+
+def merge(*parts):
+    tensors, layers = {}, []
+    for part in parts:
+        tensors.update(part[0])
+        layers.append(part[1])
+    return tensors, layers
+
+
+def block(name, heads, key_heads, rows, kind="full", extra=0, **told):
+    """[all q; all k; all v]"""
+    return ({name: ((heads + 2 * key_heads) * rows + extra, WIDTH)},
+            Layer(kind, packed(name, heads, rows), packed(name, key_heads, rows, heads * rows), **told))
+
+
+def plain(at, rows=4, **names):
+    """A layer without q and k."""
+    return {at: (rows, WIDTH)}, Layer("none")
+
+
+def base(model_type, layers, heads, key_heads=None, **keys):
+    config = {"model_type": model_type, "num_hidden_layers": layers, "hidden_size": WIDTH, "num_attention_heads": heads}
+    if key_heads is not None:
+        config["num_key_value_heads"] = key_heads
+    return config | keys
+
+
+# --- softmax layers, q and k in one tensor
+
+# [q0 k0 v0 q1 k1 v1 ...]
+for model, prefix, keys in (("gpt_bigcode", "transformer.h.0.attn.c_attn", {"multi_query": False}),
+                            ("bloom", "h.0.self_attention.query_key_value", {})):
+    name = prefix + ".weight"
+    case(model + "_heads", {"model_type": model, "n_layer": 1, "n_head": 4, "n_embd": WIDTH, "hidden_size": WIDTH} | keys,
+         {name: (24, WIDTH), prefix + ".bias": (24,)},
+         [Layer("full", Role(name, [0, 6, 12, 18], 2), Role(name, [2, 8, 14, 20], 2), positions="none",
+                biases=[prefix + ".bias"])])
+name = "transformer.h.0.attn.c_attn.weight"
+case("gpt_bigcode_one_key", {"model_type": "gpt_bigcode", "n_layer": 1, "n_head": 4, "n_embd": WIDTH, "multi_query": True},
+     {name: (12, WIDTH)}, [Layer("full", Role(name, [0, 2, 4, 6], 2), Role(name, [8], 2))])
+name = "transformer.h.0.attn.c_attn.weight"
+case("gpt2_columns", {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": WIDTH}, {name: (WIDTH, 24)},
+     [Layer("full", packed(name, 2, 4, transposed=True), packed(name, 2, 4, 8, transposed=True))])
+name = "transformer.h.0.self_attention.query_key_value.weight"
+case("falcon_one_key", base("falcon", 1, 4, multi_query=True, new_decoder_architecture=False), {name: (12, WIDTH)},
+     [Layer("full", Role(name, [0, 2, 4, 6], 2), Role(name, [8], 2))])
+case("falcon_heads", base("falcon", 1, 2, multi_query=False, new_decoder_architecture=False, alibi=True),
+     {name: (24, WIDTH)}, [Layer("full", Role(name, [0, 12], 4), Role(name, [4, 16], 4), positions="none")])
+# groups of two queries, a key and a value
+for model, name in (("internlm2", "model.layers.0.attention.wqkv.weight"),
+                    ("phi3small", "model.layers.0.self_attn.query_key_value.weight")):
+    case(model, base(model, 1, 4, 2), {name: (16, WIDTH)},
+         [Layer("full", Role(name, [0, 2, 8, 10], 2), Role(name, [4, 12], 2))])
+# four parts of [q; v; k], each a quarter of the heads
+name = "transformer.h.0.attn.qkv_proj.weight"
+case("codegen", {"model_type": "codegen", "n_layer": 1, "n_head": 8, "n_embd": 16, "rotary_dim": 2}, {name: (48, WIDTH)},
+     [Layer("full", Role(name, [0, 2, 12, 14, 24, 26, 36, 38], 2), Role(name, [8, 10, 20, 22, 32, 34, 44, 46], 2),
+            positions="rope_inter", rotary_dims=2)])
+for model, at, keys in (
+        ("dbrx", "transformer.blocks.0.norm_attn_norm.attn.Wqkv",
+         {"n_layers": 1, "n_heads": 4, "d_model": WIDTH, "attn_config": {"kv_n_heads": 2, "clip_qkv": 8}}),
+        ("mpt", "transformer.blocks.0.attn.Wqkv",
+         {"n_layers": 1, "n_heads": 4, "d_model": WIDTH, "attn_config": {"kv_n_heads": 2}}),
+        ("chatglm", "transformer.encoder.layers.0.self_attention.query_key_value",
+         {"num_layers": 1, "num_attention_heads": 4, "hidden_size": WIDTH, "kv_channels": 2,
+          "multi_query_attention": True, "multi_query_group_num": 2}),
+        ("bailing_moe", "model.layers.0.attention.query_key_value",
+         {"num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": WIDTH})):
+    case(model, {"model_type": model} | keys, *merge(block(at + ".weight", 4, 2, 2)))
+for model, at in (("qwen", "transformer.h.0.attn.c_attn"), ("baichuan", "model.layers.0.self_attn.W_pack")):
+    case(model, base(model, 1, 2), *merge(block(at + ".weight", 2, 2, 4)))
+# every layer has head counts of its own
+at = "transformer.layers.{}.attn.qkv_proj.weight"
+case("openelm", {"model_type": "openelm", "num_transformer_layers": 2, "model_dim": WIDTH, "head_dim": 2,
+                 "num_query_heads": [2, 6], "num_kv_heads": [1, 3]},
+     *merge(block(at.format(0), 2, 1, 2), block(at.format(1), 6, 3, 2)))
+
+# --- softmax layers, q and k of their own
+
+for model, keys in (("granite", {}), ("starcoder2", {}), ("phi", {"partial_rotary_factor": 0.5}), ("olmoe", {}),
+                    ("gemma", {"head_dim": 4}), ("glm4_moe", {"partial_rotary_factor": 0.5}), ("seed_oss", {})):
+    case(model, base(model, 1, 2, 1, **keys),
+         *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half",
+                         rotary_dims=2 if "partial_rotary_factor" in keys else 4)))
+for model in ("glm4", "cohere", "ernie4_5", "helium"):
+    case(model, base(model, 1, 2, 1),
+         *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_inter")))
+case("exaone", {"model_type": "exaone", "num_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+                "hidden_size": WIDTH},
+     *merge(separate("transformer.h.0.attn.attention", "full", 2, 1, 4)))
+case("cohere2", base("cohere2", 4, 2, 1, sliding_window=16),
+     *merge(*(separate(f"model.layers.{i}.self_attn", "full" if i == 3 else "window", 2, 1, 4,
+                       positions="none" if i == 3 else "rope_inter", window=0 if i == 3 else 16) for i in range(4))))
+# nested config, a vision tower with q and k of its own, every second layer without positions
+tensors, layers = merge(*(separate(f"language_model.model.layers.{i}.self_attn", "full", 2, 1, 4,
+                                   positions="none" if i == 1 else "rope_inter") for i in range(2)))
+tensors |= {"vision_model.model.layers.0.self_attn.q_proj.weight": (8, 8),
+            "vision_model.model.layers.0.self_attn.k_proj.weight": (8, 8)}
+case("llama4", {"model_type": "llama4", "text_config": base("llama4_text", 2, 2, 1, no_rope_layers=[1, 0])},
+     tensors, layers)
+# layers of a window with heads of their own
+case("mimo_v2_flash",
+     base("mimo_v2_flash", 2, 2, 1, head_dim=4, hybrid_layer_pattern=[0, 1], swa_num_attention_heads=4,
+          swa_num_key_value_heads=2, swa_head_dim=2, sliding_window_size=32),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4),
+            separate("model.layers.1.self_attn", "window", 4, 2, 2, window=32)))
+case("step3p5",
+     base("step3p5", 2, 2, num_attention_groups=1, head_dim=4, layer_types=["full_attention", "sliding_attention"],
+          sliding_window=64, partial_rotary_factors=[0.5, 1.0],
+          attention_other_setting={"num_attention_heads": 4, "num_attention_groups": 2}),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, rotary_dims=2),
+            separate("model.layers.1.self_attn", "window", 4, 2, 4, rotary_dims=4, window=64)))
+# the last layer uses an earlier one's keys, although one is stored
+tensors, layers = merge(*(separate(f"model.language_model.layers.{i}.self_attn", "window" if i == 0 else "full", 2, 1, 4)
+                          for i in range(2)))
+layers.append(Layer("window", problem="keys are those of an earlier layer"))
+tensors |= separate("model.language_model.layers.2.self_attn", "window", 2, 1, 4)[0]
+case("gemma3n", {"model_type": "gemma3n", "text_config": base(
+    "gemma3n_text", 3, 2, 1, head_dim=4, num_kv_shared_layers=1, sliding_window=16,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"])}, tensors, layers)
+# full layers with larger heads, whose keys are their values
+tensors, layers = merge(separate("model.layers.0.self_attn", "window", 4, 2, 2, window=16),
+                        separate("model.layers.1.self_attn", "full", 4, 1, 4))
+del tensors["model.layers.1.self_attn.v_proj.weight"]
+case("gemma4", base("gemma4_text", 2, 4, 2, head_dim=2, global_head_dim=4, num_global_key_value_heads=1, sliding_window=16,
+                    attention_k_eq_v=True, layer_types=["sliding_attention", "full_attention"]), tensors, layers,
+     remark="layer 1: its keys' tensor is its values', too")
+tensors, layers = merge(separate("model.layers.0.self_attn", "full", 2, 1, 4))
+tensors["model.layers.1.self_attn.q_proj.weight"] = (8, WIDTH)
+case("hunyuan", base("hunyuan", 2, 2, 1, use_cla=True, cla_share_factor=2), tensors,
+     layers + [Layer("full", problem="keys are those of an earlier layer")])
+case("gptj", {"model_type": "gptj", "n_layer": 1, "n_head": 2, "n_embd": WIDTH, "rotary_dim": 2},
+     *merge(separate("transformer.h.0.attn", "full", 2, 2, 4, positions="rope_inter", rotary_dims=2)))
+case("opt", base("opt", 1, 2), *merge(separate("model.decoder.layers.0.self_attn", "full", 2, 2, 4, positions="none")))
+
+# --- hybrids
+
+case("minicpm_sala",
+     base("minicpm_sala", 2, 4, 1, head_dim=2, mixer_types=["minicpm4", "lightning-attn"], lightning_nh=4, lightning_nkv=4,
+          lightning_head_dim=2, lightning_use_rope=True, attn_use_rope=False),
+     *merge(separate("model.layers.0.self_attn", "full", 4, 1, 2, positions="none"),
+            separate("model.layers.1.self_attn", "linear", 4, 4, 2, positions="rope_half")))
+case("granitemoehybrid", base("granitemoehybrid", 2, 2, 1, layer_types=["mamba", "attention"], position_embedding_type="rope"),
+     *merge(plain("model.layers.0.mamba.in_proj.weight"),
+            separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="rope_half")))
+case("granitemoehybrid_nope",
+     base("granitemoehybrid", 1, 2, 1, layer_types=["attention"], position_embedding_type="nope"),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="none")))
+case("bamba", base("bamba", 2, 2, 1, attn_layer_indices=[1]),
+     *merge(plain("model.layers.0.mamba.in_proj.weight"),
+            separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="rope_half", rotary_dims=2)))
+case("nemotron_h", base("nemotron_h", 4, 2, 1, head_dim=4, hybrid_override_pattern="M-*E"),
+     *merge(plain("backbone.layers.0.mixer.in_proj.weight"), plain("backbone.layers.1.mixer.up_proj.weight"),
+            separate("backbone.layers.2.mixer", "full", 2, 1, 4, positions="none"),
+            plain("backbone.layers.3.mixer.gate.weight")))
+tensors, layers = merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half"))
+case("falcon_h1", base("falcon_h1", 1, 2, 1), tensors | {"model.layers.0.mamba.in_proj.weight": (6, WIDTH)}, layers)
+# two blocks serve four positions; the later ones are not in the file, and the input is twice as wide
+tensors, layers = {}, []
+for i, kind in enumerate(["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybrid"]):
+    if kind == "mamba":
+        part = plain(f"model.layers.{i}.mamba.in_proj.weight")
+    elif i < 3:
+        part = separate(f"model.layers.{i}.shared_transformer.self_attn", "full", 2, 2, 8, width=2 * WIDTH)
+    else:
+        part = {f"model.layers.{i}.linear.weight": (4, 4)}, Layer("full", problem=f"q and k of layer {1 if i == 3 else 2}")
+    tensors |= part[0]
+    layers.append(part[1])
+case("zamba2", base("zamba2", 6, 2, 2, num_mem_blocks=2, attention_head_dim=8,
+                    layers_block_type=["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybrid"]), tensors, layers,
+     remark="layer 3 uses the q and k of layer 1: a choice there acts on both")
+tensors, layers = merge(plain("model.layers.0.conv.in_proj.weight"),
+                        separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="rope_half",
+                                 norms=["model.layers.1.self_attn.q_layernorm.weight",
+                                        "model.layers.1.self_attn.k_layernorm.weight"]))
+case("lfm2", base("lfm2", 2, 2, 1, full_attn_idxs=[1]),
+     tensors | {f"model.layers.1.self_attn.{r}_layernorm.weight": (4,) for r in "qk"}, layers)
+case("recurrent_gemma",
+     base("recurrent_gemma", 3, 2, 1, block_types=["recurrent", "recurrent", "attention"], attention_window_size=8),
+     *merge(plain("model.layers.0.temporal_block.linear_x.weight"), plain("model.layers.1.temporal_block.linear_x.weight"),
+            separate("model.layers.2.temporal_block", "window", 2, 1, 4, rotary_dims=2, window=8)))
+case("olmo_hybrid",
+     base("olmo_hybrid", 2, 2, 1, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=2,
+          linear_key_head_dim=3),
+     *merge(separate("model.layers.0.linear_attn", "linear", 2, 2, 3, positions="fixed"),
+            separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="none")))
+at = "model.layers.{}.attention.query_key_value.weight"
+case("bailing_moe_linear", base("bailing_moe_linear", 3, 4, 1, head_dim=2, layer_group_size=2),
+     *merge(block(at.format(0), 4, 4, 2, "linear"), block(at.format(1), 4, 1, 2), block(at.format(2), 4, 1, 2)))
+at = "model.layers.{}.attn.Wqkv.weight"
+tensors, layers = merge(plain("model.layers.0.attn.in_proj.weight"), block(at.format(1), 4, 2, 2, "window", window=16),
+                        plain("model.layers.2.attn.in_proj.weight"), block(at.format(3), 4, 2, 2, "full"),
+                        plain("model.layers.4.attn.in_proj.weight"))
+tensors[at.format(5)] = (8, WIDTH)
+case("phi4flash", base("phi4flash", 6, 4, 2, mb_per_layer=2, sliding_window=[None, 16, None, None, None, None]), tensors,
+     layers[:5] + [Layer("full", problem="keys are those of an earlier layer")], kinds="nwnfnf")
+tensors, layers = merge(plain("model.layers.layers.0.mixer.in_proj.weight"),
+                        block("model.layers.layers.1.mixer.qkv_proj.weight", 4, 2, 2,
+                              norms=["model.layers.layers.1.mixer.q_weight", "model.layers.layers.1.mixer.k_weight"]))
+case("plamo2", base("plamo2", 2, 4, 2, hidden_size_per_head=2, mamba_step=2),
+     tensors | {"model.layers.layers.1.mixer.q_weight": (4, 2), "model.layers.layers.1.mixer.k_weight": (2, 2)}, layers)
+case("gla", {"model_type": "gla", "num_hidden_layers": 2, "hidden_size": WIDTH, "num_heads": 2, "expand_k": 0.5,
+             "attn": {"layers": [1], "num_heads": 4, "num_kv_heads": 2}},
+     *merge(separate("model.layers.0.attn", "linear", 2, 2, 2, positions="fixed"),
+            separate("model.layers.1.attn", "full", 4, 2, 2, positions="rope_half")))
+# key heads with their values and gates: q, k, two values, two gates
+name = "model.layers.0.linear_attn.in_proj_qkvz.weight"
+case("qwen3_next", base("qwen3_next", 1, 2, 1, layer_types=["linear_attention"], linear_num_key_heads=2,
+                        linear_num_value_heads=4, linear_key_head_dim=2, linear_value_head_dim=3),
+     {name: (32, WIDTH)}, [Layer("linear", Role(name, [0, 16], 2), Role(name, [2, 18], 2))])
+# every head's query is followed by its gate; an extra layer behind the last one stays as it is
+at = "model.language_model.layers.{}.self_attn."
+tensors = {}
+for i in (0, 1):
+    tensors |= {at.format(i) + "q_proj.weight": (16, WIDTH), at.format(i) + "k_proj.weight": (4, WIDTH)}
+case("qwen3_5_moe", {"model_type": "qwen3_5_moe", "text_config": base(
+    "qwen3_5_moe_text", 1, 2, 1, head_dim=4, layer_types=["full_attention"])},
+     tensors | {"mtp.layers.0.self_attn.q_proj.weight": (16, WIDTH)},
+     [Layer("full", Role(at.format(0) + "q_proj.weight", [0, 8], 4), packed(at.format(0) + "k_proj.weight", 1, 4))],
+     remark="layers 1 to 1 lie beyond")
+
+# --- what is not in the table
+
+case("unknown", base("never_heard_of", 1, 2, 1), *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4)))
+
+
+# --- making
+
+def values_of(stream, shape):
+    if len(shape) == 1:
+        return [stream.uniform(0.5, 1.5) for _ in range(shape[0])]
+    return [[stream.uniform(-1, 1) for _ in range(shape[1])] for _ in range(shape[0])]
+
+
+def flat(values):
+    return values if not isinstance(values[0], list) else [x for row in values for x in row]
+
+
+def write(path, tensors, config):
+    os.makedirs(path)
+    header, data = {}, b""
+    for name, values in tensors.items():
+        shape = [len(values)] + ([len(values[0])] if isinstance(values[0], list) else [])
+        raw = struct.pack(f"<{len(flat(values))}f", *flat(values))
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    with open(os.path.join(path, "model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+    with open(os.path.join(path, "config.json"), "w") as file:
+        json.dump(config, file)
+
+
+def read(path):
+    with open(os.path.join(path, "model.safetensors"), "rb") as file:
+        (n,) = struct.unpack("<Q", file.read(8))
+        text = file.read(n)
+        data = file.read()
+    tensors = {}
+    for name, tensor in json.loads(text).items():
+        raw = data[slice(*tensor["data_offsets"])]
+        values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        if len(tensor["shape"]) == 2:
+            width = tensor["shape"][1]
+            values = [values[i:i + width] for i in range(0, len(values), width)]
+        tensors[name] = values
+    return text, tensors
+
+
+def make(folder):
+    for number, (name, made) in enumerate(CASES.items()):
+        stream = random.Random(number)
+        shapes = {"model.embed_tokens.weight": (4, WIDTH)} | made["tensors"]
+        pre = {tensor: values_of(stream, shape) for tensor, shape in shapes.items()}
+        post = {}
+        for tensor, values in pre.items():
+            move = (lambda x: x + stream.uniform(0.01, 0.2))  # no value stays, so that every byte range can be told
+            post[tensor] = [[move(x) for x in row] for row in values] if isinstance(values[0], list) else list(map(move, values))
+        for side, tensors in (("pre", pre), ("post", post)):
+            write(os.path.join(folder, name, side), tensors, made["config"])
+        print(name)
+
+
+# --- comparing
+
+faults = []
+
+
+def expect(what, found, expected):
+    if found != expected:
+        faults.append(f"{what}: found {found}, expected {expected}")
+
+
+def near(what, found, expected):
+    if found is None or not abs(found - expected) <= 1e-5 * abs(expected):
+        faults.append(f"{what}: found {found}, expected {expected}")
+
+
+def dot(a, b):
+    return math.fsum(x * y for row, other in zip(a, b) for x, y in zip(row, other))
+
+
+def difference(a, b):
+    return [[y - x for x, y in zip(row, other)] for row, other in zip(a, b)]
+
+
+def check_role(what, found, pre, post):
+    aa, bb, ab = dot(pre, pre), dot(post, post), dot(pre, post)
+    moved = difference(pre, post)
+    near(what + ".rel_fro", found["rel_fro"], math.sqrt(dot(moved, moved) / aa))
+    near(what + ".cosine", found["cosine"], ab / math.sqrt(aa * bb))
+    near(what + ".norm_ratio", found["norm_ratio"], math.sqrt(bb / aa))
+
+
+def routing(q, k):
+    """q's and k's rows to the (d, d) matrix of what attention sees."""
+    return [[math.fsum(a[i] * b[j] for a, b in zip(q, k)) for j in range(len(k[0]))] for i in range(len(q[0]))]
+
+
+def check_info(name, found):
+    made = CASES[name]
+    expect("guessed", found["guessed"], name == "unknown")
+    for layer, entry in zip(made["layers"], found["layers"], strict=True):
+        what = f"layer {entry['index']}"
+        expect(what, entry["kind"], layer.kind)
+        if layer.problem is not None:
+            expect(what + " problem", layer.problem in entry.get("problem", ""), True)
+        if layer.q is None:
+            continue
+        expect(what + " heads", (entry["query_heads"], entry["key_heads"]), (len(layer.q.starts), len(layer.k.starts)))
+        for key, value in layer.told.items():
+            if key == "norms":
+                expect(what + " norms", [entry[r].get("norm") for r in "qk"], value)
+            elif key == "biases":
+                expect(what + " biases", [entry[r].get("bias") for r in "qk"], value * 2)
+            else:
+                expect(what + " " + key, entry[key], value)
+    if "remark" in made:
+        expect("remark", any(made["remark"] in line for line in found["remarks"]), True)
+
+
+def check_drift(name, folder, found):
+    pre, post = (read(os.path.join(folder, name, side))[1] for side in ("pre", "post"))
+    for layer, entry in zip(CASES[name]["layers"], found["layers"], strict=True):
+        what = f"layer {entry['index']}"
+        expect(what, entry["kind"], layer.kind)
+        if layer.q is None:
+            expect(what + " has q", "q" in entry, False)
+            continue
+        views = {}
+        for r, role in (("q", layer.q), ("k", layer.k)):
+            a, b = ([role.view(side, h) for h in range(len(role.starts))] for side in (pre, post))
+            views[r] = a, b
+            check_role(f"{what} {r}", entry[r], sum(a, []), sum(b, []))
+            for h, head in enumerate(entry[r]["heads"]):
+                check_role(f"{what} {r}{h}", head, a[h], b[h])
+        share = len(layer.q.starts) // len(layer.k.starts)
+        for h, head in enumerate(entry["routing"]["heads"]):
+            a, b = (routing(views["q"][s][h], views["k"][s][h // share]) for s in (0, 1))
+            moved = difference(a, b)
+            near(f"{what} routing {h}", head["rel_fro"], math.sqrt(dot(moved, moved) / dot(a, a)))
+
+
+def check_export(name, folder, out, with_latent):
+    (_, pre), (before, post) = (read(os.path.join(folder, name, side)) for side in ("pre", "post"))
+    header, written = read(out)
+    expect("header", header, before)
+    owned = set()
+    for layer in CASES[name]["layers"]:
+        for role in (layer.q, layer.k):
+            if isinstance(role, Latent) and with_latent:
+                role.own_latent = True
+            owned.update(role.owned() if role is not None else ())
+        for tensor in layer.told.get("biases", ()):  # in the order of the rows
+            owned.update((tensor, i, False) for _, i, _ in set(layer.q.owned()) | set(layer.k.owned()))
+    expect("something is restored", bool(owned), True)
+    for tensor, values in post.items():
+        columns = any(t == tensor and by_column for t, _, by_column in owned)
+        for i, row in enumerate(values):
+            if columns:
+                wanted = [pre[tensor][i][j] if (tensor, j, True) in owned else x for j, x in enumerate(row)]
+            else:
+                restored = (tensor, i, False) in owned or (tensor, None, False) in owned
+                wanted = pre[tensor][i] if restored else row
+            expect(f"{tensor} row {i} restored right", written[tensor][i] == wanted, True)
+
+
+def main():
+    command, name = sys.argv[1], sys.argv[2]
+    if command == "make":
+        make(name)
+    elif command == "info":
+        check_info(name, json.load(sys.stdin))
+    elif command == "drift":
+        check_drift(name, sys.argv[3], json.load(sys.stdin))
+    else:
+        check_export(name, *sys.argv[3:5], len(sys.argv) > 5)
+    if faults:
+        print("\n".join(faults))
+    sys.exit(bool(faults))
+
+
+main()

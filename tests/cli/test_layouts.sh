@@ -1,0 +1,19 @@
+#!/bin/sh
+# test_layouts.sh - every way in which the table says that q and k are stored, on checkpoints made by hand.
+. "$srcdir/tests/cli/common.sh"
+
+python3 "$tools/layouts_reference.py" make "$work" >"$work/names" || exit 1
+while read -r name; do
+    pair=$work/$name
+    run info "$pair/post" --json
+    check "$name: layers, heads, positions" sh -c "python3 '$tools/layouts_reference.py' info $name <'$out' && [ ! -s '$err' ]"
+    run diff "$pair/pre" "$pair/post" --json
+    check "  drift" sh -c "python3 '$tools/layouts_reference.py' drift $name '$work' <'$out'"
+    run export "$pair/pre" "$pair/post" --set all=restore -o "$work/out"
+    check "  export" ended 0
+    check "  restores q and k and no other byte" python3 "$tools/layouts_reference.py" export "$name" "$work" "$work/out"
+    run verify "$work/out"
+    check "  and verifies" ended 0
+    rm -rf "$work/out"
+done <"$work/names"
+done_testing
