@@ -33,9 +33,13 @@ static enum qk_code read_bytes(struct qk_heads *heads, enum qk_role role, int he
     return qk_view_read_stored(stored->model, stored->layer, role, head, first, n, bytes, err);
 }
 
-static bool has_gains(const struct qk_layer *layer)
+/* Head views that are rows as they are stored, of both roles. */
+static bool is_stored(const struct qk_layer *layer, bool effective)
 {
-    return layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL;
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        if (layer->role[r].n_slices > 0 || (effective && layer->role[r].norm != NULL))
+            return false;
+    return true;
 }
 
 static void free_stored(struct qk_heads *heads)
@@ -54,7 +58,7 @@ enum qk_code qk_heads_of_model(const struct qk_pair *pair, enum qk_side side, in
         .where = qk_side_name(side),
         .named = pair->layer[layer].side[side],
         .read = read_stored,
-        .read_stored = effective && has_gains(pair->layer[layer].side[side]) ? NULL : read_bytes,
+        .read_stored = is_stored(pair->layer[layer].side[side], effective) ? read_bytes : NULL,
         .free = free_stored};
     stored->model = pair->model[side];
     stored->layer = pair->layer[layer].side[side];

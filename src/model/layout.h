@@ -25,12 +25,16 @@
  *   "kind"       full | window | linear | none (nothing more is read then)
  *   "q", "k"     tensor name (or a list: the first that exists) below the layer, without ".weight";
  *                "*.NAME" is the one tensor of the layer that ends so
- *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group | quarters
+ *   "rows"       separate | gated | block | head3 | grouped | conv1d | key_group | quarters | latent
  *   "rows_when"  [[key, rows], ...]: the first whose key is true in the config, or is the word behind it
  *                (KEY=WORD), replaces "rows"
  *   "heads", "key_heads", "head_dim"  values
  *   "key_heads_when"  [[key, value], ...]: likewise
  *   "value_heads", "value_dim"        values, for key_group, and for a block whose V is not key_heads wide
+ *   for latent (MLA: the rows of q and k are products, model.h):
+ *   "q_down", "k_down"   tensor names: what makes the latent; q has its own rows where q_down is not there
+ *   "q_down_norm", "k_down_norm"   tensor names: the latent's norm
+ *   "rope_dim"   value: rows of each head that rotate, of k the last rows of k_down
  *   "q_norm", "k_norm"   tensor names (with ".weight" or as they are);  "gain_plus_one"  true when the stored
  * gain w acts as 1 + w "positions"  none | fixed | rope_half | rope_inter;  "positions_when" [[key,
  * positions], ...] "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions

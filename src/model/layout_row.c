@@ -15,7 +15,7 @@ struct field {
     const char *words; /* for TEXT and MAP: the words allowed, separated by blanks; NULL: any */
 };
 
-static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters ";
+static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 
 static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
@@ -34,16 +34,18 @@ static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window l
     {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},
     {"key_heads_when", VALUES_WHEN, false, NULL}, {"head_dim", VALUE, false, NULL},
     {"value_heads", VALUE, false, NULL}, {"value_dim", VALUE, false, NULL}, {"q_norm", TEXTS, false, NULL},
-    {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL},
-    {"positions", TEXT, false, POSITIONS}, {"positions_when", WORDS_WHEN, false, POSITIONS},
-    {"rope_layers", TEXT, false, NULL}, {"rope_interval", VALUE, false, NULL},
-    {"borrows_k", VALUE, false, NULL}, {"k_is_v", VALUE, false, NULL}, {"shared_by", VALUE, false, NULL},
-    {"rotary", VALUE, false, NULL}, {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL},
-    {"window", VALUE, false, NULL}, {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL},
-    {"score_dim", VALUE, false, NULL}, {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL},
-    {"v", TEXTS, false, NULL}, {"o", TEXTS, false, NULL}, {"gate", TEXTS, false, NULL},
-    {"gate_if", VALUE, false, NULL}, {"gate_activation", TEXT, false, " sigmoid silu "},
-    {"o_norm", TEXTS, false, NULL}, {"o_norm_if", VALUE, false, NULL}, {"o_norm_eps", VALUE, false, NULL},
+    {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL}, {"rope_dim", VALUE, false, NULL},
+    {"q_down", TEXTS, false, NULL}, {"q_down_norm", TEXTS, false, NULL}, {"k_down", TEXTS, false, NULL},
+    {"k_down_norm", TEXTS, false, NULL}, {"positions", TEXT, false, POSITIONS},
+    {"positions_when", WORDS_WHEN, false, POSITIONS}, {"rope_layers", TEXT, false, NULL},
+    {"rope_interval", VALUE, false, NULL}, {"borrows_k", VALUE, false, NULL}, {"k_is_v", VALUE, false, NULL},
+    {"shared_by", VALUE, false, NULL}, {"rotary", VALUE, false, NULL},
+    {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL}, {"window", VALUE, false, NULL},
+    {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL}, {"score_dim", VALUE, false, NULL},
+    {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL}, {"v", TEXTS, false, NULL},
+    {"o", TEXTS, false, NULL}, {"gate", TEXTS, false, NULL}, {"gate_if", VALUE, false, NULL},
+    {"gate_activation", TEXT, false, " sigmoid silu "}, {"o_norm", TEXTS, false, NULL},
+    {"o_norm_if", VALUE, false, NULL}, {"o_norm_eps", VALUE, false, NULL},
     {"recurrence", TEXT, false, " lightning delta "}, {"alpha", TEXTS, false, NULL},
     {"beta", TEXTS, false, NULL}, {"beta_alpha", TEXTS, false, NULL}, {"decay_log", TEXTS, false, NULL},
     {"decay_bias", TEXTS, false, NULL}, {"conv", TEXTS, false, NULL}, {"kernel_in", TEXTS, false, NULL},
@@ -244,8 +246,12 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
     for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
         QK_TRY(check_object(file, mixer->string, mixer, MIXER_FIELDS, err));
         static const char *const needed[] = {"q", "k", "rows", "heads", "head_dim", "positions"};
+        static const char *const latent[] = {
+            "rope_dim", "q_down", "q_down_norm", "k_down", "k_down_norm", "value_heads", "value_dim"};
         if (strcmp(qk_json_string(mixer, "kind", ""), "none") != 0)
             QK_TRY(check_needed(file, mixer->string, mixer, needed, sizeof needed / sizeof needed[0], err));
+        if (strcmp(qk_json_string(mixer, "rows", ""), "latent") == 0)
+            QK_TRY(check_needed(file, mixer->string, mixer, latent, sizeof latent / sizeof latent[0], err));
     }
     const cJSON *names = qk_json_get(row, "names");
     for (const cJSON *item = names != NULL ? names->child : NULL; item != NULL; item = item->next)

@@ -78,6 +78,7 @@ static enum qk_code set_problem(struct qk_layer *layer, struct qk_error *err, co
 
 struct geometry {
     long heads, key_heads, head_dim, value_heads, value_dim;
+    long rope_dim; /* of latent rows */
 };
 
 /* Rows between the starts of neighbouring heads, and where the first one starts, per role. The heads of a
@@ -110,6 +111,8 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
         uint64_t per_key = (uint64_t)(g->value_heads / g->key_heads) * (uint64_t)g->value_dim;
         return (struct row_order){role == QK_K ? hd : 0, 2 * hd + 2 * per_key, 0, all};
     }
+    if (strcmp(rows, "latent") == 0 && role == QK_K)
+        return (struct row_order){0, hd - (uint64_t)g->rope_dim + (uint64_t)g->value_dim, 0, all};
     return (struct row_order){0, hd, 0, all};
 }
 
@@ -129,6 +132,8 @@ static uint64_t rows_expected(const char *rows, enum qk_role role, const struct 
         return 3 * nh * hd;
     if (strcmp(rows, "key_group") == 0)
         return 2 * nk * hd + 2 * values;
+    if (strcmp(rows, "latent") == 0 && role == QK_K)
+        return nk * (hd - (uint64_t)g->rope_dim) + values;
     return (role == QK_Q ? nh : nk) * hd;
 }
 
@@ -172,6 +177,48 @@ static enum qk_code check_norm(struct builder *b, const struct qk_layer *layer, 
         layer->index, norm->name);
 }
 
+static void add_slice(struct qk_view *view, const struct qk_tensor *tensor, uint64_t first, uint64_t length,
+    uint64_t step, uint64_t count, bool latent)
+{
+    if (tensor != NULL && length > 0)
+        view->slice[view->n_slices++] = (struct qk_slice){tensor, first, length, step, count, latent};
+}
+
+static enum qk_code down_error(const struct builder *b, const struct qk_tensor *tensor, uint64_t rows,
+    const char *what, struct qk_error *err)
+{
+    char shape[QK_SHAPE_TEXT];
+    return qk_fail(err, QK_INPUT, "%s: %s: its shape does not fit %s (found %s, expected %llu rows)",
+        qk_checkpoint_file(b->model->checkpoint, tensor), tensor->name, what, qk_shape_text(shape, tensor),
+        (unsigned long long)rows);
+}
+
+/* What makes the latent, and the slices that a restore copies. Of k the last rows of `down` are its own, the
+ * others make values, too; q's latent is q's alone. */
+static enum qk_code build_down(struct builder *b, struct qk_view *view, enum qk_role role,
+    const struct row_order *order, const struct geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *down = view->down, *norm = view->down_norm;
+    uint64_t rank = view->weight->shape[1], tail = role == QK_K ? (uint64_t)g->rope_dim : 0,
+             rows = (uint64_t)g->head_dim - tail;
+    bool shared = role == QK_K;
+    view->tail = (int)tail;
+    if (rank == 0 || rank > 1u << 24 || down->n_dims != 2 || down->shape[0] != rank + tail)
+        return down_error(b, down, rank + tail, view->weight->name, err);
+    if (norm->n_dims != 1 || norm->shape[0] != rank)
+        return down_error(b, norm, rank, down->name, err);
+    if (view->down_bias != NULL && (view->down_bias->n_dims != 1 || view->down_bias->shape[0] != rank + tail))
+        return down_error(b, view->down_bias, rank + tail, down->name, err);
+    add_slice(view, view->weight, 0, rows, order->step, (uint64_t)view->n_heads, false);
+    add_slice(view, norm, 0, rank, rank, 1, shared);
+    const struct qk_tensor *const whole[] = {down, view->down_bias};
+    for (int i = 0; i < 2; i++) {
+        add_slice(view, whole[i], 0, rank, rank, 1, shared);
+        add_slice(view, whole[i], rank, tail, tail, 1, false);
+    }
+    return QK_OK;
+}
+
 static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum qk_role role, const char *rows,
     const struct geometry *g, struct qk_error *err)
 {
@@ -187,6 +234,13 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
         return shape_error(b, weight, needed, g, role, err);
     if (view->bias != NULL && (view->bias->n_dims != 1 || view->bias->shape[0] != have))
         return shape_error(b, view->bias, have, g, role, err);
+    if (view->down != NULL) {
+        struct row_order order = order_of(rows, role, g);
+        QK_TRY(build_down(b, view, role, &order, g, err));
+        d = view->down->shape[1];
+    }
+    if (d == 0 || d > 1u << 24)
+        return shape_error(b, view->down, needed, g, role, err);
     if (layer->d != 0 && layer->d != d)
         return qk_fail(err, QK_INPUT, "%s: %s: q and k have different widths (found %llu, expected %llu)",
             qk_checkpoint_file(b->model->checkpoint, weight), weight->name, (unsigned long long)d,
@@ -194,10 +248,11 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
     layer->d = d;
     if (view->norm != NULL)
         QK_TRY(check_norm(b, layer, view, role, g, err));
-    if (!qk_dtype_readable(
-            weight->dtype)) /* nor are its bytes known to match its shape: no memory for heads */
-        return set_problem(
-            layer, err, "%s is stored as %s, which is not read as numbers", weight->name, weight->dtype_text);
+    const struct qk_tensor *const numbers[] = {weight, view->down, view->down_norm};
+    for (int i = 0; i < 3; i++) /* nor are their bytes known to match their shape: no memory for heads */
+        if (numbers[i] != NULL && !qk_dtype_readable(numbers[i]->dtype))
+            return set_problem(layer, err, "%s is stored as %s, which is not read as numbers",
+                numbers[i]->name, numbers[i]->dtype_text);
     return place_heads(view, role, rows, g, err);
 }
 
@@ -274,6 +329,8 @@ static enum qk_code read_geometry(struct builder *b, const struct qk_layer *laye
         QK_TRY(qk_layout_count(mixer, "value_heads", config, MAX_HEADS, &g->value_heads, err));
         QK_TRY(qk_layout_count(mixer, "value_dim", config, MAX_HEAD_DIM, &g->value_dim, err));
     }
+    if (strcmp(rows, "latent") == 0)
+        QK_TRY(qk_layout_count(mixer, "rope_dim", config, g->head_dim - 1, &g->rope_dim, err));
     if (separate || strcmp(rows, "gated") == 0)
         QK_TRY(believe_key_tensor(b, layer, g, err));
     return check_sharing(b, layer, rows, g, err);
@@ -336,6 +393,13 @@ static void read_positions(const struct builder *b, struct qk_layer *layer, cons
         layer->window = (int)number;
 }
 
+static enum qk_code set_missing(
+    const struct builder *b, struct qk_layer *layer, const cJSON *names, struct qk_error *err)
+{
+    return set_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
+        cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
+}
+
 static enum qk_code find_tensors(
     const struct builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
@@ -348,8 +412,16 @@ static enum qk_code find_tensors(
         if (layer->role[r].norm == NULL)
             layer->role[r].norm = layer_tensor(b, layer->index, norm, "");
         if (layer->role[r].weight == NULL && !b->model->guessed)
-            QK_TRY(set_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
-                cJSON_IsArray(names) ? names->child->valuestring : names->valuestring));
+            QK_TRY(set_missing(b, layer, names, err));
+        const cJSON *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
+                    *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
+        layer->role[r].down = layer_tensor(b, layer->index, down, ".weight");
+        layer->role[r].down_bias = layer_tensor(b, layer->index, down, ".bias");
+        layer->role[r].down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
+        if (layer->role[r].down == NULL && down != NULL && r == QK_K)
+            QK_TRY(set_missing(b, layer, down, err));
+        if (layer->role[r].down != NULL && layer->role[r].down_norm == NULL)
+            QK_TRY(set_missing(b, layer, down_norm, err));
     }
     return QK_OK;
 }
@@ -420,7 +492,7 @@ static enum qk_code build_layer(struct builder *b, struct qk_layer *layer, struc
     if (borrows_keys(b, layer, mixer))
         return set_problem(layer, err, "its keys are those of an earlier layer, so it has q alone");
     QK_TRY(find_tensors(b, layer, mixer, err));
-    if (layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
+    if (layer->problem != NULL || layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
         if (b->model->guessed)
             layer->kind = QK_NONE;
         return QK_OK;
@@ -454,7 +526,8 @@ static int compare_pointers(const void *a, const void *b)
 static bool looks_like_qk(const char *name)
 {
     static const char *const words[] = {".q_proj.", ".k_proj.", ".qkv_proj.", ".query_key_value.", ".Wqkv.",
-        ".wqkv.", ".c_attn.", ".in_proj_qkv"};
+        ".wqkv.", ".c_attn.", ".in_proj_qkv", ".q_a_proj.", ".q_b_proj.", ".kv_a_proj_with_mqa.",
+        ".kv_b_proj.", ".indexer.wq_b.", ".indexer.wk."};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strstr(name, words[i]) != NULL)
             return true;
@@ -467,7 +540,7 @@ static enum qk_code remark_left_over(struct builder *b, struct qk_error *err)
     struct qk_model *model = b->model;
     const struct qk_tensor **used;
     size_t n_used = 0, left = 0, first = 0;
-    QK_TRY(qk_alloc(&used, 4 * (size_t)model->n_layers, sizeof *used, err));
+    QK_TRY(qk_alloc(&used, (4 + 2 * QK_MAX_SLICES) * (size_t)model->n_layers, sizeof *used, err));
     for (int i = 0; i < model->n_layers; i++) {
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             const struct qk_view *view = &model->layer[i].role[r];
@@ -475,6 +548,8 @@ static enum qk_code remark_left_over(struct builder *b, struct qk_error *err)
                 used[n_used++] = view->weight;
             if (view->bias != NULL)
                 used[n_used++] = view->bias;
+            for (int p = 0; p < view->n_slices; p++)
+                used[n_used++] = view->slice[p].tensor;
         }
     }
     if (n_used > 1)
@@ -586,6 +661,21 @@ static enum qk_code build_layers(struct builder *b, struct qk_error *err)
     return first.code != QK_OK && !usable ? qk_fail(err, first.code, "%s", first.text) : QK_OK;
 }
 
+/* What a choice for k of latent attention comes to. */
+static enum qk_code remark_latent(struct qk_model *model, struct qk_error *err)
+{
+    int first = 0;
+    while (first < model->n_layers && model->layer[first].role[QK_K].n_slices == 0)
+        first++;
+    if (first == model->n_layers)
+        return QK_OK;
+    const struct qk_view *k = &model->layer[first].role[QK_K];
+    return qk_lines_add(&model->remarks, err,
+        "keys and values are made of one latent (%s, rows 0 to %llu): restore leaves it as it is in post, "
+        "restore-latent takes pre's, which moves the values, too",
+        k->down->name, (unsigned long long)k->weight->shape[1] - 1);
+}
+
 static enum qk_code build(struct builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;
@@ -600,6 +690,7 @@ static enum qk_code build(struct builder *b, struct qk_error *err)
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
     QK_TRY(qk_layout_kinds(&b->layout, &model->config, model->n_layers, b->mixer, err));
     QK_TRY(build_layers(b, err));
+    QK_TRY(remark_latent(model, err));
     return remark_left_over(b, err);
 }
 

@@ -31,13 +31,31 @@ enum qk_positions {
     QK_POSITIONS_FIXED, /* an elementwise map (convolution, SiLU, feature map) follows: no rotation at all */
 };
 
+/* Rows of a tensor that a restore of the role copies: `count` runs of `length` rows, `step` apart, from
+ * `first` on. What is `latent` makes values, too. */
+struct qk_slice {
+    const struct qk_tensor *tensor;
+    uint64_t first, length, step, count;
+    bool latent;
+};
+enum { QK_MAX_SLICES = 6 };
+
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D).
- * Head h owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim). */
+ * Head h owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim).
+ * With `down` (latent attention, MLA) the head view is a product instead: rows [first_row[h], first_row[h] +
+ * head_dim - tail) of weight, (rows, rank), times diag(down_norm) times the first `rank` rows of down, (rank
+ * + tail, d), and below it the last `tail` rows of down, the same for every head. This leaves out the factor
+ * by which the norm scales each token. Such a role is read by qk_view_read alone, and restored slice by
+ * slice. */
 struct qk_view {
     const struct qk_tensor *weight; /* NULL: the layer has no such role */
     const struct qk_tensor *bias;   /* 1-D over the same rows, or NULL */
     const struct qk_tensor *norm;   /* gain after the projection, of head_dim, n_heads*head_dim or (n_heads,
                                      * head_dim), or NULL */
+    const struct qk_tensor *down, *down_norm, *down_bias; /* NULL: weight holds the rows themselves */
+    int tail;
+    struct qk_slice slice[QK_MAX_SLICES];
+    int n_slices; /* 0 without `down` */
     bool transposed;
     int n_heads;
     uint64_t *first_row; /* n_heads entries, NULL where the layer has a problem; owned by the model */
@@ -80,6 +98,12 @@ void qk_model_close(struct qk_model *model);
  * Values that are not finite are passed on as they are. Thread-safe. */
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
+
+/* The same for a role with `down`, its parts taken from two checkpoints: the latent's rows and gain from
+ * `latent_layer` of `latent`, the rest from `layer` of `model`; both have the same shapes. */
+enum qk_code qk_view_read_latent(const struct qk_model *model, const struct qk_layer *layer,
+    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
+    struct qk_error *err);
 
 /* Rows first .. first + n of head h, (n, d), row-major in the tensor's own dtype and without conversion. Of a
  * transposed tensor a part costs as much as the whole. */

@@ -42,6 +42,19 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
                 text, "pre has %d %s heads, post %d", a->n_heads, r == QK_Q ? "query" : "key", b->n_heads);
             return;
         }
+        if (a->n_slices != b->n_slices || (a->down != NULL && a->weight->shape[1] != b->weight->shape[1])) {
+            qk_text_add(text, "%s of pre is made of another latent (%s: found %llu columns, expected %llu)",
+                qk_role_name((enum qk_role)r), a->weight->name, (unsigned long long)a->weight->shape[1],
+                (unsigned long long)b->weight->shape[1]);
+            return;
+        }
+        for (int p = 0; p < b->n_slices; p++)
+            if (a->slice[p].first != b->slice[p].first || a->slice[p].length != b->slice[p].length ||
+                a->slice[p].step != b->slice[p].step || a->slice[p].count != b->slice[p].count) {
+                qk_text_add(text, "%s lies in other rows of pre's %s", qk_role_name((enum qk_role)r),
+                    a->slice[p].tensor->name);
+                return;
+            }
         if ((a->bias == NULL) != (b->bias == NULL)) {
             qk_text_add(text, "only %s has a bias (%s)", a->bias != NULL ? "pre" : "post",
                 a->bias != NULL ? a->bias->name : b->bias->name);

@@ -88,16 +88,6 @@ static void raw_to_f64(double *out, size_t n, enum qk_dtype dtype)
     }
 }
 
-enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
-    int h, double *out, struct qk_error *err)
-{
-    size_t m = (size_t)layer->head_dim, n = m * (size_t)layer->d;
-    enum qk_dtype dtype = layer->role[role].weight->dtype;
-    QK_TRY(qk_view_read_stored(model, layer, role, h, 0, m, raw_part(out, n, dtype), err));
-    raw_to_f64(out, n, dtype);
-    return QK_OK;
-}
-
 /* n values of a tensor from element `first` on. */
 static enum qk_code read_values(const struct qk_model *model, const struct qk_tensor *tensor, uint64_t first,
     size_t n, double *out, struct qk_error *err)
@@ -107,6 +97,57 @@ static enum qk_code read_values(const struct qk_model *model, const struct qk_te
     QK_TRY(qk_checkpoint_read(
         model->checkpoint, tensor, first * size, raw_part(out, n, tensor->dtype), n * size, err));
     raw_to_f64(out, n, tensor->dtype);
+    return QK_OK;
+}
+
+/* out (rows, d) += up (rows, rank) scaled by gain times down (n, d), the latent's rows first .. first + n. */
+static void add_product(size_t rows, size_t rank, size_t d, const double *up, const double *gain,
+    size_t first, size_t n, const double *down, double *out)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t r = 0; r < n; r++) {
+            double factor = up[i * rank + first + r] * gain[first + r];
+            for (size_t j = 0; j < d; j++)
+                out[i * d + j] += factor * down[r * d + j];
+        }
+}
+
+enum qk_code qk_view_read_latent(const struct qk_model *model, const struct qk_layer *layer,
+    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
+    struct qk_error *err)
+{
+    enum { AT_ONCE = 64 }; /* rows of the latent: it may be large, and the heads are read by many threads */
+    const struct qk_view *view = &layer->role[role], *from = &latent_layer->role[role];
+    size_t d = (size_t)layer->d, rank = (size_t)view->weight->shape[1], tail = (size_t)view->tail,
+           rows = (size_t)layer->head_dim - tail;
+    double *up;
+    QK_TRY(qk_alloc_aligned(&up, (rows + 1) * rank + AT_ONCE * d, sizeof *up, err));
+    double *gain = up + rows * rank, *down = gain + rank;
+    memset(out, 0, rows * d * sizeof *out);
+    enum qk_code code = read_values(model, view->weight, view->first_row[h] * rank, rows * rank, up, err);
+    if (code == QK_OK)
+        code = read_values(latent, from->down_norm, 0, rank, gain, err);
+    for (size_t first = 0; first < rank && code == QK_OK; first += AT_ONCE) {
+        size_t n = rank - first < AT_ONCE ? rank - first : AT_ONCE;
+        code = read_values(latent, from->down, first * d, n * d, down, err);
+        if (code == QK_OK)
+            add_product(rows, rank, d, up, gain, first, n, down, out);
+    }
+    if (code == QK_OK && tail > 0)
+        code = read_values(model, view->down, rank * d, tail * d, out + rows * d, err);
+    free(up);
+    return code;
+}
+
+enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    int h, double *out, struct qk_error *err)
+{
+    size_t m = (size_t)layer->head_dim, n = m * (size_t)layer->d;
+    enum qk_dtype dtype = layer->role[role].weight->dtype;
+    if (layer->role[role].down != NULL)
+        return qk_view_read_latent(model, layer, model, layer, role, h, out, err);
+    QK_TRY(qk_view_read_stored(model, layer, role, h, 0, m, raw_part(out, n, dtype), err));
+    raw_to_f64(out, n, dtype);
     return QK_OK;
 }
 

@@ -17,13 +17,20 @@ struct qk_choice qk_blend_effect(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part)
 {
     struct qk_choice effect = qk_choice_effect(choice[role]);
-    if (effect.mode == QK_QKPRO && role == QK_K)
+    if (effect.mode == QK_RESTORE_LATENT || (effect.mode == QK_QKPRO && role == QK_K))
         return (struct qk_choice){QK_RESTORE, 0};
     if (effect.mode == QK_QKPRO && part != QK_PART_WEIGHT)
         return (struct qk_choice){QK_KEEP, 0};
     if (effect.mode == QK_PROCRUSTES && part == QK_PART_GAIN)
         return qk_choice_effect((struct qk_choice){QK_LERP, effect.param});
     return effect;
+}
+
+bool qk_blend_takes_slice(
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice)
+{
+    bool restored = qk_blend_effect(choice, role, QK_PART_WEIGHT).mode == QK_RESTORE;
+    return restored && (!slice->latent || choice[role].mode == QK_RESTORE_LATENT);
 }
 
 /* --- head views --- */
@@ -224,6 +231,10 @@ static enum qk_code blend_head(
     size_t m = b->m, n = b->n;
     if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE) {
         enum qk_side side = effect.mode == QK_KEEP ? QK_POST : QK_PRE;
+        bool latent_stays = role == QK_K && b->choice[role].mode != QK_RESTORE_LATENT;
+        if (b->side[side]->role[role].down != NULL && latent_stays)
+            return qk_view_read_latent(b->pair->model[side], b->side[side], b->pair->model[QK_POST],
+                b->side[QK_POST], role, head, out, err);
         return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
     }
     QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));
@@ -269,7 +280,8 @@ static enum qk_code read_blend(
     struct blend_heads *b = (struct blend_heads *)heads;
     const struct qk_tensor *weight = b->side[QK_POST]->role[role].weight;
     QK_TRY(blend_head(b, role, head, out, err));
-    if (qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode != QK_KEEP) {
+    bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not it */
+    if (qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode != QK_KEEP && !product) {
         /* In place, row by row: the rounded bytes of a row fit into pre's buffer. */
         for (size_t i = 0; i < b->m; i++) {
             QK_TRY(round_values(b->pair, weight, b->n, out + i * b->n, b->pre, err));
@@ -492,6 +504,41 @@ static enum qk_code copy_bias(
     return QK_OK;
 }
 
+static enum qk_code convert_rows(const struct qk_pair *pair, const struct qk_tensor *from,
+    const struct qk_tensor *to, uint64_t first, uint64_t n, char *place, struct qk_error *err)
+{
+    double *values;
+    size_t size = qk_dtype_bits(from->dtype) / 8;
+    QK_TRY(qk_alloc_aligned(&values, 2 * n, sizeof *values, err)); /* raw values of any dtype fit into n */
+    enum qk_code code =
+        qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, from, first * size, values + n, n * size, err);
+    if (code == QK_OK) {
+        qk_dtype_to_f64(from->dtype, values + n, n, values);
+        code = round_values(pair, to, n, values, place, err);
+    }
+    free(values);
+    return code;
+}
+
+enum qk_code qk_blend_slice(
+    const struct qk_pair *pair, int layer, enum qk_role role, int slice, void *bytes, struct qk_error *err)
+{
+    const struct qk_slice *from = &pair->layer[layer].side[QK_PRE]->role[role].slice[slice],
+                          *to = &pair->layer[layer].side[QK_POST]->role[role].slice[slice];
+    uint64_t width = to->tensor->n_dims == 2 ? to->tensor->shape[1] : 1, n = to->length * width,
+             size = qk_dtype_bits(to->tensor->dtype) / 8;
+    for (uint64_t i = 0; i < to->count; i++) {
+        uint64_t first = (to->first + i * to->step) * width; /* the same in pre: qk_pair_open compares */
+        char *place = (char *)bytes + first * size;
+        if (same_dtype(from->tensor, to->tensor))
+            QK_TRY(qk_checkpoint_read(
+                pair->model[QK_PRE]->checkpoint, from->tensor, first * size, place, n * size, err));
+        else
+            QK_TRY(convert_rows(pair, from->tensor, to->tensor, first, n, place, err));
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err)
@@ -597,6 +644,26 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
     return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
 }
 
+/* A view of slices is restored, or left alone: nothing in between is defined on its factors. */
+static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
+{
+    const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
+                         *post = &pair->layer[layer].side[QK_POST]->role[role];
+    struct qk_choice effect = qk_choice_effect(choice[role]);
+    if (effect.mode != QK_KEEP && effect.mode != QK_RESTORE && effect.mode != QK_RESTORE_LATENT)
+        return qk_fail(err, QK_INPUT,
+            "%s: %s: %s of latent attention cannot be blended (found %s, expected keep, restore or "
+            "restore-latent)",
+            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
+            qk_role_name(role), qk_mode_info(effect.mode)->name);
+    for (int i = 0; i < post->n_slices; i++)
+        if (qk_blend_takes_slice(choice, role, &post->slice[i]))
+            QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
+                same_dtype(pre->slice[i].tensor, post->slice[i].tensor), err));
+    return QK_OK;
+}
+
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
 {
@@ -604,6 +671,10 @@ enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
         const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
+        if (post->n_slices > 0) {
+            QK_TRY(check_slices(pair, layer, role, choice, err));
+            continue;
+        }
         QK_TRY(check_tensor(pair, pre->weight, post->weight,
             qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
         if (post->bias != NULL)

@@ -44,9 +44,10 @@ enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
     struct qk_error *err);
 
 /* What a role's choice comes to for one part of it: its rows of the weight, their bias, the gain of its q/k
- * norm. Of qk-pro, k's parts are restored, q's bias and gain kept; gains are never turned, so procrustes is
- * lerp for them; and what qk_choice_effect says. */
-enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN };
+ * norm. restore-latent is restore, and says of no part more than qk_blend_takes_slice does. Of qk-pro, k's
+ * parts are restored, q's bias and gain kept; gains are never turned, so procrustes is lerp for them; and
+ * what qk_choice_effect says. */
+enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
 struct qk_choice qk_blend_effect(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part);
 
@@ -58,6 +59,16 @@ struct qk_choice qk_blend_effect(
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
+
+/* True when this choice of the role takes this slice from pre (views of slices know keep, restore and
+ * restore-latent alone, which is all that qk_blend_check lets through). */
+bool qk_blend_takes_slice(
+    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice);
+
+/* Copies slice number `slice` of the role from pre into `bytes`, the whole of post's tensor; converts where
+ * the dtypes differ. QK_INPUT as qk_blend_role. */
+enum qk_code qk_blend_slice(
+    const struct qk_pair *pair, int layer, enum qk_role role, int slice, void *bytes, struct qk_error *err);
 
 /* Bytes that qk_blend_role holds at most beside what it is given, for this layer of post. */
 size_t qk_blend_memory(const struct qk_layer *post);

@@ -10,26 +10,41 @@
 
 /* --- parts of a role --- */
 
-static const struct qk_tensor *part_tensor(const struct qk_view *view, enum qk_part part)
+/* Parts of a role are numbered: those of enum qk_part, then its slices. */
+static int n_parts(const struct qk_view *view)
 {
+    return QK_PART_COUNT + view->n_slices;
+}
+
+static const struct qk_tensor *part_tensor(const struct qk_view *view, int part)
+{
+    if (part >= QK_PART_COUNT)
+        return view->slice[part - QK_PART_COUNT].tensor;
+    if (part == QK_PART_WEIGHT && view->n_slices > 0)
+        return NULL;
     return part == QK_PART_WEIGHT ? view->weight : part == QK_PART_BIAS ? view->bias : view->norm;
 }
 
 /* The tensor that the choice of this role changes by this part; NULL when it changes none. */
 static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
-    const struct qk_selection *selection, bool norms, int layer, enum qk_role role, enum qk_part part)
+    const struct qk_selection *selection, bool norms, int layer, enum qk_role role, int part)
 {
-    if (part == QK_PART_GAIN && !norms)
-        return NULL;
-    if (qk_blend_effect(selection->choice[layer], role, part).mode == QK_KEEP)
-        return NULL;
-    return part_tensor(&pair->layer[layer].side[QK_POST]->role[role], part);
+    const struct qk_view *view = &pair->layer[layer].side[QK_POST]->role[role];
+    bool kept =
+        part < QK_PART_COUNT
+            ? qk_blend_effect(selection->choice[layer], role, (enum qk_part)part).mode == QK_KEEP
+            : !qk_blend_takes_slice(selection->choice[layer], role, &view->slice[part - QK_PART_COUNT]);
+    return kept || (part == QK_PART_GAIN && !norms) ? NULL : part_tensor(view, part);
 }
 
-static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, enum qk_part part)
+static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, int part)
 {
     const struct qk_view *view = &layer->role[role];
     const struct qk_tensor *tensor = part_tensor(view, part);
+    if (part >= QK_PART_COUNT) {
+        const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
+        return slice->length * slice->count * (tensor->bytes / tensor->shape[0]);
+    }
     if (part == QK_PART_GAIN)
         return tensor->bytes;
     uint64_t rows = (uint64_t)view->n_heads * (uint64_t)layer->head_dim;
@@ -47,7 +62,7 @@ struct finder {
     struct qk_error *err;
 };
 
-static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, enum qk_part part)
+static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int part)
 {
     const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
     if (tensor == NULL)
@@ -78,8 +93,8 @@ static enum qk_code find_layer(struct finder *f, int layer)
             f->pair->layer[layer].problem != NULL ? f->pair->layer[layer].problem : "it has no q and k");
     QK_TRY(qk_blend_check(f->pair, layer, choice, f->norms, f->err));
     for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++)
-            QK_TRY(add_part(f, layer, (enum qk_role)r, (enum qk_part)part));
+        for (int part = 0; part < n_parts(&f->pair->layer[layer].side[QK_POST]->role[r]); part++)
+            QK_TRY(add_part(f, layer, (enum qk_role)r, part));
     return QK_OK;
 }
 
@@ -144,17 +159,26 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
     const struct qk_choice *choice = selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
-        bool hit[QK_PART_GAIN + 1];
-        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++)
-            hit[part] =
-                changed_tensor(pair, selection, norms, layer, role, (enum qk_part)part) == change->tensor;
+        bool hit[QK_PART_COUNT + QK_MAX_SLICES] = {false};
+        int parts = n_parts(&pair->layer[layer].side[QK_POST]->role[r]);
+        for (int part = 0; part < parts; part++)
+            hit[part] = changed_tensor(pair, selection, norms, layer, role, part) == change->tensor;
         if (hit[QK_PART_WEIGHT] || hit[QK_PART_BIAS])
             QK_TRY(qk_blend_role(pair, layer, role, choice, hit[QK_PART_WEIGHT] ? bytes : NULL,
                 hit[QK_PART_BIAS] ? bytes : NULL, progress, err));
         if (hit[QK_PART_GAIN])
             QK_TRY(qk_blend_gain(pair, layer, role, choice, bytes, err));
+        for (int part = QK_PART_COUNT; part < parts; part++)
+            if (hit[part])
+                QK_TRY(qk_blend_slice(pair, layer, role, part - QK_PART_COUNT, bytes, err));
     }
     return QK_OK;
+}
+
+static bool holds_row(const struct qk_slice *slice, uint64_t row)
+{
+    uint64_t behind = row - slice->first;
+    return row >= slice->first && behind / slice->step < slice->count && behind % slice->step < slice->length;
 }
 
 /* True when `row` of the stored tensor belongs to a head of the view. */
@@ -172,10 +196,17 @@ enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selectio
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         const struct qk_view *view = &layer->role[r];
-        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
-            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, (enum qk_part)part) !=
+        for (int part = 0; part < n_parts(view); part++) {
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
                 change->tensor)
                 continue;
+            if (part >= QK_PART_COUNT) {
+                const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
+                uint64_t width = slice->tensor->n_dims == 2 ? slice->tensor->shape[1] : 1;
+                if (holds_row(slice, index / width))
+                    return QK_RESTORE;
+                continue;
+            }
             uint64_t row = part != QK_PART_WEIGHT ? index
                            : view->transposed     ? index % change->tensor->shape[1]
                                                   : index / layer->d;

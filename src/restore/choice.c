@@ -34,6 +34,10 @@ static const struct qk_mode_info MODES[] = {
         .low = 0,
         .high = 1,
         .help = "a blend after turning post's heads onto pre's, as far as attention does not change"},
+    [QK_RESTORE_LATENT] = {.name = "restore-latent",
+        .symbol = "",
+        .ascii = "",
+        .help = "restore with the latent that latent attention makes keys and values of: values move, too"},
 };
 static_assert(sizeof MODES / sizeof MODES[0] == QK_MODE_COUNT, "a row for every mode");
 

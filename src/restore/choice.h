@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "model/model.h"
 
-enum qk_mode { QK_KEEP, QK_RESTORE, QK_LERP, QK_QKPRO, QK_PROCRUSTES, QK_MODE_COUNT };
+enum qk_mode { QK_KEEP, QK_RESTORE, QK_LERP, QK_QKPRO, QK_PROCRUSTES, QK_RESTORE_LATENT, QK_MODE_COUNT };
 
 struct qk_choice {
     enum qk_mode mode;
@@ -13,7 +13,8 @@ struct qk_choice {
 };
 
 struct qk_mode_info {
-    const char *name;   /* "keep" "restore" "lerp" "qk-pro" "procrustes": as in --set and recipes */
+    const char
+        *name; /* "keep" "restore" "lerp" "qk-pro" "procrustes" "restore-latent": as in --set and recipes */
     const char *symbol; /* "", "α", "λ" */
     const char *ascii;  /* "", "a", "lam" */
     bool has_param;

@@ -50,7 +50,7 @@ class Latent(Role):
 
     def view(self, tensors, head):
         gain, down = tensors[self.gain], tensors[self.down]
-        product = [[sum(row[r] * gain[r] * down[r][j] for r in range(self.rank)) for j in range(WIDTH)]
+        product = [[sum(row[r] * gain[r] * down[r][j] for r in range(self.rank)) for j in range(len(down[0]))]
                    for row in super().view(tensors, head)]
         return product + [down[self.rank + i] for i in range(self.tail)]
 
@@ -304,6 +304,55 @@ case("qwen3_5_moe", {"model_type": "qwen3_5_moe", "text_config": base(
      [Layer("full", Role(at.format(0) + "q_proj.weight", [0, 8], 4), packed(at.format(0) + "k_proj.weight", 1, 4))],
      remark="layers 1 to 1 lie beyond")
 
+# --- latent attention: 2 heads of 3 rows and 2 that rotate, values of 4, keys and values from a latent of 5
+
+
+def latent(at, q_rank=6):
+    q, q_a, q_norm = f"{at}.q_b_proj.weight", f"{at}.q_a_proj.weight", f"{at}.q_a_layernorm.weight"
+    k, k_a, k_norm = f"{at}.kv_b_proj.weight", f"{at}.kv_a_proj_with_mqa.weight", f"{at}.kv_a_layernorm.weight"
+    tensors = {k: (14, 5), k_a: (7, WIDTH), k_norm: (5,)}
+    if q_rank is None:
+        q = f"{at}.q_proj.weight"
+        tensors[q] = (10, WIDTH)
+        queries = packed(q, 2, 5)
+    else:
+        tensors |= {q: (10, q_rank), q_a: (q_rank, WIDTH), q_norm: (q_rank,)}
+        queries = Latent(q, [0, 5], 5, q_a, q_norm, q_rank, 0, True)
+    return tensors, Layer("full", queries, Latent(k, [0, 7], 3, k_a, k_norm, 5, 2, False), positions="fixed", head_dim=5)
+
+
+HEADS = dict(qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=4, kv_lora_rank=5)
+NOTE = "keys and values are made of one latent"
+for model in ("deepseek_v3", "glm4_moe_lite", "kimi_k2"):
+    case(model + "_made", base(model, 1, 2, 2, q_lora_rank=6, **HEADS), *merge(latent("model.layers.0.self_attn")),
+         remark=NOTE, latent=True)
+case("deepseek_v2", base("deepseek_v2", 1, 2, 2, q_lora_rank=None, **HEADS),
+     *merge(latent("model.layers.0.self_attn", None)), remark=NOTE, latent=True)
+case("minicpm3", base("minicpm3", 1, 2, 2, **{k: v for k, v in HEADS.items() if k != "v_head_dim"}),
+     *merge(latent("model.layers.0.self_attn")), remark=NOTE)
+tensors, layers = merge(latent("model.layers.0.self_attn"))
+case("deepseek_v32", base("deepseek_v32", 1, 2, 2, **HEADS),
+     tensors | {f"model.layers.0.self_attn.indexer.{n}.weight": (4, WIDTH) for n in ("wq_b", "wk")}, layers,
+     remark="2 tensors look like q or k but belong to no layer: model.layers.0.self_attn.indexer.w")
+case("kimi_linear",
+     base("kimi_linear", 2, 2, 2, q_lora_rank=None, head_dim=72,
+          linear_attn_config={"full_attn_layers": [2], "kda_layers": [1], "num_heads": 3, "head_dim": 2}, **HEADS),
+     *merge(separate("model.layers.0.self_attn", "linear", 3, 3, 2, positions="fixed"),
+            latent("model.layers.1.self_attn", None)), remark=NOTE)
+case("bailing2_5",
+     base("bailing2_5_moe", 2, 2, 2, head_dim=4, layer_group_size=2, **HEADS),
+     *merge(block("model.layers.0.attention.query_key_value.weight", 2, 2, 4, "linear"),
+            latent("model.layers.1.attention")), remark=NOTE)
+
+# a checkpoint that other software wrote: 4 heads of 16 rows and 8 that rotate, values of 16
+at = "model.layers.{}.self_attn."
+case("deepseek_v3", None, None, [Layer(
+    "full",
+    Latent(at.format(i) + "q_b_proj.weight", [0, 24, 48, 72], 24, at.format(i) + "q_a_proj.weight",
+           at.format(i) + "q_a_layernorm.weight", 24, 0, True),
+    Latent(at.format(i) + "kv_b_proj.weight", [0, 32, 64, 96], 16, at.format(i) + "kv_a_proj_with_mqa.weight",
+           at.format(i) + "kv_a_layernorm.weight", 16, 8, False)) for i in range(4)])
+
 # --- what is not in the table
 
 case("unknown", base("never_heard_of", 1, 2, 1), *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4)))
@@ -343,7 +392,11 @@ def read(path):
         data = file.read()
     tensors = {}
     for name, tensor in json.loads(text).items():
+        if name == "__metadata__":
+            continue
         raw = data[slice(*tensor["data_offsets"])]
+        if tensor["dtype"] == "BF16":  # the upper half of a float32
+            raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
         values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
         if len(tensor["shape"]) == 2:
             width = tensor["shape"][1]
@@ -353,7 +406,7 @@ def read(path):
 
 
 def make(folder):
-    for number, (name, made) in enumerate(CASES.items()):
+    for number, (name, made) in enumerate((name, made) for name, made in CASES.items() if made["tensors"] is not None):
         stream = random.Random(number)
         shapes = {"model.embed_tokens.weight": (4, WIDTH)} | made["tensors"]
         pre = {tensor: values_of(stream, shape) for tensor, shape in shapes.items()}
@@ -363,7 +416,7 @@ def make(folder):
             post[tensor] = [[move(x) for x in row] for row in values] if isinstance(values[0], list) else list(map(move, values))
         for side, tensors in (("pre", pre), ("post", post)):
             write(os.path.join(folder, name, side), tensors, made["config"])
-        print(name)
+        print(name, "latent" if "latent" in made else "")
 
 
 # --- comparing

@@ -22,13 +22,11 @@ done
 
 for folder in "$fixtures"/*; do
     family=${folder##*/}
-    [ "$family" != deepseek_v3 ] || continue
+    [ "$family" != deepseek_v3 ] || continue # its reference has no numbers; test_layouts.sh computes them
     run diff "$folder/pre" "$folder/post" --json
     check "$family agrees with its reference" \
         sh -c "python3 '$tools/check_drift.py' '$folder/drift.json' <'$out' && [ ! -s '$err' ]"
 done
-run diff "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post"
-check "latent attention is refused by its name" complains 3 'latent attention (MLA) has no W_K'
 
 run diff "$pre" "$post"
 check "the table has two heading lines and a line a layer" test "$(wc -l <"$out")" -eq 14

@@ -32,7 +32,6 @@ check "an index" says '^  2 files, '
 
 for folder in "$fixtures"/*; do
     family=${folder##*/}
-    [ "$family" != deepseek_v3 ] || continue
     run info "$folder/post"
     check "$family" says "^  family .*, model type \"$family\"$"
     run info "$folder/post" --json

@@ -3,7 +3,7 @@
 . "$srcdir/tests/cli/common.sh"
 
 python3 "$tools/layouts_reference.py" make "$work" >"$work/names" || exit 1
-while read -r name; do
+while read -r name latent; do
     pair=$work/$name
     run info "$pair/post" --json
     check "$name: layers, heads, positions" sh -c "python3 '$tools/layouts_reference.py' info $name <'$out' && [ ! -s '$err' ]"
@@ -15,5 +15,17 @@ while read -r name; do
     run verify "$work/out"
     check "  and verifies" ended 0
     rm -rf "$work/out"
+    [ -n "$latent" ] || continue
+    run export "$pair/pre" "$pair/post" --set all=restore-latent -o "$work/out"
+    check "  restore-latent takes what values are made of, too" \
+        python3 "$tools/layouts_reference.py" export "$name" "$work" "$work/out" with-latent
+    run verify "$work/out"
+    check "  and verifies" ended 0
+    rm -rf "$work/out"
+    run export "$pair/pre" "$pair/post" --set all:k=lerp:0.5 -o "$work/out"
+    check "  blends of products are refused" complains 3 'kv_b_proj.weight: k of latent attention cannot be blended'
 done <"$work/names"
+run diff "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post" --json
+check "latent attention as transformers writes it" \
+    sh -c "python3 '$tools/layouts_reference.py' drift deepseek_v3 '$fixtures' <'$out'"
 done_testing

@@ -179,6 +179,40 @@ static void test_views_are_the_exported_bytes(void **state)
     }
 }
 
+/* Keys of latent attention: restore-latent is pre; restore has pre's factor and rotating rows, and post's
+ * latent. Blends of the factors are no blends of the heads. */
+static void test_latent_attention(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("deepseek_v3");
+    const struct qk_layer *pre = pair->layer[2].side[QK_PRE], *post = pair->layer[2].side[QK_POST];
+    size_t m = (size_t)post->head_dim, n = post->d, tail = (size_t)post->role[QK_K].tail;
+    double *old = malloc(m * n * sizeof *old), *now = malloc(m * n * sizeof *now);
+    struct qk_error err = {0};
+    struct qk_heads *heads;
+    expect_ok(qk_view_read(pair->model[QK_PRE], pre, QK_K, 3, old, &err), &err);
+    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_KEEP, 0}, {QK_RESTORE_LATENT, 0}};
+    expect_ok(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err);
+    expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
+    qk_heads_free(heads);
+    assert_memory_equal(old, now, m * n * sizeof *old);
+    choice[QK_K].mode = QK_RESTORE;
+    expect_ok(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err);
+    expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
+    qk_heads_free(heads);
+    assert_memory_equal(old + (m - tail) * n, now + (m - tail) * n, tail * n * sizeof *old);
+    assert_memory_not_equal(old, now, n * sizeof *old);
+    static const enum qk_mode modes[] = {QK_LERP, QK_QKPRO, QK_PROCRUSTES};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        choice[QK_Q] = choice[QK_K] = (struct qk_choice){modes[i], 0.5};
+        expect_failure(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err, QK_INPUT,
+            "self_attn.q_b_proj.weight: q of latent attention cannot be blended|expected keep, restore or");
+    }
+    free(old);
+    free(now);
+    qk_pair_close(pair);
+}
+
 static void test_gains(void **state)
 {
     (void)state;
@@ -552,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_identities),
         cmocka_unit_test(test_views_are_the_exported_bytes),
         test_in_folder(test_biases_follow_their_rows),
+        cmocka_unit_test(test_latent_attention),
         cmocka_unit_test(test_gains),
         cmocka_unit_test(test_chosen_gains_in_the_effective_view),
         test_in_folder(test_other_dtype_is_converted),

@@ -179,15 +179,36 @@ static void test_fixtures(void **state)
     }
 }
 
-static void test_latent_attention_is_refused(void **state)
+/* 4 heads of 16 rows and 8 that rotate; queries from a latent of 24, keys and values of 16 from one of 16. */
+static void test_latent_attention(void **state)
 {
     (void)state;
     char path[PATH_SIZE];
     struct qk_error err = {0};
     struct qk_model *model;
-    expect_failure(qk_model_open(data_path(path, "fixtures/deepseek_v3/pre"), &model, &err), &err, QK_INPUT,
-        "kv_a_proj_with_mqa.weight: latent attention (MLA) has no W_K|\"deepseek_v3\"");
-    assert_null(model);
+    expect_ok(qk_model_open(data_path(path, "fixtures/deepseek_v3/pre"), &model, &err), &err);
+    assert_int_equal(model->n_layers, 4);
+    for (int i = 0; i < 4; i++) {
+        const struct qk_layer *layer = &model->layer[i];
+        const struct qk_view *q = &layer->role[QK_Q], *k = &layer->role[QK_K];
+        assert_null(layer->problem);
+        assert_int_equal(layer->kind, QK_FULL);
+        assert_int_equal(layer->head_dim, 24);
+        assert_int_equal(layer->d, 64);
+        assert_int_equal(q->n_heads, 4);
+        assert_int_equal(k->n_heads, 4);
+        assert_int_equal(q->first_row[3], 72);
+        assert_int_equal(k->first_row[3], 96);
+        assert_int_equal(q->tail, 0);
+        assert_int_equal(k->tail, 8);
+        for (int p = 0; p < q->n_slices; p++)
+            assert_false(q->slice[p].latent);
+        int latent = 0;
+        for (int p = 0; p < k->n_slices; p++)
+            latent += k->slice[p].latent;
+        assert_int_equal(latent, 2); /* of the projection and of its norm */
+    }
+    qk_model_close(model);
 }
 
 /* --- made checkpoints: element (i, j) of a weight is i, of a Conv1D j; element i of a bias is i + 0.5 --- */
@@ -341,7 +362,7 @@ static void test_conv1d(void **state)
 
 /* Wide enough that columns are read in several pieces: a row of 9,000 numbers is 36 kB, a piece a mebibyte.
  */
-static void test_conv1d_in_pieces(void **state)
+static void test_conv1d_in_slices(void **state)
 {
     enum { D = 70, N = 3000 };
     char path[PATH_SIZE];
@@ -361,6 +382,32 @@ static void test_conv1d_in_pieces(void **state)
             assert_true(out[i * D + j] == (j * 3 * N + N + 2000 + i) % 30011);
     qk_model_close(model);
     free(values);
+}
+
+/* A latent that does not fit its heads. */
+static void test_latent_shapes(void **state)
+{
+    static const struct {
+        uint64_t k_b, rank, k_a, norm;
+        const char *words; /* NULL: fits */
+    } rows[] = {{14, 5, 7, 5, NULL}, {15, 5, 7, 5, "kv_b_proj.weight|found (15, 5), expected 14 rows"},
+        {14, 6, 7, 5, "kv_a_proj_with_mqa.weight|found (7, 6), expected 8 rows"},
+        {14, 5, 7, 4, "kv_a_layernorm.weight|found (4), expected 5 rows"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct test_tensor tensors[] = {
+            {"model.layers.0.self_attn.q_proj.weight", "F32", 2, {10, WIDTH}, NULL},
+            {"model.layers.0.self_attn.kv_b_proj.weight", "F32", 2, {rows[i].k_b, rows[i].rank}, NULL},
+            {"model.layers.0.self_attn.kv_a_proj_with_mqa.weight", "F32", 2, {rows[i].k_a, WIDTH}, NULL},
+            {"model.layers.0.self_attn.kv_a_layernorm.weight", "F32", 1, {rows[i].norm}, NULL}};
+        write_model(*state,
+            "{\"model_type\":\"deepseek_v2\",\"num_hidden_layers\":1,\"num_attention_heads\":2,"
+            "\"qk_nope_head_dim\":3,\"qk_rope_head_dim\":2,\"v_head_dim\":4}",
+            tensors, 4);
+        if (rows[i].words != NULL)
+            refuse(*state, rows[i].words);
+        else
+            qk_model_close(open_made(*state));
+    }
 }
 
 static void test_key_groups(void **state)
@@ -1023,11 +1070,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fixtures),
-        cmocka_unit_test(test_latent_attention_is_refused),
+        cmocka_unit_test(test_latent_attention),
+        test_in_folder(test_latent_shapes),
         test_in_folder(test_falcon_orders),
         test_in_folder(test_falcon_positions),
         test_in_folder(test_conv1d),
-        test_in_folder(test_conv1d_in_pieces),
+        test_in_folder(test_conv1d_in_slices),
         test_in_folder(test_key_groups),
         test_in_folder(test_blocks),
         test_in_folder(test_gated_rows_are_never_covered),

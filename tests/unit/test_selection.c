@@ -23,7 +23,7 @@ static void test_mode_table(void **state)
         const char *name;
         bool has_param, both_roles;
     } rows[] = {{"keep", false, false}, {"restore", false, false}, {"lerp", true, false},
-        {"qk-pro", true, true}, {"procrustes", true, false}};
+        {"qk-pro", true, true}, {"procrustes", true, false}, {"restore-latent", false, false}};
     for (int i = 0; i < QK_MODE_COUNT; i++) {
         const struct qk_mode_info *info = qk_mode_info((enum qk_mode)i);
         enum qk_mode mode;
