@@ -68,7 +68,7 @@ static bool usable(const struct qk_layer *layer)
 
 static bool same_view(const struct qk_view *a, const struct qk_view *b)
 {
-    return a->n_heads == b->n_heads && (a->bias == NULL) == (b->bias == NULL) &&
+    return a->n_heads == b->n_heads && a->n_slices == b->n_slices && (a->bias == NULL) == (b->bias == NULL) &&
            (a->norm == NULL) == (b->norm == NULL);
 }
 
@@ -109,7 +109,10 @@ static void print_geometry(const struct qk_layer *layer)
     }
     qk_print("%d query heads, %d key heads of %d x %" PRIu64, layer->role[QK_Q].n_heads,
         layer->role[QK_K].n_heads, layer->head_dim, layer->d);
-    print_positions(layer);
+    if (layer->role[QK_K].down != NULL)
+        qk_print(", keys and values from a latent of %" PRIu64, layer->role[QK_K].weight->shape[1]);
+    else
+        print_positions(layer);
     if (layer->window > 0)
         qk_print(", window %d", layer->window);
     if (layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL)
@@ -146,6 +149,12 @@ static enum qk_code print_layers(const struct qk_model *model, struct qk_error *
 
 /* --- what can be done --- */
 
+/* Blends are not defined on factors. */
+static bool is_product(const struct qk_layer *layer)
+{
+    return layer->role[QK_K].n_slices > 0;
+}
+
 /* Layers whose heads procrustes may turn in each way, by the rule that blends themselves follow. */
 static enum qk_code count_rotations(
     const struct qk_pair *pair, int count[3], const char *why[3], struct qk_error *err)
@@ -153,7 +162,7 @@ static enum qk_code count_rotations(
     for (int i = 0; i < pair->n_layers; i++) {
         enum qk_rotation rotation;
         const char *reason;
-        if (!pair->layer[i].has_qk)
+        if (!pair->layer[i].has_qk || is_product(pair->layer[i].side[QK_POST]))
             continue;
         QK_TRY(qk_blend_rotation(pair, i, &rotation, &reason, err));
         count[rotation]++;
@@ -169,11 +178,18 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
         [QK_ROTATION_NONE] = "turns nothing and equals lerp"};
     struct qk_pair *pair;
     struct qk_error reason = {0};
-    int usable_layers = 0, count[3] = {0};
+    int usable_layers = 0, products = 0, count[3] = {0};
     const char *why[3] = {NULL};
-    for (int i = 0; i < model->n_layers; i++)
+    for (int i = 0; i < model->n_layers; i++) {
         usable_layers += usable(&model->layer[i]) ? 1 : 0;
-    qk_print("\ncan do\n  compare, restore, lerp, qk-pro: %d of %d layers\n", usable_layers, model->n_layers);
+        products += usable(&model->layer[i]) && is_product(&model->layer[i]) ? 1 : 0;
+    }
+    qk_print("\ncan do\n");
+    if (products > 0)
+        qk_print("  compare, restore, restore-latent: %d of %d layers\n", products, model->n_layers);
+    if (products < usable_layers || products == 0)
+        qk_print(
+            "  compare, restore, lerp, qk-pro: %d of %d layers\n", usable_layers - products, model->n_layers);
     /* The rule is asked of a pair; beside itself the checkpoint makes one. */
     if (usable_layers == 0 ||
         qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
@@ -269,6 +285,8 @@ static void json_layer(cJSON *layers, const struct qk_layer *layer)
             cJSON_AddStringToObject(role, "bias", view->bias->name);
         if (view->norm != NULL)
             cJSON_AddStringToObject(role, "norm", view->norm->name);
+        if (view->down != NULL)
+            cJSON_AddStringToObject(role, "latent", view->down->name);
     }
 }
 

@@ -587,8 +587,8 @@ static enum qk_code refuse_unknown(const struct builder *b, struct qk_error *err
                 continue;
             if (k == sizeof fused / sizeof fused[0] - 1)
                 return qk_fail(err, QK_INPUT,
-                    "%s: %s: latent attention (MLA) has no W_K of its own; model type \"%s\" is not "
-                    "supported",
+                    "%s: %s: latent attention (MLA) has no W_K of its own; the layout table needs a row of "
+                    "\"latent\" rows for model type \"%s\"",
                     c->path, name, type);
             return qk_fail(err, QK_INPUT,
                 "%s: %s: q and k are fused in an order that model type \"%s\" does not tell; the layout "
