@@ -73,10 +73,16 @@ static void put_sentence(const char *text)
 /* "PRE POST" or "auto|always|never": words in capitals are the reader's to fill in. */
 static void put_argument(const char *text)
 {
-    bool fixed = strchr(text, '|') != NULL;
-    fputs(fixed ? "\\fB" : "\\fI", stdout);
-    put(text);
-    fputs("\\fR", stdout);
+    char word[LINE_SIZE];
+    for (const char *p = text; *p != '\0'; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        snprintf(word, sizeof word, "%.*s", (int)n, p);
+        fputs(p > text ? " " : "", stdout);
+        fputs(strchr(word, '|') != NULL ? "\\fB" : "\\fI", stdout);
+        put(word);
+        fputs("\\fR", stdout);
+        p += n;
+    }
 }
 
 /* --- the tables --- */

@@ -121,16 +121,17 @@ struct parser {
     struct qk_error *err;
 };
 
+/* The words end with the text, or with a blank where others follow. */
 static bool is_one_of(const char *text, const char *words, int *index)
 {
     size_t n = strlen(text);
     *index = 0;
     for (const char *p = words;; p++, ++*index) {
-        size_t m = strcspn(p, "|");
+        size_t m = strcspn(p, "| ");
         if (n == m && memcmp(text, p, n) == 0)
             return true;
         p += m;
-        if (*p == '\0')
+        if (*p != '|')
             return false;
     }
 }
@@ -201,12 +202,35 @@ static size_t count_words(const char *text)
     return n;
 }
 
+/* Where the words of operand i begin in the command's table. */
+static const char *operand_words(const struct qk_command *command, size_t i)
+{
+    const char *p = command->operands;
+    for (; i > 0; i--) {
+        p += strcspn(p, " ");
+        p += strspn(p, " ");
+    }
+    return p;
+}
+
+static enum qk_code check_operand_words(const struct qk_arguments *out, struct qk_error *err)
+{
+    for (size_t i = 0; i < out->n_operands; i++) {
+        const char *words = operand_words(out->command, i);
+        int n = (int)strcspn(words, " "), ignored;
+        if (memchr(words, '|', (size_t)n) != NULL && !is_one_of(out->operand[i], words, &ignored))
+            return qk_fail(err, QK_USAGE, "%s: unknown word (found '%s', expected %.*s); " HELP_HINT,
+                out->command->name, out->operand[i], n, words, " ", out->command->name);
+    }
+    return QK_OK;
+}
+
 static enum qk_code check_operands(const struct qk_arguments *out, struct qk_error *err)
 {
     const struct qk_command *command = out->command;
     size_t wanted = count_words(command->operands);
     if (out->n_operands == wanted)
-        return QK_OK;
+        return check_operand_words(out, err);
     if (wanted == 0)
         return qk_fail(err, QK_USAGE, "%s: takes no operands (found '%s'); " HELP_HINT, command->name,
             out->operand[0], " ", command->name);
@@ -297,6 +321,13 @@ int qk_arguments_word(const struct qk_arguments *arguments, const char *name)
     int index = 0;
     if (text != NULL)
         is_one_of(text, find_long(arguments->command->option, name, strlen(name))->argument, &index);
+    return index;
+}
+
+int qk_arguments_operand_word(const struct qk_arguments *arguments, size_t i)
+{
+    int index;
+    is_one_of(arguments->operand[i], operand_words(arguments->command, i), &index);
     return index;
 }
 

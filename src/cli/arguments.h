@@ -46,6 +46,9 @@ enum qk_code qk_arguments_all(const struct qk_arguments *arguments, const char *
  */
 int qk_arguments_word(const struct qk_arguments *arguments, const char *name);
 
+/* Likewise of operand i among the words of its place in the table ("mergekit|brainsurgery"). */
+int qk_arguments_operand_word(const struct qk_arguments *arguments, size_t i);
+
 /* *out = the option's whole number, `fallback` when it was not given; QK_USAGE outside low..high. */
 enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const char *name, int low, int high,
     int fallback, int *out, struct qk_error *err);
