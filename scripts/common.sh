@@ -3,7 +3,7 @@
 # The one list of Debian packages: what the program needs, then what only its tests need.
 QKSCOPE_PACKAGES="autoconf automake autoconf-archive pkg-config make gcc libc6-dev libncurses-dev
     libopenblas-dev liblapacke-dev libcjson-dev nettle-dev libpcre2-dev libutf8proc-dev libzip-dev zlib1g-dev"
-QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy man-db"
+QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy python3-yaml man-db"
 
 # install_packages NAME... - installs with apt-get what dpkg does not know yet. Chatter goes to stderr.
 install_packages() {

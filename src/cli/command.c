@@ -40,6 +40,8 @@ static const struct qk_command COMMANDS[] = {
         qk_export_run},
     {"verify", "DIR", "Re-reads an export against its recipe, PRE and POST, every byte of it",
         qk_verify_options, qk_verify_run},
+    {"emit", "mergekit|brainsurgery PRE POST",
+        "Writes a selection of restore and lerp as a file for another tool", qk_emit_options, qk_emit_run},
     {"doctor", "",
         "Tells versions, folders and known families, and tests the numeric kernels of this machine",
         qk_doctor_options, qk_doctor_run},

@@ -25,7 +25,8 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     enum qk_code code = QK_OK;
     *out = NULL;
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
-        code = qk_hub_resolve(arguments->operand[s], &path[s], err);
+        code = qk_hub_resolve(
+            arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -127,7 +128,7 @@ static enum qk_code open_with(const struct qk_arguments *arguments, bool force, 
     /* What was typed is checked before any file is opened. */
     QK_TRY(parse_specs(arguments, specs, err));
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &threads, err));
-    if (plans || arguments->command->run == qk_range_run)
+    if (plans || arguments->command->run == qk_range_run || arguments->command->run == qk_emit_run)
         out->norms = qk_arguments_has(arguments, "norms");
     if (plans) {
         const char *comment = qk_arguments_text(arguments, "comment");

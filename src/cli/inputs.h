@@ -18,7 +18,7 @@ struct qk_inputs {
 /* The checkpoint that an operand names (tensor/hub.h), opened with its layout. */
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err);
 
-/* Both operands PRE and POST. */
+/* The last two operands, PRE and POST. */
 enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err);
 
 /* QK_USAGE when neither --set nor --recipe was given: there is nothing to plan or export. */

@@ -218,6 +218,37 @@ enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selectio
     return QK_KEEP;
 }
 
+static bool same_rows(const struct qk_view *a, const struct qk_view *b)
+{
+    return a->transposed == b->transposed && a->n_heads == b->n_heads &&
+           memcmp(a->first_row, b->first_row, (size_t)a->n_heads * sizeof *a->first_row) == 0;
+}
+
+bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
+{
+    const struct qk_pair_layer *layer = &pair->layer[change->layer];
+    *pre = NULL;
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, (enum qk_part)part) !=
+                change->tensor)
+                continue;
+            const struct qk_view *view = &layer->side[QK_PRE]->role[r];
+            const struct qk_tensor *source = part_tensor(view, (enum qk_part)part);
+            struct qk_choice effect =
+                qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
+            if (source == NULL || !same_rows(view, &layer->side[QK_POST]->role[r]) ||
+                (*pre != NULL && (source != *pre || !qk_choice_equal(effect, *choice))))
+                return false;
+            *pre = source;
+            *choice = effect;
+        }
+    return *pre != NULL && change->bytes_changed == change->tensor->bytes &&
+           (*pre)->n_dims == change->tensor->n_dims &&
+           memcmp((*pre)->shape, change->tensor->shape, (size_t)(*pre)->n_dims * sizeof *(*pre)->shape) == 0;
+}
+
 /* --- files --- */
 
 static bool ends_with_one_of(const char *name, const char *const *ends)

@@ -18,6 +18,11 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_export_change *change, uint64_t index);
 
+/* True when every element of the changed tensor comes about by one choice, from the element of pre in the
+ * same place: *choice, as qk_blend_effect tells it, and *pre, that tensor of pre. */
+bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
+
 /* post's files, as export.h tells; freed with qk_folder_free. */
 enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err);
 

@@ -286,12 +286,18 @@ static enum qk_code keep_inputs_safe(const struct qk_recipe *recipe, const char 
     return QK_OK;
 }
 
+enum qk_code qk_recipe_write_beside(
+    const struct qk_recipe *recipe, const char *path, const char *text, struct qk_error *err)
+{
+    QK_TRY(keep_inputs_safe(recipe, path, err));
+    return qk_write_text(path, text, strlen(text), err);
+}
+
 enum qk_code qk_recipe_write(const struct qk_recipe *recipe, const char *path, struct qk_error *err)
 {
     char *text;
-    QK_TRY(keep_inputs_safe(recipe, path, err));
     QK_TRY(qk_recipe_text(recipe, &text, err));
-    enum qk_code code = qk_write_text(path, text, strlen(text), err);
+    enum qk_code code = qk_recipe_write_beside(recipe, path, text, err);
     free(text);
     return code;
 }

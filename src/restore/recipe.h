@@ -45,6 +45,9 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
 /* Writes through a temporary file and a rename, so that PATH is never half a recipe. QK_USAGE when PATH lies
  * in a folder that is pre or post, or would replace another file beside a checkpoint. */
 enum qk_code qk_recipe_write(const struct qk_recipe *recipe, const char *path, struct qk_error *err);
+/* Writes another text about the same checkpoints in the same way, with the same care for pre and post. */
+enum qk_code qk_recipe_write_beside(
+    const struct qk_recipe *recipe, const char *path, const char *text, struct qk_error *err);
 /* QK_INPUT names the key that is wrong. */
 enum qk_code qk_recipe_read(const char *path, struct qk_recipe *recipe, struct qk_error *err);
 /* QK_INPUT when a fingerprint of pre or post does not match (says which file), or layers lack. `force`

@@ -9,43 +9,17 @@ in units in the last place of bfloat16 and exits 1 when one is above 1, or when 
 """
 import json
 import os
-import struct
 import sys
 
 import numpy as np
 
-
-def read_file(path):
-    with open(path, "rb") as file:
-        (n,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(n))
-        data = file.read()
-    header.pop("__metadata__", None)
-    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
+from stored import decode, order, read_file
 
 
 def numbers(tensor):
     dtype, shape, raw = tensor
     assert dtype == "BF16"
-    bits = np.frombuffer(raw, "<u2").astype(np.uint32) << 16
-    return bits.view(np.float32).astype(np.float64).reshape(shape)
-
-
-def order(tensor_bytes):
-    """bfloat16 patterns as integers in the order of the numbers."""
-    bits = np.frombuffer(tensor_bytes, "<u2").astype(np.int64)
-    return np.where(bits >= 0x8000, 0x8000 - bits, bits)
-
-
-def to_bfloat16(values):
-    """Round to nearest even from float64, through exact integers."""
-    bits = np.asarray(values, np.float64).view(np.uint64)
-    drop = 52 - 7  # no subnormals of bfloat16 occur in the checkpoints that are compared
-    half, mask = np.uint64(1 << (drop - 1)), np.uint64((1 << drop) - 1)
-    kept, rest = bits >> np.uint64(drop), bits & mask
-    kept = kept + ((rest > half) | ((rest == half) & (kept & np.uint64(1) == 1)))
-    rounded = (kept << np.uint64(drop)).view(np.float64).astype(np.float32)
-    return (rounded.view(np.uint32) >> 16).astype("<u2").tobytes()
+    return decode(dtype, raw).reshape(shape)
 
 
 def layout(config, layer):
@@ -127,7 +101,7 @@ def main():
                  for side in (pre, post)]
         result = blend_layer(*views, form, rotary, gains, mode, param)
         for role, name in names.items():
-            steps = np.abs(order(to_bfloat16(result[role])).ravel() - order(found[name][2]))
+            steps = np.abs(order("BF16", result[role]).ravel() - order("BF16", numbers(found[name])).ravel())
             worst, compared = max(worst, int(steps.max())), compared + steps.size
             touched.add(name)
     others = [name for name in post if name not in touched and post[name] != found[name]]

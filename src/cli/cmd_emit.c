@@ -1,0 +1,54 @@
+/* cmd_emit.c - qkscope emit: a selection as a file for another tool. */
+#include "cli/arguments.h"
+#include "cli/inputs.h"
+#include "cli/print.h"
+#include "restore/emit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct qk_option_info qk_emit_options[] = {
+    {"set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
+    {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
+    {"output", 'o', "FILE", "write there and tell what is chosen; - and nothing are standard output"},
+    {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
+    {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
+    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+static enum qk_code write_text(
+    const struct qk_inputs *inputs, const char *path, const char *text, struct qk_error *err)
+{
+    if (path == NULL || strcmp(path, "-") == 0) {
+        qk_print("%s", text);
+        return QK_OK;
+    }
+    struct qk_recipe recipe;
+    QK_TRY(qk_recipe_make(inputs->pair, &inputs->selection, inputs->norms, NULL, &recipe, err));
+    enum qk_code code = qk_recipe_write_beside(&recipe, path, text, err);
+    qk_recipe_free(&recipe);
+    if (code == QK_OK)
+        qk_inputs_print(inputs);
+    return code;
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
+{
+    char *text;
+    QK_TRY(qk_inputs_open(arguments, qk_arguments_has(arguments, "force"), inputs, err));
+    QK_TRY(qk_emit_text((enum qk_emit_tool)qk_arguments_operand_word(arguments, 0), inputs->pair,
+        &inputs->selection, inputs->norms, &text, err));
+    enum qk_code code = write_text(inputs, qk_arguments_text(arguments, "output"), text, err);
+    free(text);
+    return code;
+}
+
+enum qk_code qk_emit_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct qk_inputs inputs = {0};
+    QK_TRY(qk_inputs_want_choice(arguments, err));
+    enum qk_code code = run(arguments, &inputs, err);
+    qk_inputs_free(&inputs);
+    return code;
+}

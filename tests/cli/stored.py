@@ -1,0 +1,74 @@
+"""stored.py - stored tensors as float64 numbers and back, for the references of the tests: numpy and nothing else."""
+import glob
+import json
+import os
+import struct
+
+import numpy as np
+
+# bits of the fraction, smallest exponent of a normal number
+FORMATS = {"BF16": (7, -126), "F16": (10, -14), "F32": (23, -126), "F64": (52, -1022)}
+
+
+def rounded(dtype, values):
+    """float64 values rounded to nearest even of the dtype, subnormals kept; none may overflow."""
+    values = np.asarray(values, np.float64)
+    if dtype == "F64":
+        return values
+    fraction, least = FORMATS[dtype]
+    _, exponent = np.frexp(values)  # values = m * 2**exponent, 0.5 <= |m| < 1
+    step = np.ldexp(1.0, np.maximum(exponent - 1, least) - fraction)
+    return np.rint(values / step) * step  # both by powers of two: rint alone rounds
+
+
+def decode(dtype, raw):
+    if dtype == "BF16":
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return np.frombuffer(raw, {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).astype(np.float64)
+
+
+def encode(dtype, values):
+    values = rounded(dtype, values)
+    if dtype == "BF16":
+        return (values.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+    return values.astype({"F16": "<f2", "F32": "<f4", "F64": "<f8"}[dtype]).tobytes()
+
+
+def order(dtype, values):
+    """The stored patterns as integers in the order of the numbers: their differences are units in the last place."""
+    width = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}[dtype]
+    bits = np.frombuffer(encode(dtype, values), f"<u{width}").astype(np.int64)
+    top = np.int64(1) << (8 * width - 1) if width < 8 else None
+    if top is None:  # already signed: the sign bit is the number's sign
+        return np.where(bits < 0, np.int64(-2**63) - bits, bits)
+    return np.where(bits >= top, top - bits, bits)
+
+
+def read_file(path):
+    """{name: (dtype, shape, bytes)}"""
+    with open(path, "rb") as file:
+        (n,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(n))
+        data = file.read()
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
+
+
+def read_folder(folder):
+    """{name: (dtype, numbers)} of all weights in a folder, or of the one file that it is; a test's extra files
+    (golden*) are none."""
+    paths = [folder] if os.path.isfile(folder) else glob.glob(os.path.join(folder, "model*.safetensors"))
+    return {name: (dtype, decode(dtype, raw).reshape(shape)) for path in paths
+            for name, (dtype, shape, raw) in read_file(path).items()}
+
+
+def write_file(path, tensors):
+    """tensors: {name: (dtype, shape, bytes)}, written in their order."""
+    header, at = {}, 0
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + len(raw)]}
+        at += len(raw)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + b"".join(raw for _, _, raw in tensors.values()))
