@@ -243,8 +243,10 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     page_begin(&view->changes, name, width);
     for (size_t i = 0; view->planned && i < view->plan.n_changes; i++) {
         const struct qk_export_change *change = &view->plan.change[i];
-        char bytes[QK_BYTES_TEXT], right[64];
-        snprintf(right, sizeof right, "%3d %-2s %9s", change->layer, change->roles,
+        char bytes[QK_BYTES_TEXT], layer[16] = "-", right[64];
+        if (change->layer >= 0)
+            snprintf(layer, sizeof layer, "%d", change->layer);
+        snprintf(right, sizeof right, "%3s %-2s %9s", layer, change->roles,
             qk_format_bytes(bytes, change->bytes_changed));
         page_add(&view->changes, canvas, STYLE_TEXT, qk_printable(shown, sizeof shown, change->tensor->name),
             right);

@@ -5,6 +5,7 @@
 #include "cli/print.h"
 #include "restore/export.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const struct qk_option_info qk_export_command_options[] = {
@@ -29,8 +30,11 @@ static void print_changes(const struct qk_export_plan *plan)
         qk_print("\n%5s  %-5s  %9s  %s\n", "layer", "role", "bytes", "tensor");
     for (size_t i = 0; i < plan->n_changes; i++) {
         const struct qk_export_change *change = &plan->change[i];
-        qk_print(
-            "%5d  %-5s  %9s  ", change->layer, change->roles, qk_format_bytes(bytes, change->bytes_changed));
+        char layer[16] = "-";
+        if (change->layer >= 0)
+            snprintf(layer, sizeof layer, "%d", change->layer);
+        qk_print("%5s  %-5s  %9s  ", layer, change->layer >= 0 ? change->roles : "merge",
+            qk_format_bytes(bytes, change->bytes_changed));
         qk_print_name(change->tensor->name);
         qk_print("\n");
     }

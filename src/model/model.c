@@ -694,13 +694,31 @@ static enum qk_code build(struct builder *b, struct qk_error *err)
     return remark_left_over(b, err);
 }
 
+/* An adapter alone is no model: the tensors that it adds to are elsewhere. */
+static enum qk_code refuse_adapter(const char *path, struct qk_error *err)
+{
+    if (!qk_adapter_is(path))
+        return QK_OK;
+    return qk_fail(
+        err, QK_INPUT, "%s: an adapter: it is read as POST, over the checkpoint that is PRE", path);
+}
+
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err)
 {
+    return qk_model_open_adapted(path, NULL, out, err);
+}
+
+enum qk_code qk_model_open_adapted(
+    const char *path, const char *adapter, struct qk_model **out, struct qk_error *err)
+{
     *out = NULL;
+    QK_TRY(refuse_adapter(path, err));
     struct builder b = {0};
     QK_TRY(qk_alloc(&b.model, 1, sizeof *b.model, err));
     b.model->config.model_type = "";
     enum qk_code code = qk_checkpoint_open(path, &b.model->checkpoint, err);
+    if (code == QK_OK && adapter != NULL)
+        code = qk_adapter_attach(b.model->checkpoint, adapter, err);
     if (code == QK_OK)
         code = build(&b, err);
     qk_layout_free(&b.layout);

@@ -86,12 +86,15 @@ struct qk_model {
     struct qk_lines remarks; /* what was found and why, oddities: shown by `qkscope info` */
 };
 
-/* Opens the checkpoint at `path` and lays the layout table over it. QK_INPUT when there is no layer at all,
+/* Opens the checkpoint at `path`, with the adapter in the folder `adapter` merged into it unless that is NULL
+ * (tensor/adapter.h), and lays the layout table over it. QK_INPUT when there is no layer at all,
  * when a tensor's shape contradicts its row ("... (found (96, 64), expected (128, 64) for 4 heads of 32)"),
  * or when q and k of an unknown family are fused in a way that the table does not know (with advice). In a
  * family that is not in the table a layer that contradicts the guess gets a problem, unless every one does.
  * Freed with qk_model_close. */
-enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err);
+enum qk_code qk_model_open_adapted(
+    const char *path, const char *adapter, struct qk_model **out, struct qk_error *err);
+enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err); /* without one */
 void qk_model_close(struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out. QK_IO on read errors.

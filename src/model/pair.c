@@ -88,8 +88,10 @@ static enum qk_code match(struct qk_pair *pair, int index, struct qk_error *err)
 static enum qk_code open_pair(
     struct qk_pair *pair, const char *const paths[QK_SIDE_COUNT], struct qk_error *err)
 {
-    for (int s = 0; s < QK_SIDE_COUNT; s++)
-        QK_TRY(qk_model_open(paths[s], &pair->model[s], err));
+    bool adapter = qk_adapter_is(paths[QK_POST]);
+    QK_TRY(qk_model_open(paths[QK_PRE], &pair->model[QK_PRE], err));
+    QK_TRY(qk_model_open_adapted(adapter ? paths[QK_PRE] : paths[QK_POST], adapter ? paths[QK_POST] : NULL,
+        &pair->model[QK_POST], err));
     int n = pair->model[QK_POST]->n_layers;
     if (pair->model[QK_PRE]->n_layers != n)
         return qk_fail(err, QK_INPUT, "%s: does not fit %s (found %d layers, expected %d)", paths[QK_POST],

@@ -21,9 +21,10 @@ struct qk_pair {
     int n_layers;
 };
 
-/* Opens both checkpoints. QK_INPUT when nothing can be paired: the layer counts differ, or no layer has q
- * and k on both sides. A single layer that does not fit gets a `problem` (shapes, kinds, head counts: found
- * and expected) and the rest stays usable. Freed with qk_pair_close. */
+/* Opens both checkpoints; a post that is an adapter's folder is pre with the adapter merged. QK_INPUT when
+ * nothing can be paired: the layer counts differ, or no layer has q and k on both sides. A single layer that
+ * does not fit gets a `problem` (shapes, kinds, head counts: found and expected) and the rest stays usable.
+ * Freed with qk_pair_close. */
 enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err);
 void qk_pair_close(struct qk_pair *pair);
 

@@ -98,6 +98,25 @@ static enum qk_code find_layer(struct finder *f, int layer)
     return QK_OK;
 }
 
+/* What an adapter changes differs from the files that are copied, chosen or not. */
+static enum qk_code add_merged(struct finder *f)
+{
+    const struct qk_checkpoint *post = f->pair->model[QK_POST]->checkpoint;
+    size_t n = f->n, n_merged = post->adapter != NULL ? post->adapter->n_additions : 0;
+    for (size_t i = 0; i < n_merged; i++) {
+        const struct qk_tensor *tensor = post->adapter->addition[i].base;
+        size_t k = 0;
+        while (k < n && f->change[k].tensor != tensor)
+            k++;
+        if (k < n)
+            continue;
+        QK_TRY(qk_grow(&f->change, &f->capacity, f->n + 1, sizeof *f->change, f->err));
+        f->change[f->n++] =
+            (struct qk_export_change){.tensor = tensor, .layer = -1, .bytes_changed = tensor->bytes};
+    }
+    return QK_OK;
+}
+
 static int by_place(const void *a, const void *b)
 {
     const struct qk_tensor *x = ((const struct qk_export_change *)a)->tensor,
@@ -139,6 +158,8 @@ enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selecti
     *out = NULL;
     *n = 0;
     enum qk_code code = find_all(&f);
+    if (code == QK_OK)
+        code = add_merged(&f);
     if (code != QK_OK) {
         free(f.change);
         return code;
@@ -156,6 +177,8 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
     const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
 {
     int layer = change->layer;
+    if (layer < 0)
+        return QK_OK;
     const struct qk_choice *choice = selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
@@ -193,6 +216,8 @@ static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, u
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_export_change *change, uint64_t index)
 {
+    if (change->layer < 0)
+        return QK_KEEP;
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         const struct qk_view *view = &layer->role[r];
@@ -288,7 +313,8 @@ static bool beside_single_file(const struct qk_checkpoint *post, const struct qk
 
 enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
 {
-    bool single = post->index_path == NULL && strcmp(post->path, post->folder) != 0;
+    const char *path = post->adapter != NULL ? post->adapter->base_path : post->path;
+    bool single = post->index_path == NULL && strcmp(path, post->folder) != 0;
     QK_TRY(qk_folder_list(post->folder, !single, files, err));
     keep_files(files, post, not_a_recipe);
     if (single)

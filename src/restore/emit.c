@@ -74,10 +74,21 @@ static enum qk_code take_changes(struct emitter *e, const struct qk_selection *s
     return QK_OK;
 }
 
+/* Names of files would not say that an adapter is merged first. */
+static enum qk_code check_adapter(const struct emitter *e)
+{
+    const struct qk_checkpoint *post = checkpoint(e, QK_POST);
+    return post->adapter == NULL ? QK_OK
+                                 : qk_fail(e->err, QK_INPUT,
+                                       "%s: an adapter: %s is told of whole checkpoints (export it first)",
+                                       post->path, e->tool);
+}
+
 static enum qk_code find_edits(struct emitter *e, const struct qk_selection *selection, bool norms)
 {
     struct qk_export_change *change;
     size_t n;
+    QK_TRY(check_adapter(e));
     QK_TRY(check_choices(e, selection));
     QK_TRY(qk_changes_find(e->pair, selection, norms, &change, &n, e->err));
     enum qk_code code = take_changes(e, selection, norms, change, n);

@@ -115,8 +115,8 @@ static enum qk_code make_tensor(
 static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
 {
     const struct qk_export_change *change = &e->plan.change[index];
-    return qk_fill_add_made(&e->fill, at, change->tensor->bytes,
-        qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]), index, e->err);
+    size_t memory = change->layer < 0 ? 0 : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
+    return qk_fill_add_made(&e->fill, at, change->tensor->bytes, memory, index, e->err);
 }
 
 /* A file that is copied, but for the tensors that change when it is a shard. */

@@ -6,7 +6,8 @@
  *
  * Files are filled part by part on all processors (fill.h): what is written does not depend on how many.
  *
- * What is written: post's folder as it is, in which only rows of chosen roles differ, and the recipe. When
+ * What is written: post's folder as it is, in which only rows of chosen roles differ, and the recipe. Of a
+ * post that is an adapter, it is pre's folder with the merged tensors in place. When
  * post was named by a single file, its folder is taken to hold other things, too: then that file and the
  * small files that belong to a checkpoint (*.json, *.txt, *.model, *.py, *.jinja, *.md) beside it. */
 #ifndef QK_RESTORE_EXPORT_H
@@ -29,8 +30,8 @@ struct qk_export_options {
 
 struct qk_export_change {           /* one changed tensor */
     const struct qk_tensor *tensor; /* post's; borrowed */
-    int layer;
-    char roles[4];          /* "q", "k", "qk" */
+    int layer;              /* -1: no choice, but post's adapter changes it */
+    char roles[4];          /* "q", "k", "qk"; "" without a choice */
     uint64_t bytes_changed; /* of its rows that belong to chosen roles */
 };
 struct qk_export_plan {

@@ -28,6 +28,20 @@ static enum qk_code resolve_target(const char *target, char **out, char **parent
     return code;
 }
 
+static enum qk_code keep_folder_safe(
+    const char *folder, const char *side, const char *target, struct qk_error *err)
+{
+    char resolved[PATH_MAX];
+    if (realpath(folder, resolved) == NULL)
+        return qk_fail_errno(err, folder, "resolve");
+    if (qk_path_inside(target, resolved))
+        return qk_fail(
+            err, QK_USAGE, "%s: refused: it is or lies in %s's folder (%s)", target, side, resolved);
+    if (qk_path_inside(resolved, target))
+        return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
+    return QK_OK;
+}
+
 /* The target may not be, hold or lie in what is read. Links are resolved: shards may be links out of their
  * folder. */
 static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *target, struct qk_error *err)
@@ -36,13 +50,9 @@ static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *tar
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         const struct qk_checkpoint *c = pair->model[s]->checkpoint;
         const char *side = qk_side_name((enum qk_side)s);
-        if (realpath(c->folder, resolved) == NULL)
-            return qk_fail_errno(err, c->folder, "resolve");
-        if (qk_path_inside(target, resolved))
-            return qk_fail(
-                err, QK_USAGE, "%s: refused: it is or lies in %s's folder (%s)", target, side, resolved);
-        if (qk_path_inside(resolved, target))
-            return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
+        QK_TRY(keep_folder_safe(c->folder, side, target, err));
+        if (c->adapter != NULL)
+            QK_TRY(keep_folder_safe(c->adapter->folder, side, target, err));
         for (size_t i = 0; i < c->n_shards; i++) {
             const char *path = c->shard[i].file.source.path;
             if (realpath(path, resolved) == NULL)

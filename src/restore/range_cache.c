@@ -57,10 +57,7 @@ static void add_file(struct qk_digest *digest, const struct qk_tensor_file *file
 static bool still_known(const struct qk_checkpoint *checkpoint)
 {
     struct qk_error unheard = {0};
-    for (size_t i = 0; i < checkpoint->n_shards; i++)
-        if (qk_source_unchanged(&checkpoint->shard[i].file.source, &unheard) != QK_OK)
-            return false;
-    return true;
+    return qk_checkpoint_unchanged(checkpoint, &unheard) == QK_OK;
 }
 
 /* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may be kept; the
@@ -87,6 +84,11 @@ static enum qk_code cache_path(
         add_json(&digest, layout.row);
         for (size_t i = 0; i < model->checkpoint->n_shards; i++)
             add_file(&digest, &model->checkpoint->shard[i].file);
+        const struct qk_adapter *adapter = model->checkpoint->adapter;
+        if (adapter != NULL) {
+            add_file(&digest, &adapter->file);
+            qk_digest_add(&digest, adapter->config_digest, sizeof adapter->config_digest);
+        }
         qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
         qk_digest_hex(&digest, hex);
         qk_layout_free(&layout);

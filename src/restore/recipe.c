@@ -61,17 +61,38 @@ static int compare_files(const void *a, const void *b)
     return strcmp(((const struct qk_file_print *)a)->name, ((const struct qk_file_print *)b)->name);
 }
 
+static void print_weights(struct qk_file_print *print, const struct qk_safetensors *file)
+{
+    print->bytes = file->source.size;
+    memcpy(print->header_digest, file->header_digest, sizeof print->header_digest);
+}
+
+/* The base's files are those of the other side; the config holds the scale, and is all header. */
+static enum qk_code print_adapter(
+    const struct qk_adapter *adapter, struct qk_file_print **out, size_t *n, struct qk_error *err)
+{
+    QK_TRY(qk_alloc(out, 2, sizeof **out, err));
+    *n = 2;
+    QK_TRY(qk_strdup_to(&(*out)[0].name, strrchr(adapter->config.path, '/') + 1, err));
+    (*out)[0].bytes = adapter->config.size;
+    memcpy((*out)[0].header_digest, adapter->config_digest, sizeof adapter->config_digest);
+    QK_TRY(qk_strdup_to(&(*out)[1].name, strrchr(adapter->file.source.path, '/') + 1, err));
+    print_weights(&(*out)[1], &adapter->file);
+    return QK_OK;
+}
+
 static enum qk_code print_files(
     const struct qk_checkpoint *checkpoint, struct qk_file_print **out, size_t *n, struct qk_error *err)
 {
+    if (checkpoint->adapter != NULL)
+        return print_adapter(checkpoint->adapter, out, n, err);
     QK_TRY(qk_alloc(out, checkpoint->n_shards, sizeof **out, err));
     *n = checkpoint->n_shards;
     for (size_t i = 0; i < *n; i++) {
         const struct qk_shard *shard = &checkpoint->shard[i];
         struct qk_file_print *print = &(*out)[i];
         QK_TRY(portable(&print->name, shard->name, err));
-        print->bytes = shard->file.source.size;
-        memcpy(print->header_digest, shard->file.header_digest, sizeof print->header_digest);
+        print_weights(print, &shard->file);
     }
     qsort(*out, *n, sizeof **out, compare_files);
     return QK_OK;

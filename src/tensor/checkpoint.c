@@ -320,6 +320,7 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
         free(c->shard[i].name);
         qk_tensor_file_close(&c->shard[i].file);
     }
+    qk_adapter_close(c->adapter);
     free(c->shard);
     free(c->by_name);
     free(c->path);
@@ -345,7 +346,8 @@ enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_t
     uint64_t offset, void *buffer, size_t n, struct qk_error *err)
 {
     assert(offset <= tensor->bytes && n <= tensor->bytes - offset);
-    return qk_source_read(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n, err);
+    QK_TRY(qk_source_read(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n, err));
+    return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 
 const char *qk_checkpoint_file(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
@@ -357,5 +359,8 @@ enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *c, struct qk_er
 {
     for (size_t i = 0; i < c->n_shards; i++)
         QK_TRY(qk_source_unchanged(&c->shard[i].file.source, err));
-    return QK_OK;
+    if (c->adapter == NULL)
+        return QK_OK;
+    QK_TRY(qk_source_unchanged(&c->adapter->config, err));
+    return qk_source_unchanged(&c->adapter->file.source, err);
 }

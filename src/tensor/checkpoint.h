@@ -4,6 +4,7 @@
 #define QK_TENSOR_CHECKPOINT_H
 
 #include "base/error.h"
+#include "tensor/adapter.h"
 #include "tensor/file.h"
 
 #include <stddef.h>
@@ -22,7 +23,8 @@ struct qk_checkpoint {
     size_t n_shards;
     const struct qk_tensor **by_name; /* every tensor of every shard, sorted by strcmp of name */
     size_t n_tensors;
-    uint64_t file_bytes; /* all shards together */
+    uint64_t file_bytes;        /* all shards together */
+    struct qk_adapter *adapter; /* NULL, or what changes the tensors when they are read; owned */
 };
 
 /* `path` is
@@ -41,14 +43,15 @@ void qk_checkpoint_close(struct qk_checkpoint *checkpoint);
 /* The tensor of that exact name, or NULL. */
 const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *checkpoint, const char *name);
 
-/* Reads n bytes at `offset` within the tensor. The range must lie inside the tensor (asserted). */
+/* Reads n bytes at `offset` within the tensor, merged with the adapter's changes where there are any: then
+ * whole elements. The range must lie inside the tensor (asserted). */
 enum qk_code qk_checkpoint_read(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor,
     uint64_t offset, void *buffer, size_t n, struct qk_error *err);
 
 /* The path of the file that holds the tensor: for messages. */
 const char *qk_checkpoint_file(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor);
 
-/* QK_IO when a shard changed on disk since it was opened. */
+/* QK_IO when a shard or the adapter changed on disk since it was opened. */
 enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *checkpoint, struct qk_error *err);
 
 #endif

@@ -1,0 +1,556 @@
+/* adapter.c - reading an adapter's config and factors, and adding their product to what is read. */
+#include "tensor/adapter.h"
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "tensor/checkpoint.h"
+
+#include <assert.h>
+#include <math.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000 };
+
+static const char WEIGHTS[] = "adapter_model.safetensors", PREFIX[] = "base_model.model.",
+                  END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
+
+struct reader {
+    struct qk_checkpoint *base;
+    struct qk_adapter *adapter;
+    cJSON *config;
+    const struct qk_tensor **by_name; /* the adapter's tensors */
+    struct qk_error *err;
+};
+
+bool qk_adapter_is(const char *path)
+{
+    char *config;
+    struct stat info;
+    if (qk_path_join(path, QK_ADAPTER_CONFIG, &config, NULL) != QK_OK)
+        return false;
+    bool found = stat(path, &info) == 0 && S_ISDIR(info.st_mode) && stat(config, &info) == 0;
+    free(config);
+    return found;
+}
+
+/* --- adapter_config.json --- */
+
+static enum qk_code wrong(const struct reader *r, const char *key, const char *what)
+{
+    return qk_fail(r->err, QK_INPUT, "%s: %s: %s", r->adapter->config.path, key, what);
+}
+
+static enum qk_code read_config(struct reader *r)
+{
+    struct qk_source *source = &r->adapter->config;
+    char *path, *bytes;
+    QK_TRY(qk_path_join(r->adapter->folder, QK_ADAPTER_CONFIG, &path, r->err));
+    enum qk_code code = qk_source_open(path, source, r->err);
+    free(path);
+    QK_TRY(code);
+    if (source->size > MAX_CONFIG_BYTES)
+        return qk_fail(r->err, QK_INPUT, "%s: too large (found %llu bytes, expected at most %d)",
+            source->path, (unsigned long long)source->size, MAX_CONFIG_BYTES);
+    size_t n = (size_t)source->size;
+    QK_TRY(qk_alloc(&bytes, n, 1, r->err));
+    code = qk_source_read(source, 0, bytes, n, r->err);
+    if (code == QK_OK)
+        code = qk_json_parse(source->path, bytes, n, &r->config, r->err);
+    struct qk_digest digest;
+    qk_digest_init(&digest);
+    qk_digest_add(&digest, bytes, n);
+    qk_digest_hex(&digest, r->adapter->config_digest);
+    free(bytes);
+    if (code == QK_OK && !cJSON_IsObject(r->config))
+        code = qk_fail(r->err, QK_INPUT, "%s: not a JSON object", source->path);
+    return code;
+}
+
+/* True for what is there and not null, false, 0 or empty. */
+static bool is_set(const cJSON *item)
+{
+    if (item == NULL || cJSON_IsNull(item) || cJSON_IsFalse(item))
+        return false;
+    if (cJSON_IsArray(item) || cJSON_IsObject(item))
+        return item->child != NULL;
+    return !cJSON_IsNumber(item) || item->valuedouble != 0;
+}
+
+static enum qk_code check_config(const struct reader *r)
+{
+    /* Each makes of the factors something else than W + s B A. */
+    static const char *const variants[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication",
+        "alora_invocation_tokens", "trainable_token_indices", "target_parameters"};
+    /* Of the others, some take a part out of the base's own weights. */
+    static const char *const plain[] = {"gaussian", "eva", "orthogonal"};
+    const char *type = qk_json_string(r->config, "peft_type", "");
+    if (strcmp(type, "LORA") != 0)
+        return qk_fail(r->err, QK_INPUT, "%s: peft_type: not supported (found \"%s\", expected \"LORA\")",
+            r->adapter->config.path, type);
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
+        if (is_set(qk_json_get(r->config, variants[i])))
+            return wrong(r, variants[i], "this variant of LoRA is not supported");
+    const char *start = qk_json_string(r->config, "init_lora_weights", NULL);
+    bool known = start == NULL;
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0] && !known; i++)
+        known = strcmp(start, plain[i]) == 0;
+    return known ? QK_OK
+                 : wrong(r, "init_lora_weights", "an initialisation that may change the base's weights");
+}
+
+/* --- rank_pattern and alpha_pattern --- */
+
+/* A key that is nothing but letters, digits, _ and dots, which stand for any character: it is the end of the
+ * module's name, behind a dot or as a whole. */
+static bool plain_key_matches(const char *key, size_t n, const char *module)
+{
+    size_t length = strlen(module);
+    if (n > length || (n < length && module[length - n - 1] != '.'))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (key[i] != '.' && key[i] != module[length - n + i])
+            return false;
+    return true;
+}
+
+static enum qk_code pattern_matches(
+    const struct reader *r, const char *where, const char *key, const char *module, bool *out)
+{
+    size_t n = strlen(key);
+    *out = false;
+    if (strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") == n) {
+        *out = plain_key_matches(key, n, module);
+        return QK_OK;
+    }
+    struct qk_text text = {0};
+    char *pattern;
+    qk_text_add(&text, "(?:.*\\.)?(?:%s)$", key);
+    QK_TRY(qk_text_take(&text, &pattern, r->err));
+    int number;
+    PCRE2_SIZE offset;
+    pcre2_code *code = pcre2_compile(
+        (PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED, &number, &offset, NULL);
+    free(pattern);
+    if (code == NULL)
+        return wrong(r, where, "a key is no regular expression");
+    pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, NULL);
+    pcre2_match_context *context = pcre2_match_context_create(NULL);
+    enum qk_code result = QK_OK;
+    if (data == NULL || context == NULL) {
+        result = qk_fail_memory(r->err, sizeof(void *));
+    } else {
+        pcre2_set_match_limit(context, PATTERN_STEPS);
+        int found = pcre2_match(code, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, data, context);
+        if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+            result = wrong(r, where, "a key takes too long to look for");
+        *out = found >= 0;
+    }
+    pcre2_match_context_free(context);
+    pcre2_match_data_free(data);
+    pcre2_code_free(code);
+    return result;
+}
+
+/* The number for this module: of the first key of `patterns` that matches, else of `key`. */
+static enum qk_code module_number(
+    const struct reader *r, const char *patterns, const char *key, const char *module, double *out)
+{
+    const cJSON *object = qk_json_get(r->config, patterns), *item = qk_json_get(r->config, key);
+    const char *where = key;
+    for (const cJSON *entry = cJSON_IsObject(object) ? object->child : NULL; entry != NULL;
+         entry = entry->next) {
+        bool matches;
+        QK_TRY(pattern_matches(r, patterns, entry->string, module, &matches));
+        if (matches) {
+            item = entry;
+            where = patterns;
+            break;
+        }
+    }
+    if (!cJSON_IsNumber(item) || !isfinite(item->valuedouble))
+        return wrong(r, where, "missing or wrong (expected a number)");
+    *out = item->valuedouble;
+    return QK_OK;
+}
+
+static enum qk_code find_scale(
+    const struct reader *r, const char *module, const struct qk_tensor *a, double *scale)
+{
+    double rank, alpha;
+    QK_TRY(module_number(r, "rank_pattern", "r", module, &rank));
+    QK_TRY(module_number(r, "alpha_pattern", "lora_alpha", module, &alpha));
+    if (rank != (double)a->shape[0])
+        return qk_fail(r->err, QK_INPUT, "%s: %s: its rank is not the config's (found %llu, expected %g)",
+            r->adapter->file.source.path, a->name, (unsigned long long)a->shape[0], rank);
+    *scale = alpha / (qk_json_bool(r->config, "use_rslora", false) ? sqrt(rank) : rank);
+    return QK_OK;
+}
+
+/* --- the factors --- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const struct qk_tensor *const *)a)->name, (*(const struct qk_tensor *const *)b)->name);
+}
+
+static const struct qk_tensor *find(const struct reader *r, const char *name)
+{
+    const struct qk_tensor key = {.name = (char *)(uintptr_t)name}, *pointer = &key;
+    const struct qk_tensor **found =
+        bsearch(&pointer, r->by_name, r->adapter->file.n_tensors, sizeof *r->by_name, by_name);
+    return found != NULL ? *found : NULL;
+}
+
+/* The base's tensor of that name. The body of a model may be stored without the name that it has in the whole
+ * (gpt2's "transformer."). */
+static const struct qk_tensor *find_base(const struct reader *r, const char *name)
+{
+    const struct qk_tensor *tensor = qk_checkpoint_find(r->base, name);
+    const char *dot = strchr(name, '.');
+    return tensor != NULL || dot == NULL ? tensor : qk_checkpoint_find(r->base, dot + 1);
+}
+
+static enum qk_code fail_shape(
+    const struct reader *r, const struct qk_tensor *tensor, const char *what, const struct qk_tensor *other)
+{
+    char found[QK_SHAPE_TEXT], expected[QK_SHAPE_TEXT];
+    return qk_fail(r->err, QK_INPUT, "%s: %s: %s (found %s, %s has %s)", r->adapter->file.source.path,
+        tensor->name, what, qk_shape_text(found, tensor), other->name, qk_shape_text(expected, other));
+}
+
+static enum qk_code check_dtypes(
+    const struct reader *r, const struct qk_tensor *from, const struct qk_tensor *to)
+{
+    if (!qk_dtype_readable(from->dtype))
+        return qk_fail(r->err, QK_INPUT, "%s: %s: %s is not read as numbers", r->adapter->file.source.path,
+            from->name, from->dtype_text);
+    if (!qk_dtype_writable(to->dtype))
+        return qk_fail(r->err, QK_INPUT, "%s: %s: an adapter cannot be merged into %s",
+            qk_checkpoint_file(r->base, to), to->name, to->dtype_text);
+    return QK_OK;
+}
+
+/* MODULE of "base_model.model.MODULE.lora_A.weight" with another end; the caller frees. */
+static enum qk_code rename_module(
+    const struct reader *r, const char *name, size_t skip, const char *end, char **out)
+{
+    struct qk_text text = {0};
+    size_t n = strlen(name) - (sizeof END_A - 1) - skip;
+    qk_text_add(&text, "%.*s%s", (int)n, name + skip, end);
+    return qk_text_take(&text, out, r->err);
+}
+
+static enum qk_code check_shapes(const struct reader *r, const struct qk_addition *addition)
+{
+    const struct qk_tensor *a = addition->a, *b = addition->b, *w = addition->base;
+    if (a->n_dims != 2 || b->n_dims != 2 || a->shape[0] != b->shape[1] || a->shape[0] == 0)
+        return fail_shape(r, b, "the factors do not fit each other", a);
+    if (w->n_dims != 2 || w->bytes == 0 || b->shape[0] != w->shape[addition->transposed ? 1 : 0])
+        return fail_shape(r, b, "it does not fit the base", w);
+    if (a->shape[1] != w->shape[addition->transposed ? 0 : 1])
+        return fail_shape(r, a, "it does not fit the base", w);
+    QK_TRY(check_dtypes(r, a, w));
+    return check_dtypes(r, b, w);
+}
+
+static enum qk_code no_base(const struct reader *r, const struct qk_tensor *tensor, const char *name)
+{
+    return qk_fail(r->err, QK_INPUT, "%s: %s: not supported, or made for another model (%s has no %s)",
+        r->adapter->file.source.path, tensor->name, r->base->path, name);
+}
+
+static enum qk_code missing(const struct reader *r, const struct qk_tensor *tensor, const char *name)
+{
+    return qk_fail(r->err, QK_INPUT, "%s: %s: missing, though there is %s", r->adapter->file.source.path,
+        name, tensor->name);
+}
+
+static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, struct qk_addition *addition)
+{
+    char *b_name, *module = NULL, *weight = NULL;
+    QK_TRY(rename_module(r, a->name, 0, END_B, &b_name));
+    enum qk_code code = rename_module(r, a->name, sizeof PREFIX - 1, "", &module);
+    if (code == QK_OK)
+        code = rename_module(r, a->name, sizeof PREFIX - 1, ".weight", &weight);
+    if (code == QK_OK) {
+        *addition = (struct qk_addition){.base = find_base(r, weight), .a = a, .b = find(r, b_name)};
+        addition->transposed = qk_json_bool(r->config, "fan_in_fan_out", false);
+        if (addition->b == NULL)
+            code = missing(r, a, b_name);
+        else if (addition->base == NULL)
+            code = no_base(r, a, weight);
+        else
+            code = check_shapes(r, addition);
+    }
+    if (code == QK_OK)
+        code = find_scale(r, module, a, &addition->scale);
+    free(weight);
+    free(module);
+    free(b_name);
+    return code;
+}
+
+/* A lora_B is taken with its lora_A. */
+static enum qk_code check_has_a(const struct reader *r, const struct qk_tensor *b)
+{
+    char *a_name;
+    QK_TRY(rename_module(r, b->name, 0, END_A, &a_name));
+    enum qk_code code = find(r, a_name) != NULL ? QK_OK : missing(r, b, a_name);
+    free(a_name);
+    return code;
+}
+
+static enum qk_code add_whole(struct reader *r, const struct qk_tensor *tensor, struct qk_addition *addition)
+{
+    const char *name = tensor->name + sizeof PREFIX - 1;
+    *addition = (struct qk_addition){.base = find_base(r, name), .instead = tensor};
+    if (addition->base == NULL)
+        return no_base(r, tensor, name);
+    if (tensor->n_dims != addition->base->n_dims ||
+        memcmp(tensor->shape, addition->base->shape, (size_t)tensor->n_dims * sizeof *tensor->shape) != 0)
+        return fail_shape(r, tensor, "it does not fit the base", addition->base);
+    return check_dtypes(r, tensor, addition->base);
+}
+
+static enum qk_code add_tensor(struct reader *r, const struct qk_tensor *tensor)
+{
+    struct qk_addition *addition = &r->adapter->addition[r->adapter->n_additions];
+    size_t n = strlen(tensor->name), ends = sizeof PREFIX - 1 + sizeof END_A - 1;
+    if (strncmp(tensor->name, PREFIX, sizeof PREFIX - 1) != 0)
+        return no_base(r, tensor, tensor->name);
+    if (n > ends && qk_ends_with(tensor->name, END_B))
+        return check_has_a(r, tensor);
+    QK_TRY(n > ends && qk_ends_with(tensor->name, END_A) ? add_factors(r, tensor, addition)
+                                                         : add_whole(r, tensor, addition));
+    r->adapter->n_additions++;
+    return QK_OK;
+}
+
+static int compare_bases(const struct qk_tensor *x, const struct qk_tensor *y)
+{
+    if (x->shard != y->shard)
+        return x->shard < y->shard ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static int by_base(const void *a, const void *b)
+{
+    return compare_bases(((const struct qk_addition *)a)->base, ((const struct qk_addition *)b)->base);
+}
+
+static enum qk_code add_all(struct reader *r)
+{
+    struct qk_adapter *adapter = r->adapter;
+    size_t n = adapter->file.n_tensors;
+    QK_TRY(qk_alloc(&r->by_name, n, sizeof *r->by_name, r->err));
+    QK_TRY(qk_alloc(&adapter->addition, n, sizeof *adapter->addition, r->err));
+    for (size_t i = 0; i < n; i++)
+        r->by_name[i] = &adapter->file.tensor[i];
+    qsort(r->by_name, n, sizeof *r->by_name, by_name);
+    for (size_t i = 0; i < n; i++)
+        QK_TRY(add_tensor(r, r->by_name[i]));
+    if (adapter->n_additions == 0)
+        return qk_fail(r->err, QK_INPUT, "%s: holds no tensors", adapter->file.source.path);
+    qsort(adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
+    for (size_t i = 1; i < adapter->n_additions; i++)
+        if (by_base(&adapter->addition[i - 1], &adapter->addition[i]) == 0)
+            return qk_fail(r->err, QK_INPUT, "%s: changes %s twice", adapter->file.source.path,
+                adapter->addition[i].base->name);
+    return QK_OK;
+}
+
+/* --- opening --- */
+
+static enum qk_code open_adapter(struct reader *r, const char *folder)
+{
+    char *path;
+    QK_TRY(qk_strdup_to(&r->adapter->folder, folder, r->err));
+    QK_TRY(read_config(r));
+    QK_TRY(check_config(r));
+    QK_TRY(qk_path_join(folder, WEIGHTS, &path, r->err));
+    enum qk_code code = qk_safetensors_open(path, &r->adapter->file, r->err);
+    free(path);
+    return code == QK_OK ? add_all(r) : code;
+}
+
+enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *folder, struct qk_error *err)
+{
+    struct reader r = {.base = checkpoint, .err = err};
+    char *path = NULL;
+    QK_TRY(qk_alloc(&r.adapter, 1, sizeof *r.adapter, err));
+    r.adapter->config.fd = r.adapter->file.source.fd = -1;
+    enum qk_code code = open_adapter(&r, folder);
+    if (code == QK_OK)
+        code = qk_strdup_to(&path, folder, err);
+    cJSON_Delete(r.config);
+    free(r.by_name);
+    if (code != QK_OK) {
+        qk_adapter_close(r.adapter);
+        return code;
+    }
+    r.adapter->base_path = checkpoint->path;
+    checkpoint->path = path;
+    checkpoint->adapter = r.adapter;
+    return QK_OK;
+}
+
+void qk_adapter_close(struct qk_adapter *adapter)
+{
+    if (adapter == NULL)
+        return;
+    qk_safetensors_close(&adapter->file);
+    qk_source_close(&adapter->config);
+    free(adapter->addition);
+    free(adapter->base_path);
+    free(adapter->folder);
+    free(adapter);
+}
+
+/* --- merging --- */
+
+static const struct qk_addition *addition_of(const struct qk_adapter *adapter, const struct qk_tensor *tensor)
+{
+    const struct qk_addition key = {.base = tensor};
+    return adapter == NULL
+               ? NULL
+               : bsearch(&key, adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
+}
+
+bool qk_adapter_changes(const struct qk_adapter *adapter, const struct qk_tensor *tensor)
+{
+    return addition_of(adapter, tensor) != NULL;
+}
+
+/* *out = n elements of an adapter's tensor from `first` on; the caller frees. */
+static enum qk_code read_elements(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
+    uint64_t first, size_t n, double **out, struct qk_error *err)
+{
+    size_t size = qk_dtype_bits(tensor->dtype) / 8;
+    char *bytes;
+    QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
+    enum qk_code code = qk_alloc_aligned(&bytes, n, size, err);
+    if (code == QK_OK)
+        code = qk_source_read(&adapter->file.source, tensor->offset + first * size, bytes, n * size, err);
+    if (code == QK_OK) {
+        qk_dtype_to_f64(tensor->dtype, bytes, n, *out);
+        for (size_t i = 0; i < n && code == QK_OK; i++)
+            if (!isfinite((*out)[i]))
+                code = qk_fail(err, QK_INPUT, "%s: %s: holds a value that is not finite",
+                    adapter->file.source.path, tensor->name);
+    }
+    free(bytes);
+    if (code != QK_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return code;
+}
+
+/* *out = the transposed (rows, columns) matrix; takes and frees `in`. */
+static enum qk_code transpose(double **out, double *in, size_t rows, size_t columns, struct qk_error *err)
+{
+    enum qk_code code = qk_alloc_aligned(out, rows * columns, sizeof **out, err);
+    for (size_t i = 0; code == QK_OK && i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            (*out)[j * rows + i] = in[i * columns + j];
+    free(in);
+    return code;
+}
+
+/* Rows first .. first + n of the stored tensor change by left (n, r) times right (r, columns). */
+struct product {
+    double *left, *right;
+    size_t rank, columns;
+};
+
+static enum qk_code read_product(const struct qk_adapter *adapter, const struct qk_addition *addition,
+    uint64_t first, size_t n, struct product *p, struct qk_error *err)
+{
+    const struct qk_tensor *a = addition->a, *b = addition->b;
+    size_t rank = (size_t)a->shape[0], in = (size_t)a->shape[1], out = (size_t)b->shape[0];
+    double *values;
+    *p = (struct product){.rank = rank, .columns = addition->transposed ? out : in};
+    if (!addition->transposed) {
+        QK_TRY(read_elements(adapter, b, first * rank, n * rank, &p->left, err));
+        return read_elements(adapter, a, 0, rank * in, &p->right, err);
+    }
+    QK_TRY(read_elements(adapter, b, 0, out * rank, &values, err));
+    QK_TRY(transpose(&p->right, values, out, rank, err));
+    QK_TRY(read_elements(adapter, a, 0, rank * in, &values, err));
+    QK_TRY(transpose(&p->left, values, rank, in, err));
+    memmove(p->left, p->left + first * rank, n * rank * sizeof *p->left);
+    return QK_OK;
+}
+
+static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
+    const double *values, size_t n, char *bytes, struct qk_error *err)
+{
+    if (qk_dtype_from_f64(tensor->dtype, values, n, bytes) == 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: the merged weight does not fit %s", adapter->file.source.path,
+        tensor->name, tensor->dtype_text);
+}
+
+/* Adds to `n` elements from column `from` on of one row, of which `left` is the factor's row. */
+static enum qk_code add_row(const struct qk_adapter *adapter, const struct qk_addition *addition,
+    const struct product *p, const double *left, size_t from, size_t n, char *bytes, double *work,
+    struct qk_error *err)
+{
+    double *sum = work, *values = work + p->columns;
+    memset(sum, 0, n * sizeof *sum);
+    for (size_t k = 0; k < p->rank; k++) {
+        const double factor = left[k], *right = p->right + k * p->columns + from;
+        for (size_t j = 0; j < n; j++)
+            sum[j] += factor * right[j];
+    }
+    qk_dtype_to_f64(addition->base->dtype, bytes, n, values);
+    for (size_t j = 0; j < n; j++)
+        values[j] += addition->scale * sum[j];
+    return store(adapter, addition->base, values, n, bytes, err);
+}
+
+static enum qk_code add_product(const struct qk_adapter *adapter, const struct qk_addition *addition,
+    uint64_t first, size_t n, char *bytes, struct qk_error *err)
+{
+    size_t columns = (size_t)addition->base->shape[1], size = qk_dtype_bits(addition->base->dtype) / 8;
+    uint64_t row = first / columns, end = (first + n - 1) / columns + 1;
+    struct product p;
+    double *work = NULL;
+    enum qk_code code = read_product(adapter, addition, row, (size_t)(end - row), &p, err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&work, 2 * columns, sizeof *work, err);
+    const double *left = p.left;
+    for (size_t from = (size_t)(first % columns); code == QK_OK && n > 0; from = 0, left += p.rank) {
+        size_t some = columns - from < n ? columns - from : n;
+        code = add_row(adapter, addition, &p, left, from, some, bytes, work, err);
+        bytes += some * size;
+        n -= some;
+    }
+    free(work);
+    free(p.left);
+    free(p.right);
+    return code;
+}
+
+enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
+    uint64_t offset, void *bytes, size_t n, struct qk_error *err)
+{
+    const struct qk_addition *addition = addition_of(adapter, tensor);
+    if (addition == NULL || n == 0)
+        return QK_OK;
+    size_t size = qk_dtype_bits(tensor->dtype) / 8;
+    assert(offset % size == 0 && n % size == 0);
+    if (addition->instead == NULL)
+        return add_product(adapter, addition, offset / size, n / size, bytes, err);
+    double *values;
+    QK_TRY(read_elements(adapter, addition->instead, offset / size, n / size, &values, err));
+    enum qk_code code = store(adapter, tensor, values, n / size, bytes, err);
+    free(values);
+    return code;
+}

@@ -1,0 +1,60 @@
+/* adapter.h - a PEFT adapter folder: low-rank changes to the tensors of a checkpoint, added when they are
+ * read.
+ *
+ *   adapter_config.json          peft_type LORA, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern,
+ *                                fan_in_fan_out
+ *   adapter_model.safetensors    base_model.model.MODULE.lora_A.weight (r, in), ....lora_B.weight (out, r),
+ *                                and whole tensors that were trained too: base_model.model.TENSOR
+ * MODULE.weight W (out, in) becomes W + s B A, s = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora
+ * (Hu et al. 2021; Kalajdzievski 2023); with fan_in_fan_out W is (in, out) and gets the transposed product.
+ * The sum is in float64 and rounded once to W's dtype: the merged weight as it would be stored, to the
+ * rounding of what PEFT's merge_and_unload does in the adapter's own precision. Whole tensors take the place
+ * of W, rounded likewise. Variants that compute anything else (DoRA, a changed base) are refused by name. */
+#ifndef QK_TENSOR_ADAPTER_H
+#define QK_TENSOR_ADAPTER_H
+
+#include "tensor/safetensors.h"
+
+#include <stdbool.h>
+
+#define QK_ADAPTER_CONFIG "adapter_config.json"
+
+struct qk_checkpoint;
+
+struct qk_addition {
+    const struct qk_tensor *base;  /* the tensor that changes */
+    const struct qk_tensor *a, *b; /* the factors; NULL when the tensor is replaced */
+    const struct qk_tensor *instead;
+    double scale;
+    bool transposed;
+};
+
+struct qk_adapter {
+    char *folder;    /* owned */
+    char *base_path; /* how the checkpoint below was named; owned */
+    struct qk_safetensors file;
+    struct qk_source config;
+    char config_digest[65];       /* SHA-256 of the whole of it, hex */
+    struct qk_addition *addition; /* n_additions, sorted by base */
+    size_t n_additions;
+};
+
+/* True when `path` is a folder with an adapter_config.json. */
+bool qk_adapter_is(const char *path);
+
+/* Lays the adapter in `folder` over the checkpoint: from now on qk_checkpoint_read gives the merged values,
+ * and its path is the adapter's. The checkpoint owns the adapter. QK_INPUT names file and tensor or key of
+ * what does not fit; values are only read later. */
+enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *folder, struct qk_error *err);
+void qk_adapter_close(struct qk_adapter *adapter);
+
+/* True when the adapter changes the tensor. adapter may be NULL. */
+bool qk_adapter_changes(const struct qk_adapter *adapter, const struct qk_tensor *tensor);
+
+/* Turns n bytes of the base's tensor from `offset` on (whole elements) into the merged ones. QK_INPUT names a
+ * factor that is not finite or a result that does not fit the dtype. Thread-safe. Holds the factors' parts
+ * that it needs, as float64. */
+enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
+    uint64_t offset, void *bytes, size_t n, struct qk_error *err);
+
+#endif

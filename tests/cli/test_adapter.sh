@@ -1,0 +1,138 @@
+#!/bin/sh
+# test_adapter.sh - POST as a PEFT adapter: the same numbers and the same export as with the checkpoint that numpy
+# merged, and a line for every adapter that is not one.
+. "$srcdir/tests/cli/common.sh"
+python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
+before=$(sums "$fixtures")
+
+# same_tensors FOLDER FOLDER - every tensor of both is equal, bit for bit; the headers may be another way.
+same_tensors() {
+    PYTHONPATH=$tools "$python" -c "
+import sys
+from stored import read_file
+a, b = (read_file(folder + '/model.safetensors') for folder in sys.argv[1:])
+assert a.keys() == b.keys(), a.keys() ^ b.keys()
+wrong = [name for name in a if a[name] != b[name]]
+assert not wrong, wrong" "$@"
+}
+
+# without_paths - what diff --json prints but for the paths.
+without_paths() {
+    sed 's/"path":[[:space:]]*"[^"]*"//' "$1"
+}
+
+for pair in plain:llama patterns:qwen2 conv1d:gpt2; do
+    kind=${pair%:*} base=$fixtures/${pair#*:}/pre
+    adapter=$work/$kind merged=$work/$kind-merged
+    "$python" "$tools/make_adapter.py" $kind "$base" "$adapter" "$merged" || exit 1
+    read_only=$(sums "$adapter")
+    run diff "$base" "$merged" --json
+    without_paths "$out" >"$work/expected"
+    run diff "$base" "$adapter" --json
+    without_paths "$out" >"$work/found"
+    check "$kind: the drift is that of the merged checkpoint" cmp "$work/expected" "$work/found"
+    check "  and is there" sh -c "[ $code -eq 0 ] && grep -q 'rel_fro\":[[:space:]]*0\.[0-9]*[1-9]' '$work/found'"
+    check "  post is the adapter" grep -q "\"path\":[[:space:]]*\"$adapter\"" "$out"
+
+    run export "$base" "$adapter" --set all=keep -o "$work/$kind-out"
+    check "  exported without a choice it is merged" ended 0
+    check "  as numpy does" same_tensors "$work/$kind-out" "$merged"
+    run verify "$work/$kind-out"
+    check "  and verified" says 'every byte is what its recipe says'
+
+    run export "$base" "$merged" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen-merged"
+    run export "$base" "$adapter" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen"
+    check "  choices: the same export" same_tensors "$work/$kind-chosen" "$work/$kind-chosen-merged"
+    run verify "$work/$kind-chosen"
+    check "  verified, too" says 'every byte is what its recipe says'
+    check "  the adapter is unchanged" test "$read_only" = "$(sums "$adapter")"
+done
+
+base=$fixtures/llama/pre adapter=$work/plain merged=$work/plain-merged
+printf '1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16' >"$work/ids"
+run range "$base" "$merged" --ids "$work/ids" --json
+without_paths "$out" >"$work/expected"
+run range "$base" "$adapter" --ids "$work/ids" --json
+without_paths "$out" >"$work/found"
+check "ranges are those of the merged checkpoint" sh -c "[ $code -eq 0 ] && cmp '$work/expected' '$work/found'"
+run range "$base" "$adapter" --ids "$work/ids" --json
+without_paths "$out" >"$work/found"
+check "  also from kept states" cmp "$work/expected" "$work/found"
+
+run plan "$base" "$adapter" --set 0=restore -o "$work/recipe.json"
+check "a recipe has the adapter's fingerprints" grep -q '"adapter_config.json"' "$work/recipe.json"
+check "  of both files" grep -q '"adapter_model.safetensors"' "$work/recipe.json"
+run plan "$base" "$adapter" --recipe "$work/recipe.json"
+check "  and replays" says restore
+run plan "$base" "$merged" --recipe "$work/recipe.json"
+check "  not on another post" complains 3 'the recipe was made for another checkpoint'
+copy "$adapter" "$work/scaled"
+sed -i 's/"lora_alpha": 8/"lora_alpha": 9/' "$work/scaled/adapter_config.json"
+run plan "$base" "$work/scaled" --recipe "$work/recipe.json"
+check "  nor on the same factors with another scale" complains 3 'adapter_config.json: the recipe was made for another'
+
+run export "$base" "$adapter" --set 0=restore -o "$adapter/out"
+check "no export into the adapter" complains 2 "refused: it is or lies in post's folder"
+run plan "$base" "$adapter" --set 0=restore -o "$adapter/r.json"
+check "no recipe into the adapter" complains 2 "refused: it lies in post's folder"
+run emit mergekit "$base" "$adapter" --set 0=restore
+check "emit names files: an adapter is exported first" complains 3 'an adapter: mergekit is told of whole checkpoints'
+run diff "$adapter" "$base"
+check "an adapter is no PRE" complains 3 'plain: an adapter: it is read as POST'
+run info "$adapter"
+check "  and nothing alone" complains 3 'plain: an adapter: it is read as POST'
+
+# --- adapters that are none ---
+# bad WHAT PATTERN CODE - diff refuses an adapter in which Python CODE changed `config` or `tensors`.
+bad() {
+    rm -rf "$work/bad"
+    copy "$adapter" "$work/bad"
+    PYTHONPATH=$tools "$python" -c "
+import json, sys
+from stored import *
+folder = sys.argv[1]
+config = json.load(open(folder + '/adapter_config.json'))
+tensors = read_file(folder + '/adapter_model.safetensors')
+name = 'base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight'
+other = name.replace('lora_A', 'lora_B')
+dtype, shape, raw = tensors[name]
+$3
+json.dump(config, open(folder + '/adapter_config.json', 'w'))
+write_file(folder + '/adapter_model.safetensors', tensors)" "$work/bad"
+    run diff "$base" "$work/bad"
+    check "$1" complains 3 "$2"
+}
+bad "another type" 'adapter_config.json: peft_type: not supported (found "IA3", expected "LORA")' "config['peft_type'] = 'IA3'"
+bad "no type" 'peft_type: not supported (found ""' "del config['peft_type']"
+bad "DoRA" 'adapter_config.json: use_dora: this variant' "config['use_dora'] = True"
+bad "a base that is changed first" 'init_lora_weights: an initialisation that may change' "config['init_lora_weights'] = 'pissa_niter_4'"
+bad "a rank that is not the config's" 'lora_A.weight: its rank is not the config.s (found 4, expected 16)' "config['r'] = 16"
+bad "a huge rank" 'its rank is not the config.s (found 4, expected 1e+300)' "config['r'] = 1e300"
+bad "a rank of 0" 'the factors do not fit each other' "
+tensors[name] = (dtype, [0, shape[1]], b'')
+tensors[other] = (dtype, [tensors[other][1][0], 0], b'')"
+bad "no rank" 'adapter_config.json: r: missing or wrong' "del config['r']"
+bad "an alpha that is no number" 'lora_alpha: missing or wrong' "config['lora_alpha'] = 'much'"
+bad "no lora_B" 'q_proj.lora_B.weight: missing, though there is' "del tensors[other]"
+bad "no lora_A" 'q_proj.lora_A.weight: missing, though there is' "del tensors[name]"
+bad "factors of two ranks" 'the factors do not fit each other' "tensors[name] = (dtype, [2, shape[1]], raw[:len(raw) // 2])"
+bad "another width" 'lora_A.weight: it does not fit the base' "tensors[name] = (dtype, [shape[0], shape[1] // 2], raw[:len(raw) // 2])"
+bad "NaN" 'q_proj.lora_A.weight: holds a value that is not finite' "tensors[name] = (dtype, shape, encode(dtype, [float('nan')]) + raw[4:])"
+bad "what does not fit" 'the merged weight does not fit BF16' "
+config['lora_alpha'] = 1e300"
+bad "another model's module" 'not supported, or made for another model' "tensors[name.replace('layers.1', 'layers.99')] = tensors[name]
+tensors[other.replace('layers.1', 'layers.99')] = tensors[other]"
+bad "a tensor of another kind" 'lora_magnitude_vector: not supported' "tensors[name.replace('lora_A.weight', 'lora_magnitude_vector')] = tensors[name]"
+bad "integers" 'I32 is not read as numbers' "tensors[name] = ('I32', shape, raw)"
+bad "a pattern that is none" 'rank_pattern: a key is no regular expression' "config['rank_pattern'] = {'(': 4}"
+bad "a pattern without end" 'rank_pattern: a key takes too long' "config['rank_pattern'] = {'(?:(?:.+)+)+[A-Z]': 4}"
+bad "nothing" 'adapter_model.safetensors: holds no tensors' "tensors.clear()"
+echo '[' >"$work/bad/adapter_config.json"
+run diff "$base" "$work/bad"
+check "no JSON" complains 3 'adapter_config.json: '
+rm "$work/bad/adapter_model.safetensors"
+cp "$adapter/adapter_config.json" "$work/bad"
+run diff "$base" "$work/bad"
+check "no weights" complains 4 'adapter_model.safetensors: cannot open'
+check "the inputs are unchanged" test "$before" = "$(sums "$fixtures")"
+done_testing
