@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000 };
+enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000, AT_ONCE = 8 };
 
 static const char WEIGHTS[] = "adapter_model.safetensors", PREFIX[] = "base_model.model.",
                   END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
@@ -497,6 +497,27 @@ static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tens
         tensor->name, tensor->dtype_text);
 }
 
+/* sum[j] += factor[k] right[k * stride + j], k < m <= AT_ONCE: so many rows that sum is seldom loaded. */
+static void add_multiples(
+    double *sum, size_t n, const double *factor, const double *right, size_t stride, size_t m)
+{
+    typedef double lanes __attribute__((vector_size(4 * sizeof(double))));
+    size_t j = 0;
+    for (; m == AT_ONCE && j + 4 <= n; j += 4) {
+        lanes total, row;
+        memcpy(&total, sum + j, sizeof total);
+#pragma GCC unroll 8
+        for (size_t k = 0; k < AT_ONCE; k++) {
+            memcpy(&row, right + k * stride + j, sizeof row);
+            total += factor[k] * row;
+        }
+        memcpy(sum + j, &total, sizeof total);
+    }
+    for (; j < n; j++)
+        for (size_t k = 0; k < m; k++)
+            sum[j] += factor[k] * right[k * stride + j];
+}
+
 /* Adds to `n` elements from column `from` on of one row, of which `left` is the factor's row. */
 static enum qk_code add_row(const struct qk_adapter *adapter, const struct qk_addition *addition,
     const struct product *p, const double *left, size_t from, size_t n, char *bytes, double *work,
@@ -504,11 +525,9 @@ static enum qk_code add_row(const struct qk_adapter *adapter, const struct qk_ad
 {
     double *sum = work, *values = work + p->columns;
     memset(sum, 0, n * sizeof *sum);
-    for (size_t k = 0; k < p->rank; k++) {
-        const double factor = left[k], *right = p->right + k * p->columns + from;
-        for (size_t j = 0; j < n; j++)
-            sum[j] += factor * right[j];
-    }
+    for (size_t k = 0; k < p->rank; k += AT_ONCE)
+        add_multiples(sum, n, left + k, p->right + k * p->columns + from, p->columns,
+            p->rank - k < AT_ONCE ? p->rank - k : AT_ONCE);
     qk_dtype_to_f64(addition->base->dtype, bytes, n, values);
     for (size_t j = 0; j < n; j++)
         values[j] += addition->scale * sum[j];
