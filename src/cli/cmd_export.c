@@ -14,6 +14,7 @@ const struct qk_option_info qk_export_command_options[] = {
     {"output", 'o', "DIR", "the folder to write; it must not exist yet, and never lie in PRE or POST"},
     {"dry-run", 'n', NULL, "check everything and tell what would change, but write nothing"},
     {"patch-only", 0, NULL, "write only the changed tensors and the recipe"},
+    {"adapter", 0, NULL, "write POST's adapter with the choices in its factors, not the merged checkpoint"},
     {"link", 0, NULL, "hard-link the shards that do not change, where the file system can"},
     {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
     {"comment", 0, "TEXT", "a remark to keep in the recipe"},
@@ -75,6 +76,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .target = qk_arguments_text(arguments, "output"),
         .force = force,
         .link = qk_arguments_has(arguments, "link"),
+        .adapter = qk_arguments_has(arguments, "adapter"),
         .patch_only = qk_arguments_has(arguments, "patch-only"),
         .norms = inputs->norms,
         .comment = inputs->comment,
@@ -97,6 +99,7 @@ enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error
     if (qk_arguments_text(arguments, "output") == NULL)
         return qk_fail(err, QK_USAGE, "export: no folder to write (expected --output DIR)");
     QK_TRY(qk_arguments_exclude(arguments, "link", "patch-only", err));
+    QK_TRY(qk_arguments_exclude(arguments, "adapter", "patch-only", err));
     enum qk_code code = run(arguments, &inputs, err);
     qk_inputs_free(&inputs);
     return code;

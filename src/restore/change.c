@@ -56,17 +56,15 @@ static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, int 
 struct finder {
     const struct qk_pair *pair;
     const struct qk_selection *selection;
-    bool norms;
+    bool norms, adapter;
     struct qk_export_change *change;
     size_t n, capacity;
     struct qk_error *err;
 };
 
-static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int part)
+static enum qk_code note_change(struct finder *f, int layer, enum qk_role role,
+    const struct qk_tensor *tensor, uint64_t bytes, struct qk_export_change **out)
 {
-    const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
-    if (tensor == NULL)
-        return QK_OK;
     struct qk_export_change *change = NULL;
     for (size_t i = 0; i < f->n; i++) /* q and k of a layer may stand in one tensor */
         if (f->change[i].tensor == tensor)
@@ -79,8 +77,60 @@ static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int
     }
     if (strstr(change->roles, qk_role_name(role)) == NULL)
         strcat(change->roles, qk_role_name(role));
-    change->bytes_changed += part_bytes(f->pair->layer[layer].side[QK_POST], role, part);
+    change->bytes_changed += bytes;
+    *out = change;
     return QK_OK;
+}
+
+static const struct qk_checkpoint *post_checkpoint(const struct qk_pair *pair)
+{
+    return pair->model[QK_POST]->checkpoint;
+}
+
+/* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is pre's but
+ * for their product. */
+static enum qk_code add_factor(
+    struct finder *f, int layer, enum qk_role role, int part, const struct qk_tensor *tensor)
+{
+    char text[QK_CHOICE_TEXT];
+    const struct qk_adapter *adapter = post_checkpoint(f->pair)->adapter;
+    const struct qk_choice *choice = f->selection->choice[layer];
+    enum qk_mode mode =
+        part < QK_PART_COUNT ? qk_blend_effect(choice, role, (enum qk_part)part).mode : QK_RESTORE_LATENT;
+    if (mode != QK_RESTORE && mode != QK_LERP)
+        return qk_fail(f->err, QK_USAGE,
+            "layer %d: an adapter cannot hold this choice (found %s, expected keep, restore or lerp)", layer,
+            qk_choice_text(text, choice[role]));
+    const struct qk_addition *addition = qk_adapter_addition(adapter, tensor);
+    if (addition == NULL)
+        return QK_OK;
+    const char *path = qk_adapter_file(adapter)->source.path;
+    if (addition->instead != NULL)
+        return qk_fail(f->err, QK_INPUT,
+            "%s: %s: trained as a whole, while only factors are changed in an adapter", path,
+            addition->instead->name);
+    const struct qk_tensor *b = addition->b;
+    if (!qk_dtype_writable(b->dtype))
+        return qk_fail(
+            f->err, QK_INPUT, "%s: %s: a choice cannot be rounded to %s", path, b->name, b->dtype_text);
+    const struct qk_layer *post = f->pair->layer[layer].side[QK_POST];
+    uint64_t rows = (uint64_t)post->role[role].n_heads * (uint64_t)post->head_dim;
+    struct qk_export_change *change;
+    QK_TRY(note_change(f, layer, role, b, rows * b->shape[1] * (qk_dtype_bits(b->dtype) / 8), &change));
+    change->addition = addition;
+    return QK_OK;
+}
+
+static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int part)
+{
+    struct qk_export_change *change;
+    const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
+    if (tensor == NULL)
+        return QK_OK;
+    if (f->adapter)
+        return add_factor(f, layer, role, part, tensor);
+    return note_change(
+        f, layer, role, tensor, part_bytes(f->pair->layer[layer].side[QK_POST], role, part), &change);
 }
 
 static enum qk_code find_layer(struct finder *f, int layer)
@@ -101,8 +151,8 @@ static enum qk_code find_layer(struct finder *f, int layer)
 /* What an adapter changes differs from the files that are copied, chosen or not. */
 static enum qk_code add_merged(struct finder *f)
 {
-    const struct qk_checkpoint *post = f->pair->model[QK_POST]->checkpoint;
-    size_t n = f->n, n_merged = post->adapter != NULL ? post->adapter->n_additions : 0;
+    const struct qk_checkpoint *post = post_checkpoint(f->pair);
+    size_t n = f->n, n_merged = post->adapter != NULL && !f->adapter ? post->adapter->n_additions : 0;
     for (size_t i = 0; i < n_merged; i++) {
         const struct qk_tensor *tensor = post->adapter->addition[i].base;
         size_t k = 0;
@@ -146,17 +196,26 @@ static enum qk_code find_all(struct finder *f)
 {
     for (int i = 0; i < f->selection->n_layers; i++)
         QK_TRY(find_layer(f, i));
-    for (size_t i = 0; i < f->n; i++)
-        QK_TRY(check_alone(f->pair->model[QK_POST]->checkpoint, f->change[i].tensor, f->err));
+    for (size_t i = 0; i < f->n && !f->adapter; i++)
+        QK_TRY(check_alone(post_checkpoint(f->pair), f->change[i].tensor, f->err));
     return QK_OK;
 }
 
-enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    struct qk_export_change **out, size_t *n, struct qk_error *err)
+const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter)
 {
-    struct finder f = {.pair = pair, .selection = selection, .norms = norms, .err = err};
+    const struct qk_checkpoint *post = post_checkpoint(pair);
+    return adapter && post->adapter != NULL ? post->adapter->own : post;
+}
+
+enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    bool adapter, struct qk_export_change **out, size_t *n, struct qk_error *err)
+{
+    struct finder f = {.pair = pair, .selection = selection, .norms = norms, .adapter = adapter, .err = err};
     *out = NULL;
     *n = 0;
+    if (adapter && post_checkpoint(pair)->adapter == NULL)
+        return qk_fail(
+            err, QK_USAGE, "%s: post is no adapter, so none can be written", post_checkpoint(pair)->path);
     enum qk_code code = find_all(&f);
     if (code == QK_OK)
         code = add_merged(&f);
@@ -173,12 +232,56 @@ enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selecti
 
 /* --- applying --- */
 
+/* True when `row` of the stored tensor belongs to a head of the view. */
+static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
+{
+    for (int h = 0; h < view->n_heads; h++)
+        if (row >= view->first_row[h] && row < view->first_row[h] + (uint64_t)layer->head_dim)
+            return true;
+    return false;
+}
+
+/* The choice that a row of the factor lora_B comes about by. */
+static struct qk_choice factor_choice(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_change *change, uint64_t row)
+{
+    const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        if (layer->role[r].weight == change->addition->base && owns_row(layer, &layer->role[r], row))
+            return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT);
+    return (struct qk_choice){.mode = QK_KEEP};
+}
+
+/* (1 - alpha) (W + s B A) + alpha W = W + s ((1 - alpha) B) A; restore is alpha = 1. */
+static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_change *change, char *bytes, struct qk_error *err)
+{
+    const struct qk_tensor *b = change->tensor;
+    size_t rank = (size_t)b->shape[1], width = rank * (qk_dtype_bits(b->dtype) / 8);
+    double *values;
+    QK_TRY(qk_alloc(&values, rank, sizeof *values, err));
+    for (uint64_t row = 0; row < b->shape[0]; row++, bytes += width) {
+        struct qk_choice choice = factor_choice(pair, selection, change, row);
+        if (choice.mode == QK_KEEP)
+            continue;
+        double factor = choice.mode == QK_LERP ? 1 - choice.param : 0;
+        qk_dtype_to_f64(b->dtype, bytes, rank, values);
+        for (size_t k = 0; k < rank; k++)
+            values[k] *= factor;
+        qk_dtype_from_f64(b->dtype, values, rank, bytes);
+    }
+    free(values);
+    return QK_OK;
+}
+
 enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
 {
     int layer = change->layer;
     if (layer < 0)
         return QK_OK;
+    if (change->addition != NULL)
+        return scale_factor(pair, selection, change, bytes, err);
     const struct qk_choice *choice = selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
@@ -204,20 +307,13 @@ static bool holds_row(const struct qk_slice *slice, uint64_t row)
     return row >= slice->first && behind / slice->step < slice->count && behind % slice->step < slice->length;
 }
 
-/* True when `row` of the stored tensor belongs to a head of the view. */
-static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
-{
-    for (int h = 0; h < view->n_heads; h++)
-        if (row >= view->first_row[h] && row < view->first_row[h] + (uint64_t)layer->head_dim)
-            return true;
-    return false;
-}
-
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_export_change *change, uint64_t index)
 {
     if (change->layer < 0)
         return QK_KEEP;
+    if (change->addition != NULL)
+        return factor_choice(pair, selection, change, index / change->tensor->shape[1]).mode;
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         const struct qk_view *view = &layer->role[r];

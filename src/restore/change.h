@@ -5,12 +5,16 @@
 #include "restore/export.h"
 #include "restore/folder.h"
 
-/* The tensors that the selection changes, by shard and offset; the caller frees *out. QK_INPUT when a choice
- * cannot be computed (qk_blend_check). */
-enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    struct qk_export_change **out, size_t *n, struct qk_error *err);
+/* What an export is a copy of: post, or, where that is an adapter, the adapter alone. Borrowed. */
+const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter);
 
-/* Turns `bytes`, post's bytes of the changed tensor, into those of the export. */
+/* The tensors of the export's subject that the selection changes, or a merge, by shard and offset; the caller
+ * frees *out. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post
+ * is none or a choice is neither restore nor lerp. */
+enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    bool adapter, struct qk_export_change **out, size_t *n, struct qk_error *err);
+
+/* Turns `bytes`, the subject's bytes of the changed tensor, into those of the export. */
 enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err);
 

@@ -90,7 +90,7 @@ static enum qk_code find_edits(struct emitter *e, const struct qk_selection *sel
     size_t n;
     QK_TRY(check_adapter(e));
     QK_TRY(check_choices(e, selection));
-    QK_TRY(qk_changes_find(e->pair, selection, norms, &change, &n, e->err));
+    QK_TRY(qk_changes_find(e->pair, selection, norms, false, &change, &n, e->err));
     enum qk_code code = take_changes(e, selection, norms, change, n);
     free(change);
     return code;

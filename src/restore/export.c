@@ -115,7 +115,9 @@ static enum qk_code make_tensor(
 static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
 {
     const struct qk_export_change *change = &e->plan.change[index];
-    size_t memory = change->layer < 0 ? 0 : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
+    size_t memory = change->layer < 0 || change->addition != NULL
+                        ? 0
+                        : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
     return qk_fill_add_made(&e->fill, at, change->tensor->bytes, memory, index, e->err);
 }
 
@@ -371,7 +373,7 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
     const struct qk_export_options *options, struct qk_progress *progress, struct qk_error *err)
 {
     struct exporter e = {.pair = pair,
-        .post = pair->model[QK_POST]->checkpoint,
+        .post = qk_export_subject(pair, options->adapter),
         .selection = selection,
         .options = options,
         .progress = progress,

@@ -7,7 +7,8 @@
  * Files are filled part by part on all processors (fill.h): what is written does not depend on how many.
  *
  * What is written: post's folder as it is, in which only rows of chosen roles differ, and the recipe. Of a
- * post that is an adapter, it is pre's folder with the merged tensors in place. When
+ * post that is an adapter, it is pre's folder with the merged tensors in place, or the adapter's own folder,
+ * in which the rows of chosen roles in B are multiplied by 1 - alpha (lerp) or 0 (restore). When
  * post was named by a single file, its folder is taken to hold other things, too: then that file and the
  * small files that belong to a checkpoint (*.json, *.txt, *.model, *.py, *.jinja, *.md) beside it. */
 #ifndef QK_RESTORE_EXPORT_H
@@ -23,16 +24,18 @@ struct qk_export_options {
     const char *target;  /* DIR */
     bool force;          /* replace an existing export (a folder with a recipe, or an empty one) */
     bool link;           /* hard-link shards that do not change */
+    bool adapter;        /* post's adapter with its factors changed, not what it makes of pre */
     bool patch_only;     /* only the changed tensors (QK_PATCH_NAME) and the recipe */
     bool norms;          /* the gains of the q/k norms go with their role */
     const char *comment; /* for the recipe, or NULL */
 };
 
-struct qk_export_change {           /* one changed tensor */
-    const struct qk_tensor *tensor; /* post's; borrowed */
-    int layer;              /* -1: no choice, but post's adapter changes it */
-    char roles[4];          /* "q", "k", "qk"; "" without a choice */
-    uint64_t bytes_changed; /* of its rows that belong to chosen roles */
+struct qk_export_change {               /* one changed tensor */
+    const struct qk_tensor *tensor;     /* post's, or its adapter's; borrowed */
+    const struct qk_addition *addition; /* NULL, or that whose factor B the tensor is */
+    int layer;                          /* -1: no choice, but post's adapter changes it */
+    char roles[4];                      /* "q", "k", "qk"; "" without a choice */
+    uint64_t bytes_changed;             /* of its rows that belong to chosen roles */
 };
 struct qk_export_plan {
     struct qk_export_change *change; /* by shard and offset */

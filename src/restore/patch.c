@@ -25,7 +25,7 @@ enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk
     for (int i = 0; layer >= 0 && i < selection->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT && i != layer; r++)
             out->selection.choice[i][r] = (struct qk_choice){QK_KEEP, 0};
-    return qk_changes_find(pair, &out->selection, norms, &out->change, &out->n, err);
+    return qk_changes_find(pair, &out->selection, norms, false, &out->change, &out->n, err);
 }
 
 void qk_selection_patch_free(struct qk_selection_patch *patch)

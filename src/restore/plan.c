@@ -158,9 +158,10 @@ static enum qk_code make_plan(const struct qk_pair *pair, const struct qk_select
     const struct qk_export_options *options, const struct qk_folder *files, struct qk_export_plan *plan,
     struct qk_error *err)
 {
-    const struct qk_checkpoint *post = pair->model[QK_POST]->checkpoint;
+    const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
     char *target = NULL, *parent = NULL;
-    QK_TRY(qk_changes_find(pair, selection, options->norms, &plan->change, &plan->n_changes, err));
+    QK_TRY(qk_changes_find(
+        pair, selection, options->norms, options->adapter, &plan->change, &plan->n_changes, err));
     count_shards(plan);
     count_bytes(post, files, options, plan);
     enum qk_code code = resolve_target(options->target, &target, &parent, err);
@@ -188,7 +189,7 @@ enum qk_code qk_export_plan(const struct qk_pair *pair, const struct qk_selectio
 {
     struct qk_folder files;
     *plan = (struct qk_export_plan){0};
-    QK_TRY(qk_export_files(pair->model[QK_POST]->checkpoint, &files, err));
+    QK_TRY(qk_export_files(qk_export_subject(pair, options->adapter), &files, err));
     enum qk_code code = make_plan(pair, selection, options, &files, plan, err);
     qk_folder_free(&files);
     if (code != QK_OK)

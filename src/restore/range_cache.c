@@ -86,7 +86,7 @@ static enum qk_code cache_path(
             add_file(&digest, &model->checkpoint->shard[i].file);
         const struct qk_adapter *adapter = model->checkpoint->adapter;
         if (adapter != NULL) {
-            add_file(&digest, &adapter->file);
+            add_file(&digest, qk_adapter_file(adapter));
             qk_digest_add(&digest, adapter->config_digest, sizeof adapter->config_digest);
         }
         qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);

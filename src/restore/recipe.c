@@ -61,7 +61,7 @@ static int compare_files(const void *a, const void *b)
     return strcmp(((const struct qk_file_print *)a)->name, ((const struct qk_file_print *)b)->name);
 }
 
-static void print_weights(struct qk_file_print *print, const struct qk_safetensors *file)
+static void print_weights(struct qk_file_print *print, const struct qk_tensor_file *file)
 {
     print->bytes = file->source.size;
     memcpy(print->header_digest, file->header_digest, sizeof print->header_digest);
@@ -76,8 +76,8 @@ static enum qk_code print_adapter(
     QK_TRY(qk_strdup_to(&(*out)[0].name, strrchr(adapter->config.path, '/') + 1, err));
     (*out)[0].bytes = adapter->config.size;
     memcpy((*out)[0].header_digest, adapter->config_digest, sizeof adapter->config_digest);
-    QK_TRY(qk_strdup_to(&(*out)[1].name, strrchr(adapter->file.source.path, '/') + 1, err));
-    print_weights(&(*out)[1], &adapter->file);
+    QK_TRY(qk_strdup_to(&(*out)[1].name, adapter->own->shard[0].name, err));
+    print_weights(&(*out)[1], qk_adapter_file(adapter));
     return QK_OK;
 }
 

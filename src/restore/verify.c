@@ -387,10 +387,12 @@ static enum qk_code open_export(struct verifier *v, const char *pre, const char 
     QK_TRY(code);
     QK_TRY(qk_pair_open(pre != NULL ? pre : v->recipe.path[QK_PRE],
         post != NULL ? post : v->recipe.path[QK_POST], &v->pair, v->err));
-    v->post = v->pair->model[QK_POST]->checkpoint;
+    /* Merged into a model's folder, an adapter leaves no config of its own. */
+    bool adapter = v->pair->model[QK_POST]->checkpoint->adapter != NULL && qk_adapter_is(v->folder);
+    v->post = qk_export_subject(v->pair, adapter);
     QK_TRY(qk_recipe_replay(&v->recipe, v->pair, false, &v->selection, v->err));
     QK_TRY(qk_changes_find(
-        v->pair, &v->selection, v->recipe.norms, &v->plan.change, &v->plan.n_changes, v->err));
+        v->pair, &v->selection, v->recipe.norms, adapter, &v->plan.change, &v->plan.n_changes, v->err));
     return qk_folder_list(v->folder, true, &v->found, v->err);
 }
 

@@ -24,9 +24,13 @@ struct reader {
     struct qk_checkpoint *base;
     struct qk_adapter *adapter;
     cJSON *config;
-    const struct qk_tensor **by_name; /* the adapter's tensors */
     struct qk_error *err;
 };
+
+const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter)
+{
+    return &adapter->own->shard[0].file;
+}
 
 bool qk_adapter_is(const char *path)
 {
@@ -187,25 +191,12 @@ static enum qk_code find_scale(
     QK_TRY(module_number(r, "alpha_pattern", "lora_alpha", module, &alpha));
     if (rank != (double)a->shape[0])
         return qk_fail(r->err, QK_INPUT, "%s: %s: its rank is not the config's (found %llu, expected %g)",
-            r->adapter->file.source.path, a->name, (unsigned long long)a->shape[0], rank);
+            qk_adapter_file(r->adapter)->source.path, a->name, (unsigned long long)a->shape[0], rank);
     *scale = alpha / (qk_json_bool(r->config, "use_rslora", false) ? sqrt(rank) : rank);
     return QK_OK;
 }
 
 /* --- the factors --- */
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp((*(const struct qk_tensor *const *)a)->name, (*(const struct qk_tensor *const *)b)->name);
-}
-
-static const struct qk_tensor *find(const struct reader *r, const char *name)
-{
-    const struct qk_tensor key = {.name = (char *)(uintptr_t)name}, *pointer = &key;
-    const struct qk_tensor **found =
-        bsearch(&pointer, r->by_name, r->adapter->file.n_tensors, sizeof *r->by_name, by_name);
-    return found != NULL ? *found : NULL;
-}
 
 /* The base's tensor of that name. The body of a model may be stored without the name that it has in the whole
  * (gpt2's "transformer."). */
@@ -220,16 +211,17 @@ static enum qk_code fail_shape(
     const struct reader *r, const struct qk_tensor *tensor, const char *what, const struct qk_tensor *other)
 {
     char found[QK_SHAPE_TEXT], expected[QK_SHAPE_TEXT];
-    return qk_fail(r->err, QK_INPUT, "%s: %s: %s (found %s, %s has %s)", r->adapter->file.source.path,
-        tensor->name, what, qk_shape_text(found, tensor), other->name, qk_shape_text(expected, other));
+    return qk_fail(r->err, QK_INPUT, "%s: %s: %s (found %s, %s has %s)",
+        qk_adapter_file(r->adapter)->source.path, tensor->name, what, qk_shape_text(found, tensor),
+        other->name, qk_shape_text(expected, other));
 }
 
 static enum qk_code check_dtypes(
     const struct reader *r, const struct qk_tensor *from, const struct qk_tensor *to)
 {
     if (!qk_dtype_readable(from->dtype))
-        return qk_fail(r->err, QK_INPUT, "%s: %s: %s is not read as numbers", r->adapter->file.source.path,
-            from->name, from->dtype_text);
+        return qk_fail(r->err, QK_INPUT, "%s: %s: %s is not read as numbers",
+            qk_adapter_file(r->adapter)->source.path, from->name, from->dtype_text);
     if (!qk_dtype_writable(to->dtype))
         return qk_fail(r->err, QK_INPUT, "%s: %s: an adapter cannot be merged into %s",
             qk_checkpoint_file(r->base, to), to->name, to->dtype_text);
@@ -262,13 +254,13 @@ static enum qk_code check_shapes(const struct reader *r, const struct qk_additio
 static enum qk_code no_base(const struct reader *r, const struct qk_tensor *tensor, const char *name)
 {
     return qk_fail(r->err, QK_INPUT, "%s: %s: not supported, or made for another model (%s has no %s)",
-        r->adapter->file.source.path, tensor->name, r->base->path, name);
+        qk_adapter_file(r->adapter)->source.path, tensor->name, r->base->path, name);
 }
 
 static enum qk_code missing(const struct reader *r, const struct qk_tensor *tensor, const char *name)
 {
-    return qk_fail(r->err, QK_INPUT, "%s: %s: missing, though there is %s", r->adapter->file.source.path,
-        name, tensor->name);
+    return qk_fail(r->err, QK_INPUT, "%s: %s: missing, though there is %s",
+        qk_adapter_file(r->adapter)->source.path, name, tensor->name);
 }
 
 static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, struct qk_addition *addition)
@@ -279,7 +271,8 @@ static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, str
     if (code == QK_OK)
         code = rename_module(r, a->name, sizeof PREFIX - 1, ".weight", &weight);
     if (code == QK_OK) {
-        *addition = (struct qk_addition){.base = find_base(r, weight), .a = a, .b = find(r, b_name)};
+        *addition = (struct qk_addition){
+            .base = find_base(r, weight), .a = a, .b = qk_checkpoint_find(r->adapter->own, b_name)};
         addition->transposed = qk_json_bool(r->config, "fan_in_fan_out", false);
         if (addition->b == NULL)
             code = missing(r, a, b_name);
@@ -301,7 +294,7 @@ static enum qk_code check_has_a(const struct reader *r, const struct qk_tensor *
 {
     char *a_name;
     QK_TRY(rename_module(r, b->name, 0, END_A, &a_name));
-    enum qk_code code = find(r, a_name) != NULL ? QK_OK : missing(r, b, a_name);
+    enum qk_code code = qk_checkpoint_find(r->adapter->own, a_name) != NULL ? QK_OK : missing(r, b, a_name);
     free(a_name);
     return code;
 }
@@ -347,20 +340,16 @@ static int by_base(const void *a, const void *b)
 static enum qk_code add_all(struct reader *r)
 {
     struct qk_adapter *adapter = r->adapter;
-    size_t n = adapter->file.n_tensors;
-    QK_TRY(qk_alloc(&r->by_name, n, sizeof *r->by_name, r->err));
+    size_t n = qk_adapter_file(adapter)->n_tensors;
     QK_TRY(qk_alloc(&adapter->addition, n, sizeof *adapter->addition, r->err));
     for (size_t i = 0; i < n; i++)
-        r->by_name[i] = &adapter->file.tensor[i];
-    qsort(r->by_name, n, sizeof *r->by_name, by_name);
-    for (size_t i = 0; i < n; i++)
-        QK_TRY(add_tensor(r, r->by_name[i]));
+        QK_TRY(add_tensor(r, adapter->own->by_name[i]));
     if (adapter->n_additions == 0)
-        return qk_fail(r->err, QK_INPUT, "%s: holds no tensors", adapter->file.source.path);
+        return qk_fail(r->err, QK_INPUT, "%s: holds no tensors", qk_adapter_file(adapter)->source.path);
     qsort(adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
     for (size_t i = 1; i < adapter->n_additions; i++)
         if (by_base(&adapter->addition[i - 1], &adapter->addition[i]) == 0)
-            return qk_fail(r->err, QK_INPUT, "%s: changes %s twice", adapter->file.source.path,
+            return qk_fail(r->err, QK_INPUT, "%s: changes %s twice", qk_adapter_file(adapter)->source.path,
                 adapter->addition[i].base->name);
     return QK_OK;
 }
@@ -374,7 +363,7 @@ static enum qk_code open_adapter(struct reader *r, const char *folder)
     QK_TRY(read_config(r));
     QK_TRY(check_config(r));
     QK_TRY(qk_path_join(folder, WEIGHTS, &path, r->err));
-    enum qk_code code = qk_safetensors_open(path, &r->adapter->file, r->err);
+    enum qk_code code = qk_checkpoint_open(path, &r->adapter->own, r->err);
     free(path);
     return code == QK_OK ? add_all(r) : code;
 }
@@ -384,12 +373,11 @@ enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *fol
     struct reader r = {.base = checkpoint, .err = err};
     char *path = NULL;
     QK_TRY(qk_alloc(&r.adapter, 1, sizeof *r.adapter, err));
-    r.adapter->config.fd = r.adapter->file.source.fd = -1;
+    r.adapter->config.fd = -1;
     enum qk_code code = open_adapter(&r, folder);
     if (code == QK_OK)
         code = qk_strdup_to(&path, folder, err);
     cJSON_Delete(r.config);
-    free(r.by_name);
     if (code != QK_OK) {
         qk_adapter_close(r.adapter);
         return code;
@@ -404,7 +392,7 @@ void qk_adapter_close(struct qk_adapter *adapter)
 {
     if (adapter == NULL)
         return;
-    qk_safetensors_close(&adapter->file);
+    qk_checkpoint_close(adapter->own);
     qk_source_close(&adapter->config);
     free(adapter->addition);
     free(adapter->base_path);
@@ -414,17 +402,13 @@ void qk_adapter_close(struct qk_adapter *adapter)
 
 /* --- merging --- */
 
-static const struct qk_addition *addition_of(const struct qk_adapter *adapter, const struct qk_tensor *tensor)
+const struct qk_addition *qk_adapter_addition(
+    const struct qk_adapter *adapter, const struct qk_tensor *tensor)
 {
     const struct qk_addition key = {.base = tensor};
     return adapter == NULL
                ? NULL
                : bsearch(&key, adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
-}
-
-bool qk_adapter_changes(const struct qk_adapter *adapter, const struct qk_tensor *tensor)
-{
-    return addition_of(adapter, tensor) != NULL;
 }
 
 /* *out = n elements of an adapter's tensor from `first` on; the caller frees. */
@@ -436,13 +420,14 @@ static enum qk_code read_elements(const struct qk_adapter *adapter, const struct
     QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
     enum qk_code code = qk_alloc_aligned(&bytes, n, size, err);
     if (code == QK_OK)
-        code = qk_source_read(&adapter->file.source, tensor->offset + first * size, bytes, n * size, err);
+        code = qk_source_read(
+            &qk_adapter_file(adapter)->source, tensor->offset + first * size, bytes, n * size, err);
     if (code == QK_OK) {
         qk_dtype_to_f64(tensor->dtype, bytes, n, *out);
         for (size_t i = 0; i < n && code == QK_OK; i++)
             if (!isfinite((*out)[i]))
                 code = qk_fail(err, QK_INPUT, "%s: %s: holds a value that is not finite",
-                    adapter->file.source.path, tensor->name);
+                    qk_adapter_file(adapter)->source.path, tensor->name);
     }
     free(bytes);
     if (code != QK_OK) {
@@ -493,8 +478,8 @@ static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tens
 {
     if (qk_dtype_from_f64(tensor->dtype, values, n, bytes) == 0)
         return QK_OK;
-    return qk_fail(err, QK_INPUT, "%s: %s: the merged weight does not fit %s", adapter->file.source.path,
-        tensor->name, tensor->dtype_text);
+    return qk_fail(err, QK_INPUT, "%s: %s: the merged weight does not fit %s",
+        qk_adapter_file(adapter)->source.path, tensor->name, tensor->dtype_text);
 }
 
 /* sum[j] += factor[k] right[k * stride + j], k < m <= AT_ONCE: so many rows that sum is seldom loaded. */
@@ -560,7 +545,7 @@ static enum qk_code add_product(const struct qk_adapter *adapter, const struct q
 enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
     uint64_t offset, void *bytes, size_t n, struct qk_error *err)
 {
-    const struct qk_addition *addition = addition_of(adapter, tensor);
+    const struct qk_addition *addition = qk_adapter_addition(adapter, tensor);
     if (addition == NULL || n == 0)
         return QK_OK;
     size_t size = qk_dtype_bits(tensor->dtype) / 8;

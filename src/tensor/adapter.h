@@ -13,7 +13,7 @@
 #ifndef QK_TENSOR_ADAPTER_H
 #define QK_TENSOR_ADAPTER_H
 
-#include "tensor/safetensors.h"
+#include "tensor/file.h"
 
 #include <stdbool.h>
 
@@ -30,9 +30,9 @@ struct qk_addition {
 };
 
 struct qk_adapter {
-    char *folder;    /* owned */
-    char *base_path; /* how the checkpoint below was named; owned */
-    struct qk_safetensors file;
+    char *folder;              /* owned */
+    char *base_path;           /* how the checkpoint below was named; owned */
+    struct qk_checkpoint *own; /* the adapter's file as a checkpoint of its own; owned */
     struct qk_source config;
     char config_digest[65];       /* SHA-256 of the whole of it, hex */
     struct qk_addition *addition; /* n_additions, sorted by base */
@@ -48,8 +48,12 @@ bool qk_adapter_is(const char *path);
 enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *folder, struct qk_error *err);
 void qk_adapter_close(struct qk_adapter *adapter);
 
-/* True when the adapter changes the tensor. adapter may be NULL. */
-bool qk_adapter_changes(const struct qk_adapter *adapter, const struct qk_tensor *tensor);
+/* The adapter's file. */
+const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter);
+
+/* What the adapter does to the base's tensor, or NULL. adapter may be NULL. */
+const struct qk_addition *qk_adapter_addition(
+    const struct qk_adapter *adapter, const struct qk_tensor *tensor);
 
 /* Turns n bytes of the base's tensor from `offset` on (whole elements) into the merged ones. QK_INPUT names a
  * factor that is not finite or a result that does not fit the dtype. Thread-safe. Holds the factors' parts

@@ -362,5 +362,5 @@ enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *c, struct qk_er
     if (c->adapter == NULL)
         return QK_OK;
     QK_TRY(qk_source_unchanged(&c->adapter->config, err));
-    return qk_source_unchanged(&c->adapter->file.source, err);
+    return qk_source_unchanged(&qk_adapter_file(c->adapter)->source, err);
 }

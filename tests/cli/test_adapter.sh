@@ -5,15 +5,23 @@
 python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
 before=$(sums "$fixtures")
 
-# same_tensors FOLDER FOLDER - every tensor of both is equal, bit for bit; the headers may be another way.
+# same_tensors UNITS FOLDER FOLDER [OTHER...] - every tensor of both is equal, to so many units in the last place of
+# the largest value that stands there in any of the folders; 0: bit for bit. The headers may be another way.
 same_tensors() {
     PYTHONPATH=$tools "$python" -c "
 import sys
-from stored import read_file
-a, b = (read_file(folder + '/model.safetensors') for folder in sys.argv[1:])
+import numpy as np
+from stored import FORMATS, decode, read_file
+units = float(sys.argv[1])
+a, b, *others = (read_file(folder + '/model.safetensors') for folder in sys.argv[2:])
 assert a.keys() == b.keys(), a.keys() ^ b.keys()
-wrong = [name for name in a if a[name] != b[name]]
-assert not wrong, wrong" "$@"
+for name in a:
+    (dtype, shape, x), (other, other_shape, y) = a[name], b[name]
+    assert (dtype, shape) == (other, other_shape), name
+    values = [decode(dtype, raw) for raw in [x, y] + [other[name][2] for other in others]]
+    unit = np.exp2(np.floor(np.log2(np.maximum(np.abs(values).max(0), 1e-30))) - FORMATS[dtype][0])
+    steps = (np.abs(values[0] - values[1]) / unit).max()
+    assert x == y or 0 < steps <= units, (name, steps)" "$@"
 }
 
 # without_paths - what diff --json prints but for the paths.
@@ -24,7 +32,8 @@ without_paths() {
 for pair in plain:llama patterns:qwen2 conv1d:gpt2; do
     kind=${pair%:*} base=$fixtures/${pair#*:}/pre
     adapter=$work/$kind merged=$work/$kind-merged
-    "$python" "$tools/make_adapter.py" $kind "$base" "$adapter" "$merged" || exit 1
+    "$python" "$tools/make_adapter.py" $kind "$base" "$adapter" &&
+        "$python" "$tools/merge_adapter.py" "$base" "$adapter" "$merged" || exit 1
     read_only=$(sums "$adapter")
     run diff "$base" "$merged" --json
     without_paths "$out" >"$work/expected"
@@ -36,13 +45,13 @@ for pair in plain:llama patterns:qwen2 conv1d:gpt2; do
 
     run export "$base" "$adapter" --set all=keep -o "$work/$kind-out"
     check "  exported without a choice it is merged" ended 0
-    check "  as numpy does" same_tensors "$work/$kind-out" "$merged"
+    check "  as numpy does" same_tensors 0 "$work/$kind-out" "$merged"
     run verify "$work/$kind-out"
     check "  and verified" says 'every byte is what its recipe says'
 
     run export "$base" "$merged" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen-merged"
     run export "$base" "$adapter" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen"
-    check "  choices: the same export" same_tensors "$work/$kind-chosen" "$work/$kind-chosen-merged"
+    check "  choices: the same export" same_tensors 0 "$work/$kind-chosen" "$work/$kind-chosen-merged"
     run verify "$work/$kind-chosen"
     check "  verified, too" says 'every byte is what its recipe says'
     check "  the adapter is unchanged" test "$read_only" = "$(sums "$adapter")"
@@ -81,6 +90,42 @@ run diff "$adapter" "$base"
 check "an adapter is no PRE" complains 3 'plain: an adapter: it is read as POST'
 run info "$adapter"
 check "  and nothing alone" complains 3 'plain: an adapter: it is read as POST'
+
+# --- choices in the adapter itself ---
+# as_adapter NAME KIND BASE UNITS ARGUMENT... - an adapter is exported that makes of the base what the whole export is.
+as_adapter() {
+    name=$1 kind=$2 base=$3 units=$4
+    from=$work/$kind
+    shift 4
+    run export "$base" "$from" "$@" -o "$work/$name-whole"
+    run export "$base" "$from" "$@" --adapter -o "$work/$name"
+    check "--adapter: $name" ended 0
+    check "  its files, and a recipe" sh -c "[ \"\$(ls '$work/$name')\" = \"\$( (ls '$from'; echo qkscope-recipe.json) )\" ]"
+    "$python" "$tools/merge_adapter.py" "$base" "$work/$name" "$work/$name-merged"
+    check "  merged it is the whole export" same_tensors "$units" "$work/$name-merged" "$work/$name-whole" "$base" "$from-merged"
+    run verify "$work/$name"
+    check "  verified" says 'every byte is what its recipe says'
+    run diff "$base" "$work/$name" --layers 0
+    check "  and a POST again" ended 0
+}
+as_adapter restored plain "$fixtures/llama/pre" 0 --set 0,2=restore --set 1:q=restore
+# The whole export rounds post, at most half a unit of it, of which 0.7 remain, and then the blend; the adapter's
+# factors are float32, and its blend is rounded alone.
+as_adapter blended plain "$fixtures/llama/pre" 1.35 --set 0=restore --set 1-3=lerp:0.3
+as_adapter fused conv1d "$fixtures/gpt2/pre" 0 --set 0=restore --set 1:k=restore
+base=$fixtures/llama/pre
+run export "$base" "$adapter" --set 1=qk-pro:0.3 --adapter -o "$work/none"
+check "--adapter: no qk-pro" complains 2 'layer 1: an adapter cannot hold this choice (found qk-pro 0.3, expected keep, restore or lerp)'
+run export "$fixtures/qwen2/pre" "$work/patterns" --set 1=restore --adapter -o "$work/none"
+check "--adapter: no whole tensors" complains 3 'layers.1.self_attn.q_proj.bias: trained as a whole'
+run export "$base" "$merged" --set 1=restore --adapter -o "$work/none"
+check "--adapter: no checkpoint" complains 2 'plain-merged: post is no adapter'
+run export "$base" "$adapter" --set 1=restore --adapter --patch-only -o "$work/none"
+check "--adapter: no patch" complains 2 'adapter and --patch-only cannot be given together'
+check "  nothing is written" test ! -e "$work/none"
+printf x | dd of="$work/restored/adapter_model.safetensors" bs=1 seek=40000 conv=notrunc 2>/dev/null
+run verify "$work/restored"
+check "verify finds a byte that changed" sh -c "[ $code -eq 1 ] && grep -q 'adapter_model.safetensors: base_model.*differs from' '$out'"
 
 # --- adapters that are none ---
 # bad WHAT PATTERN CODE - diff refuses an adapter in which Python CODE changed `config` or `tensors`.
