@@ -73,7 +73,10 @@ static enum qk_code read_config(struct reader *r)
     free(bytes);
     if (code == QK_OK && !cJSON_IsObject(r->config))
         code = qk_fail(r->err, QK_INPUT, "%s: not a JSON object", source->path);
-    return code;
+    const char *twice = NULL; /* readers differ in which of the two they take */
+    if (code == QK_OK)
+        code = qk_json_duplicate(r->config, &twice, r->err);
+    return twice == NULL ? code : wrong(r, twice, "this key stands twice");
 }
 
 /* True for what is there and not null, false, 0 or empty. */

@@ -28,4 +28,13 @@ extern const char *const fuzz_words[]; /* ends with NULL */
 /* Aborts with the message: the target found something that must never be. */
 void fuzz_check(int holds, const char *what);
 
+/* A folder that is gone when the process ends as it should; the user's own layouts are out of reach. */
+const char *fuzz_folder(void);
+/* Writes a safetensors file of this header there; it is as long as the header's last offset says, and sparse.
+ */
+void fuzz_write_weights(const char *name, const char *header, size_t n);
+/* Writes an input as two files: JSON up to its first NUL, and weights whose header is what stands behind it.
+ */
+void fuzz_write_pair(const char *config, const char *weights, const char *text, size_t size);
+
 #endif

@@ -7,11 +7,7 @@
 #include "base/mem.h"
 #include "model/model.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 const char fuzz_name[] = "model";
 #define TENSOR(name, shape, offsets)                                                                         \
@@ -43,59 +39,6 @@ const char *const fuzz_words[] = {"\"num_hidden_layers\":1",
     "\"model_type\":\"qwen3\"", "\"rope_theta\":", "model.layers.1.", ".base_layer", "module.",
     "student_layer.", "65535", "self_attn.q_norm.weight", "BF16", "I8", "Q4", NULL};
 
-/* One folder for all inputs; removed when the process ends as it should. */
-static char folder[] = "/tmp/qkscope-fuzz-XXXXXX";
-
-static void remove_folder(void)
-{
-    char path[64];
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    unlink(path);
-    rmdir(folder);
-}
-
-static void write_file(const char *name, const void *bytes, size_t n, uint64_t length)
-{
-    char path[64];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    fuzz_check(fd >= 0 && write(fd, bytes, n) == (ssize_t)n && ftruncate(fd, (off_t)length) == 0, "write");
-    close(fd);
-}
-
-/* The greatest number that stands before "]}", up to a mebibyte. */
-static uint64_t data_length(const char *text, size_t n)
-{
-    uint64_t greatest = 0;
-    for (size_t i = 0; i + 1 < n; i++) {
-        uint64_t value = 0, place = 1;
-        if (text[i] != ']' || text[i + 1] != '}')
-            continue;
-        for (size_t k = i; k > 0 && text[k - 1] >= '0' && text[k - 1] <= '9' && place < 1000000;
-             k--, place *= 10)
-            value += place * (uint64_t)(text[k - 1] - '0');
-        greatest = value > greatest ? value : greatest;
-    }
-    return greatest;
-}
-
-static void write_checkpoint(const char *text, size_t size)
-{
-    const char *end = size > 0 ? memchr(text, '\0', size) : NULL;
-    size_t n = end != NULL ? (size_t)(end - text) : size, header = n < size ? size - n - 1 : 0;
-    char *bytes = malloc(8 + header);
-    fuzz_check(bytes != NULL, "memory");
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (char)((uint64_t)header >> (8 * i));
-    if (header > 0)
-        memcpy(bytes + 8, text + n + 1, header);
-    write_file("config.json", text, n, n);
-    write_file("model.safetensors", bytes, 8 + header, 8 + header + data_length(bytes + 8, header));
-    free(bytes);
-}
-
 static void read_views(const struct qk_model *model, const struct qk_layer *layer)
 {
     double *out;
@@ -120,16 +63,10 @@ static void read_views(const struct qk_model *model, const struct qk_layer *laye
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static int made;
-    if (!made) {
-        fuzz_check(mkdtemp(folder) != NULL && atexit(remove_folder) == 0, "a folder");
-        setenv("XDG_CONFIG_HOME", folder, 1); /* no rows of the user's own */
-        made = 1;
-    }
     struct qk_model *model;
     struct qk_error err = {0};
-    write_checkpoint((const char *)data, size);
-    enum qk_code code = qk_model_open(folder, &model, &err);
+    fuzz_write_pair("config.json", "model.safetensors", (const char *)data, size);
+    enum qk_code code = qk_model_open(fuzz_folder(), &model, &err);
     fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "refused with a message");
     for (int i = 0; code == QK_OK && i < model->n_layers; i++)
         read_views(model, &model->layer[i]);
