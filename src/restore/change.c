@@ -394,10 +394,12 @@ static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post
     files->n = kept;
 }
 
-static bool not_a_recipe(const struct qk_checkpoint *post, const struct qk_file *file)
+/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would have
+ * it added once more. */
+static bool still_true(const struct qk_checkpoint *post, const struct qk_file *file)
 {
-    (void)post;
-    return strcmp(file->name, QK_RECIPE_NAME) != 0;
+    return strcmp(file->name, QK_RECIPE_NAME) != 0 &&
+           (post->adapter == NULL || strcmp(file->name, QK_ADAPTER_CONFIG) != 0);
 }
 
 static bool beside_single_file(const struct qk_checkpoint *post, const struct qk_file *file)
@@ -412,7 +414,7 @@ enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder 
     const char *path = post->adapter != NULL ? post->adapter->base_path : post->path;
     bool single = post->index_path == NULL && strcmp(path, post->folder) != 0;
     QK_TRY(qk_folder_list(post->folder, !single, files, err));
-    keep_files(files, post, not_a_recipe);
+    keep_files(files, post, still_true);
     if (single)
         keep_files(files, post, beside_single_file);
     return QK_OK;

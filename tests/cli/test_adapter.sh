@@ -91,6 +91,14 @@ check "an adapter is no PRE" complains 3 'plain: an adapter: it is read as POST'
 run info "$adapter"
 check "  and nothing alone" complains 3 'plain: an adapter: it is read as POST'
 
+copy "$adapter" "$work/both"
+cp "$base/model.safetensors" "$base/config.json" "$work/both"
+run export "$work/both/model.safetensors" "$work/both" --set all=keep -o "$work/from-both"
+check "an adapter beside its base is merged" same_tensors 0 "$work/from-both" "$merged"
+check "  and leaves no config that would add it once more" test ! -e "$work/from-both/adapter_config.json"
+run verify "$work/from-both"
+check "  verified" says 'every byte is what its recipe says'
+
 # --- choices in the adapter itself ---
 # as_adapter NAME KIND BASE UNITS ARGUMENT... - an adapter is exported that makes of the base what the whole export is.
 as_adapter() {
