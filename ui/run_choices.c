@@ -99,10 +99,11 @@ unsigned run_mode(struct app *app, enum action action, const char *argument)
     if (argument != NULL && argument[0] != '\0')
         return set_mode(app, argument);
     int n = targets(app), step = action == ACTION_MODE ? 1 : QK_MODE_COUNT - 1;
-    int mode = (int)choices_of(app, app->targets[0])[app->role < 0 ? QK_Q : app->role].mode;
+    int first = app->targets[0], mode = (int)choices_of(app, first)[app->role < 0 ? QK_Q : app->role].mode;
     do
         mode = (mode + step) % QK_MODE_COUNT;
-    while (app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles);
+    while ((app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
+           !qk_blend_offers(&app->pair->layer[first], (enum qk_mode)mode));
     return choose(app, n, app->role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
 }
 

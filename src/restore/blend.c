@@ -664,6 +664,15 @@ static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_
     return QK_OK;
 }
 
+bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode)
+{
+    const struct qk_layer *post = layer->side[QK_POST];
+    bool latent = post->role[QK_Q].down != NULL || post->role[QK_K].down != NULL;
+    if (mode == QK_RESTORE_LATENT)
+        return latent;
+    return !latent || mode == QK_KEEP || mode == QK_RESTORE;
+}
+
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
 {

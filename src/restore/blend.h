@@ -30,6 +30,10 @@ enum qk_rotation {
 enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
     const char **why, struct qk_error *err);
 
+/* True when the layer's kind of q and k can be in this mode at all: latent attention knows keep, restore and
+ * restore-latent, the others everything but the last. What else a choice needs, qk_blend_check tells. */
+bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode);
+
 /* Which gains of the q/k norms are multiplied into the rows of a view. */
 enum qk_gains {
     QK_GAINS_NONE,

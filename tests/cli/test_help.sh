@@ -90,5 +90,5 @@ check "letters share a dash; options stand between operands" says '^layer,kind,r
 mkdir "$work/info"
 (cd "$work" && "$QKSCOPE" info info >printed 2>messages)
 code=$?
-check "a command's name wins over a file of that name" complains 3 'info: no .safetensors file here'
+check "a command's name wins over a file of that name" complains 3 'info: no .safetensors file and no pytorch_model.bin here'
 done_testing

@@ -90,7 +90,7 @@ static void test_cannot_open(void **state)
     struct qk_error err = {0};
     struct qk_pair *pair;
     write_llama(f.post, "model.layers.", 2, 2);
-    refuse(&f, "pre: no .safetensors file here");
+    refuse(&f, "pre: no .safetensors file and no pytorch_model.bin here");
     expect_failure(
         qk_pair_open("/nonexistent", f.post, &pair, &err), &err, QK_IO, "/nonexistent: cannot open");
 }
