@@ -159,10 +159,15 @@ static void test_wrong_paths(void **state)
     char path[PATH_SIZE];
     struct qk_error err = {0};
     expect_failure(open_in(*state, "nothing", &err), &err, QK_IO, "nothing: cannot open: No such file");
-    refuse(*state, "", "no .safetensors file here");
+    refuse(*state, "", "no .safetensors file and no pytorch_model.bin here");
+    write_text(path_in(path, *state, "notes"), "x");
+    refuse(*state, "notes",
+        "not a .safetensors file, a PyTorch file (.bin, .pt, .pth), an index.json or a folder");
+    write_text(path_in(path, *state, "b.pt"), "x");
+    write_text(path_in(path, *state, "a.bin"), "x");
+    refuse(*state, "", "no pytorch_model.bin here (name the file itself if it is a.bin)");
     write_text(path_in(path, *state, "pytorch_model.bin"), "x");
-    refuse(*state, "", "no .safetensors file here (PyTorch .bin and .pt files are not read");
-    refuse(*state, "pytorch_model.bin", "not a .safetensors file, an index.json or a folder");
+    refuse(*state, "", "pytorch_model.bin: not a PyTorch file");
     write_text(path_in(path, *state, "config.json"), "{}");
     refuse(*state, "config.json", "weight_map is missing");
     assert_int_equal(mkfifo(path_in(path, *state, "fifo.safetensors"), 0600), 0);
