@@ -214,7 +214,8 @@ static enum qk_code push_object(struct machine *m, enum kind kind, size_t first,
         QK_TRY(qk_alloc(&object->item, n, sizeof *object->item, m->err));
         object->capacity = n;
     }
-    QK_TRY(add_items(m, object, m->stack + first, n));
+    if (n > 0) /* else there may be no stack yet */
+        QK_TRY(add_items(m, object, m->stack + first, n));
     m->depth = first;
     return push(m, value);
 }
