@@ -113,6 +113,8 @@ static void print_geometry(const struct qk_layer *layer)
         qk_print(", keys and values from a latent of %" PRIu64, layer->role[QK_K].weight->shape[1]);
     else
         print_positions(layer);
+    if (layer->role[QK_Q].scale != NULL)
+        qk_print(", scaled in blocks of %d", layer->role[QK_Q].block);
     if (layer->window > 0)
         qk_print(", window %d", layer->window);
     if (layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL)
@@ -149,8 +151,8 @@ static enum qk_code print_layers(const struct qk_model *model, struct qk_error *
 
 /* --- what can be done --- */
 
-/* Blends are not defined on factors. */
-static bool is_product(const struct qk_layer *layer)
+/* Blends are not defined on factors, nor on values that share scales. */
+static bool only_restored(const struct qk_layer *layer)
 {
     return layer->role[QK_K].n_slices > 0;
 }
@@ -162,7 +164,7 @@ static enum qk_code count_rotations(
     for (int i = 0; i < pair->n_layers; i++) {
         enum qk_rotation rotation;
         const char *reason;
-        if (!pair->layer[i].has_qk || is_product(pair->layer[i].side[QK_POST]))
+        if (!pair->layer[i].has_qk || only_restored(pair->layer[i].side[QK_POST]))
             continue;
         QK_TRY(qk_blend_rotation(pair, i, &rotation, &reason, err));
         count[rotation]++;
@@ -182,7 +184,7 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
     const char *why[3] = {NULL};
     for (int i = 0; i < model->n_layers; i++) {
         usable_layers += usable(&model->layer[i]) ? 1 : 0;
-        products += usable(&model->layer[i]) && is_product(&model->layer[i]) ? 1 : 0;
+        products += usable(&model->layer[i]) && only_restored(&model->layer[i]) ? 1 : 0;
     }
     qk_print("\ncan do\n");
     if (products > 0)

@@ -177,11 +177,14 @@ static enum qk_code check_norm(struct builder *b, const struct qk_layer *layer, 
         layer->index, norm->name);
 }
 
+/* Runs that follow each other without a gap are one. */
 static void add_slice(struct qk_view *view, const struct qk_tensor *tensor, uint64_t first, uint64_t length,
     uint64_t step, uint64_t count, bool latent)
 {
+    bool dense = step == length;
     if (tensor != NULL && length > 0)
-        view->slice[view->n_slices++] = (struct qk_slice){tensor, first, length, step, count, latent};
+        view->slice[view->n_slices++] = (struct qk_slice){tensor, first, dense ? length * count : length,
+            dense ? length * count : step, dense ? 1 : count, latent};
 }
 
 static enum qk_code down_error(const struct builder *b, const struct qk_tensor *tensor, uint64_t rows,
@@ -219,6 +222,58 @@ static enum qk_code build_down(struct builder *b, struct qk_view *view, enum qk_
     return QK_OK;
 }
 
+/* The scales of a slice's blocks, as a slice of their own. False when some of its blocks hold other rows,
+ * too: then neither can be restored without the other. */
+static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_tensor *scale)
+{
+    uint64_t block = (uint64_t)view->block, rows = of->tensor->shape[0];
+    bool whole = of->length % block == 0 || (of->count == 1 && of->first + of->length == rows);
+    if (!whole || of->first % block != 0 || (of->count > 1 && of->step % block != 0))
+        return false;
+    add_slice(view, scale, of->first / block, (of->length + block - 1) / block,
+        of->count > 1 ? of->step / block : 1, of->count, of->latent);
+    return true;
+}
+
+static bool fits_blocks(const struct qk_tensor *tensor, const struct qk_tensor *scale, uint64_t block)
+{
+    return scale->n_dims == 2 && qk_dtype_readable(scale->dtype) &&
+           scale->shape[0] == (tensor->shape[0] + block - 1) / block &&
+           scale->shape[1] == (tensor->shape[1] + block - 1) / block;
+}
+
+/* What a restore copies of values with scales: both. */
+static enum qk_code build_scales(struct builder *b, struct qk_layer *layer, struct qk_view *view,
+    const struct row_order *order, const struct geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *const of[] = {view->weight, view->down};
+    const struct qk_tensor *const scale[] = {view->scale, view->down_scale};
+    const cJSON *size =
+        qk_json_get(qk_json_get(b->model->config.root, "quantization_config"), "weight_block_size");
+    double told = cJSON_IsArray(size) && cJSON_IsNumber(size->child) ? size->child->valuedouble : 128;
+    if (view->scale == NULL && view->down_scale == NULL)
+        return QK_OK;
+    view->block = told >= 1 && told <= 1 << 20 ? (int)told : 128;
+    if (view->down == NULL && (view->transposed || order->per_group < view->n_heads))
+        return set_problem(layer, err,
+            "its weights are scaled by %s, which is not supported in this order of rows", view->scale->name);
+    if (view->down == NULL)
+        add_slice(view, view->weight, order->base, (uint64_t)g->head_dim, order->step,
+            (uint64_t)view->n_heads, false);
+    for (int i = 0, slices = view->n_slices; i < 2 * slices; i++) {
+        const struct qk_slice slice = view->slice[i / 2];
+        if (scale[i % 2] == NULL || slice.tensor != of[i % 2])
+            continue;
+        if (!fits_blocks(slice.tensor, scale[i % 2], (uint64_t)view->block))
+            return set_problem(layer, err, "%s does not hold a scale for each block of %d x %d of %s",
+                scale[i % 2]->name, view->block, view->block, slice.tensor->name);
+        if (!add_scales(view, &slice, scale[i % 2]))
+            return set_problem(
+                layer, err, "blocks of %s hold rows of its heads and others", scale[i % 2]->name);
+    }
+    return QK_OK;
+}
+
 static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum qk_role role, const char *rows,
     const struct geometry *g, struct qk_error *err)
 {
@@ -234,8 +289,8 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
         return shape_error(b, weight, needed, g, role, err);
     if (view->bias != NULL && (view->bias->n_dims != 1 || view->bias->shape[0] != have))
         return shape_error(b, view->bias, have, g, role, err);
+    struct row_order order = order_of(rows, role, g);
     if (view->down != NULL) {
-        struct row_order order = order_of(rows, role, g);
         QK_TRY(build_down(b, view, role, &order, g, err));
         d = view->down->shape[1];
     }
@@ -246,6 +301,7 @@ static enum qk_code build_view(struct builder *b, struct qk_layer *layer, enum q
             qk_checkpoint_file(b->model->checkpoint, weight), weight->name, (unsigned long long)d,
             (unsigned long long)layer->d);
     layer->d = d;
+    QK_TRY(build_scales(b, layer, view, &order, g, err));
     if (view->norm != NULL)
         QK_TRY(check_norm(b, layer, view, role, g, err));
     const struct qk_tensor *const numbers[] = {weight, view->down, view->down_norm};
@@ -418,6 +474,10 @@ static enum qk_code find_tensors(
         layer->role[r].down = layer_tensor(b, layer->index, down, ".weight");
         layer->role[r].down_bias = layer_tensor(b, layer->index, down, ".bias");
         layer->role[r].down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
+        if (layer->role[r].weight != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+            layer->role[r].scale = layer_tensor(b, layer->index, names, ".weight_scale_inv");
+        if (layer->role[r].down != NULL && qk_dtype_bits(layer->role[r].down->dtype) == 8)
+            layer->role[r].down_scale = layer_tensor(b, layer->index, down, ".weight_scale_inv");
         if (layer->role[r].down == NULL && down != NULL && r == QK_K)
             QK_TRY(set_missing(b, layer, down, err));
         if (layer->role[r].down != NULL && layer->role[r].down_norm == NULL)
@@ -426,19 +486,16 @@ static enum qk_code find_tensors(
     return QK_OK;
 }
 
-/* Weights in 8 bits are numbers only together with the scales of their blocks, which would have to be
- * restored along with them. */
+/* Weights in 8 bits with scales of another kind than those of blocks, which would have to be restored along
+ * with them. */
 static const struct qk_tensor *find_scale(
     const struct builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
-    static const char *const suffixes[] = {".weight_scale_inv", ".weight_scale"};
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-            const struct qk_tensor *scale =
-                layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), suffixes[i]);
-            if (scale != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
-                return scale;
-        }
+        const struct qk_tensor *scale =
+            layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), ".weight_scale");
+        if (scale != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+            return scale;
     }
     return NULL;
 }
@@ -665,7 +722,7 @@ static enum qk_code build_layers(struct builder *b, struct qk_error *err)
 static enum qk_code remark_latent(struct qk_model *model, struct qk_error *err)
 {
     int first = 0;
-    while (first < model->n_layers && model->layer[first].role[QK_K].n_slices == 0)
+    while (first < model->n_layers && model->layer[first].role[QK_K].down == NULL)
         first++;
     if (first == model->n_layers)
         return QK_OK;

@@ -38,7 +38,7 @@ struct qk_slice {
     uint64_t first, length, step, count;
     bool latent;
 };
-enum { QK_MAX_SLICES = 6 };
+enum { QK_MAX_SLICES = 9 };
 
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D).
  * Head h owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim).
@@ -53,9 +53,13 @@ struct qk_view {
     const struct qk_tensor *norm;   /* gain after the projection, of head_dim, n_heads*head_dim or (n_heads,
                                      * head_dim), or NULL */
     const struct qk_tensor *down, *down_norm, *down_bias; /* NULL: weight holds the rows themselves */
+    /* NULL, or what 8-bit values of weight and down are multiplied by: one number a block of block x block.
+     * Scales are restored with their values, so such a role has slices, too. */
+    const struct qk_tensor *scale, *down_scale;
+    int block;
     int tail;
     struct qk_slice slice[QK_MAX_SLICES];
-    int n_slices; /* 0 without `down` */
+    int n_slices; /* 0 without `down` and scales */
     bool transposed;
     int n_heads;
     uint64_t *first_row; /* n_heads entries, NULL where the layer has a problem; owned by the model */

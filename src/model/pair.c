@@ -42,6 +42,12 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
                 text, "pre has %d %s heads, post %d", a->n_heads, r == QK_Q ? "query" : "key", b->n_heads);
             return;
         }
+        if ((a->scale == NULL) != (b->scale == NULL) || a->block != b->block) {
+            const char *scaled = a->scale != NULL ? a->scale->name : b->scale->name;
+            qk_text_add(
+                text, "pre's %s and post's are not scaled alike (%s)", qk_role_name((enum qk_role)r), scaled);
+            return;
+        }
         if (a->n_slices != b->n_slices || (a->down != NULL && a->weight->shape[1] != b->weight->shape[1])) {
             qk_text_add(text, "%s of pre is made of another latent (%s: found %llu columns, expected %llu)",
                 qk_role_name((enum qk_role)r), a->weight->name, (unsigned long long)a->weight->shape[1],

@@ -100,6 +100,28 @@ static enum qk_code read_values(const struct qk_model *model, const struct qk_te
     return QK_OK;
 }
 
+/* Rows first .. first + n of a (rows, columns) tensor, multiplied by the scales of their blocks. */
+static enum qk_code read_rows(const struct qk_model *model, const struct qk_tensor *tensor,
+    const struct qk_tensor *scale, size_t block, size_t first, size_t n, double *out, struct qk_error *err)
+{
+    size_t columns = (size_t)tensor->shape[1];
+    QK_TRY(read_values(model, tensor, first * columns, n * columns, out, err));
+    if (scale == NULL)
+        return QK_OK;
+    size_t blocks = (size_t)scale->shape[1];
+    double *factor;
+    QK_TRY(qk_alloc(&factor, blocks, sizeof *factor, err));
+    enum qk_code code = QK_OK;
+    for (size_t i = 0; i < n && code == QK_OK; i++) {
+        if (i == 0 || (first + i) % block == 0)
+            code = read_values(model, scale, (first + i) / block * blocks, blocks, factor, err);
+        for (size_t j = 0; j < columns && code == QK_OK; j++)
+            out[i * columns + j] *= factor[j / block];
+    }
+    free(factor);
+    return code;
+}
+
 /* out (rows, d) += up (rows, rank) scaled by gain times down (n, d), the latent's rows first .. first + n. */
 static void add_product(size_t rows, size_t rank, size_t d, const double *up, const double *gain,
     size_t first, size_t n, const double *down, double *out)
@@ -124,17 +146,19 @@ enum qk_code qk_view_read_latent(const struct qk_model *model, const struct qk_l
     QK_TRY(qk_alloc_aligned(&up, (rows + 1) * rank + AT_ONCE * d, sizeof *up, err));
     double *gain = up + rows * rank, *down = gain + rank;
     memset(out, 0, rows * d * sizeof *out);
-    enum qk_code code = read_values(model, view->weight, view->first_row[h] * rank, rows * rank, up, err);
+    size_t block = (size_t)view->block;
+    enum qk_code code =
+        read_rows(model, view->weight, view->scale, block, (size_t)view->first_row[h], rows, up, err);
     if (code == QK_OK)
         code = read_values(latent, from->down_norm, 0, rank, gain, err);
     for (size_t first = 0; first < rank && code == QK_OK; first += AT_ONCE) {
         size_t n = rank - first < AT_ONCE ? rank - first : AT_ONCE;
-        code = read_values(latent, from->down, first * d, n * d, down, err);
+        code = read_rows(latent, from->down, from->down_scale, block, first, n, down, err);
         if (code == QK_OK)
             add_product(rows, rank, d, up, gain, first, n, down, out);
     }
     if (code == QK_OK && tail > 0)
-        code = read_values(model, view->down, rank * d, tail * d, out + rows * d, err);
+        code = read_rows(model, view->down, view->down_scale, block, rank, tail, out + rows * d, err);
     free(up);
     return code;
 }
@@ -146,6 +170,9 @@ enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *l
     enum qk_dtype dtype = layer->role[role].weight->dtype;
     if (layer->role[role].down != NULL)
         return qk_view_read_latent(model, layer, model, layer, role, h, out, err);
+    if (layer->role[role].scale != NULL)
+        return read_rows(model, layer->role[role].weight, layer->role[role].scale,
+            (size_t)layer->role[role].block, (size_t)layer->role[role].first_row[h], m, out, err);
     QK_TRY(qk_view_read_stored(model, layer, role, h, 0, m, raw_part(out, n, dtype), err));
     raw_to_f64(out, n, dtype);
     return QK_OK;

@@ -644,7 +644,7 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
     return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
 }
 
-/* A view of slices is restored, or left alone: nothing in between is defined on its factors. */
+/* A view of slices is restored, or left alone: nothing in between is defined on factors, or has scales. */
 static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
 {
@@ -653,10 +653,10 @@ static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_
     struct qk_choice effect = qk_choice_effect(choice[role]);
     if (effect.mode != QK_KEEP && effect.mode != QK_RESTORE && effect.mode != QK_RESTORE_LATENT)
         return qk_fail(err, QK_INPUT,
-            "%s: %s: %s of latent attention cannot be blended (found %s, expected keep, restore or "
-            "restore-latent)",
+            "%s: %s: %s %s cannot be blended (found %s, expected keep, restore or restore-latent)",
             qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
-            qk_role_name(role), qk_mode_info(effect.mode)->name);
+            qk_role_name(role), post->down != NULL ? "of latent attention" : "with scaled blocks",
+            qk_mode_info(effect.mode)->name);
     for (int i = 0; i < post->n_slices; i++)
         if (qk_blend_takes_slice(choice, role, &post->slice[i]))
             QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
@@ -680,12 +680,11 @@ enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
         const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
-        if (post->n_slices > 0) {
+        if (post->n_slices > 0)
             QK_TRY(check_slices(pair, layer, role, choice, err));
-            continue;
-        }
-        QK_TRY(check_tensor(pair, pre->weight, post->weight,
-            qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
+        else
+            QK_TRY(check_tensor(pair, pre->weight, post->weight,
+                qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
         if (post->bias != NULL)
             QK_TRY(check_tensor(pair, pre->bias, post->bias, qk_blend_effect(choice, role, QK_PART_BIAS).mode,
                 same_dtype(pre->bias, post->bias), err));

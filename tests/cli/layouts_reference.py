@@ -19,7 +19,26 @@ import struct
 import sys
 
 WIDTH = 8  # of the residual stream
+BLOCK = 4  # values of 8 bits that share a scale: BLOCK x BLOCK
 CASES = {}
+
+
+def scaled(tensors, name):
+    """The numbers that 8-bit values and the scales of their blocks stand for."""
+    values, scale = tensors[name], tensors.get(name + "_scale_inv")
+    if scale is None:
+        return values
+    return [[x * scale[i // BLOCK][j // BLOCK] for j, x in enumerate(row)] for i, row in enumerate(values)]
+
+
+def float8(byte):
+    """E4M3 without infinities"""
+    exponent, fraction = byte >> 3 & 15, (byte & 7) / 8
+    value = fraction * 2.0 ** -6 if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - 7)
+    return -value if byte & 128 else value
+
+
+FLOAT8 = {float8(byte): byte for byte in range(256) if byte & 127 != 127}
 
 
 class Role:
@@ -29,7 +48,7 @@ class Role:
         self.tensor, self.starts, self.rows, self.transposed = tensor, starts, rows, transposed
 
     def view(self, tensors, head):
-        values = tensors[self.tensor]
+        values = scaled(tensors, self.tensor)
         at = range(self.starts[head], self.starts[head] + self.rows)
         if self.transposed:
             return [[row[i] for row in values] for i in at]
@@ -49,7 +68,7 @@ class Latent(Role):
         self.down, self.gain, self.rank, self.tail, self.own_latent = down, gain, rank, tail, own_latent
 
     def view(self, tensors, head):
-        gain, down = tensors[self.gain], tensors[self.down]
+        gain, down = tensors[self.gain], scaled(tensors, self.down)
         product = [[sum(row[r] * gain[r] * down[r][j] for r in range(self.rank)) for j in range(len(down[0]))]
                    for row in super().view(tensors, head)]
         return product + [down[self.rank + i] for i in range(self.tail)]
@@ -353,6 +372,34 @@ case("deepseek_v3", None, None, [Layer(
     Latent(at.format(i) + "kv_b_proj.weight", [0, 32, 64, 96], 16, at.format(i) + "kv_a_proj_with_mqa.weight",
            at.format(i) + "kv_a_layernorm.weight", 16, 8, False)) for i in range(4)])
 
+# --- 8 bits and scales of blocks
+
+
+def in_8_bits(tensors, *names):
+    """Adds the scales of these tensors."""
+    return tensors | {name + "_scale_inv": tuple(-(-n // BLOCK) for n in tensors[name]) for name in names}
+
+
+QUANTIZED = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [BLOCK, BLOCK]}}
+at = "model.layers.0.self_attn."
+tensors, layers = merge(separate(at[:-1], "full", 3, 1, 2))
+case("fp8", base("minimax_m2", 1, 3, 1, head_dim=2, **QUANTIZED),
+     in_8_bits(tensors, at + "q_proj.weight", at + "k_proj.weight", at + "v_proj.weight"), layers)
+# the heads of the fused tensor end where blocks do
+name = at + "qkv_proj.weight"
+tensors, layers = merge(block(name, 2, 1, 4))
+case("fp8_fused", base("phi3", 1, 2, 1, **QUANTIZED), in_8_bits(tensors, name), layers)
+tensors, layers = merge(block(name, 3, 1, 2))
+case("fp8_across", base("phi3", 1, 3, 1, head_dim=2, **QUANTIZED), in_8_bits(tensors, name),
+     [Layer("full", problem="hold rows of its heads and others")], refused="hold rows of its heads and others")
+# keys of 4 rows and values of 4 a head, a latent of 8 and 2 rows that rotate
+q, k = (Latent(at + "q_b_proj.weight", [0, 6], 6, at + "q_a_proj.weight", at + "q_a_layernorm.weight", 6, 0, True),
+        Latent(at + "kv_b_proj.weight", [0, 8], 4, at + "kv_a_proj_with_mqa.weight", at + "kv_a_layernorm.weight", 8, 2,
+               False))
+case("fp8_latent", base("deepseek_v3", 1, 2, 2, qk_nope_head_dim=4, qk_rope_head_dim=2, v_head_dim=4, **QUANTIZED),
+     in_8_bits({q.tensor: (12, 6), q.down: (6, WIDTH), q.gain: (6,), k.tensor: (16, 8), k.down: (10, WIDTH), k.gain: (8,)},
+               q.tensor, q.down, k.tensor, k.down), [Layer("full", q, k)], latent=True)
+
 # --- what is not in the table
 
 case("unknown", base("never_heard_of", 1, 2, 1), *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4)))
@@ -370,13 +417,27 @@ def flat(values):
     return values if not isinstance(values[0], list) else [x for row in values for x in row]
 
 
+def moved(stream, values):
+    """Every value another one, so that every range of bytes can be told."""
+    if isinstance(values[0], list):
+        return [moved(stream, row) for row in values]
+    return [x + stream.uniform(0.01, 0.2) for x in values]
+
+
+def other_8_bits(stream, values):
+    """Bytes of E4M3 between 1/16 and 8 in size, in the shape of `values` and none the same."""
+    choices = [x for x in FLOAT8 if 1 / 16 <= abs(x) <= 8]
+    return [[stream.choice([x for x in choices if x != old]) for old in row] for row in values]
+
+
 def write(path, tensors, config):
     os.makedirs(path)
     header, data = {}, b""
     for name, values in tensors.items():
         shape = [len(values)] + ([len(values[0])] if isinstance(values[0], list) else [])
-        raw = struct.pack(f"<{len(flat(values))}f", *flat(values))
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        small = name + "_scale_inv" in tensors
+        raw = bytes(FLOAT8[x] for x in flat(values)) if small else struct.pack(f"<{len(flat(values))}f", *flat(values))
+        header[name] = {"dtype": "F8_E4M3" if small else "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
         data += raw
     text = json.dumps(header).encode()
     with open(os.path.join(path, "model.safetensors"), "wb") as file:
@@ -397,7 +458,10 @@ def read(path):
         raw = data[slice(*tensor["data_offsets"])]
         if tensor["dtype"] == "BF16":  # the upper half of a float32
             raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
-        values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
+        if tensor["dtype"] == "F8_E4M3":
+            values = list(map(float8, raw))
+        else:
+            values = list(struct.unpack(f"<{len(raw) // 4}f", raw))
         if len(tensor["shape"]) == 2:
             width = tensor["shape"][1]
             values = [values[i:i + width] for i in range(0, len(values), width)]
@@ -410,13 +474,14 @@ def make(folder):
         stream = random.Random(number)
         shapes = {"model.embed_tokens.weight": (4, WIDTH)} | made["tensors"]
         pre = {tensor: values_of(stream, shape) for tensor, shape in shapes.items()}
-        post = {}
-        for tensor, values in pre.items():
-            move = (lambda x: x + stream.uniform(0.01, 0.2))  # no value stays, so that every byte range can be told
-            post[tensor] = [[move(x) for x in row] for row in values] if isinstance(values[0], list) else list(map(move, values))
+        for tensor in pre:
+            if tensor + "_scale_inv" in pre:
+                pre[tensor] = other_8_bits(stream, pre[tensor])
+        post = {tensor: (other_8_bits if tensor + "_scale_inv" in pre else moved)(stream, values)
+                for tensor, values in pre.items()}
         for side, tensors in (("pre", pre), ("post", post)):
             write(os.path.join(folder, name, side), tensors, made["config"])
-        print(name, "latent" if "latent" in made else "")
+        print(name, "latent" if "latent" in made else "refused" if "refused" in made else "")
 
 
 # --- comparing
@@ -511,6 +576,9 @@ def check_export(name, folder, out, with_latent):
             owned.update(role.owned() if role is not None else ())
         for tensor in layer.told.get("biases", ()):  # in the order of the rows
             owned.update((tensor, i, False) for _, i, _ in set(layer.q.owned()) | set(layer.k.owned()))
+    for tensor, i, _ in list(owned):
+        if tensor + "_scale_inv" in post:
+            owned.add((tensor + "_scale_inv", i // BLOCK, False))
     expect("something is restored", bool(owned), True)
     for tensor, values in post.items():
         columns = any(t == tensor and by_column for t, _, by_column in owned)
