@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "linalg/linalg.h"
+#include "restore/blend_bf16.h"
 #include "restore/rotation.h"
 
 #include <assert.h>
@@ -44,12 +45,13 @@ struct blend_heads {
     int per_group; /* query heads that share a key head */
     enum qk_rotation rotation;
     double *pre, *post;           /* (m, n) */
-    double *column;               /* m: scratch for a column, or for bias entries */
+    double *column;               /* m: scratch for bias entries */
     double *gains[QK_ROLE_COUNT]; /* what the rows are multiplied by; NULL: by nothing */
     int group;                    /* what the next two belong to; -1: nothing yet */
     double *turn;                 /* (m, m) R of the key group, for procrustes */
     double *damping;              /* (m, m) D of the key head, for qk-pro */
     bool no_keys;                 /* the key head is all zeros: qk-pro keeps post's queries */
+    struct qk_bf16_work bf16;     /* reserved where it can be used */
 };
 
 static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
@@ -268,6 +270,50 @@ static enum qk_code round_values(const struct qk_pair *pair, const struct qk_ten
     return QK_OK;
 }
 
+/* The weights of both sides are bfloat16, and this blend takes arithmetic. */
+static bool is_bf16_blend(const struct blend_heads *b, enum qk_role role)
+{
+    enum qk_mode mode = qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode;
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        if (b->side[s]->role[role].weight->dtype != QK_BF16)
+            return false;
+    return mode == QK_LERP || mode == QK_PROCRUSTES || mode == QK_QKPRO;
+}
+
+/* *done: whether raw (m, n) holds the head; else the way by blend_head will tell what is wrong with it. */
+static enum qk_code blend_bf16(
+    struct blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
+{
+    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
+    QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));
+    struct qk_bf16_blend blend = {.weight = effect.param, .factor = 1 - effect.param};
+    if (effect.mode == QK_PROCRUSTES)
+        blend.matrix = b->turn;
+    if (effect.mode == QK_QKPRO)
+        blend = (struct qk_bf16_blend){1, -1, b->damping, true};
+    if (effect.mode == QK_QKPRO && b->no_keys)
+        return QK_OK;
+    double *values[QK_SIDE_COUNT] = {b->pre, b->post};
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_view_read_stored(b->pair->model[s], b->side[s], role, head, 0, b->m, values[s], err));
+    QK_TRY(qk_bf16_work_reserve(&b->bf16, b->m, err));
+    *done = qk_bf16_blend(&blend, b->n, b->pre, b->post, raw, &b->bf16);
+    return QK_OK;
+}
+
+/* The blended head in post's dtype: raw (m, n), which may be pre's buffer. values (m, n) is scratch. */
+static enum qk_code round_head(
+    struct blend_heads *b, enum qk_role role, int head, double *values, void *raw, struct qk_error *err)
+{
+    bool done = false;
+    if (is_bf16_blend(b, role))
+        QK_TRY(blend_bf16(b, role, head, raw, &done, err));
+    if (done)
+        return QK_OK;
+    QK_TRY(blend_head(b, role, head, values, err));
+    return round_values(b->pair, b->side[QK_POST]->role[role].weight, b->m * b->n, values, raw, err);
+}
+
 /* Of a q/k norm: one head's gain, or all heads', in a row or as a (heads, head_dim) matrix. */
 static size_t gain_values(const struct qk_tensor *norm)
 {
@@ -278,15 +324,12 @@ static enum qk_code read_blend(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct blend_heads *b = (struct blend_heads *)heads;
-    const struct qk_tensor *weight = b->side[QK_POST]->role[role].weight;
-    QK_TRY(blend_head(b, role, head, out, err));
     bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not it */
-    if (qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode != QK_KEEP && !product) {
-        /* In place, row by row: the rounded bytes of a row fit into pre's buffer. */
-        for (size_t i = 0; i < b->m; i++) {
-            QK_TRY(round_values(b->pair, weight, b->n, out + i * b->n, b->pre, err));
-            qk_dtype_to_f64(weight->dtype, b->pre, b->n, out + i * b->n);
-        }
+    if (product || qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
+        QK_TRY(blend_head(b, role, head, out, err));
+    } else {
+        QK_TRY(round_head(b, role, head, out, b->pre, err));
+        qk_dtype_to_f64(b->side[QK_POST]->role[role].weight->dtype, b->pre, b->m * b->n, out);
     }
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
@@ -308,6 +351,7 @@ static void free_blend(struct qk_heads *heads)
     free(b->gains[QK_K]);
     free(b->turn);
     free(b->damping);
+    qk_bf16_work_free(&b->bf16);
     free(b);
 }
 
@@ -416,21 +460,28 @@ static enum qk_code copy_heads(
     return QK_OK;
 }
 
-/* Puts a head's values (m, n) where the view keeps them. */
-static enum qk_code store_head(const struct qk_pair *pair, const struct qk_layer *layer, enum qk_role role,
-    int head, const double *values, char *bytes, double *column, struct qk_error *err)
+/* Puts the columns of a head's raw (m, n) where a transposed view keeps them, as rows. */
+static void store_columns(
+    const struct qk_layer *layer, enum qk_role role, int head, const char *raw, char *bytes)
 {
-    const struct qk_tensor *weight = layer->role[role].weight;
     uint64_t first, stride, length, count;
     qk_view_ranges(layer, role, head, &first, &stride, &length, &count);
-    size_t m = (size_t)layer->head_dim, n = layer->d;
-    if (!layer->role[role].transposed)
-        return round_values(pair, weight, m * n, values, bytes + first, err);
-    for (uint64_t i = 0; i < count; i++) {
+    size_t m = (size_t)layer->head_dim, size = (size_t)length / m;
+    for (uint64_t i = 0; i < count; i++)
         for (size_t r = 0; r < m; r++)
-            column[r] = values[r * n + i];
-        QK_TRY(round_values(pair, weight, m, column, bytes + first + i * stride, err));
-    }
+            memcpy(bytes + first + i * stride + r * size, raw + (r * count + i) * size, size);
+}
+
+static enum qk_code store_head(
+    struct blend_heads *b, enum qk_role role, int head, double *values, char *bytes, struct qk_error *err)
+{
+    const struct qk_layer *layer = b->side[QK_POST];
+    uint64_t first, stride, length, count;
+    qk_view_ranges(layer, role, head, &first, &stride, &length, &count);
+    if (!layer->role[role].transposed)
+        return round_head(b, role, head, values, bytes + first, err);
+    QK_TRY(round_head(b, role, head, values, b->pre, err));
+    store_columns(layer, role, head, (const char *)b->pre, bytes);
     return QK_OK;
 }
 
@@ -443,9 +494,7 @@ static enum qk_code store_weight(
     for (int h = 0; h < b->side[QK_POST]->role[role].n_heads && code == QK_OK; h++) {
         code = qk_progress_check(progress, err);
         if (code == QK_OK)
-            code = blend_head(b, role, h, values, err); /* store_head rounds */
-        if (code == QK_OK)
-            code = store_head(b->pair, b->side[QK_POST], role, h, values, bytes, b->column, err);
+            code = store_head(b, role, h, values, bytes, err);
     }
     free(values);
     return code;
@@ -572,7 +621,8 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
 size_t qk_blend_memory(const struct qk_layer *post)
 {
     size_t m = (size_t)post->head_dim;
-    return (3 * m * post->d + 6 * m * m) * sizeof(double); /* pre, post, what comes of them; squares */
+    /* pre, post, what comes of them; squares; float32's part */
+    return (3 * m * post->d + 6 * m * m) * sizeof(double) + qk_bf16_work_bytes(m);
 }
 
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,

@@ -8,7 +8,8 @@
  *                 group's key head and query heads of pre post^T (Schonemann 1966)
  * qk-pro is computed as pre - D (pre - post), D = l (G/t + l I)^-1, from the eigenvalues of G/t instead of by
  * Cholesky: nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0)
- * has no direction to put back: Q = post.
+ * has no direction to put back: Q = post. Where both sides are bfloat16 most values come from float32, with
+ * the bits that float64 gives (blend_bf16.h).
  *
  * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
  * of the file that export would write.

@@ -5,6 +5,7 @@
 #include "linalg/linalg.h"
 #include "model/pair.h"
 #include "restore/blend.h"
+#include "restore/blend_bf16.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -496,6 +497,128 @@ static void test_singular_keys_and_extreme_lambda(void **state)
     qk_pair_close(pair);
 }
 
+/* --- bfloat16 by way of float32 --- */
+
+enum { BF16_M = 40, BF16_N = 300, BF16_AREA = BF16_M * BF16_N }; /* more than a block of columns */
+
+struct bf16_case {
+    double matrix[BF16_M * BF16_M];
+    double pre[BF16_AREA], post[BF16_AREA], expected[BF16_AREA];
+    uint16_t raw[3][BF16_AREA], rounded[BF16_AREA];
+};
+
+/* The way by float32 against the formula in float64, as plain loops: the same bits. */
+static void check_bf16(struct bf16_case *c, struct qk_bf16_blend blend)
+{
+    struct qk_bf16_work work = {0};
+    expect_ok(qk_bf16_work_reserve(&work, BF16_M, NULL), NULL);
+    qk_dtype_from_f64(QK_BF16, c->pre, BF16_AREA, c->raw[0]);
+    qk_dtype_from_f64(QK_BF16, c->post, BF16_AREA, c->raw[1]);
+    qk_dtype_to_f64(QK_BF16, c->raw[0], BF16_AREA, c->pre);
+    qk_dtype_to_f64(QK_BF16, c->raw[1], BF16_AREA, c->post);
+    for (size_t i = 0; i < BF16_M; i++)
+        for (size_t j = 0; j < BF16_N; j++) {
+            double sum = 0;
+            for (size_t k = 0; k < BF16_M; k++) {
+                size_t at = k * BF16_N + j;
+                double x = blend.difference ? c->pre[at] - c->post[at] : c->post[at];
+                if (blend.matrix != NULL)
+                    sum += blend.matrix[i * BF16_M + k] * x;
+                else if (i == k)
+                    sum = x; /* not added to 0, which would lose the sign of -0 */
+            }
+            c->expected[i * BF16_N + j] = blend.weight * c->pre[i * BF16_N + j] + blend.factor * sum;
+        }
+    assert_int_equal(qk_dtype_from_f64(QK_BF16, c->expected, BF16_AREA, c->rounded), 0);
+    assert_true(qk_bf16_blend(&blend, BF16_N, c->raw[0], c->raw[1], c->raw[2], &work));
+    for (size_t i = 0; i < BF16_AREA; i++)
+        if (c->raw[2][i] != c->rounded[i])
+            fail_msg("element %zu: found 0x%04x, expected 0x%04x of %.17g", i, c->raw[2][i], c->rounded[i],
+                c->expected[i]);
+    assert_true(qk_bf16_blend(&blend, BF16_N, c->raw[0], c->raw[1], c->raw[0], &work)); /* in place */
+    assert_memory_equal(c->raw[0], c->raw[2], sizeof c->raw[0]);
+    qk_bf16_work_free(&work);
+}
+
+/* Sizes from normal weights down to bfloat16's subnormals, which leave most results to float64. */
+static void test_bf16_has_the_bits_of_float64(void **state)
+{
+    (void)state;
+    struct bf16_case *c = calloc(1, sizeof *c);
+    uint64_t random = 11;
+    static const int spreads[] = {0, 20, 130};
+    for (size_t s = 0; s < 3; s++) {
+        for (size_t i = 0; i < BF16_M * BF16_M; i++)
+            c->matrix[i] = random_uniform(&random) / (i % (BF16_M + 1) == 0 ? 2 : 10);
+        const struct qk_bf16_blend blends[] = {
+            {1, -1, c->matrix, true}, {0.3, 0.7, c->matrix, false}, {0.3, 0.7, NULL, false}};
+        for (size_t b = 0; b < 3; b++) {
+            for (size_t i = 0; i < BF16_AREA; i++) {
+                int exponent = (int)(spreads[s] * random_uniform(&random));
+                c->pre[i] = ldexp(random_uniform(&random), exponent > 0 ? -exponent : exponent);
+                c->post[i] = i % 7 == 0 ? c->pre[i] : c->pre[i] * (1 + 0.3 * random_uniform(&random));
+                if (i % 11 == 0)
+                    c->pre[i] = c->post[i] = i % 2 == 0 ? 0.0 : -0.0;
+            }
+            check_bf16(c, blends[b]);
+        }
+    }
+    free(c);
+}
+
+/* Results on a tie (1 + 2^-8, to even: 1) and 2^-47 beside it, which float32 cannot tell apart. */
+static void test_bf16_beside_ties(void **state)
+{
+    (void)state;
+    struct bf16_case *c = calloc(1, sizeof *c);
+    for (size_t i = 0; i < BF16_M; i++) {
+        c->matrix[i * BF16_M + i] = 0.5;
+        c->matrix[i * BF16_M + (i + 1) % BF16_M] = ((double)(i % 3) - 1) * 0x1p-40;
+    }
+    for (size_t i = 0; i < BF16_AREA; i++) {
+        c->pre[i] = 1 + 0x1p-7;
+        c->post[i] = 1;
+    }
+    check_bf16(c, (struct qk_bf16_blend){1, -1, c->matrix, true});
+    for (size_t i = 0; i < BF16_AREA; i++) /* minus the negative part: above the tie */
+        assert_int_equal(c->raw[2][i], i / BF16_N % 3 == 0 ? 0x3f81 : 0x3f80);
+    for (int side = -1; side <= 1; side++) {
+        double a = 0.5 + side * 0x1p-40;
+        for (size_t i = 0; i < BF16_AREA; i++)
+            c->pre[i] = 1 + 0x1p-7;
+        check_bf16(c, (struct qk_bf16_blend){a, 1 - a, NULL, false});
+        for (size_t i = 0; i < BF16_AREA; i++)
+            assert_int_equal(c->raw[2][i], side > 0 ? 0x3f81 : 0x3f80);
+    }
+    free(c);
+}
+
+/* What float64 has to refuse is handed to it. */
+static void test_bf16_leaves_what_is_no_number(void **state)
+{
+    (void)state;
+    enum { AT = 5 * BF16_N + 280 };
+    static const double values[] = {NAN, INFINITY, -INFINITY};
+    struct bf16_case *c = calloc(1, sizeof *c);
+    struct qk_bf16_work work = {0};
+    expect_ok(qk_bf16_work_reserve(&work, BF16_M, NULL), NULL);
+    for (size_t i = 0; i < BF16_M; i++)
+        c->matrix[i * BF16_M + i] = 1;
+    const struct qk_bf16_blend blends[] = {
+        {1, -1, c->matrix, true}, {0.3, 0.7, c->matrix, false}, {0.3, 0.7, NULL, false}};
+    for (size_t b = 0; b < 3; b++) {
+        for (int s = 0; s < QK_SIDE_COUNT; s++)
+            for (size_t v = 0; v < 3; v++) {
+                qk_dtype_from_f64(QK_BF16, &values[v], 1, &c->raw[s][AT]);
+                assert_false(qk_bf16_blend(&blends[b], BF16_N, c->raw[0], c->raw[1], c->raw[2], &work));
+                c->raw[s][AT] = 0;
+            }
+        assert_true(qk_bf16_blend(&blends[b], BF16_N, c->raw[0], c->raw[1], c->raw[2], &work));
+    }
+    qk_bf16_work_free(&work);
+    free(c);
+}
+
 /* --- gains that are matrices, one row a head --- */
 
 static void write_matrix_of_gains(const char *folder, const char *dtype, const double *q_gain, uint64_t seed)
@@ -596,6 +719,9 @@ int main(void)
         test_in_folder(test_unwritable_dtype),
         test_in_folder(test_no_keys_keep_the_queries),
         test_in_folder(test_singular_keys_and_extreme_lambda),
+        cmocka_unit_test(test_bf16_has_the_bits_of_float64),
+        cmocka_unit_test(test_bf16_beside_ties),
+        cmocka_unit_test(test_bf16_leaves_what_is_no_number),
         test_in_folder(test_matrix_of_gains_is_blended),
         test_in_folder(test_matrix_of_gains_in_the_effective_view),
         test_in_folder(test_unreadable_gains_are_refused_by_name),
