@@ -18,8 +18,8 @@
 #endif
 
 /* Of a part that is copied: what a worker takes at a time, and how many files are open at once beside one
- * a worker. */
-enum { COPY_BYTES = 16 << 20, FILES_AHEAD = 2 };
+ * a worker. And of what is made: what is written before the next look at whether to stop. */
+enum { COPY_BYTES = 16 << 20, FILES_AHEAD = 2, WRITE_BYTES = 4 << 20 };
 static const uint64_t MADE_AT_ONCE = 192 << 20;
 
 struct qk_fill_state {
@@ -190,7 +190,7 @@ static enum qk_code make_part(struct run *run, const struct qk_fill_part *part, 
         run->fill->make(run->fill->context, part->number, bytes, (size_t)part->n, run->progress, err);
     /* A piece at a time: what copies into the same file has its turn, and stopping does not wait. */
     for (uint64_t at = 0, n; at < part->n && code == QK_OK; at += n) {
-        n = part->n - at < COPY_BYTES ? part->n - at : COPY_BYTES;
+        n = part->n - at < WRITE_BYTES ? part->n - at : WRITE_BYTES;
         code = qk_progress_check(run->progress, err);
         if (code == QK_OK)
             code =
@@ -233,6 +233,8 @@ static void work(void *context, size_t item, size_t worker)
     const struct qk_fill_file *file = &run->fill->file[part->file];
     enum qk_code code = wanted ? do_part(run, part, &error) : QK_OK;
     end_part(run, part);
+    if (wanted && code == QK_OK) /* nobody waits for the disk to have what is to be removed */
+        code = qk_progress_check(run->progress, &error);
     if (wanted && code == QK_OK) { /* others copy on while the disk is told */
         qk_progress_add(run->progress, part->n);
         qk_start_writing(file->state->fd, part->at, part->n);
