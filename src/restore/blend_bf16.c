@@ -40,12 +40,13 @@ enum qk_code qk_bf16_work_reserve(struct qk_bf16_work *work, size_t m, struct qk
     if (work->m == m)
         return QK_OK;
     qk_bf16_work_free(work);
-    work->m = m;
     for (int i = 0; i < 4; i++) /* zeroed: the last group of a row may reach over its end */
         QK_TRY(qk_alloc(&work->block[i], m * COLUMNS, sizeof(float), err));
     QK_TRY(qk_alloc(&work->matrix, m * m, sizeof *work->matrix, err));
     QK_TRY(qk_alloc(&work->reach, m, sizeof *work->reach, err));
-    return qk_alloc(&work->column, m, sizeof *work->column, err);
+    QK_TRY(qk_alloc(&work->column, m, sizeof *work->column, err));
+    work->m = m; /* last: what failed half way is reserved anew */
+    return QK_OK;
 }
 
 void qk_bf16_work_free(struct qk_bf16_work *work)
