@@ -1,9 +1,9 @@
 /* folders.c - printing the program's folders. */
 #include "cli/folders.h"
 
+#include "base/cache.h"
 #include "cli/print.h"
 #include "model/layout.h"
-#include "restore/range_cache.h"
 #include "tensor/hub.h"
 
 #include <stdlib.h>
@@ -25,8 +25,8 @@ enum qk_code qk_folders_print(struct qk_error *err)
     char *path;
     QK_TRY(qk_layout_folder(&path, err));
     print_folder("layouts of your own", path);
-    QK_TRY(qk_range_cache_folder(&path, err));
-    print_folder("states of probes", path);
+    QK_TRY(qk_cache_folder(&path, err));
+    print_folder("cache", path);
     if (qk_hub_cache(&path, NULL) == QK_OK)
         print_folder("Hugging Face cache", path);
     return QK_OK;

@@ -1,13 +1,13 @@
 /* range_cache.c - states of a pass kept in files. */
 #include "restore/range_cache.h"
 
+#include "base/cache.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "model/layout.h"
 #include "restore/copy.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,20 +16,6 @@
 #include <unistd.h>
 
 static const char SUFFIX[] = ".states.safetensors";
-
-enum qk_code qk_range_cache_folder(char **out, struct qk_error *err)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    struct qk_text text = {0};
-    *out = NULL;
-    if (cache != NULL && cache[0] == '/') /* relative ones are to be ignored, says the specification */
-        qk_text_add(&text, "%s/qkscope", cache);
-    else if (home != NULL && home[0] == '/')
-        qk_text_add(&text, "%s/.cache/qkscope", home);
-    else
-        return QK_OK;
-    return qk_text_take(&text, out, err);
-}
 
 /* --- names --- */
 
@@ -73,7 +59,7 @@ static enum qk_code cache_path(
     *path = NULL;
     if (!still_known(model->checkpoint))
         return QK_OK;
-    QK_TRY(qk_range_cache_folder(&folder, err));
+    QK_TRY(qk_cache_folder(&folder, err));
     if (folder == NULL)
         return QK_OK;
     enum qk_code code = qk_layout_find(model->config.model_type, &layout, err);
@@ -218,18 +204,6 @@ static bool remove_oldest(const char *folder)
     return removed;
 }
 
-static enum qk_code make_folders(char *path, struct qk_error *err)
-{
-    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        int made = mkdir(path, 0700);
-        if (made != 0 && errno != EEXIST)
-            return qk_fail_errno(err, path, "create");
-        *slash = '/';
-    }
-    return QK_OK;
-}
-
 static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, struct qk_error *err)
 {
     char *path, *bytes = NULL;
@@ -239,7 +213,7 @@ static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, 
         free(path);
         return QK_OK;
     }
-    enum qk_code code = make_folders(path, err);
+    enum qk_code code = qk_make_folders(path, err);
     if (code == QK_OK)
         code = make_file(probe, side, &bytes, &n, err);
     if (code == QK_OK)

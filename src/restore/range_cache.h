@@ -1,5 +1,5 @@
-/* range_cache.h - the inputs of layers that passes came to, kept under $XDG_CACHE_HOME/qkscope (else
- * ~/.cache/qkscope) so that the same probe of the same checkpoint need not be run again.
+/* range_cache.h - the inputs of layers that passes came to, kept in the cache folder (base/cache.h) so that
+ * the same probe of the same checkpoint need not be run again.
  *
  * One states file (probe/states.h) a checkpoint and probe. Its name is a digest of all that its content
  * depends on: the version, the config, the layout row, every shard's header and which file it is, unchanged
@@ -14,9 +14,6 @@
 /* Folders grow to this much at most: then the oldest files go. Nothing larger than a quarter of it is kept.
  */
 #define QK_RANGE_CACHE_BYTES ((uint64_t)1 << 30)
-
-/* *out = the folder, whether it exists or not; NULL when no variable tells one. The caller frees. */
-enum qk_code qk_range_cache_folder(char **out, struct qk_error *err);
 
 /* Between qk_probe_open and qk_probe_run: takes what is there for either side of a forward pass, and has the
  * probe keep what qk_range_cache_store will want. A cache that cannot be read is none. */
