@@ -24,6 +24,7 @@ const struct qk_option_info qk_diff_options[] = {
     {"csv", 0, NULL, "print comma-separated values with a heading row"},
     {"ascii", 0, NULL, "print ASCII characters alone"},
     {"threads", 'j', "N", "worker threads; one a processor without it"},
+    QK_REMOTE_OPTION,
     {NULL, 0, NULL, NULL},
 };
 
@@ -135,6 +136,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct di
 static enum qk_code run(const struct qk_arguments *arguments, struct diff *d, struct qk_error *err)
 {
     QK_TRY(read_options(arguments, d, err));
+    QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_inputs_pair(arguments, &d->inputs.pair, err));
     QK_TRY(compute(d, err));
     struct qk_report report = {.pair = d->inputs.pair,

@@ -21,6 +21,8 @@ const struct qk_option_info qk_export_command_options[] = {
     {"force", 'f', NULL,
         "replace an earlier export, and take a --recipe that was made for other checkpoints"},
     {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
+    {"remote", 0, NULL,
+        "refused: an export copies every byte of POST, so that PRE and POST have to be on this machine"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -95,6 +97,10 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
 enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_inputs inputs = {0};
+    if (qk_arguments_has(arguments, "remote"))
+        return qk_fail(err, QK_USAGE,
+            "export: --remote: an export copies every byte of POST: download PRE and POST (huggingface-cli "
+            "download ORG/NAME), then export with --set or a recipe of 'qkscope plan --remote'");
     QK_TRY(qk_inputs_want_choice(arguments, err));
     if (qk_arguments_text(arguments, "output") == NULL)
         return qk_fail(err, QK_USAGE, "export: no folder to write (expected --output DIR)");

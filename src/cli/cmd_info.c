@@ -13,6 +13,7 @@
 
 const struct qk_option_info qk_info_options[] = {
     {"json", 0, NULL, "print one JSON object"},
+    QK_REMOTE_OPTION,
     {NULL, 0, NULL, NULL},
 };
 
@@ -340,6 +341,7 @@ static enum qk_code print_json(const struct qk_model *model, struct qk_error *er
 enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_model *model;
+    QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_inputs_model(arguments->operand[0], &model, err));
     enum qk_code code = qk_arguments_has(arguments, "json") ? print_json(model, err) : print_text(model, err);
     qk_model_close(model);

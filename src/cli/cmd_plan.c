@@ -15,6 +15,7 @@ const struct qk_option_info qk_plan_options[] = {
     {"comment", 0, "TEXT", "a remark to keep in the recipe"},
     {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
     {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
+    QK_REMOTE_OPTION,
     {NULL, 0, NULL, NULL},
 };
 
@@ -41,6 +42,7 @@ static enum qk_code write_recipe(const struct qk_inputs *inputs, const char *pat
 static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
 {
     const char *output = qk_arguments_text(arguments, "output");
+    QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_inputs_open(arguments, qk_arguments_has(arguments, "force"), inputs, err));
     if (output != NULL)
         return write_recipe(inputs, output, err);

@@ -40,6 +40,7 @@ const struct qk_option_info qk_range_options[] = {
     {"csv", 0, NULL, "print comma-separated values with a heading row"},
     {"ascii", 0, NULL, "print ASCII characters alone"},
     {"threads", 'j', "N", "worker threads for the drift that a test needs; one a processor without it"},
+    QK_REMOTE_OPTION,
     {NULL, 0, NULL, NULL},
 };
 
@@ -133,6 +134,10 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
+    if (qk_arguments_has(arguments, "remote") && !r->estimate && r->options.states_path[QK_POST] == NULL)
+        return qk_fail(err, QK_USAGE,
+            "--remote: a forward pass reads every tensor: give --estimate or --states FILE, or download the "
+            "checkpoints");
     r->cached = !qk_arguments_has(arguments, "no-cache");
     if (r->exact && !r->chosen)
         return qk_inputs_want_choice(arguments, err);
@@ -301,6 +306,7 @@ static enum qk_code print_report(
 static enum qk_code run(const struct qk_arguments *arguments, struct range *r, struct qk_error *err)
 {
     QK_TRY(read_options(arguments, r, err));
+    QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_inputs_open(arguments, false, &r->inputs, err));
     QK_TRY(find_layers(r, err));
     choose_source(r);

@@ -5,15 +5,38 @@
 #include "cli/drifts.h"
 #include "cli/print.h"
 #include "tensor/hub.h"
+#include "tensor/remote.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum qk_code qk_inputs_remote(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    return qk_arguments_has(arguments, "remote") ? qk_remote_start(err) : QK_OK;
+}
+
+void qk_inputs_end_remote(void)
+{
+    const struct qk_remote_account account = qk_remote_account();
+    char fetched[QK_BYTES_TEXT], all[QK_BYTES_TEXT];
+    if (account.fetched > 0)
+        qk_print_note("fetched %s of %s; kept in %s", qk_format_bytes(fetched, account.fetched),
+            qk_format_bytes(all, account.bytes), account.folder);
+    qk_remote_stop();
+}
+
+static enum qk_code locate(const char *operand, char **path, struct qk_error *err)
+{
+    const char *endpoint = qk_remote_endpoint();
+    return endpoint != NULL ? qk_hub_address(operand, endpoint, path, err)
+                            : qk_hub_resolve(operand, path, err);
+}
 
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err)
 {
     char *path;
     *out = NULL;
-    QK_TRY(qk_hub_resolve(operand, &path, err));
+    QK_TRY(locate(operand, &path, err));
     enum qk_code code = qk_model_open(path, out, err);
     free(path);
     return code;
@@ -25,7 +48,7 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     enum qk_code code = QK_OK;
     *out = NULL;
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
-        code = qk_hub_resolve(
+        code = locate(
             arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);

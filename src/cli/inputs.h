@@ -15,6 +15,21 @@ struct qk_inputs {
     char *comment;                 /* --comment, else the recipe's, else NULL; owned */
 };
 
+/* The option's row, in the table of every command that takes it. */
+#define QK_REMOTE_OPTION                                                                                     \
+    {                                                                                                        \
+        "remote", 0, NULL,                                                                                   \
+            "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache: only headers and "    \
+            "what "                                                                                          \
+            "is looked at are fetched, and kept for the next time"                                           \
+    }
+
+/* With --remote (a row of the command's table), names of the hub stand for what is on the hub from here on.
+ * Codes as in qk_remote_start. */
+enum qk_code qk_inputs_remote(const struct qk_arguments *arguments, struct qk_error *err);
+/* Says how much was fetched, if anything was, and ends what qk_inputs_remote began. */
+void qk_inputs_end_remote(void);
+
 /* The checkpoint that an operand names (tensor/hub.h), opened with its layout. */
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err);
 

@@ -1,6 +1,7 @@
 /* main.c - picks the command, and is the only place that prints an error and ends the program. */
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/inputs.h"
 #include "cli/print.h"
 #include "linalg/linalg.h"
 #include "model/pair.h"
@@ -83,6 +84,7 @@ int main(int argc, char **argv)
     if (code == QK_OK)
         code = run(&arguments, &err);
     qk_arguments_free(&arguments);
+    qk_inputs_end_remote();
     /* What the user waited for has failed, whatever the command thinks: that code wins over 0 alone. */
     enum qk_code written = qk_print_end(&output);
     if (code != QK_OK && err.text[0] != '\0')

@@ -2,6 +2,7 @@
 #include "cli/meter.h"
 
 #include "base/text.h"
+#include "tensor/remote.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ static void catch_signals(struct qk_meter *meter)
     struct sigaction action = {.sa_handler = cancel_watched, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     atomic_store(&watched, &meter->progress);
+    qk_remote_watch(&meter->progress);
     for (int i = 0; i < QK_METER_SIGNALS; i++) {
         sigaction(SIGNALS[i], NULL, &meter->before[i]);
         /* What nohup and shells told us to ignore stays ignored. */
@@ -121,4 +123,5 @@ void qk_meter_stop(struct qk_meter *meter)
     for (int i = 0; i < QK_METER_SIGNALS; i++)
         sigaction(SIGNALS[i], &meter->before[i], NULL);
     atomic_store(&watched, NULL);
+    qk_remote_watch(NULL);
 }

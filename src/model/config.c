@@ -3,10 +3,9 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "tensor/source.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 enum { MAX_CONFIG_BYTES = 8 << 20 };
 
@@ -29,14 +28,16 @@ enum qk_code qk_config_open(const char *folder, struct qk_config *config, struct
     struct qk_text path = {0};
     qk_text_add(&path, "%s/config.json", folder);
     QK_TRY(qk_text_take(&path, &config->path, err));
-    struct stat info;
+    bool found = false;
     /* A link to nowhere is no missing config: opening it tells what is wrong. */
-    if (lstat(config->path, &info) != 0 && errno == ENOENT) {
+    enum qk_code code = qk_source_exists(config->path, &found, err);
+    if (code == QK_OK && !found) {
         free(config->path);
         config->path = NULL;
         return QK_OK;
     }
-    enum qk_code code = qk_json_read(config->path, MAX_CONFIG_BYTES, &config->root, err);
+    if (code == QK_OK)
+        code = qk_source_json(config->path, MAX_CONFIG_BYTES, &config->root, err);
     if (code == QK_OK && !cJSON_IsObject(config->root))
         code = qk_fail(err, QK_INPUT, "%s: not a JSON object", config->path);
     if (code != QK_OK) {

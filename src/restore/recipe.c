@@ -35,6 +35,8 @@ static enum qk_code portable(char **out, const char *name, struct qk_error *err)
 static enum qk_code absolute_path(const char *path, char **out, struct qk_error *err)
 {
     struct stat info;
+    if (qk_remote_has(path))
+        return portable(out, path, err);
     if (stat(path, &info) != 0)
         return qk_fail_errno(err, path, "examine");
     char *copy, resolved[PATH_MAX];

@@ -119,10 +119,38 @@ static enum qk_code split_file(
     return qk_strndup_to(&c->folder, path, slash == path ? 1 : (size_t)(slash - path), err);
 }
 
+/* A hub is not asked for a list of files: the two names that transformers writes are tried. */
+static enum qk_code choose_remote(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
+{
+    char *index, *single;
+    bool found;
+    QK_TRY(qk_strdup_to(&c->folder, c->path, err));
+    QK_TRY(qk_path_join(c->folder, "model.safetensors.index.json", &index, err));
+    enum qk_code code = qk_source_exists(index, &found, err);
+    if (code == QK_OK && found) {
+        c->index_path = index;
+        return QK_OK;
+    }
+    free(index);
+    QK_TRY(code);
+    QK_TRY(qk_path_join(c->folder, "model.safetensors", &single, err));
+    code = qk_source_exists(single, &found, err);
+    free(single);
+    QK_TRY(code);
+    if (!found)
+        return qk_fail(err, QK_IO,
+            "%s: no such model or revision, or one without model.safetensors and "
+            "model.safetensors.index.json (HTTP status 404)",
+            c->path);
+    return qk_lines_add(names, err, "model.safetensors");
+}
+
 static enum qk_code choose_files(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
     struct stat info;
     const char *name;
+    if (qk_remote_has(c->path))
+        return choose_remote(c, names, err);
     if (stat(c->path, &info) != 0)
         return qk_fail_errno(err, c->path, "open");
     if (S_ISDIR(info.st_mode)) {
@@ -165,7 +193,7 @@ static enum qk_code check_shard_name(
 static enum qk_code read_index(const char *path, cJSON **root, struct entry **entries, size_t *n,
     struct qk_lines *names, struct qk_error *err)
 {
-    QK_TRY(qk_json_read(path, MAX_INDEX_BYTES, root, err));
+    QK_TRY(qk_source_json(path, MAX_INDEX_BYTES, root, err));
     const cJSON *map = qk_json_get(*root, "weight_map");
     if (!cJSON_IsObject(map))
         return qk_fail(err, QK_INPUT, "%s: weight_map is missing or not an object", path);
@@ -346,7 +374,8 @@ enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_t
     uint64_t offset, void *buffer, size_t n, struct qk_error *err)
 {
     assert(offset <= tensor->bytes && n <= tensor->bytes - offset);
-    QK_TRY(qk_source_read(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n, err));
+    QK_TRY(qk_source_read_on(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n,
+        tensor->offset + tensor->bytes, err));
     return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 

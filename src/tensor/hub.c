@@ -1,4 +1,4 @@
-/* hub.c - ORG/NAME[@REVISION] to a snapshot folder; see hub.h for the cache's layout. */
+/* hub.c - ORG/NAME[@REVISION] to a snapshot folder or an address; see hub.h for the cache's layout. */
 #include "tensor/hub.h"
 
 #include "base/mem.h"
@@ -184,6 +184,15 @@ static enum qk_code resolve(struct lookup *l, char **out, struct qk_error *err)
     return find_snapshot(l, out, err);
 }
 
+static void free_lookup(struct lookup *l)
+{
+    free(l->org);
+    free(l->name);
+    free(l->revision);
+    free(l->model);
+    free(l->snapshots);
+}
+
 enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *err)
 {
     *out = NULL;
@@ -191,10 +200,29 @@ enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *er
         return qk_strdup_to(out, operand, err);
     struct lookup l = {.operand = operand};
     enum qk_code code = resolve(&l, out, err);
-    free(l.org);
-    free(l.name);
-    free(l.revision);
-    free(l.model);
-    free(l.snapshots);
+    free_lookup(&l);
+    return code;
+}
+
+/* --- the address --- */
+
+static enum qk_code make_address(struct lookup *l, const char *endpoint, char **out, struct qk_error *err)
+{
+    struct qk_text text = {0};
+    QK_TRY(split(l, err));
+    qk_text_add(&text, "%s/%s/%s/resolve/", endpoint, l->org, l->name);
+    for (const char *p = l->revision; *p != '\0'; p++)
+        qk_text_add(&text, *p == '/' ? "%%2F" : "%c", *p);
+    return qk_text_take(&text, out, err);
+}
+
+enum qk_code qk_hub_address(const char *operand, const char *endpoint, char **out, struct qk_error *err)
+{
+    *out = NULL;
+    if (is_path(operand))
+        return qk_strdup_to(out, operand, err);
+    struct lookup l = {.operand = operand};
+    enum qk_code code = make_address(&l, endpoint, out, err);
+    free_lookup(&l);
     return code;
 }

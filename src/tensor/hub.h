@@ -1,4 +1,4 @@
-/* hub.h - names of the Hugging Face hub, looked up in the local cache. Nothing is ever downloaded.
+/* hub.h - names of the Hugging Face hub: looked up in the local cache, or made addresses.
  *
  *   CACHE/models--ORG--NAME/refs/REV           a commit hash in text
  *   CACHE/models--ORG--NAME/snapshots/HASH/    the files, as links into ../../blobs
@@ -15,6 +15,11 @@
  * only one snapshot has (4 digits at least). QK_IO when it is not there and QK_INPUT when the name or the
  * cache is malformed; the message says where it looked. */
 enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *err);
+
+/* *out = ENDPOINT/ORG/NAME/resolve/REVISION, the folder on the hub that `operand` stands for, the revision's
+ * slashes escaped; what qk_hub_resolve takes for a path stands for itself here, too. The caller frees. QK_IO
+ * when the name is malformed. */
+enum qk_code qk_hub_address(const char *operand, const char *endpoint, char **out, struct qk_error *err);
 
 /* *out = CACHE, whether it exists or not; the caller frees. QK_IO when not even HOME is set. */
 enum qk_code qk_hub_cache(char **out, struct qk_error *err);

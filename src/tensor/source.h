@@ -1,31 +1,44 @@
-/* source.h - a file opened for reading by position: never mapped, never written.
+/* source.h - a file opened for reading by position: never mapped, never written; here, or on the hub.
  *
  * A mapping would turn a file that another program cuts short into SIGBUS; pread turns it into an error. */
 #ifndef QK_TENSOR_SOURCE_H
 #define QK_TENSOR_SOURCE_H
 
 #include "base/error.h"
+#include "tensor/remote.h"
 
+#include <cjson/cJSON.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
 struct qk_source {
-    char *path; /* owned */
-    int fd;     /* -1 when closed */
+    char *path;                    /* owned */
+    int fd;                        /* -1 when closed, and for a remote file */
+    struct qk_remote_file *remote; /* NULL: a file of this machine; else what follows `size` is 0 */
     uint64_t size;
     struct timespec modified, changed; /* content; content, name or rights */
     dev_t device;
     ino_t inode;
 };
 
-/* Opens a regular file read-only (QK_IO when that fails, QK_INPUT when it is not a regular file). */
+/* Opens a regular file read-only (QK_IO when that fails, QK_INPUT when it is not a regular file), or a remote
+ * one (codes as in tensor/http.h). */
 enum qk_code qk_source_open(const char *path, struct qk_source *source, struct qk_error *err);
 /* Reads exactly n bytes at offset; QK_IO on a read error or when the file ended early ("... became shorter
  * while it was read (found N bytes, expected M)"). Safe from several threads at once. */
 enum qk_code qk_source_read(
     const struct qk_source *source, uint64_t offset, void *buffer, size_t n, struct qk_error *err);
-/* QK_IO when size or modification time differ from when it was opened. */
+/* The same for a reader who will go on to `limit`: of a remote file some of that may be fetched along. */
+enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, void *buffer, size_t n,
+    uint64_t limit, struct qk_error *err);
+/* QK_IO when size or modification time differ from when it was opened. Of a remote file
+ * every answer was looked at when it came. */
 enum qk_code qk_source_unchanged(const struct qk_source *source, struct qk_error *err);
 void qk_source_close(struct qk_source *source);
+
+/* *found = there is something of that name (a link that leads nowhere, too). */
+enum qk_code qk_source_exists(const char *path, bool *found, struct qk_error *err);
+/* qk_json_read for either kind of file; cJSON_Delete frees. */
+enum qk_code qk_source_json(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);
 
 #endif
