@@ -202,7 +202,7 @@ forget
 check "a redirect to another" differs "$faulty/redirect=$(cat "$work/second")"
 check "  that gets all requests" grep -q '^GET 206 .*moved.*model.safetensors' "$work/log2"
 check "  but not the token" sh -c "! grep -q hf_secret '$work/log2'"
-check "  which the first one had" grep -q Bearer_hf_secret "$requests"
+check "  which the first had" grep -q Bearer_hf_secret "$requests"
 unset HF_TOKEN
 
 # --- being stopped ---
