@@ -90,8 +90,8 @@ void qk_command_help(const struct qk_command *command, bool to_stderr)
     say_options(to, command->option);
     say_options(to, qk_common_options);
     if (strstr(command->operands, "PRE") != NULL || strstr(command->operands, "CKPT") != NULL)
-        say(to, "\nA checkpoint is a folder, a .safetensors file, an index.json, or\n"
-                "org/name[@revision] in the local Hugging Face cache. It is only ever read.\n");
+        say(to, "\nA checkpoint is a folder, a .safetensors or PyTorch file, an index.json,\n"
+                "or org/name[@revision] in the local Hugging Face cache. It is only ever read.\n");
     if (strstr(command->operands, "PRE POST") != NULL)
         say(to, "POST may also be the folder of a PEFT adapter that was trained on PRE.\n");
     if (overview)
