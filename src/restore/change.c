@@ -196,6 +196,7 @@ static enum qk_code find_all(struct finder *f)
 {
     for (int i = 0; i < f->selection->n_layers; i++)
         QK_TRY(find_layer(f, i));
+    QK_TRY(add_merged(f));
     for (size_t i = 0; i < f->n && !f->adapter; i++)
         QK_TRY(check_alone(post_checkpoint(f->pair), f->change[i].tensor, f->err));
     return QK_OK;
@@ -217,8 +218,6 @@ enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selecti
         return qk_fail(
             err, QK_USAGE, "%s: post is no adapter, so none can be written", post_checkpoint(pair)->path);
     enum qk_code code = find_all(&f);
-    if (code == QK_OK)
-        code = add_merged(&f);
     if (code != QK_OK) {
         free(f.change);
         return code;
