@@ -48,8 +48,7 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     enum qk_code code = QK_OK;
     *out = NULL;
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
-        code = locate(
-            arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
+        code = locate(arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
