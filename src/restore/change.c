@@ -351,11 +351,11 @@ bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *sele
     *pre = NULL;
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
-            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, (enum qk_part)part) !=
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
                 change->tensor)
                 continue;
             const struct qk_view *view = &layer->side[QK_PRE]->role[r];
-            const struct qk_tensor *source = part_tensor(view, (enum qk_part)part);
+            const struct qk_tensor *source = part_tensor(view, part);
             struct qk_choice effect =
                 qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
             if (source == NULL || !same_rows(view, &layer->side[QK_POST]->role[r]) ||
