@@ -177,7 +177,7 @@ paste 'Q 0 m w'
 check "pasted text is no command" wait_for 'pasted text is no command'
 check "and changes nothing" wait_row 4 'K lerp 0.25'
 keys '\'
-wait_for 'filter '
+wait_for 'empty shows all'
 paste 'full
 '
 check "it is taken where text is asked for" wait_for 'filter full$'
