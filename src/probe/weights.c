@@ -3,28 +3,11 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "tensor/single.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* float32 = source, n elements; float64 is rounded, the narrower formats are exact. */
-static void to_f32(enum qk_dtype dtype, const char *src, size_t n, float *out)
-{
-    enum { PIECE = 512 };
-    double values[PIECE];
-    size_t size = qk_dtype_bits(dtype) / 8;
-    if (dtype == QK_F32) {
-        memcpy(out, src, n * sizeof *out);
-        return;
-    }
-    for (size_t i = 0; i < n; i += PIECE) {
-        size_t m = n - i < PIECE ? n - i : PIECE;
-        qk_dtype_to_f64(dtype, src + i * size, m, values);
-        for (size_t j = 0; j < m; j++)
-            out[i + j] = (float)values[j];
-    }
-}
 
 struct conversion {
     enum qk_dtype dtype;
@@ -39,7 +22,7 @@ static void convert_share(void *context, size_t item, size_t worker)
     (void)worker;
     const struct conversion *c = context;
     size_t first = item * SHARE, n = c->n - first < SHARE ? c->n - first : SHARE;
-    to_f32(c->dtype, c->src + first * (qk_dtype_bits(c->dtype) / 8), n, c->out + first);
+    qk_dtype_to_f32(c->dtype, c->src + first * (qk_dtype_bits(c->dtype) / 8), n, c->out + first);
 }
 
 static void convert(enum qk_dtype dtype, const char *src, size_t n, float *out)
