@@ -2,10 +2,12 @@
 #include "restore/spec.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <ctype.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -319,4 +321,90 @@ enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pai
     if (n_matched != NULL)
         *n_matched = matched;
     return QK_OK;
+}
+
+/* --- as text --- */
+
+static bool same_choices(const struct qk_selection *selection, int a, int b)
+{
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        if (!qk_choice_equal(selection->choice[a][r], selection->choice[b][r]))
+            return false;
+    return true;
+}
+
+/* True when the layers with the choices of `like` are all layers that can be chosen (kind QK_NONE), or all of
+ * a kind. */
+static bool is_whole(
+    const struct qk_selection *selection, const struct qk_pair *pair, int like, enum qk_kind kind)
+{
+    int n = 0;
+    for (int i = 0; i < pair->n_layers; i++) {
+        const struct qk_pair_layer *layer = &pair->layer[i];
+        bool in = layer->has_qk && layer->problem == NULL && (kind == QK_NONE || layer->kind == kind);
+        if (in != same_choices(selection, like, i))
+            return false;
+        n += in;
+    }
+    return n > 1;
+}
+
+static void add_selector(
+    struct qk_text *text, const struct qk_selection *selection, const struct qk_pair *pair, int like)
+{
+    enum qk_kind kind = pair->layer[like].kind;
+    if (is_whole(selection, pair, like, QK_NONE)) {
+        qk_text_add(text, "all");
+        return;
+    }
+    if (is_whole(selection, pair, like, kind)) {
+        qk_text_add(text, "%s", qk_kind_name(kind));
+        return;
+    }
+    const char *comma = "";
+    for (int i = like, end; i < selection->n_layers; i = end) {
+        for (end = i; end < selection->n_layers && same_choices(selection, like, end);)
+            end++;
+        if (end > i + 1)
+            qk_text_add(text, "%s%d-%d", comma, i, end - 1);
+        else if (end > i)
+            qk_text_add(text, "%s%d", comma, i);
+        comma = end > i ? "," : comma;
+        end += end == i;
+    }
+}
+
+static void add_choice(struct qk_text *text, const char *role, struct qk_choice choice)
+{
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
+    char number[32];
+    snprintf(number, sizeof number, "%.6g", choice.param);
+    if (strtod(number, NULL) != choice.param)
+        snprintf(number, sizeof number, "%.17g", choice.param);
+    qk_text_add(
+        text, "%s=%s%s%s", role, info->name, info->has_param ? ":" : "", info->has_param ? number : "");
+}
+
+enum qk_code qk_spec_text(
+    const struct qk_selection *selection, const struct qk_pair *pair, char **out, struct qk_error *err)
+{
+    static const char *const ROLES[] = {[QK_Q] = ":q", [QK_K] = ":k"};
+    struct qk_text text = {0};
+    for (int i = 0; i < selection->n_layers; i++) {
+        const struct qk_choice *choice = selection->choice[i];
+        bool both = qk_choice_equal(choice[QK_Q], choice[QK_K]), told = false;
+        for (int j = 0; j < i && !told; j++)
+            told = same_choices(selection, i, j);
+        for (int r = 0; r < (both ? 1 : QK_ROLE_COUNT) && !told; r++) {
+            if (choice[r].mode == QK_KEEP)
+                continue;
+            if (text.length > 0)
+                qk_text_add(&text, " ");
+            add_selector(&text, selection, pair, i);
+            add_choice(&text, both ? "" : ROLES[r], choice[r]);
+        }
+    }
+    if (text.length == 0)
+        qk_text_add(&text, "keep");
+    return qk_text_take(&text, out, err);
 }

@@ -320,6 +320,49 @@ static void test_apply_refuses(void **state)
     qk_selection_free(&untouched);
 }
 
+/* Sets each of the words that stand between spaces. */
+static void apply_words(const char *words, struct qk_selection *selection)
+{
+    char copy[512];
+    struct qk_error err = {0};
+    assert_true(strlen(words) < sizeof copy);
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
+        struct qk_spec spec = parse(word);
+        expect_ok(qk_spec_apply(&spec, &pair, NULL, selection, NULL, &err), &err);
+        qk_spec_free(&spec);
+    }
+}
+
+/* A selection as text, and back. */
+static void test_text(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *text;
+    } rows[] = {{"", "keep"}, {"5=restore", "5=restore"}, {"all=restore", "all=restore"},
+        {"all:q=lerp:0.25", "all:q=lerp:0.25"}, {"full=qk-pro:0.3", "full=qk-pro:0.3"},
+        {"5:q=restore 5:k=lerp:0.1 7=restore", "5:q=restore 5:k=lerp:0.1 7=restore"},
+        {"0-2=restore 5-6:k=restore", "0-2=restore 5-6:k=restore"},
+        {"1=lerp:0.30000000000000004", "1=lerp:0.30000000000000004"}};
+    struct qk_error err = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_selection selection, again;
+        char *text;
+        expect_ok(qk_selection_init(&selection, LAYERS, &err), &err);
+        expect_ok(qk_selection_init(&again, LAYERS, &err), &err);
+        apply_words(rows[i].given, &selection);
+        expect_ok(qk_spec_text(&selection, &pair, &text, &err), &err);
+        assert_string_equal(text, rows[i].text);
+        if (i > 0)
+            apply_words(text, &again);
+        assert_true(qk_selection_equal(&selection, &again));
+        free(text);
+        qk_selection_free(&selection);
+        qk_selection_free(&again);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_matches),
         cmocka_unit_test(test_apply),
         cmocka_unit_test(test_apply_refuses),
+        cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, make_pair, NULL);
 }
