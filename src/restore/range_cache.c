@@ -2,10 +2,9 @@
 #include "restore/range_cache.h"
 
 #include "base/cache.h"
-#include "base/digest.h"
 #include "base/mem.h"
-#include "model/layout.h"
 #include "restore/copy.h"
+#include "restore/identity.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,70 +18,28 @@ static const char SUFFIX[] = ".states.safetensors";
 
 /* --- names --- */
 
-static void add_json(struct qk_digest *digest, const cJSON *item)
-{
-    char *text = cJSON_PrintUnformatted(item);
-    if (text != NULL)
-        qk_digest_add(digest, text, strlen(text) + 1);
-    cJSON_free(text);
-}
-
-/* Which file this is, and that nothing was written to it since. A modification time alone would not do: pre
- * and post have the same header and size, and what unpacked them may have given both the same time. */
-static void add_file(struct qk_digest *digest, const struct qk_tensor_file *file)
-{
-    const struct qk_source *source = &file->source;
-    qk_digest_add(digest, file->header_digest, sizeof file->header_digest);
-    qk_digest_add(digest, &source->size, sizeof source->size);
-    qk_digest_add(digest, &source->inode, sizeof source->inode);
-    qk_digest_add(digest, &source->changed.tv_sec, sizeof source->changed.tv_sec);
-    qk_digest_add(digest, &source->changed.tv_nsec, sizeof source->changed.tv_nsec);
-}
-
-/* A shard that was written to since it was opened is read as it is now, but known as it was. */
-static bool still_known(const struct qk_checkpoint *checkpoint)
-{
-    struct qk_error unheard = {0};
-    return qk_checkpoint_unchanged(checkpoint, &unheard) == QK_OK;
-}
-
 /* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may be kept; the
  * caller frees. */
 static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
 {
-    const struct qk_model *model = probe->pair->model[side];
-    struct qk_layout layout;
     struct qk_digest digest;
     struct qk_text text = {0};
     char hex[QK_DIGEST_TEXT], *folder;
+    bool known;
     *path = NULL;
-    if (!still_known(model->checkpoint))
+    qk_digest_init(&digest);
+    QK_TRY(qk_identity_add(&digest, probe->pair->model[side], &known, err));
+    if (!known)
         return QK_OK;
     QK_TRY(qk_cache_folder(&folder, err));
     if (folder == NULL)
         return QK_OK;
-    enum qk_code code = qk_layout_find(model->config.model_type, &layout, err);
-    if (code == QK_OK) {
-        qk_digest_init(&digest);
-        qk_digest_add(&digest, PACKAGE_STRING, sizeof PACKAGE_STRING);
-        add_json(&digest, model->config.root);
-        add_json(&digest, layout.row);
-        for (size_t i = 0; i < model->checkpoint->n_shards; i++)
-            add_file(&digest, &model->checkpoint->shard[i].file);
-        const struct qk_adapter *adapter = model->checkpoint->adapter;
-        if (adapter != NULL) {
-            add_file(&digest, qk_adapter_file(adapter));
-            qk_digest_add(&digest, adapter->config_digest, sizeof adapter->config_digest);
-        }
-        qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
-        qk_digest_hex(&digest, hex);
-        qk_layout_free(&layout);
-        qk_text_add(&text, "%s/%s%s", folder, hex, SUFFIX);
-        code = qk_text_take(&text, path, err);
-    }
+    qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
+    qk_digest_hex(&digest, hex);
+    qk_text_add(&text, "%s/%s%s", folder, hex, SUFFIX);
     free(folder);
-    return code;
+    return qk_text_take(&text, path, err);
 }
 
 /* --- reading --- */
