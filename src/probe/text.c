@@ -108,17 +108,18 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
 
 /* --- files --- */
 
-static enum qk_code read_whole(const char *path, char **out, size_t *n, struct qk_error *err)
+enum { MOST_BYTES = 64 << 20 };
+
+enum qk_code qk_probe_read_bytes(const char *path, size_t most, char **out, size_t *n, struct qk_error *err)
 {
-    enum { MOST_BYTES = 64 << 20 };
     struct qk_source source;
+    *out = NULL;
     QK_TRY(qk_source_open(path, &source, err));
     enum qk_code code = QK_OK;
-    *out = NULL;
     *n = (size_t)source.size;
-    if (source.size > MOST_BYTES)
-        code = qk_fail(err, QK_INPUT, "%s: too large for a probe (found %llu bytes, expected at most %d)",
-            path, (unsigned long long)source.size, MOST_BYTES);
+    if (source.size > most)
+        code = qk_fail(err, QK_INPUT, "%s: too large (found %llu bytes, expected at most %zu)", path,
+            (unsigned long long)source.size, most);
     if (code == QK_OK)
         code = qk_alloc(out, *n + 1, 1, err);
     if (code == QK_OK)
@@ -133,7 +134,7 @@ static enum qk_code read_whole(const char *path, char **out, size_t *n, struct q
 
 enum qk_code qk_probe_read_text(const char *path, char **out, size_t *n, struct qk_error *err)
 {
-    QK_TRY(read_whole(path, out, n, err));
+    QK_TRY(qk_probe_read_bytes(path, MOST_BYTES, out, n, err));
     const char *problem = *n == 0                          ? "there is no text in it"
                           : !qk_utf8_valid(*out, *n)       ? "not UTF-8"
                           : memchr(*out, '\0', *n) != NULL ? "it holds a NUL byte"
@@ -181,7 +182,7 @@ enum qk_code qk_probe_read_ids(const char *path, int32_t **out, size_t *n, struc
     char *text;
     size_t length;
     *out = NULL;
-    QK_TRY(read_whole(path, &text, &length, err));
+    QK_TRY(qk_probe_read_bytes(path, MOST_BYTES, &text, &length, err));
     enum qk_code code = parse_ids(path, text, length, out, n, err);
     free(text);
     if (code != QK_OK) {

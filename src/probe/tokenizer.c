@@ -179,6 +179,11 @@ enum qk_code qk_tokenizer_encode(const struct qk_tokenizer *tokenizer, const cha
     return QK_OK;
 }
 
+size_t qk_tokenizer_trailing(const struct qk_tokenizer *tokenizer)
+{
+    return tokenizer->template.after.n;
+}
+
 /* --- decoding --- */
 
 static enum qk_code put_token(const struct qk_tokenizer *tokenizer, int32_t id, bool skip_special,

@@ -39,6 +39,10 @@ void qk_tokenizer_free(struct qk_tokenizer *tokenizer);
 enum qk_code qk_tokenizer_encode(const struct qk_tokenizer *tokenizer, const char *text, size_t n,
     bool special, int32_t **ids, size_t *n_ids, struct qk_error *err);
 
+/* How many special tokens `special` puts behind a text: those that a text which is to be continued must do
+ * without. */
+size_t qk_tokenizer_trailing(const struct qk_tokenizer *tokenizer);
+
 /* *text = the `length` bytes that the ids stand for, with a NUL behind them; the caller frees. skip_special
  * leaves special tokens out. QK_INPUT when an id is none of this tokenizer's. */
 enum qk_code qk_tokenizer_decode(const struct qk_tokenizer *tokenizer, const int32_t *ids, size_t n,
