@@ -27,13 +27,27 @@ static size_t first_key(const struct qk_attention *a, size_t t)
     return a->window != 0 && t + 1 > a->window ? t + 1 - a->window : 0;
 }
 
+/* p (n, keys) = q k^T scale of the queries from t0 on and the keys from s0 on. A single query is a product
+ * of a matrix and a vector. */
+static void multiply_block(
+    const struct qk_attention *a, size_t h, size_t t0, size_t n, size_t s0, float *p, size_t ld)
+{
+    size_t keys = t0 + n - s0;
+    const float *q = a->q + (t0 - a->first_query) * a->q_stride + h * a->head_dim,
+                *k = a->k + s0 * a->k_stride + h / (a->n_q / a->n_k) * a->head_dim;
+    if (n == 1)
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)keys, (int)a->head_dim, a->scale, k, (int)a->k_stride,
+            q, 1, 0.0f, p, 1);
+    else
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)keys, (int)a->head_dim, a->scale, q,
+            (int)a->q_stride, k, (int)a->k_stride, 0.0f, p, (int)ld);
+}
+
 /* Fills columns first_key(t0) <= s < t0 + n of p; those before are left as they are. */
 static void attend_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, float *p, size_t ld)
 {
-    size_t g = h / (a->n_q / a->n_k), s0 = first_key(a, t0), keys = t0 + n - s0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)keys, (int)a->head_dim, a->scale,
-        a->q + t0 * a->q_stride + h * a->head_dim, (int)a->q_stride,
-        a->k + s0 * a->k_stride + g * a->head_dim, (int)a->k_stride, 0.0f, p + s0, (int)ld);
+    size_t s0 = first_key(a, t0);
+    multiply_block(a, h, t0, n, s0, p + s0, ld);
     for (size_t i = 0; i < n; i++) {
         float *row = p + i * ld;
         size_t t = t0 + i, first = first_key(a, t);
@@ -44,6 +58,20 @@ static void attend_block(const struct qk_attention *a, size_t h, size_t t0, size
         memset(row + s0, 0, (first - s0) * sizeof *row);
         memset(row + t + 1, 0, (t0 + n - t - 1) * sizeof *row);
     }
+}
+
+/* The block's rows of out = p v. */
+static void mix_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, const float *p, size_t ld)
+{
+    size_t s0 = first_key(a, t0), keys = t0 + n - s0, vd = a->value_dim;
+    const float *v = a->v + s0 * a->v_stride + h / (a->n_q / a->n_k) * vd;
+    float *out = a->out + ((t0 - a->first_query) * a->n_q + h) * vd;
+    if (n == 1)
+        cblas_sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, p + s0, 1, 0.0f,
+            out, 1);
+    else
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)keys, 1.0f, p + s0,
+            (int)ld, v, (int)a->v_stride, 0.0f, out, (int)(a->n_q * vd));
 }
 
 static void clear_before(const struct qk_attention *a, size_t t0, size_t n, float *p, size_t ld)
@@ -59,27 +87,27 @@ void qk_attention_block(const struct qk_attention *a, size_t head, size_t t0, si
 }
 
 struct softmax_job {
-    const struct qk_attention *a;
-    float *out, *p; /* p: one block a worker */
+    const struct qk_attention *a; /* one a sequence */
+    float *p;                     /* one block of `size` a worker */
+    size_t size;
     qk_attention_seen seen;
     void *context;
     pthread_mutex_t one_at_a_time;
 };
 
-static void attend_head(void *context, size_t h, size_t worker)
+/* Item: a head of a sequence. */
+static void attend_head(void *context, size_t item, size_t worker)
 {
     struct softmax_job *job = context;
-    const struct qk_attention *a = job->a;
-    size_t ld = a->T, g = h / (a->n_q / a->n_k);
-    float *p = job->p + worker * QK_QUERY_BLOCK * ld;
-    for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += QK_QUERY_BLOCK) {
-        size_t n = a->T - t0 < QK_QUERY_BLOCK ? a->T - t0 : QK_QUERY_BLOCK, s0 = first_key(a, t0);
+    const struct qk_attention *a = &job->a[item / job->a->n_q];
+    size_t ld = a->T, h = item % a->n_q;
+    float *p = job->p + worker * job->size;
+    for (size_t t0 = a->first_query; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK;
+         t0 += QK_QUERY_BLOCK) {
+        size_t n = a->T - t0 < QK_QUERY_BLOCK ? a->T - t0 : QK_QUERY_BLOCK;
         attend_block(a, h, t0, n, p, ld);
-        if (job->out != NULL && a->v != NULL)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->value_dim,
-                (int)(t0 + n - s0), 1.0f, p + s0, (int)ld, a->v + s0 * a->v_stride + g * a->value_dim,
-                (int)a->v_stride, 0.0f, job->out + (t0 * a->n_q + h) * a->value_dim,
-                (int)(a->n_q * a->value_dim));
+        if (a->out != NULL && a->v != NULL)
+            mix_block(a, h, t0, n, p, ld);
         if (job->seen == NULL)
             continue;
         clear_before(a, t0, n, p, ld);
@@ -90,16 +118,40 @@ static void attend_head(void *context, size_t h, size_t worker)
 }
 
 enum qk_code qk_softmax_attention(
-    const struct qk_attention *a, float *out, qk_attention_seen seen, void *context, struct qk_error *err)
+    const struct qk_attention *a, size_t n, qk_attention_seen seen, void *context, struct qk_error *err)
 {
-    struct softmax_job job = {.a = a, .out = out, .seen = seen, .context = context};
-    size_t workers = qk_parallel_workers(a->n_q);
-    QK_TRY(qk_alloc_aligned(&job.p, workers * QK_QUERY_BLOCK * a->T, sizeof *job.p, err));
+    struct softmax_job job = {.a = a, .seen = seen, .context = context};
+    size_t items = n * a->n_q, workers = qk_parallel_workers(items);
+    for (size_t i = 0; i < n; i++) {
+        size_t rows = a[i].T - a[i].first_query;
+        rows = rows < QK_QUERY_BLOCK ? rows : QK_QUERY_BLOCK;
+        job.size = rows * a[i].T > job.size ? rows * a[i].T : job.size;
+    }
+    QK_TRY(qk_alloc_aligned(&job.p, workers * job.size, sizeof *job.p, err));
     pthread_mutex_init(&job.one_at_a_time, NULL);
-    qk_parallel_for(a->n_q, attend_head, &job, a->progress);
+    qk_parallel_for(items, attend_head, &job, a->progress);
     pthread_mutex_destroy(&job.one_at_a_time);
     free(job.p);
     return qk_progress_check(a->progress, err);
+}
+
+/* --- states of the recurrences --- */
+
+/* state (head_dim, value_dim) = what the tokens before these came to. */
+static void begin_state(const struct qk_attention *a, size_t h, float *state)
+{
+    size_t n = a->head_dim * a->value_dim;
+    if (a->state != NULL)
+        memcpy(state, a->state + h * n, n * sizeof *state);
+    else
+        memset(state, 0, n * sizeof *state);
+}
+
+static void end_state(const struct qk_attention *a, size_t h, const float *state)
+{
+    size_t n = a->head_dim * a->value_dim;
+    if (a->state != NULL)
+        memcpy(a->state + h * n, state, n * sizeof *state);
 }
 
 /* --- lightning --- */
@@ -118,9 +170,9 @@ void qk_alibi_slopes(size_t n, float *slope)
 enum { CHUNK = 64 };
 
 struct lightning_job {
-    const struct qk_attention *a;
+    const struct qk_attention *a; /* one a sequence */
     const float *slope;
-    float *out, *scratch; /* one of `size` a worker */
+    float *scratch; /* one of `size` a worker */
     size_t size;
 };
 
@@ -167,36 +219,39 @@ static void lightning_move_state(
         v, (int)a->v_stride, s->decay[n], s->state, (int)vd);
 }
 
-static void lightning_head(void *context, size_t h, size_t worker)
+/* Item: a head of a sequence. */
+static void lightning_head(void *context, size_t item, size_t worker)
 {
     const struct lightning_job *job = context;
-    const struct qk_attention *a = job->a;
-    size_t hd = a->head_dim, vd = a->value_dim, g = h / (a->n_q / a->n_k);
+    const struct qk_attention *a = &job->a[item / job->a->n_q];
+    size_t h = item % a->n_q, hd = a->head_dim, vd = a->value_dim, g = h / (a->n_q / a->n_k);
     struct lightning_scratch s = {.state = job->scratch + worker * job->size};
     s.p = s.state + hd * vd;
     s.scaled = s.p + CHUNK * CHUNK;
     s.decay = s.scaled + CHUNK * hd;
     for (size_t i = 0; i <= CHUNK; i++)
         s.decay[i] = (float)exp(-(double)job->slope[h] * (double)i);
-    memset(s.state, 0, hd * vd * sizeof *s.state);
+    begin_state(a, h, s.state);
     for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += CHUNK) {
         size_t n = a->T - t0 < CHUNK ? a->T - t0 : CHUNK;
         const float *q = a->q + t0 * a->q_stride + h * hd, *k = a->k + t0 * a->k_stride + g * hd,
                     *v = a->v + t0 * a->v_stride + g * vd;
-        float *to = job->out + (t0 * a->n_q + h) * vd;
+        float *to = a->out + (t0 * a->n_q + h) * vd;
         lightning_from_state(a, &s, q, n, to);
         lightning_within(a, &s, q, k, v, n, to);
         lightning_move_state(a, &s, k, v, n);
     }
+    end_state(a, h, s.state);
 }
 
 enum qk_code qk_lightning_attention(
-    const struct qk_attention *a, const float *slope, float *out, struct qk_error *err)
+    const struct qk_attention *a, size_t n, const float *slope, struct qk_error *err)
 {
-    struct lightning_job job = {.a = a, .slope = slope, .out = out};
+    struct lightning_job job = {.a = a, .slope = slope};
+    size_t items = n * a->n_q;
     job.size = a->head_dim * a->value_dim + CHUNK * CHUNK + CHUNK * a->head_dim + CHUNK + 16;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(a->n_q) * job.size, sizeof *job.scratch, err));
-    qk_parallel_for(a->n_q, lightning_head, &job, a->progress);
+    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
+    qk_parallel_for(items, lightning_head, &job, a->progress);
     free(job.scratch);
     return qk_progress_check(a->progress, err);
 }
@@ -204,9 +259,9 @@ enum qk_code qk_lightning_attention(
 /* --- the gated delta rule --- */
 
 struct delta_job {
-    const struct qk_attention *a;
-    const float *g, *beta;
-    float *out, *scratch; /* state (head_dim, value_dim) and delta (value_dim), one a worker */
+    const struct qk_attention *a; /* one a sequence */
+    const struct qk_gates *gates; /* likewise */
+    float *scratch;               /* state (head_dim, value_dim) and delta (value_dim), one a worker */
 };
 
 /* s (value_dim) = state^T x; both passes over the state are written out, as its rows are too short for a BLAS
@@ -234,26 +289,29 @@ static void delta_step(const struct qk_attention *a, const float *q, const float
     state_times(dk, dv, state, q, to);
 }
 
-static void delta_head(void *context, size_t h, size_t worker)
+/* Item: a value head of a sequence. */
+static void delta_head(void *context, size_t item, size_t worker)
 {
     const struct delta_job *job = context;
-    const struct qk_attention *a = job->a;
-    size_t dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k);
+    const struct qk_attention *a = &job->a[item / job->a->n_q];
+    const struct qk_gates *gates = &job->gates[item / job->a->n_q];
+    size_t h = item % a->n_q, dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k);
     float *state = job->scratch + worker * (dk + 1) * dv, *delta = state + dk * dv;
-    memset(state, 0, dk * dv * sizeof *state);
+    begin_state(a, h, state);
     for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t++)
         delta_step(a, a->q + t * a->q_stride + key * dk, a->k + t * a->k_stride + key * dk,
-            a->v + t * a->v_stride + h * dv, expf(job->g[t * a->n_q + h]), job->beta[t * a->n_q + h], state,
-            delta, job->out + (t * a->n_q + h) * dv);
+            a->v + t * a->v_stride + h * dv, expf(gates->g[t * a->n_q + h]), gates->beta[t * a->n_q + h],
+            state, delta, a->out + (t * a->n_q + h) * dv);
+    end_state(a, h, state);
 }
 
 enum qk_code qk_gated_delta_rule(
-    const struct qk_attention *a, const float *g, const float *beta, float *out, struct qk_error *err)
+    const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err)
 {
-    struct delta_job job = {.a = a, .g = g, .beta = beta, .out = out};
-    size_t size = (a->head_dim + 1) * a->value_dim;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(a->n_q) * size, sizeof *job.scratch, err));
-    qk_parallel_for(a->n_q, delta_head, &job, a->progress);
+    struct delta_job job = {.a = a, .gates = gates};
+    size_t items = n * a->n_q, size = (a->head_dim + 1) * a->value_dim;
+    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * size, sizeof *job.scratch, err));
+    qk_parallel_for(items, delta_head, &job, a->progress);
     free(job.scratch);
     return qk_progress_check(a->progress, err);
 }

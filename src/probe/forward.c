@@ -183,6 +183,8 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
 {
     const struct qk_layer *layer = &pass->parts->model->layer[pass->layer];
     struct qk_layer_weights weights;
+    const struct qk_sequence whole = {.n = pass->T};
+    const struct qk_batch batch = {&whole, 1, pass->T, pass->T};
     bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
     QK_TRY(qk_progress_check(pass->progress, err));
     QK_TRY(show_state(pass, pass->layer, err));
@@ -191,7 +193,7 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
         code = qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
             pass->parts->model->checkpoint->path, pass->layer, weights.d, pass->d);
     if (code == QK_OK)
-        code = qk_layer_run(&weights, pass->x, pass->T, &pass->tables, seen ? pass_attention : NULL, pass,
+        code = qk_layer_run(&weights, pass->x, &batch, &pass->tables, seen ? pass_attention : NULL, pass,
             pass->progress, err);
     qk_layer_weights_free(&weights);
     qk_progress_add(pass->progress, 1);
@@ -259,9 +261,11 @@ static enum qk_code make_attention(const struct qk_parts *parts, const struct qk
     struct qk_layer_weights weights;
     struct qk_rope_tables tables = {0};
     struct qk_projected projected = {0};
+    const struct qk_sequence whole = {.n = T};
+    const struct qk_batch batch = {&whole, 1, T, T};
     enum qk_code code = qk_layer_weights_read(parts, layer, false, &weights, err);
     if (code == QK_OK)
-        code = qk_layer_project(&weights, x, T, &tables, &projected, NULL, err);
+        code = qk_layer_project(&weights, x, &batch, &tables, &projected, NULL, err);
     if (code == QK_OK) {
         out->attention = qk_layer_attention_of(&weights, projected.qkv, T);
         out->buffer = projected.qkv;

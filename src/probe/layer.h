@@ -1,8 +1,10 @@
 /* layer.h - one layer of a forward pass: its weights in float32, and what it does to the activations.
  *
- * Activations x (T, d), row-major, one row a token. What a layer does token by token is done in blocks of
- * QK_TOKEN_BLOCK tokens, shared out among the processors; whole rows of T are kept of q, k, v and the mixer's
- * output alone, so memory beside x is (T, width of [q; k; v] + heads * value_dim). */
+ * Activations x (T, d), row-major, one row a token: the new tokens of a batch of sequences, one sequence
+ * after another. What a layer does token by token is done in blocks of QK_TOKEN_BLOCK tokens, shared out
+ * among the processors; whole rows of T are kept of q, k, v and the mixer's output alone, so memory beside x
+ * is (T, width of [q; k; v] + heads * value_dim). A block never holds tokens of two sequences unless each has
+ * a single new one, so that what comes of a prompt does not hang on which others it is put with. */
 #ifndef QK_PROBE_LAYER_H
 #define QK_PROBE_LAYER_H
 
@@ -58,18 +60,46 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
 /* out (T, n) = norm of x; a copy when there is none. out may be x. */
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
+/* What a layer keeps of a sequence's tokens, for those that follow: of softmax attention keys and values, of
+ * a linear layer its state, and the tokens that a convolution still reaches. */
+struct qk_layer_state {
+    float *keys;      /* (capacity, heads of k * head_dim + heads of v * value_dim): [k; v] of each token */
+    float *recurrent; /* (n_out, head_dim, value_dim) */
+    float *tail;      /* (conv_width - 1, channels): before the convolution */
+    size_t capacity;
+};
+/* For `capacity` tokens at most (linear layers take any number), as if there were none yet. Freed with
+ * qk_layer_state_free, also after a failure. */
+enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t capacity,
+    struct qk_layer_state *out, struct qk_error *err);
+void qk_layer_state_free(struct qk_layer_state *state);
+
+/* New tokens of one sequence: rows first .. first + n of x, n at least 1, the first of them at position t0.
+ */
+struct qk_sequence {
+    size_t first, n, t0;
+    struct qk_layer_state *state; /* of this layer: read, and moved on; NULL: t0 is 0 and nothing is kept */
+};
+struct qk_batch {
+    const struct qk_sequence *sequence; /* n, by first, without gaps */
+    size_t n;
+    size_t T;         /* rows of x */
+    size_t positions; /* more than any position */
+};
+
 /* Angles that several layers share; zero-initialise. */
 struct qk_rope_tables {
     struct {
         float *frequency, *cosines, *sines;
-        size_t pairs;
+        size_t pairs, positions;
         float factor;
     } table[4];
     size_t n;
 };
-/* cos and sin (T, pairs) of a layer, made when no layer before it had its frequencies. NULL without RoPE. */
+/* cos and sin (positions, pairs) of a layer, made when no layer before it had its frequencies over as many.
+ * NULL without RoPE. */
 enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
-    size_t T, const float **cosines, const float **sines, struct qk_error *err);
+    size_t positions, const float **cosines, const float **sines, struct qk_error *err);
 void qk_rope_tables_free(struct qk_rope_tables *tables);
 
 /* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling; of a
@@ -78,15 +108,15 @@ void qk_rope_tables_free(struct qk_rope_tables *tables);
 struct qk_projected {
     float *qkv, *beta, *g;
 };
-enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x, size_t T,
-    struct qk_rope_tables *tables, struct qk_projected *out, struct qk_progress *progress,
-    struct qk_error *err);
+enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
+    struct qk_progress *progress, struct qk_error *err);
 void qk_projected_free(struct qk_projected *projected);
-/* The attention over what was projected. */
+/* The attention of T tokens that begin their sequence, over what was projected; out is not set. */
 struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
 
 /* x = what the layer makes of x. seen: as in qk_softmax_attention. */
-enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, size_t T,
+enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, qk_attention_seen seen, void *context, struct qk_progress *progress,
     struct qk_error *err);
 

@@ -233,7 +233,7 @@ void qk_rope(size_t T, size_t heads, size_t head_dim, size_t ld, size_t pairs, b
     }
 }
 
-void qk_dynamic_conv(
+void qk_convolve(
     size_t t, size_t channels, size_t ld, size_t width, const float *kernel, const float *x, float *out)
 {
     size_t first = t + 1 < width ? width - t - 1 : 0; /* taps before it lie before the first token */
@@ -243,12 +243,4 @@ void qk_dynamic_conv(
             sum += kernel[c * width + i] * x[(t + i + 1 - width) * ld + c];
         out[c] = sum;
     }
-}
-
-void qk_causal_conv(size_t T, size_t channels, size_t ld, size_t width, const float *kernel, float *x)
-{
-    /* Last token first: what is overwritten is not needed by any earlier token. A channel's sum is complete
-     * before its newest tap is overwritten, so out may be the token's own row. */
-    for (size_t t = T; t-- > 0;)
-        qk_dynamic_conv(t, channels, ld, width, kernel, x, x + t * ld);
 }

@@ -51,12 +51,10 @@ void qk_rope_table(
 void qk_rope(size_t T, size_t heads, size_t head_dim, size_t ld, size_t pairs, bool interleaved,
     const float *cosines, const float *sines, float *x);
 
-/* Depthwise causal convolution of width w over time, in place over the first `channels` columns of x (T, ld),
- * float32: x[t][c] = sum_i kernel[c][i] x[t - w + 1 + i][c]; zeros before the first token. */
-void qk_causal_conv(size_t T, size_t channels, size_t ld, size_t width, const float *kernel, float *x);
-/* One token of a causal convolution whose kernel (channels, width) is the token's own: out[c] = sum_i
- * kernel[c][i] x[t - w + 1 + i][c] over x (T, ld). out (channels) may be row t of x. */
-void qk_dynamic_conv(
+/* One token of a depthwise causal convolution over time, float32: out[c] = sum_i kernel[c][i] x[t - width + 1
+ * + i][c] over the first `channels` columns of x (t + 1, ld), zeros before its first row; kernel (channels,
+ * width). out (channels) may be row t of x. */
+void qk_convolve(
     size_t t, size_t channels, size_t ld, size_t width, const float *kernel, const float *x, float *out);
 
 #endif

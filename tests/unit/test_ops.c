@@ -134,7 +134,8 @@ static void test_convolution(void **state)
     enum { T = 9, C = 3, LD = 5, W = 4 };
     float *x = random_values(T * LD, 4), *kernel = random_values(C * W, 5), out[T * LD];
     memcpy(out, x, sizeof out);
-    qk_causal_conv(T, C, LD, W, kernel, out);
+    for (size_t t = T; t-- > 0;) /* in place, last token first */
+        qk_convolve(t, C, LD, W, kernel, out, out + t * LD);
     for (int t = 0; t < T; t++)
         for (int c = 0; c < LD; c++) {
             double sum = c < C ? 0 : (double)x[t * LD + c]; /* the other columns stay */
@@ -223,7 +224,8 @@ static void check_softmax(const float *x, size_t window, float softcap)
     struct watch watch = {.maps = maps};
     a.window = window;
     a.softcap = softcap;
-    expect_ok(qk_softmax_attention(&a, out, see, &watch, &err), &err);
+    a.out = out;
+    expect_ok(qk_softmax_attention(&a, 1, see, &watch, &err), &err);
     for (int h = 0; h < NQ; h++) {
         assert_int_equal(watch.next[h], T);
         for (int t = 0; t < T; t++) {
@@ -269,7 +271,8 @@ static void test_lightning(void **state)
     struct qk_attention a = sample(x);
     struct qk_error err = {0};
     qk_alibi_slopes(NQ, slope);
-    expect_ok(qk_lightning_attention(&a, slope, out, &err), &err);
+    a.out = out;
+    expect_ok(qk_lightning_attention(&a, 1, slope, &err), &err);
     for (int h = 0; h < NQ; h++)
         for (int t = 0; t < T; t++)
             for (int j = 0; j < VD; j++) {
@@ -306,7 +309,8 @@ static void test_delta_rule(void **state)
         g[i] = -fabsf(g[i]);
         beta[i] = 0.5f * fabsf(beta[i]);
     }
-    expect_ok(qk_gated_delta_rule(&a, g, beta, out, &err), &err);
+    a.out = out;
+    expect_ok(qk_gated_delta_rule(&a, &(struct qk_gates){g, beta}, 1, &err), &err);
     for (int h = 0; h < NQ; h++) {
         double S[HD][VD] = {{0}};
         int key = h / (NQ / NK);
@@ -376,9 +380,10 @@ static void test_cancelled(void **state)
     struct qk_error err = {0};
     qk_alibi_slopes(NQ, slope);
     a.progress = &progress;
-    assert_int_equal(qk_softmax_attention(&a, out, NULL, NULL, &err), QK_CANCELLED);
-    assert_int_equal(qk_lightning_attention(&a, slope, out, &err), QK_CANCELLED);
-    assert_int_equal(qk_gated_delta_rule(&a, gates, gates, out, &err), QK_CANCELLED);
+    a.out = out;
+    assert_int_equal(qk_softmax_attention(&a, 1, NULL, NULL, &err), QK_CANCELLED);
+    assert_int_equal(qk_lightning_attention(&a, 1, slope, &err), QK_CANCELLED);
+    assert_int_equal(qk_gated_delta_rule(&a, &(struct qk_gates){gates, gates}, 1, &err), QK_CANCELLED);
     free(x);
     free(out);
 }
