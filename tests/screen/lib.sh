@@ -86,13 +86,16 @@ text() {
     tmx send-keys -l -- "$1"
 }
 
-# until_true COMMAND... - asks again and again; false when it is still not so after $wait_seconds.
+# until_true COMMAND... - asks again and again; false when it is still not so after $wait_seconds. Whoever does not look
+# at that is told at the end of the test.
+in_vain=
 until_true() {
     end=$(($(date +%s) + wait_seconds))
     while ! "$@"; do
         if [ "$(date +%s)" -ge "$end" ]; then
             echo "not within $wait_seconds s: $*"
             screen
+            in_vain="$in_vain; $*"
             return 1
         fi
         sleep 0.03
@@ -183,4 +186,11 @@ printed() {
 # restored - the terminal is as it was: its modes, the main screen, no colours left on.
 restored() {
     cmp "$work/modes.before" "$work/modes.after" && printed 'before the screen' && printed 'after the screen'
+}
+
+# done_testing - the plan, after one test more: a wait that ends without what it waited for is a mistake, also where no
+# check holds it.
+done_testing() {
+    check "nothing was waited for in vain$in_vain" test -z "$in_vain"
+    echo "1..$count"
 }

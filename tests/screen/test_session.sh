@@ -60,7 +60,7 @@ check "as one file of weights" test -e "$work/patch/qkscope-patch.safetensors"
 keys q
 wait_for 'Space restore'
 keys u u u u u u u
-wait_for 'undone'
+wait_for 'nothing to undo'
 check "choices that were taken back are none to save" wait_for 'no choices'
 keys q
 check "q leaves without a question" wait_end 0
