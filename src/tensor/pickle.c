@@ -492,8 +492,8 @@ static enum qk_code step_with_number(struct machine *m, unsigned op, int width)
     QK_TRY(take_number(m, width, &number));
     switch (op) {
     case PROTO:
-        return number <= 4 ? QK_OK
-                           : qk_fail(m->err, QK_INPUT, "%s: the pickle is of protocol %llu (at most 4)",
+        return number <= 5 ? QK_OK
+                           : qk_fail(m->err, QK_INPUT, "%s: the pickle is of protocol %llu (at most 5)",
                                  m->name, (unsigned long long)number);
     case FRAME: /* a hint for readers of streams */
         return QK_OK;
@@ -624,10 +624,10 @@ static const struct value *find_key(const struct machine *m, struct value dict, 
 
 static enum qk_code find_state_dict(const struct machine *m, struct value *root)
 {
-    static const char *const keys[] = {"state_dict", "model"};
+    static const char *const keys[] = {"state_dict", "model", "model_state_dict", "module"};
     if (root->kind != V_DICT)
         return qk_fail(m->err, QK_INPUT, "%s: holds %s, not a state dict", m->name, KIND_NAMES[root->kind]);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         const struct value *inner = find_key(m, *root, keys[i]);
         if (inner != NULL && inner->kind == V_DICT) {
             *root = *inner;

@@ -1,12 +1,13 @@
 /* pickle.h - the tensors that a pickle of PyTorch tells of, read without running anything.
  *
  * A pickle is a program for a stack machine (Python's pickletools.py lists its opcodes) that may call any
- * function of any module. This machine knows the opcodes that torch.save writes (protocols 2 to 4), and of
+ * function of any module. This machine knows the opcodes that torch.save writes (protocols 2 to 5), and of
  * modules only what a state dict is made of; everything else is refused by name:
  *   collections.OrderedDict, torch._utils._rebuild_tensor_v2 and _v3 and _rebuild_parameter, the typed
  *   storages torch.FloatStorage ..., torch.storage.UntypedStorage, and the dtypes that stand beside it.
- * What is accepted: a dict of tensors by name, or a dict that holds such a one as "state_dict" or "model".
- * None, numbers and texts beside the tensors are passed over.
+ * What is accepted: a dict of tensors by name, or a dict that holds such a one as "state_dict" or "model", as
+ * "model_state_dict" (PyTorch's tutorials) or as "module" (DeepSpeed). None, numbers and texts beside the
+ * tensors are passed over.
  *
  * Limits: 64 MiB; objects, their items, the stack, the memo and the tensors are counted, so that memory stays
  * below 400 MB and a few dozen times the pickle's bytes; nothing recurses. */

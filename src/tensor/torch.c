@@ -35,7 +35,8 @@ static enum qk_code check_format(const struct reader *r)
         return QK_OK;
     bool old = (unsigned char)head[0] == 0x80 || memcmp(head + TAR_MAGIC, "ustar", 5) == 0;
     return qk_fail(r->err, QK_INPUT, "%s: %s", source->path,
-        old ? "an old PyTorch format (from before 1.6): convert it to safetensors, or load and save it again"
+        old ? "the old PyTorch format, which is no zip archive (from before 1.6, or saved with "
+              "_use_new_zipfile_serialization=False): convert it to safetensors, or load and save it again"
             : "not a PyTorch file (no zip archive)");
 }
 

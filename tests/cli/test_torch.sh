@@ -127,6 +127,59 @@ check "  but are not changed alone" complains 3 "layers.7.self_attn.q_proj.weigh
 run export "$pre" "$work/tied" --set 1=restore -o "$work/x"
 check "  others are" ended 0
 
+# --- files that torch itself wrote ---
+real=$QK_TEST_DATA/written_by_torch
+python3 - "$real" "$work/real" <<'PYTHON'
+import json, os, shutil, struct, sys
+real, target = sys.argv[1:]
+encode = {"F32": lambda v: struct.pack("<f", v), "F16": lambda v: struct.pack("<e", v),
+          "BF16": lambda v: struct.pack("<f", v)[2:], "I64": lambda v: struct.pack("<q", v)}
+for side, add in ("pre", 0), ("post", 1):
+    header, data = {}, b""
+    def put(name, shape, first=0, n=None, dtype="BF16", add=0):
+        global data
+        n = n or shape[0] * shape[-1] if len(shape) > 1 else shape[0]
+        raw = b"".join(encode[dtype](i % 31 - 15 + add) for i in range(first, first + n))
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    layer = "model.layers.0."
+    put("model.embed_tokens.weight", [4, 8])
+    put("lm_head.weight", [4, 8])
+    put(layer + "self_attn.q_proj.weight", [8, 8], add=add)
+    put(layer + "self_attn.k_proj.weight", [4, 8], first=64, add=add)
+    put(layer + "self_attn.v_proj.weight", [4, 8], first=96, add=add)
+    put(layer + "self_attn.o_proj.weight", [8, 8], dtype="F16")
+    for name in "gate", "up":
+        put(layer + "mlp.%s_proj.weight" % name, [4, 8])
+    put(layer + "mlp.down_proj.weight", [8, 4])
+    for name in layer + "input_layernorm", layer + "post_attention_layernorm", "model.norm":
+        put(name + ".weight", [8], dtype="F32")
+    header["position_ids"] = {"dtype": "I64", "shape": [4], "data_offsets": [len(data), len(data) + 32]}
+    data += struct.pack("<4q", 0, 1, 2, 3)
+    os.makedirs(target + "/" + side)
+    shutil.copy(real + "/" + side + "/config.json", target + "/" + side)
+    text = json.dumps(header).encode()
+    with open(target + "/" + side + "/model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+PYTHON
+run diff --json "$work/real/pre" "$work/real/post"
+grep -v '"path":' "$out" >"$work/expected"
+check "there is a drift of counted numbers" grep -q '"rel_fro":[[:space:]]*0\.[0-9]*[1-9]' "$work/expected"
+same_diff "  and torch's own files have the same, in protocols 2 and 5" "$real/pre" "$real/post"
+run export "$real/pre" "$real/post" --set full=restore -o "$work/real/restored"
+check "  are exported" ended 0
+check "  into a whole zip archive" python3 -m zipfile -t "$work/real/restored/pytorch_model.bin"
+python3 - "$real/pre" "$real/post" "$work/real/restored" >"$work/real/changed" <<'PYTHON'
+import sys, zipfile
+pre, post, out = (zipfile.ZipFile(folder + "/pytorch_model.bin") for folder in sys.argv[1:])
+for name in post.namelist():
+    a, b, c = pre.read(name), post.read(name), out.read(name)
+    if b != c:  # q and k are the first 12 of 16 rows of 8
+        print(name, c == a[:192] + b[192:])
+PYTHON
+check "  of which q and k alone change, v beside them in the storage does not" \
+    sh -c "[ \"\$(sed 's|.*/data/||' '$work/real/changed')\" = '1 True' ]"
+
 # --- hostile files ---
 while read -r fault pattern; do
     python3 "$tools/spoil_torch.py" "$fault" "$work/$fault.bin"
@@ -174,8 +227,8 @@ huge-directory its directory is too large
 truncated not a whole zip archive: .* cut short
 half not a whole zip archive: .* cut short
 empty not a PyTorch file
-bare-pickle an old PyTorch format (from before 1.6): convert it to safetensors
-tar an old PyTorch format (from before 1.6): convert it to safetensors
+bare-pickle the old PyTorch format, which is no zip archive .*: convert it to safetensors
+tar the old PyTorch format, which is no zip archive .*: convert it to safetensors
 other-size layers.0.q: its storage archive/data/0 has another size (found 24 bytes, expected 28)
 short-storage layers.0.q: runs past the end of its storage
 transposed layers.0.q: is a view that is not contiguous

@@ -160,7 +160,7 @@ static void test_refuses_broken(void **state)
     refuse(BYTES("h\0."), "memo slot that is empty");
     refuse(BYTES("}}."), "ends before its last byte");
     refuse(BYTES("}.."), "ends before its last byte");
-    refuse(BYTES("\x80\5}."), "of protocol 5 (at most 4)");
+    refuse(BYTES("\x80\6}."), "of protocol 6 (at most 5)");
     refuse(BYTES("X\xff\xff\xff\xff."), "cut short (found 6 bytes, expected 4294967295 more");
     refuse(BYTES("X\2\0\0\0\xc0\xaf."), "not UTF-8");
     refuse(BYTES("\x8a\xff"
