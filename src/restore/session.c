@@ -143,7 +143,7 @@ int qk_session_event_fd(const struct qk_session *session)
 
 /* --- fetching results --- */
 
-static void replace_text(char **text, const char *with)
+void qk_session_replace_text(char **text, const char *with)
 {
     free(*text);
     *text = with != NULL ? strdup(with) : NULL; /* a missing explanation is no reason to stop */
@@ -155,7 +155,7 @@ static void publish_drift(struct qk_session *session, struct message *message)
     qk_layer_drift_free(&session->drift[message->layer]);
     bool failed = message->error.code != QK_OK;
     slot->state = failed ? QK_LAYER_FAILED : message->drift.norms_only ? QK_LAYER_NORMS : QK_LAYER_READY;
-    replace_text(&slot->error, failed ? message->error.text : NULL);
+    qk_session_replace_text(&slot->error, failed ? message->error.text : NULL);
     if (!failed) {
         session->drift[message->layer] = message->drift;
         memset(&message->drift, 0, sizeof message->drift);
@@ -168,7 +168,7 @@ static void publish_current(struct qk_session *session, struct message *message)
     qk_session_free_current(slot->current);
     slot->current = message->current;
     message->current = NULL;
-    replace_text(&slot->current_error, message->error.code != QK_OK ? message->error.text : NULL);
+    qk_session_replace_text(&slot->current_error, message->error.code != QK_OK ? message->error.text : NULL);
 }
 
 void qk_session_forget_current(struct qk_session *session, int layer)
@@ -176,7 +176,7 @@ void qk_session_forget_current(struct qk_session *session, int layer)
     struct published *slot = &session->published[layer];
     qk_session_free_current(slot->current);
     slot->current = NULL;
-    replace_text(&slot->current_error, NULL);
+    qk_session_replace_text(&slot->current_error, NULL);
 }
 
 static void publish(struct qk_session *session, struct message *message)
@@ -286,7 +286,7 @@ void qk_session_recompute(struct qk_session *session, bool effective)
         qk_session_ask_current(session, i);
         qk_session_forget_current(session, i);
         session->published[i].state = QK_LAYER_WAITING;
-        replace_text(&session->published[i].error, NULL);
+        qk_session_replace_text(&session->published[i].error, NULL);
     }
     pthread_mutex_unlock(&shared->mutex);
 }

@@ -113,6 +113,10 @@ void qk_session_free_message(struct message *message);
 /* Drops the published numbers of the layer's current choices. */
 void qk_session_forget_current(struct qk_session *session, int layer);
 
+/* Puts a copy of `with` (NULL: nothing) in the place of *text, which it frees; nothing, too, where there is
+ * no memory for it. */
+void qk_session_replace_text(char **text, const char *with);
+
 /* session_jobs.c: the first two with the lock held */
 void qk_session_ask_drift(struct qk_session *session); /* of all layers, anew */
 void qk_session_drop_jobs(struct layer_jobs *jobs);    /* what is due or under way: workers leave it */

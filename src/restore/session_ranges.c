@@ -6,12 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void replace_text(char **text, const char *with)
-{
-    free(*text);
-    *text = with != NULL ? strdup(with) : NULL; /* a missing explanation is no reason to stop */
-}
-
 /* --- starting, cancelling --- */
 
 static enum qk_code fill_run(
@@ -157,7 +151,7 @@ static void publish_done(struct range_run *run, const struct range_news *news)
     run->state.done = atomic_load(&run->progress.done);
     run->state.total = atomic_load(&run->progress.total);
     run->state.seconds = qk_seconds_since(&run->start);
-    replace_text(&run->error, run->state.stage == QK_PROBE_FAILED ? error->text : NULL);
+    qk_session_replace_text(&run->error, run->state.stage == QK_PROBE_FAILED ? error->text : NULL);
     run->state.error = run->error;
 }
 
@@ -169,7 +163,7 @@ static void publish_same(struct range_run *run, struct range_news *news)
     news->range = (struct qk_layer_range){0};
     layer->has_same = true;
     layer->same_generation = news->generation;
-    replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
 }
 
 static void publish_exact(struct range_run *run, struct range_news *news)
@@ -183,7 +177,7 @@ static void publish_exact(struct range_run *run, struct range_news *news)
     run->exact = news->exact;
     run->exact_generation = news->generation;
     news->exact = NULL;
-    replace_text(&run->exact_error, news->error.code != QK_OK ? news->error.text : NULL);
+    qk_session_replace_text(&run->exact_error, news->error.code != QK_OK ? news->error.text : NULL);
     run->state.exact_error = run->exact_error;
 }
 
@@ -205,7 +199,7 @@ static void publish_profile(struct range_run *run, struct range_news *news)
         memcpy(layer->profile, news->profile, sizeof layer->profile);
         memset(news->profile, 0, sizeof news->profile);
     }
-    replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
 }
 
 /* A thread of a run ended: the second of one that was replaced frees it. */
