@@ -17,8 +17,9 @@
 
 enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000, AT_ONCE = 8 };
 
-static const char WEIGHTS[] = "adapter_model.safetensors", PREFIX[] = "base_model.model.",
-                  END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
+/* Newer and older PEFT. Where a folder has both, the first is read, as PEFT does. */
+static const char *const WEIGHTS[] = {"adapter_model.safetensors", "adapter_model.bin"};
+static const char PREFIX[] = "base_model.model.", END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
 
 struct reader {
     struct qk_checkpoint *base;
@@ -359,13 +360,32 @@ static enum qk_code add_all(struct reader *r)
 
 /* --- opening --- */
 
+/* The path of the adapter's file, which the caller frees; of the newer form when there is neither. */
+static enum qk_code find_weights(const char *folder, char **path, struct qk_error *err)
+{
+    struct stat info;
+    char *older;
+    QK_TRY(qk_path_join(folder, WEIGHTS[0], path, err));
+    if (stat(*path, &info) == 0)
+        return QK_OK;
+    enum qk_code code = qk_path_join(folder, WEIGHTS[1], &older, err);
+    bool found = code == QK_OK && stat(older, &info) == 0;
+    if (found || code != QK_OK) {
+        free(*path);
+        *path = code == QK_OK ? older : NULL;
+    } else {
+        free(older);
+    }
+    return code;
+}
+
 static enum qk_code open_adapter(struct reader *r, const char *folder)
 {
     char *path;
     QK_TRY(qk_strdup_to(&r->adapter->folder, folder, r->err));
     QK_TRY(read_config(r));
     QK_TRY(check_config(r));
-    QK_TRY(qk_path_join(folder, WEIGHTS, &path, r->err));
+    QK_TRY(find_weights(folder, &path, r->err));
     enum qk_code code = qk_checkpoint_open(path, &r->adapter->own, r->err);
     free(path);
     return code == QK_OK ? add_all(r) : code;

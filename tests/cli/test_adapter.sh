@@ -99,6 +99,38 @@ check "  and leaves no config that would add it once more" test ! -e "$work/from
 run verify "$work/from-both"
 check "  verified" says 'every byte is what its recipe says'
 
+# --- adapter_model.bin of older PEFT ---
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$tools "$python" - "$adapter" "$work/older" <<'PYTHON'
+import os, shutil, sys
+import make_torch as t
+source, target = sys.argv[1:]
+tensors, storages = {}, {}
+for i, (name, (dtype, shape, data)) in enumerate(t.read_safetensors(source + "/adapter_model.safetensors").items()):
+    storages[str(i)] = data
+    tensors[name] = t.Tensor(dtype, shape, str(i), len(data))
+os.mkdir(target)
+shutil.copy(source + "/adapter_config.json", target)
+t.write(target + "/adapter_model.bin", t.archive("adapter_model", t.state_dict_pickle(tensors), storages))
+PYTHON
+run diff "$base" "$adapter" --json
+without_paths "$out" >"$work/expected"
+run diff "$base" "$work/older" --json
+without_paths "$out" >"$work/found"
+check "adapter_model.bin: the same drift" sh -c "[ $code -eq 0 ] && cmp '$work/expected' '$work/found'"
+run export "$base" "$work/older" --set 0=restore -o "$work/older-whole"
+check "  is exported, merged" ended 0
+run export "$base" "$work/older" --set 0=restore --adapter -o "$work/older-out"
+check "  and as an adapter" ended 0
+run verify "$work/older-out"
+check "  verified" says 'every byte is what its recipe says'
+check "  its archive is whole" python3 -m zipfile -t "$work/older-out/adapter_model.bin"
+run export "$base" "$work/older-out" --set all=keep -o "$work/older-merged"
+check "  merged it is the whole export" same_tensors 0 "$work/older-merged" "$work/older-whole"
+echo broken >"$work/older/adapter_model.bin"
+cp "$adapter/adapter_model.safetensors" "$work/older"
+run diff "$base" "$work/older"
+check "  not read where there is adapter_model.safetensors" ended 0
+
 # --- choices in the adapter itself ---
 # as_adapter NAME KIND BASE UNITS ARGUMENT... - an adapter is exported that makes of the base what the whole export is.
 as_adapter() {
