@@ -12,7 +12,20 @@ enum { LABEL = 9, WIDEST_PROGRESS = 54 }; /* "100 %  1.23 GB of 4.56 GB  123 MB/
 
 /* --- state --- */
 
-/* "NAME-qkscope" in the current folder, NAME being post's last part. */
+/* The length of a name of n bytes without what says that it is a file of weights. */
+static size_t without_ending(const char *name, size_t n)
+{
+    static const char *const endings[] = {
+        ".safetensors.index.json", ".bin.index.json", ".safetensors", ".bin", ".pth", ".pt"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t ending = strlen(endings[i]);
+        if (n > ending && strncmp(name + n - ending, endings[i], ending) == 0)
+            return n - ending;
+    }
+    return n;
+}
+
+/* "NAME-qkscope" in the current folder, NAME being post's last part, without a file's ending. */
 static enum qk_code default_target(const char *post, char **out, struct qk_error *err)
 {
     char *whole = realpath(post, NULL);
@@ -23,10 +36,7 @@ static enum qk_code default_target(const char *post, char **out, struct qk_error
     size_t start = n;
     while (start > 0 && path[start - 1] != '/')
         start--;
-    static const char SUFFIX[] = ".safetensors";
-    size_t suffix = sizeof SUFFIX - 1;
-    if (n - start > suffix && strncmp(path + n - suffix, SUFFIX, suffix) == 0)
-        n -= suffix;
+    n = start + without_ending(path + start, n - start);
     struct qk_text text = {0};
     qk_text_add(&text, "%.*s-qkscope", (int)(n - start), path + start);
     enum qk_code code = qk_text_take(&text, out, err);

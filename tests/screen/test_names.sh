@@ -25,6 +25,23 @@ keys q q
 check "it ends well" wait_end 0
 check "the terminal is as before" restored
 
+# A file of weights gives its name without the ending.
+screen_start 100 30 "'$QKSCOPE' '$QK_TEST_DATA/written_by_torch/pre' '$QK_TEST_DATA/written_by_torch/post/pytorch_model.bin'"
+keys e
+check "the export of a .bin goes to a folder that is not called so" wait_for 'target *pytorch_model-qkscope'
+keys q q
+check "  and it ends well" wait_end 0
+
+# POST as an adapter.
+"${PYTHON:-/usr/bin/python3}" "$srcdir/tests/cli/make_adapter.py" plain "$QK_TEST_DATA/fixtures/llama/pre" "$work/lora"
+screen_start 100 30 "'$QKSCOPE' '$QK_TEST_DATA/fixtures/llama/pre' lora"
+check "an adapter's pair opens" wait_for 'layer 0'
+keys Space e w
+check "  and is exported, merged" wait_for 'written to lora-qkscope'
+keys q q
+check "  and left" wait_end 0
+check "  as the command line says" "$QKSCOPE" verify "$work/lora-qkscope"
+
 # A tensor name with an escape in it, in a family that is guessed from names.
 mkdir "$work/odd"
 python3 - "$work/odd" <<'EOF'
