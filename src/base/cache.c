@@ -3,10 +3,15 @@
 
 #include "base/text.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum qk_code qk_cache_folder(char **out, struct qk_error *err)
 {
@@ -32,4 +37,40 @@ enum qk_code qk_make_folders(char *path, struct qk_error *err)
         *slash = '/';
     }
     return QK_OK;
+}
+
+static bool is_older(const struct stat *a, const struct stat *b)
+{
+    return a->st_mtim.tv_sec < b->st_mtim.tv_sec ||
+           (a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec < b->st_mtim.tv_nsec);
+}
+
+/* Removes the oldest file when all of them together are too large; true when there may be more. */
+static bool remove_oldest(const char *folder, const char *suffix, uint64_t most)
+{
+    enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
+    char oldest[512] = "";
+    struct stat info, of_oldest = {0};
+    uint64_t total = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        if (!qk_ends_with(entry->d_name, suffix) || strlen(entry->d_name) >= sizeof oldest ||
+            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        total += (uint64_t)info.st_blocks * STAT_BLOCK;
+        if (oldest[0] == '\0' || is_older(&info, &of_oldest)) {
+            snprintf(oldest, sizeof oldest, "%s", entry->d_name);
+            of_oldest = info;
+        }
+    }
+    bool removed = dir != NULL && total > most && unlinkat(dirfd(dir), oldest, 0) == 0;
+    if (dir != NULL)
+        closedir(dir);
+    return removed;
+}
+
+void qk_cache_trim(const char *folder, const char *suffix, uint64_t most)
+{
+    while (remove_oldest(folder, suffix, most))
+        continue;
 }

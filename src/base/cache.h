@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 
+#include <stdint.h>
+
 /* *out = $XDG_CACHE_HOME/qkscope, else ~/.cache/qkscope, whether it exists or not; NULL when no variable
  * tells one. The caller frees. */
 enum qk_code qk_cache_folder(char **out, struct qk_error *err);
@@ -11,5 +13,10 @@ enum qk_code qk_cache_folder(char **out, struct qk_error *err);
 /* Makes the folders above the file `path`, for the user alone; `path` is as it was afterwards unless that
  * fails (QK_IO). */
 enum qk_code qk_make_folders(char *path, struct qk_error *err);
+
+/* Removes files of the folder whose names end in `suffix`, the one written or touched longest ago first,
+ * until those left take at most `most` bytes of the disk (holes take none). What cannot be read or removed
+ * stays. A file that a process has open stays readable to it. */
+void qk_cache_trim(const char *folder, const char *suffix, uint64_t most);
 
 #endif

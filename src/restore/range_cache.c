@@ -6,7 +6,6 @@
 #include "restore/copy.h"
 #include "restore/identity.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,33 +133,6 @@ static uint64_t states_bytes(const struct qk_probe *probe, enum qk_side side)
     return bytes;
 }
 
-/* Removes the oldest file of the cache when all of them together are too large; true when there may be more.
- */
-static bool remove_oldest(const char *folder)
-{
-    char oldest[512] = "";
-    struct timespec when = {0};
-    uint64_t total = 0;
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-        struct stat info;
-        if (!qk_ends_with(entry->d_name, SUFFIX) || strlen(entry->d_name) >= sizeof oldest ||
-            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
-            continue;
-        total += (uint64_t)info.st_size;
-        bool older = info.st_mtim.tv_sec < when.tv_sec ||
-                     (info.st_mtim.tv_sec == when.tv_sec && info.st_mtim.tv_nsec < when.tv_nsec);
-        if (oldest[0] == '\0' || older) {
-            snprintf(oldest, sizeof oldest, "%s", entry->d_name);
-            when = info.st_mtim;
-        }
-    }
-    bool removed = dir != NULL && total > QK_RANGE_CACHE_BYTES && unlinkat(dirfd(dir), oldest, 0) == 0;
-    if (dir != NULL)
-        closedir(dir);
-    return removed;
-}
-
 static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, struct qk_error *err)
 {
     char *path, *bytes = NULL;
@@ -177,8 +149,7 @@ static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, 
         code = qk_write_text(path, bytes, n, err);
     if (code == QK_OK) {
         *strrchr(path, '/') = '\0';
-        while (remove_oldest(path))
-            ;
+        qk_cache_trim(path, SUFFIX, QK_RANGE_CACHE_BYTES);
     }
     free(bytes);
     free(path);

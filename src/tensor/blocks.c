@@ -71,6 +71,7 @@ static enum qk_code open_file(struct qk_blocks *blocks, const char *text, size_t
     blocks->fd = open(blocks->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (blocks->fd < 0)
         return qk_fail_errno(err, blocks->path, "open");
+    futimens(blocks->fd, NULL); /* used now: not what is trimmed first */
     blocks->n = (size_t)((blocks->size + QK_BLOCK_BYTES - 1) / QK_BLOCK_BYTES);
     blocks->marks = n;
     blocks->data = (n + blocks->n + PAGE - 1) / PAGE * PAGE;
@@ -98,7 +99,7 @@ enum qk_code qk_blocks_open(const char *folder, const char *url, const char *ide
     qk_digest_init(&digest);
     qk_digest_add(&digest, head, n);
     qk_digest_hex(&digest, hex);
-    qk_text_add(&path, "%s/%s.blocks", folder, hex);
+    qk_text_add(&path, "%s/%s" QK_BLOCKS_SUFFIX, folder, hex);
     enum qk_code code = qk_text_take(&path, &blocks->path, err);
     if (code == QK_OK)
         code = open_file(blocks, head, n, err);

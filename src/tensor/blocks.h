@@ -14,6 +14,9 @@
 
 enum { QK_BLOCK_BYTES = 256 << 10 };
 
+/* How the names of such files end. */
+#define QK_BLOCKS_SUFFIX ".blocks"
+
 struct qk_blocks {
     char *path;                 /* owned */
     int fd;                     /* -1 when closed */

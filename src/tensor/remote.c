@@ -102,6 +102,8 @@ void qk_remote_stop(void)
         free_file(remote.files);
         remote.files = next;
     }
+    if (remote.folder != NULL)
+        qk_cache_trim(remote.folder, QK_BLOCKS_SUFFIX, QK_REMOTE_CACHE_BYTES);
     qk_http_stop();
     free(remote.endpoint);
     free(remote.folder);

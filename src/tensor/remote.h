@@ -18,7 +18,12 @@
  * variables count as unset. $QKSCOPE_RETRIES is how often a request that failed is tried again (0 to 100;
  * 6 without it). QK_USAGE when one of them cannot be used; QK_IO when there is no cache folder. */
 enum qk_code qk_remote_start(struct qk_error *err);
-/* After the last file was closed. Does nothing before qk_remote_start. */
+/* What is kept of the models of the hub takes at most so much of the disk: 4.40 GB are q and k of a pair of
+ * 9B. */
+#define QK_REMOTE_CACHE_BYTES ((uint64_t)16 << 30)
+
+/* After the last file was closed; trims the cache folder to QK_REMOTE_CACHE_BYTES. Does nothing before
+ * qk_remote_start. */
 void qk_remote_stop(void);
 
 /* The endpoint; NULL before qk_remote_start. */

@@ -1,6 +1,7 @@
-/* test_base.c - text, JSON, memory, errors, digests and progress. */
+/* test_base.c - text, JSON, memory, errors, digests, progress and the cache. */
 #include "helper.h"
 
+#include "base/cache.h"
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -8,12 +9,14 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* --- text --- */
 
@@ -516,6 +519,41 @@ static void test_progress(void **state)
     assert_true(qk_cpu_count() >= 1);
 }
 
+/* --- the cache --- */
+
+/* A file of 64 KiB on the disk and a hole of 1 GiB, last touched at `seconds`. */
+static void write_old(const char *folder, const char *name, time_t seconds)
+{
+    static char bytes[64 << 10];
+    char path[PATH_SIZE];
+    memset(bytes, 'x', sizeof bytes);
+    int fd = open(path_in(path, folder, name), O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(ftruncate(fd, 1 << 30), 0);
+    assert_int_equal(futimens(fd, (struct timespec[]){{.tv_sec = seconds}, {.tv_sec = seconds}}), 0);
+    close(fd);
+}
+
+static void test_cache_trim(void **state)
+{
+    char path[PATH_SIZE];
+    const char *folder = *state;
+    write_old(folder, "new.blocks", 3000);
+    write_old(folder, "oldest.blocks", 1000);
+    write_old(folder, "old.blocks", 2000);
+    write_old(folder, "older.other", 10);
+    qk_cache_trim(folder, ".blocks", 1 << 20); /* holes take none */
+    assert_int_equal(access(path_in(path, folder, "oldest.blocks"), F_OK), 0);
+    qk_cache_trim(folder, ".blocks", 150 << 10);
+    assert_int_equal(access(path_in(path, folder, "oldest.blocks"), F_OK), -1);
+    assert_int_equal(access(path_in(path, folder, "old.blocks"), F_OK), 0);
+    qk_cache_trim(folder, ".blocks", 0);
+    assert_int_equal(access(path_in(path, folder, "new.blocks"), F_OK), -1);
+    assert_int_equal(access(path_in(path, folder, "older.other"), F_OK), 0);
+    qk_cache_trim(path_in(path, folder, "nowhere"), ".blocks", 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -539,6 +577,7 @@ int main(void)
         test_in_folder(test_json_read),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_progress),
+        test_in_folder(test_cache_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
