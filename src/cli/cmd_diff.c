@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
+#include "cli/print.h"
 #include "cli/report.h"
 
 #include "base/mem.h"
@@ -13,7 +14,7 @@
 const struct qk_option_info qk_diff_options[] = {
     {"layers", 'l', "LAYERS",
         "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as "
-        "routing>0.15"},
+        "routing>0.15; without it all, with --remote those of kind full and window"},
     {"sort", 0, "METRIC",
         "most drift first, by rel_fro, cosine, norm_ratio, angle, angle_max (each also as q.METRIC or "
         "k.METRIC) "
@@ -64,7 +65,7 @@ static double strength(const struct qk_layer_drift *drift, const struct sort_key
 struct diff {
     struct qk_inputs inputs; /* the selection stays empty without --set and --recipe */
     struct qk_spec layers;
-    bool some_layers, sorted;
+    bool some_layers, sorted, remote;
     struct sort_key key;
     int threads;
     bool effective;
@@ -94,6 +95,25 @@ static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
     return QK_OK;
 }
 
+/* Which layers a remote pair is compared in when nobody says: those of softmax attention, as attention at a
+ * distance is theirs, and q and k of all layers are an eighth of a hybrid's bytes. All, where none is. */
+static void choose_remote(const struct diff *d)
+{
+    const struct qk_pair *pair = d->inputs.pair;
+    int n_softmax = 0, n_left = 0;
+    for (int i = 0; i < pair->n_layers; i++) {
+        enum qk_kind kind = pair->layer[i].kind;
+        d->wanted[i] = kind == QK_FULL || kind == QK_WINDOW;
+        n_softmax += d->wanted[i];
+        n_left += kind == QK_LINEAR;
+    }
+    if (n_softmax > 0 && n_left > 0)
+        qk_print_note(
+            "--remote: %d linear layers are left out, to fetch less (--layers all takes them)", n_left);
+    for (int i = 0; n_softmax == 0 && i < pair->n_layers; i++)
+        d->wanted[i] = true;
+}
+
 /* A test has to know every layer's numbers; lists and kinds spare the work of the layers left out. */
 static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
@@ -104,6 +124,8 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
     QK_TRY(qk_alloc(&d->order, (size_t)pair->n_layers, sizeof *d->order, err));
     for (int i = 0; i < pair->n_layers; i++)
         d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, NULL, i);
+    if (d->remote && !d->some_layers)
+        choose_remote(d);
     QK_TRY(qk_drifts_compute(pair, d->wanted, d->effective, d->threads, &d->drift, err));
     for (int i = 0; i < pair->n_layers; i++) {
         if (by_test)
@@ -129,6 +151,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct di
         QK_TRY(parse_sort(sort, &d->key, err));
         d->sorted = true;
     }
+    d->remote = qk_arguments_has(arguments, "remote");
     d->effective = qk_arguments_has(arguments, "effective");
     return QK_OK;
 }
