@@ -28,8 +28,17 @@ void qk_inputs_end_remote(void)
 static enum qk_code locate(const char *operand, char **path, struct qk_error *err)
 {
     const char *endpoint = qk_remote_endpoint();
-    return endpoint != NULL ? qk_hub_address(operand, endpoint, path, err)
-                            : qk_hub_resolve(operand, path, err);
+    char *folder;
+    if (endpoint == NULL)
+        return qk_hub_resolve(operand, path, err);
+    QK_TRY(qk_hub_address(operand, endpoint, &folder, err));
+    if (!qk_remote_has(folder)) { /* a path of this machine */
+        *path = folder;
+        return QK_OK;
+    }
+    enum qk_code code = qk_remote_pin(folder, path, err);
+    free(folder);
+    return code;
 }
 
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err)

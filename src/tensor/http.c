@@ -190,6 +190,7 @@ struct exchange {
     struct answer answer;
     char linked_etag[QK_HTTP_IDENTITY]; /* what a hub says of a file that it redirects to; kept over hops */
     uint64_t linked_size;
+    char commit[QK_HTTP_COMMIT]; /* so is this */
     bool has_linked_size, checked;
     uint64_t other_bytes;
     enum qk_code code; /* what was found wrong while the answer came; `err` is written */
@@ -231,6 +232,14 @@ static long read_wait(const char *text)
     return until <= now ? 0 : until - now > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)(until - now);
 }
 
+/* What can be a part of an address in place of a branch. */
+static bool is_commit(const char *text)
+{
+    enum { LEAST_DIGITS = 40 };
+    size_t n = strlen(text);
+    return n >= LEAST_DIGITS && n < QK_HTTP_COMMIT && text[strspn(text, "0123456789abcdef")] == '\0';
+}
+
 static void take_header(struct exchange *x, const char *name, const char *value)
 {
     struct answer *answer = &x->answer;
@@ -248,6 +257,8 @@ static void take_header(struct exchange *x, const char *name, const char *value)
         answer->wait = read_wait(value);
     else if (curl_strequal(name, "x-linked-etag"))
         snprintf(x->linked_etag, sizeof x->linked_etag, "%s", value);
+    else if (curl_strequal(name, "x-repo-commit") && is_commit(value))
+        snprintf(x->commit, sizeof x->commit, "%s", value);
     else if (curl_strequal(name, "x-linked-size"))
         x->has_linked_size = is_number(value, &x->linked_size);
 }
@@ -406,7 +417,7 @@ static enum qk_code follow(struct exchange *x, CURLcode *result)
 {
     struct origin origin;
     char *url;
-    x->linked_etag[0] = '\0';
+    x->linked_etag[0] = x->commit[0] = '\0';
     x->has_linked_size = false;
     QK_TRY(qk_strdup_to(&url, x->file->url, x->err));
     enum qk_code code = QK_OK;
@@ -461,6 +472,7 @@ static enum verdict take_file(struct exchange *x)
         return FAILED;
     }
     snprintf(file->identity, sizeof file->identity, "%s", identity);
+    snprintf(file->commit, sizeof file->commit, "%s", x->commit);
     file->size = linked ? x->linked_size : x->answer.length;
     return DONE;
 }

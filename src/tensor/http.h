@@ -18,13 +18,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { QK_HTTP_CONNECTIONS = 8, QK_HTTP_IDENTITY = 256 };
+enum { QK_HTTP_CONNECTIONS = 8, QK_HTTP_IDENTITY = 256, QK_HTTP_COMMIT = 65 };
 
 /* What a file was when it was first asked for. */
 struct qk_http_file {
     const char *url; /* borrowed; all its characters are allowed in a URL */
     uint64_t size;
     char identity[QK_HTTP_IDENTITY]; /* X-Linked-ETag of a hub, else ETag, else Last-Modified */
+    char commit[QK_HTTP_COMMIT]; /* X-Repo-Commit of a hub: what the revision stood for; "" when not told */
 };
 
 /* `endpoint`: http or https, a host, perhaps a port and a path, and no slash at the end; QK_USAGE otherwise.
@@ -36,7 +37,7 @@ void qk_http_stop(void);
 /* Whose cancel flag ends what is under way and to come with QK_CANCELLED; NULL: nobody's. */
 void qk_http_watch(struct qk_progress *progress);
 
-/* Fills in size and identity of file->url; *found = false when it is not there (404). */
+/* Fills in size, identity and commit of file->url; *found = false when it is not there (404). */
 enum qk_code qk_http_examine(struct qk_http_file *file, bool *found, struct qk_error *err);
 
 /* Takes n bytes that lie at `offset` of the file; any other code than QK_OK ends the transfer with it. */

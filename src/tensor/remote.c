@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char ENDPOINT[] = "https://huggingface.co";
 static const uint64_t MOST_SIZE = (uint64_t)1 << 40;
@@ -55,11 +56,26 @@ static enum qk_code read_retries(int *retries, struct qk_error *err)
     return QK_OK;
 }
 
+/* As huggingface_hub reads it. */
+static bool is_offline(void)
+{
+    static const char *const YES[] = {"1", "ON", "YES", "TRUE"};
+    const char *text = variable("HF_HUB_OFFLINE");
+    for (size_t i = 0; text != NULL && i < sizeof YES / sizeof YES[0]; i++)
+        if (strcasecmp(text, YES[i]) == 0)
+            return true;
+    return false;
+}
+
 static enum qk_code start(struct qk_error *err)
 {
     const char *endpoint = variable("HF_ENDPOINT");
     char *cache;
     int retries;
+    if (is_offline())
+        return qk_fail(err, QK_USAGE,
+            "--remote: HF_HUB_OFFLINE forbids the network (without --remote, names stand for the local "
+            "cache)");
     QK_TRY(read_retries(&retries, err));
     endpoint = endpoint != NULL ? endpoint : ENDPOINT;
     size_t n = strlen(endpoint);
@@ -189,6 +205,25 @@ enum qk_code qk_remote_open(const char *path, bool *found, struct qk_remote_file
     if (!*found)
         *out = NULL;
     return code;
+}
+
+enum qk_code qk_remote_pin(const char *folder, char **pinned, struct qk_error *err)
+{
+    struct qk_http_file config = {0};
+    struct qk_text text = {0};
+    char *url;
+    bool found;
+    *pinned = NULL;
+    QK_TRY(qk_path_join(folder, "config.json", &url, err));
+    config.url = url;
+    enum qk_code code = qk_http_examine(&config, &found, err);
+    free(url);
+    QK_TRY(code);
+    if (!found || config.commit[0] == '\0')
+        return qk_strdup_to(pinned, folder, err);
+    qk_text_add_bytes(&text, folder, (size_t)(strrchr(folder, '/') + 1 - folder));
+    qk_text_add(&text, "%s", config.commit);
+    return qk_text_take(&text, pinned, err);
 }
 
 uint64_t qk_remote_size(const struct qk_remote_file *file)

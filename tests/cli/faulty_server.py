@@ -6,6 +6,7 @@ list of NAME or NAME=VALUE joined by "+". Every request adds a line "METHOD STAT
 """
 import hashlib
 import http.server
+import itertools
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ import time
 root, log_path = sys.argv[1:]
 lock = threading.Lock()
 failures = {}
+commits = itertools.count(1)
 
 
 def fails_yet(path, times):
@@ -77,6 +79,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "etag" in self.fault and is_get and parts[-1].endswith(".safetensors"):
             etag = "another"
         headers = [("ETag", f'"{etag}"')] if "anonymous" not in self.fault else []
+        if "commit" in self.fault:  # of a branch that moves whenever it is looked at
+            known = parts[-2] if len(parts[-2]) == 40 else f"{next(commits):040x}"
+            headers.append(("X-Repo-Commit", self.fault["commit"] or known))
         if not is_get:
             return self.answer(200, b"", headers, length=len(data))
         if "stall" in self.fault and parts[-1].endswith(".safetensors"):

@@ -5,7 +5,7 @@
 
 PATH=$PATH:/usr/sbin:/sbin
 export no_proxy=127.0.0.1
-unset HF_TOKEN HF_ENDPOINT QKSCOPE_RETRIES
+unset HF_TOKEN HF_ENDPOINT HF_HUB_OFFLINE QKSCOPE_RETRIES
 servers=
 trap 'kill $servers 2>/dev/null; wait; chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
@@ -74,7 +74,7 @@ forget() {
 
 # differs ENDPOINT - `diff --remote` of the pair prints what `diff` prints of the local one.
 differs() {
-    HF_ENDPOINT=$1 run diff org/pre org/post --remote --heads --csv
+    HF_ENDPOINT=$1 run diff org/pre org/post --remote --layers all --heads --csv
     [ "$code" -eq 0 ] && cmp "$work/expected.csv" "$out"
 }
 
@@ -114,7 +114,7 @@ done
 check "what is left of a cache that was spoilt is not used" differs "$plain"
 HF_ENDPOINT=$plain/ run info org/post --remote
 check "info --remote" grep -q 'family hypenet' "$out"
-HF_ENDPOINT=$plain run diff "$pre" org/post --remote --heads --csv
+HF_ENDPOINT=$plain run diff "$pre" org/post --remote --layers all --heads --csv
 check "a path stands for itself" cmp "$work/expected.csv" "$out"
 HF_ENDPOINT=$plain run plan org/pre org/post --remote --set full=restore -o "$work/recipe.json"
 check "plan --remote" ended 0
@@ -145,7 +145,7 @@ differs "$faulty/drop=700000"
 check "a transfer that broke goes on where it broke" test "$(sent "$requests")" -le "$whole"
 forget
 export QKSCOPE_RETRIES=0
-HF_ENDPOINT=$faulty/fail=9 run diff org/pre org/post --remote --heads --csv --threads 1
+HF_ENDPOINT=$faulty/fail=9 run diff org/pre org/post --remote --layers all --heads --csv --threads 1
 check "a run that broke" grep -q 'HTTP status 503 (tried 1 times)' "$err"
 check "  is taken up" differs "$faulty/fail=9"
 check "  and fetches each byte once" test "$(sent "$requests")" -eq "$whole"
@@ -187,6 +187,19 @@ check "an endpoint with a password" fails http://me:secret@127.0.0.1 2 'HF_ENDPO
 QKSCOPE_RETRIES=x check "retries that are no number" fails "$plain" 2 'QKSCOPE_RETRIES'
 HF_ENDPOINT=$plain run info org/pre@../../x --remote
 check "a revision that leaves its folder" complains 4 'no such file or folder'
+
+HF_HUB_OFFLINE=1 check "HF_HUB_OFFLINE" fails "$plain" 2 'HF_HUB_OFFLINE forbids the network'
+
+# --- the revision ---
+
+forget
+check "a branch that moves meanwhile" differs "$faulty/commit"
+check "  is asked for once a side" test "$(grep -c /resolve/main/ "$requests")" -eq 2
+check "  and then read at the commit it stood for" \
+    test "$(grep -v /resolve/main/ "$requests" | sed 's|.*/\(org/[a-z]*/resolve/[^/]*\)/.*|\1|' | sort -u | wc -l)" -eq 2
+forget
+check "what is no commit is not asked for" differs "$faulty/commit=..%2f"
+check "  but the branch" sh -c "! grep -v /resolve/main/ '$requests'"
 
 # --- redirects and the token ---
 
@@ -236,6 +249,10 @@ share --layers full
 check "the full layers of a pair like the 9B" cmp "$work/full.csv" "$out"
 check "  for less than 5 % of its bytes" test "$permille" -lt 50
 share
+check "without --layers a remote pair's softmax layers" cmp "$work/full.csv" "$out"
+check "  for less than 5 % of its bytes" test "$permille" -lt 50
+check "  and a line says so" grep -q 'linear layers are left out, to fetch less (--layers all takes them)' "$err"
+share --layers all
 check "all of its layers" cmp "$work/all.csv" "$out"
 check "  for less than 15 %, as q and k are 12 %" test "$permille" -lt 150
 done_testing
