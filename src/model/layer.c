@@ -1,0 +1,299 @@
+/* layer.c - the tensors of one layer, how many heads they hold, and its positions. */
+#include "model/build.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
+{
+    /* The same cutting and escaping as for errors: tensor names are a stranger's. */
+    struct qk_error text;
+    char raw[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(raw, sizeof raw, format, arguments);
+    va_end(arguments);
+    qk_fail(&text, QK_INPUT, "%s", raw);
+    free(layer->problem);
+    return qk_strdup_to(&layer->problem, text.text, err);
+}
+
+/* The tensor for the first name of the mixer's key that exists. */
+static const struct qk_tensor *layer_tensor(
+    const struct qk_builder *b, int layer, const cJSON *names, const char *suffix)
+{
+    if (cJSON_IsString(names))
+        return qk_names_find(&b->names, layer, names->valuestring, suffix);
+    const struct qk_tensor *tensor = NULL;
+    for (const cJSON *item = names != NULL ? names->child : NULL; item != NULL && tensor == NULL;
+         item = item->next)
+        tensor = qk_names_find(&b->names, layer, item->valuestring, suffix);
+    return tensor;
+}
+
+static enum qk_code read_head_dim(const struct qk_builder *b, const struct qk_layer *layer,
+    const cJSON *mixer, struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *norm = layer->role[QK_Q].norm;
+    double ignored;
+    if (!qk_layout_value(mixer, "head_dim", &b->config, &ignored) && norm != NULL && norm->n_dims >= 1) {
+        uint64_t n = norm->shape[norm->n_dims - 1];
+        if (n > 0 && n <= QK_MAX_HEAD_DIM) {
+            g->head_dim = (long)n;
+            return QK_OK;
+        }
+    }
+    return qk_layout_count(mixer, "head_dim", &b->config, QK_MAX_HEAD_DIM, &g->head_dim, err);
+}
+
+static bool whole_heads(const struct qk_tensor *tensor, uint64_t hd)
+{
+    return tensor->n_dims == 2 && tensor->shape[0] > 0 && tensor->shape[0] % hd == 0 &&
+           tensor->shape[0] / hd <= QK_MAX_HEADS;
+}
+
+/* K heads vary by layer inside one model: believe the tensor where it holds whole heads. */
+static enum qk_code believe_key_tensor(
+    struct qk_builder *b, const struct qk_layer *layer, struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *k = layer->role[QK_K].weight;
+    uint64_t hd = (uint64_t)g->head_dim;
+    if (!whole_heads(k, hd) || k->shape[0] == (uint64_t)g->key_heads * hd)
+        return QK_OK;
+    long found = (long)(k->shape[0] / hd);
+    QK_TRY(qk_lines_add(&b->model->remarks, err, "layer %d: %ld key heads by its tensor, %ld by the config",
+        layer->index, found, g->key_heads));
+    g->key_heads = found;
+    return QK_OK;
+}
+
+static enum qk_code check_sharing(const struct qk_builder *b, const struct qk_layer *layer, const char *rows,
+    const struct qk_geometry *g, struct qk_error *err)
+{
+    if (strcmp(rows, "quarters") == 0 && g->heads % 4 != 0)
+        return qk_fail(err, QK_INPUT, "%s: layer %d: %ld heads cannot be divided among four parts",
+            b->model->checkpoint->path, layer->index, g->heads);
+    bool values = g->value_heads % g->key_heads != 0;
+    if (!values && g->heads % g->key_heads == 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: layer %d: %ld %s heads cannot share %ld key heads",
+        b->model->checkpoint->path, layer->index, values ? g->value_heads : g->heads,
+        values ? "value" : "query", g->key_heads);
+}
+
+/* Head counts from the config, corrected by the tensors: shapes are what the model computes with. */
+static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer,
+    const char *rows, struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_config *config = &b->config;
+    double ignored;
+    *g = (struct qk_geometry){0};
+    QK_TRY(read_head_dim(b, layer, mixer, g, err));
+    bool separate = strcmp(rows, "separate") == 0;
+    const struct qk_tensor *q = layer->role[QK_Q].weight;
+    if (separate && !qk_layout_value(mixer, "heads", config, &ignored) &&
+        whole_heads(q, (uint64_t)g->head_dim))
+        g->heads = (long)(q->shape[0] / (uint64_t)g->head_dim);
+    else
+        QK_TRY(qk_layout_count(mixer, "heads", config, QK_MAX_HEADS, &g->heads, err));
+    if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
+        g->key_heads = g->heads;
+    else
+        QK_TRY(qk_layout_count(mixer, "key_heads", config, QK_MAX_HEADS, &g->key_heads, err));
+    if (strcmp(rows, "key_group") == 0 || qk_json_get(mixer, "value_heads") != NULL) {
+        QK_TRY(qk_layout_count(mixer, "value_heads", config, QK_MAX_HEADS, &g->value_heads, err));
+        QK_TRY(qk_layout_count(mixer, "value_dim", config, QK_MAX_HEAD_DIM, &g->value_dim, err));
+    }
+    if (strcmp(rows, "latent") == 0)
+        QK_TRY(qk_layout_count(mixer, "rope_dim", config, g->head_dim - 1, &g->rope_dim, err));
+    if (separate || strcmp(rows, "gated") == 0)
+        QK_TRY(believe_key_tensor(b, layer, g, err));
+    return check_sharing(b, layer, rows, g, err);
+}
+
+/* In a family that is not in the table, twice the rows mean that every head's query is followed by a gate. */
+static enum qk_code guess_gate(struct qk_builder *b, const struct qk_layer *layer,
+    const struct qk_geometry *g, const char **rows, struct qk_error *err)
+{
+    const struct qk_tensor *q = layer->role[QK_Q].weight;
+    if (!b->model->guessed || strcmp(*rows, "separate") != 0 || q->n_dims != 2 ||
+        q->shape[0] != 2 * (uint64_t)g->heads * (uint64_t)g->head_dim)
+        return QK_OK;
+    *rows = "gated";
+    return qk_lines_add(&b->model->remarks, err,
+        "layer %d: q has twice the rows of its %ld heads: every second block is taken for a gate",
+        layer->index, g->heads);
+}
+
+/* The entry of this layer in the list that "rope_layers" names says no. */
+static bool has_no_rope(const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    const char *key = qk_json_string(mixer, "rope_layers", NULL);
+    const cJSON *list = key != NULL ? qk_config_path(&b->config, key) : NULL;
+    const cJSON *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, layer->index) : NULL;
+    double interval;
+    if (item == NULL && qk_layout_value(mixer, "rope_interval", &b->config, &interval) && interval >= 1)
+        return fmod(layer->index + 1, interval) == 0;
+    return item != NULL && !qk_config_true(item);
+}
+
+static enum qk_positions parse_positions(const char *word)
+{
+    return strcmp(word, "rope_half") == 0    ? QK_POSITIONS_ROPE_HALF
+           : strcmp(word, "rope_inter") == 0 ? QK_POSITIONS_ROPE_INTER
+           : strcmp(word, "none") == 0       ? QK_POSITIONS_NONE
+                                             : QK_POSITIONS_FIXED;
+}
+
+static void read_positions(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer)
+{
+    const struct qk_config *config = &b->config;
+    double number;
+    layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
+    bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
+    if (rope && has_no_rope(b, layer, mixer)) {
+        layer->positions = QK_POSITIONS_NONE;
+    } else if (rope) {
+        int dims = layer->head_dim;
+        if (qk_layout_value(mixer, "rotary", config, &number) && number >= 0 && number <= dims)
+            dims = (int)number;
+        else if (qk_layout_value(mixer, "rotary_fraction", config, &number) && number >= 0 && number <= 1)
+            dims = (int)(number * dims);
+        layer->rotary_dims = dims - dims % 2;
+        bool told = qk_layout_value(mixer, "theta", config, &number) && number > 0 && isfinite(number);
+        layer->rope_theta = told ? number : 10000.0;
+    }
+    if (layer->kind == QK_WINDOW && qk_layout_value(mixer, "window", config, &number) && number >= 1 &&
+        number < 1e9)
+        layer->window = (int)number;
+}
+
+static enum qk_code set_missing(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *names, struct qk_error *err)
+{
+    return qk_layer_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
+        cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
+}
+
+static enum qk_code find_tensors(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+{
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
+        layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
+        layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
+        const cJSON *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm");
+        layer->role[r].norm = layer_tensor(b, layer->index, norm, ".weight");
+        if (layer->role[r].norm == NULL)
+            layer->role[r].norm = layer_tensor(b, layer->index, norm, "");
+        if (layer->role[r].weight == NULL && !b->model->guessed)
+            QK_TRY(set_missing(b, layer, names, err));
+        const cJSON *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
+                    *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
+        layer->role[r].down = layer_tensor(b, layer->index, down, ".weight");
+        layer->role[r].down_bias = layer_tensor(b, layer->index, down, ".bias");
+        layer->role[r].down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
+        if (layer->role[r].weight != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+            layer->role[r].scale = layer_tensor(b, layer->index, names, ".weight_scale_inv");
+        if (layer->role[r].down != NULL && qk_dtype_bits(layer->role[r].down->dtype) == 8)
+            layer->role[r].down_scale = layer_tensor(b, layer->index, down, ".weight_scale_inv");
+        if (layer->role[r].down == NULL && down != NULL && r == QK_K)
+            QK_TRY(set_missing(b, layer, down, err));
+        if (layer->role[r].down != NULL && layer->role[r].down_norm == NULL)
+            QK_TRY(set_missing(b, layer, down_norm, err));
+    }
+    return QK_OK;
+}
+
+/* Weights in 8 bits with scales of another kind than those of blocks, which would have to be restored along
+ * with them. */
+static const struct qk_tensor *find_scale(
+    const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_tensor *scale =
+            layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), ".weight_scale");
+        if (scale != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+            return scale;
+    }
+    return NULL;
+}
+
+/* Layers whose tensors are those of an earlier one of the same mixer: files hold them once, and a choice for
+ * one is a choice for all. */
+static enum qk_code note_shared(
+    struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, bool *shared, struct qk_error *err)
+{
+    double number;
+    *shared = false;
+    if (!qk_layout_value(mixer, "shared_by", &b->config, &number) ||
+        !(number >= 1 && number <= QK_MAX_LAYERS))
+        return QK_OK;
+    int blocks = (int)number, before = 0, first = -1;
+    for (int i = 0; i < layer->index; i++)
+        before += strcmp(b->mixer[i], layer->mixer) == 0;
+    if (before < blocks)
+        return QK_OK;
+    for (int i = 0, nth = 0; i < layer->index && first < 0; i++)
+        if (strcmp(b->mixer[i], layer->mixer) == 0 && nth++ == before % blocks)
+            first = i;
+    *shared = true;
+    QK_TRY(qk_lines_add(&b->model->remarks, err,
+        "layer %d uses the q and k of layer %d: a choice there acts on both", layer->index, first));
+    return qk_layer_problem(layer, err, "it uses the q and k of layer %d, and is chosen there", first);
+}
+
+/* Layers that compute with an earlier layer's keys have queries alone. */
+static bool borrows_keys(const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
+{
+    double number;
+    return qk_layout_value(mixer, "borrows_k", &b->config, &number) &&
+           layer->index >= (double)b->model->n_layers - number;
+}
+
+enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct qk_error *err)
+{
+    const char *name = b->mixer[layer->index];
+    const cJSON *mixer = qk_layout_mixer(&b->layout, name);
+    b->config = b->model->config;
+    b->config.layer = layer->index + 1;
+    QK_TRY(qk_strdup_to(&layer->mixer, name, err));
+    qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
+    if (layer->kind == QK_NONE)
+        return QK_OK;
+    bool shared;
+    QK_TRY(note_shared(b, layer, mixer, &shared, err));
+    if (shared)
+        return QK_OK;
+    if (borrows_keys(b, layer, mixer))
+        return qk_layer_problem(layer, err, "its keys are those of an earlier layer, so it has q alone");
+    QK_TRY(find_tensors(b, layer, mixer, err));
+    if (layer->problem != NULL || layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
+        if (b->model->guessed)
+            layer->kind = QK_NONE;
+        return QK_OK;
+    }
+    const char *rows = qk_layout_word(mixer, "rows", &b->config);
+    struct qk_geometry g;
+    QK_TRY(read_geometry(b, layer, mixer, rows, &g, err));
+    QK_TRY(guess_gate(b, layer, &g, &rows, err));
+    layer->head_dim = (int)g.head_dim;
+    layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        QK_TRY(qk_rows_build(b, layer, (enum qk_role)r, rows, &g, err));
+    read_positions(b, layer, mixer);
+    if (qk_layout_flag(mixer, "k_is_v", &b->config, false))
+        QK_TRY(qk_lines_add(&b->model->remarks, err,
+            "layer %d: its keys' tensor is its values', too: restoring k moves v", layer->index));
+    const struct qk_tensor *scale = find_scale(b, layer, mixer);
+    if (scale != NULL && layer->problem == NULL)
+        return qk_layer_problem(
+            layer, err, "its weights are scaled by %s, which is not supported", scale->name);
+    return QK_OK;
+}

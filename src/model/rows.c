@@ -1,0 +1,240 @@
+/* rows.c - where the heads of q and k lie in their tensors, and what a restore copies. */
+#include "model/build.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+/* --- orders of rows --- */
+
+/* Rows between the starts of neighbouring heads, and where the first one starts, per role. The heads of a
+ * group (per_group of them) follow each other at `step`; groups follow at `group_step`. */
+struct row_order {
+    uint64_t base, step, group_step;
+    int per_group;
+};
+
+/* layouts: reference formulas of each code; hd = head_dim, r = heads / key_heads. */
+static struct row_order order_of(const char *rows, enum qk_role role, const struct qk_geometry *g)
+{
+    uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads;
+    int all = 1 << 30;
+    if (strcmp(rows, "gated") == 0 && role == QK_Q)
+        return (struct row_order){0, 2 * hd, 0, all};
+    if ((strcmp(rows, "block") == 0 || strcmp(rows, "conv1d") == 0) && role == QK_K)
+        return (struct row_order){nh * hd, hd, 0, all};
+    if (strcmp(rows, "head3") == 0)
+        return (struct row_order){role == QK_K ? hd : 0, 3 * hd, 0, all};
+    if (strcmp(rows, "grouped") == 0) {
+        uint64_t r = nh / (uint64_t)g->key_heads;
+        if (role == QK_Q)
+            return (struct row_order){0, hd, (r + 2) * hd, (int)r};
+        return (struct row_order){r * hd, (r + 2) * hd, 0, all};
+    }
+    if (strcmp(rows, "quarters") == 0) /* each of four parts holds q, v, k of a quarter of the heads */
+        return (struct row_order){role == QK_K ? nh / 2 * hd : 0, hd, 3 * (nh / 4) * hd, (int)(nh / 4)};
+    if (strcmp(rows, "key_group") == 0) {
+        uint64_t per_key = (uint64_t)(g->value_heads / g->key_heads) * (uint64_t)g->value_dim;
+        return (struct row_order){role == QK_K ? hd : 0, 2 * hd + 2 * per_key, 0, all};
+    }
+    if (strcmp(rows, "latent") == 0 && role == QK_K)
+        return (struct row_order){0, hd - (uint64_t)g->rope_dim + (uint64_t)g->value_dim, 0, all};
+    return (struct row_order){0, hd, 0, all};
+}
+
+/* Rows that the tensor must have. Never "at least": a config that tells of too few heads would make the views
+ * cover rows of V. */
+static uint64_t rows_expected(const char *rows, enum qk_role role, const struct qk_geometry *g)
+{
+    uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
+    uint64_t values = (uint64_t)g->value_heads * (uint64_t)g->value_dim;
+    if (strcmp(rows, "gated") == 0)
+        return role == QK_Q ? 2 * nh * hd : nk * hd;
+    if (strcmp(rows, "block") == 0)
+        return (nh + nk) * hd + (values > 0 ? values : nk * hd);
+    if (strcmp(rows, "grouped") == 0)
+        return (nh + 2 * nk) * hd;
+    if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0 || strcmp(rows, "quarters") == 0)
+        return 3 * nh * hd;
+    if (strcmp(rows, "key_group") == 0)
+        return 2 * nk * hd + 2 * values;
+    if (strcmp(rows, "latent") == 0 && role == QK_K)
+        return nk * (hd - (uint64_t)g->rope_dim) + values;
+    return (role == QK_Q ? nh : nk) * hd;
+}
+
+static enum qk_code shape_error(const struct qk_builder *b, const struct qk_tensor *tensor, uint64_t rows,
+    const struct qk_geometry *g, enum qk_role role, struct qk_error *err)
+{
+    char shape[QK_SHAPE_TEXT];
+    return qk_fail(err, QK_INPUT,
+        "%s: %s: its shape does not fit the config (found %s, expected %llu rows for %ld %s heads of %ld)",
+        qk_checkpoint_file(b->model->checkpoint, tensor), tensor->name, qk_shape_text(shape, tensor),
+        (unsigned long long)rows, role == QK_Q ? g->heads : g->key_heads, role == QK_Q ? "query" : "key",
+        g->head_dim);
+}
+
+static enum qk_code place_heads(struct qk_view *view, enum qk_role role, const char *rows,
+    const struct qk_geometry *g, struct qk_error *err)
+{
+    struct row_order order = order_of(rows, role, g);
+    QK_TRY(qk_alloc(&view->first_row, (size_t)view->n_heads, sizeof *view->first_row, err));
+    for (int h = 0; h < view->n_heads; h++)
+        view->first_row[h] = order.base + (uint64_t)(h / order.per_group) * order.group_step +
+                             (uint64_t)(h % order.per_group) * order.step;
+    return QK_OK;
+}
+
+/* The gain must be one head's or all heads'. Where the family is only guessed, one that is neither belongs to
+ * something else. */
+static enum qk_code check_norm(struct qk_builder *b, const struct qk_layer *layer, struct qk_view *view,
+    enum qk_role role, const struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *norm = view->norm;
+    uint64_t hd = (uint64_t)g->head_dim, n = (uint64_t)view->n_heads;
+    bool fits = (norm->n_dims == 1 && (norm->shape[0] == hd || norm->shape[0] == hd * n)) ||
+                (norm->n_dims == 2 && norm->shape[0] == n && norm->shape[1] == hd);
+    if (fits)
+        return QK_OK;
+    if (!b->model->guessed)
+        return shape_error(b, norm, hd, g, role, err);
+    view->norm = NULL;
+    return qk_lines_add(&b->model->remarks, err, "layer %d: %s does not fit its heads and is left out",
+        layer->index, norm->name);
+}
+
+/* Runs that follow each other without a gap are one. */
+static void add_slice(struct qk_view *view, const struct qk_tensor *tensor, uint64_t first, uint64_t length,
+    uint64_t step, uint64_t count, bool latent)
+{
+    bool dense = step == length;
+    if (tensor != NULL && length > 0)
+        view->slice[view->n_slices++] = (struct qk_slice){tensor, first, dense ? length * count : length,
+            dense ? length * count : step, dense ? 1 : count, latent};
+}
+
+static enum qk_code down_error(const struct qk_builder *b, const struct qk_tensor *tensor, uint64_t rows,
+    const char *what, struct qk_error *err)
+{
+    char shape[QK_SHAPE_TEXT];
+    return qk_fail(err, QK_INPUT, "%s: %s: its shape does not fit %s (found %s, expected %llu rows)",
+        qk_checkpoint_file(b->model->checkpoint, tensor), tensor->name, what, qk_shape_text(shape, tensor),
+        (unsigned long long)rows);
+}
+
+/* What makes the latent, and the slices that a restore copies. Of k the last rows of `down` are its own, the
+ * others make values, too; q's latent is q's alone. */
+static enum qk_code build_down(struct qk_builder *b, struct qk_view *view, enum qk_role role,
+    const struct row_order *order, const struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *down = view->down, *norm = view->down_norm;
+    uint64_t rank = view->weight->shape[1], tail = role == QK_K ? (uint64_t)g->rope_dim : 0,
+             rows = (uint64_t)g->head_dim - tail;
+    bool shared = role == QK_K;
+    view->tail = (int)tail;
+    if (rank == 0 || rank > 1u << 24 || down->n_dims != 2 || down->shape[0] != rank + tail)
+        return down_error(b, down, rank + tail, view->weight->name, err);
+    if (norm->n_dims != 1 || norm->shape[0] != rank)
+        return down_error(b, norm, rank, down->name, err);
+    if (view->down_bias != NULL && (view->down_bias->n_dims != 1 || view->down_bias->shape[0] != rank + tail))
+        return down_error(b, view->down_bias, rank + tail, down->name, err);
+    add_slice(view, view->weight, 0, rows, order->step, (uint64_t)view->n_heads, false);
+    add_slice(view, norm, 0, rank, rank, 1, shared);
+    const struct qk_tensor *const whole[] = {down, view->down_bias};
+    for (int i = 0; i < 2; i++) {
+        add_slice(view, whole[i], 0, rank, rank, 1, shared);
+        add_slice(view, whole[i], rank, tail, tail, 1, false);
+    }
+    return QK_OK;
+}
+
+/* The scales of a slice's blocks, as a slice of their own. False when some of its blocks hold other rows,
+ * too: then neither can be restored without the other. */
+static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_tensor *scale)
+{
+    uint64_t block = (uint64_t)view->block, rows = of->tensor->shape[0];
+    bool whole = of->length % block == 0 || (of->count == 1 && of->first + of->length == rows);
+    if (!whole || of->first % block != 0 || (of->count > 1 && of->step % block != 0))
+        return false;
+    add_slice(view, scale, of->first / block, (of->length + block - 1) / block,
+        of->count > 1 ? of->step / block : 1, of->count, of->latent);
+    return true;
+}
+
+static bool fits_blocks(const struct qk_tensor *tensor, const struct qk_tensor *scale, uint64_t block)
+{
+    return scale->n_dims == 2 && qk_dtype_readable(scale->dtype) &&
+           scale->shape[0] == (tensor->shape[0] + block - 1) / block &&
+           scale->shape[1] == (tensor->shape[1] + block - 1) / block;
+}
+
+/* What a restore copies of values with scales: both. */
+static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, struct qk_view *view,
+    const struct row_order *order, const struct qk_geometry *g, struct qk_error *err)
+{
+    const struct qk_tensor *const of[] = {view->weight, view->down};
+    const struct qk_tensor *const scale[] = {view->scale, view->down_scale};
+    const cJSON *size =
+        qk_json_get(qk_json_get(b->model->config.root, "quantization_config"), "weight_block_size");
+    double told = cJSON_IsArray(size) && cJSON_IsNumber(size->child) ? size->child->valuedouble : 128;
+    if (view->scale == NULL && view->down_scale == NULL)
+        return QK_OK;
+    view->block = told >= 1 && told <= 1 << 20 ? (int)told : 128;
+    if (view->down == NULL && (view->transposed || order->per_group < view->n_heads))
+        return qk_layer_problem(layer, err,
+            "its weights are scaled by %s, which is not supported in this order of rows", view->scale->name);
+    if (view->down == NULL)
+        add_slice(view, view->weight, order->base, (uint64_t)g->head_dim, order->step,
+            (uint64_t)view->n_heads, false);
+    for (int i = 0, slices = view->n_slices; i < 2 * slices; i++) {
+        const struct qk_slice slice = view->slice[i / 2];
+        if (scale[i % 2] == NULL || slice.tensor != of[i % 2])
+            continue;
+        if (!fits_blocks(slice.tensor, scale[i % 2], (uint64_t)view->block))
+            return qk_layer_problem(layer, err, "%s does not hold a scale for each block of %d x %d of %s",
+                scale[i % 2]->name, view->block, view->block, slice.tensor->name);
+        if (!add_scales(view, &slice, scale[i % 2]))
+            return qk_layer_problem(
+                layer, err, "blocks of %s hold rows of its heads and others", scale[i % 2]->name);
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_rows_build(struct qk_builder *b, struct qk_layer *layer, enum qk_role role, const char *rows,
+    const struct qk_geometry *g, struct qk_error *err)
+{
+    struct qk_view *view = &layer->role[role];
+    const struct qk_tensor *weight = view->weight;
+    view->transposed = strcmp(rows, "conv1d") == 0;
+    view->n_heads = (int)(role == QK_Q ? g->heads : g->key_heads);
+    uint64_t needed = rows_expected(rows, role, g);
+    if (weight->n_dims != 2)
+        return shape_error(b, weight, needed, g, role, err);
+    uint64_t have = weight->shape[view->transposed ? 1 : 0], d = weight->shape[view->transposed ? 0 : 1];
+    if (have != needed || d == 0 || d > 1u << 24)
+        return shape_error(b, weight, needed, g, role, err);
+    if (view->bias != NULL && (view->bias->n_dims != 1 || view->bias->shape[0] != have))
+        return shape_error(b, view->bias, have, g, role, err);
+    struct row_order order = order_of(rows, role, g);
+    if (view->down != NULL) {
+        QK_TRY(build_down(b, view, role, &order, g, err));
+        d = view->down->shape[1];
+    }
+    if (d == 0 || d > 1u << 24)
+        return shape_error(b, view->down, needed, g, role, err);
+    if (layer->d != 0 && layer->d != d)
+        return qk_fail(err, QK_INPUT, "%s: %s: q and k have different widths (found %llu, expected %llu)",
+            qk_checkpoint_file(b->model->checkpoint, weight), weight->name, (unsigned long long)d,
+            (unsigned long long)layer->d);
+    layer->d = d;
+    QK_TRY(build_scales(b, layer, view, &order, g, err));
+    if (view->norm != NULL)
+        QK_TRY(check_norm(b, layer, view, role, g, err));
+    const struct qk_tensor *const numbers[] = {weight, view->down, view->down_norm};
+    for (int i = 0; i < 3; i++) /* nor are their bytes known to match their shape: no memory for heads */
+        if (numbers[i] != NULL && !qk_dtype_readable(numbers[i]->dtype))
+            return qk_layer_problem(layer, err, "%s is stored as %s, which is not read as numbers",
+                numbers[i]->name, numbers[i]->dtype_text);
+    return place_heads(view, role, rows, g, err);
+}
