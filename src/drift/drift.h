@@ -6,7 +6,7 @@
 #define QK_DRIFT_DRIFT_H
 
 #include "base/progress.h"
-#include "model/heads.h"
+#include "drift/heads.h"
 
 struct qk_head_drift {
     double rel_fro;                       /* |B - A|_F / |A|_F */

@@ -150,10 +150,12 @@ struct group {
     enum qk_drift_stage stage;
 };
 
+/* A product of factors is hardly ever exact in float32: finding that out would cost another product. */
 static bool may_be_single(const struct group *g, enum qk_role role)
 {
     for (int s = 0; s < 2; s++)
-        if (!qk_dtype_is_single(g->side[s]->named->role[role].weight->dtype))
+        if (g->side[s]->named->role[role].down != NULL ||
+            !qk_dtype_is_single(g->side[s]->named->role[role].weight->dtype))
             return false;
     return true;
 }

@@ -156,6 +156,8 @@ static void read_positions(const struct qk_builder *b, struct qk_layer *layer, c
     const struct qk_config *config = &b->config;
     double number;
     layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
+    if (layer->role[QK_K].down != NULL) /* part of a key is every head's: no rotation of one head's rows */
+        layer->positions = QK_POSITIONS_FIXED;
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
     if (rope && has_no_rope(b, layer, mixer)) {
         layer->positions = QK_POSITIONS_NONE;

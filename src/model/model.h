@@ -45,8 +45,7 @@ enum { QK_MAX_SLICES = 9 };
  * With `down` (latent attention, MLA) the head view is a product instead: rows [first_row[h], first_row[h] +
  * head_dim - tail) of weight, (rows, rank), times diag(down_norm) times the first `rank` rows of down, (rank
  * + tail, d), and below it the last `tail` rows of down, the same for every head. This leaves out the factor
- * by which the norm scales each token. Such a role is read by qk_view_read alone, and restored slice by
- * slice. */
+ * by which the norm scales each token. Such a role is read factor by factor, and restored slice by slice. */
 struct qk_view {
     const struct qk_tensor *weight; /* NULL: the layer has no such role */
     const struct qk_tensor *bias;   /* 1-D over the same rows, or NULL */
@@ -101,16 +100,21 @@ enum qk_code qk_model_open_adapted(
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err); /* without one */
 void qk_model_close(struct qk_model *model);
 
-/* Reads the head view of head h as float64, row-major (head_dim, d), into out. QK_IO on read errors.
- * Values that are not finite are passed on as they are. Thread-safe. */
+/* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
+ * (drift/product.h). QK_IO on read errors. Values that are not finite are passed on as they are. Thread-safe.
+ */
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 
-/* The same for a role with `down`, its parts taken from two checkpoints: the latent's rows and gain from
- * `latent_layer` of `latent`, the rest from `layer` of `model`; both have the same shapes. */
-enum qk_code qk_view_read_latent(const struct qk_model *model, const struct qk_layer *layer,
-    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
-    struct qk_error *err);
+/* The factors of a role with `down`, as float64: head h's own rows of weight, (head_dim - tail, rank); the
+ * gain of the latent's norm, (rank); rows first .. first + n of down, (n, d), of which the first `rank` make
+ * the latent. Errors as qk_view_read. */
+enum qk_code qk_view_read_up(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    int h, double *out, struct qk_error *err);
+enum qk_code qk_view_read_latent_gain(const struct qk_model *model, const struct qk_layer *layer,
+    enum qk_role role, double *out, struct qk_error *err);
+enum qk_code qk_view_read_down(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    size_t first, size_t n, double *out, struct qk_error *err);
 
 /* Rows first .. first + n of head h, (n, d), row-major in the tensor's own dtype and without conversion. Of a
  * transposed tensor a part costs as much as the whole. */

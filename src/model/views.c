@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "model/model.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -122,45 +123,26 @@ static enum qk_code read_rows(const struct qk_model *model, const struct qk_tens
     return code;
 }
 
-/* out (rows, d) += up (rows, rank) scaled by gain times down (n, d), the latent's rows first .. first + n. */
-static void add_product(size_t rows, size_t rank, size_t d, const double *up, const double *gain,
-    size_t first, size_t n, const double *down, double *out)
+enum qk_code qk_view_read_up(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    int h, double *out, struct qk_error *err)
 {
-    for (size_t i = 0; i < rows; i++)
-        for (size_t r = 0; r < n; r++) {
-            double factor = up[i * rank + first + r] * gain[first + r];
-            for (size_t j = 0; j < d; j++)
-                out[i * d + j] += factor * down[r * d + j];
-        }
+    const struct qk_view *view = &layer->role[role];
+    return read_rows(model, view->weight, view->scale, (size_t)view->block, (size_t)view->first_row[h],
+        (size_t)(layer->head_dim - view->tail), out, err);
 }
 
-enum qk_code qk_view_read_latent(const struct qk_model *model, const struct qk_layer *layer,
-    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
-    struct qk_error *err)
+enum qk_code qk_view_read_latent_gain(const struct qk_model *model, const struct qk_layer *layer,
+    enum qk_role role, double *out, struct qk_error *err)
 {
-    enum { AT_ONCE = 64 }; /* rows of the latent: it may be large, and the heads are read by many threads */
-    const struct qk_view *view = &layer->role[role], *from = &latent_layer->role[role];
-    size_t d = (size_t)layer->d, rank = (size_t)view->weight->shape[1], tail = (size_t)view->tail,
-           rows = (size_t)layer->head_dim - tail;
-    double *up;
-    QK_TRY(qk_alloc_aligned(&up, (rows + 1) * rank + AT_ONCE * d, sizeof *up, err));
-    double *gain = up + rows * rank, *down = gain + rank;
-    memset(out, 0, rows * d * sizeof *out);
-    size_t block = (size_t)view->block;
-    enum qk_code code =
-        read_rows(model, view->weight, view->scale, block, (size_t)view->first_row[h], rows, up, err);
-    if (code == QK_OK)
-        code = read_values(latent, from->down_norm, 0, rank, gain, err);
-    for (size_t first = 0; first < rank && code == QK_OK; first += AT_ONCE) {
-        size_t n = rank - first < AT_ONCE ? rank - first : AT_ONCE;
-        code = read_rows(latent, from->down, from->down_scale, block, first, n, down, err);
-        if (code == QK_OK)
-            add_product(rows, rank, d, up, gain, first, n, down, out);
-    }
-    if (code == QK_OK && tail > 0)
-        code = read_rows(model, view->down, view->down_scale, block, rank, tail, out + rows * d, err);
-    free(up);
-    return code;
+    const struct qk_view *view = &layer->role[role];
+    return read_values(model, view->down_norm, 0, (size_t)view->weight->shape[1], out, err);
+}
+
+enum qk_code qk_view_read_down(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
+    size_t first, size_t n, double *out, struct qk_error *err)
+{
+    const struct qk_view *view = &layer->role[role];
+    return read_rows(model, view->down, view->down_scale, (size_t)view->block, first, n, out, err);
 }
 
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
@@ -168,8 +150,7 @@ enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *l
 {
     size_t m = (size_t)layer->head_dim, n = m * (size_t)layer->d;
     enum qk_dtype dtype = layer->role[role].weight->dtype;
-    if (layer->role[role].down != NULL)
-        return qk_view_read_latent(model, layer, model, layer, role, h, out, err);
+    assert(layer->role[role].down == NULL);
     if (layer->role[role].scale != NULL)
         return read_rows(model, layer->role[role].weight, layer->role[role].scale,
             (size_t)layer->role[role].block, (size_t)layer->role[role].first_row[h], m, out, err);

@@ -2,6 +2,7 @@
 #include "restore/blend.h"
 
 #include "base/mem.h"
+#include "drift/product.h"
 #include "linalg/linalg.h"
 #include "restore/blend_bf16.h"
 #include "restore/rotation.h"
@@ -233,10 +234,12 @@ static enum qk_code blend_head(
     size_t m = b->m, n = b->n;
     if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE) {
         enum qk_side side = effect.mode == QK_KEEP ? QK_POST : QK_PRE;
-        bool latent_stays = role == QK_K && b->choice[role].mode != QK_RESTORE_LATENT;
-        if (b->side[side]->role[role].down != NULL && latent_stays)
-            return qk_view_read_latent(b->pair->model[side], b->side[side], b->pair->model[QK_POST],
-                b->side[QK_POST], role, head, out, err);
+        if (b->side[side]->role[role].down != NULL) {
+            bool latent_stays = role == QK_K && b->choice[role].mode != QK_RESTORE_LATENT;
+            enum qk_side from = latent_stays ? QK_POST : side;
+            return qk_product_read(b->pair->model[side], b->side[side], b->pair->model[from], b->side[from],
+                role, head, out, err);
+        }
         return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
     }
     QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));

@@ -18,7 +18,7 @@
 #define QK_RESTORE_BLEND_H
 
 #include "base/progress.h"
-#include "model/heads.h"
+#include "drift/heads.h"
 #include "restore/choice.h"
 
 /* Which rotations leave post's attention unchanged in this layer. */

@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "base/mem.h"
-#include "model/model.h"
+#include "drift/product.h"
 
 #include <stdlib.h>
 
@@ -51,8 +51,11 @@ static void read_views(const struct qk_model *model, const struct qk_layer *laye
         "a head fits into memory");
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         for (int h = 0; h < layer->role[r].n_heads; h++) {
-            fuzz_check(
-                qk_view_read(model, layer, (enum qk_role)r, h, out, &err) == QK_OK, "views can be read");
+            enum qk_code code =
+                layer->role[r].down != NULL
+                    ? qk_product_read(model, layer, model, layer, (enum qk_role)r, h, out, &err)
+                    : qk_view_read(model, layer, (enum qk_role)r, h, out, &err);
+            fuzz_check(code == QK_OK, "views can be read");
             (void)qk_view_read_bias(
                 model, layer, (enum qk_role)r, h, out, &err); /* its format may be unknown */
             (void)qk_view_read_gain(model, layer, (enum qk_role)r, h, out, &err);

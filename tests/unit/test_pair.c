@@ -1,7 +1,7 @@
 /* test_pair.c - pre and post side by side: what fits, and why something does not. */
 #include "helper.h"
 
-#include "model/heads.h"
+#include "drift/heads.h"
 #include "model/pair.h"
 
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* heads.c - head views of a stored checkpoint, with or without the gains of the q/k norms. */
-#include "model/heads.h"
+#include "drift/heads.h"
 
 #include "base/mem.h"
+#include "drift/product.h"
 
 #include <stdlib.h>
 
@@ -16,7 +17,11 @@ static enum qk_code read_stored(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct stored_heads *stored = (struct stored_heads *)heads;
-    QK_TRY(qk_view_read(stored->model, stored->layer, role, head, out, err));
+    if (stored->layer->role[role].down != NULL)
+        QK_TRY(qk_product_read(
+            stored->model, stored->layer, stored->model, stored->layer, role, head, out, err));
+    else
+        QK_TRY(qk_view_read(stored->model, stored->layer, role, head, out, err));
     if (stored->gain == NULL)
         return QK_OK;
     QK_TRY(qk_view_read_gain(stored->model, stored->layer, role, head, stored->gain, err));

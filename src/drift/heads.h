@@ -1,6 +1,6 @@
 /* heads.h - a way to get head views that hides where they come from: a file, or a blend made on the fly. */
-#ifndef QK_MODEL_HEADS_H
-#define QK_MODEL_HEADS_H
+#ifndef QK_DRIFT_HEADS_H
+#define QK_DRIFT_HEADS_H
 
 #include "model/pair.h"
 
