@@ -108,8 +108,12 @@ static void print_geometry(const struct qk_layer *layer)
         qk_print_name(layer->problem);
         return;
     }
-    qk_print("%d query heads, %d key heads of %d x %" PRIu64, layer->role[QK_Q].n_heads,
-        layer->role[QK_K].n_heads, layer->head_dim, layer->d);
+    if (layer->no_k != NULL)
+        qk_print("%d query heads of %d x %" PRIu64 ", no keys (%s)", layer->role[QK_Q].n_heads,
+            layer->head_dim, layer->d, layer->no_k);
+    else
+        qk_print("%d query heads, %d key heads of %d x %" PRIu64, layer->role[QK_Q].n_heads,
+            layer->role[QK_K].n_heads, layer->head_dim, layer->d);
     if (layer->role[QK_K].down != NULL)
         qk_print(", keys and values from a latent of %" PRIu64, layer->role[QK_K].weight->shape[1]);
     else
@@ -155,7 +159,7 @@ static enum qk_code print_layers(const struct qk_model *model, struct qk_error *
 /* Blends are not defined on factors, nor on values that share scales. */
 static bool only_restored(const struct qk_layer *layer)
 {
-    return layer->role[QK_K].n_slices > 0;
+    return layer->role[QK_Q].n_slices > 0 || layer->role[QK_K].n_slices > 0;
 }
 
 /* Layers whose heads procrustes may turn in each way, by the rule that blends themselves follow. */
@@ -165,13 +169,39 @@ static enum qk_code count_rotations(
     for (int i = 0; i < pair->n_layers; i++) {
         enum qk_rotation rotation;
         const char *reason;
-        if (!pair->layer[i].has_qk || only_restored(pair->layer[i].side[QK_POST]))
+        if (!pair->layer[i].has_qk || pair->layer[i].no_k != NULL ||
+            only_restored(pair->layer[i].side[QK_POST]))
             continue;
         QK_TRY(qk_blend_rotation(pair, i, &rotation, &reason, err));
         count[rotation]++;
         why[rotation] = reason;
     }
     return QK_OK;
+}
+
+/* Which of the lists below a layer belongs to. */
+static int abilities_of(const struct qk_layer *layer)
+{
+    if (layer->role[QK_Q].down != NULL || layer->role[QK_K].down != NULL)
+        return 0;
+    return only_restored(layer) ? 1 : layer->no_k != NULL ? 2 : 3;
+}
+
+static void count_abilities(const struct qk_model *model)
+{
+    static const char *const lists[] = {"compare, restore, restore-latent",
+        "compare, restore (scaled values)", "compare, restore, lerp of q alone",
+        "compare, restore, lerp, qk-pro"};
+    int count[4] = {0}, all = 0;
+    for (int i = 0; i < model->n_layers; i++)
+        if (usable(&model->layer[i])) {
+            count[abilities_of(&model->layer[i])]++;
+            all++;
+        }
+    qk_print("\ncan do\n");
+    for (int i = 0; i < 4; i++)
+        if (count[i] > 0 || (i == 3 && all == 0))
+            qk_print("  %s: %d of %d layers\n", lists[i], count[i], model->n_layers);
 }
 
 static enum qk_code print_abilities(const struct qk_model *model, struct qk_error *err)
@@ -181,21 +211,11 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
         [QK_ROTATION_NONE] = "turns nothing and equals lerp"};
     struct qk_pair *pair;
     struct qk_error reason = {0};
-    int usable_layers = 0, products = 0, count[3] = {0};
+    int count[3] = {0};
     const char *why[3] = {NULL};
-    for (int i = 0; i < model->n_layers; i++) {
-        usable_layers += usable(&model->layer[i]) ? 1 : 0;
-        products += usable(&model->layer[i]) && only_restored(&model->layer[i]) ? 1 : 0;
-    }
-    qk_print("\ncan do\n");
-    if (products > 0)
-        qk_print("  compare, restore, restore-latent: %d of %d layers\n", products, model->n_layers);
-    if (products < usable_layers || products == 0)
-        qk_print(
-            "  compare, restore, lerp, qk-pro: %d of %d layers\n", usable_layers - products, model->n_layers);
-    /* The rule is asked of a pair; beside itself the checkpoint makes one. */
-    if (usable_layers == 0 ||
-        qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
+    count_abilities(model);
+    /* The rule is asked of a pair; beside itself the checkpoint makes one, if a layer can be used. */
+    if (qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
         return QK_OK;
     enum qk_code code = count_rotations(pair, count, why, &reason);
     qk_pair_close(pair);
@@ -279,7 +299,9 @@ static void json_layer(cJSON *layers, const struct qk_layer *layer)
     cJSON_AddNumberToObject(object, "rotary_dims", layer->rotary_dims);
     cJSON_AddNumberToObject(object, "rope_theta", layer->rope_theta);
     cJSON_AddNumberToObject(object, "window", layer->window);
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+    if (layer->no_k != NULL)
+        qk_json_add_text(object, "no_k", layer->no_k);
+    for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL; r++) {
         cJSON *role = cJSON_AddObjectToObject(object, qk_role_name((enum qk_role)r));
         const struct qk_view *view = &layer->role[r];
         cJSON_AddStringToObject(role, "weight", view->weight->name);

@@ -122,6 +122,8 @@ static void json_layer(cJSON *layers, const struct qk_report *report, int index)
         qk_json_add_text(layer, "problem", report->pair->layer[index].problem);
     if (!drift->has_qk)
         return;
+    if (report->pair->layer[index].no_k != NULL)
+        qk_json_add_text(layer, "no_k", report->pair->layer[index].no_k);
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         json_role(layer, drift, (enum qk_role)r);
     json_routing(layer, drift);

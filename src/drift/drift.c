@@ -126,7 +126,7 @@ enum qk_code qk_drift_run_of(const struct qk_pair_layer *layer, const struct qk_
         .index = layer->index, .kind = layer->kind, .norms_only = stage == QK_DRIFT_NORMS};
     enum qk_code code = QK_OK;
     if (layer->has_qk) {
-        run->n_groups = layer->side[QK_POST]->role[QK_K].n_heads;
+        run->n_groups = layer->side[QK_POST]->role[layer->no_k != NULL ? QK_Q : QK_K].n_heads;
         code = allocate_result(layer->side[QK_POST], &run->drift, err);
         if (code == QK_OK)
             code = qk_alloc(&run->sums, (size_t)run->n_groups, sizeof *run->sums, err);

@@ -27,7 +27,7 @@ struct qk_role_drift {
 struct qk_layer_drift {
     int index;
     enum qk_kind kind;
-    bool has_qk; /* false: nothing below is set */
+    bool has_qk; /* false: nothing below is set; of a layer of q alone k has no heads, and routing is NaN */
     struct qk_role_drift role[QK_ROLE_COUNT];
     double routing_rel_fro;
     int n_routing;        /* query heads */
@@ -62,7 +62,8 @@ enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effect
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
 enum qk_code qk_drift_run_of(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
-int qk_drift_run_groups(const struct qk_drift_run *run); /* 0: the layer has no q and k */
+int qk_drift_run_groups(
+    const struct qk_drift_run *run); /* 0: the layer has no q and k; of q alone, its heads */
 /* Only reading can fail (QK_IO, QK_CANCELLED; QK_INPUT never: NaN and Inf give drift.problem and NaN where
  * they reach). progress counts head views read, 2 (n_q + n_k) a layer. */
 enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_drift_work *work,

@@ -443,16 +443,19 @@ enum qk_code qk_drift_group(struct qk_heads *const side[2], int g, enum qk_drift
     const struct qk_layer *shape = side[0]->layer->side[QK_POST];
     struct group group = {
         .side = side, .work = work, .progress = progress, .out = out, .sums = sums, .stage = stage};
-    int per_group = shape->role[QK_Q].n_heads / shape->role[QK_K].n_heads;
+    bool keys = shape->role[QK_K].n_heads > 0;
+    int per_group = keys ? shape->role[QK_Q].n_heads / shape->role[QK_K].n_heads : 1;
     *sums = (struct qk_group_sums){0};
     QK_TRY(fit(work, side, err));
-    QK_TRY(read_pair(&group, &work->k, QK_K, g, err));
-    QK_TRY(head_numbers(&group, &work->k, &out->role[QK_K].head[g], err));
+    if (keys) {
+        QK_TRY(read_pair(&group, &work->k, QK_K, g, err));
+        QK_TRY(head_numbers(&group, &work->k, &out->role[QK_K].head[g], err));
+    }
     for (int h = g * per_group; h < (g + 1) * per_group; h++) {
         double base = NAN, moved = NAN;
         QK_TRY(read_pair(&group, &work->q, QK_Q, h, err));
         QK_TRY(head_numbers(&group, &work->q, &out->role[QK_Q].head[h], err));
-        if (stage == QK_DRIFT_ALL)
+        if (stage == QK_DRIFT_ALL && keys)
             QK_TRY(routing_numbers(&group, &base, &moved, err));
         out->routing_head[h] = base > 0 ? sqrt(moved / base) : NAN;
         sums->routing_base += base;

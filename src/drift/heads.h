@@ -5,8 +5,8 @@
 #include "model/pair.h"
 
 /* One layer's head views. `read` fills (head_dim, d) float64, row-major. One source is used by one thread.
- * Callers ask key group by key group (key head g, then its query heads), so that a blend can keep what the
- * heads of a group share. */
+ * Callers ask key group by key group (key head g, then its query heads; a query head without keys is its
+ * own), so that a blend can keep what the heads of a group share. */
 struct qk_heads {
     const struct qk_pair_layer *layer;
     const char *where;            /* the side's name or "current", static: for messages */

@@ -102,6 +102,8 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
         g->heads = (long)(q->shape[0] / (uint64_t)g->head_dim);
     else
         QK_TRY(qk_layout_count(mixer, "heads", config, QK_MAX_HEADS, &g->heads, err));
+    if (layer->no_k != NULL) /* nor values: key_heads stays 0 */
+        return QK_OK;
     if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
         g->key_heads = g->heads;
     else
@@ -186,7 +188,7 @@ static enum qk_code set_missing(
 static enum qk_code find_tensors(
     const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+    for (int r = 0; r < (layer->no_k != NULL ? 1 : QK_ROLE_COUNT); r++) {
         const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
         layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
         layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
@@ -221,7 +223,8 @@ static const struct qk_tensor *find_scale(
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         const struct qk_tensor *scale =
             layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), ".weight_scale");
-        if (scale != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
+        if (scale != NULL && layer->role[r].weight != NULL &&
+            qk_dtype_bits(layer->role[r].weight->dtype) == 8)
             return scale;
     }
     return NULL;
@@ -274,9 +277,11 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     if (shared)
         return QK_OK;
     if (borrows_keys(b, layer, mixer))
-        return qk_layer_problem(layer, err, "its keys are those of an earlier layer, so it has q alone");
+        QK_TRY(qk_strdup_to(&layer->no_k, "its keys are those of an earlier layer", err));
     QK_TRY(find_tensors(b, layer, mixer, err));
-    if (layer->problem != NULL || layer->role[QK_Q].weight == NULL || layer->role[QK_K].weight == NULL) {
+    bool found =
+        layer->role[QK_Q].weight != NULL && (layer->role[QK_K].weight != NULL || layer->no_k != NULL);
+    if (layer->problem != NULL || !found) {
         if (b->model->guessed)
             layer->kind = QK_NONE;
         return QK_OK;
@@ -287,10 +292,10 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     QK_TRY(guess_gate(b, layer, &g, &rows, err));
     layer->head_dim = (int)g.head_dim;
     layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
+    for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL; r++)
         QK_TRY(qk_rows_build(b, layer, (enum qk_role)r, rows, &g, err));
     read_positions(b, layer, mixer);
-    if (qk_layout_flag(mixer, "k_is_v", &b->config, false))
+    if (layer->no_k == NULL && qk_layout_flag(mixer, "k_is_v", &b->config, false))
         QK_TRY(qk_lines_add(&b->model->remarks, err,
             "layer %d: its keys' tensor is its values', too: restoring k moves v", layer->index));
     const struct qk_tensor *scale = find_scale(b, layer, mixer);

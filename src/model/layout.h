@@ -40,20 +40,17 @@
  * positions], ...] "rope_layers"  key of a list with an entry a layer: 0 or false there makes its positions
  * none; "rope_interval"  value, where there is no such list: every layer with (i + 1) % value == 0 has none
  *   "k_is_v"     flag: the keys' tensor is the values', too, so that restoring it moves both
- *   "borrows_k"  value: so many of the last layers take their keys from an earlier one, whatever is stored
- *   "shared_by"  value: the layers of this mixer use the tensors of the first so many of them, in turn
- *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
- *   "window"     value
- *   and for attention on given inputs and the forward pass (probe/forward.h):
- *   "rope"       config paths of the object that tells the scaling of the rotary frequencies: the first
- *                that exists
- *   "qk_norm_if" flag: without it the layer has no q and k norms although their names are told
- *   "score_dim"  value: scores are divided by its root; head_dim when it is left out
- *   "softcap"    value: scores s become softcap tanh(s / softcap)
- *   "query_scaling"  config path: null, a factor of the queries, or "hype A": ln(t + A) / ln(A) at position t
- *   "v", "o"     tensor names: values (where "rows" does not tell them), output projection
- *   "gate"       tensor name: the heads' output times sigmoid(gate x), or silu as "gate_activation" says,
- *                which holds for a gate that "rows" tells, too
+ *   "borrows_k"  value: so many of the last layers take their keys from an earlier one, whatever is stored:
+ * they have q alone, of a block its rows without those of k and v "shared_by"  value: the layers of this
+ * mixer use the tensors of the first so many of them, in turn "rotary"     value: rotary dims;
+ * "rotary_fraction"  value: part of head_dim;  "theta"  value "window"     value and for attention on given
+ * inputs and the forward pass (probe/forward.h): "rope"       config paths of the object that tells the
+ * scaling of the rotary frequencies: the first that exists "qk_norm_if" flag: without it the layer has no q
+ * and k norms although their names are told "score_dim"  value: scores are divided by its root; head_dim when
+ * it is left out "softcap"    value: scores s become softcap tanh(s / softcap) "query_scaling"  config path:
+ * null, a factor of the queries, or "hype A": ln(t + A) / ln(A) at position t "v", "o"     tensor names:
+ * values (where "rows" does not tell them), output projection "gate"       tensor name: the heads' output
+ * times sigmoid(gate x), or silu as "gate_activation" says, which holds for a gate that "rows" tells, too
  *   "gate_if"    flag: without it there is none
  *   "o_norm"     tensor name: RMS norm of the heads' output, each head or all as its size tells, before the
  *                gate;  "o_norm_if" flag;  "o_norm_eps" value

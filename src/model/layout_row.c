@@ -250,6 +250,11 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
             "rope_dim", "q_down", "q_down_norm", "k_down", "k_down_norm", "value_heads", "value_dim"};
         if (strcmp(qk_json_string(mixer, "kind", ""), "none") != 0)
             QK_TRY(check_needed(file, mixer->string, mixer, needed, sizeof needed / sizeof needed[0], err));
+        if (qk_json_get(mixer, "borrows_k") != NULL &&
+            !is_word_of(qk_json_string(mixer, "rows", ""), " separate gated block "))
+            return qk_fail(err, QK_INPUT,
+                "%s: %s: key \"borrows_k\" goes with separate, gated or block rows alone", file,
+                mixer->string);
         if (strcmp(qk_json_string(mixer, "rows", ""), "latent") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, latent, sizeof latent / sizeof latent[0], err));
     }

@@ -253,6 +253,7 @@ void qk_model_close(struct qk_model *model)
     for (int i = 0; model->layer != NULL && i < model->n_layers; i++) {
         free(model->layer[i].mixer);
         free(model->layer[i].problem);
+        free(model->layer[i].no_k);
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             free(model->layer[i].role[r].first_row);
     }

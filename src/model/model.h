@@ -69,6 +69,7 @@ struct qk_layer {
     enum qk_kind kind;
     char *mixer;   /* the family's own word for it ("lightning-attn", "jet", "mamba"); owned */
     char *problem; /* NULL, or why this layer's q and k cannot be used; owned */
+    char *no_k;    /* NULL, or why it has q alone (its role k has neither tensor nor heads); owned */
     int head_dim;  /* 0 when kind is none */
     uint64_t d;    /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];

@@ -37,6 +37,11 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
     }
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         const struct qk_view *a = &pre->role[r], *b = &post->role[r];
+        if ((a->weight == NULL) != (b->weight == NULL)) {
+            qk_text_add(text, "only %s has keys of its own (%s)", a->weight != NULL ? "pre" : "post",
+                a->weight != NULL ? post->no_k : pre->no_k);
+            return;
+        }
         if (a->n_heads != b->n_heads) {
             qk_text_add(
                 text, "pre has %d %s heads, post %d", a->n_heads, r == QK_Q ? "query" : "key", b->n_heads);
@@ -80,6 +85,7 @@ static enum qk_code match(struct qk_pair *pair, int index, struct qk_error *err)
     layer->side[QK_POST] = post;
     struct qk_text text = {0};
     compare_layers(pre, post, &text);
+    layer->no_k = post->no_k;
     layer->has_qk = text.length == 0 && !text.failed && post->kind != QK_NONE;
     if (text.failed)
         return qk_fail_memory(err, sizeof(struct qk_error));

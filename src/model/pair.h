@@ -11,8 +11,9 @@ struct qk_pair_layer {
     int index;
     enum qk_kind kind;                          /* post's */
     const struct qk_layer *side[QK_SIDE_COUNT]; /* borrowed from the models */
-    bool has_qk;                                /* both sides have both roles, same head geometry */
-    char *problem; /* owned; NULL, or why the layer cannot be compared or chosen, one line */
+    bool has_qk;                                /* both sides have q, and k unless no_k, of one geometry */
+    const char *no_k; /* NULL, or why the layer has q alone on both sides; borrowed */
+    char *problem;    /* owned; NULL, or why the layer cannot be compared or chosen, one line */
 };
 
 struct qk_pair {

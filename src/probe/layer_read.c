@@ -510,9 +510,10 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     struct qk_layer_weights *out, struct qk_error *err)
 {
     *out = (struct qk_layer_weights){.layer = layer};
-    if (layer->kind == QK_NONE || layer->problem != NULL)
+    const char *why = layer->problem != NULL ? layer->problem : layer->no_k;
+    if (layer->kind == QK_NONE || why != NULL)
         return qk_fail(err, QK_INPUT, "%s: layer %d: %s", parts->model->checkpoint->path, layer->index,
-            layer->problem != NULL ? layer->problem : "it has no attention");
+            why != NULL ? why : "it has no attention");
     struct reading r = {.parts = parts, .layer = layer, .out = out, .err = err};
     r.mixer = qk_parts_mixer(parts, layer);
     r.rows = qk_layout_word(r.mixer, "rows", &parts->model->config);

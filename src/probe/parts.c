@@ -72,6 +72,8 @@ static const char *layer_missing(const struct qk_parts *parts, const struct qk_l
         return "its layers without q and k are not built in";
     if (layer->problem != NULL)
         return "the q and k of a layer cannot be used";
+    if (layer->no_k != NULL)
+        return "layers that use the keys of an earlier one are not built in";
     qk_parts_layer_tensor(parts, layer->index, parts->forward, "router", ".weight", false, &router, NULL);
     return router != NULL ? reason_text("experts") : NULL;
 }

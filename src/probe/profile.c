@@ -15,6 +15,8 @@ const char *qk_profile_missing(const struct qk_layer *layer)
         return "it is no softmax attention layer";
     if (layer->problem != NULL)
         return "its queries and keys cannot be used";
+    if (layer->no_k != NULL)
+        return "its keys are those of an earlier layer";
     if ((layer->positions != QK_POSITIONS_ROPE_HALF && layer->positions != QK_POSITIONS_ROPE_INTER) ||
         layer->rotary_dims < 2 || layer->rotary_dims > layer->head_dim || !(layer->rope_theta > 0))
         return "it has no rotary positions";

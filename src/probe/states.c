@@ -12,7 +12,8 @@
 
 bool qk_states_wanted(const struct qk_layer *layer)
 {
-    return (layer->kind == QK_FULL || layer->kind == QK_WINDOW) && layer->problem == NULL;
+    return (layer->kind == QK_FULL || layer->kind == QK_WINDOW) && layer->problem == NULL &&
+           layer->no_k == NULL;
 }
 
 enum qk_code qk_states_init(

@@ -416,7 +416,7 @@ static enum qk_code make_blend(const struct qk_pair *pair, int layer,
     const struct qk_layer *post = b->side[QK_POST];
     b->m = (size_t)post->head_dim;
     b->n = post->d;
-    b->per_group = post->role[QK_Q].n_heads / post->role[QK_K].n_heads;
+    b->per_group = post->no_k != NULL ? 1 : post->role[QK_Q].n_heads / post->role[QK_K].n_heads;
     b->group = -1;
     enum qk_code code = allocate_blend(b, err);
     if (code != QK_OK)
@@ -723,6 +723,8 @@ bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode)
     bool latent = post->role[QK_Q].down != NULL || post->role[QK_K].down != NULL;
     if (mode == QK_RESTORE_LATENT)
         return latent;
+    if (layer->no_k != NULL && (mode == QK_QKPRO || mode == QK_PROCRUSTES))
+        return false;
     return !latent || mode == QK_KEEP || mode == QK_RESTORE;
 }
 
@@ -733,6 +735,8 @@ enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
         const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
+        if (post->weight == NULL) /* q alone; of k qk_selection_set takes no choice */
+            continue;
         if (post->n_slices > 0)
             QK_TRY(check_slices(pair, layer, role, choice, err));
         else

@@ -32,7 +32,8 @@ enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_ro
     const char **why, struct qk_error *err);
 
 /* True when the layer's kind of q and k can be in this mode at all: latent attention knows keep, restore and
- * restore-latent, the others everything but the last. What else a choice needs, qk_blend_check tells. */
+ * restore-latent, the others everything but the last; without keys there is neither qk-pro nor procrustes,
+ * which turns queries and keys together. What else a choice needs, qk_blend_check tells. */
 bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode);
 
 /* Which gains of the q/k norms are multiplied into the rows of a view. */

@@ -62,7 +62,8 @@ enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
     for (int i = 0; i < pair->n_layers; i++) {
         struct qk_error refused = {0};
         if (pair->layer[i].has_qk && qk_blend_check(pair, i, RESTORED, false, &refused) == QK_OK)
-            memcpy(all.choice[i], RESTORED, sizeof RESTORED);
+            for (int r = 0; r < (pair->layer[i].no_k != NULL ? 1 : QK_ROLE_COUNT); r++)
+                all.choice[i][r] = RESTORED[r];
     }
     enum qk_code code = qk_selection_patch_make(pair, &all, -1, false, &patch, err);
     patch.patch.apply = apply_restored;

@@ -54,6 +54,22 @@ int qk_selection_count(const struct qk_selection *selection)
     return count;
 }
 
+/* Why a layer of q alone does not take a choice; NULL when it does. Of both roles it is q's. */
+static const char *refused_without_k(const struct qk_pair_layer *layer, int role, struct qk_choice choice)
+{
+    enum qk_mode mode = qk_choice_effect(choice).mode;
+    if (layer->no_k == NULL || mode == QK_KEEP)
+        return NULL;
+    if (role == QK_K)
+        return "it has no k";
+    return qk_mode_info(choice.mode)->both_roles || choice.mode == QK_PROCRUSTES ? "that needs k, too" : NULL;
+}
+
+bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_choice choice)
+{
+    return layer->has_qk && layer->problem == NULL && refused_without_k(layer, role, choice) == NULL;
+}
+
 enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pair *pair, int layer, int role,
     struct qk_choice choice, struct qk_error *err)
 {
@@ -67,10 +83,19 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
     if (!target->has_qk)
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen: it has no q and k", layer);
 
+    const char *refused = refused_without_k(target, role, choice);
+    if (refused != NULL)
+        return qk_fail(err, QK_USAGE, "layer %d cannot be chosen for %s: %s (%s)", layer,
+            qk_mode_info(choice.mode)->name, refused, target->no_k);
+
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
     if (!info->has_param || choice.param == 0) /* nor a -0, which would be shown and saved as such */
         choice.param = 0;
     struct qk_choice *slot = selection->choice[layer];
+    if (target->no_k != NULL) {
+        slot[QK_Q] = role == QK_K ? slot[QK_Q] : choice;
+        return QK_OK;
+    }
     if (role < 0 || info->both_roles) {
         slot[QK_Q] = slot[QK_K] = choice;
         return QK_OK;

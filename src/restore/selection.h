@@ -19,9 +19,13 @@ bool qk_selection_equal(const struct qk_selection *a, const struct qk_selection 
 /* Layers with at least one role not kept. */
 int qk_selection_count(const struct qk_selection *selection);
 
+/* True when qk_selection_set takes a valid choice: what many layers at once leave out. */
+bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_choice choice);
+
 /* Sets the choice of a role (role < 0: both). qk-pro takes both roles at once: setting it for one sets both,
  * and changing one role away from it sets the other to keep. QK_USAGE when the layer has no
- * q and k, has a problem, or the parameter is out of range. */
+ * q and k, has a problem, or the parameter is out of range. Of a layer of q alone both roles are q, and
+ * QK_USAGE says why when the choice needs k. */
 enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pair *pair, int layer, int role,
     struct qk_choice choice, struct qk_error *err);
 

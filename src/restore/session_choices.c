@@ -71,7 +71,7 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
     QK_TRY(qk_selection_copy(&next, qk_history_current(session->history), err));
     enum qk_code code = qk_choice_check(choice, err);
     for (int i = 0; i < n && code == QK_OK; i++) {
-        if (n > 1 && !session->pair->layer[layers[i]].has_qk)
+        if (n > 1 && !qk_selection_takes(&session->pair->layer[layers[i]], role, choice))
             continue;
         code = qk_selection_set(&next, session->pair, layers[i], role, choice, err);
     }

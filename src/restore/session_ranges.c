@@ -338,7 +338,9 @@ const char *qk_session_range_error(const struct qk_session *session, int layer)
     if (both->kind != QK_FULL && both->kind != QK_WINDOW)
         return NULL;
     if (!qk_probe_has(session->pair, layer))
-        return both->problem != NULL ? both->problem : "pre and post do not both have softmax attention here";
+        return both->problem != NULL ? both->problem
+               : both->no_k != NULL  ? both->no_k
+                                     : "pre and post do not both have softmax attention here";
     if (run != NULL && run->state.stage == QK_PROBE_READY && !run->layer[layer].ready)
         return "its input is not in the states file";
     if (run != NULL && run->state.estimated)

@@ -309,6 +309,9 @@ enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pai
     for (int i = 0; i < pair->n_layers && code == QK_OK; i++) {
         if (!qk_spec_matches(spec, pair, drift, i))
             continue;
+        if (spec->selector != QK_SELECT_LIST &&
+            !qk_selection_takes(&pair->layer[i], spec->role, spec->choice))
+            continue; /* it has q alone: not what "all" is about */
         matched++;
         code = qk_selection_set(&next, pair, i, spec->role, spec->choice, err);
     }

@@ -217,7 +217,8 @@ case("step3p5",
 # the last layer uses an earlier one's keys, although one is stored
 tensors, layers = merge(*(separate(f"model.language_model.layers.{i}.self_attn", "window" if i == 0 else "full", 2, 1, 4)
                           for i in range(2)))
-layers.append(Layer("window", problem="keys are those of an earlier layer"))
+at = "model.language_model.layers.2.self_attn"
+layers.append(Layer("window", packed(at + ".q_proj.weight", 2, 4)))
 tensors |= separate("model.language_model.layers.2.self_attn", "window", 2, 1, 4)[0]
 case("gemma3n", {"model_type": "gemma3n", "text_config": base(
     "gemma3n_text", 3, 2, 1, head_dim=4, num_kv_shared_layers=1, sliding_window=16,
@@ -232,7 +233,7 @@ case("gemma4", base("gemma4_text", 2, 4, 2, head_dim=2, global_head_dim=4, num_g
 tensors, layers = merge(separate("model.layers.0.self_attn", "full", 2, 1, 4))
 tensors["model.layers.1.self_attn.q_proj.weight"] = (8, WIDTH)
 case("hunyuan", base("hunyuan", 2, 2, 1, use_cla=True, cla_share_factor=2), tensors,
-     layers + [Layer("full", problem="keys are those of an earlier layer")])
+     layers + [Layer("full", packed("model.layers.1.self_attn.q_proj.weight", 2, 4))])
 case("gptj", {"model_type": "gptj", "n_layer": 1, "n_head": 2, "n_embd": WIDTH, "rotary_dim": 2},
      *merge(separate("transformer.h.0.attn", "full", 2, 2, 4, positions="rope_inter", rotary_dims=2)))
 case("opt", base("opt", 1, 2), *merge(separate("model.decoder.layers.0.self_attn", "full", 2, 2, 4, positions="none")))
@@ -297,7 +298,7 @@ tensors, layers = merge(plain("model.layers.0.attn.in_proj.weight"), block(at.fo
                         plain("model.layers.4.attn.in_proj.weight"))
 tensors[at.format(5)] = (8, WIDTH)
 case("phi4flash", base("phi4flash", 6, 4, 2, mb_per_layer=2, sliding_window=[None, 16, None, None, None, None]), tensors,
-     layers[:5] + [Layer("full", problem="keys are those of an earlier layer")], kinds="nwnfnf")
+     layers[:5] + [Layer("full", packed(at.format(5), 4, 2))], kinds="nwnfnf")
 tensors, layers = merge(plain("model.layers.layers.0.mixer.in_proj.weight"),
                         block("model.layers.layers.1.mixer.qkv_proj.weight", 4, 2, 2,
                               norms=["model.layers.layers.1.mixer.q_weight", "model.layers.layers.1.mixer.k_weight"]))
@@ -530,7 +531,9 @@ def check_info(name, found):
             expect(what + " problem", layer.problem in entry.get("problem", ""), True)
         if layer.q is None:
             continue
-        expect(what + " heads", (entry["query_heads"], entry["key_heads"]), (len(layer.q.starts), len(layer.k.starts)))
+        keys = len(layer.k.starts) if layer.k is not None else 0
+        expect(what + " heads", (entry["query_heads"], entry["key_heads"]), (len(layer.q.starts), keys))
+        expect(what + " without k", "keys are those of an earlier layer" in entry.get("no_k", ""), layer.k is None)
         for key, value in layer.told.items():
             if key == "norms":
                 expect(what + " norms", [entry[r].get("norm") for r in "qk"], value)
@@ -552,11 +555,16 @@ def check_drift(name, folder, found):
             continue
         views = {}
         for r, role in (("q", layer.q), ("k", layer.k)):
+            if role is None:
+                expect(what + " without k", (entry[r]["rel_fro"], entry[r]["heads"], entry["routing"]["rel_fro"]), (None, [], None))
+                continue
             a, b = ([role.view(side, h) for h in range(len(role.starts))] for side in (pre, post))
             views[r] = a, b
             check_role(f"{what} {r}", entry[r], sum(a, []), sum(b, []))
             for h, head in enumerate(entry[r]["heads"]):
                 check_role(f"{what} {r}{h}", head, a[h], b[h])
+        if layer.k is None:
+            continue
         share = len(layer.q.starts) // len(layer.k.starts)
         for h, head in enumerate(entry["routing"]["heads"]):
             a, b = (routing(views["q"][s][h], views["k"][s][h // share]) for s in (0, 1))

@@ -34,4 +34,17 @@ check "8 bits with scales are not blended" complains 3 'q_proj.weight: q with sc
 run diff "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post" --json
 check "latent attention as transformers writes it" \
     sh -c "python3 '$tools/layouts_reference.py' drift deepseek_v3 '$fixtures' <'$out'"
+
+# layers that use an earlier one's keys have q alone
+pair=$work/gemma3n
+for set in 2:k=restore 2=qk-pro:0.3 2=procrustes:0.5; do
+    run export "$pair/pre" "$pair/post" --set "$set" -o "$work/out"
+    check "q alone does not take $set" complains 2 'layer 2 cannot be .*keys are those of an earlier layer'
+done
+run export "$pair/pre" "$pair/post" --set all=qk-pro:0.3 --set 2:q=lerp:0.5 -o "$work/out"
+check "a choice of all leaves out what it cannot be of" ended 0
+run verify "$work/out"
+check "  and q alone is blended" ended 0
+run plan "$pair/pre" "$pair/post" --set all:k=restore
+check "nor are keys that are not there restored" ended 0
 done_testing

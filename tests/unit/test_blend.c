@@ -2,6 +2,7 @@
  * that cannot be blended. The formulas themselves are held against numpy by tests/cli/test_blend.sh. */
 #include "helper.h"
 
+#include "drift/product.h"
 #include "linalg/linalg.h"
 #include "model/pair.h"
 #include "restore/blend.h"
@@ -191,7 +192,7 @@ static void test_latent_attention(void **state)
     double *old = malloc(m * n * sizeof *old), *now = malloc(m * n * sizeof *now);
     struct qk_error err = {0};
     struct qk_heads *heads;
-    expect_ok(qk_view_read(pair->model[QK_PRE], pre, QK_K, 3, old, &err), &err);
+    expect_ok(qk_product_read(pair->model[QK_PRE], pre, pair->model[QK_PRE], pre, QK_K, 3, old, &err), &err);
     struct qk_choice choice[QK_ROLE_COUNT] = {{QK_KEEP, 0}, {QK_RESTORE_LATENT, 0}};
     expect_ok(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err);
     expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
