@@ -21,6 +21,7 @@ struct qk_builder {
 struct qk_geometry {
     long heads, key_heads, head_dim, value_heads, value_dim;
     long rope_dim; /* of latent rows */
+    long more;     /* rows of a block behind q, k and v */
 };
 
 /* The layer's problem, replacing an earlier one; cut and escaped as errors are. QK_MEMORY. */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_MORE_ROWS = 1 << 24 };
+
 enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
 {
     /* The same cutting and escaping as for errors: tensor names are a stranger's. */
@@ -102,6 +104,8 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
         g->heads = (long)(q->shape[0] / (uint64_t)g->head_dim);
     else
         QK_TRY(qk_layout_count(mixer, "heads", config, QK_MAX_HEADS, &g->heads, err));
+    if (qk_json_get(mixer, "more_rows") != NULL)
+        QK_TRY(qk_layout_count(mixer, "more_rows", config, MAX_MORE_ROWS, &g->more, err));
     if (layer->no_k != NULL) /* nor values: key_heads stays 0 */
         return QK_OK;
     if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
@@ -254,10 +258,25 @@ static enum qk_code note_shared(
     return qk_layer_problem(layer, err, "it uses the q and k of layer %d, and is chosen there", first);
 }
 
+/* The layer is in one of the groups, and not its first. */
+static bool follows_in_group(const cJSON *groups, int layer)
+{
+    for (const cJSON *group = cJSON_IsArray(groups) ? groups->child : NULL; group != NULL;
+         group = group->next)
+        for (const cJSON *item = group->child != NULL ? group->child->next : NULL; item != NULL;
+             item = item->next)
+            if (cJSON_IsNumber(item) && item->valuedouble == layer)
+                return true;
+    return false;
+}
+
 /* Layers that compute with an earlier layer's keys have queries alone. */
 static bool borrows_keys(const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
     double number;
+    const char *groups = qk_json_string(mixer, "borrows_k_groups", NULL);
+    if (groups != NULL && follows_in_group(qk_config_path(&b->config, groups), layer->index))
+        return true;
     return qk_layout_value(mixer, "borrows_k", &b->config, &number) &&
            layer->index >= (double)b->model->n_layers - number;
 }

@@ -426,6 +426,8 @@ static enum qk_code name_by_indexes(const struct kinds *k, const cJSON *rule, co
     const cJSON *beside = qk_config_path(k->config, qk_json_string(rule, "beside", "."));
     double base = has_zero(list) || has_zero(beside) ? 0 : qk_json_number(rule, "base", 0);
     bool *listed;
+    if (list == NULL)
+        return QK_OK;
     QK_TRY(qk_alloc(&listed, (size_t)k->n, sizeof *listed, k->err));
     for (const cJSON *item = list->child; item != NULL; item = item->next) {
         double i = cJSON_IsNumber(item) ? item->valuedouble - base : -1;
@@ -485,7 +487,7 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     else if (strcmp(kind, "interval") == 0)
         return name_by_interval(k, rule);
     else if (strcmp(kind, "indexes") == 0)
-        return cJSON_IsArray(value) ? name_by_indexes(k, rule, value) : QK_OK;
+        return name_by_indexes(k, rule, cJSON_IsArray(value) ? value : qk_json_get(rule, "at"));
     else if (strcmp(kind, "when") == 0 || value == NULL || cJSON_IsNull(value))
         return QK_OK;
     else if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))

@@ -17,7 +17,7 @@
  *                                     "rest": true also for the layers behind the last whole period; with
  *                                     "when": K only where K is true
  *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K;
- * where a 0 is in K or in the list "beside" names, base is 0
+ * where a 0 is in K or in the list "beside" names, base is 0; "at" is the list where K is none
  *   {"rule": "second_half", "plus": number, "mixer": M, "otherwise": M}   M when i >= n / 2 + plus
  *   {"rule": "from", "key": K, "when": K2, "mixer": M, "otherwise": M}          M when K2 is true and i >= K
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
@@ -41,16 +41,22 @@
  * none; "rope_interval"  value, where there is no such list: every layer with (i + 1) % value == 0 has none
  *   "k_is_v"     flag: the keys' tensor is the values', too, so that restoring it moves both
  *   "borrows_k"  value: so many of the last layers take their keys from an earlier one, whatever is stored:
- * they have q alone, of a block its rows without those of k and v "shared_by"  value: the layers of this
- * mixer use the tensors of the first so many of them, in turn "rotary"     value: rotary dims;
- * "rotary_fraction"  value: part of head_dim;  "theta"  value "window"     value and for attention on given
- * inputs and the forward pass (probe/forward.h): "rope"       config paths of the object that tells the
- * scaling of the rotary frequencies: the first that exists "qk_norm_if" flag: without it the layer has no q
- * and k norms although their names are told "score_dim"  value: scores are divided by its root; head_dim when
- * it is left out "softcap"    value: scores s become softcap tanh(s / softcap) "query_scaling"  config path:
- * null, a factor of the queries, or "hype A": ln(t + A) / ln(A) at position t "v", "o"     tensor names:
- * values (where "rows" does not tell them), output projection "gate"       tensor name: the heads' output
- * times sigmoid(gate x), or silu as "gate_activation" says, which holds for a gate that "rows" tells, too
+ *                they have q alone, of a block its rows without those of k and v
+ *   "borrows_k_groups"  key of a list of groups (lists of layers): those behind the first of each, likewise
+ *   "more_rows"  value: rows of a block behind those of v
+ *   "shared_by"  value: the layers of this mixer use the tensors of the first so many of them, in turn
+ *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
+ *   "window"     value
+ *   and for attention on given inputs and the forward pass (probe/forward.h):
+ *   "rope"       config paths of the object that tells the scaling of the rotary frequencies: the first
+ *                that exists
+ *   "qk_norm_if" flag: without it the layer has no q and k norms although their names are told
+ *   "score_dim"  value: scores are divided by its root; head_dim when it is left out
+ *   "softcap"    value: scores s become softcap tanh(s / softcap)
+ *   "query_scaling"  config path: null, a factor of the queries, or "hype A": ln(t + A) / ln(A) at position t
+ *   "v", "o"     tensor names: values (where "rows" does not tell them), output projection
+ *   "gate"       tensor name: the heads' output times sigmoid(gate x), or silu as "gate_activation" says,
+ *                which holds for a gate that "rows" tells, too
  *   "gate_if"    flag: without it there is none
  *   "o_norm"     tensor name: RMS norm of the heads' output, each head or all as its size tells, before the
  *                gate;  "o_norm_if" flag;  "o_norm_eps" value

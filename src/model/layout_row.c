@@ -27,8 +27,8 @@ static const struct field RULE_FIELDS[] = {
     {"rule", TEXT, true, " all list pattern cycle interval indexes from when second_half "},
     {"key", TEXT, false, NULL}, {"when", TEXT, false, NULL}, {"period", VALUE, false, NULL},
     {"offset", VALUE, false, NULL}, {"base", NUMBER, false, NULL}, {"beside", TEXT, false, NULL},
-    {"rest", FLAG, false, NULL}, {"plus", NUMBER, false, NULL}, {"mixer", TEXT, false, NULL},
-    {"otherwise", TEXT, false, NULL}, {NULL, TEXT, false, NULL}};
+    {"at", VALUE, false, NULL}, {"rest", FLAG, false, NULL}, {"plus", NUMBER, false, NULL},
+    {"mixer", TEXT, false, NULL}, {"otherwise", TEXT, false, NULL}, {NULL, TEXT, false, NULL}};
 static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window linear none "},
     {"q", TEXTS, false, NULL}, {"k", TEXTS, false, NULL}, {"rows", TEXT, false, ROWS},
     {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},
@@ -38,8 +38,9 @@ static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window l
     {"q_down", TEXTS, false, NULL}, {"q_down_norm", TEXTS, false, NULL}, {"k_down", TEXTS, false, NULL},
     {"k_down_norm", TEXTS, false, NULL}, {"positions", TEXT, false, POSITIONS},
     {"positions_when", WORDS_WHEN, false, POSITIONS}, {"rope_layers", TEXT, false, NULL},
-    {"rope_interval", VALUE, false, NULL}, {"borrows_k", VALUE, false, NULL}, {"k_is_v", VALUE, false, NULL},
-    {"shared_by", VALUE, false, NULL}, {"rotary", VALUE, false, NULL},
+    {"rope_interval", VALUE, false, NULL}, {"borrows_k", VALUE, false, NULL},
+    {"borrows_k_groups", TEXT, false, NULL}, {"more_rows", VALUE, false, NULL},
+    {"k_is_v", VALUE, false, NULL}, {"shared_by", VALUE, false, NULL}, {"rotary", VALUE, false, NULL},
     {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL}, {"window", VALUE, false, NULL},
     {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL}, {"score_dim", VALUE, false, NULL},
     {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL}, {"v", TEXTS, false, NULL},
@@ -250,7 +251,7 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
             "rope_dim", "q_down", "q_down_norm", "k_down", "k_down_norm", "value_heads", "value_dim"};
         if (strcmp(qk_json_string(mixer, "kind", ""), "none") != 0)
             QK_TRY(check_needed(file, mixer->string, mixer, needed, sizeof needed / sizeof needed[0], err));
-        if (qk_json_get(mixer, "borrows_k") != NULL &&
+        if ((qk_json_get(mixer, "borrows_k") != NULL || qk_json_get(mixer, "borrows_k_groups") != NULL) &&
             !is_word_of(qk_json_string(mixer, "rows", ""), " separate gated block "))
             return qk_fail(err, QK_INPUT,
                 "%s: %s: key \"borrows_k\" goes with separate, gated or block rows alone", file,

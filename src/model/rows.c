@@ -52,7 +52,7 @@ static uint64_t rows_expected(const char *rows, enum qk_role role, const struct 
     if (strcmp(rows, "gated") == 0)
         return role == QK_Q ? 2 * nh * hd : nk * hd;
     if (strcmp(rows, "block") == 0)
-        return (nh + nk) * hd + (values > 0 ? values : nk * hd);
+        return (nh + nk) * hd + (values > 0 ? values : nk * hd) + (uint64_t)g->more;
     if (strcmp(rows, "grouped") == 0)
         return (nh + 2 * nk) * hd;
     if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0 || strcmp(rows, "quarters") == 0)

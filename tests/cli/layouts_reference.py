@@ -274,6 +274,18 @@ for i, kind in enumerate(["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybri
 case("zamba2", base("zamba2", 6, 2, 2, num_mem_blocks=2, attention_head_dim=8,
                     layers_block_type=["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybrid"]), tensors, layers,
      remark="layer 3 uses the q and k of layer 1: a choice there acts on both")
+# the default places of hybrid layers, and an older config's list of them
+for name, keys, hybrid in (("zamba2_default", {}, 6), ("zamba2_older", {"hybrid_layer_ids": [5]}, 5)):
+    case(name, base("zamba2", 7, 2, 2, num_mem_blocks=2, attention_head_dim=8, **keys), *merge(
+        *(separate(f"model.layers.{i}.shared_transformer.self_attn", "full", 2, 2, 8, width=2 * WIDTH) if i == hybrid
+          else plain(f"model.layers.{i}.mamba.in_proj.weight") for i in range(7))))
+# q, k, values twice as wide, and both halves of the mixer beside attention; the second of a group has no k and v
+at = "model.layers.{}.mamba.in_proj.weight"
+case("hymba", base("hymba", 3, 4, 2, mamba_expand=2, global_attn_idx=[0], sliding_window=16, kv_reuse_group=[[1, 2]]),
+     {at.format(0): (52, WIDTH), at.format(1): (52, WIDTH), at.format(2): (40, WIDTH)},
+     [Layer("full", packed(at.format(0), 4, 2), packed(at.format(0), 2, 2, 8), positions="fixed"),
+      Layer("window", packed(at.format(1), 4, 2), packed(at.format(1), 2, 2, 8), window=16),
+      Layer("window", packed(at.format(2), 4, 2), window=16)])
 tensors, layers = merge(plain("model.layers.0.conv.in_proj.weight"),
                         separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="rope_half",
                                  norms=["model.layers.1.self_attn.q_layernorm.weight",
