@@ -43,11 +43,12 @@ void qk_command_help(const struct qk_command *command, bool to_stderr);
 /* --- the sub-commands, each in its own file --- */
 
 extern const struct qk_option_info qk_info_options[], qk_diff_options[], qk_range_options[],
-    qk_plan_options[], qk_export_command_options[], qk_verify_options[], qk_emit_options[],
-    qk_doctor_options[];
+    qk_cases_options[], qk_plan_options[], qk_export_command_options[], qk_verify_options[],
+    qk_emit_options[], qk_doctor_options[];
 enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_range_run(const struct qk_arguments *arguments, struct qk_error *err);
+enum qk_code qk_cases_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_plan_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_verify_run(const struct qk_arguments *arguments, struct qk_error *err);

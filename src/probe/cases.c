@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_BYTES = 256 << 20, MOST_LINE = 16 << 20, MOST_NAME = 255, DEFAULT_NEW_TOKENS = 256 };
+enum { MOST_LINE = 16 << 20, MOST_NAME = 255, DEFAULT_NEW_TOKENS = 256 };
 
 /* --- one line --- */
 
@@ -254,7 +254,7 @@ enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_e
     char *text;
     size_t n;
     QK_TRY(add_name(&cases->file, &cases->n_files, &cases->file_capacity, path, strlen(path), err));
-    QK_TRY(qk_probe_read_bytes(path, MOST_BYTES, &text, &n, err));
+    QK_TRY(qk_probe_read_bytes(path, QK_CASES_BYTES, &text, &n, err));
     enum qk_code code = read_lines(cases, path, text, n, err);
     free(text);
     return code;
@@ -277,6 +277,32 @@ void qk_cases_free(struct qk_cases *cases)
     free(cases->task);
     free(cases->file);
     *cases = (struct qk_cases){0};
+}
+
+enum qk_code qk_case_write(
+    const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err)
+{
+    cJSON *root = cJSON_CreateObject();
+    bool made = cJSON_AddStringToObject(root, KEY[TASK], task) != NULL;
+    if (made && !isnan(item->depth))
+        made = qk_json_add_exact(root, KEY[DEPTH], item->depth);
+    made = made && cJSON_AddStringToObject(root, KEY[PROMPT], item->prompt) != NULL &&
+           cJSON_AddStringToObject(root, KEY[ANSWER], item->answer) != NULL;
+    if (made && item->after != NULL)
+        made = cJSON_AddStringToObject(root, KEY[AFTER], item->after) != NULL;
+    if (made && item->until != NULL)
+        made = cJSON_AddStringToObject(root, KEY[UNTIL], item->until) != NULL;
+    if (made && item->max_new_tokens > 0)
+        made = cJSON_AddNumberToObject(root, KEY[NEW_TOKENS], (double)item->max_new_tokens) != NULL;
+    char *line = made ? cJSON_PrintUnformatted(root) : NULL;
+    cJSON_Delete(root);
+    if (line != NULL) {
+        qk_text_add_bytes(text, line, strlen(line));
+        qk_text_add_bytes(text, "\n", 1);
+    }
+    bool failed = line == NULL || text->failed;
+    cJSON_free(line);
+    return failed ? qk_fail_memory(err, strlen(item->prompt)) : QK_OK;
 }
 
 /* --- digest --- */

@@ -2,14 +2,15 @@
  *
  * A line is an object: "prompt" and "answer" (texts, not empty), and where wanted "task" (a name; without it
  * the file's, less .jsonl), "depth" (0 to 1, where in the prompt the answer stands), "answer_after" and
- * "answer_until" (texts, see probe/answer.h) and "max_new_tokens". Other keys are passed over, so that files
- * may carry ids and remarks; null stands for a key that is not there. Blank lines, CRLF and a byte order mark
- * at the beginning of the file do no harm. */
+ * "answer_until" (texts, see probe/answer.h) and "max_new_tokens". Other keys are passed over unread, so that
+ * files may carry ids and remarks; null stands for a key that is not there. Blank lines, CRLF and a byte
+ * order mark at the beginning of the file do no harm. */
 #ifndef QK_PROBE_CASES_H
 #define QK_PROBE_CASES_H
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "probe/tokenizer.h"
 
 #include <stddef.h>
@@ -18,6 +19,7 @@
 enum {
     QK_CASES_MOST = 1 << 20,       /* cases of all files together */
     QK_CASES_TASKS = 1024,         /* tasks likewise */
+    QK_CASES_BYTES = 256 << 20,    /* of a file */
     QK_CASES_NEW_TOKENS = 1 << 20, /* the largest max_new_tokens */
 };
 
@@ -47,6 +49,11 @@ struct qk_cases {
  * too large (256 MiB, 16 MiB a line). What came before stays in the list. */
 enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_error *err);
 void qk_cases_free(struct qk_cases *cases);
+
+/* Appends the case to `text` as such a line. A text that is not UTF-8 must not be in it. QK_IO when memory
+ * ran out. */
+enum qk_code qk_case_write(
+    const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err);
 
 /* 64 hex digits of SHA-256 over all that decides whether a continuation is right: prompt, answer,
  * answer_after, answer_until and max_new_tokens; not over names and places. For keys of a cache. */

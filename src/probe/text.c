@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "probe/prose.h"
 #include "tensor/source.h"
 
 #include <stdbool.h>
@@ -11,66 +12,17 @@
 
 /* --- the document --- */
 
-static const char *const ADJECTIVES[] = {"quiet", "old", "green", "narrow", "bright", "cold", "early",
-    "distant", "wooden", "gentle", "heavy", "broken", "silver", "lonely", "busy", "warm", "hidden", "steep",
-    "rough", "golden"};
-static const char *const NOUNS[] = {"river", "bridge", "market", "garden", "window", "letter", "station",
-    "harbor", "forest", "engine", "teacher", "village", "mountain", "kitchen", "painter", "bakery", "lantern",
-    "castle", "meadow", "clock", "train", "sailor", "library", "doctor", "farmer", "road", "island", "tower",
-    "valley", "field"};
-static const char *const VERBS[] = {"crossed", "followed", "reached", "watched", "passed", "entered", "left",
-    "found", "opened", "carried", "painted", "described", "remembered", "visited", "repaired"};
-static const char *const PLACES[] = {
-    "near", "behind", "above", "beside", "beyond", "under", "inside", "past"};
-
-/* Steele, Lea, Flood 2014: fixed numbers for a fixed text. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static size_t below(uint64_t *state, size_t n)
-{
-    return (size_t)(next_random(state) % n);
-}
-
-#define PICK(list, state) list[below(state, sizeof list / sizeof list[0])]
-
-enum { KEY = 5, VALUE = 4, SENTENCE = 128, MOST_NEEDLES = 16 };
+enum { VALUE = 4, MOST_NEEDLES = 16 };
 
 struct needle {
-    char key[KEY + 1], value[VALUE + 1];
+    char key[QK_PROSE_KEY + 1], value[VALUE + 1];
 };
 
 static void make_needle(struct needle *needle, uint64_t *random)
 {
-    static const char consonants[] = "bcdfghjklmnpqrstvwz", vowels[] = "aeiou";
-    for (int i = 0; i < KEY; i++)
-        needle->key[i] = i % 2 == 0 ? consonants[below(random, sizeof consonants - 1)]
-                                    : vowels[below(random, sizeof vowels - 1)];
+    qk_prose_key(needle->key, random);
     for (int i = 0; i < VALUE; i++)
-        needle->value[i] = (char)('0' + below(random, 10));
-}
-
-static void add_filler(struct qk_text *text, uint64_t *random)
-{
-    const char *first = PICK(ADJECTIVES, random), *who = PICK(NOUNS, random), *did = PICK(VERBS, random),
-               *second = PICK(ADJECTIVES, random), *what = PICK(NOUNS, random), *place = PICK(PLACES, random),
-               *where = PICK(NOUNS, random);
-    qk_text_add(text, "The %s %s %s the %s %s %s the %s. ", first, who, did, second, what, place, where);
-}
-
-static void add_fact(struct qk_text *text, const struct needle *needle)
-{
-    qk_text_add(text, "The code of %s is %s. ", needle->key, needle->value);
-}
-
-static void add_question(struct qk_text *text, const struct needle *needle)
-{
-    qk_text_add(text, "What is the code of %s? It is %s. ", needle->key, needle->value);
+        needle->value[i] = (char)('0' + qk_random_below(random, 10));
 }
 
 enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
@@ -88,9 +40,9 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
         /* Facts stand in the first three quarters, evenly: some are asked for from near, some from far. */
         bool due = told < needles && text.length * 4 * needles >= told * 3 * room;
         if (due)
-            add_fact(&sentence, &needle[told]);
+            qk_prose_fact(&sentence, needle[told].key, needle[told].value);
         else
-            add_filler(&sentence, &random);
+            qk_prose_filler(&sentence, &random);
         bool fits = !sentence.failed && text.length + sentence.length + (needles - told - due) * FACT <= room;
         if (fits)
             qk_text_add_bytes(&text, sentence.s, sentence.length);
@@ -99,8 +51,11 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
             break;
         told += due;
     }
-    for (size_t i = 0; i < told; i++) /* the order of asking is not that of telling */
-        add_question(&text, &needle[(i + told / 2) % told]);
+    for (size_t i = 0; i < told; i++) { /* the order of asking is not that of telling */
+        const struct needle *asked = &needle[(i + told / 2) % told];
+        qk_prose_question(&text, asked->key);
+        qk_text_add(&text, "%s. ", asked->value);
+    }
     if (text.length == 0)
         qk_text_add_bytes(&text, "The river. ", n < 11 ? n : 11);
     return qk_text_take(&text, out, err);
