@@ -1,16 +1,11 @@
-/* forward.c - the pass over all layers, both its ends, and one layer's attention on given inputs (forward.h).
- */
+/* forward.c - the pass over all layers, and one layer's attention on given inputs (forward.h). */
 #include "probe/forward.h"
 
-#include "base/json.h"
 #include "base/mem.h"
-#include "base/parallel.h"
+#include "probe/embedding.h"
 #include "probe/layer.h"
-#include "probe/weights.h"
 
-#include <cblas.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 
 const char *qk_forward_missing(const struct qk_model *model)
@@ -23,135 +18,15 @@ const char *qk_forward_missing(const struct qk_model *model)
     return reason;
 }
 
-/* --- both ends --- */
-
-/* The embedding (vocabulary, d), or the output head, which is the embedding where they are tied. */
-static enum qk_code find_embedding(
-    const struct qk_parts *parts, bool head, const struct qk_tensor **out, struct qk_error *err)
-{
-    const struct qk_config *config = &parts->model->config;
-    const cJSON *tied = qk_config_path(config, "tie_word_embeddings");
-    if (tied == NULL)
-        tied = qk_json_get(config->root, "tie_word_embeddings");
-    *out = NULL;
-    if (head && !qk_config_true(tied))
-        QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", cJSON_IsFalse(tied), out, err));
-    if (*out == NULL)
-        QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
-    return qk_weights_check(parts, *out, 0, parts->model->layer[0].d, err);
-}
-
 size_t qk_forward_vocabulary(const struct qk_model *model)
 {
     struct qk_parts parts;
-    const struct qk_tensor *head;
+    struct qk_head head;
     if (qk_parts_open(model, NULL, 0, &parts, NULL) != QK_OK)
         return 0;
-    size_t n = find_embedding(&parts, true, &head, NULL) == QK_OK ? (size_t)head->shape[0] : 0;
+    size_t n = qk_head_find(&parts, &head, NULL) == QK_OK ? head.vocabulary : 0;
     qk_parts_close(&parts);
     return n;
-}
-
-static enum qk_code check_ids(const struct qk_parts *parts, const struct qk_tensor *embedding,
-    const int32_t *ids, size_t T, struct qk_error *err)
-{
-    for (size_t t = 0; t < T; t++)
-        if (ids[t] < 0 || (uint64_t)ids[t] >= embedding->shape[0])
-            return qk_fail(err, QK_INPUT,
-                "%s: token %zu is outside the vocabulary (found %d, expected 0 to %llu)",
-                parts->model->checkpoint->path, t, ids[t], (unsigned long long)embedding->shape[0] - 1);
-    return QK_OK;
-}
-
-/* x += the learned positions 0 .. T - 1. */
-static enum qk_code add_positions(
-    const struct qk_parts *parts, float *x, size_t T, size_t d, struct qk_error *err)
-{
-    const struct qk_tensor *positions;
-    float *rows;
-    if (qk_json_get(parts->forward, "position_embedding") == NULL)
-        return QK_OK;
-    QK_TRY(qk_parts_model_tensor(parts, "position_embedding", ".weight", true, &positions, err));
-    QK_TRY(qk_weights_check(parts, positions, 0, d, err));
-    if (T > positions->shape[0])
-        return qk_fail(err, QK_INPUT, "%s: %s: the model has %llu positions (found %zu tokens)",
-            qk_checkpoint_file(parts->model->checkpoint, positions), positions->name,
-            (unsigned long long)positions->shape[0], T);
-    QK_TRY(qk_alloc_aligned(&rows, T * d, sizeof *rows, err));
-    enum qk_code code = qk_weights_rows(parts, positions, 0, T, rows, err);
-    for (size_t i = 0; code == QK_OK && i < T * d; i++)
-        x[i] += rows[i];
-    free(rows);
-    return code;
-}
-
-/* x (T, d) = rows of the embedding, read one by one: no more of it than is needed. */
-static enum qk_code embed(
-    const struct qk_parts *parts, const int32_t *ids, size_t T, float *x, struct qk_error *err)
-{
-    const struct qk_tensor *embedding;
-    size_t d = (size_t)parts->model->layer[0].d;
-    double root;
-    QK_TRY(find_embedding(parts, false, &embedding, err));
-    QK_TRY(check_ids(parts, embedding, ids, T, err));
-    for (size_t t = 0; t < T; t++)
-        QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
-    if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
-        for (size_t i = 0; i < T * d; i++)
-            x[i] *= (float)sqrt(root);
-    return add_positions(parts, x, T, d, err);
-}
-
-struct logits_job {
-    const float *x, *head; /* (n, d), rows of the head (rows, d) */
-    float *out;            /* (n, vocabulary), at the first of these rows */
-    size_t n, d, rows, vocabulary;
-    float softcap;
-};
-enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22 };
-
-/* out = x head^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
-static void logits_share(void *context, size_t item, size_t worker)
-{
-    (void)worker;
-    const struct logits_job *job = context;
-    size_t first = item * HEAD_SHARE, m = job->rows - first < HEAD_SHARE ? job->rows - first : HEAD_SHARE;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)job->n, (int)m, (int)job->d, 1.0f, job->x,
-        (int)job->d, job->head + first * job->d, (int)job->d, 0.0f, job->out + first, (int)job->vocabulary);
-    for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
-        for (size_t j = first; j < first + m; j++)
-            job->out[i * job->vocabulary + j] =
-                job->softcap * tanhf(job->out[i * job->vocabulary + j] / job->softcap);
-}
-
-/* logits (n, vocabulary) of x (n, d), after the final norm, in blocks of the head's rows. */
-static enum qk_code make_logits(const struct qk_parts *parts, const float *x, size_t n, float *logits,
-    struct qk_progress *progress, struct qk_error *err)
-{
-    const struct qk_tensor *head;
-    double softcap;
-    QK_TRY(find_embedding(parts, true, &head, err));
-    size_t d = (size_t)head->shape[1], all = (size_t)head->shape[0],
-           block = d > HEAD_VALUES ? 1 : HEAD_VALUES / d;
-    block = block > all ? all : block;
-    struct logits_job job = {.x = x, .n = n, .d = d, .vocabulary = all};
-    if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
-        job.softcap = (float)softcap;
-    float *rows;
-    QK_TRY(qk_alloc_aligned(&rows, block * d, sizeof *rows, err));
-    job.head = rows;
-    enum qk_code code = QK_OK;
-    for (size_t first = 0; first < all && code == QK_OK; first += block) {
-        job.rows = all - first < block ? all - first : block;
-        job.out = logits + first;
-        code = qk_weights_rows(parts, head, first, job.rows, rows, err);
-        if (code == QK_OK)
-            qk_parallel_for((job.rows + HEAD_SHARE - 1) / HEAD_SHARE, logits_share, &job, progress);
-        if (code == QK_OK)
-            code = qk_progress_check(progress, err);
-    }
-    free(rows);
-    return code;
 }
 
 /* --- the pass --- */
@@ -215,17 +90,17 @@ static enum qk_code run_pass(
     struct pass *pass, const int32_t *ids, float *logits, size_t n_logits, struct qk_error *err)
 {
     int n_layers = pass->parts->model->n_layers;
-    const struct qk_tensor *head;
+    struct qk_head head;
     if (logits != NULL) /* before the work of all the layers */
-        QK_TRY(find_embedding(pass->parts, true, &head, err));
-    QK_TRY(embed(pass->parts, ids, pass->T, pass->x, err));
+        QK_TRY(qk_head_find(pass->parts, &head, err));
+    QK_TRY(qk_embed(pass->parts, ids, 0, pass->T, pass->x, err));
     for (pass->layer = 0; pass->layer < n_layers; pass->layer++)
         QK_TRY(run_one_layer(pass, err));
     QK_TRY(final_norm(pass, err));
     if (logits == NULL || n_logits == 0)
         return QK_OK;
-    return make_logits(
-        pass->parts, pass->x + (pass->T - n_logits) * pass->d, n_logits, logits, pass->progress, err);
+    return qk_head_logits(
+        &head, pass->parts, pass->x + (pass->T - n_logits) * pass->d, n_logits, logits, pass->progress, err);
 }
 
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,

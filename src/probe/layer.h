@@ -45,6 +45,7 @@ struct qk_layer_weights {
     size_t conv_width;
     void **owned; /* every array above */
     size_t n_owned, capacity;
+    size_t values; /* in all of them */
 };
 
 /* Reads a layer: with `all` whole, else what its attention from given inputs needs. QK_INPUT names a tensor

@@ -26,20 +26,22 @@ struct reading {
 
 /* --- memory --- */
 
-static enum qk_code own(struct qk_layer_weights *out, void *array, struct qk_error *err)
+/* Takes an array of n values. */
+static enum qk_code own(struct qk_layer_weights *out, void *array, size_t n, struct qk_error *err)
 {
     enum qk_code code = qk_grow(&out->owned, &out->capacity, out->n_owned + 1, sizeof *out->owned, err);
     if (code == QK_OK)
         out->owned[out->n_owned++] = array;
     else
         free(array);
+    out->values += n;
     return code;
 }
 
 static enum qk_code new_array(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err)
 {
     QK_TRY(qk_alloc_aligned(array, n, sizeof **array, err));
-    return own(out, *array, err);
+    return own(out, *array, n, err);
 }
 
 void qk_layer_weights_free(struct qk_layer_weights *weights)
@@ -54,7 +56,7 @@ static enum qk_code read_owned(const struct qk_parts *parts, const struct qk_ten
     uint64_t columns, struct qk_layer_weights *out, float **array, struct qk_error *err)
 {
     QK_TRY(qk_weights_read(parts, tensor, rows, columns, array, err));
-    return own(out, *array, err);
+    return own(out, *array, (size_t)(tensor->bytes / (qk_dtype_bits(tensor->dtype) / 8)), err);
 }
 
 /* --- norms --- */
@@ -386,7 +388,7 @@ static enum qk_code read_conv(struct reading *r)
         return fail_row(r, "its convolution does not have one kernel for each row of q, k and v");
     out->conv_width = (size_t)conv->shape[2];
     QK_TRY(qk_weights_values(r->parts, conv, &out->conv, r->err));
-    return own(out, out->conv, r->err);
+    return own(out, out->conv, (size_t)conv->shape[0] * out->conv_width, r->err);
 }
 
 static enum qk_code read_delta(struct reading *r)
