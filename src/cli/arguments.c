@@ -3,6 +3,7 @@
 #include "cli/arguments.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -215,7 +216,7 @@ static const char *operand_words(const struct qk_command *command, size_t i)
 
 static enum qk_code check_operand_words(const struct qk_arguments *out, struct qk_error *err)
 {
-    for (size_t i = 0; i < out->n_operands; i++) {
+    for (size_t i = 0; i < out->n_operands && i < count_words(out->command->operands); i++) {
         const char *words = operand_words(out->command, i);
         int n = (int)strcspn(words, " "), ignored;
         if (memchr(words, '|', (size_t)n) != NULL && !is_one_of(out->operand[i], words, &ignored))
@@ -229,7 +230,7 @@ static enum qk_code check_operands(const struct qk_arguments *out, struct qk_err
 {
     const struct qk_command *command = out->command;
     size_t wanted = count_words(command->operands);
-    if (out->n_operands == wanted)
+    if (out->n_operands == wanted || (out->n_operands > wanted && qk_ends_with(command->operands, "...")))
         return check_operand_words(out, err);
     if (wanted == 0)
         return qk_fail(err, QK_USAGE, "%s: takes no operands (found '%s'); " HELP_HINT, command->name,

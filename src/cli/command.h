@@ -19,8 +19,9 @@ struct qk_option_info {
 
 struct qk_command {
     const char *name;                    /* "diff" */
-    const char *operands;                /* "PRE POST": as many words as the parser wants operands; like an
-                                            option's argument, "a|b" stands for one of these words */
+    const char *operands;                /* "PRE POST": as many words as the parser wants operands, or more
+                                            where they end in "..."; like an option's argument, "a|b" stands
+                                            for one of these words */
     const char *summary;                 /* one sentence without a full stop */
     const struct qk_option_info *option; /* ends with a row whose name is NULL */
     /* NULL in row 0: the screen, which main opens (the library below knows no screen). */
@@ -44,7 +45,7 @@ void qk_command_help(const struct qk_command *command, bool to_stderr);
 
 extern const struct qk_option_info qk_info_options[], qk_diff_options[], qk_range_options[],
     qk_cases_options[], qk_plan_options[], qk_export_command_options[], qk_verify_options[],
-    qk_emit_options[], qk_doctor_options[];
+    qk_emit_options[], qk_eval_options[], qk_search_options[], qk_doctor_options[];
 enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_range_run(const struct qk_arguments *arguments, struct qk_error *err);
@@ -53,6 +54,8 @@ enum qk_code qk_plan_run(const struct qk_arguments *arguments, struct qk_error *
 enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_verify_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_emit_run(const struct qk_arguments *arguments, struct qk_error *err);
+enum qk_code qk_eval_run(const struct qk_arguments *arguments, struct qk_error *err);
+enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error *err);
 
 /* What `qkscope PRE POST` (arguments of row 0) prints where there is no terminal: the drift table, with a

@@ -102,9 +102,9 @@ static enum qk_code apply_recipe(struct qk_inputs *inputs, const char *path, boo
 /* --- --set --- */
 
 struct specs {
-    const char *const *text; /* n */
-    struct qk_spec *spec;    /* n_parsed */
-    size_t n, n_parsed;
+    const struct qk_choices *of;
+    struct qk_spec *spec; /* n_parsed */
+    size_t n_parsed;
 };
 
 static void free_specs(struct specs *specs)
@@ -112,22 +112,20 @@ static void free_specs(struct specs *specs)
     for (size_t i = 0; i < specs->n_parsed; i++)
         qk_spec_free(&specs->spec[i]);
     free(specs->spec);
-    free((void *)specs->text);
 }
 
-static enum qk_code parse_specs(
-    const struct qk_arguments *arguments, struct specs *specs, struct qk_error *err)
+static enum qk_code parse_specs(const struct qk_choices *choices, struct specs *specs, struct qk_error *err)
 {
-    QK_TRY(qk_arguments_all(arguments, "set", &specs->text, &specs->n, err));
-    QK_TRY(qk_alloc(&specs->spec, specs->n, sizeof *specs->spec, err));
-    for (; specs->n_parsed < specs->n; specs->n_parsed++)
-        QK_TRY(qk_spec_parse(specs->text[specs->n_parsed], &specs->spec[specs->n_parsed], err));
+    *specs = (struct specs){.of = choices};
+    QK_TRY(qk_alloc(&specs->spec, choices->n_set, sizeof *specs->spec, err));
+    for (; specs->n_parsed < choices->n_set; specs->n_parsed++)
+        QK_TRY(qk_spec_parse(choices->set[specs->n_parsed], &specs->spec[specs->n_parsed], err));
     return QK_OK;
 }
 
 static bool any_test(const struct specs *specs)
 {
-    for (size_t i = 0; i < specs->n; i++)
+    for (size_t i = 0; i < specs->n_parsed; i++)
         if (specs->spec[i].selector == QK_SELECT_TEST)
             return true;
     return false;
@@ -140,24 +138,42 @@ static enum qk_code apply_specs(
     enum qk_code code = QK_OK;
     if (any_test(specs))
         code = qk_drifts_compute(inputs->pair, NULL, false, threads, &drift, err);
-    for (size_t i = 0; i < specs->n && code == QK_OK; i++) {
+    for (size_t i = 0; i < specs->n_parsed && code == QK_OK; i++) {
         int matched = 0;
         code = qk_spec_apply(&specs->spec[i], inputs->pair, drift, &inputs->selection, &matched, err);
         if (code == QK_OK && matched == 0)
-            qk_print_note("--set %s: no layer matches", specs->text[i]);
+            qk_print_note("--set %s: no layer matches", specs->of->set[i]);
     }
     qk_drifts_free(drift, inputs->pair->n_layers);
     return code;
 }
 
-static enum qk_code open_with(const struct qk_arguments *arguments, bool force, struct specs *specs,
+static enum qk_code select_with(
+    const struct specs *specs, bool force, int threads, struct qk_inputs *out, struct qk_error *err)
+{
+    if (specs->of->recipe != NULL)
+        QK_TRY(apply_recipe(out, specs->of->recipe, force, err));
+    else
+        QK_TRY(qk_selection_init(&out->selection, out->pair->n_layers, err));
+    return apply_specs(out, specs, threads, err);
+}
+
+enum qk_code qk_inputs_select(
+    const struct qk_choices *choices, bool force, int threads, struct qk_inputs *out, struct qk_error *err)
+{
+    struct specs specs;
+    enum qk_code code = parse_specs(choices, &specs, err);
+    if (code == QK_OK)
+        code = select_with(&specs, force, threads, out, err);
+    free_specs(&specs);
+    return code;
+}
+
+static enum qk_code open_with(const struct qk_arguments *arguments, bool force, const struct specs *specs,
     struct qk_inputs *out, struct qk_error *err)
 {
     int threads;
     bool plans = arguments->command->run == qk_plan_run || arguments->command->run == qk_export_run;
-    const char *recipe = qk_arguments_text(arguments, "recipe");
-    /* What was typed is checked before any file is opened. */
-    QK_TRY(parse_specs(arguments, specs, err));
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &threads, err));
     if (plans || arguments->command->run == qk_range_run || arguments->command->run == qk_emit_run)
         out->norms = qk_arguments_has(arguments, "norms");
@@ -167,20 +183,21 @@ static enum qk_code open_with(const struct qk_arguments *arguments, bool force, 
             QK_TRY(qk_strdup_to(&out->comment, comment, err));
     }
     QK_TRY(qk_inputs_pair(arguments, &out->pair, err));
-    if (recipe != NULL)
-        QK_TRY(apply_recipe(out, recipe, force, err));
-    else
-        QK_TRY(qk_selection_init(&out->selection, out->pair->n_layers, err));
-    return apply_specs(out, specs, threads, err);
+    return select_with(specs, force, threads, out, err);
 }
 
 enum qk_code qk_inputs_open(
     const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err)
 {
+    struct qk_choices choices = {.recipe = qk_arguments_text(arguments, "recipe")};
     struct specs specs = {0};
     *out = (struct qk_inputs){0};
-    enum qk_code code = open_with(arguments, force, &specs, out, err);
+    QK_TRY(qk_arguments_all(arguments, "set", &choices.set, &choices.n_set, err));
+    enum qk_code code = parse_specs(&choices, &specs, err); /* before any file is opened */
+    if (code == QK_OK)
+        code = open_with(arguments, force, &specs, out, err);
     free_specs(&specs);
+    free((void *)choices.set);
     return code;
 }
 

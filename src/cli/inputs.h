@@ -47,6 +47,18 @@ enum qk_code qk_inputs_open(
     const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err);
 void qk_inputs_free(struct qk_inputs *inputs);
 
+/* A selection in words: a recipe (NULL: none), then --set texts in their order. */
+struct qk_choices {
+    const char *recipe;
+    const char *const *set; /* n_set */
+    size_t n_set;
+};
+/* Builds the selection of an opened pair (out->pair); the rest as qk_inputs_open. What the texts and the
+ * recipe ask for is checked in full; out->norms and out->comment are as the recipe says unless they are set.
+ */
+enum qk_code qk_inputs_select(
+    const struct qk_choices *choices, bool force, int threads, struct qk_inputs *out, struct qk_error *err);
+
 /* QK_USAGE when the list of --layers names a layer that the pair does not have. */
 enum qk_code qk_inputs_check_layers(
     const struct qk_spec *spec, const struct qk_pair *pair, struct qk_error *err);

@@ -28,7 +28,12 @@ static int format_line(const struct qk_meter *meter, char *out, size_t n)
 {
     double done = (double)atomic_load(&meter->progress.done);
     double total = (double)atomic_load(&meter->progress.total), seconds = qk_seconds_since(&meter->start);
-    int used = snprintf(out, n, "%s", meter->verb);
+    double limit = atomic_load(&meter->limit);
+    int used = snprintf(out, n, "%s", atomic_load(&meter->verb));
+    if (limit > 0) {
+        done = seconds < limit ? seconds : limit;
+        total = limit;
+    }
     if (total > 0)
         used += snprintf(out + used, n - (size_t)used, "  %3.0f %%", 100 * (done < total ? done / total : 1));
     if (meter->bytes && seconds > 0) {
@@ -94,7 +99,7 @@ static void catch_signals(struct qk_meter *meter)
 void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes)
 {
     memset(meter, 0, sizeof *meter);
-    meter->verb = verb;
+    atomic_store(&meter->verb, verb);
     meter->bytes = bytes;
     clock_gettime(CLOCK_MONOTONIC, &meter->start);
     catch_signals(meter);
@@ -107,6 +112,16 @@ void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes)
     pthread_cond_init(&meter->wake, &clock);
     pthread_condattr_destroy(&clock);
     meter->painting = pthread_create(&meter->painter, NULL, painter_main, meter) == 0;
+}
+
+void qk_meter_limit(struct qk_meter *meter, double seconds)
+{
+    atomic_store(&meter->limit, seconds);
+}
+
+void qk_meter_turn(struct qk_meter *meter, const char *verb)
+{
+    atomic_store(&meter->verb, verb);
 }
 
 void qk_meter_stop(struct qk_meter *meter)

@@ -1,0 +1,429 @@
+/* cmd_eval.c - qkscope eval: right answers of checkpoints, or of a pair with selections side by side. */
+#include "cli/arguments.h"
+#include "cli/inputs.h"
+#include "cli/meter.h"
+#include "cli/print.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "restore/evaluation.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct qk_option_info qk_eval_options[] = {
+    {"cases", 'c', "FILE", "what to ask: JSON lines with prompt and answer; repeatable"},
+    {"set", 's', "SPEC",
+        "PRE POST: measure POST with this choice, as in full=restore; repeatable, later wins"},
+    {"recipe", 'r', "FILE", "PRE POST: measure POST with the choices of a recipe, before any --set"},
+    {"as", 0, "NAME", "begin another selection of that name: the --set and --recipe after it are its"},
+    {"selections", 0, "FILE",
+        "more selections: lines of NAME: SPEC..., as in 'layer 7: 7=restore'; # begins a remark"},
+    {"baselines", 'b', NULL, "measure PRE and POST before the selections"},
+    {"norms", 0, NULL, "with a choice, the gains of q/k norms follow their role"},
+    {"limit", 'n', "N", "of each task only the first N cases"},
+    {"no-cache", 0, NULL, "ask anew, and keep no answers for the next time"},
+    {"json", 0, NULL, "print one JSON object"},
+    {"csv", 0, NULL, "print comma-separated values with a heading row"},
+    {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
+    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* One line of the result: who was asked, and how it went. */
+struct row {
+    char *name;
+    const char *recipe; /* borrowed; NULL: none */
+    char **set;         /* n_set; owned */
+    size_t n_set, set_capacity;
+    bool baseline;
+    enum qk_side side;       /* of a baseline */
+    struct qk_inputs inputs; /* selection and norms; the pair is the whole's */
+    struct qk_score *score;  /* n_tasks */
+};
+
+struct eval {
+    struct qk_cases cases;
+    size_t *list, n; /* the cases to ask */
+    struct row *row;
+    size_t n_rows, capacity;
+    struct qk_pair *pair;
+    struct qk_evaluation *evaluation; /* of the pair */
+    bool pairs, force, norms, streams;
+    int threads, limit;
+    struct qk_evaluation_options options;
+};
+
+static void free_eval(struct eval *e)
+{
+    for (size_t i = 0; i < e->n_rows; i++) {
+        struct row *row = &e->row[i];
+        for (size_t k = 0; k < row->n_set; k++)
+            free(row->set[k]);
+        free(row->set);
+        free(row->name);
+        free(row->score);
+        row->inputs.pair = NULL; /* shared by all rows */
+        qk_inputs_free(&row->inputs);
+    }
+    free(e->row);
+    free(e->list);
+    qk_evaluation_close(e->evaluation);
+    qk_pair_close(e->pair);
+    qk_cases_free(&e->cases);
+}
+
+/* --- who is asked --- */
+
+static enum qk_code add_row(struct eval *e, const char *name, struct row **out, struct qk_error *err)
+{
+    QK_TRY(qk_grow(&e->row, &e->capacity, e->n_rows + 1, sizeof *e->row, err));
+    *out = &e->row[e->n_rows++];
+    return qk_strdup_to(&(*out)->name, name, err);
+}
+
+static enum qk_code add_set(struct row *row, const char *text, size_t n, struct qk_error *err)
+{
+    QK_TRY(qk_grow(&row->set, &row->set_capacity, row->n_set + 1, sizeof *row->set, err));
+    QK_TRY(qk_strndup_to(&row->set[row->n_set], text, n, err));
+    row->n_set++;
+    return QK_OK;
+}
+
+/* --as, --set and --recipe in their order on the command line. */
+static enum qk_code read_groups(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    struct row *row = NULL;
+    for (size_t i = 0; i < arguments->n_given; i++) {
+        const char *name = arguments->given[i].option->name, *text = arguments->given[i].text;
+        bool as = strcmp(name, "as") == 0, set = strcmp(name, "set") == 0,
+             recipe = strcmp(name, "recipe") == 0;
+        if (as || ((set || recipe) && row == NULL))
+            QK_TRY(add_row(e, as ? text : "current", &row, err));
+        if (set)
+            QK_TRY(add_set(row, text, strlen(text), err));
+        if (recipe && row->recipe != NULL)
+            return qk_fail(err, QK_USAGE,
+                "--recipe: two recipes for one selection (expected --as NAME before the second)");
+        if (recipe)
+            row->recipe = text;
+    }
+    return QK_OK;
+}
+
+/* "NAME: SPEC SPEC ..." */
+static enum qk_code read_selection(
+    struct eval *e, const char *path, size_t number, const char *line, struct qk_error *err)
+{
+    const char *colon = strstr(line, ": "), *name = line + strspn(line, " \t");
+    char text[256];
+    struct row *row;
+    if (*name == '\0' || *name == '#')
+        return QK_OK;
+    if (colon == NULL || colon == name || (size_t)(colon - name) >= sizeof text)
+        return qk_fail(err, QK_INPUT, "%s:%zu: no name and choices (expected NAME: SPEC...)", path, number);
+    snprintf(text, sizeof text, "%.*s", (int)(colon - name), name);
+    QK_TRY(add_row(e, text, &row, err));
+    for (const char *p = colon + 1; *(p += strspn(p, " \t\r")) != '\0' && *p != '#'; p += strcspn(p, " \t\r"))
+        QK_TRY(add_set(row, p, strcspn(p, " \t\r"), err));
+    return QK_OK;
+}
+
+static enum qk_code read_selections(const char *path, struct eval *e, struct qk_error *err)
+{
+    char *line = NULL;
+    size_t size = 0, number = 0;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return qk_fail_errno(err, path, "open");
+    enum qk_code code = QK_OK;
+    for (ssize_t n; code == QK_OK && (n = getline(&line, &size, file)) >= 0;) {
+        number++;
+        if (n > 0 && line[n - 1] == '\n')
+            line[--n] = '\0';
+        if (!qk_utf8_valid(line, (size_t)n) || strlen(line) != (size_t)n)
+            code = qk_fail(err, QK_INPUT, "%s:%zu: not a line of UTF-8 text", path, number);
+        else
+            code = read_selection(e, path, number, line, err);
+    }
+    if (code == QK_OK && ferror(file))
+        code = qk_fail_errno(err, path, "read");
+    free(line);
+    fclose(file);
+    return code;
+}
+
+static enum qk_code read_rows(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    static const char *const for_pairs[] = {"set", "recipe", "as", "selections", "baselines", "norms"};
+    const char *selections = qk_arguments_text(arguments, "selections");
+    struct row *row;
+    e->pairs = arguments->n_operands == QK_SIDE_COUNT;
+    for (size_t i = 0; i < sizeof for_pairs / sizeof for_pairs[0] && !e->pairs; i++)
+        if (qk_arguments_has(arguments, for_pairs[i]))
+            return qk_fail(err, QK_USAGE, "--%s needs two checkpoints (found %zu, expected PRE POST)",
+                for_pairs[i], arguments->n_operands);
+    for (size_t i = 0; i < arguments->n_operands && !e->pairs; i++)
+        QK_TRY(add_row(e, arguments->operand[i], &row, err));
+    if (!e->pairs)
+        return QK_OK;
+    for (int s = 0; s < QK_SIDE_COUNT && qk_arguments_has(arguments, "baselines"); s++) {
+        QK_TRY(add_row(e, qk_side_name((enum qk_side)s), &row, err));
+        row->baseline = true;
+        row->side = (enum qk_side)s;
+    }
+    size_t before = e->n_rows;
+    QK_TRY(read_groups(arguments, e, err));
+    if (selections != NULL)
+        QK_TRY(read_selections(selections, e, err));
+    return e->n_rows == before && !qk_arguments_has(arguments, "baselines") ? add_row(e, "current", &row, err)
+                                                                            : QK_OK;
+}
+
+/* --- what is asked --- */
+
+static enum qk_code list_cases(struct eval *e, struct qk_error *err)
+{
+    size_t *of_task;
+    QK_TRY(qk_alloc(&of_task, e->cases.n_tasks, sizeof *of_task, err));
+    enum qk_code code = qk_alloc(&e->list, e->cases.n, sizeof *e->list, err);
+    for (size_t i = 0; i < e->cases.n && code == QK_OK; i++)
+        if (e->limit == 0 || of_task[e->cases.item[i].task]++ < (size_t)e->limit)
+            e->list[e->n++] = i;
+    free(of_task);
+    return code;
+}
+
+static enum qk_code read_cases(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    const char *const *file;
+    size_t n;
+    QK_TRY(qk_arguments_all(arguments, "cases", &file, &n, err));
+    enum qk_code code =
+        n > 0 ? QK_OK : qk_fail(err, QK_USAGE, "%s: nothing to ask (expected --cases FILE)", "eval");
+    for (size_t i = 0; i < n && code == QK_OK; i++)
+        code = qk_cases_read(file[i], &e->cases, err);
+    free((void *)file);
+    return code == QK_OK ? list_cases(e, err) : code;
+}
+
+static enum qk_code read_options(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    enum { MOST = 1 << 20 };
+    QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
+    QK_TRY(qk_arguments_number(arguments, "limit", 1, MOST, 0, &e->limit, err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &e->threads, err));
+    e->options.no_cache = qk_arguments_has(arguments, "no-cache");
+    e->force = qk_arguments_has(arguments, "force");
+    e->norms = qk_arguments_has(arguments, "norms");
+    e->streams = !qk_arguments_has(arguments, "json") && !qk_arguments_has(arguments, "csv");
+    QK_TRY(read_rows(arguments, e, err));
+    return read_cases(arguments, e, err);
+}
+
+/* --- the table --- */
+
+enum { NAME_MOST = 34, TASK_LEAST = 18 };
+
+static int name_width(const struct eval *e)
+{
+    int width = (int)strlen("model");
+    for (size_t i = 0; i < e->n_rows; i++)
+        width = (int)strlen(e->row[i].name) > width ? (int)strlen(e->row[i].name) : width;
+    return width < NAME_MOST ? width : NAME_MOST;
+}
+
+static int task_width(const char *task)
+{
+    return strlen(task) > TASK_LEAST ? (int)strlen(task) : TASK_LEAST;
+}
+
+/* True when a row of all tasks fits; else each task has a line of its own. */
+static bool is_wide(const struct eval *e)
+{
+    int width = name_width(e);
+    for (size_t t = 0; t < e->cases.n_tasks; t++)
+        width += 2 + task_width(e->cases.task[t]);
+    return width <= qk_print_width();
+}
+
+static void figure(char out[TASK_LEAST + 1], struct qk_score score)
+{
+    struct qk_interval interval = qk_score_interval(score);
+    snprintf(out, TASK_LEAST + 1, "%5.1f %% %5.1f-%.1f", 100 * (double)score.right / (double)score.total,
+        100 * interval.low, 100 * interval.high);
+}
+
+static void print_heading(const struct eval *e)
+{
+    if (is_wide(e)) {
+        qk_print("%-*s", name_width(e), "model");
+        for (size_t t = 0; t < e->cases.n_tasks; t++) {
+            qk_print("  %*s", task_width(e->cases.task[t]) - (int)strlen(e->cases.task[t]), "");
+            qk_print_name(e->cases.task[t]);
+        }
+        qk_print("\n");
+    }
+}
+
+static void print_row(const struct eval *e, const struct row *row)
+{
+    bool wide = is_wide(e);
+    char name[4 * 256], text[TASK_LEAST + 1];
+    qk_printable(name, sizeof name, row->name);
+    qk_print("%-*s", wide ? name_width(e) : 0, name);
+    for (size_t t = 0; t < e->cases.n_tasks; t++) {
+        figure(text, row->score[t]);
+        if (wide) {
+            qk_print("  %*s", task_width(e->cases.task[t]), text);
+            continue;
+        }
+        qk_print("\n    %s  %5zu of %-5zu ", text, row->score[t].right, row->score[t].total);
+        qk_print_name(e->cases.task[t]);
+    }
+    qk_print("\n");
+}
+
+/* --- JSON and CSV --- */
+
+static cJSON *task_json(const struct eval *e, const struct row *row, size_t t)
+{
+    struct qk_interval interval = qk_score_interval(row->score[t]);
+    cJSON *item = cJSON_CreateObject();
+    qk_json_add_text(item, "task", e->cases.task[t]);
+    cJSON_AddNumberToObject(item, "right", (double)row->score[t].right);
+    cJSON_AddNumberToObject(item, "total", (double)row->score[t].total);
+    cJSON_AddNumberToObject(item, "low", interval.low);
+    cJSON_AddNumberToObject(item, "high", interval.high);
+    return item;
+}
+
+static enum qk_code print_json(const struct eval *e, struct qk_error *err)
+{
+    cJSON *root = cJSON_CreateObject(), *results = cJSON_AddArrayToObject(root, "results");
+    for (size_t i = 0; i < e->n_rows; i++) {
+        const struct row *row = &e->row[i];
+        cJSON *item = cJSON_CreateObject();
+        char *text = NULL;
+        cJSON_AddItemToArray(results, item);
+        qk_json_add_text(item, "name", row->name);
+        if (e->pairs && !row->baseline && qk_spec_text(&row->inputs.selection, e->pair, &text, err) == QK_OK)
+            cJSON_AddStringToObject(item, "set", text);
+        free(text);
+        cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
+        for (size_t t = 0; t < e->cases.n_tasks; t++)
+            cJSON_AddItemToArray(tasks, task_json(e, row, t));
+    }
+    return qk_print_json(root, err);
+}
+
+/* A name as a field: quoted, for it may hold anything. */
+static void csv_text(const char *text)
+{
+    char printable[4 * 256];
+    qk_print("\"");
+    for (const char *p = qk_printable(printable, sizeof printable, text); *p != '\0'; p++)
+        qk_print(*p == '"' ? "\"\"" : "%c", *p);
+    qk_print("\"");
+}
+
+static void print_csv(const struct eval *e)
+{
+    qk_print("model,task,right,total,low,high\n");
+    for (size_t i = 0; i < e->n_rows; i++)
+        for (size_t t = 0; t < e->cases.n_tasks; t++) {
+            struct qk_score score = e->row[i].score[t];
+            struct qk_interval interval = qk_score_interval(score);
+            csv_text(e->row[i].name);
+            qk_print(",");
+            csv_text(e->cases.task[t]);
+            qk_print(",%zu,%zu,%.6f,%.6f\n", score.right, score.total, interval.low, interval.high);
+        }
+}
+
+/* --- asking --- */
+
+/* Puts the cases to one row, with a line of progress for it. */
+static enum qk_code ask(
+    const struct eval *e, struct qk_evaluation *evaluation, size_t i, struct qk_error *err)
+{
+    struct row *row = &e->row[i];
+    struct qk_subject subject = {.side = row->baseline ? row->side : QK_POST,
+        .selection = e->pairs && !row->baseline ? &row->inputs.selection : NULL,
+        .norms = row->inputs.norms};
+    char verb[80], name[64];
+    struct qk_meter meter;
+    signed char *answer;
+    uint64_t total = 0;
+    QK_TRY(qk_alloc(&answer, e->n, 1, err));
+    snprintf(verb, sizeof verb, "%s (%zu of %zu)", qk_printable(name, 40, row->name), i + 1, e->n_rows);
+    qk_meter_start(&meter, verb, false);
+    for (size_t k = 0; k < e->n; k++)
+        total += qk_evaluation_cost(evaluation, e->list[k]);
+    qk_progress_total(&meter.progress, total);
+    enum qk_code code =
+        qk_evaluation_answer(evaluation, subject, e->n, e->list, answer, NULL, &meter.progress, NULL, err);
+    qk_meter_stop(&meter);
+    if (code == QK_OK) {
+        qk_evaluation_score(&e->cases, e->n, e->list, answer, row->score);
+        if (e->streams)
+            print_row(e, row);
+    }
+    free(answer);
+    return code;
+}
+
+static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, struct qk_error *err)
+{
+    struct qk_model *model;
+    struct qk_evaluation *evaluation = NULL;
+    QK_TRY(qk_inputs_model(operand, &model, err));
+    enum qk_code code = qk_evaluation_open(NULL, model, &e->cases, &e->options, &evaluation, err);
+    if (code == QK_OK)
+        code = ask(e, evaluation, i, err);
+    qk_evaluation_close(evaluation);
+    qk_model_close(model);
+    return code;
+}
+
+static enum qk_code select_rows(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    QK_TRY(qk_inputs_pair(arguments, &e->pair, err));
+    for (size_t i = 0; i < e->n_rows; i++) {
+        struct row *row = &e->row[i];
+        const struct qk_choices choices = {row->recipe, (const char *const *)row->set, row->n_set};
+        row->inputs.pair = e->pair;
+        row->inputs.norms = e->norms;
+        if (!row->baseline)
+            QK_TRY(qk_inputs_select(&choices, e->force, e->threads, &row->inputs, err));
+    }
+    return qk_evaluation_open(e->pair, NULL, &e->cases, &e->options, &e->evaluation, err);
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
+{
+    QK_TRY(read_options(arguments, e, err));
+    for (size_t i = 0; i < e->n_rows; i++)
+        QK_TRY(qk_alloc(&e->row[i].score, e->cases.n_tasks, sizeof *e->row[i].score, err));
+    if (e->pairs)
+        QK_TRY(select_rows(arguments, e, err));
+    if (e->streams)
+        print_heading(e);
+    for (size_t i = 0; i < e->n_rows; i++)
+        QK_TRY(e->pairs ? ask(e, e->evaluation, i, err) : ask_alone(e, arguments->operand[i], i, err));
+    if (qk_arguments_has(arguments, "json"))
+        return print_json(e, err);
+    if (qk_arguments_has(arguments, "csv"))
+        print_csv(e);
+    return QK_OK;
+}
+
+enum qk_code qk_eval_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct eval e = {0};
+    enum qk_code code = run(arguments, &e, err);
+    free_eval(&e);
+    return code;
+}

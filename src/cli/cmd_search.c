@@ -1,0 +1,326 @@
+/* cmd_search.c - qkscope search: effects of single layers, and the selections that answer most. */
+#include "cli/arguments.h"
+#include "cli/drifts.h"
+#include "cli/inputs.h"
+#include "cli/meter.h"
+#include "cli/print.h"
+#include "cli/search_report.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "restore/evaluation.h"
+#include "restore/patch.h"
+#include "restore/range_cache.h"
+#include "restore/recipe.h"
+#include "restore/search.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { USUAL_MINUTES = 10 };
+
+const struct qk_option_info qk_search_options[] = {
+    {"cases", 'c', "FILE",
+        "what to ask: JSON lines with prompt and answer; repeatable: each file is one thing to be good at"},
+    {"minutes", 'm', "N", "stop after so many minutes; 10 without it and --max-evals"},
+    {"max-evals", 0, "N", "stop after so many trials: a selection measured on one size of sample"},
+    {"output", 'o', "DIR", "write a recipe for each point of the front there"},
+    {"force", 'f', NULL, "write into a DIR that exists"},
+    {"no-cache", 0, NULL, "ask anew, and keep no answers for the next time"},
+    {"json", 0, NULL, "print one JSON object with every trial"},
+    {"ascii", 0, NULL, "print ASCII characters alone"},
+    {"threads", 'j', "N", "worker threads for the drift that orders the layers; one a processor without it"},
+    {NULL, 0, NULL, NULL},
+};
+
+struct search {
+    struct qk_cases cases;
+    struct qk_pair *pair;
+    struct qk_evaluation *evaluation;
+    struct qk_evaluation_options options;
+    struct qk_search_cases of;
+    size_t *task, *objective, *all;
+    double *cost, *prior;
+    char **name; /* n_objectives; owned */
+    struct qk_search_limits limits;
+    struct qk_search result;
+    const struct qk_trial **front;
+    char **recipe; /* n_front; owned */
+    size_t n_front;
+    const char *folder;
+    int threads;
+    bool force;
+    struct qk_meter meter;
+};
+
+static void free_search(struct search *s)
+{
+    for (size_t i = 0; s->name != NULL && i < s->of.n_objectives; i++)
+        free(s->name[i]);
+    for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
+        free(s->recipe[i]);
+    free(s->name);
+    free(s->recipe);
+    free(s->front);
+    free(s->task);
+    free(s->objective);
+    free(s->all);
+    free(s->cost);
+    free(s->prior);
+    qk_search_free(&s->result);
+    qk_evaluation_close(s->evaluation);
+    qk_pair_close(s->pair);
+    qk_cases_free(&s->cases);
+}
+
+/* --- what is asked --- */
+
+static enum qk_code read_cases(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
+{
+    const char *const *file;
+    size_t n;
+    QK_TRY(qk_arguments_all(arguments, "cases", &file, &n, err));
+    enum qk_code code =
+        n > 0 ? QK_OK : qk_fail(err, QK_USAGE, "search: nothing to ask (expected --cases FILE)");
+    for (size_t i = 0; i < n && code == QK_OK; i++)
+        code = qk_cases_read(file[i], &s->cases, err);
+    free((void *)file);
+    return code;
+}
+
+/* The file's name without its folder and .jsonl. */
+static enum qk_code short_name(const char *path, char **out, struct qk_error *err)
+{
+    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
+    size_t n = strlen(base) - (qk_ends_with(base, ".jsonl") ? strlen(".jsonl") : 0);
+    return qk_strndup_to(out, base, n, err);
+}
+
+/* Each file is an objective; one file alone has its tasks for objectives. A task that stands in two files
+ * belongs to the first. */
+static enum qk_code find_objectives(struct search *s, struct qk_error *err)
+{
+    const struct qk_cases *cases = &s->cases;
+    bool files = cases->n_files > 1;
+    size_t n = files ? cases->n_files : cases->n_tasks;
+    QK_TRY(qk_alloc(&s->name, n, sizeof *s->name, err));
+    QK_TRY(qk_alloc(&s->task, cases->n, sizeof *s->task, err));
+    QK_TRY(qk_alloc(&s->objective, cases->n_tasks, sizeof *s->objective, err));
+    QK_TRY(qk_alloc(&s->cost, cases->n, sizeof *s->cost, err));
+    for (s->of.n_objectives = 0; s->of.n_objectives < n; s->of.n_objectives++) {
+        size_t i = s->of.n_objectives;
+        QK_TRY(files ? short_name(cases->file[i], &s->name[i], err)
+                     : qk_strdup_to(&s->name[i], cases->task[i], err));
+    }
+    for (size_t i = cases->n; i-- > 0;) {
+        s->task[i] = cases->item[i].task;
+        s->objective[s->task[i]] = files ? cases->item[i].file : s->task[i];
+        s->cost[i] = (double)qk_evaluation_cost(s->evaluation, i);
+    }
+    s->of = (struct qk_search_cases){cases->n, cases->n_tasks, n, s->task, s->objective, s->cost};
+    return QK_OK;
+}
+
+/* --- what is tried first --- */
+
+/* Divides by the largest, so that numbers of two kinds can be added. */
+static void add_scaled(double *sum, const double *value, int n)
+{
+    double largest = 0;
+    for (int i = 0; i < n; i++)
+        largest = isfinite(value[i]) && value[i] > largest ? value[i] : largest;
+    for (int i = 0; i < n && largest > 0; i++)
+        sum[i] += isfinite(value[i]) ? value[i] / largest : 0;
+}
+
+/* The attention shift that a restore of each layer undoes, on the built-in text; 0 where there is none. */
+static enum qk_code find_shifts(struct search *s, double *value, struct qk_error *err)
+{
+    struct qk_probe_options options = {.cached = !s->options.no_cache};
+    struct qk_probe *probe = NULL;
+    struct qk_error why = {0};
+    if (qk_probe_open(s->pair, &options, &probe, &why) != QK_OK)
+        return QK_OK; /* no softmax layers, or no text: the drift alone orders them */
+    if (options.cached)
+        qk_range_cache_load(probe);
+    qk_meter_turn(&s->meter, "ranges");
+    enum qk_code code = qk_probe_run_restored(probe, NULL, NULL, &s->meter.progress, err);
+    if (code == QK_OK && options.cached)
+        qk_range_cache_store(probe, &why);
+    for (int i = 0; code == QK_OK && i < s->pair->n_layers; i++)
+        value[i] = probe->layer[i].restored.n_heads > 0 ? probe->layer[i].restored_shift : 0;
+    qk_probe_close(probe);
+    return code;
+}
+
+static enum qk_code find_prior(struct search *s, struct qk_error *err)
+{
+    struct qk_layer_drift *drift;
+    int n = s->pair->n_layers;
+    double *value;
+    QK_TRY(qk_alloc(&s->prior, (size_t)n, sizeof *s->prior, err));
+    QK_TRY(qk_drifts_compute(s->pair, NULL, false, s->threads, &drift, err));
+    enum qk_code code = qk_alloc(&value, (size_t)n, sizeof *value, err);
+    for (int i = 0; code == QK_OK && i < n; i++)
+        value[i] = qk_metric_layer(&drift[i], QK_METRIC_ROUTING, -1);
+    if (code == QK_OK)
+        add_scaled(s->prior, value, n);
+    qk_drifts_free(drift, n);
+    if (code == QK_OK) {
+        memset(value, 0, (size_t)n * sizeof *value);
+        qk_meter_start(&s->meter, "ranges", false);
+        code = find_shifts(s, value, err);
+        qk_meter_stop(&s->meter);
+    }
+    if (code == QK_OK)
+        add_scaled(s->prior, value, n);
+    free(value);
+    return code;
+}
+
+/* --- the search --- */
+
+static enum qk_code answer(void *context, const struct qk_selection *selection, const size_t *cases, size_t n,
+    signed char *out, double *cost, struct qk_error *err)
+{
+    struct search *s = context;
+    const struct qk_subject subject = {selection != NULL ? QK_POST : QK_PRE, selection, false};
+    QK_TRY(qk_progress_check(&s->meter.progress, err));
+    return qk_evaluation_answer(s->evaluation, subject, n, cases, out, NULL, &s->meter.progress, cost, err);
+}
+
+static void told(void *context, const char *stage, const struct qk_trial *trial)
+{
+    struct search *s = context;
+    (void)trial;
+    qk_meter_turn(&s->meter, stage);
+}
+
+static enum qk_code run_search(struct search *s, struct qk_error *err)
+{
+    const struct qk_search_calls calls = {s, answer, told};
+    qk_meter_start(&s->meter, "post and pre", false);
+    qk_meter_limit(&s->meter, s->limits.seconds);
+    enum qk_code code = qk_search_run(&s->result, s->pair, &s->of, s->prior, &s->limits, &calls, err);
+    qk_meter_stop(&s->meter);
+    return code;
+}
+
+/* --- the front --- */
+
+static enum qk_code find_front(struct search *s, struct qk_error *err)
+{
+    QK_TRY(qk_alloc(&s->front, s->result.n_trials + 1, sizeof *s->front, err));
+    for (size_t i = 0; i < s->result.n_trials; i++) {
+        const struct qk_trial *trial = s->result.trial[i];
+        if (!trial->front)
+            continue;
+        double rate = qk_search_rate(&s->result, trial, 0).value;
+        size_t at = s->n_front++;
+        for (; at > 0 && qk_search_rate(&s->result, s->front[at - 1], 0).value < rate; at--)
+            s->front[at] = s->front[at - 1];
+        s->front[at] = trial;
+    }
+    return qk_alloc(&s->recipe, s->n_front, sizeof *s->recipe, err);
+}
+
+/* "FOLDER/1.json", with the point's figures for a comment. */
+static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *err)
+{
+    struct qk_text path = {0}, comment = {0};
+    struct qk_recipe recipe;
+    char *text;
+    qk_text_add(&path, "%s/%zu.json", s->folder, i + 1);
+    QK_TRY(qk_text_take(&path, &s->recipe[i], err));
+    qk_text_add(&comment, "point %zu of %zu of a search's front:", i + 1, s->n_front);
+    for (size_t o = 0; o < s->of.n_objectives; o++)
+        qk_text_add(&comment, "%s %s %.1f %%", o > 0 ? "," : "", s->name[o],
+            100 * qk_search_rate(&s->result, s->front[i], o).value);
+    QK_TRY(qk_text_take(&comment, &text, err));
+    enum qk_code code = qk_recipe_make(s->pair, &s->front[i]->selection, false, text, &recipe, err);
+    free(text);
+    QK_TRY(code);
+    code = qk_recipe_write(&recipe, s->recipe[i], err);
+    qk_recipe_free(&recipe);
+    return code;
+}
+
+/* Before the search, so that nobody waits for one that cannot be kept. */
+static enum qk_code make_folder(const struct search *s, struct qk_error *err)
+{
+    struct stat info;
+    if (s->folder == NULL || mkdir(s->folder, 0777) == 0)
+        return QK_OK;
+    if (errno != EEXIST)
+        return qk_fail_errno(err, s->folder, "create");
+    if (stat(s->folder, &info) == 0 && S_ISDIR(info.st_mode) && s->force)
+        return QK_OK;
+    return qk_fail(
+        err, QK_USAGE, "%s: exists (use --force to write recipes into a folder that exists)", s->folder);
+}
+
+static enum qk_code report(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
+{
+    QK_TRY(find_front(s, err));
+    for (size_t i = 0; i < s->n_front && s->folder != NULL; i++)
+        QK_TRY(write_recipe(s, i, err));
+    const struct qk_search_report report = {.search = &s->result,
+        .cases = &s->cases,
+        .objective = (const char *const *)s->name,
+        .front = s->front,
+        .n_front = s->n_front,
+        .recipe = s->recipe,
+        .ascii = qk_arguments_has(arguments, "ascii") || !qk_print_utf8()};
+    if (qk_arguments_has(arguments, "json"))
+        return qk_search_json(&report, err);
+    qk_search_table(&report);
+    if (!s->result.complete)
+        qk_print_note("the limit was reached before the search came to its end; more finds more");
+    return QK_OK;
+}
+
+/* --- the command --- */
+
+static enum qk_code read_options(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
+{
+    enum { MOST_MINUTES = 1 << 20, MOST_TRIALS = 1 << 24 };
+    int minutes, trials;
+    QK_TRY(qk_arguments_number(arguments, "max-evals", 1, MOST_TRIALS, 0, &trials, err));
+    QK_TRY(qk_arguments_number(
+        arguments, "minutes", 1, MOST_MINUTES, trials > 0 ? 0 : USUAL_MINUTES, &minutes, err));
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &s->threads, err));
+    s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
+    s->options.no_cache = qk_arguments_has(arguments, "no-cache");
+    s->folder = qk_arguments_text(arguments, "output");
+    s->force = qk_arguments_has(arguments, "force");
+    return read_cases(arguments, s, err);
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
+{
+    QK_TRY(read_options(arguments, s, err));
+    QK_TRY(qk_inputs_pair(arguments, &s->pair, err));
+    QK_TRY(qk_evaluation_open(s->pair, NULL, &s->cases, &s->options, &s->evaluation, err));
+    QK_TRY(find_objectives(s, err));
+    QK_TRY(make_folder(s, err));
+    QK_TRY(find_prior(s, err));
+    enum qk_code code = run_search(s, err);
+    /* What an interrupted search found is told as well; it goes on from kept answers when it is run again. */
+    if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
+        struct qk_error unheard = {0};
+        report(arguments, s, &unheard);
+    }
+    return code == QK_OK ? report(arguments, s, err) : code;
+}
+
+enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    struct search s = {0};
+    enum qk_code code = run(arguments, &s, err);
+    free_search(&s);
+    return code;
+}

@@ -1,0 +1,224 @@
+/* search_report.c - effects and front of a search as tables and as JSON. */
+#include "cli/search_report.h"
+
+#include "cli/print.h"
+#include "probe/score.h"
+#include "restore/spec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the normal distribution: 95 % of it is within so many standard errors. */
+#define Z95 1.959964
+
+static const char *const ROLES[QK_EFFECT_ROLES] = {
+    [QK_EFFECT_BOTH] = "qk", [QK_EFFECT_Q] = "q", [QK_EFFECT_K] = "k"};
+
+/* --- scores --- */
+
+static struct qk_score score_of(const struct qk_search *search, const signed char *answer, size_t task)
+{
+    struct qk_score score = {0};
+    for (size_t i = 0; i < search->cases.n; i++)
+        if (search->cases.task[i] == task && answer[i] >= 0) {
+            score.total++;
+            score.right += answer[i] > 0;
+        }
+    return score;
+}
+
+/* --- effects --- */
+
+static void print_estimate(const struct qk_search_report *report, const struct qk_estimate *estimate)
+{
+    char text[40];
+    if (estimate == NULL || estimate->n == 0)
+        snprintf(text, sizeof text, "%s", "-");
+    else
+        snprintf(text, sizeof text, "%+.1f %s%.1f", 100 * estimate->value, report->ascii ? "+-" : "\xc2\xb1",
+            100 * Z95 * estimate->error);
+    int wide = report->ascii || estimate == NULL ? 14 : 15; /* the sign has two bytes and one column */
+    qk_print("  %*s", estimate != NULL && estimate->n == 0 ? 14 : wide, text);
+}
+
+static void print_effect(const struct qk_search_report *report, int layer, int roles)
+{
+    const struct qk_search *search = report->search;
+    const struct qk_effect *effect = &search->effect[layer];
+    if (effect->in[roles] == NULL && effect->out[roles] == NULL)
+        return;
+    qk_print("%5d  %-7s%-4s", layer, qk_kind_name(search->pair->layer[layer].kind), ROLES[roles]);
+    for (int direction = 0; direction < 2; direction++)
+        for (size_t o = 0; o < search->cases.n_objectives; o++) {
+            const struct qk_estimate *of = direction == 0 ? effect->in[roles] : effect->out[roles];
+            print_estimate(report, of != NULL ? &of[o] : NULL);
+        }
+    qk_print("\n");
+}
+
+static void print_effects(const struct qk_search_report *report)
+{
+    const struct qk_search *search = report->search;
+    qk_print(
+        "Effect of restoring a layer, in points: in post as it is, and what is lost without it where all "
+        "others are restored\n");
+    qk_print("%5s  %-7s%-4s", "layer", "kind", "role");
+    for (int direction = 0; direction < 2; direction++)
+        for (size_t o = 0; o < search->cases.n_objectives; o++)
+            qk_print("  %*s %s", 13 - (int)strlen(report->objective[o]), direction == 0 ? "in" : "out",
+                report->objective[o]);
+    qk_print("\n");
+    for (int i = 0; i < search->pair->n_layers; i++)
+        for (int roles = 0; roles < QK_EFFECT_ROLES; roles++)
+            print_effect(report, i, roles);
+}
+
+/* --- the front --- */
+
+/* One line a task below the name: figures of as many tasks as there are do not fit beside each other. */
+static void print_tasks(const struct qk_search_report *report, const signed char *answer)
+{
+    for (size_t t = 0; t < report->cases->n_tasks; t++) {
+        struct qk_score score = score_of(report->search, answer, t);
+        struct qk_interval interval = qk_score_interval(score);
+        if (score.total == 0)
+            continue;
+        qk_print("    %5.1f %%  (%.1f to %.1f)  %zu of %zu  ",
+            100 * (double)score.right / (double)score.total, 100 * interval.low, 100 * interval.high,
+            score.right, score.total);
+        qk_print_name(report->cases->task[t]);
+        qk_print("\n");
+    }
+}
+
+static void print_rates(const struct qk_search_report *report, const struct qk_trial *trial)
+{
+    for (size_t o = 0; o < report->search->cases.n_objectives; o++)
+        qk_print("%s%s %.1f %%", o > 0 ? ", " : "", report->objective[o],
+            100 * qk_search_rate(report->search, trial, o).value);
+    qk_print("\n");
+}
+
+static void print_front(const struct qk_search_report *report)
+{
+    qk_print("\npre\n");
+    print_tasks(report, report->search->pre);
+    qk_print("post\n");
+    print_tasks(report, report->search->trial[0]->answer);
+    qk_print("\nPareto front: %zu of %zu selections, every case answered\n", report->n_front,
+        report->search->n_trials);
+    for (size_t i = 0; i < report->n_front; i++) {
+        char *text = NULL;
+        struct qk_error unheard = {0};
+        if (qk_spec_text(&report->front[i]->selection, report->search->pair, &text, &unheard) != QK_OK)
+            continue;
+        qk_print("%zu. %s", i + 1, text);
+        if (report->recipe != NULL && report->recipe[i] != NULL) {
+            qk_print("   -> ");
+            qk_print_name(report->recipe[i]);
+        }
+        qk_print("\n    ");
+        print_rates(report, report->front[i]);
+        print_tasks(report, report->front[i]->answer);
+        free(text);
+    }
+}
+
+void qk_search_table(const struct qk_search_report *report)
+{
+    print_effects(report);
+    print_front(report);
+}
+
+/* --- JSON --- */
+
+static void add_tasks(cJSON *item, const struct qk_search_report *report, const signed char *answer)
+{
+    cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
+    for (size_t t = 0; t < report->cases->n_tasks; t++) {
+        struct qk_score score = score_of(report->search, answer, t);
+        struct qk_interval interval = qk_score_interval(score);
+        cJSON *task = cJSON_CreateObject();
+        cJSON_AddItemToArray(tasks, task);
+        qk_json_add_text(task, "task", report->cases->task[t]);
+        cJSON_AddNumberToObject(task, "right", (double)score.right);
+        cJSON_AddNumberToObject(task, "total", (double)score.total);
+        cJSON_AddNumberToObject(task, "low", interval.low);
+        cJSON_AddNumberToObject(task, "high", interval.high);
+    }
+}
+
+static void add_estimates(
+    cJSON *item, const char *key, const struct qk_search_report *report, const struct qk_estimate *estimate)
+{
+    if (estimate == NULL)
+        return;
+    cJSON *all = cJSON_AddObjectToObject(item, key);
+    for (size_t o = 0; o < report->search->cases.n_objectives; o++) {
+        cJSON *of = cJSON_AddObjectToObject(all, report->objective[o]);
+        cJSON_AddNumberToObject(of, "value", estimate[o].value);
+        cJSON_AddNumberToObject(of, "error", estimate[o].error);
+        cJSON_AddNumberToObject(of, "cases", (double)estimate[o].n);
+    }
+}
+
+static void add_effects(cJSON *root, const struct qk_search_report *report)
+{
+    const struct qk_search *search = report->search;
+    cJSON *effects = cJSON_AddArrayToObject(root, "effects");
+    for (int i = 0; i < search->pair->n_layers; i++)
+        for (int roles = 0; roles < QK_EFFECT_ROLES; roles++) {
+            const struct qk_effect *effect = &search->effect[i];
+            if (effect->in[roles] == NULL && effect->out[roles] == NULL)
+                continue;
+            cJSON *item = cJSON_CreateObject();
+            cJSON_AddItemToArray(effects, item);
+            cJSON_AddNumberToObject(item, "layer", i);
+            cJSON_AddStringToObject(item, "kind", qk_kind_name(search->pair->layer[i].kind));
+            cJSON_AddStringToObject(item, "roles", ROLES[roles]);
+            add_estimates(item, "in", report, effect->in[roles]);
+            add_estimates(item, "out", report, effect->out[roles]);
+        }
+}
+
+static enum qk_code trial_json(const struct qk_search_report *report, const struct qk_trial *trial,
+    const char *recipe, cJSON *list, struct qk_error *err)
+{
+    char *text;
+    QK_TRY(qk_spec_text(&trial->selection, report->search->pair, &text, err));
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddItemToArray(list, item);
+    cJSON_AddStringToObject(item, "set", text);
+    free(text);
+    cJSON_AddStringToObject(item, "origin", trial->origin);
+    cJSON_AddNumberToObject(item, "cases", (double)trial->n_asked);
+    cJSON_AddBoolToObject(item, "front", trial->front);
+    if (recipe != NULL)
+        qk_json_add_text(item, "recipe", recipe);
+    cJSON *rates = cJSON_AddObjectToObject(item, "objectives");
+    for (size_t o = 0; o < report->search->cases.n_objectives; o++)
+        cJSON_AddNumberToObject(rates, report->objective[o], qk_search_rate(report->search, trial, o).value);
+    add_tasks(item, report, trial->answer);
+    return QK_OK;
+}
+
+enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_error *err)
+{
+    const struct qk_search *search = report->search;
+    cJSON *root = cJSON_CreateObject(), *pre = cJSON_AddObjectToObject(root, "pre");
+    enum qk_code code = QK_OK;
+    add_tasks(pre, report, search->pre);
+    cJSON_AddBoolToObject(root, "complete", search->complete);
+    add_effects(root, report);
+    cJSON *front = cJSON_AddArrayToObject(root, "front"), *all = cJSON_AddArrayToObject(root, "trials");
+    for (size_t i = 0; i < report->n_front && code == QK_OK; i++)
+        code = trial_json(
+            report, report->front[i], report->recipe != NULL ? report->recipe[i] : NULL, front, err);
+    for (size_t i = 0; i < search->n_trials && code == QK_OK; i++)
+        code = trial_json(report, search->trial[i], NULL, all, err);
+    if (code == QK_OK)
+        return qk_print_json(root, err);
+    cJSON_Delete(root);
+    return code;
+}

@@ -1,0 +1,23 @@
+/* search_report.h - what a search found, as tables for people and as JSON, from the same numbers. */
+#ifndef QK_CLI_SEARCH_REPORT_H
+#define QK_CLI_SEARCH_REPORT_H
+
+#include "probe/cases.h"
+#include "restore/search.h"
+
+struct qk_search_report {
+    const struct qk_search *search;
+    const struct qk_cases *cases;
+    const char *const *objective;  /* their names */
+    const struct qk_trial **front; /* n_front, the best in the first objective first */
+    size_t n_front;
+    char *const *recipe; /* of each point of the front, or NULL: none was written */
+    bool ascii;
+};
+
+/* Effects of the layers in points (hundredths) with 95 % intervals, then the front with every task's figures.
+ */
+void qk_search_table(const struct qk_search_report *report);
+enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_error *err);
+
+#endif
