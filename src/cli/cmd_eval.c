@@ -225,7 +225,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ev
 
 /* --- the table --- */
 
-enum { NAME_MOST = 34, TASK_LEAST = 18 };
+enum { NAME_MOST = 34, TASK_LEAST = 19 };
 
 static int name_width(const struct eval *e)
 {

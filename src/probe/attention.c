@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
-#include "probe/ops.h"
+#include "probe/exponential.h"
 
 #include <cblas.h>
 #include <math.h>

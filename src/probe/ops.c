@@ -1,6 +1,8 @@
 /* ops.c - norms, activations, rotary positions and short convolutions of a forward pass. */
 #include "probe/ops.h"
 
+#include "probe/exponential.h"
+
 #include <cblas.h>
 #include <math.h>
 #include <stdint.h>
@@ -84,104 +86,12 @@ bool qk_activation_parse(const char *word, enum qk_activation *out)
     return false;
 }
 
-/* --- exponentials, LANES at a time, so that a compiler makes vector instructions of the loops --- */
-
-enum { LANES = 16 };
-
-/* x = e^x of LANES values; below -87 and above 88 as there: 2^n e^r with |r| <= ln(2) / 2, and e^r = 1 + r +
- * r^2 p(r) with the polynomial of Moshier's Cephes library (expf). What is not finite gives NaN. */
-static inline void exp_lanes(float *x)
-{
-    float power[LANES], shifted[LANES], r[LANES];
-    int32_t bits[LANES];
-    /* Clamped as whole numbers: a comparison of floats may trap, which keeps it from being a vector
-     * instruction. The bits of negative floats grow with their size. */
-    memcpy(bits, x, sizeof bits);
-    for (size_t i = 0; i < LANES; i++) {
-        int32_t positive = bits[i] < 0x42b00000 ? bits[i] : 0x42b00000;
-        int32_t negative = bits[i] < -0x3d520000 ? bits[i] : -0x3d520000; /* the bits of -87 */
-        bits[i] = bits[i] < 0 ? negative : positive;
-    }
-    memcpy(r, bits, sizeof r);
-    for (size_t i = 0; i < LANES; i++) /* 1.5 * 2^23 leaves the nearest whole number in the low bits */
-        shifted[i] = r[i] * 1.44269504f + 12582912.0f;
-    memcpy(bits, shifted, sizeof bits);
-    for (size_t i = 0; i < LANES; i++) {
-        float n = shifted[i] - 12582912.0f;
-        r[i] = (r[i] - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts */
-        bits[i] = (int32_t)((uint32_t)bits[i] << 23) + 0x3f800000;
-    }
-    memcpy(power, bits, sizeof power);
-    for (size_t i = 0; i < LANES; i++) {
-        float v = r[i], p = 1.9875691500e-4f;
-        p = p * v + 1.3981999507e-3f;
-        p = p * v + 8.3334519073e-3f;
-        p = p * v + 4.1665795894e-2f;
-        p = p * v + 1.6666665459e-1f;
-        p = p * v + 5.0000001201e-1f;
-        x[i] = (p * v * v + v + 1.0f) * power[i] + (x[i] - x[i]);
-    }
-}
-
-float qk_largest(size_t n, const float *x)
-{
-    float most[LANES], largest = x[0];
-    size_t i = 0;
-    for (size_t j = 0; j < LANES; j++)
-        most[j] = x[0];
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++)
-            most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
-    for (; i < n; i++)
-        largest = x[i] > largest ? x[i] : largest;
-    for (size_t j = 0; j < LANES; j++)
-        largest = most[j] > largest ? most[j] : largest;
-    return largest;
-}
-
-double qk_exp_sum(size_t n, float shift, float *x)
-{
-    double sum[LANES] = {0}, all = 0;
-    for (size_t i = 0; i < n; i += LANES) {
-        float v[LANES] = {0};
-        size_t m = n - i < LANES ? n - i : LANES;
-        memcpy(v, x + i, m * sizeof *v);
-        for (size_t j = 0; j < LANES; j++)
-            v[j] -= shift;
-        exp_lanes(v);
-        memcpy(x + i, v, m * sizeof *v);
-        for (size_t j = m; j < LANES; j++)
-            v[j] = 0;
-        for (size_t j = 0; j < LANES; j++)
-            sum[j] += (double)v[j];
-    }
-    for (size_t j = 0; j < LANES; j++)
-        all += sum[j];
-    return all;
-}
-
-/* x = 1 / (1 + e^-x), or x times that. */
-static void logistic(size_t n, bool times_x, float *x)
-{
-    for (size_t i = 0; i < n; i += LANES) {
-        float v[LANES] = {0}, e[LANES];
-        size_t m = n - i < LANES ? n - i : LANES;
-        memcpy(v, x + i, m * sizeof *v);
-        for (size_t j = 0; j < LANES; j++)
-            e[j] = -v[j];
-        exp_lanes(e);
-        for (size_t j = 0; j < LANES; j++)
-            v[j] = (times_x ? v[j] : 1.0f) / (1.0f + e[j]);
-        memcpy(x + i, v, m * sizeof *v);
-    }
-}
-
 void qk_activate(enum qk_activation activation, size_t n, float *x)
 {
     switch (activation) {
     case QK_SILU:
     case QK_SIGMOID:
-        logistic(n, activation == QK_SILU, x);
+        qk_logistic(n, activation == QK_SILU, x);
         break;
     case QK_GELU:
         for (size_t i = 0; i < n; i++)

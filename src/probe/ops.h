@@ -24,12 +24,6 @@ void qk_layer_norm(
 /* x[t] *= scale / sqrt(sum(x[t]^2) + eps), in place, rows of n that follow each other at ld. */
 void qk_l2_norm(size_t T, size_t n, size_t ld, float *x, double eps, float scale);
 
-/* The largest of n >= 1 values. */
-float qk_largest(size_t n, const float *x);
-/* x = e^(x - shift), n values in place, to 2e-7 of each; returns their sum, added in float64. Differences
- * below -87 count as -87. */
-double qk_exp_sum(size_t n, float shift, float *x);
-
 enum qk_activation { QK_SILU, QK_SIGMOID, QK_GELU, QK_GELU_TANH };
 /* True and *out set for the config's words: silu, swish, sigmoid, gelu, gelu_new, gelu_fast,
  * gelu_pytorch_tanh. */

@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "linalg/linalg.h"
 #include "probe/attention.h"
+#include "probe/exponential.h"
 #include "probe/ops.h"
 
 #include <math.h>
