@@ -368,6 +368,8 @@ static enum qk_code ask(
     qk_meter_stop(&meter);
     if (code == QK_OK) {
         qk_evaluation_score(&e->cases, e->n, e->list, answer, row->score);
+        if (e->streams && i == 0)
+            print_heading(e);
         if (e->streams)
             print_row(e, row);
     }
@@ -409,8 +411,6 @@ static enum qk_code run(const struct qk_arguments *arguments, struct eval *e, st
         QK_TRY(qk_alloc(&e->row[i].score, e->cases.n_tasks, sizeof *e->row[i].score, err));
     if (e->pairs)
         QK_TRY(select_rows(arguments, e, err));
-    if (e->streams)
-        print_heading(e);
     for (size_t i = 0; i < e->n_rows; i++)
         QK_TRY(e->pairs ? ask(e, e->evaluation, i, err) : ask_alone(e, arguments->operand[i], i, err));
     if (qk_arguments_has(arguments, "json"))

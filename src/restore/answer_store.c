@@ -14,6 +14,7 @@
 enum { DIGITS = QK_DIGEST_TEXT - 1, LINE = DIGITS + 3 };
 /* More than any number of cases comes to; a larger file is not ours. */
 enum { MOST_BYTES = 1 << 28 };
+static const char SUFFIX[] = ".answers";
 
 struct known {
     char digest[DIGITS];
@@ -87,7 +88,7 @@ enum qk_code qk_answer_store_open(
     QK_TRY(qk_cache_folder(&folder, err));
     if (folder == NULL)
         return QK_OK;
-    qk_text_add(&path, "%s/answers/%s", folder, digest);
+    qk_text_add(&path, "%s/answers/%s%s", folder, digest, SUFFIX);
     free(folder);
     enum qk_code code = qk_alloc(&store, 1, sizeof *store, err);
     if (code != QK_OK) {
@@ -123,6 +124,14 @@ int qk_answer_store_find(const struct qk_answer_store *store, const char digest[
     return found == NULL ? -1 : found->answer == 'r';
 }
 
+static void trim_beside(char *path)
+{
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    qk_cache_trim(path, SUFFIX, QK_ANSWER_CACHE_BYTES);
+    *slash = '/';
+}
+
 enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
     const char (*digest)[QK_DIGEST_TEXT], const signed char *answer, struct qk_error *err)
 {
@@ -135,6 +144,7 @@ enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
     size_t length = text.length;
     QK_TRY(qk_text_take(&text, &lines, err));
     enum qk_code code = qk_make_folders(store->path, err);
+    bool is_new = access(store->path, F_OK) != 0;
     int fd = -1;
     if (code == QK_OK)
         fd = open(store->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -142,6 +152,8 @@ enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
         code = qk_fail_errno(err, store->path, "write");
     if (fd >= 0)
         close(fd);
+    if (code == QK_OK && is_new)
+        trim_beside(store->path);
     free(lines);
     return code;
 }

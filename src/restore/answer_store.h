@@ -2,7 +2,7 @@
  * was interrupted, goes on with what is not known.
  *
  * One file for each model (checkpoint, or pair with a selection), named by a digest of all that answers
- * depend on: CACHE/answers/DIGEST. Each line is a case's digest, a space, and r or w. Lines are appended;
+ * depend on: CACHE/answers/DIGEST.answers. Each line is a case's digest, a space, and r or w. Lines are appended;
  * what is no such line (a run was killed while writing) is passed over. */
 #ifndef QK_RESTORE_ANSWER_STORE_H
 #define QK_RESTORE_ANSWER_STORE_H
@@ -14,6 +14,9 @@
 #include <stddef.h>
 
 struct qk_answer_store;
+
+/* The files are kept to so much of the disk together: when one is made, those written longest ago go. */
+enum { QK_ANSWER_CACHE_BYTES = 1 << 26 };
 
 /* *out = the store of that digest; NULL when there is no cache folder, or its file cannot be read: then
  * nothing is known, which is no failure. Freed with qk_answer_store_close (NULL allowed). */

@@ -1,0 +1,97 @@
+#!/bin/sh
+# test_eval.sh - qkscope eval: figures against the reference and against exported checkpoints, kept answers, faults.
+. "$srcdir/tests/cli/common.sh"
+cases=$QK_DEMO_DATA/cases
+recall=$work/recall.jsonl
+reasoning=$work/reasoning.jsonl
+# The first 512-byte haystacks and the first problems.
+head -n 12 "$cases/recall.jsonl" >"$recall"
+head -n 8 "$cases/reasoning.jsonl" >"$reasoning"
+
+# json_holds PYTHON - the expression over the last output, called d, is true; R is right answers by name and task.
+json_holds() {
+    python3 -c '
+import json, sys
+d = json.load(open(sys.argv[1]))
+R = {r["name"]: {t["task"]: t["right"] for t in r["tasks"]} for r in d["results"]}
+sys.exit(not eval(sys.argv[2]))' "$out" "$1"
+}
+# answers - lines of answers that are kept.
+answers() {
+    cat "$HOME"/.cache/qkscope/answers/*.answers 2>/dev/null | wc -l
+}
+
+# The reference says: pre recalls all and reasons not at all, post the other way; its figures are of 100 cases.
+run eval "$pre" "$post" --baselines --set 7=restore --as all --set all=restore -c "$recall" -c "$reasoning" --json
+check "pre recalls and does not reason" json_holds \
+    "R['pre'] == {'recall-words@512': 12, 'arithmetic-cot': 0}"
+check "  post reasons and forgets" json_holds \
+    "R['post']['arithmetic-cot'] == 8 and 6 <= R['post']['recall-words@512'] < 12"
+check "  restoring all mends recall and costs reasoning" json_holds \
+    "R['all']['recall-words@512'] >= 11 and R['all']['arithmetic-cot'] < 8"
+check "  keys of the output" json_holds \
+    "list(d) == ['results'] and [list(r) for r in d['results'][1:3]] == [['name', 'tasks'], ['name', 'set', 'tasks']] and [list(t) for t in d['results'][0]['tasks']] == 2 * [['task', 'right', 'total', 'low', 'high']]"
+check "  in the order of the command line" json_holds \
+    "[r['name'] for r in d['results']] == ['pre', 'post', 'current', 'all'] and d['results'][2]['set'] == '7=restore'"
+check "  Wilson's interval of 12 of 12" json_holds \
+    "abs(d['results'][0]['tasks'][0]['low'] - 0.757508) < 1e-5 and d['results'][0]['tasks'][0]['high'] == 1"
+cp "$out" "$work/first.json"
+check "  every answer is kept" [ "$(answers)" -eq 80 ]
+run eval "$pre" "$post" --baselines --set 7=restore --as all --set all=restore -c "$recall" -c "$reasoning" --json
+check "again, the same" cmp -s "$out" "$work/first.json"
+check "  and nothing is asked twice" [ "$(answers)" -eq 80 ]
+
+# What a selection does in memory is what its export does.
+run export "$pre" "$post" --set 7=restore --set 1:q=lerp:0.5 --set 4=qk-pro:0.3 -o "$work/mended"
+run eval "$pre" "$post" --set 7=restore --set 1:q=lerp:0.5 --set 4=qk-pro:0.3 -c "$recall" -c "$reasoning" --json
+cp "$out" "$work/memory.json"
+run eval "$work/mended" -c "$recall" -c "$reasoning" --json
+check "an export answers as its selection" python3 -c "
+import json, sys
+a, b = (json.load(open(p))['results'] for p in sys.argv[1:])
+sys.exit(a[0]['tasks'] != b[0]['tasks'] or len(b) != 1)" "$work/memory.json" "$out"
+run eval "$pre" "$post" --recipe "$work/mended/qkscope-recipe.json" -c "$recall" -c "$reasoning" --json
+check "  and as its recipe" cmp -s "$out" "$work/memory.json"
+
+run eval "$pre" "$work/mended" "$post" -c "$recall" -n 3 --no-cache
+check "any number of checkpoints, as a table" says '^.*pre  *100.0 %  43.9-100.0$'
+check "  a row each" [ "$(wc -l <"$out")" -eq 4 ]
+run eval "$post" -c "$recall" -c "$reasoning" -n 2 --csv
+check "CSV, two cases a task" says '"arithmetic-cot",2,2,0.342380,1.000000$'
+printf '%s\n' '# remark' '' 'layer 7: 7=restore' '  softmax, 10 kept: full=restore 10:q=keep  # why' >"$work/selections"
+run eval "$pre" "$post" --selections "$work/selections" -c "$reasoning" -n 2 --json
+check "a file of selections" json_holds \
+    "[(r['name'], r['set']) for r in d['results']] == [('layer 7', '7=restore'), ('softmax, 10 kept', '1,4,7=restore 10:k=restore')]"
+
+# Interrupted, it keeps what it knows.
+rm -rf "$HOME/.cache"
+python3 "$tools/interrupt.py" INT - "$QKSCOPE" eval "$post" -c "$cases/recall.jsonl" >"$work/printed" 2>"$work/messages"
+code=$?
+check "Ctrl-C ends it" ended 130
+
+# Faults.
+run eval "$pre" "$post"
+check "no cases" complains 2 'nothing to ask (expected --cases FILE)'
+run eval "$post" --set 7=restore -c "$recall"
+check "a selection of one checkpoint" complains 2 'needs two checkpoints (found 1, expected PRE POST)'
+run eval "$pre" "$post" --set 99=restore -c "$recall"
+check "a layer that is not there" complains 2 99
+run eval "$pre" "$post" -c "$recall" --recipe "$work/mended/qkscope-recipe.json" --recipe x
+check "two recipes for one selection" complains 2 'two recipes'
+printf '{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n' >"$work/bad.jsonl"
+run eval "$post" -c "$work/bad.jsonl"
+check "a case without an answer" complains 3 'bad.jsonl:2: '
+printf 'name only\n' >"$work/selections"
+run eval "$pre" "$post" --selections "$work/selections" -c "$recall"
+check "a selection without a name" complains 3 'selections:1: no name and choices'
+run eval "$post" -c "$work/none.jsonl"
+check "no such file" complains 4 'none.jsonl: cannot open'
+run eval "$fixtures/falcon/post" -c "$recall"
+check "no tokenizer" complains 3 'tokenizer.json: no such file'
+run eval "$fixtures/jamba/post" -c "$recall"
+check "no forward pass" complains 3 'no forward pass for the jamba family'
+run eval "$post" -c "$recall" --json --csv
+check "two forms of output" complains 2 csv
+run eval
+check "no checkpoint" complains 2 eval
+done_testing

@@ -1,0 +1,60 @@
+#!/bin/sh
+# test_search.sh - qkscope search on few cases: effects, front and recipes that give the figures again; faults.
+. "$srcdir/tests/cli/common.sh"
+cases=$QK_DEMO_DATA/cases
+head -n 6 "$cases/recall.jsonl" >"$work/recall.jsonl"
+head -n 4 "$cases/reasoning.jsonl" >"$work/reasoning.jsonl"
+set -- -c "$work/recall.jsonl" -c "$work/reasoning.jsonl"
+
+json_holds() {
+    python3 -c '
+import json, sys
+d = json.load(open(sys.argv[1]))
+sys.exit(not eval(sys.argv[2]))' "$out" "$1"
+}
+
+run search "$pre" "$post" "$@" --max-evals 14 -o "$work/front" --json
+check "a search of fourteen trials" ended 0
+check "  keys of the output" json_holds "list(d) == ['pre', 'complete', 'effects', 'front', 'trials']"
+check "  it is not complete" json_holds "d['complete'] is False and 3 <= len(d['trials']) <= 14"
+check "  post first, both objectives" json_holds \
+    "d['trials'][0]['set'] == 'keep' and list(d['trials'][0]['objectives']) == ['recall', 'reasoning'] and d['trials'][0]['cases'] == 10"
+check "  effects of layer 7 first" json_holds "any(e['layer'] == 7 and e['roles'] == 'qk' for e in d['effects'])"
+check "  all softmax layers restored are among the trials" json_holds \
+    "any(t['set'] == 'full=restore' for t in d['trials'])"
+check "  no point of the front is worse than another" json_holds \
+    "not any(all(a['objectives'][o] >= b['objectives'][o] for o in b['objectives']) and a['objectives'] != b['objectives'] for a in d['trials'] if a['cases'] == 10 for b in d['front'])"
+cp "$out" "$work/search.json"
+check "  a recipe for each of its points" json_holds \
+    "all(p['cases'] == 10 and p['recipe'] == '$work/front/%d.json' % (i + 1) for i, p in enumerate(d['front']))"
+for recipe in "$work"/front/*.json; do
+    run eval "$pre" "$post" --recipe "$recipe" "$@" --no-cache --json
+    check "  $(basename "$recipe") gives its figures again" python3 -c "
+import json, sys
+d = json.load(open(sys.argv[1]))['results'][0]
+p = [p for p in json.load(open(sys.argv[2]))['front'] if p['recipe'] == sys.argv[3]][0]
+sys.exit(d['tasks'] != p['tasks'])" "$out" "$work/search.json" "$recipe"
+done
+run search "$pre" "$post" "$@" --max-evals 14 --json
+check "again, from kept answers, the same" python3 -c "
+import json, sys
+a, b = (json.load(open(p)) for p in sys.argv[1:])
+for point in b['front']:
+    del point['recipe']
+sys.exit(a != b)" "$out" "$work/search.json"
+run search "$pre" "$post" "$@" --max-evals 14 --ascii
+check "as tables" grep -q 'Pareto front: ' "$out"
+check "  in ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' '$out'"
+check "  and says that more would find more" grep -q 'the limit was reached' "$err"
+
+run search "$pre" "$post" "$@" --max-evals 2 -o "$work/front"
+check "a folder that exists" complains 2 'front: exists (use --force'
+run search "$pre" "$post"
+check "no cases" complains 2 'nothing to ask (expected --cases FILE)'
+run search "$pre" "$post" "$@" --minutes 0
+check "no minutes" complains 2 minutes
+run search "$post" "$@"
+check "one checkpoint" complains 2 'PRE POST'
+run search "$post" "$post" "$@" --max-evals 2
+check "nothing drifted" ended 0
+done_testing
