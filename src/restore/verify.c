@@ -110,8 +110,9 @@ static void compare_tensor(const struct verifier *v, const struct qk_export_chan
         if (memcmp(found + *at, expected + *at, size) == 0)
             continue;
         enum qk_mode mode = qk_change_mode(v->pair, &v->selection, v->recipe.norms, change, *at / size);
-        bool blended = mode != QK_KEEP && mode != QK_RESTORE;
-        if (!blended || !qk_dtype_writable(change->tensor->dtype) ||
+        bool computed = mode == QK_KEEP ? qk_adapter_addition(v->post->adapter, change->tensor) != NULL
+                                        : mode != QK_RESTORE;
+        if (!computed || !qk_dtype_writable(change->tensor->dtype) ||
             !one_step_apart(size, found + *at, expected + *at))
             break;
     }

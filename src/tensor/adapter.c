@@ -6,8 +6,11 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/checkpoint.h"
+#include "tensor/factors.h"
 
 #include <assert.h>
+#include <cblas.h>
+#include <limits.h>
 #include <math.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -15,7 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000, AT_ONCE = 8 };
+enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000 };
+enum { BLOCK = 1 << 16 }; /* elements that are merged at a time, unless a row is longer */
 
 /* Newer and older PEFT. Where a folder has both, the first is read, as PEFT does. */
 static const char *const WEIGHTS[] = {"adapter_model.safetensors", "adapter_model.bin"};
@@ -251,6 +255,8 @@ static enum qk_code check_shapes(const struct reader *r, const struct qk_additio
         return fail_shape(r, b, "it does not fit the base", w);
     if (a->shape[1] != w->shape[addition->transposed ? 0 : 1])
         return fail_shape(r, a, "it does not fit the base", w);
+    if (a->shape[0] > INT_MAX || a->shape[1] > INT_MAX || b->shape[0] > INT_MAX)
+        return fail_shape(r, b, "it is too large for BLAS", a);
     QK_TRY(check_dtypes(r, a, w));
     return check_dtypes(r, b, w);
 }
@@ -397,7 +403,9 @@ enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *fol
     char *path = NULL;
     QK_TRY(qk_alloc(&r.adapter, 1, sizeof *r.adapter, err));
     r.adapter->config.fd = -1;
-    enum qk_code code = open_adapter(&r, folder);
+    enum qk_code code = qk_factor_cache_new(&r.adapter->factors, err);
+    if (code == QK_OK)
+        code = open_adapter(&r, folder);
     if (code == QK_OK)
         code = qk_strdup_to(&path, folder, err);
     cJSON_Delete(r.config);
@@ -415,6 +423,7 @@ void qk_adapter_close(struct qk_adapter *adapter)
 {
     if (adapter == NULL)
         return;
+    qk_factor_cache_free(adapter->factors);
     qk_checkpoint_close(adapter->own);
     qk_source_close(&adapter->config);
     free(adapter->addition);
@@ -434,68 +443,6 @@ const struct qk_addition *qk_adapter_addition(
                : bsearch(&key, adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
 }
 
-/* *out = n elements of an adapter's tensor from `first` on; the caller frees. */
-static enum qk_code read_elements(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
-    uint64_t first, size_t n, double **out, struct qk_error *err)
-{
-    size_t size = qk_dtype_bits(tensor->dtype) / 8;
-    char *bytes;
-    QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
-    enum qk_code code = qk_alloc_aligned(&bytes, n, size, err);
-    if (code == QK_OK)
-        code = qk_source_read(
-            &qk_adapter_file(adapter)->source, tensor->offset + first * size, bytes, n * size, err);
-    if (code == QK_OK) {
-        qk_dtype_to_f64(tensor->dtype, bytes, n, *out);
-        for (size_t i = 0; i < n && code == QK_OK; i++)
-            if (!isfinite((*out)[i]))
-                code = qk_fail(err, QK_INPUT, "%s: %s: holds a value that is not finite",
-                    qk_adapter_file(adapter)->source.path, tensor->name);
-    }
-    free(bytes);
-    if (code != QK_OK) {
-        free(*out);
-        *out = NULL;
-    }
-    return code;
-}
-
-/* *out = the transposed (rows, columns) matrix; takes and frees `in`. */
-static enum qk_code transpose(double **out, double *in, size_t rows, size_t columns, struct qk_error *err)
-{
-    enum qk_code code = qk_alloc_aligned(out, rows * columns, sizeof **out, err);
-    for (size_t i = 0; code == QK_OK && i < rows; i++)
-        for (size_t j = 0; j < columns; j++)
-            (*out)[j * rows + i] = in[i * columns + j];
-    free(in);
-    return code;
-}
-
-/* Rows first .. first + n of the stored tensor change by left (n, r) times right (r, columns). */
-struct product {
-    double *left, *right;
-    size_t rank, columns;
-};
-
-static enum qk_code read_product(const struct qk_adapter *adapter, const struct qk_addition *addition,
-    uint64_t first, size_t n, struct product *p, struct qk_error *err)
-{
-    const struct qk_tensor *a = addition->a, *b = addition->b;
-    size_t rank = (size_t)a->shape[0], in = (size_t)a->shape[1], out = (size_t)b->shape[0];
-    double *values;
-    *p = (struct product){.rank = rank, .columns = addition->transposed ? out : in};
-    if (!addition->transposed) {
-        QK_TRY(read_elements(adapter, b, first * rank, n * rank, &p->left, err));
-        return read_elements(adapter, a, 0, rank * in, &p->right, err);
-    }
-    QK_TRY(read_elements(adapter, b, 0, out * rank, &values, err));
-    QK_TRY(transpose(&p->right, values, out, rank, err));
-    QK_TRY(read_elements(adapter, a, 0, rank * in, &values, err));
-    QK_TRY(transpose(&p->left, values, rank, in, err));
-    memmove(p->left, p->left + first * rank, n * rank * sizeof *p->left);
-    return QK_OK;
-}
-
 static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
     const double *values, size_t n, char *bytes, struct qk_error *err)
 {
@@ -505,63 +452,52 @@ static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tens
         qk_adapter_file(adapter)->source.path, tensor->name, tensor->dtype_text);
 }
 
-/* sum[j] += factor[k] right[k * stride + j], k < m <= AT_ONCE: so many rows that sum is seldom loaded. */
-static void add_multiples(
-    double *sum, size_t n, const double *factor, const double *right, size_t stride, size_t m)
+/* bytes += scale * B A over `rows` rows from `row` on and the columns from `column` on that they hold: rows x
+ * columns elements. With fan_in_fan_out the stored weight is (B A)^T = A^T B^T. */
+static enum qk_code add_block(const struct qk_adapter *adapter, const struct qk_addition *addition,
+    const struct qk_factors *factors, size_t row, size_t rows, size_t column, size_t columns, char *bytes,
+    double *values, struct qk_error *err)
 {
-    typedef double lanes __attribute__((vector_size(4 * sizeof(double))));
-    size_t j = 0;
-    for (; m == AT_ONCE && j + 4 <= n; j += 4) {
-        lanes total, row;
-        memcpy(&total, sum + j, sizeof total);
-#pragma GCC unroll 8
-        for (size_t k = 0; k < AT_ONCE; k++) {
-            memcpy(&row, right + k * stride + j, sizeof row);
-            total += factor[k] * row;
-        }
-        memcpy(sum + j, &total, sizeof total);
-    }
-    for (; j < n; j++)
-        for (size_t k = 0; k < m; k++)
-            sum[j] += factor[k] * right[k * stride + j];
-}
-
-/* Adds to `n` elements from column `from` on of one row, of which `left` is the factor's row. */
-static enum qk_code add_row(const struct qk_adapter *adapter, const struct qk_addition *addition,
-    const struct product *p, const double *left, size_t from, size_t n, char *bytes, double *work,
-    struct qk_error *err)
-{
-    double *sum = work, *values = work + p->columns;
-    memset(sum, 0, n * sizeof *sum);
-    for (size_t k = 0; k < p->rank; k += AT_ONCE)
-        add_multiples(sum, n, left + k, p->right + k * p->columns + from, p->columns,
-            p->rank - k < AT_ONCE ? p->rank - k : AT_ONCE);
-    qk_dtype_to_f64(addition->base->dtype, bytes, n, values);
-    for (size_t j = 0; j < n; j++)
-        values[j] += addition->scale * sum[j];
-    return store(adapter, addition->base, values, n, bytes, err);
+    size_t rank = (size_t)addition->a->shape[0], in = (size_t)addition->a->shape[1];
+    const double *a = factors->a, *b = factors->b;
+    qk_dtype_to_f64(addition->base->dtype, bytes, rows * columns, values);
+    if (addition->transposed)
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasTrans, (int)rows, (int)columns, (int)rank,
+            addition->scale, a + row, (int)in, b + column * rank, (int)rank, 1, values, (int)columns);
+    else
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)rank,
+            addition->scale, b + row * rank, (int)rank, a + column, (int)in, 1, values, (int)columns);
+    return store(adapter, addition->base, values, rows * columns, bytes, err);
 }
 
 static enum qk_code add_product(const struct qk_adapter *adapter, const struct qk_addition *addition,
     uint64_t first, size_t n, char *bytes, struct qk_error *err)
 {
-    size_t columns = (size_t)addition->base->shape[1], size = qk_dtype_bits(addition->base->dtype) / 8;
-    uint64_t row = first / columns, end = (first + n - 1) / columns + 1;
-    struct product p;
-    double *work = NULL;
-    enum qk_code code = read_product(adapter, addition, row, (size_t)(end - row), &p, err);
-    if (code == QK_OK)
-        code = qk_alloc_aligned(&work, 2 * columns, sizeof *work, err);
-    const double *left = p.left;
-    for (size_t from = (size_t)(first % columns); code == QK_OK && n > 0; from = 0, left += p.rank) {
-        size_t some = columns - from < n ? columns - from : n;
-        code = add_row(adapter, addition, &p, left, from, some, bytes, work, err);
-        bytes += some * size;
-        n -= some;
+    const struct qk_tensor *base = addition->base;
+    size_t width = (size_t)base->shape[1], size = qk_dtype_bits(base->dtype) / 8,
+           most = width < BLOCK ? BLOCK / width : 1;
+    bool whole = n * size == base->bytes;
+    const struct qk_factors *factors;
+    double *values;
+    QK_TRY(qk_alloc_aligned(&values, most * width < n ? most * width : n, sizeof *values, err));
+    enum qk_code code =
+        qk_factors_hold(adapter->factors, qk_adapter_file(adapter), addition->a, addition->b, &factors, err);
+    bool held = code == QK_OK;
+    while (code == QK_OK && n > 0) {
+        size_t column = (size_t)(first % width), rows = 1, columns = width - column;
+        if (columns > n)
+            columns = n;
+        else if (column == 0)
+            rows = n / width < most ? n / width : most;
+        code = add_block(
+            adapter, addition, factors, (size_t)(first / width), rows, column, columns, bytes, values, err);
+        first += rows * columns;
+        bytes += rows * columns * size;
+        n -= rows * columns;
     }
-    free(work);
-    free(p.left);
-    free(p.right);
+    if (held)
+        qk_factors_release(adapter->factors, factors, !whole);
+    free(values);
     return code;
 }
 
@@ -576,7 +512,8 @@ enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_
     if (addition->instead == NULL)
         return add_product(adapter, addition, offset / size, n / size, bytes, err);
     double *values;
-    QK_TRY(read_elements(adapter, addition->instead, offset / size, n / size, &values, err));
+    QK_TRY(
+        qk_finite_read(qk_adapter_file(adapter), addition->instead, offset / size, n / size, &values, err));
     enum qk_code code = store(adapter, tensor, values, n / size, bytes, err);
     free(values);
     return code;

@@ -21,6 +21,7 @@
 #define QK_ADAPTER_CONFIG "adapter_config.json"
 
 struct qk_checkpoint;
+struct qk_factor_cache;
 
 struct qk_addition {
     const struct qk_tensor *base;  /* the tensor that changes */
@@ -38,6 +39,7 @@ struct qk_adapter {
     char config_digest[65];       /* SHA-256 of the whole of it, hex */
     struct qk_addition *addition; /* n_additions, sorted by base */
     size_t n_additions;
+    struct qk_factor_cache *factors; /* owned */
 };
 
 /* True when `path` is a folder with an adapter_config.json. */
@@ -57,8 +59,8 @@ const struct qk_addition *qk_adapter_addition(
     const struct qk_adapter *adapter, const struct qk_tensor *tensor);
 
 /* Turns n bytes of the base's tensor from `offset` on (whole elements) into the merged ones. QK_INPUT names a
- * factor that is not finite or a result that does not fit the dtype. Thread-safe. Holds the factors' parts
- * that it needs, as float64. */
+ * factor that is not finite or a result that does not fit the dtype. Thread-safe. Holds the tensor's
+ * factors as float64, and keeps them for the next read of a part (tensor/factors.h). */
 enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
     uint64_t offset, void *bytes, size_t n, struct qk_error *err);
 
