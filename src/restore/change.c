@@ -87,20 +87,27 @@ static const struct qk_checkpoint *post_checkpoint(const struct qk_pair *pair)
     return pair->model[QK_POST]->checkpoint;
 }
 
+/* Factors can only be scaled. */
+static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk_role role, enum qk_part part)
+{
+    char text[QK_CHOICE_TEXT];
+    const struct qk_choice *choice = f->selection->choice[layer];
+    enum qk_mode mode = qk_blend_effect(choice, role, part).mode;
+    if (mode == QK_RESTORE || mode == QK_LERP)
+        return QK_OK;
+    return qk_fail(f->err, QK_USAGE,
+        "layer %d: an adapter cannot hold this choice (found %s, expected keep, restore or lerp)", layer,
+        qk_choice_text(text, choice[role]));
+}
+
 /* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is pre's but
  * for their product. */
 static enum qk_code add_factor(
     struct finder *f, int layer, enum qk_role role, int part, const struct qk_tensor *tensor)
 {
-    char text[QK_CHOICE_TEXT];
     const struct qk_adapter *adapter = post_checkpoint(f->pair)->adapter;
-    const struct qk_choice *choice = f->selection->choice[layer];
-    enum qk_mode mode =
-        part < QK_PART_COUNT ? qk_blend_effect(choice, role, (enum qk_part)part).mode : QK_RESTORE_LATENT;
-    if (mode != QK_RESTORE && mode != QK_LERP)
-        return qk_fail(f->err, QK_USAGE,
-            "layer %d: an adapter cannot hold this choice (found %s, expected keep, restore or lerp)", layer,
-            qk_choice_text(text, choice[role]));
+    if (part < QK_PART_COUNT)
+        QK_TRY(check_factor_mode(f, layer, role, (enum qk_part)part));
     const struct qk_addition *addition = qk_adapter_addition(adapter, tensor);
     if (addition == NULL)
         return QK_OK;
@@ -109,6 +116,11 @@ static enum qk_code add_factor(
         return qk_fail(f->err, QK_INPUT,
             "%s: %s: trained as a whole, while only factors are changed in an adapter", path,
             addition->instead->name);
+    if (part >= QK_PART_COUNT)
+        return qk_fail(f->err, QK_USAGE,
+            "layer %d: %s is a product of stored tensors (latent attention), of which no choice is written "
+            "into an adapter: export the merged checkpoint, without --adapter",
+            layer, qk_role_name(role));
     const struct qk_tensor *b = addition->b;
     if (!qk_dtype_writable(b->dtype))
         return qk_fail(

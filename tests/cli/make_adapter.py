@@ -6,6 +6,7 @@ KIND:
   patterns  qwen2: bfloat16 factors, alpha / sqrt(r), ranks and alphas of their own by name and by regular
             expression, biases trained as whole tensors
   conv1d    gpt2: fused tensors that are stored transposed (fan_in_fan_out)
+  latent    deepseek_v3: what q and k of latent attention are made of
 """
 import json
 import os
@@ -24,6 +25,7 @@ KINDS = {
         "rank_pattern": {"layers.1.self_attn.q_proj": 2, r"layers\.[23]\.self_attn\.k_proj": 3},
         "alpha_pattern": {r"model.layers.\d+.self_attn.(q|v)_proj": 5}}),
     "conv1d": (r"h\.\d+\.(attn\.c_attn|mlp\.c_fc)$", "F32", {"r": 3, "lora_alpha": 4, "fan_in_fan_out": True}),
+    "latent": (r"layers\.\d+\.self_attn\.(q_a|q_b|kv_b)_proj$", "F32", {"r": 2, "lora_alpha": 4}),
 }
 
 

@@ -29,7 +29,7 @@ without_paths() {
     sed 's/"path":[[:space:]]*"[^"]*"//' "$1"
 }
 
-for pair in plain:llama patterns:qwen2 conv1d:gpt2; do
+for pair in plain:llama patterns:qwen2 conv1d:gpt2 latent:deepseek_v3; do
     kind=${pair%:*} base=$fixtures/${pair#*:}/pre
     adapter=$work/$kind merged=$work/$kind-merged
     "$python" "$tools/make_adapter.py" $kind "$base" "$adapter" &&
@@ -49,8 +49,10 @@ for pair in plain:llama patterns:qwen2 conv1d:gpt2; do
     run verify "$work/$kind-out"
     check "  and verified" says 'every byte is what its recipe says'
 
-    run export "$base" "$merged" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen-merged"
-    run export "$base" "$adapter" --set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5 -o "$work/$kind-chosen"
+    choices="--set 0=restore --set 1=lerp:0.3 --set 2:q=procrustes:0.5"
+    [ $kind != latent ] || choices="--set 0=restore --set 1=restore-latent --set 2:q=restore"
+    run export "$base" "$merged" $choices -o "$work/$kind-chosen-merged"
+    run export "$base" "$adapter" $choices -o "$work/$kind-chosen"
     check "  choices: the same export" same_tensors 0 "$work/$kind-chosen" "$work/$kind-chosen-merged"
     run verify "$work/$kind-chosen"
     check "  verified, too" says 'every byte is what its recipe says'
@@ -158,6 +160,11 @@ run export "$base" "$adapter" --set 1=qk-pro:0.3 --adapter -o "$work/none"
 check "--adapter: no qk-pro" complains 2 'layer 1: an adapter cannot hold this choice (found qk-pro 0.3, expected keep, restore or lerp)'
 run export "$fixtures/qwen2/pre" "$work/patterns" --set 1=restore --adapter -o "$work/none"
 check "--adapter: no whole tensors" complains 3 'layers.1.self_attn.q_proj.bias: trained as a whole'
+for choice in restore restore-latent; do
+    run export "$fixtures/deepseek_v3/pre" "$work/latent" --set 1=$choice --adapter -o "$work/none"
+    check "--adapter: no latent attention, $choice" complains 2 \
+        'layer 1: q is a product of stored tensors (latent attention), of which no choice is written into an adapter'
+done
 run export "$base" "$merged" --set 1=restore --adapter -o "$work/none"
 check "--adapter: no checkpoint" complains 2 'plain-merged: post is no adapter'
 run export "$base" "$adapter" --set 1=restore --adapter --patch-only -o "$work/none"
