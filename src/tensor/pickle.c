@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "tensor/pickle_class.h"
+#include "tensor/pickle_op.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -14,45 +16,6 @@ enum { MAX_TENSORS = 1 << 18 };
 enum { MAX_KEY = 100 }; /* bytes of a storage's name; torch.save numbers them */
 enum { SHOWN = 100 };   /* bytes of a name from the pickle in a message */
 
-enum op {
-    MARK = '(',
-    STOP = '.',
-    BINFLOAT = 'G',
-    BININT = 'J',
-    BININT1 = 'K',
-    BININT2 = 'M',
-    NONE = 'N',
-    BINPERSID = 'Q',
-    REDUCE = 'R',
-    BINUNICODE = 'X',
-    APPEND = 'a',
-    BUILD = 'b',
-    GLOBAL = 'c',
-    APPENDS = 'e',
-    BINGET = 'h',
-    INST = 'i',
-    LONG_BINGET = 'j',
-    BINPUT = 'q',
-    LONG_BINPUT = 'r',
-    SETITEM = 's',
-    TUPLE = 't',
-    SETITEMS = 'u',
-    EMPTY_LIST = ']',
-    EMPTY_TUPLE = ')',
-    EMPTY_DICT = '}',
-    PROTO = 0x80,
-    TUPLE1 = 0x85,
-    TUPLE2 = 0x86,
-    TUPLE3 = 0x87,
-    NEWTRUE = 0x88,
-    NEWFALSE = 0x89,
-    LONG1 = 0x8a,
-    SHORT_BINUNICODE = 0x8c,
-    STACK_GLOBAL = 0x93,
-    MEMOIZE = 0x94,
-    FRAME = 0x95,
-};
-
 /* Of the refused opcodes those that a reader of the message may want to look up. */
 static const struct {
     unsigned char op;
@@ -60,41 +23,6 @@ static const struct {
 } REFUSED[] = {{'o', "OBJ"}, {0x81, "NEWOBJ"}, {0x92, "NEWOBJ_EX"}, {0x82, "EXT1"}, {0x83, "EXT2"},
     {0x84, "EXT4"}, {'P', "PERSID"}, {0x97, "NEXT_BUFFER"}, {0x8b, "LONG4"}, {'B', "BINBYTES"},
     {'C', "SHORT_BINBYTES"}};
-
-/* --- what it knows of modules --- */
-
-enum what { ORDERED_DICT, REBUILD_V2, REBUILD_V3, REBUILD_PARAMETER, TYPED, UNTYPED, DTYPE };
-
-static const struct class
-{
-    const char *module, *name;
-    enum what what;
-    enum qk_dtype dtype; /* of TYPED and DTYPE */
-} CLASSES[] = {
-    {"collections", "OrderedDict", ORDERED_DICT, QK_DTYPE_OTHER},
-    {"torch._utils", "_rebuild_tensor_v2", REBUILD_V2, QK_DTYPE_OTHER},
-    {"torch._utils", "_rebuild_tensor_v3", REBUILD_V3, QK_DTYPE_OTHER},
-    {"torch._utils", "_rebuild_parameter", REBUILD_PARAMETER, QK_DTYPE_OTHER},
-    {"torch.storage", "UntypedStorage", UNTYPED, QK_U8},
-    {"torch", "DoubleStorage", TYPED, QK_F64},
-    {"torch", "FloatStorage", TYPED, QK_F32},
-    {"torch", "HalfStorage", TYPED, QK_F16},
-    {"torch", "BFloat16Storage", TYPED, QK_BF16},
-    {"torch", "LongStorage", TYPED, QK_I64},
-    {"torch", "IntStorage", TYPED, QK_I32},
-    {"torch", "ShortStorage", TYPED, QK_I16},
-    {"torch", "CharStorage", TYPED, QK_I8},
-    {"torch", "ByteStorage", TYPED, QK_U8},
-    {"torch", "BoolStorage", TYPED, QK_BOOL},
-    {"torch", "ComplexFloatStorage", TYPED, QK_C64},
-    {"torch", "float8_e4m3fn", DTYPE, QK_F8_E4M3},
-    {"torch", "float8_e5m2", DTYPE, QK_F8_E5M2},
-    {"torch", "float8_e8m0fnu", DTYPE, QK_F8_E8M0},
-    {"torch", "uint16", DTYPE, QK_U16},
-    {"torch", "uint32", DTYPE, QK_U32},
-    {"torch", "uint64", DTYPE, QK_U64},
-};
-enum { N_CLASSES = sizeof CLASSES / sizeof CLASSES[0] };
 
 /* --- values --- */
 
@@ -105,6 +33,8 @@ enum kind {
     V_INT,
     V_FLOAT,
     V_TEXT,
+    V_PLAIN, /* a size or a device */
+    V_SET,
     V_CLASS,
     V_TUPLE,
     V_LIST,
@@ -113,7 +43,8 @@ enum kind {
     V_TENSOR
 };
 static const char *const KIND_NAMES[] = {"a mark", "None", "a truth value", "a whole number", "a number",
-    "a text", "a class", "a tuple", "a list", "a dict", "a storage", "a tensor"};
+    "a text", "a size or a device", "a set", "a class", "a tuple", "a list", "a dict", "a storage",
+    "a tensor"};
 
 struct value {
     enum kind kind;
@@ -220,6 +151,11 @@ static enum qk_code push_object(struct machine *m, enum kind kind, size_t first,
     return push(m, value);
 }
 
+static const struct qk_pickle_class *class_of(struct value value)
+{
+    return &qk_pickle_classes[value.number];
+}
+
 static bool text_is(const struct machine *m, struct value value, const char *text)
 {
     return value.kind == V_TEXT && value.length == strlen(text) &&
@@ -303,9 +239,10 @@ static int shown(struct value text)
 
 static enum qk_code push_class(struct machine *m, struct value module, struct value name)
 {
-    for (int i = 0; i < N_CLASSES; i++)
-        if (text_is(m, module, CLASSES[i].module) && text_is(m, name, CLASSES[i].name))
-            return push(m, (struct value){.kind = V_CLASS, .number = i});
+    int row =
+        qk_pickle_class_find(m->bytes + module.number, module.length, m->bytes + name.number, name.length);
+    if (row >= 0)
+        return push(m, (struct value){.kind = V_CLASS, .number = row});
     return qk_fail(m->err, QK_INPUT, "%s: the pickle wants %.*s.%.*s, which a checkpoint does not need",
         m->name, shown(module), m->bytes + module.number, shown(name), m->bytes + name.number);
 }
@@ -336,8 +273,8 @@ static enum qk_code load_storage(struct machine *m)
     if (tuple->n != 5 || !text_is(m, item[0], "storage") || item[1].kind != V_CLASS ||
         item[2].kind != V_TEXT || item[4].kind != V_INT || item[4].number < 0)
         return fault(m, "it refers to something outside that is no storage");
-    enum what what = CLASSES[item[1].number].what;
-    if (what != TYPED && what != UNTYPED)
+    enum qk_pickle_what what = class_of(item[1])->what;
+    if (what != QK_PICKLE_TYPED && what != QK_PICKLE_UNTYPED)
         return fault(m, "it refers to something outside that is no storage");
     if (item[2].length > MAX_KEY)
         return fault(m, "the name of a storage is too long");
@@ -360,25 +297,56 @@ static bool is_shape(const struct machine *m, struct value value)
     return true;
 }
 
+static bool is_dtype(struct value value)
+{
+    return value.kind == V_CLASS && class_of(value)->what == QK_PICKLE_DTYPE;
+}
+
+static bool is_dtype_of_tensors(struct value value)
+{
+    return is_dtype(value) && class_of(value)->dtype != QK_DTYPE_OTHER;
+}
+
 /* (storage, offset, shape, strides, requires_grad, hooks[, dtype][, metadata]) -> a tensor. */
-static enum qk_code rebuild_tensor(struct machine *m, const struct object *arguments, enum what what)
+static enum qk_code rebuild_tensor(struct machine *m, const struct object *arguments, bool with_dtype)
 {
     const struct value *argument = arguments->item;
-    size_t least = what == REBUILD_V3 ? 7 : 6;
+    size_t least = with_dtype ? 7 : 6;
     if (arguments->n < least || arguments->n > least + 1 || argument[0].kind != V_STORAGE ||
         argument[1].kind != V_INT || !is_shape(m, argument[2]) || !is_shape(m, argument[3]))
         return fault(m,
             "a tensor is made of something else than storage, offset, shape and strides of few dimensions");
-    enum what storage = CLASSES[object_of(m, argument[0])->item[0].number].what;
-    bool has_dtype =
-        what == REBUILD_V3 && argument[6].kind == V_CLASS && CLASSES[argument[6].number].what == DTYPE;
-    if (what == REBUILD_V3 ? storage != UNTYPED || !has_dtype : storage != TYPED)
+    enum qk_pickle_what storage = class_of(object_of(m, argument[0])->item[0])->what;
+    if (storage != (with_dtype ? QK_PICKLE_UNTYPED : QK_PICKLE_TYPED) ||
+        (with_dtype && !is_dtype_of_tensors(argument[6])))
         return fault(m, "a tensor's storage and its dtype do not fit");
-    size_t n = what == REBUILD_V3 ? 5 : 4;
+    size_t n = with_dtype ? 5 : 4;
     struct value parts[] = {argument[0], argument[1], argument[2], argument[3], argument[n == 5 ? 6 : 0]};
     for (size_t i = 0; i < n; i++)
         QK_TRY(push(m, parts[i]));
     return push_object(m, V_TENSOR, m->depth - n, n);
+}
+
+/* torch.Size((2, 3)), torch.device("cuda", 0), set([...]): nothing of them is kept but that they are there.
+ */
+static enum qk_code make_inert(struct machine *m, const struct object *arguments, enum qk_pickle_what what)
+{
+    const struct value *argument = arguments->item;
+    size_t n = arguments->n;
+    switch (what) {
+    case QK_PICKLE_SIZE:
+        if (n != 1 || !is_shape(m, argument[0]))
+            return fault(m, "a size is made of something else than a few whole numbers");
+        return push(m, (struct value){.kind = V_PLAIN});
+    case QK_PICKLE_DEVICE:
+        if (n < 1 || n > 2 || argument[0].kind != V_TEXT || (n == 2 && argument[1].kind != V_INT))
+            return fault(m, "a device is made of something else than a name and a number");
+        return push(m, (struct value){.kind = V_PLAIN});
+    default:
+        if (n > 1 || (n == 1 && argument[0].kind != V_LIST && argument[0].kind != V_TUPLE))
+            return fault(m, "a set is made of something else than a list");
+        return push(m, (struct value){.kind = V_SET});
+    }
 }
 
 /* Nothing is run: a call makes one of the few objects that are known here. */
@@ -388,19 +356,23 @@ static enum qk_code call(struct machine *m)
     QK_TRY(pop_kind(m, V_TUPLE, &arguments));
     QK_TRY(pop_kind(m, V_CLASS, &callee));
     const struct object *tuple = object_of(m, arguments);
-    const struct class *class = &CLASSES[callee.number];
+    const struct qk_pickle_class *class = class_of(callee);
     switch (class->what) {
-    case ORDERED_DICT:
+    case QK_PICKLE_ORDERED_DICT:
         if (tuple->n != 0)
             return fault(m, "an OrderedDict is made of something");
         return push_object(m, V_DICT, m->depth, 0);
-    case REBUILD_V2:
-    case REBUILD_V3:
-        return rebuild_tensor(m, tuple, class->what);
-    case REBUILD_PARAMETER: /* (tensor, requires_grad, hooks) */
+    case QK_PICKLE_REBUILD_V2:
+    case QK_PICKLE_REBUILD_V3:
+        return rebuild_tensor(m, tuple, class->what == QK_PICKLE_REBUILD_V3);
+    case QK_PICKLE_REBUILD_PARAMETER: /* (tensor, requires_grad, hooks) */
         if (tuple->n != 3 || tuple->item[0].kind != V_TENSOR)
             return fault(m, "a parameter is made of something else than a tensor");
         return push(m, tuple->item[0]);
+    case QK_PICKLE_SIZE:
+    case QK_PICKLE_DEVICE:
+    case QK_PICKLE_SET:
+        return make_inert(m, tuple, class->what);
     default:
         return qk_fail(m->err, QK_INPUT, "%s: the pickle calls %s.%s, which is no function", m->name,
             class->module, class->name);
@@ -533,6 +505,19 @@ static enum qk_code step_container(struct machine *m, unsigned op)
     return QK_OK;
 }
 
+/* What lies above the mark goes into a set, of which nothing is kept. */
+static enum qk_code step_set(struct machine *m, unsigned op)
+{
+    size_t first = 0;
+    QK_TRY(find_mark(m, &first));
+    m->depth = first - 1;
+    if (op == FROZENSET)
+        return push(m, (struct value){.kind = V_SET});
+    if (m->depth == 0 || m->stack[m->depth - 1].kind != V_SET)
+        return fault(m, "it adds items to something that takes none");
+    return QK_OK;
+}
+
 static enum qk_code step(struct machine *m, unsigned op)
 {
     switch (op) {
@@ -565,6 +550,8 @@ static enum qk_code step(struct machine *m, unsigned op)
         return push(m, (struct value){.kind = V_BOOL, .number = op == NEWTRUE});
     case EMPTY_TUPLE:
         return push_object(m, V_TUPLE, m->depth, 0);
+    case EMPTY_SET:
+        return push(m, (struct value){.kind = V_SET});
     case EMPTY_LIST:
         return push_object(m, V_LIST, m->depth, 0);
     case EMPTY_DICT:
@@ -578,6 +565,9 @@ static enum qk_code step(struct machine *m, unsigned op)
     case SETITEM:
     case SETITEMS:
         return step_container(m, op);
+    case ADDITEMS:
+    case FROZENSET:
+        return step_set(m, op);
     case GLOBAL:
         return take_class(m);
     case STACK_GLOBAL:
@@ -673,8 +663,8 @@ static enum qk_code make_tensor(
     out->storage_length = of_storage[1].length;
     if (strlen(tensor->name) != key.length || memchr(out->storage, 0, out->storage_length) != NULL)
         return qk_fail(m->err, QK_INPUT, "%s: %s: a name has a NUL character", m->name, tensor->name);
-    enum qk_dtype stored = CLASSES[of_storage[0].number].dtype;
-    tensor->dtype = parts->n == 5 ? CLASSES[parts->item[4].number].dtype : stored;
+    enum qk_dtype stored = class_of(of_storage[0])->dtype;
+    tensor->dtype = parts->n == 5 ? class_of(parts->item[4])->dtype : stored;
     strcpy(tensor->dtype_text, qk_dtype_name(tensor->dtype));
     for (size_t i = 0; i < shape->n; i++) {
         if (shape->item[i].number < 0)
@@ -695,7 +685,7 @@ static enum qk_code add_tensor(
     if (key.kind != V_TEXT)
         return qk_fail(
             m->err, QK_INPUT, "%s: a key of the state dict is %s, not a text", m->name, KIND_NAMES[key.kind]);
-    if (value.kind < V_CLASS)
+    if (value.kind < V_CLASS || is_dtype(value))
         return QK_OK;
     if (value.kind != V_TENSOR)
         return qk_fail(m->err, QK_INPUT, "%s: %.*s: found %s, expected a tensor", m->name, shown(key),

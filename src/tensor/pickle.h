@@ -4,10 +4,12 @@
  * function of any module. This machine knows the opcodes that torch.save writes (protocols 2 to 5), and of
  * modules only what a state dict is made of; everything else is refused by name:
  *   collections.OrderedDict, torch._utils._rebuild_tensor_v2 and _v3 and _rebuild_parameter, the typed
- *   storages torch.FloatStorage ..., torch.storage.UntypedStorage, and the dtypes that stand beside it.
+ *   storages torch.FloatStorage ..., torch.storage.UntypedStorage, and the dtypes that stand beside it;
+ *   and, as trainers leave them beside the tensors, torch.Size, torch.device, dtypes, and Python's
+ *   set and frozenset, which are passed over (pickle_class.c has the names).
  * What is accepted: a dict of tensors by name, or a dict that holds such a one as "state_dict" or "model", as
- * "model_state_dict" (PyTorch's tutorials) or as "module" (DeepSpeed). None, numbers and texts beside the
- * tensors are passed over.
+ * "model_state_dict" (PyTorch's tutorials) or as "module" (DeepSpeed). None, numbers, texts and what else is
+ * passed over may stand among the tensors.
  *
  * Limits: 64 MiB; objects, their items, the stack, the memo and the tensors are counted, so that memory stays
  * below 400 MB and a few dozen times the pickle's bytes; nothing recurses. */

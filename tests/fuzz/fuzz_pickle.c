@@ -24,6 +24,11 @@ const struct fuzz_seed fuzz_seeds[] = {
               "}\x8c\1bNsbs.)"),
     FUZZ_SEED("\x80\2}X\1\0\0\0actorch._utils\n_rebuild_tensor_v3\n((X\7\0\0\0storagectorch.storage\n"
               "UntypedStorage\nX\1\0\0\0000X\3\0\0\0cpuK\6tQK\0K\6\x85\x8a\1\1\x85\x89)ctorch\nuint16\ntRs."),
+    FUZZ_SEED(
+        "\x80\2}("
+        "X\1\0\0\0actorch\nSize\nK\2K\3\x86\x85RX\1\0\0\0bctorch\nbfloat16\nX\1\0\0\0cctorch\ndevice\n"
+        "X\3\0\0\0cpuK\0\x86RX\1\0\0\0dc__builtin__\nset\n](K\1K\2e\x85RX\1\0\0\0e\x8f(K\1\x90X\1\0\0\0f(K"
+        "\1\x91X\1\0\0\0t" TENSOR "u."),
     FUZZ_SEED("PK\003\004\000\000\010\010\000\000\000\000\000\000\000\000\000\000\000\000\000\000"
               "\000\000\000\000\012\000\030\000a/data.pklFB\024\000ZZZZZZZZZZZZZZZZZZZZ\200\002ccol"
               "lections\012OrderedDict\012q\000)Rq\001X\001\000\000\000aq\002ctorch._utils\012_rebu"
@@ -56,8 +61,9 @@ const struct fuzz_seed fuzz_seeds[] = {
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {"ctorch._utils\n_rebuild_tensor_v2\n",
     "ctorch._utils\n_rebuild_parameter\n", "ccollections\nOrderedDict\n", "ctorch\nHalfStorage\n",
-    "cos\nsystem\n", "\x8a\7\377\377\377\377\377\377\177", "J\377\377\377\377", "PK\1\2", "PK\3\4", "PK\5\6",
-    "PK\6\6", "}", "(", "t", "u", ")", "R", "b", "]", "e", "\x85", "\x94", "Q", ".", NULL};
+    "cos\nsystem\n", "ctorch\nSize\n", "ctorch\ndevice\n", "ctorch\nbfloat16\n", "c__builtin__\nset\n",
+    "\x8f", "\x90", "\x91", "\x8a\7\377\377\377\377\377\377\177", "J\377\377\377\377", "PK\1\2", "PK\3\4",
+    "PK\5\6", "PK\6\6", "}", "(", "t", "u", ")", "R", "b", "]", "e", "\x85", "\x94", "Q", ".", NULL};
 
 /* What is told of a tensor must hold whatever made it. */
 static void check_tensor(const struct qk_tensor *tensor, uint64_t room)

@@ -110,6 +110,70 @@ static void test_forms(void **state)
     accept(BYTES("\x80\2}(" TEXT1("a") MATRIX TEXT1("n") "N" TEXT1("t") TEXT1("t") "u."), 1);
 }
 
+/* What trainers leave beside the tensors, as torch.save and pickle write it. */
+static void test_passed_over(void **state)
+{
+#define BESIDE(value) BYTES(DICT(TEXT1("a") MATRIX TEXT1("b") value)), 1
+#define AROUND(value)                                                                                        \
+    BYTES("\x80\2}(X\4\0\0\0args](" value TEXT1("x") value "eX\5\0\0\0model}" TEXT1("a") MATRIX "su."), 1
+#define PASSED(value)                                                                                        \
+    accept(BESIDE(value));                                                                                   \
+    accept(AROUND(value))
+    (void)state;
+    PASSED("ctorch\nSize\nK\2K\3\x86\x85R");
+    PASSED("ctorch\nSize\n)\x85R");
+    PASSED("ctorch\nbfloat16\n");
+    PASSED("ctorch\nfloat32\n");
+    PASSED("ctorch\ncomplex128\n");
+    PASSED("ctorch\nfloat8_e4m3fn\n");
+    PASSED("ctorch\ndevice\nX\4\0\0\0cudaK\0\x86R");
+    PASSED("ctorch\ndevice\nX\3\0\0\0cpu\x85R");
+    PASSED("c__builtin__\nset\n](K\1K\2e\x85R");
+    PASSED("c__builtin__\nfrozenset\n]" TEXT1("n") "a\x85R");
+    PASSED("cbuiltins\nset\n)R");
+    PASSED("\x8f(K\1" TEXT1("n") "\x90");
+    PASSED("(K\1K\2\x91");
+    /* As the dtype of a tensor without a typed storage of its own. */
+    accept(BYTES(ONE(
+               "ctorch._utils\n_rebuild_tensor_v3\n((X\7\0\0\0storagectorch.storage\nUntypedStorage\n" TEXT1(
+                   "0") "X\3\0\0\0cpuK\6tQK\0K\3\x85K\1\x85" HOOKS "ctorch\nbfloat16\ntR")),
+        1);
+#undef PASSED
+#undef AROUND
+#undef BESIDE
+}
+
+static void test_refuses_passed_over(void **state)
+{
+    (void)state;
+    refuse(BYTES("ctorch\nSize\n)R."), "a size is made of something else");
+    refuse(BYTES("ctorch\nSize\nN\x85\x85R."), "a size is made of something else");
+    refuse(BYTES("ctorch\nSize\n]K\1a\x85R."), "a size is made of something else");
+    refuse(BYTES("ctorch\ndevice\n)R."), "a device is made of something else");
+    refuse(BYTES("ctorch\ndevice\nK\1\x85R."), "a device is made of something else");
+    refuse(BYTES("ctorch\ndevice\n" TEXT1("c") "N\x86R."), "a device is made of something else");
+    refuse(BYTES("c__builtin__\nset\nN\x85R."), "a set is made of something else");
+    refuse(BYTES("c__builtin__\nset\n]]\x86R."), "a set is made of something else");
+    refuse(BYTES("](K\1\x90."), "adds items to something that takes none");
+    refuse(BYTES("\x8fK\1\x90."), "no mark");
+    refuse(BYTES("(\x90."), "adds items to something that takes none");
+    refuse(BYTES("\x91."), "no mark");
+    refuse(BYTES("ctorch\nbfloat16\n)R."), "calls torch.bfloat16, which is no function");
+    refuse(BYTES(DICT(TEXT1("a") "ctorch\nSize\n")), "a: found a class, expected a tensor");
+    refuse(BYTES(DICT(TEXT1("a") "ctorch\nbfloat16\n")), "no tensors in its state dict");
+    refuse(BYTES("\x8f."), "holds a set, not a state dict");
+    /* Names beside those that are known. */
+    refuse(BYTES("ctorch\nsize\n."), "wants torch.size,");
+    refuse(BYTES("ctorch\nGenerator\n."), "wants torch.Generator,");
+    refuse(BYTES("cbuiltins\nbytearray\n."), "wants builtins.bytearray,");
+    refuse(BYTES("c__builtin__\ngetattr\n."), "wants __builtin__.getattr,");
+    refuse(BYTES("cargparse\nNamespace\n."), "wants argparse.Namespace,");
+    refuse(BYTES(ONE(
+               "ctorch._utils\n_rebuild_tensor_v3\n((X\7\0\0\0storagectorch.storage\nUntypedStorage\n" TEXT1(
+                   "0") "X\3\0\0\0cpuK\6tQK\0K\3\x85K\1\x85" HOOKS "ctorch\ncomplex32\ntR")),
+        "storage and its dtype do not fit");
+}
+
 /* --- what would run something --- */
 
 static void test_refuses_code(void **state)
@@ -301,6 +365,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_passed_over),
+        cmocka_unit_test(test_refuses_passed_over),
         cmocka_unit_test(test_refuses_code),
         cmocka_unit_test(test_refuses_broken),
         cmocka_unit_test(test_refuses_tensors),
