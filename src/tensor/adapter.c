@@ -98,7 +98,8 @@ static enum qk_code check_config(const struct reader *r)
 {
     /* Each makes of the factors something else than W + s B A. */
     static const char *const variants[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication",
-        "alora_invocation_tokens", "trainable_token_indices", "target_parameters"};
+        "alora_invocation_tokens", "trainable_token_indices", "target_parameters", "use_bdlora",
+        "arrow_config", "monteclora_config", "kasa_config"};
     /* Of the others, some take a part out of the base's own weights. */
     static const char *const plain[] = {"gaussian", "eva", "orthogonal"};
     const char *type = qk_json_string(r->config, "peft_type", "");
@@ -208,11 +209,28 @@ static enum qk_code find_scale(
 
 /* The base's tensor of that name. The body of a model may be stored without the name that it has in the whole
  * (gpt2's "transformer."). */
-static const struct qk_tensor *find_base(const struct reader *r, const char *name)
+static const struct qk_tensor *find_plain(const struct reader *r, const char *name)
 {
     const struct qk_tensor *tensor = qk_checkpoint_find(r->base, name);
     const char *dot = strchr(name, '.');
     return tensor != NULL || dot == NULL ? tensor : qk_checkpoint_find(r->base, dot + 1);
+}
+
+/* PEFT saves a bias of a module that has factors as MODULE.base_layer.bias; NULL in *out: there is none. */
+static enum qk_code find_base(const struct reader *r, const char *name, const struct qk_tensor **out)
+{
+    static const char wrapper[] = ".base_layer.";
+    const char *at = strstr(name, wrapper);
+    struct qk_text text = {0};
+    char *plain;
+    *out = find_plain(r, name);
+    if (*out != NULL || at == NULL)
+        return QK_OK;
+    qk_text_add(&text, "%.*s.%s", (int)(at - name), name, at + sizeof wrapper - 1);
+    QK_TRY(qk_text_take(&text, &plain, r->err));
+    *out = find_plain(r, plain);
+    free(plain);
+    return QK_OK;
 }
 
 static enum qk_code fail_shape(
@@ -282,7 +300,7 @@ static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, str
         code = rename_module(r, a->name, sizeof PREFIX - 1, ".weight", &weight);
     if (code == QK_OK) {
         *addition = (struct qk_addition){
-            .base = find_base(r, weight), .a = a, .b = qk_checkpoint_find(r->adapter->own, b_name)};
+            .base = find_plain(r, weight), .a = a, .b = qk_checkpoint_find(r->adapter->own, b_name)};
         addition->transposed = qk_json_bool(r->config, "fan_in_fan_out", false);
         if (addition->b == NULL)
             code = missing(r, a, b_name);
@@ -312,7 +330,8 @@ static enum qk_code check_has_a(const struct reader *r, const struct qk_tensor *
 static enum qk_code add_whole(struct reader *r, const struct qk_tensor *tensor, struct qk_addition *addition)
 {
     const char *name = tensor->name + sizeof PREFIX - 1;
-    *addition = (struct qk_addition){.base = find_base(r, name), .instead = tensor};
+    *addition = (struct qk_addition){.instead = tensor};
+    QK_TRY(find_base(r, name, &addition->base));
     if (addition->base == NULL)
         return no_base(r, tensor, name);
     if (tensor->n_dims != addition->base->n_dims ||

@@ -4,7 +4,8 @@
  *   adapter_config.json          peft_type LORA, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern,
  *                                fan_in_fan_out
  *   adapter_model.safetensors    base_model.model.MODULE.lora_A.weight (r, in), ....lora_B.weight (out, r),
- *                                and whole tensors that were trained too: base_model.model.TENSOR
+ *                                and whole tensors that were trained too: base_model.model.TENSOR, with
+ *                                .base_layer before the last part where the module has factors
  *   adapter_model.bin            the same of older PEFT, read where there is no adapter_model.safetensors
  * MODULE.weight W (out, in) becomes W + s B A, s = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora
  * (Hu et al. 2021; Kalajdzievski 2023); with fan_in_fan_out W is (in, out) and gets the transposed product.

@@ -4,8 +4,8 @@
 KIND:
   plain     llama: every projection of every layer, float32 factors, alpha / r
   patterns  qwen2: bfloat16 factors, alpha / sqrt(r), ranks and alphas of their own by name and by regular
-            expression, biases trained as whole tensors
-  conv1d    gpt2: fused tensors that are stored transposed (fan_in_fan_out)
+            expression, biases and the embedding trained as whole tensors
+  conv1d    gpt2: fused tensors that are stored transposed (fan_in_fan_out), of some layers
   latent    deepseek_v3: what q and k of latent attention are made of
 """
 import json
@@ -21,10 +21,11 @@ from stored import decode, encode, read_file, write_file
 KINDS = {
     "plain": (r"layers\.\d+\.(self_attn|mlp)\.\w+_proj$", "F32", {"r": 4, "lora_alpha": 8}),
     "patterns": (r"layers\.\d+\.self_attn\.[qkv]_proj$", "BF16", {
-        "r": 4, "lora_alpha": 6, "use_rslora": True, "bias": "all",
+        "r": 4, "lora_alpha": 6, "use_rslora": True, "bias": "all", "modules_to_save": ["embed_tokens"],
         "rank_pattern": {"layers.1.self_attn.q_proj": 2, r"layers\.[23]\.self_attn\.k_proj": 3},
         "alpha_pattern": {r"model.layers.\d+.self_attn.(q|v)_proj": 5}}),
-    "conv1d": (r"h\.\d+\.(attn\.c_attn|mlp\.c_fc)$", "F32", {"r": 3, "lora_alpha": 4, "fan_in_fan_out": True}),
+    "conv1d": (r"h\.[01]\.(attn\.c_attn|mlp\.c_fc)$", "F32", {
+        "r": 3, "lora_alpha": 4, "fan_in_fan_out": True, "layers_to_transform": [0, 1], "layers_pattern": "h"}),
     "latent": (r"layers\.\d+\.self_attn\.(q_a|q_b|kv_b)_proj$", "F32", {"r": 2, "lora_alpha": 4}),
 }
 
@@ -39,9 +40,12 @@ def main():
     added = {}
     for name, (stored, shape, raw) in read_file(os.path.join(base, "model.safetensors")).items():
         module, end = name.rsplit(".", 1)
-        if end == "bias" and config["bias"] == "all":
+        saved = module.rsplit(".", 1)[-1] in (config["modules_to_save"] or [])
+        if saved or end == "bias" and config["bias"] == "all":
             values = decode(stored, raw) + random.normal(0, 0.01, np.prod(shape))
-            added["base_model.model." + name] = ("F32", shape, encode("F32", values))
+            # what has factors is wrapped, and its bias is saved under the wrapped module's name
+            wrapped = ".base_layer" if re.search(modules, module) else ""
+            added[f"base_model.model.{module}{wrapped}.{end}"] = ("F32", shape, encode("F32", values))
         if end == "weight" and re.search(modules, module):
             r = number(config, "rank_pattern", "r", module)
             wide, tall = shape if config["fan_in_fan_out"] else shape[::-1]

@@ -23,7 +23,7 @@ def number(config, patterns, key, module):
 
 def merge(config, tensors, added):
     for name, (dtype, shape, raw) in added.items():
-        name = name.removeprefix("base_model.model.")
+        name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
         values = decode(dtype, raw).reshape(shape)
         if name.endswith(".lora_B.weight"):
             continue

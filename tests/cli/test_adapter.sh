@@ -159,7 +159,7 @@ base=$fixtures/llama/pre
 run export "$base" "$adapter" --set 1=qk-pro:0.3 --adapter -o "$work/none"
 check "--adapter: no qk-pro" complains 2 'layer 1: an adapter cannot hold this choice (found qk-pro 0.3, expected keep, restore or lerp)'
 run export "$fixtures/qwen2/pre" "$work/patterns" --set 1=restore --adapter -o "$work/none"
-check "--adapter: no whole tensors" complains 3 'layers.1.self_attn.q_proj.bias: trained as a whole'
+check "--adapter: no whole tensors" complains 3 'layers.1.self_attn.q_proj.base_layer.bias: trained as a whole'
 for choice in restore restore-latent; do
     run export "$fixtures/deepseek_v3/pre" "$work/latent" --set 1=$choice --adapter -o "$work/none"
     check "--adapter: no latent attention, $choice" complains 2 \
@@ -196,6 +196,12 @@ write_file(folder + '/adapter_model.safetensors', tensors)" "$work/bad"
 }
 bad "another type" 'adapter_config.json: peft_type: not supported (found "IA3", expected "LORA")' "config['peft_type'] = 'IA3'"
 bad "no type" 'peft_type: not supported (found ""' "del config['peft_type']"
+for option in "use_qalora True" "lora_bias True" "layer_replication [[0,2],[1,3]]" "alora_invocation_tokens [1]" \
+    "trainable_token_indices [1]" "target_parameters ['mlp.experts']" "use_bdlora {'nblocks':2}" "arrow_config {'top_k':2}" \
+    "monteclora_config {'n':2}" "kasa_config {'k':2}"; do
+    key=${option%% *}
+    bad "$key" "adapter_config.json: $key: this variant of LoRA is not supported" "config['$key'] = ${option#* }"
+done
 bad "DoRA" 'adapter_config.json: use_dora: this variant' "config['use_dora'] = True"
 bad "a base that is changed first" 'init_lora_weights: an initialisation that may change' "config['init_lora_weights'] = 'pissa_niter_4'"
 bad "a rank that is not the config's" 'lora_A.weight: its rank is not the config.s (found 4, expected 16)' "config['r'] = 16"
@@ -203,6 +209,8 @@ bad "a huge rank" 'its rank is not the config.s (found 4, expected 1e+300)' "con
 bad "a rank of 0" 'the factors do not fit each other' "
 tensors[name] = (dtype, [0, shape[1]], b'')
 tensors[other] = (dtype, [tensors[other][1][0], 0], b'')"
+bad "two biases" 'adapter_model.safetensors: changes model.norm.weight twice' "
+tensors['base_model.model.model.norm.weight'] = tensors['base_model.model.model.base_layer.norm.weight'] = ('F32', [64], bytes(256))"
 bad "no rank" 'adapter_config.json: r: missing or wrong' "del config['r']"
 bad "an alpha that is no number" 'lora_alpha: missing or wrong' "config['lora_alpha'] = 'much'"
 bad "no lora_B" 'q_proj.lora_B.weight: missing, though there is' "del tensors[other]"
