@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "model/names.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -194,6 +195,23 @@ bool qk_config_true(const cJSON *item)
     return item != NULL && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
 }
 
+/* The first object of the list whose own list "layers" names the layer that is asked about. */
+static const cJSON *object_of_layer(const struct qk_config *config, const cJSON *list)
+{
+    int looked_at = 0; /* no honest list names more than there can be layers */
+    for (const cJSON *object = list->child; object != NULL && config->layer > 0; object = object->next) {
+        const cJSON *layers = qk_json_get(object, "layers");
+        for (const cJSON *item = cJSON_IsArray(layers) ? layers->child : NULL; item != NULL;
+             item = item->next) {
+            if (cJSON_IsNumber(item) && item->valuedouble == config->layer - 1)
+                return object;
+            if (++looked_at > QK_MAX_LAYERS)
+                return NULL;
+        }
+    }
+    return NULL;
+}
+
 const cJSON *qk_config_path(const struct qk_config *config, const char *path)
 {
     const cJSON *at = config->text;
@@ -204,6 +222,8 @@ const cJSON *qk_config_path(const struct qk_config *config, const char *path)
             return NULL;
         memcpy(part, path, n);
         part[n] = '\0';
+        if (cJSON_IsArray(at))
+            at = object_of_layer(config, at);
         at = cJSON_IsObject(at) ? qk_json_get(at, part) : NULL;
         path += n + (path[n] == '.');
     }
@@ -441,6 +461,19 @@ static enum qk_code name_by_indexes(const struct kinds *k, const cJSON *rule, co
     return QK_OK;
 }
 
+/* Where the key leads through a list of objects, each layer has a list of its own, or none. */
+static void name_by_objects(const struct kinds *k, const cJSON *rule)
+{
+    const char *key = qk_json_string(rule, "key", ""), *when = qk_json_string(rule, "when", NULL);
+    struct qk_config config = *k->config;
+    for (int i = 0; i < k->n; i++) {
+        config.layer = i + 1;
+        if (k->name[i] == NULL && cJSON_IsArray(qk_config_path(&config, key)) &&
+            (when == NULL || holds(&config, when)))
+            k->name[i] = qk_json_string(rule, "mixer", NULL);
+    }
+}
+
 static enum qk_code name_by_interval(const struct kinds *k, const cJSON *rule)
 {
     const char *mixer = qk_json_string(rule, "mixer", NULL),
@@ -473,7 +506,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     const char *mixer = qk_json_string(rule, "mixer", NULL);
     const cJSON *value = key[0] != '\0' ? qk_config_path(k->config, key) : NULL;
     const char *when = qk_json_string(rule, "when", NULL);
-    if (when != NULL && strcmp(kind, "interval") == 0 && !holds(k->config, when))
+    if (strcmp(kind, "indexes") == 0 && value == NULL)
+        name_by_objects(k, rule);
+    if (when != NULL && (strcmp(kind, "interval") == 0 || strcmp(kind, "indexes") == 0) &&
+        !holds(k->config, when))
         return QK_OK;
     if (strcmp(kind, "all") == 0 || (strcmp(kind, "when") == 0 && qk_config_true(value)))
         name_from(k, 0, mixer, NULL);

@@ -17,7 +17,8 @@
  *                                     "rest": true also for the layers behind the last whole period; with
  *                                     "when": K only where K is true
  *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K;
- * where a 0 is in K or in the list "beside" names, base is 0; "at" is the list where K is none
+ * where a 0 is in K or in the list "beside" names, base is 0; "at" is the list where K is none; with "when": K2
+ * only where K2 is true
  *   {"rule": "second_half", "plus": number, "mixer": M, "otherwise": M}   M when i >= n / 2 + plus
  *   {"rule": "from", "key": K, "when": K2, "mixer": M, "otherwise": M}          M when K2 is true and i >= K
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
@@ -86,7 +87,8 @@
  * A flag is a value that may be true or false in the config, too.
  * A value is a number, a config path ("a.b.c"), paths and numbers with the operators / * + between them,
  * worked out from left to right ("2*a/b"), or a list of these: the first that exists. For a layer's mixer a
- * list in the config stands for its entry of that layer. Anything else in a row is an error that names file
+ * list in the config stands for its entry of that layer, and a path leads through a list of objects to the one
+ * whose own list "layers" names the layer. Anything else in a row is an error that names file
  * and key.
  *
  * Users extend the table: every *.json in $XDG_CONFIG_HOME/qkscope/layouts (else ~/.config/qkscope/layouts)

@@ -320,6 +320,17 @@ case("gla", {"model_type": "gla", "num_hidden_layers": 2, "hidden_size": WIDTH, 
              "attn": {"layers": [1], "num_heads": 4, "num_kv_heads": 2}},
      *merge(separate("model.layers.0.attn", "linear", 2, 2, 2, positions="fixed"),
             separate("model.layers.1.attn", "full", 4, 2, 2, positions="rope_half")))
+# attention of two kinds in a list; linear layers without keys
+case("gated_deltanet", {"model_type": "gated_deltanet", "num_hidden_layers": 3, "hidden_size": WIDTH, "num_heads": 2,
+                        "head_dim": 3, "attn": [{"layers": [1], "num_heads": 4, "num_kv_heads": 2},
+                                                {"layers": [2], "num_heads": 2, "num_kv_heads": 1, "window_size": 16}]},
+     *merge(separate("model.layers.0.attn", "linear", 2, 2, 3), separate("model.layers.1.attn", "full", 4, 2, 2),
+            separate("model.layers.2.attn", "window", 2, 1, 4, window=16)))
+at = "model.layers.0.attn."
+case("hgrn2", {"model_type": "hgrn2", "num_hidden_layers": 2, "hidden_size": WIDTH, "num_heads": 2,
+               "attn": {"layers": [1], "num_heads": 4, "num_kv_heads": 2, "window_size": 8}},
+     *merge(({at + f"{name}_proj.weight": (8, WIDTH) for name in "qfi"}, Layer("none")),
+            separate("model.layers.1.attn", "window", 4, 2, 2, window=8)))
 # key heads with their values and gates: q, k, two values, two gates
 name = "model.layers.0.linear_attn.in_proj_qkvz.weight"
 case("qwen3_next", base("qwen3_next", 1, 2, 1, layer_types=["linear_attention"], linear_num_key_heads=2,
