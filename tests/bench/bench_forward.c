@@ -1,9 +1,11 @@
 /* bench_forward.c - what a pass of the demo model costs: seconds at 2,048 tokens beside a plain sgemm of as
- * many operations, and memory at 8,192. Prints rows of a Markdown table; exit 1 when a limit of the design is
- * missed. */
+ * many operations, and memory at 8,192; and what an evaluation asks: prompts of 1,024 tokens, a group at a
+ * time, beside sgemm, and the tokens behind them. Prints rows of a Markdown table; exit 1 when a limit of the
+ * design is missed. */
 #include "base/parallel.h"
 #include "linalg/linalg.h"
 #include "probe/forward.h"
+#include "probe/generate.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -61,15 +63,16 @@ static double run_pass(const struct qk_model *model, size_t T)
     return seconds;
 }
 
-/* Multiplications and additions: every matrix below the layers once a token, the logits, and what the heads
- * do. */
-static double operations(const struct qk_model *model, double T)
+/* Multiplications and additions of T tokens and the logits of some: every matrix below the layers once a
+ * token, the output head, and what the heads do. */
+static double operations(const struct qk_model *model, double T, double logits)
 {
     double sum = 0;
     for (size_t i = 0; i < model->checkpoint->n_tensors; i++) {
         const struct qk_tensor *tensor = model->checkpoint->by_name[i];
-        if (tensor->n_dims == 2) /* the embedding is the output head, too */
-            sum += 2 * T * (double)tensor->shape[0] * (double)tensor->shape[1];
+        bool head = strstr(tensor->name, "embed") != NULL; /* the embedding is the output head, too */
+        if (tensor->n_dims == 2)
+            sum += 2 * (head ? logits : T) * (double)tensor->shape[0] * (double)tensor->shape[1];
     }
     for (int i = 0; i < model->n_layers; i++) {
         const struct qk_layer *layer = &model->layer[i];
@@ -99,6 +102,65 @@ static double run_sgemm(float *matrices, double work)
     qk_parallel_for(n, multiply, matrices, NULL);
     return (now() - start) * work / (one * (double)n);
 }
+
+/* --- what an evaluation asks --- */
+
+enum { PROMPTS = 16, PROMPT_TOKENS = 1024, MADE = 64 };
+
+static bool take(void *context, size_t sequence, int32_t id)
+{
+    (void)sequence;
+    (void)id;
+    ++*(size_t *)context;
+    return true;
+}
+
+/* Seconds of a group of prompts and `limit` tokens behind each. */
+static double run_group(struct qk_network *network, size_t limit)
+{
+    static int32_t ids[PROMPTS][PROMPT_TOKENS];
+    struct qk_prompt prompt[PROMPTS];
+    struct qk_error err = {0};
+    size_t made = 0;
+    for (size_t i = 0; i < PROMPTS; i++) {
+        for (size_t t = 0; t < PROMPT_TOKENS; t++)
+            ids[i][t] = (int32_t)((t * t * 31 + i * 7) % 251);
+        prompt[i] = (struct qk_prompt){ids[i], PROMPT_TOKENS, limit};
+    }
+    double start = now();
+    if (qk_generate(network, prompt, PROMPTS, take, &made, NULL, &err) != QK_OK)
+        fail(&err);
+    if (made != PROMPTS * limit)
+        exit(1);
+    return now() - start;
+}
+
+static void bench_generation(const struct qk_model *model, float *matrices)
+{
+    struct qk_network *network;
+    struct qk_error err = {0};
+    double prefill[RUNS], plain[RUNS], ratio[RUNS], step[RUNS];
+    double work = PROMPTS * operations(model, PROMPT_TOKENS, 1);
+    if (qk_network_open(model, NULL, PROMPT_TOKENS + MADE, (size_t)1 << 30, &network, &err) != QK_OK)
+        fail(&err);
+    run_group(network, 1);
+    for (int i = 0; i < RUNS; i++) {
+        prefill[i] = run_group(network, 1);
+        plain[i] = run_sgemm(matrices, work);
+        ratio[i] = plain[i] / prefill[i];
+        step[i] = run_group(network, MADE) - prefill[i];
+    }
+    double seconds = median(prefill, RUNS), steps = median(step, RUNS);
+    printf(
+        "| %d prompts of %d tokens, read and answered with one | %.0f tokens/s, %.1f prompts/s, %.1f GFLOP/s "
+        "| |\n",
+        PROMPTS, PROMPT_TOKENS, PROMPTS * PROMPT_TOKENS / seconds, PROMPTS / seconds, work / seconds * 1e-9);
+    printf("| its rate : sgemm's | %.2f | |\n", median(ratio, RUNS));
+    printf("| %d tokens more behind each | %.0f tokens/s | |\n", MADE - 1, PROMPTS * (MADE - 1) / steps);
+    qk_network_close(network);
+}
+
+/* --- all of it --- */
 
 /* Peak memory in MiB of a process that does nothing but open the model and run it. */
 static double peak_memory(const char *path)
@@ -141,7 +203,7 @@ int main(void)
     float *matrices = calloc((2 + workers) * SQUARE * SQUARE, sizeof *matrices);
     if (matrices == NULL)
         return 1;
-    double work = operations(model, SECONDS_TOKENS);
+    double work = operations(model, SECONDS_TOKENS, SECONDS_TOKENS);
     run_pass(model, SECONDS_TOKENS); /* files and kernels are warm from here on */
     for (int i = 0; i < RUNS; i++) {
         pass[i] = run_pass(model, SECONDS_TOKENS);
@@ -156,6 +218,7 @@ int main(void)
     printf("| the pass's rate : sgemm's | %.2f | |\n", sgemm / seconds);
     printf("| peak memory at %d tokens | %.0f MiB%s | less than %d MiB |\n", MEMORY_TOKENS, mebibytes,
         mark(mebibytes < MOST_MEBIBYTES), MOST_MEBIBYTES);
+    bench_generation(model, matrices);
     free(matrices);
     qk_model_close(model);
     return seconds < MOST_SECONDS && mebibytes < MOST_MEBIBYTES ? 0 : 1;

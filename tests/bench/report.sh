@@ -122,7 +122,8 @@ section range "Attention ranges" \
     "From a choice to its histogram, in a live session on the pair in \`data/tiny-hypenet\`." \
     "$build/tests/bench/bench_range"
 section forward "A pass over text" \
-    "The model in \`data/tiny-hypenet\`, beside sgemm of as many operations." \
+    "The model in \`data/tiny-hypenet\`, beside sgemm of as many operations; then a group of prompts as an evaluation puts
+them, and what comes behind them token by token." \
     "$build/tests/bench/bench_forward"
 if [ -x "$build/tests/bench/bench_export" ]; then
     mkdir "$work/export"
