@@ -23,6 +23,7 @@ void qk_session_free_message(struct message *message)
     qk_layer_drift_free(&message->drift);
     qk_session_free_current(message->current);
     qk_session_free_news(message->news);
+    qk_session_free_asking_news(message->asking);
     free(message);
 }
 
@@ -95,6 +96,7 @@ void qk_session_close(struct qk_session *session)
         return;
     stop_workers(session);
     qk_session_close_ranges(session);
+    qk_session_close_asking(session);
     if (session->task.running) {
         atomic_store(&session->task_progress.cancel, true);
         pthread_join(session->task_thread, NULL);
@@ -202,6 +204,9 @@ static void publish(struct qk_session *session, struct message *message)
     case MESSAGE_RANGE:
         qk_session_take_news(session, message->news);
         break;
+    case MESSAGE_ASKING:
+        qk_session_take_asking_news(session, message->asking);
+        break;
     }
 }
 
@@ -228,19 +233,20 @@ bool qk_session_poll(struct qk_session *session)
         qk_session_free_message(message);
     }
     bool task = qk_session_watch_task(session), ranges = qk_session_watch_ranges(session);
-    return task || ranges || changed;
+    bool asking = qk_session_watch_asking(session);
+    return task || ranges || asking || changed;
 }
 
 /* --- drift --- */
 
-enum qk_layer_state qk_session_layer_state(const struct qk_session *session, int layer)
+enum qk_drift_state qk_session_layer_state(const struct qk_session *session, int layer)
 {
     return session->published[layer].state;
 }
 
 const struct qk_layer_drift *qk_session_drift(const struct qk_session *session, int layer)
 {
-    enum qk_layer_state state = session->published[layer].state;
+    enum qk_drift_state state = session->published[layer].state;
     return state == QK_LAYER_NORMS || state == QK_LAYER_READY ? &session->drift[layer] : NULL;
 }
 

@@ -33,14 +33,14 @@ bool qk_session_poll(struct qk_session *session);
 
 /* --- drift of pre against post --- */
 /* In two stages: norms of all layers first, which takes little more than reading, then angles and routing. */
-enum qk_layer_state {
+enum qk_drift_state {
     QK_LAYER_WAITING,
     QK_LAYER_RUNNING, /* nothing is known yet */
     QK_LAYER_NORMS,   /* drift.norms_only: the rest is to come */
     QK_LAYER_READY,
     QK_LAYER_FAILED
 };
-enum qk_layer_state qk_session_layer_state(const struct qk_session *session, int layer);
+enum qk_drift_state qk_session_layer_state(const struct qk_session *session, int layer);
 /* NULL until NORMS. */
 const struct qk_layer_drift *qk_session_drift(const struct qk_session *session, int layer);
 /* Why a layer FAILED (read error), or NULL. */

@@ -27,6 +27,7 @@ static void selection_changed(struct qk_session *session, const struct qk_select
     pthread_cond_broadcast(&session->shared.work);
     pthread_mutex_unlock(&session->shared.mutex);
     qk_session_follow_choices(session);
+    qk_session_ask_anew(session);
 }
 
 /* Makes `next` current as one edit; frees nothing. *n_changed counts layers. */
@@ -179,6 +180,7 @@ void qk_session_set_norms(struct qk_session *session, bool norms)
     pthread_cond_broadcast(&session->shared.work);
     pthread_mutex_unlock(&session->shared.mutex);
     qk_session_follow_choices(session);
+    qk_session_ask_anew(session);
 }
 
 static bool step_history(

@@ -12,7 +12,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED, MESSAGE_RANGE };
+enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED, MESSAGE_RANGE, MESSAGE_ASKING };
 
 /* What a worker has to tell. Owned by whoever holds it. */
 struct message {
@@ -23,6 +23,7 @@ struct message {
     struct qk_layer_drift drift; /* MESSAGE_DRIFT */
     struct qk_current *current;  /* MESSAGE_CURRENT; NULL on failure */
     struct range_news *news;     /* MESSAGE_RANGE (session_run.h) */
+    struct asking_news *asking;  /* MESSAGE_ASKING (session_asking.h) */
     struct qk_error error;
 };
 
@@ -74,7 +75,7 @@ struct shared {
 
 /* What the front end sees of one layer. */
 struct published {
-    enum qk_layer_state state;
+    enum qk_drift_state state;
     char *error, *current_error;
     struct qk_current *current;
 };
@@ -105,6 +106,8 @@ struct qk_session {
 
     struct range_run *run;      /* the probe; NULL: none yet */
     struct range_run *old_runs; /* replaced, not yet at an end */
+
+    struct asking *asking; /* the evaluation; NULL: not begun */
 };
 
 /* session.c */
@@ -140,5 +143,14 @@ void qk_session_follow_choices(struct qk_session *session);
 /* Brings the record of a running probe up to date; false when none runs. */
 bool qk_session_watch_ranges(struct qk_session *session);
 void qk_session_close_ranges(struct qk_session *session);
+
+/* session_evaluation.c and session_asking.c */
+void qk_session_take_asking_news(struct qk_session *session, struct asking_news *news);
+void qk_session_free_asking_news(struct asking_news *news); /* NULL allowed */
+/* After choices or norms changed: asks the current model anew. */
+void qk_session_ask_anew(struct qk_session *session);
+/* Brings the record of what is being asked up to date; false when nobody is. */
+bool qk_session_watch_asking(struct qk_session *session);
+void qk_session_close_asking(struct qk_session *session);
 
 #endif

@@ -27,10 +27,10 @@ static void wait_for_event(struct qk_session *session)
 }
 
 /* What is shown of a layer never goes back; its norms are there before the rest. */
-static void check_stages(const struct qk_session *session, enum qk_layer_state *seen)
+static void check_stages(const struct qk_session *session, enum qk_drift_state *seen)
 {
     for (int i = 0; i < qk_session_pair(session)->n_layers; i++) {
-        enum qk_layer_state now = qk_session_layer_state(session, i);
+        enum qk_drift_state now = qk_session_layer_state(session, i);
         const struct qk_layer_drift *drift = qk_session_drift(session, i);
         assert_true(now >= seen[i] && now != QK_LAYER_FAILED);
         assert_true((drift != NULL) == (now >= QK_LAYER_NORMS));
@@ -46,7 +46,7 @@ static void check_stages(const struct qk_session *session, enum qk_layer_state *
 static void wait_for_drift(struct qk_session *session)
 {
     enum { LAYERS = 64 };
-    enum qk_layer_state seen[LAYERS] = {QK_LAYER_WAITING};
+    enum qk_drift_state seen[LAYERS] = {QK_LAYER_WAITING};
     int done, total;
     assert_true(qk_session_pair(session)->n_layers <= LAYERS);
     for (qk_session_done(session, &done, &total); done < total; qk_session_done(session, &done, &total)) {

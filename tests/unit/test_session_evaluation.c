@@ -1,0 +1,200 @@
+/* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew
+ * after each choice, paused, and what is told when there is nothing to ask. */
+#include "restore/session_evaluation.h"
+
+#include "helper.h"
+#include "linalg/linalg.h"
+#include "restore/evaluation.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WAIT_SECONDS = 120, TASKS = 2 }; /* a hang must fail, a slow sanitizer run must not */
+
+/* FOLDER/NAME with the first n lines of the demo pair's file of that name. */
+static char *write_head(char out[PATH_SIZE], const char *folder, const char *name, size_t n)
+{
+    char from[PATH_SIZE], inside[64];
+    snprintf(inside, sizeof inside, "cases/%s", name);
+    char *text = read_bytes(demo_path(from, inside), NULL), *end = text;
+    for (size_t i = 0; i < n; i++)
+        end = strchr(end, '\n') + 1;
+    write_bytes(path_in(out, folder, name), text, (size_t)(end - text));
+    free(text);
+    return out;
+}
+
+static struct qk_session *open_demo(void)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_session *session;
+    struct qk_error err = {0};
+    expect_ok(qk_session_open(demo_path(pre, "pre"), demo_path(post, "post"), 1, &session, &err), &err);
+    assert_int_equal(qk_session_evaluation(session)->stage, QK_EVALUATION_OFF);
+    return session;
+}
+
+static void evaluate(struct qk_session *session, const char *const *file, size_t n)
+{
+    struct qk_error err = {0};
+    expect_ok(qk_session_evaluate(session, file, n, true, &err), &err);
+}
+
+static void wait_for_event(struct qk_session *session)
+{
+    struct pollfd fd = {.fd = qk_session_event_fd(session), .events = POLLIN};
+    assert_true(poll(&fd, 1, WAIT_SECONDS * 1000) > 0);
+    assert_true(qk_session_poll(session));
+}
+
+static const struct qk_evaluation_state *wait_for(struct qk_session *session, enum qk_evaluation_stage stage)
+{
+    while (qk_session_evaluation(session)->stage != stage)
+        wait_for_event(session);
+    return qk_session_evaluation(session);
+}
+
+static void restore(struct qk_session *session, int layer)
+{
+    struct qk_error err = {0};
+    const struct qk_choice choice = {QK_RESTORE, 0};
+    expect_ok(qk_session_choose(session, &layer, 1, -1, choice, NULL, &err), &err);
+}
+
+/* What the model answers when it is asked everything at once, without a session. */
+static void ask(const struct qk_pair *pair, const char *const *file, size_t n, enum qk_side side,
+    const struct qk_selection *selection, struct qk_score score[TASKS])
+{
+    const struct qk_evaluation_options options = {.no_cache = true};
+    struct qk_evaluation *evaluation;
+    struct qk_cases cases = {0};
+    struct qk_error err = {0};
+    size_t list[64];
+    signed char answer[64];
+    for (size_t i = 0; i < n; i++)
+        expect_ok(qk_cases_read(file[i], &cases, &err), &err);
+    assert_true(cases.n <= 64 && cases.n_tasks == TASKS);
+    for (size_t i = 0; i < cases.n; i++)
+        list[i] = i;
+    expect_ok(qk_evaluation_open(pair, NULL, &cases, &options, &evaluation, &err), &err);
+    const struct qk_subject subject = {side, selection, false};
+    expect_ok(qk_evaluation_answer(evaluation, subject, cases.n, list, answer, NULL, NULL, NULL, &err), &err);
+    memset(score, 0, TASKS * sizeof *score);
+    qk_evaluation_score(&cases, cases.n, list, answer, score);
+    qk_evaluation_close(evaluation);
+    qk_cases_free(&cases);
+}
+
+static void expect_scores(const struct qk_evaluated *model, const struct qk_score expected[TASKS])
+{
+    for (size_t t = 0; t < TASKS; t++) {
+        assert_int_equal(model->score[t].total, expected[t].total);
+        assert_int_equal(model->score[t].right, expected[t].right);
+    }
+}
+
+static void test_follows_choices(void **state)
+{
+    char recall[PATH_SIZE], reasoning[PATH_SIZE];
+    const char *const file[] = {
+        write_head(recall, *state, "recall.jsonl", 12), write_head(reasoning, *state, "reasoning.jsonl", 9)};
+    struct qk_session *session = open_demo();
+    const struct qk_pair *pair = qk_session_pair(session);
+    struct qk_score pre[TASKS], post[TASKS], current[TASKS];
+    evaluate(session, file, 2);
+    assert_int_equal(qk_session_evaluation(session)->stage, QK_EVALUATION_OPENING);
+    const struct qk_evaluation_state *all = wait_for(session, QK_EVALUATION_READY);
+    assert_int_equal(all->n_cases, 21);
+    assert_int_equal(all->n_tasks, TASKS);
+    assert_string_equal(all->task[0], "recall-words@512");
+    assert_int_equal(all->n_of_task[1], 9);
+    ask(pair, file, 2, QK_PRE, NULL, pre);
+    ask(pair, file, 2, QK_POST, NULL, post);
+    expect_scores(&all->model[QK_ASKED_PRE], pre);
+    expect_scores(&all->model[QK_ASKED_POST], post);
+    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 21);
+    assert_true(all->model[QK_ASKED_CURRENT].is_post);
+    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 0);
+
+    restore(session, 4);
+    assert_int_equal(all->stage, QK_EVALUATION_RUNNING);
+    assert_false(all->model[QK_ASKED_CURRENT].is_post);
+    restore(session, 7); /* before anything of the first choice is known */
+    wait_for(session, QK_EVALUATION_READY);
+    ask(pair, file, 2, QK_POST, qk_session_selection(session), current);
+    expect_scores(&all->model[QK_ASKED_CURRENT], current);
+    expect_scores(&all->model[QK_ASKED_POST], post); /* and nothing was counted twice */
+    assert_true(qk_session_undo(session, NULL) && qk_session_undo(session, NULL));
+    assert_true(all->model[QK_ASKED_CURRENT].is_post);
+    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 0);
+    qk_session_close(session);
+}
+
+/* Few cases of each task first, and nothing while it is paused; closing in the middle frees everything. */
+static void test_pause(void **state)
+{
+    char recall[PATH_SIZE], reasoning[PATH_SIZE];
+    const char *const file[] = {
+        write_head(recall, *state, "recall.jsonl", 60), write_head(reasoning, *state, "reasoning.jsonl", 60)};
+    struct qk_session *session = open_demo();
+    evaluate(session, file, 2);
+    const struct qk_evaluation_state *all = qk_session_evaluation(session);
+    while (all->model[QK_ASKED_POST].n_known < 16)
+        wait_for_event(session);
+    assert_int_equal(all->model[QK_ASKED_POST].score[0].total, 8);
+    assert_int_equal(all->model[QK_ASKED_POST].score[1].total, 8);
+    qk_session_evaluate_pause(session);
+    assert_int_equal(all->stage, QK_EVALUATION_PAUSED);
+    while (all->model[QK_ASKED_PRE].running || all->model[QK_ASKED_POST].running)
+        wait_for_event(session);
+    restore(session, 7);
+    assert_int_equal(all->stage, QK_EVALUATION_PAUSED);
+    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 0);
+    evaluate(session, NULL, 0);
+    assert_int_equal(all->stage, QK_EVALUATION_RUNNING);
+    while (all->model[QK_ASKED_CURRENT].n_known < 16)
+        wait_for_event(session);
+    assert_true(all->model[QK_ASKED_POST].n_known < 120); /* current came first */
+    qk_session_close(session);
+}
+
+static void test_nothing_to_ask(void **state)
+{
+    char path[PATH_SIZE];
+    const char *const missing[] = {path_in(path, *state, "missing.jsonl")};
+    struct qk_session *session = open_demo();
+    evaluate(session, missing, 1);
+    assert_non_null(strstr(wait_for(session, QK_EVALUATION_FAILED)->error, "missing.jsonl"));
+    restore(session, 7); /* changes nothing about it */
+    assert_int_equal(qk_session_evaluation(session)->stage, QK_EVALUATION_FAILED);
+    qk_session_close(session);
+
+    char pre[PATH_SIZE], post[PATH_SIZE];
+    struct qk_error err = {0};
+    expect_ok(qk_session_open(data_path(pre, "fixtures/qwen3/pre"), data_path(post, "fixtures/qwen3/post"), 1,
+                  &session, &err),
+        &err);
+    evaluate(session, NULL, 0);
+    assert_null(wait_for(session, QK_EVALUATION_NO_CASES)->error);
+    qk_session_close(session);
+
+    session = open_demo(); /* which has cases beside it */
+    evaluate(session, NULL, 0);
+    const struct qk_evaluation_state *all = wait_for(session, QK_EVALUATION_RUNNING);
+    assert_int_equal(all->n_files, 2);
+    assert_non_null(strstr(all->file[0], "cases/reasoning.jsonl"));
+    qk_session_close(session);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        test_in_folder(test_follows_choices),
+        test_in_folder(test_pause),
+        test_in_folder(test_nothing_to_ask),
+    };
+    qk_linalg_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
