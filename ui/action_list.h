@@ -60,10 +60,10 @@
     X(SET, "Choices", "set", "", 0, "",                                                                      \
         "Set choices as --set does: full=restore, 3,5-8:q=lerp:0.5, routing>0.15=qk-pro:0.3", "SPEC",        \
         ON_LAYERS, 0, run_set)                                                                               \
-    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_CHOOSING,         \
-        NEEDS_UNDO, run_undo)                                                                                \
-    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_CHOOSING, NEEDS_REDO,  \
-        run_undo)                                                                                            \
+    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL,                      \
+        ON_CHOOSING | ON_EVAL, NEEDS_UNDO, run_undo)                                                         \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_CHOOSING | ON_EVAL,    \
+        NEEDS_REDO, run_undo)                                                                                \
                                                                                                              \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",   \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                             \
@@ -112,6 +112,10 @@
         "POST [PRE]", ON_LAYERS, 0, run_probe)                                                               \
     X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the pass over the probe text", NULL, ON_CHOOSING,   \
         NEEDS_PROBE, run_probe_stop)                                                                         \
+                                                                                                             \
+    X(EVALUATE, "Evaluation", "evaluate", "t", 17, "test",                                                   \
+        "Show how many cases pre, post and the current model answer right, or go back", NULL,                \
+        ON_CHOOSING | ON_EVAL, 0, run_evaluate)                                                              \
                                                                                                              \
     X(DETAIL, "View", "detail", "d", 0, "", "Show or hide the detail panel", NULL, ON_LIST, 0, run_detail)   \
     X(CURRENT, "View", "current", "c", 0, "",                                                                \

@@ -34,9 +34,10 @@ enum {
     ON_EXPORT = 4,
     ON_TEXT = 8,
     ON_ATTENTION = 16,
+    ON_EVAL = 32,
     ON_LAYERS = ON_LIST | ON_DETAIL,
     ON_CHOOSING = ON_LAYERS | ON_ATTENTION, /* choices can be made */
-    ON_ALL = ON_LAYERS | ON_ATTENTION | ON_EXPORT | ON_TEXT
+    ON_ALL = ON_LAYERS | ON_ATTENTION | ON_EVAL | ON_EXPORT | ON_TEXT
 };
 
 /* What must be the case for it. */

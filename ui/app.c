@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MILLISECONDS = 100 }; /* while an export, a verification or a probe runs */
+enum { TICK_MILLISECONDS = 100 }; /* while an export, a verification, a probe or an evaluation runs */
 
 /* --- views --- */
 
@@ -27,8 +27,8 @@ void open_screen(struct app *app, const struct screen_ops *screen)
 
 void close_screen(struct app *app)
 {
-    if (app->depth > 1)
-        app->depth--;
+    if (app->depth > 1 && app->screen[--app->depth] == &eval_screen)
+        qk_session_evaluate_pause(app->session);
     if (top_screen(app) == &export_screen)
         export_plan(app);
 }
@@ -220,7 +220,7 @@ static enum qk_code loop(struct app *app, struct qk_error *err)
     for (;;) {
         draw(app, refresh);
         probe_start(app);
-        bool busy = qk_session_task(app->session)->running || probe_busy(app);
+        bool busy = qk_session_task(app->session)->running || probe_busy(app) || evaluation_busy(app);
         unsigned events = terminal_wait(qk_session_event_fd(app->session), busy ? TICK_MILLISECONDS : -1);
         refresh = REFRESH_NONE;
         if (events & EVENT_END)

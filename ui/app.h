@@ -3,6 +3,7 @@
 #define QK_UI_APP_H
 
 #include "restore/session.h"
+#include "restore/session_evaluation.h"
 #include "ui/actions.h"
 #include "ui/draw.h"
 #include "ui/page.h"
@@ -33,8 +34,8 @@ struct screen_ops {
     /* A click into the view; true when it was a second click on the same thing. NULL: nothing to click. */
     bool (*click)(struct app *app, int y, int x);
 };
-extern const struct screen_ops list_screen, detail_screen, attention_screen, export_screen, help_screen,
-    messages_screen;
+extern const struct screen_ops list_screen, detail_screen, attention_screen, eval_screen, export_screen,
+    help_screen, messages_screen;
 
 enum panel { PANEL_LAYERS, PANEL_HEADS };
 enum plot { PLOT_RANGES, PLOT_ANGLES };
@@ -63,6 +64,11 @@ struct attention_view {
     size_t *line; /* first token of each line, wrapped for `width` cells; owned */
     size_t n_lines, capacity;
     int width, height; /* cells and rows of the text, as drawn last */
+};
+
+/* The view of right answers. */
+struct eval_view {
+    int top, height; /* first task shown, and how many, as drawn last */
 };
 
 struct app {
@@ -101,6 +107,7 @@ struct app {
     struct page help, message_page;
     struct export_view export;
     struct attention_view attention;
+    struct eval_view eval;
     enum plot plot;                 /* what the detail shows where both have no room */
     bool probe_asked;               /* by the user: its end is told */
     bool probe_started;             /* the default probe waits for the first frame */
@@ -203,6 +210,10 @@ void probe_tell(struct app *app);
 /* True while a pass over the probe runs. */
 bool probe_busy(const struct app *app);
 
+/* --- run_evaluation.c --- */
+/* True while cases are read or asked. */
+bool evaluation_busy(const struct app *app);
+
 /* --- export.c --- */
 enum qk_code export_init(struct app *app, struct qk_error *err);
 void export_free(struct app *app);
@@ -211,13 +222,14 @@ void export_plan(struct app *app);
 /* Tells the end of a task that ended since the last call. */
 void export_tell(struct app *app);
 
-/* --- action handlers: run_choices.c, run_layers.c, run_probe.c, run_program.c, attention.c, export.c --- */
+/* --- action handlers: run_choices.c, run_evaluation.c, run_layers.c, run_probe.c, run_program.c,
+ * attention.c, export.c --- */
 typedef unsigned action_handler(struct app *app, enum action action, const char *argument);
 action_handler run_move, run_layer, run_panel, run_open, run_toggle, run_keep, run_mode, run_step, run_param,
     run_role, run_set, run_undo, run_range, run_mark, run_mark_by, run_search, run_search_on, run_filter,
     run_sort, run_detail, run_current, run_effective, run_recompute, run_redraw, run_pointer, run_copy,
     run_view, run_load, run_save, run_export, run_write, run_target, run_export_option, run_verify,
-    run_cancel, run_probe, run_probe_stop, run_attention, run_plot, run_side, run_query, run_command,
-    run_back, run_close, run_quit, run_suspend;
+    run_cancel, run_evaluate, run_probe, run_probe_stop, run_attention, run_plot, run_side, run_query,
+    run_command, run_back, run_close, run_quit, run_suspend;
 
 #endif

@@ -20,6 +20,8 @@ struct qk_ui_options {
     const char *recipe;     /* loaded at the start, or NULL */
     const char *const *set; /* --set texts applied at the start, after the recipe */
     size_t n_set;
+    const char *const *cases; /* files to evaluate on; none: those of the folder beside the pair */
+    size_t n_cases;
 };
 
 /* Opens the pair and runs the screen until the user leaves; the terminal is restored on every way out.

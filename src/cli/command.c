@@ -14,6 +14,9 @@ static const struct qk_option_info SCREEN_OPTIONS[] = {
     {"set", 's', "SPEC",
         "begin with this choice, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
     {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
+    {"cases", 'c', "FILE",
+        "evaluate on these cases, as 'qkscope eval' does; repeatable; without it on those of a folder "
+        "'cases' beside the checkpoints"},
     {"color", 0, "auto|always|never", "use colours; auto leaves them out where NO_COLOR is set"},
     {"theme", 0, "auto|dark|light", "colours for a dark or a light background; auto asks COLORFGBG"},
     {"ascii", 0, NULL, "draw with ASCII characters alone"},

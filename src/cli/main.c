@@ -37,7 +37,9 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
     char *pre = NULL, *post = NULL;
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &options.threads, err));
     QK_TRY(qk_arguments_all(arguments, "set", &options.set, &options.n_set, err));
-    enum qk_code code = qk_hub_resolve(arguments->operand[QK_PRE], &pre, err);
+    enum qk_code code = qk_arguments_all(arguments, "cases", &options.cases, &options.n_cases, err);
+    if (code == QK_OK)
+        code = qk_hub_resolve(arguments->operand[QK_PRE], &pre, err);
     if (code == QK_OK)
         code = qk_hub_resolve(arguments->operand[QK_POST], &post, err);
     if (code == QK_OK)
@@ -45,6 +47,7 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
     free(pre);
     free(post);
     free((void *)options.set);
+    free((void *)options.cases);
     return code;
 }
 

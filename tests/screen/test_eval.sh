@@ -1,0 +1,79 @@
+#!/bin/sh
+# test_eval.sh - the evaluation: begun by its key, followed by choices, paused with its view, at every size.
+. "$srcdir/tests/screen/lib.sh"
+
+head -n 3 "$QK_DEMO_DATA/cases/recall.jsonl" >"$work/recall.jsonl"
+head -n 4 "$QK_DEMO_DATA/cases/reasoning.jsonl" >"$work/reasoning.jsonl"
+cases="--cases recall.jsonl --cases reasoning.jsonl"
+# Right answers as the command gives them, by task and model: "recall-words@512 pre 2 3".
+"$QKSCOPE" eval "$pre" "$post" --baselines --as current --set 7=restore \
+    -c "$work/recall.jsonl" -c "$work/reasoning.jsonl" --csv >"$work/figures" 2>"$work/log"
+
+# rate TASK MODEL - the share in the panel's form.
+rate() {
+    awk -F, -v task="\"$1\"" -v model="\"$2\"" '$1 == model && $2 == task { printf "%.1f", 100 * $3 / $4 }' \
+        "$work/figures"
+}
+
+check "the command has figures of two tasks and three models" test "$(wc -l <"$work/figures")" = 7
+
+start "$cases"
+wait_gone 'ranges '
+check "nothing is asked before the view is opened" shows_not 'asking'
+keys t
+check "t shows it, with the names of the files" wait_for 'evaluation: recall.jsonl, reasoning.jsonl'
+check "the models are put to every case" wait_for 'pre 7/7 *post 7/7 *current$'
+check "until there is nothing left to ask" wait_for 'every case is answered'
+check "pre and post answer as on the command line" \
+    wait_for "recall-words@512 *$(rate recall-words@512 pre) .* $(rate recall-words@512 post) .*as post$"
+check "with an interval" wait_for 'arithmetic-cot *[0-9.]* [0-9]*-[0-9]* '
+keys t
+check "t goes back" wait_row 7 keep
+text ':set 7=restore'
+keys Enter
+wait_row 7 restore
+keys t
+check "the current model is asked after a choice" wait_for 'current 7/7'
+check "and answers as on the command line" \
+    wait_for "arithmetic-cot .* $(rate arithmetic-cot post) .* $(rate arithmetic-cot current) [0-9]*-[0-9]*"
+keys u
+check "undo acts here, too" wait_for 'as post$'
+keys '?'
+wait_for 'every action'
+keys q
+check "help gives way to it" wait_for 'evaluation:'
+keys Escape
+wait_row 7 keep
+leave
+
+# The folder beside the checkpoints, more cases than are answered at once.
+start 200 60
+keys t
+check "without names the cases beside the checkpoints are taken" \
+    wait_for 'evaluation: reasoning.jsonl, recall.jsonl'
+check "what is being asked is told" wait_for 'asking post: [0-9]* % of'
+keys q
+check "q goes back while it is asked" wait_row 7 keep
+keys t
+check "and it goes on" wait_for 'asking post: [0-9]* % of'
+leave
+
+start 60 15 "$cases" --color never --ascii
+keys t
+check "60x15 has the figures" wait_for 'recall-words@512 *[0-9.]* [0-9]*-[0-9]* .*as post$'
+check "nothing is beyond ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' <<END
+$(screen)
+END"
+leave
+
+start --cases nowhere.jsonl
+keys t
+check "a file that is not there is told" wait_for 'nowhere.jsonl: cannot open'
+leave
+screen_start 80 24 "'$QKSCOPE' '$fixtures/qwen3/pre' '$fixtures/qwen3/post'"
+wait_for help
+keys t
+check "so is how cases are named" wait_for 'Start with --cases FILE'
+leave
+
+done_testing

@@ -1,0 +1,222 @@
+/* eval_panel.c - the view of right answers: pre, post and the current model, task by task, each figure with
+ * its interval. */
+#include "ui/app.h"
+
+#include "ui/format.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A figure: "57.0 50-64", its bar, and of how many cases. */
+enum { RATE_CELLS = 5, INTERVAL_CELLS = 7, COUNT_CELLS = 5, SHORTEST_BAR = 4, LONGEST_BAR = 40 };
+enum { LEAST_FIGURE = RATE_CELLS + INTERVAL_CELLS, SHORTEST_NAME = 12 };
+
+static const struct {
+    const char *name;
+    enum style style;
+} MODELS[QK_ASKED_COUNT] = {{"pre", STYLE_PRE}, {"post", STYLE_POST}, {"current", STYLE_CHOICE}};
+
+/* Where the columns of a panel of some width are: a name and the cell behind it, then a figure for each
+ * model. */
+struct columns {
+    int name, figure, bar, count;
+};
+
+static struct columns columns_of(const struct canvas *canvas, const struct qk_evaluation_state *state, int w)
+{
+    struct columns c = {.name = SHORTEST_NAME};
+    for (size_t t = 0; t < state->n_tasks; t++) {
+        int cells = text_cells(canvas, state->task[t]) + 1;
+        c.name = cells > c.name ? cells : c.name;
+    }
+    int most = w - 2 - QK_ASKED_COUNT * (LEAST_FIGURE + 1);
+    c.name = c.name > most ? most : c.name;
+    c.figure = (w - 2 - c.name) / QK_ASKED_COUNT;
+    c.count = c.figure >= LEAST_FIGURE + COUNT_CELLS ? COUNT_CELLS : 0;
+    c.bar = c.figure - LEAST_FIGURE - c.count - 2;
+    c.bar = c.bar < SHORTEST_BAR ? 0 : c.bar > LONGEST_BAR ? LONGEST_BAR : c.bar;
+    return c;
+}
+
+/* --- figures --- */
+
+/* The bar ends at the share that is right; what the interval reaches beyond it is drawn as a part of it that
+ * is not there. */
+static void draw_figure(
+    struct canvas *canvas, int y, int x, struct columns c, enum style style, struct qk_score score, size_t of)
+{
+    char text[32];
+    struct qk_interval interval = qk_score_interval(score);
+    double rate = score.total > 0 ? (double)score.right / (double)score.total : 0;
+    if (score.total == 0) {
+        draw_text(
+            canvas, y, x, RATE_CELLS, ALIGN_RIGHT, STYLE_PENDING, theme_glyph(canvas->theme, GLYPH_WAIT));
+        return;
+    }
+    snprintf(text, sizeof text, "%.1f", 100 * rate);
+    draw_text(canvas, y, x, RATE_CELLS, ALIGN_RIGHT, style, text);
+    snprintf(text, sizeof text, "%.0f-%.0f", 100 * interval.low, 100 * interval.high);
+    draw_text(canvas, y, x + RATE_CELLS + 1, INTERVAL_CELLS - 1, ALIGN_LEFT, STYLE_DIM, text);
+    x += LEAST_FIGURE + (c.bar > 0 ? 1 : 0);
+    if (c.bar > 0)
+        draw_bar(canvas, y, x, c.bar, style, rate, interval.high);
+    snprintf(text, sizeof text, "%zu", score.total);
+    if (c.count > 0)
+        draw_text(canvas, y, x + c.bar, c.count - 1, ALIGN_RIGHT,
+            score.total < of ? STYLE_PENDING : STYLE_DIM, text);
+}
+
+static void draw_task(struct canvas *canvas, struct area row, struct columns c,
+    const struct qk_evaluation_state *state, size_t task)
+{
+    char name[256];
+    draw_text(canvas, row.y, row.x + 1, c.name - 1, ALIGN_LEFT, STYLE_TEXT,
+        qk_printable(name, sizeof name, state->task[task]));
+    for (int who = 0; who < QK_ASKED_COUNT; who++) {
+        const struct qk_evaluated *model = &state->model[who];
+        int x = row.x + 1 + c.name + who * c.figure;
+        if (model->is_post)
+            draw_text(canvas, row.y, x + 1, c.figure - 1, ALIGN_LEFT, STYLE_DIM, "as post");
+        else
+            draw_figure(canvas, row.y, x, c, MODELS[who].style, model->score[task], state->n_of_task[task]);
+    }
+}
+
+static void draw_heading(
+    struct canvas *canvas, struct area row, struct columns c, const struct qk_evaluation_state *state)
+{
+    draw_text(canvas, row.y, row.x + 1, c.name, ALIGN_LEFT, STYLE_HEADING, "task, %");
+    for (int who = 0; who < QK_ASKED_COUNT; who++) {
+        char text[64];
+        const struct qk_evaluated *model = &state->model[who];
+        int x = row.x + 1 + c.name + who * c.figure;
+        snprintf(text, sizeof text, model->is_post ? "%s" : "%s %zu/%zu", MODELS[who].name, model->n_known,
+            state->n_cases);
+        draw_text(canvas, row.y, x + 1, c.figure - 1, ALIGN_LEFT, MODELS[who].style, text);
+    }
+}
+
+/* --- what is going on --- */
+
+static enum style progress_text(const struct qk_evaluation_state *state, char out[QK_ERROR_TEXT])
+{
+    for (int who = 0; who < QK_ASKED_COUNT; who++)
+        if (state->model[who].error != NULL) {
+            snprintf(out, QK_ERROR_TEXT, "%s: %s", MODELS[who].name, state->model[who].error);
+            return STYLE_ERROR;
+        }
+    if (state->stage == QK_EVALUATION_READY) {
+        snprintf(out, QK_ERROR_TEXT, "every case is answered");
+        return STYLE_GOOD;
+    }
+    snprintf(out, QK_ERROR_TEXT, "waiting");
+    for (int who = 0; who < QK_ASKED_COUNT; who++) {
+        const struct qk_evaluated *model = &state->model[who];
+        if (model->running)
+            snprintf(out, QK_ERROR_TEXT, "asking %s: %d %% of %" PRIu64 " tokens; closing the view pauses it",
+                MODELS[who].name,
+                model->total > 0 ? (int)(100.0 * (double)model->done / (double)model->total) : 0,
+                model->total);
+    }
+    return STYLE_PENDING;
+}
+
+/* What there is to say while there are no tasks. */
+static void draw_no_tasks(struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
+{
+    char shown[QK_ERROR_TEXT];
+    switch (state->stage) {
+    case QK_EVALUATION_FAILED:
+        draw_wrapped(canvas, area, STYLE_ERROR, qk_printable(shown, sizeof shown, state->error));
+        break;
+    case QK_EVALUATION_NO_CASES:
+        draw_wrapped(canvas, area, STYLE_WARNING,
+            "Nothing to ask: no cases were named, and there is no folder 'cases' with .jsonl files beside "
+            "the "
+            "checkpoints. Start with --cases FILE, which can be repeated. 'qkscope cases' writes such files, "
+            "'man qkscope' tells their format.");
+        break;
+    default:
+        draw_wrapped(canvas, area, STYLE_PENDING, "reading the cases");
+        break;
+    }
+}
+
+/* "evaluation: recall.jsonl, reasoning.jsonl", the names without their folders. */
+static void draw_title(struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
+{
+    struct qk_text text = {0};
+    qk_text_add(&text, "evaluation");
+    for (size_t i = 0; i < state->n_files; i++) {
+        const char *slash = strrchr(state->file[i], '/');
+        qk_text_add(&text, "%s %s", i == 0 ? ":" : ",", slash != NULL ? slash + 1 : state->file[i]);
+    }
+    char shown[512];
+    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING,
+        qk_printable(shown, sizeof shown, text.s != NULL ? text.s : ""));
+    qk_text_free(&text);
+}
+
+/* Rows of the tasks, those that fit from view->top on; returns how many. */
+static int draw_tasks(
+    struct app *app, struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
+{
+    struct eval_view *view = &app->eval;
+    struct columns c = columns_of(canvas, state, area.w);
+    int n = (int)state->n_tasks;
+    view->height = area.h - 1 < n ? area.h - 1 : n;
+    view->top = view->top > n - view->height ? n - view->height : view->top < 0 ? 0 : view->top;
+    draw_heading(canvas, area, c, state);
+    for (int i = 0; i < view->height; i++)
+        draw_task(
+            canvas, (struct area){area.y + 1 + i, area.x, 1, area.w}, c, state, (size_t)(view->top + i));
+    return 1 + view->height;
+}
+
+static void draw_eval(struct app *app, struct canvas *canvas, struct area area)
+{
+    const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
+    char text[QK_ERROR_TEXT], shown[QK_ERROR_TEXT];
+    draw_title(canvas, area, state);
+    area = (struct area){area.y + 1, area.x, area.h - 1, area.w};
+    if (state->n_tasks == 0) {
+        draw_no_tasks(canvas, (struct area){area.y, area.x + 1, area.h, area.w - 2}, state);
+        return;
+    }
+    int used = draw_tasks(app, canvas, (struct area){area.y, area.x, area.h - 1, area.w}, state);
+    enum style style = progress_text(state, text);
+    draw_text(canvas, area.y + used, area.x + 1, area.w - 2, ALIGN_LEFT, style,
+        qk_printable(shown, sizeof shown, text));
+}
+
+static void move_eval(struct app *app, enum action action)
+{
+    struct eval_view *view = &app->eval;
+    int page = view->height > 1 ? view->height - 1 : 1, n = (int)qk_session_evaluation(app->session)->n_tasks;
+    switch (action) {
+    case ACTION_UP:
+        view->top--;
+        break;
+    case ACTION_DOWN:
+        view->top++;
+        break;
+    case ACTION_PAGE_UP:
+    case ACTION_HALF_UP:
+        view->top -= page;
+        break;
+    case ACTION_PAGE_DOWN:
+    case ACTION_HALF_DOWN:
+        view->top += page;
+        break;
+    default:
+        view->top = action == ACTION_LAST ? n : 0;
+        break;
+    }
+}
+
+const struct screen_ops eval_screen = {
+    .where = ON_EVAL,
+    .draw = draw_eval,
+    .go = move_eval,
+};
