@@ -418,11 +418,12 @@ static enum qk_code name_by_list(const struct kinds *k, const char *key, const c
     return code;
 }
 
-static enum qk_code name_by_pattern(const struct kinds *k, const char *key, const char *pattern)
+static enum qk_code name_by_pattern(const struct kinds *k, const char *key, const char *pattern, bool cycle)
 {
     int length = (int)strnlen(pattern, (size_t)k->n);
     for (int i = 0; i < k->n; i++) {
-        const char word[2] = {i < length ? pattern[i] : '\0', '\0'};
+        int at = cycle && length > 0 ? i % length : i;
+        const char word[2] = {at < length ? pattern[at] : '\0', '\0'};
         if (k->name[i] == NULL && (k->name[i] = mapped(k, word)) == NULL)
             return qk_fail(k->err, QK_INPUT,
                 "%s: %s: character %d (\"%s\") is no layer kind that the %s family knows", k->config->path,
@@ -526,8 +527,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
         return name_by_indexes(k, rule, cJSON_IsArray(value) ? value : qk_json_get(rule, "at"));
     else if (strcmp(kind, "when") == 0 || value == NULL || cJSON_IsNull(value))
         return QK_OK;
+    else if (strcmp(kind, "pattern") == 0 && cJSON_IsNumber(value)) /* a period, which is another rule's */
+        return QK_OK;
     else if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))
-        return name_by_pattern(k, key, value->valuestring);
+        return name_by_pattern(k, key, value->valuestring, qk_json_bool(rule, "again", false));
     else if (!cJSON_IsArray(value) || value->child != NULL) /* an empty list says nothing */
         return name_by_list(k, key, value, strcmp(kind, "cycle") == 0);
     return QK_OK;

@@ -10,7 +10,8 @@
  * A rule names the mixer of layer i:
  *   {"rule": "all", "mixer": M}
  *   {"rule": "list", "key": K}        K[i], or K as a string that holds a list; through "names"
- *   {"rule": "pattern", "key": K}     character i of the string K; through "names"
+ *   {"rule": "pattern", "key": K}     character i of the string K; through "names"; with "again": true the
+ *                                     string begins again at its end
  *   {"rule": "cycle", "key": K}       K[i % length]; through "names"
  *   {"rule": "interval", "period": value, "offset": value, "mixer": M, "otherwise": M}
  *                                     M when i % period == offset; a negative offset means period - 1; with

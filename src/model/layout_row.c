@@ -27,8 +27,9 @@ static const struct field RULE_FIELDS[] = {
     {"rule", TEXT, true, " all list pattern cycle interval indexes from when second_half "},
     {"key", TEXT, false, NULL}, {"when", TEXT, false, NULL}, {"period", VALUE, false, NULL},
     {"offset", VALUE, false, NULL}, {"base", NUMBER, false, NULL}, {"beside", TEXT, false, NULL},
-    {"at", VALUE, false, NULL}, {"rest", FLAG, false, NULL}, {"plus", NUMBER, false, NULL},
-    {"mixer", TEXT, false, NULL}, {"otherwise", TEXT, false, NULL}, {NULL, TEXT, false, NULL}};
+    {"at", VALUE, false, NULL}, {"rest", FLAG, false, NULL}, {"again", FLAG, false, NULL},
+    {"plus", NUMBER, false, NULL}, {"mixer", TEXT, false, NULL}, {"otherwise", TEXT, false, NULL},
+    {NULL, TEXT, false, NULL}};
 static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window linear none "},
     {"q", TEXTS, false, NULL}, {"k", TEXTS, false, NULL}, {"rows", TEXT, false, ROWS},
     {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},

@@ -41,7 +41,7 @@ static bool looks_like_qk(const char *name)
 {
     static const char *const words[] = {".q_proj.", ".k_proj.", ".qkv_proj.", ".query_key_value.", ".Wqkv.",
         ".wqkv.", ".c_attn.", ".in_proj_qkv", ".q_a_proj.", ".q_b_proj.", ".kv_a_proj_with_mqa.",
-        ".kv_b_proj.", ".indexer.wq_b.", ".indexer.wk."};
+        ".kv_b_proj.", ".indexer.wq_b.", ".indexer.wk.", "_q_adapter_list.", "_k_adapter_list."};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strstr(name, words[i]) != NULL)
             return true;

@@ -234,6 +234,18 @@ tensors, layers = merge(separate("model.layers.0.self_attn", "full", 2, 1, 4))
 tensors["model.layers.1.self_attn.q_proj.weight"] = (8, WIDTH)
 case("hunyuan", base("hunyuan", 2, 2, 1, use_cla=True, cla_share_factor=2), tensors,
      layers + [Layer("full", packed("model.layers.1.self_attn.q_proj.weight", 2, 4))])
+# windows by a word of letters that begins again, or by a period; full layers have no positions
+for name, keys, full in (("exaone4", {"sliding_window_pattern": "LLG"}, (2, 5)),
+                         ("exaone4_period", {"sliding_window_pattern": 4}, (3,))):
+    case(name, base("exaone4", 6, 2, 1, sliding_window=16, **keys), *merge(*(
+        separate(f"model.layers.{i}.self_attn", "full", 2, 1, 4, positions="none") if i in full
+        else separate(f"model.layers.{i}.self_attn", "window", 2, 1, 4, positions="rope_half", window=16)
+        for i in range(6))))
+case("exaone4_full", base("exaone4", 1, 2, 1, sliding_window=None, sliding_window_pattern=0),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half")))
+case("smollm3_interval", base("smollm3", 2, 2, 1, no_rope_layer_interval=2), *merge(*(
+    separate(f"model.layers.{i}.self_attn", "full", 2, 1, 4, positions="none" if i == 1 else "rope_half")
+    for i in range(2))))
 case("gptj", {"model_type": "gptj", "n_layer": 1, "n_head": 2, "n_embd": WIDTH, "rotary_dim": 2},
      *merge(separate("transformer.h.0.attn", "full", 2, 2, 4, positions="rope_inter", rotary_dims=2)))
 case("opt", base("opt", 1, 2), *merge(separate("model.decoder.layers.0.self_attn", "full", 2, 2, 4, positions="none")))
@@ -274,6 +286,13 @@ for i, kind in enumerate(["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybri
 case("zamba2", base("zamba2", 6, 2, 2, num_mem_blocks=2, attention_head_dim=8,
                     layers_block_type=["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybrid"]), tensors, layers,
      remark="layer 3 uses the q and k of layer 1: a choice there acts on both")
+# adapters that a position adds to the shared block
+tensors, layers = merge(separate("model.layers.0.shared_transformer.self_attn", "full", 2, 2, 8, width=2 * WIDTH))
+for i, shape in enumerate([(2, 2 * WIDTH), (2 * WIDTH, 2)]):
+    tensors[f"model.layers.0.shared_transformer.self_attn.linear_q_adapter_list.0.{i}.weight"] = shape
+case("zamba2_adapters", base("zamba2", 1, 2, 2, num_mem_blocks=1, attention_head_dim=8, layers_block_type=["hybrid"]),
+     tensors, layers, remark="2 tensors look like q or k but belong to no layer: model.layers.0.shared_transformer.self_"
+                             "attn.linear_q_adapter_list.0.0.weight")
 # the default places of hybrid layers, and an older config's list of them
 for name, keys, hybrid in (("zamba2_default", {}, 6), ("zamba2_older", {"hybrid_layer_ids": [5]}, 5)):
     case(name, base("zamba2", 7, 2, 2, num_mem_blocks=2, attention_head_dim=8, **keys), *merge(
@@ -301,6 +320,10 @@ case("olmo_hybrid",
           linear_key_head_dim=3),
      *merge(separate("model.layers.0.linear_attn", "linear", 2, 2, 3, positions="fixed"),
             separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="none")))
+# without the keys: every fourth layer is full, and keys are three quarters as wide
+case("olmo_hybrid_default", base("olmo_hybrid", 4, 2, 1, rope_theta=10000), *merge(
+    *(separate(f"model.layers.{i}.linear_attn", "linear", 2, 2, 3) for i in range(3)),
+    separate("model.layers.3.self_attn", "full", 2, 1, 4, positions="rope_half")))
 at = "model.layers.{}.attention.query_key_value.weight"
 case("bailing_moe_linear", base("bailing_moe_linear", 3, 4, 1, head_dim=2, layer_group_size=2),
      *merge(block(at.format(0), 4, 4, 2, "linear"), block(at.format(1), 4, 1, 2), block(at.format(2), 4, 1, 2)))
