@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Shares of the limits after which a stage gives way to the next. */
-static const double EFFECTS_END = 0.4, GREEDY_END = 0.6;
+static const double EFFECTS_END = 0.4, GREEDY_END = 0.5;
 /* Least share of the cases that a trial is asked, and what is asked where nothing limits the time. */
 static const double LEAST_LEVEL = 0.05, USUAL_LEVEL = 0.25;
 
@@ -126,38 +126,86 @@ static double fitting_level(const struct qk_search *search, double share, size_t
 static enum qk_code keep_effect(struct qk_search *search, const struct qk_trial *trial,
     const struct qk_trial *base, struct qk_estimate **out, struct qk_error *err)
 {
-    QK_TRY(qk_alloc(out, search->cases.n_objectives, sizeof **out, err));
+    if (trial == NULL || base == NULL)
+        return QK_OK;
+    if (*out == NULL)
+        QK_TRY(qk_alloc(out, search->cases.n_objectives, sizeof **out, err));
     for (size_t o = 0; o < search->cases.n_objectives; o++)
         (*out)[o] = qk_search_difference(search, trial, base, o);
     return QK_OK;
 }
 
-/* In and out of one layer. `all` is the trial with every layer restored. */
-static enum qk_code find_effect(struct qk_search *search, int layer, enum qk_effect_roles roles,
-    const struct qk_trial *all, double level, struct qk_error *err)
+/* From all that the trials have answered by now. */
+static enum qk_code tell_effect(
+    struct qk_search *search, int layer, enum qk_effect_roles roles, struct qk_error *err)
 {
     struct qk_effect *effect = &search->effect[layer];
-    const struct move move = {layer, roles, 0};
-    struct qk_trial *trial;
-    QK_TRY(try_move(search, &search->trial[0]->selection, &move, QK_RESTORE, level, "layer in", &trial, err));
-    if (trial != NULL)
-        QK_TRY(keep_effect(search, trial, search->trial[0], &effect->in[roles], err));
-    QK_TRY(try_move(search, &all->selection, &move, QK_KEEP, level, "layer out", &trial, err));
-    return trial != NULL ? keep_effect(search, all, trial, &effect->out[roles], err) : QK_OK;
+    const struct qk_effect_trials *trials = &search->parts->effect[layer];
+    QK_TRY(keep_effect(search, trials->in[roles], search->trial[0], &effect->in[roles], err));
+    return trials->out[roles] != NULL
+               ? keep_effect(search, search->parts->all, trials->out[roles], &effect->out[roles], err)
+               : QK_OK;
 }
 
-static enum qk_code find_effects(
-    struct qk_search *search, struct qk_trial **all, double *level, struct qk_error *err)
+static enum qk_code tell_effects(struct qk_search *search, struct qk_error *err)
 {
-    const struct qk_search_parts *p = search->parts;
+    for (int layer = 0; layer < search->pair->n_layers; layer++)
+        for (int roles = 0; roles < QK_EFFECT_ROLES; roles++)
+            QK_TRY(tell_effect(search, layer, (enum qk_effect_roles)roles, err));
+    return QK_OK;
+}
+
+/* In and out of one layer. */
+static enum qk_code find_effect(
+    struct qk_search *search, int layer, enum qk_effect_roles roles, double level, struct qk_error *err)
+{
+    struct qk_effect_trials *trials = &search->parts->effect[layer];
+    const struct move move = {layer, roles, 0};
+    QK_TRY(try_move(
+        search, &search->trial[0]->selection, &move, QK_RESTORE, level, "layer in", &trials->in[roles], err));
+    QK_TRY(try_move(search, &search->parts->all->selection, &move, QK_KEEP, level, "layer out",
+        &trials->out[roles], err));
+    return tell_effect(search, layer, roles, err);
+}
+
+/* Layers whose effect is known and largest, in or out, stand first: what their roles do is asked first. */
+static void order_by_effect(struct qk_search *search)
+{
+    struct qk_search_parts *p = search->parts;
+    for (int i = 1; i < p->n_used; i++)
+        for (int at = i; at > 0; at--) {
+            double size[2] = {0, 0};
+            for (int side = 0; side < 2; side++) {
+                const struct qk_effect *effect = &search->effect[p->layer[at - side]];
+                for (size_t o = 0; o < search->cases.n_objectives; o++)
+                    size[side] +=
+                        (effect->in[QK_EFFECT_BOTH] != NULL ? fabs(effect->in[QK_EFFECT_BOTH][o].value) : 0) +
+                        (effect->out[QK_EFFECT_BOTH] != NULL ? fabs(effect->out[QK_EFFECT_BOTH][o].value)
+                                                             : 0);
+            }
+            if (size[0] <= size[1])
+                break;
+            int layer = p->layer[at];
+            p->layer[at] = p->layer[at - 1];
+            p->layer[at - 1] = layer;
+        }
+}
+
+/* Whole layers first, on samples that leave a third of the time for the roles by themselves. */
+static enum qk_code find_effects(struct qk_search *search, double *level, struct qk_error *err)
+{
+    struct qk_search_parts *p = search->parts;
     struct qk_selection restored;
-    *level = fitting_level(search, EFFECTS_END, 2 * QK_EFFECT_ROLES * (size_t)p->n_used + 1);
+    *level = fitting_level(search, EFFECTS_END, 3 * (size_t)p->n_used + 1);
     QK_TRY(restore_all(search, &restored, err));
-    enum qk_code code = qk_search_measure(search, &restored, *level, "all", all, err);
+    enum qk_code code = qk_search_measure(search, &restored, *level, "all", &p->all, err);
     qk_selection_free(&restored);
-    for (int roles = 0; roles < QK_EFFECT_ROLES && *all != NULL; roles++)
+    for (int roles = 0; roles < QK_EFFECT_ROLES && p->all != NULL; roles++) {
         for (int i = 0; i < p->n_used && code == QK_OK && qk_search_within(search, EFFECTS_END); i++)
-            code = find_effect(search, p->layer[i], (enum qk_effect_roles)roles, *all, *level, err);
+            code = find_effect(search, p->layer[i], (enum qk_effect_roles)roles, *level, err);
+        if (roles == QK_EFFECT_BOTH)
+            order_by_effect(search);
+    }
     return code;
 }
 
@@ -235,8 +283,7 @@ static enum qk_code walk(struct qk_search *search, struct qk_trial *from, enum q
 
 /* Forwards from post and backwards from all restored, after all objectives alike and after each most of all.
  */
-static enum qk_code walk_all(
-    struct qk_search *search, struct qk_trial *all, double level, struct qk_error *err)
+static enum qk_code walk_all(struct qk_search *search, double level, struct qk_error *err)
 {
     static const double MOST = 4;
     size_t n = search->cases.n_objectives;
@@ -247,8 +294,8 @@ static enum qk_code walk_all(
         for (size_t o = 0; o < n; o++)
             weight[o] = o + 1 == favourite ? MOST : 1;
         code = walk(search, search->trial[0], QK_RESTORE, weight, level, err);
-        if (code == QK_OK && all != NULL)
-            code = walk(search, all, QK_KEEP, weight, level, err);
+        if (code == QK_OK && search->parts->all != NULL)
+            code = walk(search, search->parts->all, QK_KEEP, weight, level, err);
     }
     free(weight);
     return code;
@@ -256,25 +303,29 @@ static enum qk_code walk_all(
 
 /* --- selections to halve --- */
 
-/* Every kind of layer restored as a whole. */
+/* Layers of a kind restored as a whole; nothing where there is no such layer. */
+static enum qk_code add_kind(struct qk_search *search, enum qk_kind kind, enum qk_effect_roles roles,
+    double level, struct qk_error *err)
+{
+    struct qk_selection next;
+    struct qk_trial *trial;
+    QK_TRY(qk_selection_init(&next, search->pair->n_layers, err));
+    enum qk_code code = QK_OK;
+    for (int i = 0; i < search->parts->n_used && code == QK_OK; i++)
+        if (search->pair->layer[search->parts->layer[i]].kind == kind)
+            code = set_roles(search, &next, search->parts->layer[i], roles, QK_RESTORE, err);
+    if (code == QK_OK && qk_selection_count(&next) > 0)
+        code = qk_search_measure(search, &next, level, "kind", &trial, err);
+    qk_selection_free(&next);
+    return code;
+}
+
 static enum qk_code add_kinds(struct qk_search *search, double level, struct qk_error *err)
 {
     static const enum qk_kind KINDS[] = {QK_FULL, QK_WINDOW, QK_LINEAR};
     for (size_t k = 0; k < sizeof KINDS / sizeof KINDS[0]; k++)
-        for (int roles = 0; roles < QK_EFFECT_ROLES; roles++) {
-            struct qk_selection next;
-            struct qk_trial *trial;
-            QK_TRY(qk_selection_init(&next, search->pair->n_layers, err));
-            enum qk_code code = QK_OK;
-            for (int i = 0; i < search->parts->n_used && code == QK_OK; i++)
-                if (search->pair->layer[search->parts->layer[i]].kind == KINDS[k])
-                    code = set_roles(
-                        search, &next, search->parts->layer[i], (enum qk_effect_roles)roles, QK_RESTORE, err);
-            if (code == QK_OK && qk_selection_count(&next) > 0)
-                code = qk_search_measure(search, &next, level, "kind", &trial, err);
-            qk_selection_free(&next);
-            QK_TRY(code);
-        }
+        for (int roles = 0; roles < QK_EFFECT_ROLES; roles++)
+            QK_TRY(add_kind(search, KINDS[k], (enum qk_effect_roles)roles, level, err));
     return QK_OK;
 }
 
@@ -341,18 +392,21 @@ static enum qk_code list_trials(
     return QK_OK;
 }
 
-/* How many trials may go on to the next sample, of twice the size: so many that half of what is left of the
- * limits goes into this one, all into the last. */
-static size_t may_go_on(const struct qk_search *search, double level)
+/* A sample is so many times as large as the one before, and takes this part of what is left of the limits;
+ * the last takes all. */
+static const double GROWTH = 4, PART = 0.4;
+
+/* How many trials may go on from a sample to the next. */
+static size_t may_go_on(const struct qk_search *search, double from, double level)
 {
-    enum { LEAST = 4, MOST = 64 };
+    enum { LEAST = 2, MOST = 64 };
     const struct qk_search_parts *p = search->parts;
     double whole = qk_search_whole_seconds(search), left = qk_search_left(search, 1), most = MOST;
-    double share = level < 1 ? 0.5 : 1;
+    double share = level < 1 ? PART : 1;
     if (p->limits.max_trials > 0)
         most = fmin(most, share * (double)(p->limits.max_trials - p->n_measured));
-    if (isfinite(left) && whole > 0) /* half of the sample was asked before */
-        most = fmin(most, share * left / (level / 2 * whole));
+    if (isfinite(left) && whole > 0)
+        most = fmin(most, share * left / ((level - from) * whole));
     return most < LEAST ? LEAST : (size_t)most;
 }
 
@@ -361,10 +415,11 @@ static enum qk_code halve(struct qk_search *search, double level, struct qk_erro
     while (level < 1 && qk_search_within(search, 1)) {
         struct qk_trial **list, *measured;
         size_t n, most;
+        double from = level;
         QK_TRY(list_trials(search, level, &list, &n, err));
         enum qk_code code = qk_search_rank(search, list, n, err);
-        level = level * 2 < 1 ? level * 2 : 1;
-        most = may_go_on(search, level);
+        level = level * GROWTH < 0.5 ? level * GROWTH : 1;
+        most = may_go_on(search, from, level);
         most = n / 2 > most ? most : (n + 1) / 2;
         for (size_t i = 0; i < most && code == QK_OK; i++)
             code = qk_search_measure(search, &list[i]->selection, level, list[i]->origin, &measured, err);
@@ -399,13 +454,14 @@ static enum qk_code refine(struct qk_search *search, double level, struct qk_err
 
 static enum qk_code run(struct qk_search *search, const double *prior, struct qk_error *err)
 {
-    struct qk_trial *all = NULL;
     double level;
     QK_TRY(find_layers(search, prior, err));
     QK_TRY(measure_ends(search, err));
-    QK_TRY(find_effects(search, &all, &level, err));
-    QK_TRY(walk_all(search, all, level, err));
+    /* The usual choice: what others are to be better than is known of every case. */
+    QK_TRY(add_kind(search, QK_FULL, QK_EFFECT_BOTH, 1, err));
+    QK_TRY(find_effects(search, &level, err));
     QK_TRY(add_kinds(search, level, err));
+    QK_TRY(walk_all(search, level, err));
     QK_TRY(halve(search, level, err));
     QK_TRY(refine(search, level, err));
     search->complete = qk_search_within(search, 1);
@@ -424,6 +480,9 @@ static enum qk_code make_parts(struct qk_search *search, struct qk_error *err)
     QK_TRY(qk_alloc(&p->order, cases->n, sizeof *p->order, err));
     QK_TRY(qk_alloc(&p->first, cases->n_tasks + 1, sizeof *p->first, err));
     QK_TRY(qk_alloc(&p->layer, (size_t)search->pair->n_layers, sizeof *p->layer, err));
+    QK_TRY(qk_alloc(&p->alike, cases->n_objectives, sizeof *p->alike, err));
+    QK_TRY(qk_alloc(&p->turned, cases->n_objectives, sizeof *p->turned, err));
+    QK_TRY(qk_alloc(&p->effect, (size_t)search->pair->n_layers, sizeof *p->effect, err));
     QK_TRY(qk_alloc(&search->pre, cases->n, 1, err));
     return qk_alloc(&search->effect, (size_t)search->pair->n_layers, sizeof *search->effect, err);
 }
@@ -437,8 +496,14 @@ enum qk_code qk_search_run(struct qk_search *search, const struct qk_pair *pair,
     search->parts->limits = *limits;
     search->parts->calls = *calls;
     enum qk_code code = run(search, prior, err);
-    enum qk_code marked = search->parts->differs != NULL ? qk_search_mark_front(search, err) : QK_OK;
-    return code != QK_OK ? code : marked;
+    struct qk_error unheard = {0};
+    enum qk_code told = QK_OK;
+    if (search->parts->differs != NULL) { /* also of a search that was stopped */
+        told = tell_effects(search, code == QK_OK ? err : &unheard);
+        if (told == QK_OK)
+            told = qk_search_mark_front(search, code == QK_OK ? err : &unheard);
+    }
+    return code != QK_OK ? code : told;
 }
 
 void qk_search_free(struct qk_search *search)
@@ -458,6 +523,9 @@ void qk_search_free(struct qk_search *search)
         free(search->parts->order);
         free(search->parts->first);
         free(search->parts->layer);
+        free(search->parts->alike);
+        free(search->parts->turned);
+        free(search->parts->effect);
         free(search->parts);
     }
     free(search->trial);

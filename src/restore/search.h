@@ -4,7 +4,8 @@
  * A trial is a selection and its answers to a sample of the cases. Samples are nested, and cases that pre and
  * post answer differently come first in them, for the others hardly tell selections apart; what is estimated
  * from a sample weighs both strata by their true sizes (Cochran 1977, ch. 5), so that it is no less true of
- * all cases. Only trials with every answer stand on the front.
+ * all cases. How often a selection turns an answer that both give is estimated from all trials together. Only
+ * trials with every answer stand on the front; restoring q and k of all full layers always has them all.
  *
  * Nothing here depends on the time it takes but where a limit of seconds is set, which decides how many
  * trials there are and how large their samples. The same trials come in the same order, so that a search that

@@ -15,8 +15,18 @@ struct qk_search_parts {
     bool *differs; /* of each case: pre and post answer it differently; NULL until both are known */
     size_t *order; /* cases, task after task, each in the order of its samples */
     size_t *first; /* n_tasks + 1: where the tasks begin in order */
-    int *layer;    /* n_layers_used: those that can be restored, by prior */
+    int *layer;    /* n_used: those that can be restored, by prior */
     int n_used;
+    /* Of the cases that pre and post answer alike, for each objective: how many answers of other trials are
+     * known, and how many of them are not post's. */
+    size_t *alike, *turned;
+    struct qk_effect_trials *effect; /* n_layers */
+    struct qk_trial *all;            /* every layer restored; NULL: not tried */
+};
+
+/* What the effects of a layer are told from; NULL where it was not tried. */
+struct qk_effect_trials {
+    struct qk_trial *in[QK_EFFECT_ROLES], *out[QK_EFFECT_ROLES];
 };
 
 /* True while less than this share (0 to 1) of the limits is used up; without limits always. */
@@ -30,7 +40,9 @@ double qk_search_whole_seconds(const struct qk_search *search);
 enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err);
 
 /* *out = the trial of the selection, made when there is none (choices of equal effect are one), with the
- * first ceil(level * cases) of each task asked. *out NULL when the limits are used up first. */
+ * first ceil(level * cases) of each task asked. *out NULL when the limits are used up, or would be on the
+ * way.
+ */
 enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
     const char *stage, struct qk_trial **out, struct qk_error *err);
 

@@ -141,11 +141,30 @@ static enum qk_code ask(struct qk_search *search, struct qk_trial *trial, const 
         p->run_cost += cost;
         p->seconds += qk_seconds_since(&start);
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         trial->answer[list[i]] = answer[i];
+        if (p->differs != NULL && !p->differs[list[i]]) {
+            size_t objective = search->cases.objective[search->cases.task[list[i]]];
+            p->alike[objective]++;
+            p->turned[objective] += answer[i] != search->trial[0]->answer[list[i]];
+        }
+    }
     trial->n_asked += n;
     p->n_measured++;
     return QK_OK;
+}
+
+/* No less than a trial's last tenth may be missing when the time is up. */
+static bool fits(const struct qk_search *search, const size_t *list, size_t n)
+{
+    static const double OVER = 1.1;
+    const struct qk_search_parts *p = search->parts;
+    double cost = 0;
+    for (size_t i = 0; i < n; i++)
+        cost += search->cases.cost[list[i]];
+    return qk_search_within(search, 1) &&
+           (p->differs == NULL ||
+               cost / p->whole_cost * qk_search_whole_seconds(search) <= OVER * qk_search_left(search, 1));
 }
 
 enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
@@ -159,7 +178,7 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
     QK_TRY(qk_alloc(&list, search->cases.n, sizeof *list, err));
     size_t n = find_open(search, trial, level, list);
     enum qk_code code = QK_OK;
-    if (n == 0 || qk_search_within(search, 1)) {
+    if (n == 0 || fits(search, list, n)) {
         if (n > 0)
             code = qk_alloc(&answer, n, 1, err);
         if (code == QK_OK && n > 0)
@@ -176,7 +195,8 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
 
 /* --- estimates --- */
 
-/* Sums over the asked cases of one stratum: a task's cases that pre and post answer alike, or not. */
+/* Sums over the asked cases of one stratum: the cases of a task that pre and post answer differently, or
+ * those of an objective that they answer alike. */
 struct stratum {
     size_t all, n;
     double sum, squares, post; /* post: its right answers among all */
@@ -193,38 +213,44 @@ static void add_case(struct stratum *s, double value, bool asked, bool post_righ
     }
 }
 
-/* Adds the stratum's part of a mean over `total` cases, and of its variance (with the correction for a sample
- * of a finite whole). Without a sample the stratum is taken to be as post's. */
+/* Adds the stratum's part of a mean over `total` cases, and of its variance, of which `spread` is that of one
+ * case (with the correction for a sample of a finite whole). Without a sample the stratum is taken to be as
+ * post's. */
 static void add_stratum(
-    const struct stratum *s, size_t total, bool difference, double *mean, double *variance)
+    const struct stratum *s, size_t total, bool difference, double spread, double *mean, double *variance)
 {
     double weight = (double)s->all / (double)total, n = (double)s->n;
-    if (s->n == 0) {
-        *mean += difference || s->all == 0 ? 0 : weight * s->post / (double)s->all;
+    if (s->all == 0)
         return;
-    }
-    double m = s->sum / n;
-    /* One unseen answer of each kind is added to the variance alone: no sample is certain. */
-    double spread = s->n == s->all ? 0 : (s->squares + 1) / (n + 2) - (s->sum / (n + 2)) * (s->sum / (n + 2));
-    *mean += weight * m;
-    *variance += weight * weight * spread / n * (1 - n / (double)s->all);
+    *mean += weight * (s->n > 0 ? s->sum / n : difference ? 0 : s->post / (double)s->all);
+    *variance += weight * weight * spread / (n > 1 ? n : 1) * (1 - n / (double)s->all);
 }
 
-/* Both strata of one task are added. */
-static void add_task(const struct qk_search *search, const struct qk_trial *trial,
-    const struct qk_trial *base, size_t task, size_t total, struct qk_estimate *result, double *variance)
+/* The variance of one case, of the sample. One unseen answer of each kind is added: no sample is certain. */
+static double spread_of(const struct stratum *s)
+{
+    double n = (double)s->n;
+    return (s->squares + 1) / (n + 2) - (s->sum / (n + 2)) * (s->sum / (n + 2));
+}
+
+/* The same of cases that pre and post answer alike: what is known of all trials, for few selections turn such
+ * an answer, and one trial's sample of them is small. */
+static double spread_alike(const struct qk_search *search, const struct qk_trial *base, size_t objective)
 {
     const struct qk_search_parts *p = search->parts;
-    struct stratum strata[2] = {0};
+    double turned = ((double)p->turned[objective] + 1) / ((double)p->alike[objective] + 2);
+    return turned * (1 - turned) * (base == NULL || base == search->trial[0] ? 1 : 2);
+}
+
+static void add_task(const struct qk_search *search, const struct qk_trial *trial,
+    const struct qk_trial *base, size_t task, struct stratum *differ, struct stratum *alike)
+{
+    const struct qk_search_parts *p = search->parts;
     for (size_t at = p->first[task]; at < p->first[task + 1]; at++) {
         size_t i = p->order[at];
         bool asked = trial->answer[i] >= 0 && (base == NULL || base->answer[i] >= 0);
-        add_case(&strata[p->differs[i]], trial->answer[i] - (base != NULL ? base->answer[i] : 0), asked,
-            search->trial[0]->answer[i] > 0);
-    }
-    for (int k = 0; k < 2; k++) {
-        add_stratum(&strata[k], total, base != NULL, &result->value, variance);
-        result->n += strata[k].n;
+        add_case(p->differs[i] ? differ : alike, trial->answer[i] - (base != NULL ? base->answer[i] : 0),
+            asked, search->trial[0]->answer[i] > 0);
     }
 }
 
@@ -234,14 +260,22 @@ static struct qk_estimate estimate(const struct qk_search *search, const struct 
     const struct qk_search_cases *cases = &search->cases;
     const size_t *first = search->parts->first;
     struct qk_estimate result = {0};
+    struct stratum alike = {0};
     double variance = 0;
     size_t total = 0;
     for (size_t task = 0; task < cases->n_tasks; task++)
         if (cases->objective[task] == objective)
             total += first[task + 1] - first[task];
-    for (size_t task = 0; task < cases->n_tasks; task++)
-        if (cases->objective[task] == objective)
-            add_task(search, trial, base, task, total, &result, &variance);
+    for (size_t task = 0; task < cases->n_tasks; task++) {
+        struct stratum differ = {0};
+        if (cases->objective[task] != objective)
+            continue;
+        add_task(search, trial, base, task, &differ, &alike);
+        add_stratum(&differ, total, base != NULL, spread_of(&differ), &result.value, &variance);
+        result.n += differ.n;
+    }
+    add_stratum(&alike, total, base != NULL, spread_alike(search, base, objective), &result.value, &variance);
+    result.n += alike.n;
     result.error = sqrt(variance);
     return result;
 }

@@ -267,7 +267,10 @@ static void test_prior(void **state)
     const struct qk_search_calls calls = {.context = &w, .answer = answer};
     expect_ok(qk_search_run(&s, pair, &w.cases, prior, &limits, &calls, &err), &err);
     assert_true(s.effect[7].in[QK_EFFECT_BOTH] != NULL && s.effect[0].in[QK_EFFECT_BOTH] == NULL);
-    assert_true(s.n_trials > 2 && restored_alone(&s.trial[2]->selection, 7));
+    /* post, the full layers restored, all restored; then the layers. */
+    assert_true(s.n_trials > 3 && restored_alone(&s.trial[3]->selection, 7));
+    assert_int_equal(s.trial[1]->n_asked, CASES);
+    assert_true(strcmp(s.trial[1]->origin, "kind") == 0 && strcmp(s.trial[2]->origin, "all") == 0);
     qk_search_free(&s);
     qk_pair_close(pair);
 }
