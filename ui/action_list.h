@@ -116,6 +116,17 @@
     X(EVALUATE, "Evaluation", "evaluate", "t", 17, "test",                                                   \
         "Show how many cases pre, post and the current model answer right, or go back", NULL,                \
         ON_CHOOSING | ON_EVAL, 0, run_evaluate)                                                              \
+    X(FRONT, "Evaluation", "front", "s", 2, "search",                                                        \
+        "Search for the selections that answer most, for so many minutes", "MINUTES", ON_EVAL,               \
+        NEEDS_NO_SEARCH, run_front)                                                                          \
+    X(FRONT_STOP, "Evaluation", "stop-search", "X", 2, "stop", "Stop the search; what it found stays", NULL, \
+        ON_EVAL, NEEDS_A_SEARCH, run_front_stop)                                                             \
+    X(POINT_LEFT, "Evaluation", "point-left", "Left h", 0, "",                                               \
+        "Go to the next point of the front on the left", NULL, ON_EVAL, NEEDS_FRONT, run_move)               \
+    X(POINT_RIGHT, "Evaluation", "point-right", "Right l", 0, "",                                            \
+        "Go to the next point of the front on the right", NULL, ON_EVAL, NEEDS_FRONT, run_move)              \
+    X(POINT, "Evaluation", "point", "Enter", 3, "load",                                                      \
+        "Choose what the selected point of the front chooses", NULL, ON_EVAL, NEEDS_FRONT, run_point)        \
                                                                                                              \
     X(DETAIL, "View", "detail", "d", 0, "", "Show or hide the detail panel", NULL, ON_LIST, 0, run_detail)   \
     X(CURRENT, "View", "current", "c", 0, "",                                                                \

@@ -197,6 +197,7 @@ static unsigned take_results(struct app *app)
         return REFRESH_NONE;
     export_tell(app);
     probe_tell(app);
+    evaluation_tell(app);
     set_what_waits(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }

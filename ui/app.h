@@ -68,7 +68,10 @@ struct attention_view {
 
 /* The view of right answers. */
 struct eval_view {
-    int top, height; /* first task shown, and how many, as drawn last */
+    int top, height;           /* first task shown, and how many, as drawn last */
+    int point;                 /* of the front, from 0 */
+    int first_point;           /* in the list */
+    enum qk_search_stage told; /* the stage that was seen last */
 };
 
 struct app {
@@ -213,6 +216,21 @@ bool probe_busy(const struct app *app);
 /* --- run_evaluation.c --- */
 /* True while cases are read or asked. */
 bool evaluation_busy(const struct app *app);
+/* Tells the end of a search that ended since the last call. */
+void evaluation_tell(struct app *app);
+
+/* --- front.c --- */
+enum { MOST_EFFECTS = 2, EFFECT_CELLS = 7 };
+/* How far a search is, its front as plot and list. */
+void draw_search(struct app *app, struct canvas *canvas, struct area area);
+/* "searching 3:05 of 10:00"; nothing where none runs. */
+void search_state(const struct app *app, char out[96]);
+/* Columns of effects that the list can show; 0 until there are some. */
+int effect_columns(const struct app *app);
+void draw_effect_name(
+    struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style);
+/* What restoring q and k of the layer does to the objective, in points. */
+void draw_effect(struct app *app, struct canvas *canvas, struct area cell, int layer, int objective);
 
 /* --- export.c --- */
 enum qk_code export_init(struct app *app, struct qk_error *err);
@@ -229,7 +247,7 @@ action_handler run_move, run_layer, run_panel, run_open, run_toggle, run_keep, r
     run_role, run_set, run_undo, run_range, run_mark, run_mark_by, run_search, run_search_on, run_filter,
     run_sort, run_detail, run_current, run_effective, run_recompute, run_redraw, run_pointer, run_copy,
     run_view, run_load, run_save, run_export, run_write, run_target, run_export_option, run_verify,
-    run_cancel, run_evaluate, run_probe, run_probe_stop, run_attention, run_plot, run_side, run_query,
-    run_command, run_back, run_close, run_quit, run_suspend;
+    run_cancel, run_evaluate, run_front, run_front_stop, run_point, run_probe, run_probe_stop, run_attention,
+    run_plot, run_side, run_query, run_command, run_back, run_close, run_quit, run_suspend;
 
 #endif

@@ -75,6 +75,13 @@ static const char *needs_unmet(const struct app *app, unsigned needs)
         return range_obstacle(app, app->rows.selected);
     if ((needs & NEEDS_PROBE) && !probe_busy(app))
         return "no pass over the probe text is running";
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    if ((needs & NEEDS_FRONT) && found->n_points == 0)
+        return "no search has found a front yet: s begins one";
+    if ((needs & NEEDS_NO_SEARCH) && found->stage == QK_SEARCH_RUNNING)
+        return "a search is running: X stops it";
+    if ((needs & NEEDS_A_SEARCH) && found->stage != QK_SEARCH_RUNNING)
+        return "no search is running";
     return NULL;
 }
 

@@ -21,11 +21,12 @@ static const struct {
  * model. */
 struct columns {
     int name, figure, bar, count;
+    int rows; /* of a task: two where bars have a row of their own */
 };
 
 static struct columns columns_of(const struct canvas *canvas, const struct qk_evaluation_state *state, int w)
 {
-    struct columns c = {.name = SHORTEST_NAME};
+    struct columns c = {.name = SHORTEST_NAME, .rows = 1};
     for (size_t t = 0; t < state->n_tasks; t++) {
         int cells = text_cells(canvas, state->task[t]) + 1;
         c.name = cells > c.name ? cells : c.name;
@@ -61,6 +62,8 @@ static void draw_figure(
     x += LEAST_FIGURE + (c.bar > 0 ? 1 : 0);
     if (c.bar > 0)
         draw_bar(canvas, y, x, c.bar, style, rate, interval.high);
+    else if (c.rows > 1)
+        draw_bar(canvas, y + 1, x - LEAST_FIGURE + 1, c.figure - 2, style, rate, interval.high);
     snprintf(text, sizeof text, "%zu", score.total);
     if (c.count > 0)
         draw_text(canvas, y, x + c.bar, c.count - 1, ALIGN_RIGHT,
@@ -99,8 +102,10 @@ static void draw_heading(
 
 /* --- what is going on --- */
 
-static enum style progress_text(const struct qk_evaluation_state *state, char out[QK_ERROR_TEXT])
+static enum style progress_text(
+    const struct app *app, const struct qk_evaluation_state *state, char out[QK_ERROR_TEXT])
 {
+    bool searches = qk_session_search_state(app->session)->stage == QK_SEARCH_RUNNING;
     for (int who = 0; who < QK_ASKED_COUNT; who++)
         if (state->model[who].error != NULL) {
             snprintf(out, QK_ERROR_TEXT, "%s: %s", MODELS[who].name, state->model[who].error);
@@ -110,7 +115,8 @@ static enum style progress_text(const struct qk_evaluation_state *state, char ou
         snprintf(out, QK_ERROR_TEXT, "every case is answered");
         return STYLE_GOOD;
     }
-    snprintf(out, QK_ERROR_TEXT, "waiting");
+    snprintf(
+        out, QK_ERROR_TEXT, searches ? "the search goes first: other cases are asked after it" : "waiting");
     for (int who = 0; who < QK_ASKED_COUNT; who++) {
         const struct qk_evaluated *model = &state->model[who];
         if (model->running)
@@ -165,13 +171,23 @@ static int draw_tasks(
     struct eval_view *view = &app->eval;
     struct columns c = columns_of(canvas, state, area.w);
     int n = (int)state->n_tasks;
-    view->height = area.h - 1 < n ? area.h - 1 : n;
+    if (c.bar == 0 && 1 + 2 * n <= area.h)
+        c.rows = 2;
+    view->height = area.h - 1 < n * c.rows ? area.h - 1 : n;
     view->top = view->top > n - view->height ? n - view->height : view->top < 0 ? 0 : view->top;
     draw_heading(canvas, area, c, state);
     for (int i = 0; i < view->height; i++)
-        draw_task(
-            canvas, (struct area){area.y + 1 + i, area.x, 1, area.w}, c, state, (size_t)(view->top + i));
-    return 1 + view->height;
+        draw_task(canvas, (struct area){area.y + 1 + i * c.rows, area.x, 1, area.w}, c, state,
+            (size_t)(view->top + i));
+    return 1 + view->height * c.rows;
+}
+
+/* Rows for the tasks: all but those of the state, or half where a front wants to be seen, too. */
+static int tasks_height(const struct app *app, int h)
+{
+    bool front = qk_session_search_state(app->session)->n_points > 0;
+    int n = 1 + (int)qk_session_evaluation(app->session)->n_tasks;
+    return n > h / 2 && front ? h / 2 : h - 1;
 }
 
 static void draw_eval(struct app *app, struct canvas *canvas, struct area area)
@@ -184,22 +200,28 @@ static void draw_eval(struct app *app, struct canvas *canvas, struct area area)
         draw_no_tasks(canvas, (struct area){area.y, area.x + 1, area.h, area.w - 2}, state);
         return;
     }
-    int used = draw_tasks(app, canvas, (struct area){area.y, area.x, area.h - 1, area.w}, state);
-    enum style style = progress_text(state, text);
+    int used =
+        draw_tasks(app, canvas, (struct area){area.y, area.x, tasks_height(app, area.h), area.w}, state);
+    enum style style = progress_text(app, state, text);
     draw_text(canvas, area.y + used, area.x + 1, area.w - 2, ALIGN_LEFT, style,
         qk_printable(shown, sizeof shown, text));
+    draw_search(app, canvas, (struct area){area.y + used + 1, area.x, area.h - used - 1, area.w});
 }
 
 static void move_eval(struct app *app, enum action action)
 {
     struct eval_view *view = &app->eval;
+    int n_points = (int)qk_session_search_state(app->session)->n_points,
+        *at = n_points > 0 ? &view->point : &view->top;
     int page = view->height > 1 ? view->height - 1 : 1, n = (int)qk_session_evaluation(app->session)->n_tasks;
     switch (action) {
     case ACTION_UP:
-        view->top--;
+    case ACTION_POINT_RIGHT:
+        --*at;
         break;
     case ACTION_DOWN:
-        view->top++;
+    case ACTION_POINT_LEFT:
+        ++*at;
         break;
     case ACTION_PAGE_UP:
     case ACTION_HALF_UP:
@@ -210,9 +232,11 @@ static void move_eval(struct app *app, enum action action)
         view->top += page;
         break;
     default:
-        view->top = action == ACTION_LAST ? n : 0;
+        *at = action == ACTION_LAST ? n + n_points : 0;
         break;
     }
+    view->point = view->point >= n_points ? n_points - 1 : view->point;
+    view->point = view->point < 0 ? 0 : view->point;
 }
 
 const struct screen_ops eval_screen = {

@@ -136,7 +136,7 @@ static void list_state(const struct app *app, struct qk_text *text, const char *
         qk_text_add(text, " %s %d marked", dot, marked);
 }
 
-/* What runs over the probe text. */
+/* What runs over the probe text, or over cases. */
 static enum style probe_state(const struct app *app, char out[96])
 {
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
@@ -146,6 +146,8 @@ static enum style probe_state(const struct app *app, char out[96])
         snprintf(out, 96, "ranges");
     else if (probe->exact_running)
         snprintf(out, 96, "exact ranges %" PRIu64 "/%" PRIu64, probe->exact_done, probe->exact_total);
+    else
+        search_state(app, out);
     return STYLE_DIM;
 }
 

@@ -32,6 +32,7 @@ struct columns {
     int bar, space, number, group, angle, /* space: between bar and number */
         choice, choice_x;
     int reach, shift, reach_x; /* 0 wide: not there */
+    int effects, effects_x;    /* number of columns */
 };
 
 /* What is shown of attention ranges: the change of long mass from 60 cells on, the shift where it fits. */
@@ -67,11 +68,17 @@ static struct columns columns_of(const struct app *app, int width)
     c.angle = width >= 110 ? ANGLE_CELLS + GAP : 0;
     if (any_ranges(app))
         place_ranges(&c, width);
+    /* Of a search that was run, effects tell more than reach, which the detail shows, too. */
+    c.effects = effect_columns(app);
+    if (c.effects > 0 && width < 96)
+        c.reach = c.shift = 0;
+    int effects = c.effects > 0 ? c.effects * EFFECT_CELLS + GAP : 0;
     int ranges = (c.reach > 0 ? c.reach + GAP : 0) + (c.shift > 0 ? c.shift + GAP : 0);
-    c.group = (width - LEFT_CELLS - c.choice - c.angle - ranges) / GROUPS;
+    c.group = (width - LEFT_CELLS - c.choice - c.angle - ranges - effects) / GROUPS;
     place_bars(&c);
     c.reach_x = LEFT_CELLS + GROUPS * c.group + c.angle;
-    c.choice_x = c.reach_x + ranges;
+    c.effects_x = c.reach_x + ranges;
+    c.choice_x = c.effects_x + effects;
     c.choice = width - c.choice_x;
     return c;
 }
@@ -134,6 +141,9 @@ static void draw_heading(struct app *app, struct canvas *canvas, struct area are
         draw_text(canvas, area.y, area.x + c.reach_x - c.angle, ANGLE_CELLS, ALIGN_LEFT, style, text);
     }
     draw_range_names(app, canvas, area.y, area.x + c.reach_x, c, style, sort == SORT_SHIFT ? arrow : "");
+    for (int o = 0; o < c.effects; o++)
+        draw_effect_name(app, canvas,
+            (struct area){area.y, area.x + c.effects_x + o * EFFECT_CELLS, 1, EFFECT_CELLS - 1}, o, style);
     snprintf(text, sizeof text, "choice%s%s", sort == SORT_CHOICE ? arrow : "",
         app->role == QK_Q   ? " (on q)"
         : app->role == QK_K ? " (on k)"
@@ -310,6 +320,9 @@ static void draw_row(struct app *app, struct canvas *canvas, struct area area, s
         draw_angle(app, canvas, y, x + c.reach_x - c.angle, layer);
     if (row->has_qk)
         draw_range_cells(app, canvas, y, x + c.reach_x, c, layer);
+    for (int o = 0; o < c.effects && row->has_qk; o++)
+        draw_effect(
+            app, canvas, (struct area){y, x + c.effects_x + o * EFFECT_CELLS, 1, EFFECT_CELLS - 1}, layer, o);
     if (note != NULL)
         draw_text(canvas, y, x + LEFT_CELLS, (row->has_qk ? c.reach_x - 1 : area.w) - LEFT_CELLS, ALIGN_LEFT,
             style, note);

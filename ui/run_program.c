@@ -163,6 +163,8 @@ unsigned run_quit(struct app *app, enum action action, const char *argument)
     if (task->running)
         ask(app, leave, "%s is running: stop it and leave?",
             task->kind == QK_TASK_EXPORT ? "an export" : "a verification");
+    else if (qk_session_search_state(app->session)->stage == QK_SEARCH_RUNNING)
+        ask(app, leave, "a search is running: stop it and leave?");
     else if (n > 0 && qk_session_unsaved(app->session))
         ask(app, leave, "%d choice%s not exported or saved: leave?", n, n == 1 ? " is" : "s are");
     else

@@ -66,6 +66,9 @@ enum qk_code qk_session_set(
  * number is not known yet matches no test. QK_USAGE tells the place of a fault. */
 enum qk_code qk_session_find(
     const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err);
+/* Replaces the whole selection; `label` is what undo calls the edit. */
+enum qk_code qk_session_select(struct qk_session *session, const struct qk_selection *selection,
+    const char *label, struct qk_error *err);
 /* Replaces the whole selection by a recipe's. */
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);

@@ -17,11 +17,14 @@ void qk_session_free_asking_news(struct asking_news *news)
         return;
     free(news->list);
     free(news->answer);
+    free(news->effect);
+    for (size_t i = 0; i < news->n_points; i++)
+        qk_search_point_free(&news->point[i]);
+    free(news->point);
     free(news);
 }
 
-/* A message with news in it; NULL when memory ran out: then the front end does not learn of it. */
-static struct message *new_message(enum asking_kind kind, enum qk_asked who, unsigned generation)
+struct message *qk_asking_message(enum asking_kind kind, enum qk_asked who, unsigned generation)
 {
     struct message *message = calloc(1, sizeof *message);
     struct asking_news *news = calloc(1, sizeof *news);
@@ -41,7 +44,7 @@ static struct message *new_message(enum asking_kind kind, enum qk_asked who, uns
 static void tell(struct asking *asking, enum asking_kind kind, enum qk_asked who, unsigned generation,
     const struct qk_error *error)
 {
-    struct message *message = new_message(kind, who, generation);
+    struct message *message = qk_asking_message(kind, who, generation);
     if (message == NULL)
         return;
     if (error != NULL)
@@ -113,8 +116,9 @@ static enum qk_code open_asking(struct asking *asking, struct qk_error *err)
     if (asking->cases.n == 0)
         return QK_OK;
     QK_TRY(make_lists(asking, err));
-    return qk_evaluation_open(
-        asking->session->pair, NULL, &asking->cases, &options, &asking->evaluation, err);
+    QK_TRY(
+        qk_evaluation_open(asking->session->pair, NULL, &asking->cases, &options, &asking->evaluation, err));
+    return qk_objectives_make(&asking->cases, asking->evaluation, &asking->objectives, err);
 }
 
 /* --- whom to ask what --- */
@@ -148,8 +152,9 @@ static void forget_current(struct asking *asking)
     asking->answered = asking->generation;
 }
 
-/* Whoever is at the lowest level, current before post before pre; with the lock held. */
-static bool take_job(struct asking *asking, struct asking_job *job)
+/* Whoever is at the lowest level, current before post before pre; with the lock held. `quick`: only the first
+ * level of current. */
+static bool take_job(struct asking *asking, bool quick, struct asking_job *job)
 {
     int least = -1;
     if (asking->answered != asking->generation)
@@ -157,7 +162,7 @@ static bool take_job(struct asking *asking, struct asking_job *job)
     for (int who = QK_ASKED_COUNT - 1; who >= 0; who--)
         if (is_due(asking, (enum qk_asked)who) && (least < 0 || asking->level[who] < asking->level[least]))
             least = who;
-    if (!asking->on || least < 0)
+    if (!asking->on || least < 0 || (quick && (least != QK_ASKED_CURRENT || asking->level[least] > 0)))
         return false;
     job->who = (enum qk_asked)least;
     job->generation = asking->generation;
@@ -169,18 +174,11 @@ static bool take_job(struct asking *asking, struct asking_job *job)
 
 /* --- asking --- */
 
-struct asking_watch {
-    struct asking *asking;
-    enum qk_asked who;
-    unsigned generation;
-};
-
-/* Keeps answers and tells those that are new. */
-static void on_answers(void *context, size_t n, const size_t *list, const signed char *answer)
+void qk_asking_heard(void *context, size_t n, const size_t *list, const signed char *answer)
 {
     const struct asking_watch *watch = context;
     signed char *known = watch->asking->answer[watch->who];
-    struct message *message = new_message(ASKING_ANSWERS, watch->who, watch->generation);
+    struct message *message = qk_asking_message(ASKING_ANSWERS, watch->who, watch->generation);
     struct asking_news *news = message != NULL ? message->asking : NULL;
     if (news == NULL)
         return;
@@ -201,7 +199,7 @@ static void on_answers(void *context, size_t n, const size_t *list, const signed
 static void run_job(struct asking *asking, const struct asking_job *job)
 {
     struct asking_watch watch = {asking, job->who, job->generation};
-    const struct qk_exam_watch heard = {&watch, on_answers};
+    const struct qk_exam_watch heard = {&watch, qk_asking_heard};
     const struct qk_subject subject = {.side = job->who == QK_ASKED_PRE ? QK_PRE : QK_POST,
         .selection = job->who == QK_ASKED_CURRENT ? &job->selection : NULL,
         .norms = job->norms};
@@ -226,22 +224,54 @@ static void run_job(struct asking *asking, const struct asking_job *job)
         code != QK_OK && code != QK_CANCELLED ? &error : NULL);
 }
 
+/* Takes a job and does it; false when there is none. Called and left with the lock held. */
+static bool do_job(struct asking *asking, bool quick)
+{
+    struct asking_job job = {0};
+    bool taken = take_job(asking, quick, &job);
+    if (taken) {
+        pthread_mutex_unlock(&asking->mutex);
+        run_job(asking, &job);
+        pthread_mutex_lock(&asking->mutex);
+    }
+    qk_selection_free(&job.selection);
+    asking->busy = false;
+    return taken;
+}
+
+void qk_asking_serve_quick(struct asking *asking)
+{
+    pthread_mutex_lock(&asking->mutex);
+    while (!asking->stop && do_job(asking, true))
+        ;
+    pthread_mutex_unlock(&asking->mutex);
+}
+
+/* Called and left with the lock held; false when no search is wanted. */
+static bool do_search(struct asking *asking)
+{
+    if (!asking->search_wanted)
+        return false;
+    double *prior = asking->prior, seconds = asking->search_seconds;
+    bool norms = asking->search_norms;
+    asking->search_wanted = false;
+    asking->prior = NULL;
+    pthread_mutex_unlock(&asking->mutex);
+    qk_asking_search(asking, prior, seconds, norms);
+    free(prior);
+    pthread_mutex_lock(&asking->mutex);
+    return true;
+}
+
 static void serve(struct asking *asking)
 {
     pthread_mutex_lock(&asking->mutex);
     while (!asking->stop) {
-        struct asking_job job = {0};
-        if (take_job(asking, &job)) {
-            pthread_mutex_unlock(&asking->mutex);
-            run_job(asking, &job);
-            pthread_mutex_lock(&asking->mutex);
-        } else {
-            if (asking->on)
-                tell(asking, ASKING_COMPLETE, QK_ASKED_CURRENT, asking->generation, NULL);
-            pthread_cond_wait(&asking->work, &asking->mutex);
-        }
-        qk_selection_free(&job.selection);
-        asking->busy = false;
+        if (do_search(asking) || do_job(asking, false))
+            continue;
+        if (asking->on)
+            tell(asking, ASKING_COMPLETE, QK_ASKED_CURRENT, asking->generation, NULL);
+        pthread_cond_wait(&asking->work, &asking->mutex);
     }
     pthread_mutex_unlock(&asking->mutex);
 }

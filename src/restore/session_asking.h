@@ -1,9 +1,11 @@
 /* session_asking.h - the evaluation of a session: one thread, what it is to do, and what it found. Shared by
- * session_evaluation.c (the front end's thread: asking and publishing) and session_asking.c (the thread). */
+ * session_evaluation.c (the front end's thread: asking and publishing), and the thread: session_asking.c and
+ * session_search.c. */
 #ifndef QK_RESTORE_SESSION_ASKING_H
 #define QK_RESTORE_SESSION_ASKING_H
 
 #include "restore/evaluation.h"
+#include "restore/objectives.h"
 #include "restore/session_evaluation.h"
 #include "restore/session_parts.h"
 
@@ -12,8 +14,10 @@ enum asking_kind {
     ASKING_FAILED, /* error; QK_OK: there are no cases */
     ASKING_STARTED,
     ASKING_ANSWERS,
-    ASKING_STOPPED, /* nobody is asked just now: error tells what went wrong, if anything did */
-    ASKING_COMPLETE /* all that was known to be wanted is answered */
+    ASKING_STOPPED,  /* nobody is asked just now: error tells what went wrong, if anything did */
+    ASKING_COMPLETE, /* all that was known to be wanted is answered */
+    ASKING_TRIAL,
+    ASKING_SEARCHED /* a search ended: error tells how */
 };
 struct asking_news {
     enum asking_kind kind;
@@ -23,6 +27,12 @@ struct asking_news {
     size_t *list;
     signed char *answer;
     struct qk_error error;
+    const char *stage; /* ASKING_TRIAL: static */
+    size_t n_trials;
+    struct qk_estimate *effect; /* as in qk_search_state, or NULL; owned */
+    struct qk_search_point *point;
+    size_t n_points;
+    bool complete;
 };
 
 struct asking {
@@ -35,12 +45,15 @@ struct asking {
     /* Written by the thread before ASKING_OPENED, read by all behind it. */
     struct qk_cases cases;
     struct qk_evaluation *evaluation; /* the thread's alone */
+    struct qk_objectives objectives;
 
-    struct qk_progress progress; /* of the model that is asked */
-    pthread_mutex_t mutex;       /* guards what follows */
+    struct qk_progress progress, search_progress; /* of the model that is asked, of the search */
+    pthread_mutex_t mutex;                        /* guards what follows */
     pthread_cond_t work;
     bool stop, on;
-    bool busy; /* a model is asked, outside of a search */
+    bool busy; /* a model is asked for its own sake */
+    bool search_wanted, search_norms;
+    double search_seconds, *prior; /* prior: n_layers; owned */
     struct qk_selection selection;
     bool norms;
     unsigned generation; /* of selection and norms */
@@ -57,10 +70,31 @@ struct asking {
     struct qk_evaluation_state state;
     size_t *n_of_task;
     char *error, *model_error[QK_ASKED_COUNT];
+    struct qk_search_state found;
+    struct qk_estimate *effect;    /* found's */
+    struct qk_search_point *point; /* likewise */
+    char *search_error;
+    struct timespec search_start;
 };
 
 enum { QK_ASKING_LEVELS = 3 };
 
 void *qk_asking_main(void *asking); /* the thread's main */
+
+/* session_asking.c, for the thread. */
+struct asking_watch {
+    struct asking *asking;
+    enum qk_asked who;
+    unsigned generation;
+};
+/* A qk_exam_watch with such a context: keeps answers and tells those that are new. */
+void qk_asking_heard(void *context, size_t n, const size_t *list, const signed char *answer);
+/* A message with news in it; NULL when memory ran out: then the front end does not learn of it. */
+struct message *qk_asking_message(enum asking_kind kind, enum qk_asked who, unsigned generation);
+/* Puts the first cases to a current model of which nothing is known. */
+void qk_asking_serve_quick(struct asking *asking);
+
+/* session_search.c: searches, and tells. */
+void qk_asking_search(struct asking *asking, const double *prior, double seconds, bool norms);
 
 #endif

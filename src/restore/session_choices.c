@@ -124,6 +124,12 @@ enum qk_code qk_session_find(
     return QK_OK;
 }
 
+enum qk_code qk_session_select(
+    struct qk_session *session, const struct qk_selection *selection, const char *label, struct qk_error *err)
+{
+    return commit(session, selection, label, NULL, err);
+}
+
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err)
 {

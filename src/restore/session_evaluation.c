@@ -17,6 +17,9 @@ static void free_asking(struct asking *asking)
         free(asking->state.model[who].score);
         free(asking->model_error[who]);
     }
+    for (size_t i = 0; i < asking->found.n_points; i++)
+        qk_search_point_free(&asking->point[i]);
+    qk_objectives_free(&asking->objectives);
     qk_evaluation_close(asking->evaluation);
     qk_cases_free(&asking->cases);
     qk_selection_free(&asking->selection);
@@ -29,6 +32,10 @@ static void free_asking(struct asking *asking)
     free(asking->size);
     free(asking->n_of_task);
     free(asking->error);
+    free(asking->prior);
+    free(asking->effect);
+    free(asking->point);
+    free(asking->search_error);
     free(asking);
 }
 
@@ -112,6 +119,7 @@ void qk_session_close_asking(struct qk_session *session)
     pthread_mutex_lock(&asking->mutex);
     asking->stop = true;
     atomic_store(&asking->progress.cancel, true);
+    atomic_store(&asking->search_progress.cancel, true);
     pthread_cond_broadcast(&asking->work);
     pthread_mutex_unlock(&asking->mutex);
     pthread_join(asking->thread, NULL);
@@ -161,6 +169,8 @@ static enum qk_code publish_opened(struct asking *asking, struct qk_error *err)
         asking->n_of_task[cases->item[i].task]++;
     for (int who = 0; who < QK_ASKED_COUNT; who++)
         QK_TRY(qk_alloc(&state->model[who].score, cases->n_tasks, sizeof *state->model[who].score, err));
+    asking->found.n_objectives = asking->objectives.cases.n_objectives;
+    asking->found.objective = (const char *const *)asking->objectives.name;
     state->n_cases = cases->n;
     state->n_tasks = cases->n_tasks;
     state->n_files = cases->n_files;
@@ -189,6 +199,42 @@ static void publish_stopped(struct asking *asking, const struct asking_news *new
         return;
     qk_session_replace_text(&asking->model_error[news->who], news->error.text);
     model->error = asking->model_error[news->who];
+}
+
+static void publish_trials(struct asking *asking, struct asking_news *news)
+{
+    struct qk_search_state *found = &asking->found;
+    found->n_trials = news->n_trials;
+    if (news->effect == NULL)
+        return;
+    free(asking->effect);
+    found->effect = asking->effect = news->effect;
+    news->effect = NULL;
+}
+
+/* A search that found no front (it was cancelled too soon) leaves the one before it. */
+static void publish_searched(struct asking *asking, struct asking_news *news)
+{
+    struct qk_search_state *found = &asking->found;
+    enum qk_code code = news->error.code;
+    publish_trials(asking, news);
+    found->seconds = qk_seconds_since(&asking->search_start);
+    found->stage = code == QK_CANCELLED ? QK_SEARCH_CANCELLED
+                   : code != QK_OK      ? QK_SEARCH_FAILED
+                   : news->complete     ? QK_SEARCH_COMPLETE
+                                        : QK_SEARCH_LIMITED;
+    qk_session_replace_text(
+        &asking->search_error, found->stage == QK_SEARCH_FAILED ? news->error.text : NULL);
+    found->error = asking->search_error;
+    if (news->n_points == 0)
+        return;
+    for (size_t i = 0; i < found->n_points; i++)
+        qk_search_point_free(&asking->point[i]);
+    free(asking->point);
+    found->point = asking->point = news->point;
+    found->n_points = news->n_points;
+    news->point = NULL;
+    news->n_points = 0;
 }
 
 void qk_session_take_asking_news(struct qk_session *session, struct asking_news *news)
@@ -221,13 +267,22 @@ void qk_session_take_asking_news(struct qk_session *session, struct asking_news 
         if (!stale && asking->state.stage == QK_EVALUATION_RUNNING)
             asking->state.stage = QK_EVALUATION_READY;
         break;
+    case ASKING_TRIAL:
+        asking->found.doing = news->stage;
+        publish_trials(asking, news);
+        break;
+    case ASKING_SEARCHED:
+        publish_searched(asking, news);
+        break;
     }
 }
 
 bool qk_session_watch_asking(struct qk_session *session)
 {
     struct asking *asking = session->asking;
-    bool running = false;
+    bool running = asking != NULL && asking->found.stage == QK_SEARCH_RUNNING;
+    if (running)
+        asking->found.seconds = qk_seconds_since(&asking->search_start);
     for (int who = 0; asking != NULL && who < QK_ASKED_COUNT; who++) {
         struct qk_evaluated *model = &asking->state.model[who];
         if (!model->running)
@@ -243,4 +298,109 @@ const struct qk_evaluation_state *qk_session_evaluation(const struct qk_session 
 {
     static const struct qk_evaluation_state off = {.stage = QK_EVALUATION_OFF};
     return session->asking != NULL ? &session->asking->state : &off;
+}
+
+/* --- search --- */
+
+void qk_search_point_free(struct qk_search_point *point)
+{
+    qk_selection_free(&point->selection);
+    free(point->text);
+    free(point->score);
+    *point = (struct qk_search_point){0};
+}
+
+/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far as that is
+ * known by now. */
+static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
+{
+    int n = session->pair->n_layers;
+    double *value, *sum = NULL;
+    QK_TRY(qk_alloc(&value, (size_t)n, sizeof *value, err));
+    enum qk_code code = qk_alloc(&sum, (size_t)n, sizeof *sum, err);
+    if (code == QK_OK) {
+        for (int i = 0; i < n; i++)
+            value[i] = qk_metric_layer(qk_session_drift(session, i), QK_METRIC_ROUTING, -1);
+        qk_prior_add(sum, value, n);
+        for (int i = 0; i < n; i++) {
+            struct qk_session_range range;
+            value[i] = qk_session_range(session, i, &range) ? range.restored_shift : 0;
+        }
+        qk_prior_add(sum, value, n);
+    }
+    free(value);
+    *out = sum;
+    return code;
+}
+
+enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err)
+{
+    struct asking *asking = session->asking;
+    double *prior;
+    if (asking == NULL || asking->found.n_objectives == 0)
+        return qk_fail(err, QK_USAGE, "no cases have been read that could be asked");
+    if (asking->found.stage == QK_SEARCH_RUNNING)
+        return qk_fail(err, QK_USAGE, "a search is still running");
+    QK_TRY(make_prior(session, &prior, err));
+    pthread_mutex_lock(&asking->mutex);
+    asking->prior = prior;
+    asking->search_seconds = 60 * minutes;
+    asking->search_norms = session->norms;
+    asking->search_wanted = true;
+    atomic_store(&asking->search_progress.cancel, false);
+    wake(asking);
+    pthread_mutex_unlock(&asking->mutex);
+    clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
+    asking->found.stage = QK_SEARCH_RUNNING;
+    asking->found.doing = "post and pre";
+    asking->found.n_trials = 0;
+    asking->found.seconds = 0;
+    asking->found.limit = 60 * minutes;
+    return QK_OK;
+}
+
+void qk_session_search_cancel(struct qk_session *session)
+{
+    if (session->asking != NULL)
+        atomic_store(&session->asking->search_progress.cancel, true);
+}
+
+const struct qk_search_state *qk_session_search_state(const struct qk_session *session)
+{
+    static const struct qk_search_state off = {.stage = QK_SEARCH_OFF};
+    return session->asking != NULL ? &session->asking->found : &off;
+}
+
+enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err)
+{
+    const struct qk_search_state *found = qk_session_search_state(session);
+    if (point >= found->n_points)
+        return qk_fail(
+            err, QK_USAGE, "no such point (found %zu, expected 1 to %zu)", point + 1, found->n_points);
+    return qk_session_select(session, &found->point[point].selection, found->point[point].text, err);
+}
+
+int qk_session_point(const struct qk_session *session)
+{
+    const struct qk_search_state *found = qk_session_search_state(session);
+    for (size_t i = 0; i < found->n_points; i++)
+        if (qk_selection_equal(&found->point[i].selection, qk_session_selection(session)))
+            return (int)i;
+    return -1;
+}
+
+struct qk_score qk_session_objective(const struct qk_session *session, enum qk_asked who, size_t objective)
+{
+    const struct asking *asking = session->asking;
+    struct qk_score sum = {0};
+    if (asking == NULL || asking->state.n_tasks == 0)
+        return sum;
+    if (asking->state.model[who].is_post)
+        who = QK_ASKED_POST;
+    for (size_t t = 0; t < asking->state.n_tasks; t++)
+        if (asking->objectives.objective[t] == objective) {
+            sum.right += asking->state.model[who].score[t].right;
+            sum.total += asking->state.model[who].score[t].total;
+        }
+    return sum;
 }

@@ -12,7 +12,14 @@
 #include <pthread.h>
 #include <time.h>
 
-enum message_kind { MESSAGE_STARTED, MESSAGE_DRIFT, MESSAGE_CURRENT, MESSAGE_TASK_ENDED, MESSAGE_RANGE, MESSAGE_ASKING };
+enum message_kind {
+    MESSAGE_STARTED,
+    MESSAGE_DRIFT,
+    MESSAGE_CURRENT,
+    MESSAGE_TASK_ENDED,
+    MESSAGE_RANGE,
+    MESSAGE_ASKING
+};
 
 /* What a worker has to tell. Owned by whoever holds it. */
 struct message {

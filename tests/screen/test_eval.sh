@@ -1,8 +1,10 @@
 #!/bin/sh
-# test_eval.sh - the evaluation: begun by its key, followed by choices, paused with its view, at every size.
+# test_eval.sh - the evaluation: begun by its key, followed by choices, paused with its view, at every size; the search
+# for selections, its effects and its front.
 . "$srcdir/tests/screen/lib.sh"
 
-head -n 3 "$QK_DEMO_DATA/cases/recall.jsonl" >"$work/recall.jsonl"
+# One that post answers as well, two that want layer 7 restored.
+sed -n '1p;7p;12p' "$QK_DEMO_DATA/cases/recall.jsonl" >"$work/recall.jsonl"
 head -n 4 "$QK_DEMO_DATA/cases/reasoning.jsonl" >"$work/reasoning.jsonl"
 cases="--cases recall.jsonl --cases reasoning.jsonl"
 # Right answers as the command gives them, by task and model: "recall-words@512 pre 2 3".
@@ -44,6 +46,50 @@ keys q
 check "help gives way to it" wait_for 'evaluation:'
 keys Escape
 wait_row 7 keep
+leave
+
+start "$cases" --set full=lerp:0.31
+keys t
+wait_for 'every case is answered'
+check "where a search begins is told" wait_for 'search for the selections that answer most: s begins one'
+keys Enter
+check "there is no front yet" wait_for 'point: no search has found a front yet'
+keys s
+wait_for 'minutes to search 10$'
+keys C-u
+text 'soon'
+keys Enter
+check "minutes are a number" wait_for "'soon' is no number of minutes"
+keys C-u
+text '5'
+keys Enter
+check "s searches in the background" wait_for 'searching: .*, [0-9]* selections, 0:[0-9]* of 5:00'
+keys s
+check "one at a time" wait_for 'front: a search is running'
+keys q
+check "the list stays usable and tells about it" wait_for 'searching 0:[0-9]* of 5:00'
+check "and has columns for the effects" wait_for 'layer.*recall reaso'
+check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
+keys t
+keys Q
+check "leaving asks first" wait_for 'a search is running: stop it and leave? y/n'
+keys n X
+check "X stops it" wait_for 'the search was stopped: [0-9]* selections, [0-9]* of them on the front'
+check "what it found is plotted" wait_for '→ recall, upwards reasoning'
+check "with pre, a point in the plot" wait_for '^ *0\.0│.* pre'
+check "and listed" wait_for 'point recall *reasoning *selection'
+check "the first point is selected" wait_for '^ ▶  *1 '
+keys Enter
+check "Enter takes its selection" wait_for 'point 1: .*; u takes that back'
+check "which is marked" wait_for '^ ▶  *1●'
+keys q
+check "and is that of the list" wait_row 4 '12\.5.*  keep'
+keys u
+check "in one step that u undoes" wait_row 4 'lerp'
+check "of every layer" wait_row 1 'lerp'
+check "what was not measured of the effects is left open" wait_row 0 ' - *- *keep'
+keys u
+wait_for 'no choices' # or the next start would offer them
 leave
 
 # The folder beside the checkpoints, more cases than are answered at once.

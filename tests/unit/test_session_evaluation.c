@@ -1,5 +1,5 @@
 /* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew
- * after each choice, paused, and what is told when there is nothing to ask. */
+ * after each choice, paused, a search beside it, and what is told when there is nothing to ask. */
 #include "restore/session_evaluation.h"
 
 #include "helper.h"
@@ -160,6 +160,88 @@ static void test_pause(void **state)
     qk_session_close(session);
 }
 
+/* The figures of a point are those of its selection, which can be taken and given back. */
+static void check_point(struct qk_session *session, const char *const *file, size_t n, size_t i)
+{
+    const struct qk_search_point *point = &qk_session_search_state(session)->point[i];
+    struct qk_score score[TASKS];
+    struct qk_error err = {0};
+    ask(qk_session_pair(session), file, n, QK_POST, &point->selection, score);
+    for (size_t o = 0; o < TASKS; o++) { /* each file is a task here */
+        assert_int_equal(point->score[o].right, score[o].right);
+        assert_int_equal(point->score[o].total, score[o].total);
+    }
+    expect_ok(qk_session_take_point(session, i, &err), &err);
+    assert_int_equal(qk_session_point(session), (int)i);
+    assert_true(qk_selection_equal(qk_session_selection(session), &point->selection));
+    const char *label;
+    assert_true(qk_session_undo(session, &label));
+    assert_string_equal(label, point->text);
+}
+
+static void test_search(void **state)
+{
+    char recall[PATH_SIZE], reasoning[PATH_SIZE];
+    const char *const file[] = {
+        write_head(recall, *state, "recall.jsonl", 6), write_head(reasoning, *state, "reasoning.jsonl", 3)};
+    struct qk_session *session = open_demo();
+    struct qk_error err = {0};
+    const struct qk_search_state *found = qk_session_search_state(session);
+    assert_int_equal(found->stage, QK_SEARCH_OFF);
+    expect_failure(qk_session_search(session, 1, &err), &err, QK_USAGE, "no cases");
+    evaluate(session, file, 2);
+    wait_for(session, QK_EVALUATION_RUNNING);
+    expect_ok(qk_session_search(session, 1, &err), &err);
+    expect_failure(qk_session_search(session, 1, &err), &err, QK_USAGE, "still running");
+    found = qk_session_search_state(session);
+    assert_int_equal(found->n_objectives, 2);
+    assert_string_equal(found->objective[0], "recall");
+    while (found->n_trials < 4)
+        wait_for_event(session);
+    /* A choice has its few cases while the search goes on, which asks post and pre as well. */
+    restore(session, 4);
+    const struct qk_evaluation_state *all = qk_session_evaluation(session);
+    while (all->model[QK_ASKED_CURRENT].n_known < 9)
+        wait_for_event(session);
+    assert_int_equal(found->stage, QK_SEARCH_RUNNING);
+    assert_int_equal(all->model[QK_ASKED_POST].n_known, 9);
+    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 9);
+    assert_int_equal(qk_session_objective(session, QK_ASKED_PRE, 1).total, 3);
+    qk_session_search_cancel(session);
+    while (found->stage == QK_SEARCH_RUNNING)
+        wait_for_event(session);
+    assert_int_equal(found->stage, QK_SEARCH_CANCELLED);
+    assert_true(found->n_points > 0 && found->n_trials >= 4);
+    int known = 0;
+    for (int i = 0; i < qk_session_pair(session)->n_layers; i++)
+        known += found->effect[2 * i].n > 0;
+    assert_true(known > 0);
+    for (size_t i = 0; i < found->n_points; i++)
+        check_point(session, file, 2, i);
+    expect_failure(qk_session_take_point(session, found->n_points, &err), &err, QK_USAGE, "no such point");
+    qk_session_close(session);
+}
+
+/* Its time is up at once: pre and post are all that was asked, and closing a session ends a search. */
+static void test_search_ends(void **state)
+{
+    char recall[PATH_SIZE];
+    const char *const file[] = {write_head(recall, *state, "recall.jsonl", 4)};
+    struct qk_session *session = open_demo();
+    struct qk_error err = {0};
+    evaluate(session, file, 1);
+    wait_for(session, QK_EVALUATION_READY);
+    expect_ok(qk_session_search(session, 1e-6, &err), &err);
+    const struct qk_search_state *found = qk_session_search_state(session);
+    while (found->stage == QK_SEARCH_RUNNING)
+        wait_for_event(session);
+    assert_int_equal(found->stage, QK_SEARCH_LIMITED);
+    expect_ok(qk_session_search(session, 1, &err), &err);
+    while (found->n_trials < 3)
+        wait_for_event(session);
+    qk_session_close(session);
+}
+
 static void test_nothing_to_ask(void **state)
 {
     char path[PATH_SIZE];
@@ -193,6 +275,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test_in_folder(test_follows_choices),
         test_in_folder(test_pause),
+        test_in_folder(test_search),
+        test_in_folder(test_search_ends),
         test_in_folder(test_nothing_to_ask),
     };
     qk_linalg_init();
