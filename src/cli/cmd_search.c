@@ -8,14 +8,12 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "restore/evaluation.h"
+#include "restore/objectives.h"
 #include "restore/patch.h"
 #include "restore/range_cache.h"
 #include "restore/recipe.h"
-#include "restore/search.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +40,8 @@ struct search {
     struct qk_pair *pair;
     struct qk_evaluation *evaluation;
     struct qk_evaluation_options options;
-    struct qk_search_cases of;
-    size_t *task, *objective, *all;
-    double *cost, *prior;
-    char **name; /* n_objectives; owned */
+    struct qk_objectives objectives;
+    double *prior;
     struct qk_search_limits limits;
     struct qk_search result;
     const struct qk_trial **front;
@@ -59,18 +55,12 @@ struct search {
 
 static void free_search(struct search *s)
 {
-    for (size_t i = 0; s->name != NULL && i < s->of.n_objectives; i++)
-        free(s->name[i]);
     for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
         free(s->recipe[i]);
-    free(s->name);
     free(s->recipe);
     free(s->front);
-    free(s->task);
-    free(s->objective);
-    free(s->all);
-    free(s->cost);
     free(s->prior);
+    qk_objectives_free(&s->objectives);
     qk_search_free(&s->result);
     qk_evaluation_close(s->evaluation);
     qk_pair_close(s->pair);
@@ -92,50 +82,7 @@ static enum qk_code read_cases(const struct qk_arguments *arguments, struct sear
     return code;
 }
 
-/* The file's name without its folder and .jsonl. */
-static enum qk_code short_name(const char *path, char **out, struct qk_error *err)
-{
-    const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
-    size_t n = strlen(base) - (qk_ends_with(base, ".jsonl") ? strlen(".jsonl") : 0);
-    return qk_strndup_to(out, base, n, err);
-}
-
-/* Each file is an objective; one file alone has its tasks for objectives. A task that stands in two files
- * belongs to the first. */
-static enum qk_code find_objectives(struct search *s, struct qk_error *err)
-{
-    const struct qk_cases *cases = &s->cases;
-    bool files = cases->n_files > 1;
-    size_t n = files ? cases->n_files : cases->n_tasks;
-    QK_TRY(qk_alloc(&s->name, n, sizeof *s->name, err));
-    QK_TRY(qk_alloc(&s->task, cases->n, sizeof *s->task, err));
-    QK_TRY(qk_alloc(&s->objective, cases->n_tasks, sizeof *s->objective, err));
-    QK_TRY(qk_alloc(&s->cost, cases->n, sizeof *s->cost, err));
-    for (s->of.n_objectives = 0; s->of.n_objectives < n; s->of.n_objectives++) {
-        size_t i = s->of.n_objectives;
-        QK_TRY(files ? short_name(cases->file[i], &s->name[i], err)
-                     : qk_strdup_to(&s->name[i], cases->task[i], err));
-    }
-    for (size_t i = cases->n; i-- > 0;) {
-        s->task[i] = cases->item[i].task;
-        s->objective[s->task[i]] = files ? cases->item[i].file : s->task[i];
-        s->cost[i] = (double)qk_evaluation_cost(s->evaluation, i);
-    }
-    s->of = (struct qk_search_cases){cases->n, cases->n_tasks, n, s->task, s->objective, s->cost};
-    return QK_OK;
-}
-
 /* --- what is tried first --- */
-
-/* Divides by the largest, so that numbers of two kinds can be added. */
-static void add_scaled(double *sum, const double *value, int n)
-{
-    double largest = 0;
-    for (int i = 0; i < n; i++)
-        largest = isfinite(value[i]) && value[i] > largest ? value[i] : largest;
-    for (int i = 0; i < n && largest > 0; i++)
-        sum[i] += isfinite(value[i]) ? value[i] / largest : 0;
-}
 
 /* The attention shift that a restore of each layer undoes, on the built-in text; 0 where there is none. */
 static enum qk_code find_shifts(struct search *s, double *value, struct qk_error *err)
@@ -168,7 +115,7 @@ static enum qk_code find_prior(struct search *s, struct qk_error *err)
     for (int i = 0; code == QK_OK && i < n; i++)
         value[i] = qk_metric_layer(&drift[i], QK_METRIC_ROUTING, -1);
     if (code == QK_OK)
-        add_scaled(s->prior, value, n);
+        qk_prior_add(s->prior, value, n);
     qk_drifts_free(drift, n);
     if (code == QK_OK) {
         memset(value, 0, (size_t)n * sizeof *value);
@@ -177,7 +124,7 @@ static enum qk_code find_prior(struct search *s, struct qk_error *err)
         qk_meter_stop(&s->meter);
     }
     if (code == QK_OK)
-        add_scaled(s->prior, value, n);
+        qk_prior_add(s->prior, value, n);
     free(value);
     return code;
 }
@@ -205,7 +152,8 @@ static enum qk_code run_search(struct search *s, struct qk_error *err)
     const struct qk_search_calls calls = {s, answer, told};
     qk_meter_start(&s->meter, "post and pre", false);
     qk_meter_limit(&s->meter, s->limits.seconds);
-    enum qk_code code = qk_search_run(&s->result, s->pair, &s->of, s->prior, &s->limits, &calls, err);
+    enum qk_code code =
+        qk_search_run(&s->result, s->pair, &s->objectives.cases, s->prior, &s->limits, &calls, err);
     qk_meter_stop(&s->meter);
     return code;
 }
@@ -237,8 +185,8 @@ static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *er
     qk_text_add(&path, "%s/%zu.json", s->folder, i + 1);
     QK_TRY(qk_text_take(&path, &s->recipe[i], err));
     qk_text_add(&comment, "point %zu of %zu of a search's front:", i + 1, s->n_front);
-    for (size_t o = 0; o < s->of.n_objectives; o++)
-        qk_text_add(&comment, "%s %s %.1f %%", o > 0 ? "," : "", s->name[o],
+    for (size_t o = 0; o < s->objectives.cases.n_objectives; o++)
+        qk_text_add(&comment, "%s %s %.1f %%", o > 0 ? "," : "", s->objectives.name[o],
             100 * qk_search_rate(&s->result, s->front[i], o).value);
     QK_TRY(qk_text_take(&comment, &text, err));
     enum qk_code code = qk_recipe_make(s->pair, &s->front[i]->selection, false, text, &recipe, err);
@@ -270,7 +218,7 @@ static enum qk_code report(const struct qk_arguments *arguments, struct search *
         QK_TRY(write_recipe(s, i, err));
     const struct qk_search_report report = {.search = &s->result,
         .cases = &s->cases,
-        .objective = (const char *const *)s->name,
+        .objective = (const char *const *)s->objectives.name,
         .front = s->front,
         .n_front = s->n_front,
         .recipe = s->recipe,
@@ -305,7 +253,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(read_options(arguments, s, err));
     QK_TRY(qk_inputs_pair(arguments, &s->pair, err));
     QK_TRY(qk_evaluation_open(s->pair, NULL, &s->cases, &s->options, &s->evaluation, err));
-    QK_TRY(find_objectives(s, err));
+    QK_TRY(qk_objectives_make(&s->cases, s->evaluation, &s->objectives, err));
     QK_TRY(make_folder(s, err));
     QK_TRY(find_prior(s, err));
     enum qk_code code = run_search(s, err);
