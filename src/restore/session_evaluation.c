@@ -155,7 +155,7 @@ void qk_session_ask_anew(struct qk_session *session)
     pthread_mutex_unlock(&asking->mutex);
     forget_current(asking);
     if (asking->state.stage == QK_EVALUATION_READY)
-        asking->state.stage = QK_EVALUATION_RUNNING;
+        asking->state.stage = asking->on ? QK_EVALUATION_RUNNING : QK_EVALUATION_PAUSED;
 }
 
 /* --- publishing --- */

@@ -129,6 +129,15 @@ static void test_follows_choices(void **state)
     assert_true(qk_session_undo(session, NULL) && qk_session_undo(session, NULL));
     assert_true(all->model[QK_ASKED_CURRENT].is_post);
     assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 0);
+
+    wait_for(session, QK_EVALUATION_READY);
+    qk_session_evaluate_pause(session); /* with nothing left to ask, until there is */
+    assert_int_equal(all->stage, QK_EVALUATION_READY);
+    assert_true(qk_session_redo(session, NULL));
+    assert_int_equal(all->stage, QK_EVALUATION_PAUSED);
+    evaluate(session, NULL, 0);
+    wait_for(session, QK_EVALUATION_READY);
+    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 21);
     qk_session_close(session);
 }
 
