@@ -100,6 +100,7 @@ static void app_free(struct app *app)
     free(app->targets);
     free(app->offered);
     free(app->loading);
+    free(app->eval.selection);
     export_free(app);
     attention_free(app);
     page_free(&app->help);
@@ -198,6 +199,7 @@ static unsigned take_results(struct app *app)
     export_tell(app);
     probe_tell(app);
     evaluation_tell(app);
+    find_point(app);
     set_what_waits(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }

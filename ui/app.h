@@ -70,6 +70,7 @@ struct attention_view {
 struct eval_view {
     int top, height;           /* first task shown, and how many, as drawn last */
     int point;                 /* of the front, from 0 */
+    char *selection;           /* its, as drawn last; owned */
     int first_point;           /* in the list */
     enum qk_search_stage told; /* the stage that was seen last */
 };
@@ -223,6 +224,8 @@ void evaluation_tell(struct app *app);
 enum { MOST_EFFECTS = 2, EFFECT_CELLS = 7 };
 /* How far a search is, its front as plot and list. */
 void draw_search(struct app *app, struct canvas *canvas, struct area area);
+/* Goes to where the selected point is after the front changed. */
+void find_point(struct app *app);
 /* "searching 3:05 of 10:00"; nothing where none runs. */
 void search_state(const struct app *app, char out[96]);
 /* Columns of effects that the list can show; 0 until there are some. */

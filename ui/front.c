@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -127,7 +128,7 @@ static void draw_name_at(struct canvas *canvas, struct area plot, const struct a
     if (!find_cell(plot, axes, at, &y, &x))
         return;
     draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, GLYPH_DOT));
-    draw_run(canvas, y, x + 3 + cells <= plot.x + plot.w ? x + 3 : x - 1 - cells, cells, style, name);
+    draw_run(canvas, y, x + 3 + cells <= plot.x + plot.w ? x + 3 : x - 2 - cells, cells, style, name);
 }
 
 static void draw_frame_of(
@@ -182,6 +183,12 @@ static void draw_plot(
 
 /* --- the list --- */
 
+/* Names of tasks differ at their ends, those of files at their beginnings. */
+static enum align name_align(const struct app *app)
+{
+    return qk_session_evaluation(app->session)->n_files > 1 ? ALIGN_LEFT : ALIGN_TAIL;
+}
+
 /* Objectives that have room beside the selection. */
 static int shown_objectives(const struct qk_search_state *found, int width)
 {
@@ -219,6 +226,25 @@ static void draw_point(struct app *app, struct canvas *canvas, struct area row,
     canvas->selected = false;
 }
 
+/* Remembers which point is selected: the front grows while a search runs. */
+static void keep_point(struct app *app, const struct qk_search_state *found)
+{
+    struct eval_view *view = &app->eval;
+    const char *text = found->point[view->point].text;
+    if (view->selection != NULL && strcmp(view->selection, text) == 0)
+        return;
+    free(view->selection);
+    view->selection = strdup(text); /* without it the number stays */
+}
+
+void find_point(struct app *app)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    for (size_t i = 0; i < found->n_points && app->eval.selection != NULL; i++)
+        if (strcmp(found->point[i].text, app->eval.selection) == 0)
+            app->eval.point = (int)i;
+}
+
 static void draw_points(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
@@ -227,7 +253,7 @@ static void draw_points(
     char name[256];
     draw_text(canvas, area.y, area.x, NUMBER_CELLS, ALIGN_LEFT, STYLE_HEADING, "point");
     for (int o = 0; o < n_shown; o++)
-        draw_text(canvas, area.y, area.x + NUMBER_CELLS + o * RATE_CELLS, RATE_CELLS - 1, ALIGN_LEFT,
+        draw_text(canvas, area.y, area.x + NUMBER_CELLS + o * RATE_CELLS, RATE_CELLS - 1, name_align(app),
             STYLE_HEADING, qk_printable(name, sizeof name, found->objective[o]));
     draw_text(canvas, area.y, area.x + NUMBER_CELLS + n_shown * RATE_CELLS,
         area.w - NUMBER_CELLS - n_shown * RATE_CELLS, ALIGN_LEFT, STYLE_HEADING, "selection");
@@ -237,6 +263,7 @@ static void draw_points(
         view->first_point = view->point - rows + 1;
     if (view->first_point > n - rows)
         view->first_point = n > rows ? n - rows : 0;
+    keep_point(app, found);
     for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
         draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
             i, n_shown);
@@ -297,7 +324,7 @@ void draw_effect_name(
     struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style)
 {
     char name[256];
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_RIGHT, style,
+    draw_text(canvas, cell.y, cell.x, cell.w, name_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT, style,
         qk_printable(name, sizeof name, qk_session_search_state(app->session)->objective[objective]));
 }
 

@@ -11,6 +11,7 @@
 enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 3, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
 enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
 enum { TIGHT_NUMBER = 5, NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 4 };
+enum { LEAST_BOTH = 74 };                                        /* for reach beside effects, without these */
 enum { CHOICE_CELLS = 16, PAIR_CHOICE = 17, ROOMY_CHOICE = 24 }; /* PAIR_CHOICE: "Q keep  K restore" */
 
 /* One metric with a bar. */
@@ -35,7 +36,8 @@ struct columns {
     int effects, effects_x;    /* number of columns */
 };
 
-/* What is shown of attention ranges: the change of long mass from 60 cells on, the shift where it fits. */
+/* What is shown of attention ranges in so many cells: the change of long mass from 60 on, the shift where it
+ * fits. */
 static void place_ranges(struct columns *c, int width)
 {
     c->reach = width >= 96 ? ROOMY_REACH : width >= 74 ? NARROW_REACH : TIGHT_REACH;
@@ -66,13 +68,11 @@ static struct columns columns_of(const struct app *app, int width)
 {
     struct columns c = {.choice = width >= 120 ? ROOMY_CHOICE : width >= 76 ? PAIR_CHOICE : CHOICE_CELLS};
     c.angle = width >= 110 ? ANGLE_CELLS + GAP : 0;
-    if (any_ranges(app))
-        place_ranges(&c, width);
-    /* Of a search that was run, effects tell more than reach, which the detail shows, too. */
     c.effects = effect_columns(app);
-    if (c.effects > 0 && width < 96)
-        c.reach = c.shift = 0;
     int effects = c.effects > 0 ? c.effects * EFFECT_CELLS + GAP : 0;
+    /* Of a search that was run, effects tell more than the reach, which the detail shows, too. */
+    if (any_ranges(app) && (effects == 0 || width - effects >= LEAST_BOTH))
+        place_ranges(&c, width - effects);
     int ranges = (c.reach > 0 ? c.reach + GAP : 0) + (c.shift > 0 ? c.shift + GAP : 0);
     c.group = (width - LEFT_CELLS - c.choice - c.angle - ranges - effects) / GROUPS;
     place_bars(&c);

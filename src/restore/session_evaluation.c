@@ -201,31 +201,16 @@ static void publish_stopped(struct asking *asking, const struct asking_news *new
     model->error = asking->model_error[news->who];
 }
 
-static void publish_trials(struct asking *asking, struct asking_news *news)
+/* Effects and front; a message without (a search may have been cancelled too soon) leaves those before it. */
+static void publish_found(struct asking *asking, struct asking_news *news)
 {
     struct qk_search_state *found = &asking->found;
     found->n_trials = news->n_trials;
-    if (news->effect == NULL)
-        return;
-    free(asking->effect);
-    found->effect = asking->effect = news->effect;
-    news->effect = NULL;
-}
-
-/* A search that found no front (it was cancelled too soon) leaves the one before it. */
-static void publish_searched(struct asking *asking, struct asking_news *news)
-{
-    struct qk_search_state *found = &asking->found;
-    enum qk_code code = news->error.code;
-    publish_trials(asking, news);
-    found->seconds = qk_seconds_since(&asking->search_start);
-    found->stage = code == QK_CANCELLED ? QK_SEARCH_CANCELLED
-                   : code != QK_OK      ? QK_SEARCH_FAILED
-                   : news->complete     ? QK_SEARCH_COMPLETE
-                                        : QK_SEARCH_LIMITED;
-    qk_session_replace_text(
-        &asking->search_error, found->stage == QK_SEARCH_FAILED ? news->error.text : NULL);
-    found->error = asking->search_error;
+    if (news->effect != NULL) {
+        free(asking->effect);
+        found->effect = asking->effect = news->effect;
+        news->effect = NULL;
+    }
     if (news->n_points == 0)
         return;
     for (size_t i = 0; i < found->n_points; i++)
@@ -235,6 +220,21 @@ static void publish_searched(struct asking *asking, struct asking_news *news)
     found->n_points = news->n_points;
     news->point = NULL;
     news->n_points = 0;
+}
+
+static void publish_searched(struct asking *asking, struct asking_news *news)
+{
+    struct qk_search_state *found = &asking->found;
+    enum qk_code code = news->error.code;
+    publish_found(asking, news);
+    found->seconds = qk_seconds_since(&asking->search_start);
+    found->stage = code == QK_CANCELLED ? QK_SEARCH_CANCELLED
+                   : code != QK_OK      ? QK_SEARCH_FAILED
+                   : news->complete     ? QK_SEARCH_COMPLETE
+                                        : QK_SEARCH_LIMITED;
+    qk_session_replace_text(
+        &asking->search_error, found->stage == QK_SEARCH_FAILED ? news->error.text : NULL);
+    found->error = asking->search_error;
 }
 
 void qk_session_take_asking_news(struct qk_session *session, struct asking_news *news)
@@ -269,7 +269,7 @@ void qk_session_take_asking_news(struct qk_session *session, struct asking_news 
         break;
     case ASKING_TRIAL:
         asking->found.doing = news->stage;
-        publish_trials(asking, news);
+        publish_found(asking, news);
         break;
     case ASKING_SEARCHED:
         publish_searched(asking, news);

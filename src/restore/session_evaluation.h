@@ -85,7 +85,8 @@ struct qk_search_state {
     /* (n_layers, n_objectives): what restoring q and k of the layer does to post, in shares of 1; of an entry
      * whose n is 0 nothing is known. NULL: of none. */
     const struct qk_estimate *effect;
-    /* The Pareto front of the last search that had one, best at the first objective first. */
+    /* The Pareto front as far as it is known, or that of the search before; best at the first objective
+     * first. */
     const struct qk_search_point *point;
     size_t n_points;
 };

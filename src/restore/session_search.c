@@ -2,6 +2,7 @@
 #include "restore/session_asking.h"
 
 #include "base/mem.h"
+#include "restore/search_parts.h"
 #include "restore/spec.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 struct searching {
     struct asking *asking;
     bool norms;
+    bool begun; /* a front has been told */
     struct qk_search search;
 };
 
@@ -42,19 +44,6 @@ static enum qk_code answer(void *context, const struct qk_selection *selection, 
     qk_asking_serve_quick(asking);
     return qk_evaluation_answer(asking->evaluation, subject, n, cases, out, pre || post ? &heard : NULL,
         &asking->search_progress, cost, err);
-}
-
-static void told(void *context, const char *stage, const struct qk_trial *trial)
-{
-    struct searching *s = context;
-    struct message *message = qk_asking_message(ASKING_TRIAL, QK_ASKED_POST, 0);
-    (void)trial;
-    if (message == NULL)
-        return;
-    message->asking->stage = stage;
-    message->asking->n_trials = s->search.n_trials;
-    message->asking->effect = copy_effects(&s->search);
-    qk_session_post(s->asking->session, message);
 }
 
 /* --- the front --- */
@@ -93,6 +82,27 @@ static enum qk_code make_points(
         news->point[at] = point;
     }
     return QK_OK;
+}
+
+/* --- telling --- */
+
+static void told(void *context, const char *stage, const struct qk_trial *trial)
+{
+    struct searching *s = context;
+    struct message *message = qk_asking_message(ASKING_TRIAL, QK_ASKED_POST, 0);
+    struct qk_error unheard = {0};
+    if (message == NULL)
+        return;
+    message->asking->stage = stage;
+    message->asking->n_trials = s->search.n_trials;
+    message->asking->effect = copy_effects(&s->search);
+    /* There is a front once pre and post are known; only a trial with every answer changes it. */
+    if (s->search.parts->differs != NULL && (!s->begun || trial->n_asked == s->search.cases.n) &&
+        qk_search_mark_front(&s->search, &unheard) == QK_OK) {
+        make_points(&s->search, message->asking, &unheard);
+        s->begun = true;
+    }
+    qk_session_post(s->asking->session, message);
 }
 
 /* Of a search that was cancelled, too: what it found until then counts. */

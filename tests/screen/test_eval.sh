@@ -71,6 +71,7 @@ check "the list stays usable and tells about it" wait_for 'searching 0:[0-9]* of
 check "and has columns for the effects" wait_for 'layer.*recall reaso'
 check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
 keys t
+check "the front is there while it grows" wait_for 'point recall *reasoning *selection'
 keys Q
 check "leaving asks first" wait_for 'a search is running: stop it and leave? y/n'
 keys n X
