@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shares of the limits after which a stage gives way to the next. */
-static const double EFFECTS_END = 0.4, GREEDY_END = 0.5;
+/* Shares of what the limits leave after both ends, after which a stage gives way to the next. */
+static const double EFFECTS_END = 0.35, GREEDY_END = 0.5;
 /* Least share of the cases that a trial is asked, and what is asked where nothing limits the time. */
 static const double LEAST_LEVEL = 0.05, USUAL_LEVEL = 0.25;
 
@@ -113,6 +113,13 @@ static enum qk_code measure_ends(struct qk_search *search, struct qk_error *err)
 
 /* --- effects --- */
 
+/* The share of the limits at which a share of what was left of them after both ends is over. */
+static double stage_end(const struct qk_search *search, double share)
+{
+    double spent = search->parts->spent;
+    return spent + (1 - spent) * share;
+}
+
 /* Share of the cases for n trials to fit between now and a share of the limits. */
 static double fitting_level(const struct qk_search *search, double share, size_t n)
 {
@@ -196,12 +203,13 @@ static enum qk_code find_effects(struct qk_search *search, double *level, struct
 {
     struct qk_search_parts *p = search->parts;
     struct qk_selection restored;
-    *level = fitting_level(search, EFFECTS_END, 3 * (size_t)p->n_used + 1);
+    *level = fitting_level(search, stage_end(search, EFFECTS_END), 3 * (size_t)p->n_used + 1);
     QK_TRY(restore_all(search, &restored, err));
     enum qk_code code = qk_search_measure(search, &restored, *level, "all", &p->all, err);
     qk_selection_free(&restored);
     for (int roles = 0; roles < QK_EFFECT_ROLES && p->all != NULL; roles++) {
-        for (int i = 0; i < p->n_used && code == QK_OK && qk_search_within(search, EFFECTS_END); i++)
+        for (int i = 0;
+             i < p->n_used && code == QK_OK && qk_search_within(search, stage_end(search, EFFECTS_END)); i++)
             code = find_effect(search, p->layer[i], (enum qk_effect_roles)roles, *level, err);
         if (roles == QK_EFFECT_BOTH)
             order_by_effect(search);
@@ -256,7 +264,7 @@ static enum qk_code walk_step(struct qk_search *search, const struct qk_trial *t
     size_t n = find_moves(search, &trial->selection, mode, weight, list);
     double best = score(search, trial, weight);
     *next = NULL;
-    for (size_t i = 0; i < n && i < LOOK_AT && qk_search_within(search, GREEDY_END); i++) {
+    for (size_t i = 0; i < n && i < LOOK_AT && qk_search_within(search, stage_end(search, GREEDY_END)); i++) {
         struct qk_trial *tried;
         QK_TRY(try_move(search, &trial->selection, &list[i], mode, level, "greedy", &tried, err));
         if (tried != NULL && score(search, tried, weight) > best) {
@@ -459,6 +467,7 @@ static enum qk_code run(struct qk_search *search, const double *prior, struct qk
     QK_TRY(measure_ends(search, err));
     /* The usual choice: what others are to be better than is known of every case. */
     QK_TRY(add_kind(search, QK_FULL, QK_EFFECT_BOTH, 1, err));
+    search->parts->spent = qk_search_spent(search);
     QK_TRY(find_effects(search, &level, err));
     QK_TRY(add_kinds(search, level, err));
     QK_TRY(walk_all(search, level, err));
@@ -508,11 +517,7 @@ enum qk_code qk_search_run(struct qk_search *search, const struct qk_pair *pair,
 
 void qk_search_free(struct qk_search *search)
 {
-    for (size_t i = 0; i < search->n_trials; i++) {
-        qk_selection_free(&search->trial[i]->selection);
-        free(search->trial[i]->answer);
-        free(search->trial[i]);
-    }
+    qk_search_free_trials(search);
     for (int i = 0; search->effect != NULL && i < search->pair->n_layers; i++)
         for (int roles = 0; roles < QK_EFFECT_ROLES; roles++) {
             free(search->effect[i].in[roles]);
@@ -528,7 +533,6 @@ void qk_search_free(struct qk_search *search)
         free(search->parts->effect);
         free(search->parts);
     }
-    free(search->trial);
     free(search->pre);
     free(search->effect);
     *search = (struct qk_search){0};

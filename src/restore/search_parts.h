@@ -12,6 +12,7 @@ struct qk_search_parts {
     size_t n_measured;        /* trials of the limit */
     double run_cost, seconds; /* of cases that were really run */
     double whole_cost;        /* of all cases */
+    double spent;             /* share of the limits that both ends took */
     bool *differs; /* of each case: pre and post answer it differently; NULL until both are known */
     size_t *order; /* cases, task after task, each in the order of its samples */
     size_t *first; /* n_tasks + 1: where the tasks begin in order */
@@ -31,6 +32,8 @@ struct qk_effect_trials {
 
 /* True while less than this share (0 to 1) of the limits is used up; without limits always. */
 bool qk_search_within(const struct qk_search *search, double share);
+/* Share of the limits that is used up, 0 to 1. */
+double qk_search_spent(const struct qk_search *search);
 /* Seconds left of that share of the limit; HUGE_VAL without one. */
 double qk_search_left(const struct qk_search *search, double share);
 /* Expected seconds of one trial over all cases; 0 when nothing was run yet. */
@@ -45,6 +48,8 @@ enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err);
  */
 enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
     const char *stage, struct qk_trial **out, struct qk_error *err);
+
+void qk_search_free_trials(struct qk_search *search);
 
 /* Sorts n trials, best first: by fronts (Pareto rank of their estimated rates), and within one by how far
  * they stand from their neighbours (Deb et al. 2002). */

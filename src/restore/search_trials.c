@@ -11,10 +11,16 @@
 
 bool qk_search_within(const struct qk_search *search, double share)
 {
+    return qk_search_spent(search) < share;
+}
+
+double qk_search_spent(const struct qk_search *search)
+{
     const struct qk_search_limits *limits = &search->parts->limits;
-    if (limits->max_trials > 0 && (double)search->parts->n_measured >= share * (double)limits->max_trials)
-        return false;
-    return qk_search_left(search, share) > 0;
+    double spent = limits->seconds > 0 ? qk_seconds_since(&search->parts->start) / limits->seconds : 0;
+    if (limits->max_trials > 0)
+        spent = fmax(spent, (double)search->parts->n_measured / (double)limits->max_trials);
+    return fmin(spent, 1);
 }
 
 double qk_search_left(const struct qk_search *search, double share)
@@ -129,6 +135,20 @@ static enum qk_code find_trial(struct qk_search *search, const struct qk_selecti
     return QK_OK;
 }
 
+static void free_trial(struct qk_trial *trial)
+{
+    qk_selection_free(&trial->selection);
+    free(trial->answer);
+    free(trial);
+}
+
+void qk_search_free_trials(struct qk_search *search)
+{
+    while (search->n_trials > 0)
+        free_trial(search->trial[--search->n_trials]);
+    free(search->trial);
+}
+
 static enum qk_code ask(struct qk_search *search, struct qk_trial *trial, const size_t *list, size_t n,
     signed char *answer, struct qk_error *err)
 {
@@ -186,6 +206,8 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
         if (code == QK_OK)
             *out = trial;
     }
+    if (trial->n_asked == 0 && search->n_trials > 1) /* it was made here, and there was no time for it */
+        free_trial(search->trial[--search->n_trials]);
     free(answer);
     free(list);
     if (code == QK_OK && n > 0 && *out != NULL && search->parts->calls.told != NULL)
