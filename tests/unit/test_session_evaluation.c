@@ -99,22 +99,22 @@ static void test_follows_choices(void **state)
 {
     char recall[PATH_SIZE], reasoning[PATH_SIZE];
     const char *const file[] = {
-        write_head(recall, *state, "recall.jsonl", 12), write_head(reasoning, *state, "reasoning.jsonl", 9)};
+        write_head(recall, *state, "recall.jsonl", 9), write_head(reasoning, *state, "reasoning.jsonl", 3)};
     struct qk_session *session = open_demo();
     const struct qk_pair *pair = qk_session_pair(session);
     struct qk_score pre[TASKS], post[TASKS], current[TASKS];
     evaluate(session, file, 2);
     assert_int_equal(qk_session_evaluation(session)->stage, QK_EVALUATION_OPENING);
     const struct qk_evaluation_state *all = wait_for(session, QK_EVALUATION_READY);
-    assert_int_equal(all->n_cases, 21);
+    assert_int_equal(all->n_cases, 12);
     assert_int_equal(all->n_tasks, TASKS);
     assert_string_equal(all->task[0], "recall-words@512");
-    assert_int_equal(all->n_of_task[1], 9);
+    assert_int_equal(all->n_of_task[1], 3);
     ask(pair, file, 2, QK_PRE, NULL, pre);
     ask(pair, file, 2, QK_POST, NULL, post);
     expect_scores(&all->model[QK_ASKED_PRE], pre);
     expect_scores(&all->model[QK_ASKED_POST], post);
-    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 21);
+    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 12);
     assert_true(all->model[QK_ASKED_CURRENT].is_post);
     assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 0);
 
@@ -137,7 +137,7 @@ static void test_follows_choices(void **state)
     assert_int_equal(all->stage, QK_EVALUATION_PAUSED);
     evaluate(session, NULL, 0);
     wait_for(session, QK_EVALUATION_READY);
-    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 21);
+    assert_int_equal(all->model[QK_ASKED_CURRENT].n_known, 12);
     qk_session_close(session);
 }
 
@@ -192,7 +192,7 @@ static void test_search(void **state)
 {
     char recall[PATH_SIZE], reasoning[PATH_SIZE];
     const char *const file[] = {
-        write_head(recall, *state, "recall.jsonl", 6), write_head(reasoning, *state, "reasoning.jsonl", 3)};
+        write_head(recall, *state, "recall.jsonl", 6), write_head(reasoning, *state, "reasoning.jsonl", 2)};
     struct qk_session *session = open_demo();
     struct qk_error err = {0};
     const struct qk_search_state *found = qk_session_search_state(session);
@@ -210,12 +210,12 @@ static void test_search(void **state)
     /* A choice has its few cases while the search goes on, which asks post and pre as well. */
     restore(session, 4);
     const struct qk_evaluation_state *all = qk_session_evaluation(session);
-    while (all->model[QK_ASKED_CURRENT].n_known < 9)
+    while (all->model[QK_ASKED_CURRENT].n_known < 8)
         wait_for_event(session);
     assert_int_equal(found->stage, QK_SEARCH_RUNNING);
-    assert_int_equal(all->model[QK_ASKED_POST].n_known, 9);
-    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 9);
-    assert_int_equal(qk_session_objective(session, QK_ASKED_PRE, 1).total, 3);
+    assert_int_equal(all->model[QK_ASKED_POST].n_known, 8);
+    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 8);
+    assert_int_equal(qk_session_objective(session, QK_ASKED_PRE, 1).total, 2);
     qk_session_search_cancel(session);
     while (found->stage == QK_SEARCH_RUNNING)
         wait_for_event(session);
