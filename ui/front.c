@@ -80,6 +80,8 @@ static void place_of(const struct app *app, enum qk_asked who, double at[2])
         at[o] = rate_of(qk_session_objective(app->session, who, o));
 }
 
+/* Of the points, post and current. Pre is often far away (it cannot do what post learned) and would leave
+ * them no room. */
 static struct axes axes_of(const struct app *app, const struct qk_search_state *found)
 {
     struct axes axes = {{1, 1}, {0, 0}};
@@ -89,7 +91,7 @@ static struct axes axes_of(const struct app *app, const struct qk_search_state *
         at[1] = rate_of(found->point[i].score[1]);
         reach_to(&axes, at);
     }
-    for (int who = 0; who < QK_ASKED_COUNT; who++) {
+    for (int who = QK_ASKED_POST; who < QK_ASKED_COUNT; who++) {
         place_of(app, (enum qk_asked)who, at);
         reach_to(&axes, at);
     }
@@ -120,15 +122,20 @@ static void draw_at(struct canvas *canvas, struct area plot, const struct axes *
         draw_run(canvas, y, x > last ? last : x, cells, style, text);
 }
 
-/* A dot at the place of pre or post and its name beside it, three cells off: a point may be there, too. */
+/* A dot at the place of pre or post and its name beside it, three cells off: a point may be there, too. What
+ * is outside the plot is named at its edge, with an arrow there. */
 static void draw_name_at(struct canvas *canvas, struct area plot, const struct axes *axes, const double at[2],
     enum style style, const char *name)
 {
     int y, x, cells = text_cells(canvas, name);
     if (!find_cell(plot, axes, at, &y, &x))
         return;
-    draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, GLYPH_DOT));
-    draw_run(canvas, y, x + 3 + cells <= plot.x + plot.w ? x + 3 : x - 2 - cells, cells, style, name);
+    int right = plot.x + plot.w - 1, bottom = plot.y + plot.h - 1;
+    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_DOT;
+    x = x < plot.x ? plot.x : x > right ? right : x;
+    y = y < plot.y ? plot.y : y > bottom ? bottom : y;
+    draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, glyph));
+    draw_run(canvas, y, x + 2 + cells <= right ? x + 3 : x - 2 - cells, cells, style, name);
 }
 
 static void draw_frame_of(

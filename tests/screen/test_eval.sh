@@ -77,7 +77,7 @@ check "leaving asks first" wait_for 'a search is running: stop it and leave? y/n
 keys n X
 check "X stops it" wait_for 'the search was stopped: [0-9]* selections, [0-9]* of them on the front'
 check "what it found is plotted" wait_for '→ recall, upwards reasoning'
-check "with pre, a point in the plot" wait_for '^ *0\.0│.* pre'
+check "with pre, which is far below it" wait_for '│.* pre *▼'
 check "and listed" wait_for 'point recall *reasoning *selection'
 check "the first point is selected" wait_for '^ ▶  *1 '
 keys Enter
