@@ -79,6 +79,9 @@ struct asking {
 
 enum { QK_ASKING_LEVELS = 3 };
 
+/* What a search is doing before it has any effect. */
+#define QK_SEARCH_BEGINS "post and pre"
+
 void *qk_asking_main(void *asking); /* the thread's main */
 
 /* session_asking.c, for the thread. */

@@ -352,7 +352,7 @@ enum qk_code qk_session_search(struct qk_session *session, double minutes, struc
     pthread_mutex_unlock(&asking->mutex);
     clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
     asking->found.stage = QK_SEARCH_RUNNING;
-    asking->found.doing = "post and pre";
+    asking->found.doing = QK_SEARCH_BEGINS;
     asking->found.n_trials = 0;
     asking->found.seconds = 0;
     asking->found.limit = 60 * minutes;

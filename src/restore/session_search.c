@@ -93,7 +93,8 @@ static void told(void *context, const char *stage, const struct qk_trial *trial)
     struct qk_error unheard = {0};
     if (message == NULL)
         return;
-    message->asking->stage = stage;
+    /* Post is told before pre has been asked, which no trial tells of. */
+    message->asking->stage = s->search.parts->differs != NULL ? stage : QK_SEARCH_BEGINS;
     message->asking->n_trials = s->search.n_trials;
     message->asking->effect = copy_effects(&s->search);
     /* There is a front once pre and post are known; only a trial with every answer changes it. */
