@@ -2,7 +2,7 @@
 # test_search.sh - qkscope search on few cases: effects, front and recipes that give the figures again; faults.
 . "$srcdir/tests/cli/common.sh"
 cases=$QK_DEMO_DATA/cases
-head -n 6 "$cases/recall.jsonl" >"$work/recall.jsonl"
+"$QKSCOPE" cases needle --length 160 --depths 6 --count 1 -o "$work/recall.jsonl"
 head -n 4 "$cases/reasoning.jsonl" >"$work/reasoning.jsonl"
 set -- -c "$work/recall.jsonl" -c "$work/reasoning.jsonl"
 

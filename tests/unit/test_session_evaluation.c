@@ -13,16 +13,29 @@
 
 enum { WAIT_SECONDS = 120, TASKS = 2 }; /* a hang must fail, a slow sanitizer run must not */
 
-/* FOLDER/NAME with the first n lines of the demo pair's file of that name. */
+/* FOLDER/NAME with the first n cases of the demo pair's file of that name, of each prompt its end: what is
+ * asked does not matter here, and short prompts are answered sooner. */
 static char *write_head(char out[PATH_SIZE], const char *folder, const char *name, size_t n)
 {
+    enum { MOST_PROMPT = 120 };
     char from[PATH_SIZE], inside[64];
+    struct qk_cases cases = {0};
+    struct qk_text text = {0};
+    struct qk_error err = {0};
     snprintf(inside, sizeof inside, "cases/%s", name);
-    char *text = read_bytes(demo_path(from, inside), NULL), *end = text;
-    for (size_t i = 0; i < n; i++)
-        end = strchr(end, '\n') + 1;
-    write_bytes(path_in(out, folder, name), text, (size_t)(end - text));
-    free(text);
+    expect_ok(qk_cases_read(demo_path(from, inside), &cases, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        struct qk_case item = cases.item[i];
+        size_t length = strlen(item.prompt);
+        item.prompt += length > MOST_PROMPT ? length - MOST_PROMPT : 0;
+        expect_ok(qk_case_write(&item, cases.task[item.task], &text, &err), &err);
+    }
+    size_t n_bytes = text.length;
+    char *lines;
+    expect_ok(qk_text_take(&text, &lines, &err), &err);
+    write_bytes(path_in(out, folder, name), lines, n_bytes);
+    free(lines);
+    qk_cases_free(&cases);
     return out;
 }
 
