@@ -187,7 +187,9 @@ static int tasks_height(const struct app *app, int h)
 {
     bool front = qk_session_search_state(app->session)->n_points > 0;
     int n = 1 + (int)qk_session_evaluation(app->session)->n_tasks;
-    return n > h / 2 && front ? h / 2 : h - 1;
+    if (!front)
+        return h - 1;
+    return n > h / 2 ? h / 2 : n;
 }
 
 static void draw_eval(struct app *app, struct canvas *canvas, struct area area)

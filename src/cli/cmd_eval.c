@@ -303,20 +303,26 @@ static cJSON *task_json(const struct eval *e, const struct row *row, size_t t)
 static enum qk_code print_json(const struct eval *e, struct qk_error *err)
 {
     cJSON *root = cJSON_CreateObject(), *results = cJSON_AddArrayToObject(root, "results");
-    for (size_t i = 0; i < e->n_rows; i++) {
+    enum qk_code code = QK_OK;
+    for (size_t i = 0; i < e->n_rows && code == QK_OK; i++) {
         const struct row *row = &e->row[i];
         cJSON *item = cJSON_CreateObject();
         char *text = NULL;
         cJSON_AddItemToArray(results, item);
         qk_json_add_text(item, "name", row->name);
-        if (e->pairs && !row->baseline && qk_spec_text(&row->inputs.selection, e->pair, &text, err) == QK_OK)
+        if (e->pairs && !row->baseline)
+            code = qk_spec_text(&row->inputs.selection, e->pair, &text, err);
+        if (text != NULL)
             cJSON_AddStringToObject(item, "set", text);
         free(text);
         cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
         for (size_t t = 0; t < e->cases.n_tasks; t++)
             cJSON_AddItemToArray(tasks, task_json(e, row, t));
     }
-    return qk_print_json(root, err);
+    if (code == QK_OK)
+        return qk_print_json(root, err);
+    cJSON_Delete(root);
+    return code;
 }
 
 /* A name as a field: quoted, for it may hold anything. */

@@ -1,6 +1,7 @@
 /* search_report.c - effects and front of a search as tables and as JSON. */
 #include "cli/search_report.h"
 
+#include "base/text.h"
 #include "cli/print.h"
 #include "probe/score.h"
 #include "restore/spec.h"
@@ -65,9 +66,12 @@ static void print_effects(const struct qk_search_report *report)
         "others are restored\n");
     qk_print("%5s  %-7s%-4s", "layer", "kind", "role");
     for (int direction = 0; direction < 2; direction++)
-        for (size_t o = 0; o < search->cases.n_objectives; o++)
-            qk_print("  %*s %s", 13 - (int)strlen(report->objective[o]), direction == 0 ? "in" : "out",
-                report->objective[o]);
+        for (size_t o = 0; o < search->cases.n_objectives; o++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s %s", direction == 0 ? "in" : "out", report->objective[o]);
+            qk_print("  %*s", 14 - (int)strlen(name), "");
+            qk_print_name(name);
+        }
     qk_print("\n");
     for (int i = 0; i < search->pair->n_layers; i++)
         for (int roles = 0; roles < QK_EFFECT_ROLES; roles++)
@@ -94,9 +98,11 @@ static void print_tasks(const struct qk_search_report *report, const signed char
 
 static void print_rates(const struct qk_search_report *report, const struct qk_trial *trial)
 {
-    for (size_t o = 0; o < report->search->cases.n_objectives; o++)
-        qk_print("%s%s %.1f %%", o > 0 ? ", " : "", report->objective[o],
-            100 * qk_search_rate(report->search, trial, o).value);
+    for (size_t o = 0; o < report->search->cases.n_objectives; o++) {
+        qk_print("%s", o > 0 ? ", " : "");
+        qk_print_name(report->objective[o]);
+        qk_print(" %.1f %%", 100 * qk_search_rate(report->search, trial, o).value);
+    }
     qk_print("\n");
 }
 
@@ -133,6 +139,9 @@ void qk_search_table(const struct qk_search_report *report)
 
 /* --- JSON --- */
 
+/* An objective's name as a key: a file's name need not be UTF-8. */
+enum { KEY_TEXT = 4 * 256 };
+
 static void add_tasks(cJSON *item, const struct qk_search_report *report, const signed char *answer)
 {
     cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
@@ -156,7 +165,8 @@ static void add_estimates(
         return;
     cJSON *all = cJSON_AddObjectToObject(item, key);
     for (size_t o = 0; o < report->search->cases.n_objectives; o++) {
-        cJSON *of = cJSON_AddObjectToObject(all, report->objective[o]);
+        char name[KEY_TEXT];
+        cJSON *of = cJSON_AddObjectToObject(all, qk_printable(name, sizeof name, report->objective[o]));
         cJSON_AddNumberToObject(of, "value", estimate[o].value);
         cJSON_AddNumberToObject(of, "error", estimate[o].error);
         cJSON_AddNumberToObject(of, "cases", (double)estimate[o].n);
@@ -197,8 +207,12 @@ static enum qk_code trial_json(const struct qk_search_report *report, const stru
     if (recipe != NULL)
         qk_json_add_text(item, "recipe", recipe);
     cJSON *rates = cJSON_AddObjectToObject(item, "objectives");
-    for (size_t o = 0; o < report->search->cases.n_objectives; o++)
-        cJSON_AddNumberToObject(rates, report->objective[o], qk_search_rate(report->search, trial, o).value);
+    for (size_t o = 0; o < report->search->cases.n_objectives; o++) {
+        struct qk_estimate rate = qk_search_rate(report->search, trial, o);
+        char key[KEY_TEXT];
+        if (rate.n > 0)
+            cJSON_AddNumberToObject(rates, qk_printable(key, sizeof key, report->objective[o]), rate.value);
+    }
     add_tasks(item, report, trial->answer);
     return QK_OK;
 }

@@ -109,16 +109,19 @@ static enum qk_code add_piece(struct qk_answer *answer, int32_t id, struct qk_er
     static const char unknown[] = "\xef\xbf\xbd"; /* U+FFFD */
     char *piece;
     size_t n;
-    enum qk_code code = qk_tokenizer_piece(answer->tokenizer, id, &piece, &n, err);
-    if (code == QK_INPUT)
-        qk_text_add_bytes(&answer->text, unknown, sizeof unknown - 1);
-    else if (code != QK_OK)
+    struct qk_error unheard = {0};
+    enum qk_code code = qk_tokenizer_piece(answer->tokenizer, id, &piece, &n, &unheard);
+    if (code != QK_OK && code != QK_INPUT) {
+        *err = unheard;
         return code;
-    else
+    }
+    if (code == QK_OK) {
         qk_text_add_bytes(&answer->text, piece, n);
-    if (code == QK_OK)
         free(piece);
-    return answer->text.failed ? qk_fail_memory(err, answer->text.length + n) : QK_OK;
+    } else {
+        qk_text_add_bytes(&answer->text, unknown, sizeof unknown - 1);
+    }
+    return answer->text.failed ? qk_fail_memory(err, answer->text.length) : QK_OK;
 }
 
 static void look_for_start(struct qk_answer *answer)

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A group: enough tokens for every processor to have work, and few enough for what is kept of them (keys and
- * values of softmax layers) to stay below so many bytes. */
+/* A group: enough tokens for every processor to have work, and few enough for what is kept of them to stay
+ * below so many bytes. */
 enum { GROUP_TOKENS = 1 << 14, GROUP_CASES = 64, GROUP_BYTES = 1 << 30 };
 
 /* --- what is asked --- */
@@ -144,24 +144,29 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
     return code;
 }
 
-/* Tokens of a group: those of which a model's keys and values fit. */
-static size_t group_tokens(const struct qk_model *model)
+/* About what is kept of a token (keys and values of softmax layers) and of a sequence (states of linear ones,
+ * which may have twice as many heads of v as of k), in bytes. */
+static void kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence)
 {
-    size_t bytes = 1;
-    for (int i = 0; i < model->n_layers; i++)
-        if (model->layer[i].kind == QK_FULL || model->layer[i].kind == QK_WINDOW)
-            bytes += 2 * sizeof(float) * (size_t)model->layer[i].role[QK_K].n_heads *
-                     (size_t)model->layer[i].head_dim;
-    return GROUP_BYTES / bytes < GROUP_TOKENS ? GROUP_BYTES / bytes : GROUP_TOKENS;
+    *token = *sequence = 0;
+    for (int i = 0; i < model->n_layers; i++) {
+        const struct qk_layer *layer = &model->layer[i];
+        size_t hd = (size_t)layer->head_dim, heads = (size_t)layer->role[QK_K].n_heads;
+        if (layer->kind == QK_FULL || layer->kind == QK_WINDOW)
+            *token += 2 * heads * hd * sizeof(float);
+        else if (layer->kind == QK_LINEAR)
+            *sequence += 2 * heads * hd * hd * sizeof(float);
+    }
 }
 
-/* Length of the group that begins the list. */
-static size_t group_length(const struct qk_exam *exam, size_t most, size_t n, const size_t *list)
+/* Length of the group that begins the list: at least one. */
+static size_t group_length(
+    const struct qk_exam *exam, size_t token, size_t sequence, size_t n, const size_t *list)
 {
     size_t tokens = 0, i = 0;
     for (; i < n && i < GROUP_CASES; i++) {
         tokens += qk_exam_cost(exam, list[i]);
-        if (i > 0 && tokens > most)
+        if (i > 0 && (tokens > GROUP_TOKENS || tokens * token + (i + 1) * sequence > GROUP_BYTES))
             break;
     }
     return i;
@@ -171,9 +176,10 @@ enum qk_code qk_exam_take(const struct qk_exam *exam, struct qk_network *network
     const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
     struct qk_error *err)
 {
-    size_t most = group_tokens(qk_network_model(network));
+    size_t token, sequence;
+    kept_bytes(qk_network_model(network), &token, &sequence);
     for (size_t from = 0, length; from < n; from += length) {
-        length = group_length(exam, most, n - from, list + from);
+        length = group_length(exam, token, sequence, n - from, list + from);
         QK_TRY(take_group(exam, network, length, list + from, answer + from, progress, err));
         if (watch != NULL)
             watch->done(watch->context, length, list + from, answer + from);

@@ -2,8 +2,8 @@
  * was interrupted, goes on with what is not known.
  *
  * One file for each model (checkpoint, or pair with a selection), named by a digest of all that answers
- * depend on: CACHE/answers/DIGEST.answers. Each line is a case's digest, a space, and r or w. Lines are appended;
- * what is no such line (a run was killed while writing) is passed over. */
+ * depend on: CACHE/answers/DIGEST.answers. Each line is a case's digest, a space, and r or w. Lines are
+ * appended; what is no such line (a run was killed while writing) is passed over. */
 #ifndef QK_RESTORE_ANSWER_STORE_H
 #define QK_RESTORE_ANSWER_STORE_H
 

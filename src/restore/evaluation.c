@@ -1,13 +1,16 @@
 /* evaluation.c - models put to cases by way of what is known already (evaluation.h). */
 #include "restore/evaluation.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "restore/answer_store.h"
 #include "restore/identity.h"
 #include "restore/patch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Answers of another way of computing them are not taken. */
@@ -100,6 +103,34 @@ static bool changes_nothing(const struct qk_selection *selection)
     return true;
 }
 
+static bool has_key(const cJSON *item, const char *key)
+{
+    if (qk_json_get(item, key) != NULL)
+        return true;
+    for (const cJSON *child = item != NULL ? item->child : NULL; child != NULL; child = child->next)
+        if (has_key(child, key))
+            return true;
+    return false;
+}
+
+/* What answers hang on beside weights and cases: how tokens are spelled, and (probe/network.h) the longest
+ * case where a model's rotary frequencies hang on that. */
+static void add_exam(struct qk_digest *digest, const struct subject_side *side)
+{
+    size_t longest = qk_exam_longest(&side->exam);
+    char path[4096];
+    struct stat info = {0};
+    snprintf(path, sizeof path, "%s/tokenizer.json", side->model->checkpoint->folder);
+    if (stat(path, &info) == 0) {
+        qk_digest_add(digest, &info.st_size, sizeof info.st_size);
+        qk_digest_add(digest, &info.st_ino, sizeof info.st_ino);
+        qk_digest_add(digest, &info.st_ctim.tv_sec, sizeof info.st_ctim.tv_sec);
+        qk_digest_add(digest, &info.st_ctim.tv_nsec, sizeof info.st_ctim.tv_nsec);
+    }
+    if (has_key(side->model->config.root, "long_factor"))
+        qk_digest_add(digest, &longest, sizeof longest);
+}
+
 static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject subject,
     struct qk_answer_store **out, struct qk_error *err)
 {
@@ -112,6 +143,7 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
     qk_digest_init(&digest);
     qk_digest_add(&digest, FORMAT, sizeof FORMAT);
     QK_TRY(qk_identity_add(&digest, e->side[subject.side].model, &all_known, err));
+    add_exam(&digest, &e->side[subject.side]);
     if (subject.selection != NULL) {
         QK_TRY(qk_identity_add(&digest, e->side[QK_PRE].model, &known, err));
         all_known = all_known && known;

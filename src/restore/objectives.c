@@ -16,6 +16,20 @@ static enum qk_code short_name(const char *path, char **out, struct qk_error *er
     return qk_strndup_to(out, base, n, err);
 }
 
+/* The whole path where an earlier file has that name. */
+static enum qk_code name_file(
+    const struct qk_cases *cases, size_t i, struct qk_objectives *out, struct qk_error *err)
+{
+    QK_TRY(short_name(cases->file[i], &out->name[i], err));
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(out->name[k], out->name[i]) == 0) {
+            free(out->name[i]);
+            out->name[i] = NULL;
+            return qk_strdup_to(&out->name[i], cases->file[i], err);
+        }
+    return QK_OK;
+}
+
 enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_evaluation *evaluation,
     struct qk_objectives *out, struct qk_error *err)
 {
@@ -26,12 +40,19 @@ enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_ev
     QK_TRY(qk_alloc(&out->objective, cases->n_tasks, sizeof *out->objective, err));
     QK_TRY(qk_alloc(&out->cost, cases->n, sizeof *out->cost, err));
     for (size_t *i = &out->cases.n_objectives; *i < n; ++*i)
-        QK_TRY(files ? short_name(cases->file[*i], &out->name[*i], err)
-                     : qk_strdup_to(&out->name[*i], cases->task[*i], err));
+        QK_TRY(files ? name_file(cases, *i, out, err) : qk_strdup_to(&out->name[*i], cases->task[*i], err));
     for (size_t i = cases->n; i-- > 0;) {
         out->task[i] = cases->item[i].task;
         out->objective[out->task[i]] = files ? cases->item[i].file : out->task[i];
         out->cost[i] = (double)qk_evaluation_cost(evaluation, i);
+    }
+    for (size_t o = 0, task; files && o < n; o++) {
+        for (task = 0; task < cases->n_tasks && out->objective[task] != o; task++)
+            ;
+        if (task == cases->n_tasks)
+            return qk_fail(err, QK_INPUT,
+                "%s: every task of it stands in a file before it: there is nothing of its own to be good at",
+                cases->file[o]);
     }
     out->cases = (struct qk_search_cases){cases->n, cases->n_tasks, n, out->task, out->objective, out->cost};
     return QK_OK;

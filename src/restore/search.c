@@ -346,19 +346,24 @@ static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *t
     struct qk_trial *made;
     bool both = qk_mode_info(choice.mode)->both_roles;
     QK_TRY(qk_selection_copy(&next, &trial->selection, err));
+    struct qk_error why = {0};
     enum qk_code code = QK_OK;
     for (int i = 0; i < search->parts->n_used && code == QK_OK; i++) {
         int layer = search->parts->layer[i];
         bool q = next.choice[layer][QK_Q].mode != QK_KEEP, k = next.choice[layer][QK_K].mode != QK_KEEP;
         if (both ? !q || !k : !q && !k)
             continue;
-        code = qk_selection_set(&next, search->pair, layer, q && k ? -1 : q ? QK_Q : QK_K, choice, err);
+        code = qk_selection_set(&next, search->pair, layer, q && k ? -1 : q ? QK_Q : QK_K, choice, &why);
     }
     if (code == QK_OK)
-        code = qk_search_measure(search, &next, level, "blend", &made, err);
+        code = qk_search_measure(search, &next, level, "blend", &made, &why);
     qk_selection_free(&next);
     /* A blend that a layer does not take (its weights have scales, say) is none that can be tried. */
-    return code == QK_USAGE || code == QK_INPUT ? QK_OK : code;
+    if (code == QK_OK || code == QK_USAGE || code == QK_INPUT)
+        return QK_OK;
+    if (err != NULL)
+        *err = why;
+    return code;
 }
 
 static enum qk_code add_blends(
@@ -469,11 +474,13 @@ static enum qk_code run(struct qk_search *search, const double *prior, struct qk
     QK_TRY(add_kind(search, QK_FULL, QK_EFFECT_BOTH, 1, err));
     search->parts->spent = qk_search_spent(search);
     QK_TRY(find_effects(search, &level, err));
+    search->parts->cut |= !qk_search_within(search, stage_end(search, EFFECTS_END));
     QK_TRY(add_kinds(search, level, err));
     QK_TRY(walk_all(search, level, err));
+    search->parts->cut |= !qk_search_within(search, stage_end(search, GREEDY_END));
     QK_TRY(halve(search, level, err));
     QK_TRY(refine(search, level, err));
-    search->complete = qk_search_within(search, 1);
+    search->complete = qk_search_within(search, 1) && !search->parts->cut;
     return QK_OK;
 }
 
@@ -493,6 +500,7 @@ static enum qk_code make_parts(struct qk_search *search, struct qk_error *err)
     QK_TRY(qk_alloc(&p->turned, cases->n_objectives, sizeof *p->turned, err));
     QK_TRY(qk_alloc(&p->effect, (size_t)search->pair->n_layers, sizeof *p->effect, err));
     QK_TRY(qk_alloc(&search->pre, cases->n, 1, err));
+    memset(search->pre, -1, cases->n);
     return qk_alloc(&search->effect, (size_t)search->pair->n_layers, sizeof *search->effect, err);
 }
 

@@ -12,6 +12,7 @@ struct qk_search_parts {
     size_t n_measured;        /* trials of the limit */
     double run_cost, seconds; /* of cases that were really run */
     double whole_cost;        /* of all cases */
+    bool cut;                 /* something was left out, as the limits did not allow it */
     double spent;             /* share of the limits that both ends took */
     bool *differs; /* of each case: pre and post answer it differently; NULL until both are known */
     size_t *order; /* cases, task after task, each in the order of its samples */

@@ -206,6 +206,7 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
         if (code == QK_OK)
             *out = trial;
     }
+    search->parts->cut |= code == QK_OK && *out == NULL;
     if (trial->n_asked == 0 && search->n_trials > 1) /* it was made here, and there was no time for it */
         free_trial(search->trial[--search->n_trials]);
     free(answer);
@@ -221,13 +222,12 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
  * those of an objective that they answer alike. */
 struct stratum {
     size_t all, n;
-    double sum, squares, post; /* post: its right answers among all */
+    double sum, squares;
 };
 
-static void add_case(struct stratum *s, double value, bool asked, bool post_right)
+static void add_case(struct stratum *s, double value, bool asked)
 {
     s->all++;
-    s->post += post_right;
     if (asked) {
         s->n++;
         s->sum += value;
@@ -236,23 +236,22 @@ static void add_case(struct stratum *s, double value, bool asked, bool post_righ
 }
 
 /* Adds the stratum's part of a mean over `total` cases, and of its variance, of which `spread` is that of one
- * case (with the correction for a sample of a finite whole). Without a sample the stratum is taken to be as
- * post's. */
-static void add_stratum(
-    const struct stratum *s, size_t total, bool difference, double spread, double *mean, double *variance)
+ * case (with the correction for a sample of a finite whole). Without a sample nothing is taken to differ. */
+static void add_stratum(const struct stratum *s, size_t total, double spread, double *mean, double *variance)
 {
     double weight = (double)s->all / (double)total, n = (double)s->n;
     if (s->all == 0)
         return;
-    *mean += weight * (s->n > 0 ? s->sum / n : difference ? 0 : s->post / (double)s->all);
+    *mean += weight * (s->n > 0 ? s->sum / n : 0);
     *variance += weight * weight * spread / (n > 1 ? n : 1) * (1 - n / (double)s->all);
 }
 
-/* The variance of one case, of the sample. One unseen answer of each kind is added: no sample is certain. */
+/* The variance of one case, of the sample. One more case that differs, as most do, and one that does not are
+ * added: no sample is certain. */
 static double spread_of(const struct stratum *s)
 {
-    double n = (double)s->n;
-    return (s->squares + 1) / (n + 2) - (s->sum / (n + 2)) * (s->sum / (n + 2));
+    double n = (double)s->n, mean = (fabs(s->sum) + 1) / (n + 2);
+    return (s->squares + 1) / (n + 2) - mean * mean;
 }
 
 /* The same of cases that pre and post answer alike: what is known of all trials, for few selections turn such
@@ -261,7 +260,7 @@ static double spread_alike(const struct qk_search *search, const struct qk_trial
 {
     const struct qk_search_parts *p = search->parts;
     double turned = ((double)p->turned[objective] + 1) / ((double)p->alike[objective] + 2);
-    return turned * (1 - turned) * (base == NULL || base == search->trial[0] ? 1 : 2);
+    return turned * (1 - turned) * (base == search->trial[0] ? 1 : 2);
 }
 
 static void add_task(const struct qk_search *search, const struct qk_trial *trial,
@@ -270,48 +269,70 @@ static void add_task(const struct qk_search *search, const struct qk_trial *tria
     const struct qk_search_parts *p = search->parts;
     for (size_t at = p->first[task]; at < p->first[task + 1]; at++) {
         size_t i = p->order[at];
-        bool asked = trial->answer[i] >= 0 && (base == NULL || base->answer[i] >= 0);
-        add_case(p->differs[i] ? differ : alike, trial->answer[i] - (base != NULL ? base->answer[i] : 0),
-            asked, search->trial[0]->answer[i] > 0);
+        add_case(p->differs[i] ? differ : alike, trial->answer[i] - base->answer[i],
+            trial->answer[i] >= 0 && base->answer[i] >= 0);
     }
 }
 
-static struct qk_estimate estimate(const struct qk_search *search, const struct qk_trial *trial,
-    const struct qk_trial *base, size_t objective)
+/* The mean of trial less base over the objective's cases. */
+static struct qk_estimate difference(const struct qk_search *search, const struct qk_trial *trial,
+    const struct qk_trial *base, size_t objective, size_t total)
 {
     const struct qk_search_cases *cases = &search->cases;
-    const size_t *first = search->parts->first;
     struct qk_estimate result = {0};
     struct stratum alike = {0};
     double variance = 0;
-    size_t total = 0;
-    for (size_t task = 0; task < cases->n_tasks; task++)
-        if (cases->objective[task] == objective)
-            total += first[task + 1] - first[task];
     for (size_t task = 0; task < cases->n_tasks; task++) {
         struct stratum differ = {0};
         if (cases->objective[task] != objective)
             continue;
         add_task(search, trial, base, task, &differ, &alike);
-        add_stratum(&differ, total, base != NULL, spread_of(&differ), &result.value, &variance);
+        add_stratum(&differ, total, spread_of(&differ), &result.value, &variance);
         result.n += differ.n;
     }
-    add_stratum(&alike, total, base != NULL, spread_alike(search, base, objective), &result.value, &variance);
+    add_stratum(&alike, total, spread_alike(search, base, objective), &result.value, &variance);
     result.n += alike.n;
     result.error = sqrt(variance);
     return result;
 }
 
+/* Cases of an objective, and how many of them a trial has right. */
+static size_t count_objective(
+    const struct qk_search *search, const struct qk_trial *trial, size_t objective, size_t *right)
+{
+    const struct qk_search_cases *cases = &search->cases;
+    size_t total = 0;
+    *right = 0;
+    for (size_t i = 0; i < cases->n; i++)
+        if (cases->objective[cases->task[i]] == objective) {
+            total++;
+            *right += trial->answer[i] > 0;
+        }
+    return total;
+}
+
+/* Post's, which is known of every case, and the difference from it (a difference estimator: Cochran 1977, ch.
+ * 7). Of a trial that was asked everything it is a quotient of whole numbers: equal counts are equal rates.
+ */
 struct qk_estimate qk_search_rate(
     const struct qk_search *search, const struct qk_trial *trial, size_t objective)
 {
-    return estimate(search, trial, NULL, objective);
+    const struct qk_trial *post = search->trial[0];
+    size_t right, of_post, total = count_objective(search, trial, objective, &right);
+    if (search->parts->differs == NULL)
+        return (struct qk_estimate){0};
+    count_objective(search, post, objective, &of_post);
+    struct qk_estimate result = difference(search, trial, post, objective, total);
+    result.value =
+        (result.n == total ? (double)right : (double)of_post + result.value * (double)total) / (double)total;
+    return result;
 }
 
 struct qk_estimate qk_search_difference(const struct qk_search *search, const struct qk_trial *trial,
     const struct qk_trial *base, size_t objective)
 {
-    return estimate(search, trial, base, objective);
+    size_t right, total = count_objective(search, trial, objective, &right);
+    return difference(search, trial, base, objective, total);
 }
 
 /* --- order --- */

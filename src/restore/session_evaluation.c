@@ -319,8 +319,10 @@ static enum qk_code make_prior(const struct qk_session *session, double **out, s
     QK_TRY(qk_alloc(&value, (size_t)n, sizeof *value, err));
     enum qk_code code = qk_alloc(&sum, (size_t)n, sizeof *sum, err);
     if (code == QK_OK) {
-        for (int i = 0; i < n; i++)
-            value[i] = qk_metric_layer(qk_session_drift(session, i), QK_METRIC_ROUTING, -1);
+        for (int i = 0; i < n; i++) {
+            const struct qk_layer_drift *drift = qk_session_drift(session, i);
+            value[i] = drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : 0;
+        }
         qk_prior_add(sum, value, n);
         for (int i = 0; i < n; i++) {
             struct qk_session_range range;
@@ -383,6 +385,8 @@ enum qk_code qk_session_take_point(struct qk_session *session, size_t point, str
 int qk_session_point(const struct qk_session *session)
 {
     const struct qk_search_state *found = qk_session_search_state(session);
+    if (session->asking == NULL || session->asking->search_norms != session->norms)
+        return -1; /* they were measured with the other norms */
     for (size_t i = 0; i < found->n_points; i++)
         if (qk_selection_equal(&found->point[i].selection, qk_session_selection(session)))
             return (int)i;

@@ -16,14 +16,16 @@ struct searching {
     struct qk_search search;
 };
 
-/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL without
- * memory. */
+/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when none
+ * is, and without memory. */
 static struct qk_estimate *copy_effects(const struct qk_search *search)
 {
     size_t n = search->cases.n_objectives;
     struct qk_estimate *effect = NULL;
-    if (search->effect == NULL ||
-        qk_alloc(&effect, (size_t)search->pair->n_layers * n, sizeof *effect, NULL) != QK_OK)
+    int known = 0;
+    for (int i = 0; search->effect != NULL && i < search->pair->n_layers; i++)
+        known += search->effect[i].in[QK_EFFECT_BOTH] != NULL;
+    if (known == 0 || qk_alloc(&effect, (size_t)search->pair->n_layers * n, sizeof *effect, NULL) != QK_OK)
         return NULL;
     for (int i = 0; i < search->pair->n_layers; i++)
         if (search->effect[i].in[QK_EFFECT_BOTH] != NULL)
@@ -128,8 +130,10 @@ void qk_asking_search(struct asking *asking, const double *prior, double seconds
     const struct qk_search_calls calls = {&s, answer, told};
     const struct qk_search_limits limits = {.seconds = seconds};
     struct qk_error error = {0};
-    qk_search_run(
+    enum qk_code code = qk_search_run(
         &s.search, asking->session->pair, &asking->objectives.cases, prior, &limits, &calls, &error);
+    if (code == QK_OK) /* what a trial failed with that the search did without */
+        error = (struct qk_error){0};
     tell_end(&s, &error);
     qk_search_free(&s.search);
 }
