@@ -102,8 +102,8 @@ static enum qk_code parse_shape(
         if (tensor->n_dims == QK_MAX_DIMS)
             return qk_fail(err, QK_INPUT, "%s: %s: more than %d dimensions", path, tensor->name, QK_MAX_DIMS);
         if (!qk_json_u64(item, &tensor->shape[tensor->n_dims++]))
-            return qk_fail(err, QK_INPUT, "%s: %s: shape holds something that is not a whole number", path,
-                tensor->name);
+            return qk_fail(err, QK_INPUT,
+                "%s: %s: shape holds something that is not a whole number up to 2^53", path, tensor->name);
     }
     return QK_OK;
 }

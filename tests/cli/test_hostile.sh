@@ -16,12 +16,12 @@ spoiled() {
     check "$1: nothing is written" test ! -e "$work/x"
 }
 weights='model\.safetensors: '
-spoiled truncated 3 "$weights"
-spoiled bad-json 3 "$weights"
-spoiled huge-header 3 "$weights"
-spoiled empty-file 3 "$weights"
+spoiled truncated 3 "${weights}the data is cut short (found "
+spoiled bad-json 3 "${weights}not valid JSON (line 1, column 2)"
+spoiled huge-header 3 "${weights}header too large (found "
+spoiled empty-file 3 "${weights}header too small (found a file of 0 bytes"
 spoiled bad-shape 3 "$weights.*layers.1.self_attn.q_proj.weight"
-spoiled overlap 3 "$weights"
+spoiled overlap 3 "${weights}.*q_proj.weight: a hole of 2 bytes"
 spoiled wrong-rows 3 'layers.1.self_attn.q_proj.weight.*(found .*, expected '
 spoiled bad-config 3 'config.json: '
 spoiled escaping-shard 3 'index.json: .*"../outside.safetensors" is not a plain'
