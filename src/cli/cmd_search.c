@@ -160,22 +160,6 @@ static enum qk_code run_search(struct search *s, struct qk_error *err)
 
 /* --- the front --- */
 
-static enum qk_code find_front(struct search *s, struct qk_error *err)
-{
-    QK_TRY(qk_alloc(&s->front, s->result.n_trials + 1, sizeof *s->front, err));
-    for (size_t i = 0; i < s->result.n_trials; i++) {
-        const struct qk_trial *trial = s->result.trial[i];
-        if (!trial->front)
-            continue;
-        double rate = qk_search_rate(&s->result, trial, 0).value;
-        size_t at = s->n_front++;
-        for (; at > 0 && qk_search_rate(&s->result, s->front[at - 1], 0).value < rate; at--)
-            s->front[at] = s->front[at - 1];
-        s->front[at] = trial;
-    }
-    return qk_alloc(&s->recipe, s->n_front, sizeof *s->recipe, err);
-}
-
 /* "FOLDER/1.json", with the point's figures for a comment. */
 static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *err)
 {
@@ -213,7 +197,8 @@ static enum qk_code make_folder(const struct search *s, struct qk_error *err)
 
 static enum qk_code report(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
 {
-    QK_TRY(find_front(s, err));
+    QK_TRY(qk_search_front(&s->result, &s->front, &s->n_front, err));
+    QK_TRY(qk_alloc(&s->recipe, s->n_front, sizeof *s->recipe, err));
     for (size_t i = 0; i < s->n_front && s->folder != NULL; i++)
         QK_TRY(write_recipe(s, i, err));
     const struct qk_search_report report = {.search = &s->result,

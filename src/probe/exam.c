@@ -64,11 +64,8 @@ static enum qk_code encode_all(const struct qk_model *model, struct qk_exam *exa
 enum qk_code qk_exam_open(
     const struct qk_model *model, const struct qk_cases *cases, struct qk_exam *out, struct qk_error *err)
 {
-    const char *reason = qk_forward_missing(model);
     *out = (struct qk_exam){.cases = cases};
-    if (reason != NULL)
-        return qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
-            model->checkpoint->path, model->family, reason);
+    QK_TRY(qk_forward_check(model, err));
     enum qk_code code = qk_tokenizer_open(model->checkpoint->folder, &out->tokenizer, err);
     if (code == QK_OK)
         code = qk_ends_read(model->checkpoint->folder, &out->ends, err);

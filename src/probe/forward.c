@@ -18,6 +18,15 @@ const char *qk_forward_missing(const struct qk_model *model)
     return reason;
 }
 
+enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err)
+{
+    struct qk_parts parts;
+    QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
+    enum qk_code code = qk_parts_check(&parts, err);
+    qk_parts_close(&parts);
+    return code;
+}
+
 size_t qk_forward_vocabulary(const struct qk_model *model)
 {
     struct qk_parts parts;
@@ -112,14 +121,12 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
         return qk_fail(err, QK_INPUT, "%s: %zu tokens, of which %zu logits are wanted",
             model->checkpoint->path, T, logits != NULL ? n_logits : 0);
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
-    const char *reason = qk_parts_missing(&parts);
     struct pass pass = {
         .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)model->layer[0].d};
     qk_progress_total(progress, (uint64_t)model->n_layers);
-    enum qk_code code = reason != NULL
-                            ? qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
-                                  model->checkpoint->path, model->family, reason)
-                            : qk_alloc_aligned(&pass.x, T * pass.d, sizeof *pass.x, err);
+    enum qk_code code = qk_parts_check(&parts, err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&pass.x, T * pass.d, sizeof *pass.x, err);
     if (code == QK_OK)
         code = run_pass(&pass, ids, logits, n_logits, err);
     free(pass.x);

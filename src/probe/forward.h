@@ -34,6 +34,8 @@ struct qk_forward_hooks {
  * static). A rotary scaling that is not built in, and tensors that are missing, only the pass itself tells.
  */
 const char *qk_forward_missing(const struct qk_model *model);
+/* QK_INPUT, with that reason, when there is none. */
+enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err);
 
 /* Runs ids (T) through the model. logits, unless NULL, receives (n_logits, vocabulary) of the last n_logits
  * tokens. hooks, patch and progress may be NULL; progress counts layers. T is at least 1. QK_INPUT when the

@@ -65,10 +65,7 @@ static enum qk_code make(const struct qk_model *model, const struct qk_patch *pa
 static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
 {
     const struct qk_parts *parts = &network->parts;
-    const char *reason = qk_parts_missing(parts);
-    if (reason != NULL)
-        return qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
-            parts->model->checkpoint->path, parts->model->family, reason);
+    QK_TRY(qk_parts_check(parts, err));
     QK_TRY(qk_head_find(parts, &network->head, err));
     return qk_norm_read(
         parts, -1, "final_norm", qk_network_width(network), &network->final_owner, &network->final_norm, err);

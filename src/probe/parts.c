@@ -29,6 +29,14 @@ void qk_parts_close(struct qk_parts *parts)
     *parts = (struct qk_parts){0};
 }
 
+enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err)
+{
+    const char *reason = qk_parts_missing(parts);
+    return reason == NULL ? QK_OK
+                          : qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
+                                parts->model->checkpoint->path, parts->model->family, reason);
+}
+
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer)
 {
     return qk_layout_mixer(&parts->layout, layer->mixer);

@@ -25,6 +25,8 @@ void qk_parts_close(struct qk_parts *parts);
  * is. Static. */
 const char *qk_parts_refused(const struct qk_parts *parts);
 const char *qk_parts_missing(const struct qk_parts *parts);
+/* QK_INPUT, with that reason, when there is no forward pass. */
+enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 
 /* The mixer of a layer. */
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer);

@@ -473,3 +473,23 @@ enum qk_code qk_search_mark_front(struct qk_search *search, struct qk_error *err
     free(r);
     return code;
 }
+
+enum qk_code qk_search_front(
+    const struct qk_search *search, const struct qk_trial ***out, size_t *n, struct qk_error *err)
+{
+    const struct qk_trial **front;
+    QK_TRY(qk_alloc(out, search->n_trials, sizeof **out, err));
+    front = *out;
+    *n = 0;
+    for (size_t i = 0; i < search->n_trials; i++) {
+        const struct qk_trial *trial = search->trial[i];
+        if (!trial->front)
+            continue;
+        double rate = qk_search_rate(search, trial, 0).value;
+        size_t at = (*n)++;
+        for (; at > 0 && qk_search_rate(search, front[at - 1], 0).value < rate; at--)
+            front[at] = front[at - 1];
+        front[at] = trial;
+    }
+    return QK_OK;
+}

@@ -64,26 +64,23 @@ static enum qk_code make_point(const struct qk_search *search, const struct qk_t
     return QK_OK;
 }
 
-/* The front into news, best at the first objective first: what the front end numbers from 1. */
+/* The front into news, in the order that the front end numbers from 1. */
 static enum qk_code make_points(
     const struct qk_search *search, struct asking_news *news, struct qk_error *err)
 {
-    QK_TRY(qk_alloc(&news->point, search->n_trials, sizeof *news->point, err));
-    for (size_t i = 0; i < search->n_trials; i++) {
-        struct qk_search_point point = {0};
-        if (!search->trial[i]->front)
-            continue;
-        enum qk_code code = make_point(search, search->trial[i], &point, err);
-        if (code != QK_OK) {
-            qk_search_point_free(&point);
-            return code;
-        }
-        size_t at = news->n_points++;
-        for (; at > 0 && news->point[at - 1].score[0].right < point.score[0].right; at--)
-            news->point[at] = news->point[at - 1];
-        news->point[at] = point;
+    const struct qk_trial **front;
+    size_t n;
+    QK_TRY(qk_search_front(search, &front, &n, err));
+    enum qk_code code = qk_alloc(&news->point, n, sizeof *news->point, err);
+    for (size_t i = 0; i < n && code == QK_OK; i++) {
+        code = make_point(search, front[i], &news->point[i], err);
+        if (code == QK_OK)
+            news->n_points++;
+        else
+            qk_search_point_free(&news->point[i]);
     }
-    return QK_OK;
+    free(front);
+    return code;
 }
 
 /* --- telling --- */
