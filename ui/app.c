@@ -258,6 +258,8 @@ enum qk_code qk_ui_run(
     if (code == QK_OK) {
         theme_start(&app->theme, options);
         state_offer(app);
+        if (options->warning != NULL && options->warning[0] != '\0')
+            say(app, STYLE_ERROR, "no number can be trusted: %s", options->warning);
         code = loop(app, err);
         terminal_stop();
         state_keep(app);

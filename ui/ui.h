@@ -18,6 +18,7 @@ struct qk_ui_options {
     bool readonly;          /* no export: gone from keys, footer and help */
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
+    const char *warning;    /* why no number can be trusted; NULL or "" where they can */
     const char *const *set; /* --set texts applied at the start, after the recipe */
     size_t n_set;
     const char *const *cases; /* files to evaluate on; none: those of the folder beside the pair */

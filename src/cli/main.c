@@ -4,6 +4,7 @@
 #include "cli/inputs.h"
 #include "cli/print.h"
 #include "linalg/linalg.h"
+#include "linalg/selftest.h"
 #include "model/pair.h"
 #include "tensor/hub.h"
 #include "ui/ui.h"
@@ -25,7 +26,8 @@ static void fill_standard_descriptors(void)
             exit(QK_IO);
 }
 
-static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code open_screen(
+    const struct qk_arguments *arguments, const char *warning, struct qk_error *err)
 {
     struct qk_ui_options options = {
         .color = (enum qk_color)qk_arguments_word(arguments, "color"),
@@ -33,6 +35,7 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
         .ascii = qk_arguments_has(arguments, "ascii"),
         .readonly = qk_arguments_has(arguments, "readonly"),
         .recipe = qk_arguments_text(arguments, "recipe"),
+        .warning = warning,
     };
     char *pre = NULL, *post = NULL;
     QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &options.threads, err));
@@ -51,6 +54,18 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
     return code;
 }
 
+/* Wrong kernels are told before any number of theirs is seen; *wrong is left without a text when there are
+ * none. */
+static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
+{
+    struct qk_selftest result[QK_SELFTEST_MAX];
+    int n;
+    QK_TRY(qk_selftest_run(false, result, &n, err));
+    if (qk_selftest_judge(result, n, wrong) != QK_OK)
+        qk_print_note("WARNING: no number can be trusted: %s", wrong->text);
+    return QK_OK;
+}
+
 static enum qk_code run(const struct qk_arguments *arguments, struct qk_error *err)
 {
     const struct qk_command *command = arguments->command;
@@ -62,9 +77,13 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_error *e
         qk_print("%s\n", PACKAGE_STRING);
         return QK_OK;
     }
+    if (command->run == qk_doctor_run)
+        return qk_doctor_run(arguments, err); /* its own test is the thorough one */
+    struct qk_error wrong = {0};
+    QK_TRY(test_kernels(&wrong, err));
     if (command->run != NULL)
         return command->run(arguments, err);
-    return isatty(STDOUT_FILENO) ? open_screen(arguments, err) : qk_screen_table(arguments, err);
+    return isatty(STDOUT_FILENO) ? open_screen(arguments, wrong.text, err) : qk_screen_table(arguments, err);
 }
 
 int main(int argc, char **argv)

@@ -76,4 +76,10 @@ check "they count as unsaved" wait_for 'leave? y/n'
 keys y
 wait_end 0
 
+screen_start 80 24 "QK_WRONG=cblas_sgemm '$QKSCOPE_WRONG' pre post"
+check "a kernel that computes wrong is told on the screen" wait_for 'no number can be trusted: sgemm'
+keys q
+check "  and again when it is gone" until_true printed '^qkscope: WARNING: no number can be trusted'
+wait_end 0
+
 done_testing
