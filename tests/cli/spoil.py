@@ -51,12 +51,72 @@ def bad_shape(path):
     write(path, header, data)
 
 
-def overlap(path):
+def hole(path):
     header, data = read(path)
     tensor = header[first_q(header)]
     begin, end = tensor["data_offsets"]
     tensor["data_offsets"] = [begin + 2, end + 2]
     write(path, header, data)
+
+
+def overlap(path):
+    """Two tensors share their last and first two bytes."""
+    header, data = read(path)
+    begin, end = header[first_q(header)]["data_offsets"]
+    for tensor in header.values():
+        if tensor.get("data_offsets", [0])[0] >= end:
+            tensor["data_offsets"] = [x - 2 for x in tensor["data_offsets"]]
+    write(path, header, data[:-2])
+
+
+def backwards(path):
+    header, data = read(path)
+    header[first_q(header)]["data_offsets"].reverse()
+    write(path, header, data)
+
+
+def wrong_length(path):
+    """A shape of one row less than the bytes that it has."""
+    header, data = read(path)
+    header[first_q(header)]["shape"][0] -= 1
+    write(path, header, data)
+
+
+def overflowing(path):
+    """2^32 * 2^32 elements are 0 in 64 bits, as many as the bytes."""
+    header, data = read(path)
+    header["zero"] = {"dtype": "U8", "shape": [1 << 32, 1 << 32], "data_offsets": [len(data), len(data)]}
+    write(path, header, data)
+
+
+def extra_bytes(path):
+    with open(path, "ab") as file:
+        file.write(b"more")
+
+
+def short_header(path):
+    """The length of the header is that of a part of it."""
+    with open(path, "r+b") as file:
+        file.write(struct.pack("<Q", 40))
+
+
+def replaced(path, old, new):
+    """The header's text with one piece replaced."""
+    with open(path, "rb") as file:
+        (n,) = struct.unpack("<Q", file.read(8))
+        text, data = file.read(n), file.read()
+    assert old in text
+    text = text.replace(old, new, 1)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def not_utf8(path):
+    replaced(path, b"layers.1.self_attn.q_proj", b"layers.1.self_attn.q\xffproj")
+
+
+def twice(path):
+    replaced(path, b"layers.1.self_attn.k_proj", b"layers.1.self_attn.q_proj")
 
 
 def wrong_rows(path):
@@ -151,7 +211,17 @@ FAULTS = {
     "huge-header": huge_header,
     "empty-file": empty,
     "bad-shape": bad_shape,
+    "hole": hole,
     "overlap": overlap,
+    "backwards": backwards,
+    "wrong-length": wrong_length,
+    "overflowing": overflowing,
+    "extra-bytes": extra_bytes,
+    "short-header": short_header,
+    "not-utf8": not_utf8,
+    "twice": twice,
+    "tiny-file": lambda path: os.truncate(path, 7),
+    "no-object": lambda path: replaced(path, b"{", b"["),
     "wrong-rows": wrong_rows,
     "control-name": control_name,
     "control-shape": control_shape,
