@@ -1019,7 +1019,7 @@ static void test_hostile_configs(void **state)
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":1e300}",
             "head_dim makes no sense"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":65537}",
-            "expected a whole number from 1 to 65536"},
+            "expected a whole number from 1 to 4096"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":3}",
             "expected 6 rows for 2 query heads of 3"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":3,\"hidden_size\":8}",
