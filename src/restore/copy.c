@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "restore/left_over.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,6 +83,33 @@ enum qk_code qk_split_path(const char *path, char **parent, char **name, struct 
     return code;
 }
 
+/* Makes a sibling and locks it. Who removes left-overs may come between the two: then the name counts as
+ * taken (EEXIST). Where there are no locks, nobody removes what others make. */
+static bool make_and_hold(const char *path, bool folder, int *fd)
+{
+    struct stat opened, named;
+    *fd = -1;
+    if (folder && mkdir(path, 0777) != 0)
+        return false;
+    *fd = folder ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+                 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd < 0) {
+        int reason = errno;
+        if (folder)
+            rmdir(path);
+        errno = folder && reason == ENOENT ? EEXIST : reason;
+        return false;
+    }
+    flock(*fd, LOCK_EX);
+    if (fstat(*fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_ino == named.st_ino &&
+        opened.st_dev == named.st_dev)
+        return true;
+    close(*fd);
+    *fd = -1;
+    errno = EEXIST;
+    return false;
+}
+
 /* Names are tried one after the other: mkstemp and mkdtemp would make private files, whatever the umask. */
 static enum qk_code create_first_free(
     const char *parent, const char *base, bool folder, char **name, int *fd, struct qk_error *err)
@@ -91,9 +120,7 @@ static enum qk_code create_first_free(
         qk_text_add(&text, "%s/.%s%s%ld-%d", strcmp(parent, "/") == 0 ? "" : parent, base, QK_SIBLING_MARK,
             (long)getpid(), i);
         QK_TRY(qk_text_take(&text, name, err));
-        *fd = -1;
-        if (folder ? mkdir(*name, 0777) == 0
-                   : (*fd = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) >= 0)
+        if (make_and_hold(*name, folder, fd))
             return QK_OK;
         bool taken = errno == EEXIST;
         enum qk_code code = taken ? QK_OK : qk_fail_errno(err, parent, "create a temporary name in");
@@ -129,7 +156,10 @@ enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct 
 {
     char *sibling;
     int fd;
+    QK_TRY(qk_left_overs_clear(path, err));
     QK_TRY(qk_create_sibling(path, false, &sibling, &fd, err));
+    /* Closing, which may fail, must not let go of the lock before the file has its name. */
+    int lock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     enum qk_code code = qk_write_at(fd, path, 0, text, n, err);
     if (code == QK_OK)
         code = qk_sync_close(fd, path, err);
@@ -139,6 +169,8 @@ enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct 
         code = qk_fail_errno(err, path, "write");
     if (code != QK_OK)
         unlink(sibling);
+    if (lock >= 0)
+        close(lock);
     free(sibling);
     return code == QK_OK ? qk_sync_parent(path, err) : code;
 }

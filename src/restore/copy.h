@@ -29,12 +29,14 @@ enum qk_code qk_sync_parent(const char *path, struct qk_error *err);
 /* "a/b/" -> "a" and "b"; the parent of a bare name is ".". The caller frees both. */
 enum qk_code qk_split_path(const char *path, char **parent, char **name, struct qk_error *err);
 
-/* Creates a file (open for writing in *fd) or a folder beside `path`, named ".NAME.qkscope-PID-N": a name
- * that no checkpoint reader takes for a checkpoint. The caller frees *sibling. */
+/* Creates a file (open for writing in *fd) or a folder (open in *fd) beside `path`, named
+ * ".NAME.qkscope-PID-N": a name that no checkpoint reader takes for a checkpoint. *fd holds the lock that
+ * tells it from a left-over (left_over.h) until it is closed. The caller frees *sibling. */
 #define QK_SIBLING_MARK ".qkscope-"
 enum qk_code qk_create_sibling(const char *path, bool folder, char **sibling, int *fd, struct qk_error *err);
 
-/* Replaces the file `path` by this text: a temporary sibling, fsync, rename. */
+/* Replaces the file `path` by this text: a temporary sibling, fsync, rename. What was left of a write to it
+ * that was killed is removed. */
 enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct qk_error *err);
 
 /* Copies bytes [at, at + n) of source to the same place of fd (named `path` in messages), which is a hole or

@@ -8,10 +8,10 @@
 #include "restore/change.h"
 #include "restore/copy.h"
 #include "restore/fill.h"
+#include "restore/left_over.h"
 #include "restore/sums.h"
 
 #include <cjson/cJSON.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,48 +36,8 @@ struct exporter {
     size_t n_others;
     char *header;  /* a patch's */
     char *sibling; /* the folder that is filled */
-    int lock;      /* held while it is: a sibling that nobody holds is left over from a crash */
+    int lock;      /* its descriptor, which tells others that it is in use (left_over.h); -1: none */
 };
-
-/* --- left-overs of a crash --- */
-
-static void remove_if_left_over(const char *path)
-{
-    struct stat info;
-    if (lstat(path, &info) != 0 || !S_ISDIR(info.st_mode))
-        return;
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-        qk_folder_remove(path, NULL);
-    close(fd);
-}
-
-/* Siblings of the target that an export left which did not end. What cannot be removed does no harm. */
-static enum qk_code remove_left_overs(const char *target, struct qk_error *err)
-{
-    char *parent, *name;
-    QK_TRY(qk_split_path(target, &parent, &name, err));
-    struct qk_text mark = {0};
-    qk_text_add(&mark, ".%s%s", name, QK_SIBLING_MARK);
-    DIR *dir = mark.failed ? NULL : opendir(parent);
-    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-        char *path;
-        if (strncmp(entry->d_name, mark.s, mark.length) != 0)
-            continue;
-        if (qk_path_join(parent, entry->d_name, &path, NULL) != QK_OK)
-            continue;
-        remove_if_left_over(path);
-        free(path);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    qk_text_free(&mark);
-    free(parent);
-    free(name);
-    return QK_OK;
-}
 
 /* --- files --- */
 
@@ -312,6 +272,10 @@ static enum qk_code replace_in_two_steps(const struct exporter *e)
     char *aside;
     int fd;
     QK_TRY(qk_create_sibling(target, true, &aside, &fd, e->err));
+    close(fd);
+    fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        flock(fd, LOCK_EX | LOCK_NB); /* the old folder is no left-over while it stands aside */
     enum qk_code code = QK_OK;
     if (rename(target, aside) != 0) {
         code = qk_fail_errno(e->err, target, "replace");
@@ -322,6 +286,8 @@ static enum qk_code replace_in_two_steps(const struct exporter *e)
     } else {
         qk_folder_remove(aside, NULL); /* else the next export to this target does */
     }
+    if (fd >= 0)
+        close(fd);
     free(aside);
     return code;
 }
@@ -349,18 +315,14 @@ static enum qk_code publish(struct exporter *e)
 
 static enum qk_code run(struct exporter *e)
 {
-    QK_TRY(remove_left_overs(e->options->target, e->err));
+    QK_TRY(qk_left_overs_clear(e->options->target, e->err));
     QK_TRY(qk_export_plan(e->pair, e->selection, e->options, &e->plan, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
     QK_TRY(qk_alloc(&e->recipe.output, e->plan.n_changes, sizeof *e->recipe.output, e->err));
     e->recipe.n_outputs = e->plan.n_changes;
     qk_progress_total(e->progress, e->plan.bytes_written);
-    int unused;
-    QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &unused, e->err));
-    e->lock = open(e->sibling, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (e->lock >= 0)
-        flock(e->lock, LOCK_EX | LOCK_NB); /* where there are no locks, left-overs stay */
+    QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &e->lock, e->err));
     enum qk_code code = fill_sibling(e);
     if (code == QK_OK)
         code = publish(e);

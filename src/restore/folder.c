@@ -1,4 +1,4 @@
-/* folder.c - listing and removing folders. */
+/* folder.c - listing, measuring and removing folders. */
 #include "restore/folder.h"
 
 #include "base/mem.h"
@@ -123,6 +123,33 @@ const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char 
 {
     struct qk_file key = {.name = (char *)(uintptr_t)name};
     return folder->n == 0 ? NULL : bsearch(&key, folder->file, folder->n, sizeof *folder->file, by_name);
+}
+
+/* nftw hands nothing through. */
+static _Thread_local struct {
+    uint64_t bytes;
+    time_t changed;
+} measured;
+
+static int measure_entry(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
+    (void)path, (void)place;
+    if (type == FTW_NS)
+        return 0;
+    measured.bytes += (uint64_t)info->st_blocks * STAT_BLOCK;
+    if (info->st_mtim.tv_sec > measured.changed)
+        measured.changed = info->st_mtim.tv_sec;
+    return 0;
+}
+
+void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed)
+{
+    measured.bytes = 0;
+    measured.changed = 0;
+    nftw(path, measure_entry, OPEN_FOLDERS, FTW_PHYS);
+    *bytes = measured.bytes;
+    *changed = measured.changed;
 }
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place)

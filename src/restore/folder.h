@@ -1,4 +1,4 @@
-/* folder.h - the files of a folder: listed, and removed. */
+/* folder.h - the files of a folder: listed, measured, and removed. */
 #ifndef QK_RESTORE_FOLDER_H
 #define QK_RESTORE_FOLDER_H
 
@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 struct qk_file {
     char *name; /* relative to the folder; owned */
@@ -30,7 +31,11 @@ void qk_folder_free(struct qk_folder *folder);
 /* The entry of that name, or NULL. */
 const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name);
 
-/* Removes a folder and all below it; links are removed, not followed. */
+/* The bytes of the disk that a folder and all below it take (holes take none), and when any of it was last
+ * written to; what cannot be examined is left out. Links are not followed. `path` may be a file. */
+void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed);
+
+/* Removes a folder, or a file, and all below it; links are removed, not followed. */
 enum qk_code qk_folder_remove(const char *path, struct qk_error *err);
 
 #endif
