@@ -53,6 +53,7 @@ struct export_view {
     bool told;       /* the end of the last task has been told in a message */
     bool shows_task; /* what became of the last task is shown, until the plan becomes another one */
     bool exported;   /* there is an export at the target: it can be verified */
+    bool offered;    /* to remove what killed exports left beside the target: asked once */
 };
 
 /* The view of attention on the probe text. */

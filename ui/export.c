@@ -1,6 +1,8 @@
 /* export.c - the export view: where to, how, what will change, progress, and verification afterwards. */
 #include "ui/app.h"
 
+#include "restore/copy.h"
+#include "restore/left_over.h"
 #include "ui/format.h"
 
 #include <stdio.h>
@@ -312,6 +314,40 @@ static unsigned set_target(struct app *app, const char *target)
     return REFRESH_DRAW;
 }
 
+/* What killed exports left beside the target, of other names than its own. */
+static unsigned remove_left_overs(struct app *app)
+{
+    struct qk_left_overs left;
+    struct qk_error err = {0};
+    char *parent, *name, bytes[QK_BYTES_TEXT];
+    if (qk_split_path(app->export.target, &parent, &name, &err) != QK_OK)
+        return say_error(app, &err);
+    enum qk_code code = qk_left_overs_beside(app->export.target, &left, &err);
+    for (size_t i = 0; i < left.n && code == QK_OK; i++)
+        code = qk_left_over_remove(parent, left.entry[i].name, &err);
+    if (code == QK_OK)
+        say(app, STYLE_GOOD, "removed: %s", qk_format_bytes(bytes, qk_left_overs_bytes(&left)));
+    qk_left_overs_free(&left);
+    free(parent);
+    free(name);
+    export_plan(app); /* there is more room now */
+    return code == QK_OK ? REFRESH_DRAW : say_error(app, &err);
+}
+
+static void offer_to_clean(struct app *app)
+{
+    struct qk_left_overs left;
+    char bytes[QK_BYTES_TEXT];
+    if (app->export.offered || qk_left_overs_beside(app->export.target, &left, NULL) != QK_OK)
+        return;
+    if (left.n > 0) {
+        app->export.offered = true;
+        ask(app, remove_left_overs, "%zu left-over%s of killed exports beside it, %s: remove?", left.n,
+            left.n == 1 ? "" : "s", qk_format_bytes(bytes, qk_left_overs_bytes(&left)));
+    }
+    qk_left_overs_free(&left);
+}
+
 unsigned run_export(struct app *app, enum action action, const char *argument)
 {
     (void)action;
@@ -321,6 +357,7 @@ unsigned run_export(struct app *app, enum action action, const char *argument)
     if (qk_session_unsaved(app->session))
         app->export.shows_task = false; /* of choices that have changed since */
     export_plan(app);
+    offer_to_clean(app);
     return REFRESH_DRAW;
 }
 

@@ -1,37 +1,23 @@
 /* state.c - one recipe, $XDG_STATE_HOME/qkscope/unsaved.json, else below ~/.local/state. */
 #include "ui/state.h"
 
+#include "base/cache.h"
+#include "base/text.h"
 #include "restore/recipe.h"
 #include "ui/app.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* The file's path, or NULL when there is no home to keep it in. The caller frees. */
 static char *state_path(void)
 {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    struct qk_text text = {0};
-    char *path = NULL;
-    if (state != NULL && state[0] == '/')
-        qk_text_add(&text, "%s/qkscope/unsaved.json", state);
-    else if (home != NULL && home[0] == '/')
-        qk_text_add(&text, "%s/.local/state/qkscope/unsaved.json", home);
-    else
-        return NULL;
-    return qk_text_take(&text, &path, NULL) == QK_OK ? path : NULL;
-}
-
-/* Makes the folders above the file, for the user alone. */
-static void make_folders(char *path)
-{
-    for (char *p = path + 1; (p = strchr(p, '/')) != NULL; p++) {
-        *p = '\0';
-        mkdir(path, 0700); /* one that is there already is as good; any other failure shows when writing */
-        *p = '/';
-    }
+    char *folder, *path = NULL;
+    if (qk_state_folder(&folder, NULL) == QK_OK && folder != NULL)
+        qk_path_join(folder, "unsaved.json", &path, NULL);
+    free(folder);
+    return path;
 }
 
 /* How many layers the kept recipe changes; 0 when there is none for this pair. */
@@ -71,7 +57,7 @@ void state_keep(struct app *app)
         return;
     bool unsaved = qk_session_unsaved(app->session);
     if (unsaved && qk_selection_count(qk_session_selection(app->session)) > 0) {
-        make_folders(path);
+        qk_make_folders(path, NULL); /* a failure shows when writing */
         qk_session_save_recipe(app->session, path, NULL);
     } else if (!unsaved && app->offered != NULL && app->taken) {
         unlink(path);

@@ -1,4 +1,4 @@
-/* cache.c - where the cache is. */
+/* cache.c - where the program's own folders are. */
 #include "base/cache.h"
 
 #include "base/text.h"
@@ -13,18 +13,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum qk_code qk_cache_folder(char **out, struct qk_error *err)
+/* *out = $VARIABLE/qkscope, else ~/BELOW/qkscope, else NULL. */
+static enum qk_code own_folder(const char *variable, const char *below, char **out, struct qk_error *err)
 {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *base = getenv(variable), *home = getenv("HOME");
     struct qk_text text = {0};
     *out = NULL;
-    if (cache != NULL && cache[0] == '/') /* relative ones are to be ignored, says the specification */
-        qk_text_add(&text, "%s/qkscope", cache);
+    if (base != NULL && base[0] == '/') /* relative ones are to be ignored, says the specification */
+        qk_text_add(&text, "%s/qkscope", base);
     else if (home != NULL && home[0] == '/')
-        qk_text_add(&text, "%s/.cache/qkscope", home);
+        qk_text_add(&text, "%s/%s/qkscope", home, below);
     else
         return QK_OK;
     return qk_text_take(&text, out, err);
+}
+
+enum qk_code qk_cache_folder(char **out, struct qk_error *err)
+{
+    return own_folder("XDG_CACHE_HOME", ".cache", out, err);
+}
+
+enum qk_code qk_state_folder(char **out, struct qk_error *err)
+{
+    return own_folder("XDG_STATE_HOME", ".local/state", out, err);
 }
 
 enum qk_code qk_make_folders(char *path, struct qk_error *err)

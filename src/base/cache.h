@@ -1,4 +1,5 @@
-/* cache.h - the folder for what can be made or fetched again. */
+/* cache.h - the program's own folders: for what can be made or fetched again, and for what is not saved yet.
+ */
 #ifndef QK_BASE_CACHE_H
 #define QK_BASE_CACHE_H
 
@@ -9,6 +10,9 @@
 /* *out = $XDG_CACHE_HOME/qkscope, else ~/.cache/qkscope, whether it exists or not; NULL when no variable
  * tells one. The caller frees. */
 enum qk_code qk_cache_folder(char **out, struct qk_error *err);
+
+/* The same of $XDG_STATE_HOME/qkscope, else ~/.local/state/qkscope. */
+enum qk_code qk_state_folder(char **out, struct qk_error *err);
 
 /* Makes the folders above the file `path`, for the user alone; `path` is as it was afterwards unless that
  * fails (QK_IO). */

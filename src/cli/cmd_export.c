@@ -3,9 +3,12 @@
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/print.h"
+#include "restore/copy.h"
 #include "restore/export.h"
+#include "restore/left_over.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct qk_option_info qk_export_command_options[] = {
@@ -59,6 +62,22 @@ static void print_totals(const struct qk_export_plan *plan, const char *target, 
     qk_print("\n");
 }
 
+/* What other exports and writes left beside the target when they were killed; what is left of this target's
+ * own goes. It says nothing where it cannot be found out. */
+static void tell_left_overs(const char *target)
+{
+    struct qk_left_overs left;
+    char *parent, *name, bytes[QK_BYTES_TEXT];
+    if (qk_split_path(target, &parent, &name, NULL) != QK_OK)
+        return;
+    if (qk_left_overs_beside(target, &left, NULL) == QK_OK && left.n > 0)
+        qk_print_note("%s: %zu left-over%s of killed exports or writes, %s: see 'qkscope clean %s'", parent,
+            left.n, left.n == 1 ? "" : "s", qk_format_bytes(bytes, qk_left_overs_bytes(&left)), parent);
+    qk_left_overs_free(&left);
+    free(parent);
+    free(name);
+}
+
 static enum qk_code write_export(
     const struct qk_inputs *inputs, const struct qk_export_options *options, struct qk_error *err)
 {
@@ -84,6 +103,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .comment = inputs->comment,
     };
     QK_TRY(qk_export_plan(inputs->pair, &inputs->selection, &options, &plan, err));
+    tell_left_overs(options.target);
     enum qk_code code = dry ? QK_OK : write_export(inputs, &options, err);
     if (code == QK_OK) {
         qk_inputs_print(inputs);

@@ -54,6 +54,8 @@ static const struct qk_command COMMANDS[] = {
     {"search", "PRE POST",
         "Measures what each layer does to the answers, and looks for the selections that answer most",
         qk_search_options, qk_search_command_run},
+    {"clean", "FOLDER", "Lists what exports and writes that were killed left in a folder, and removes it",
+        qk_clean_options, qk_clean_run},
     {"doctor", "",
         "Tells versions, folders and known families, and tests the numeric kernels of this machine",
         qk_doctor_options, qk_doctor_run},

@@ -45,7 +45,7 @@ void qk_command_help(const struct qk_command *command, bool to_stderr);
 
 extern const struct qk_option_info qk_info_options[], qk_diff_options[], qk_range_options[],
     qk_cases_options[], qk_plan_options[], qk_export_command_options[], qk_verify_options[],
-    qk_emit_options[], qk_eval_options[], qk_search_options[], qk_doctor_options[];
+    qk_emit_options[], qk_eval_options[], qk_search_options[], qk_clean_options[], qk_doctor_options[];
 enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_range_run(const struct qk_arguments *arguments, struct qk_error *err);
@@ -56,6 +56,7 @@ enum qk_code qk_verify_run(const struct qk_arguments *arguments, struct qk_error
 enum qk_code qk_emit_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_eval_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct qk_error *err);
+enum qk_code qk_clean_run(const struct qk_arguments *arguments, struct qk_error *err);
 enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error *err);
 
 /* What `qkscope PRE POST` (arguments of row 0) prints where there is no terminal: the drift table, with a

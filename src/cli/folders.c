@@ -2,32 +2,61 @@
 #include "cli/folders.h"
 
 #include "base/cache.h"
+#include "base/text.h"
 #include "cli/print.h"
 #include "model/layout.h"
+#include "restore/left_over.h"
 #include "tensor/hub.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Frees the path; NULL: there is no such folder to tell of. */
-static void print_folder(const char *label, char *path)
+/* NULL: there is no such folder to tell of. */
+static void print_folder(const char *label, const char *path)
 {
     if (path == NULL)
         return;
     qk_print("  %-20s", label);
     qk_print_name(path);
     qk_print("%s\n", access(path, F_OK) == 0 ? "" : " (not there)");
+}
+
+/* Below a folder that the program writes to. */
+static void print_left_overs(const char *path)
+{
+    char bytes[QK_BYTES_TEXT];
+    struct qk_left_overs left;
+    if (path == NULL || qk_left_overs_find(path, &left, NULL) != QK_OK)
+        return;
+    if (left.n > 0) {
+        qk_print("  %-20s%zu left-over%s of killed writes, %s: qkscope clean ", "", left.n,
+            left.n == 1 ? "" : "s", qk_format_bytes(bytes, qk_left_overs_bytes(&left)));
+        qk_print_name(path);
+        qk_print("\n");
+    }
+    qk_left_overs_free(&left);
+}
+
+static enum qk_code print_own(
+    const char *label, enum qk_code (*folder)(char **out, struct qk_error *err), struct qk_error *err)
+{
+    char *path;
+    QK_TRY(folder(&path, err));
+    print_folder(label, path);
+    print_left_overs(path);
     free(path);
+    return QK_OK;
 }
 
 enum qk_code qk_folders_print(struct qk_error *err)
 {
     char *path;
-    QK_TRY(qk_layout_folder(&path, err));
-    print_folder("layouts of your own", path);
-    QK_TRY(qk_cache_folder(&path, err));
-    print_folder("cache", path);
-    if (qk_hub_cache(&path, NULL) == QK_OK)
+    QK_TRY(print_own("layouts of your own", qk_layout_folder, err));
+    QK_TRY(print_own("cache", qk_cache_folder, err));
+    QK_TRY(print_own("choices not saved", qk_state_folder, err));
+    if (qk_hub_cache(&path, NULL) == QK_OK) {
         print_folder("Hugging Face cache", path);
+        free(path);
+    }
     return QK_OK;
 }

@@ -4,7 +4,8 @@
 
 #include "base/error.h"
 
-/* One indented line each: what it is for, its path, and whether it is there. */
+/* One indented line each: what it is for, its path, and whether it is there; and one more where writes that
+ * were killed left something in it (left_over.h). */
 enum qk_code qk_folders_print(struct qk_error *err);
 
 #endif

@@ -1,28 +1,38 @@
 #!/usr/bin/env python3
-"""interrupt.py SIGNAL TARGET PROGRAM ARGUMENT... - runs the program and sends it the signal as soon as the temporary
-sibling of TARGET appears, or after half a second when TARGET is -; exits with the program's code, or 77 when it was
-over before."""
+"""interrupt.py SIGNAL[+SIGNAL]... TARGET PROGRAM ARGUMENT... - runs the program and sends it the signals, one right
+after the other, as soon as the temporary sibling of TARGET appears, or after half a second when TARGET is -; exits with
+the program's code, or 77 when it was over before. PROGRAM may be nohup, under which it goes on to its end."""
 import os
 import signal
 import subprocess
 import sys
 import time
 
+CANNOT_BE_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
+
 
 def main():
-    number = getattr(signal, "SIG" + sys.argv[1])
-    target, start = sys.argv[2], time.monotonic()
+    numbers = [getattr(signal, "SIG" + name) for name in sys.argv[1].split("+")]
+    target, start, begun = sys.argv[2], time.monotonic(), False
     folder, name = os.path.split(os.path.abspath(target))
-    child = subprocess.Popen(sys.argv[3:], preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
+    ignores = sys.argv[3] == "nohup"
+
+    def as_from_a_shell():
+        for number in numbers:
+            if number not in CANNOT_BE_CAUGHT:
+                signal.signal(number, signal.SIG_DFL)
+
+    child = subprocess.Popen(sys.argv[3:], preexec_fn=as_from_a_shell)
     while child.poll() is None:
         begun = (time.monotonic() - start > 0.5 if target == "-" else
                  any(entry.startswith("." + name) for entry in os.listdir(folder)))
         if begun:
-            child.send_signal(number)
+            for number in numbers:
+                child.send_signal(number)
             break
         time.sleep(0.0005)
     code = child.wait(timeout=60)
-    sys.exit(77 if code == 0 else code if code > 0 else 128 - code)
+    sys.exit(77 if code == 0 and not (begun and ignores) else code if code >= 0 else 128 - code)
 
 
 main()

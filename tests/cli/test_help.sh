@@ -2,7 +2,7 @@
 # test_help.sh - help and version of everything, and what is said of a command line that is not understood.
 . "$srcdir/tests/cli/common.sh"
 
-commands="info diff cases plan export verify emit doctor"
+commands="info diff cases plan export verify emit clean doctor"
 
 run
 check "a bare qkscope ends with 2" ended 2

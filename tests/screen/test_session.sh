@@ -11,6 +11,17 @@ keys m m +
 check "blend layer 4" wait_row 4 'lerp α 0.55'
 keys G k 1
 check "restore q of layer 10" wait_row 10 'Q restore K keep\|Q restore  K keep'
+mkdir "$work/.gone.qkscope-1-0" # as a killed export leaves it
+keys e
+check "what a killed export left is offered for removal" wait_for '1 left-over of killed exports beside it, .*: remove? y/n'
+keys n
+wait_gone 'y/n'
+keys q
+check "n leaves it" test -e "$work/.gone.qkscope-1-0"
+keys e
+wait_for 'w writes it'
+check "and it is not asked twice" shows_not 'y/n'
+keys q
 keys e
 check "the export names its target" wait_for 'target *post-qkscope'
 check "what it changes" wait_for '5 tensors in 1 file'
@@ -98,7 +109,10 @@ check "once they are saved they are offered no more" test ! -e "$work/state/qksc
 # A damaged export: the view lists what differs.
 start
 keys Space e
-wait_for target
+wait_for 'remove? y/n'
+keys y
+wait_for 'removed: '
+check "y removes what a killed export left" test ! -e "$work/.gone.qkscope-1-0"
 keys t C-u
 text damaged
 keys Enter w

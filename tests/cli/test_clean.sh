@@ -1,0 +1,68 @@
+#!/bin/sh
+# test_clean.sh - what killed exports leave is known, told and removed; what is in use or anybody else's is not.
+. "$srcdir/tests/cli/common.sh"
+
+python3 "$tools/make_holes.py" "$work/holes"
+dir=$work/dir
+mkdir "$dir"
+# left - names of what is in the folder, hidden ones too.
+left() {
+    ls -A "$dir" | tr '\n' ' '
+}
+# export_to NAME - of a pair that takes seconds.
+export_to() {
+    exec "$QKSCOPE" export "$work/holes/pre" "$work/holes/post" --set all=qk-pro:0.3 -o "$dir/$1" >/dev/null 2>&1
+}
+# killed NAME - one that is killed as soon as it has begun.
+killed() {
+    python3 "$tools/interrupt.py" KILL "$dir/$1" "$QKSCOPE" export "$work/holes/pre" "$work/holes/post" \
+        --set all=qk-pro:0.3 -o "$dir/$1" >/dev/null 2>&1
+    [ $? -eq 137 ]
+}
+
+run clean "$dir"
+check "an empty folder" says "^$dir: no left-overs of killed exports or writes$"
+check "a killed export" killed one
+check "  and another" killed two
+check "  leave two folders" test "$(left | wc -w)" -eq 2
+find "$dir" -path '*/.two.*' -exec touch -d '3 hours ago' {} +
+touch "$dir/.mine" "$dir/.two.qkscope-1" "$dir/.two.qkscope-1-x" "$dir/two"
+before=$(left)
+run clean "$dir"
+check "clean tells the folders" says '^ *[0-9.]* k*B  *[0-9]* s  folder  \.one\.qkscope-[0-9]*-0$'
+check "  and their age" grep -q '  3 hours  folder  \.two\.qkscope-' "$out"
+check "  and how many" grep -q "^$dir: 2 left-overs, .*; --remove removes them$" "$out"
+check "  and removes nothing" test "$before" = "$(left)"
+
+run export "$pre" "$post" --set 7=restore -o "$dir/one"
+check "an export says that another name's are there" sh -c "[ $code -eq 0 ] && [ \$(wc -l <'$err') -eq 1 ] && grep -q \
+    \"^qkscope: $dir: 1 left-over of killed exports or writes, .*: see 'qkscope clean $dir'\$\" '$err'"
+check "  and removes its own name's alone" test "$(left)" = "$(echo "$before" | sed 's/\.one[^ ]* //; s/two $/one two /')"
+
+export_to three &
+child=$!
+until [ -n "$(find "$dir" -name '.three*')" ]; do sleep 0.01; done
+kill -STOP $child
+run clean --remove "$dir"
+check "--remove removes" says "^$dir: 1 left-over, .*, removed$"
+check "  but nothing that is in use" grep -q '^1 more stays: in use' "$out"
+check "  and nothing of other names" test "$(left | sed 's/\.three\.qkscope-[0-9]*-0/THREE/')" = \
+    '.mine THREE .two.qkscope-1 .two.qkscope-1-x one two '
+kill -TERM $child
+kill -CONT $child
+wait $child
+check "  which goes on, and cleans up itself" sh -c "[ $? -eq 130 ] && [ -z \"\$(find '$dir' -name '.three*')\" ]"
+run verify "$dir/one"
+check "the export beside is whole" ended 0
+
+export XDG_CACHE_HOME="$work/cache"
+mkdir -p "$work/cache/qkscope"
+echo half >"$work/cache/qkscope/.0.states.safetensors.qkscope-1-0"
+run doctor
+check "doctor tells what is left in the cache" grep -q "1 left-over of killed writes, .*: qkscope clean $work/cache/qkscope$" "$out"
+run clean --remove "$work/cache/qkscope"
+check "  which clean removes" test -z "$(ls -A "$work/cache/qkscope")"
+
+run clean "$work/none"
+check "no such folder" complains 4 'none: cannot open'
+done_testing
