@@ -49,7 +49,7 @@ struct search {
     size_t n_front;
     const char *folder;
     int threads;
-    bool force;
+    bool force, made; /* made: the folder is this run's */
     struct qk_meter meter;
 };
 
@@ -182,10 +182,11 @@ static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *er
 }
 
 /* Before the search, so that nobody waits for one that cannot be kept. */
-static enum qk_code make_folder(const struct search *s, struct qk_error *err)
+static enum qk_code make_folder(struct search *s, struct qk_error *err)
 {
     struct stat info;
-    if (s->folder == NULL || mkdir(s->folder, 0777) == 0)
+    s->made = s->folder != NULL && mkdir(s->folder, 0777) == 0;
+    if (s->folder == NULL || s->made)
         return QK_OK;
     if (errno != EEXIST)
         return qk_fail_errno(err, s->folder, "create");
@@ -254,6 +255,8 @@ enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct 
 {
     struct search s = {0};
     enum qk_code code = run(arguments, &s, err);
+    if (code != QK_OK && s.made)
+        rmdir(s.folder); /* which leaves one with recipes in it */
     free_search(&s);
     return code;
 }
