@@ -255,7 +255,8 @@ enum qk_code qk_ui_run(
     enum qk_code code = app_open(app, err);
     if (code == QK_OK)
         code = terminal_start(err);
-    if (code == QK_OK) {
+    bool started = code == QK_OK;
+    if (started) {
         theme_start(&app->theme, options);
         state_offer(app);
         if (options->warning != NULL && options->warning[0] != '\0')
@@ -266,5 +267,7 @@ enum qk_code qk_ui_run(
     }
     app_free(app);
     free(app);
+    if (started)
+        terminal_release();
     return code;
 }

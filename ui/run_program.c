@@ -113,10 +113,10 @@ unsigned run_pointer(struct app *app, enum action action, const char *argument)
 
 unsigned run_suspend(struct app *app, enum action action, const char *argument)
 {
-    (void)app;
     (void)action;
     (void)argument;
-    terminal_suspend(true);
+    if (!terminal_suspend(true))
+        return say_failure(app, "what started this program ignores stopping: it could not be continued");
     return REFRESH_SCREEN;
 }
 

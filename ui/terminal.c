@@ -5,6 +5,7 @@
 
 #include <curses.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,7 +48,8 @@ static void tell_main_loop(int signal)
 {
     int saved = errno;
     char byte = (char)signal;
-    ssize_t written = write(terminal.pipe[1], &byte, 1); /* a full pipe already holds enough to wake it */
+    /* A full pipe must not hold up a handler, which may have interrupted the very loop that empties it. */
+    ssize_t written = write(terminal.pipe[1], &byte, 1);
     (void)written;
     errno = saved;
 }
@@ -79,16 +81,27 @@ static void install_signals(void)
     sigemptyset(&told.sa_mask);
     sigemptyset(&fatal.sa_mask);
     fatal.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    for (int i = 0; i < N_TOLD; i++)
-        sigaction(TOLD[i], &told, &before_told[i]);
+    for (int i = 0; i < N_TOLD; i++) {
+        sigaction(TOLD[i], NULL, &before_told[i]);
+        /* What nohup and shells told us to ignore stays ignored. */
+        if (before_told[i].sa_handler != SIG_IGN || TOLD[i] == SIGWINCH || TOLD[i] == SIGCONT)
+            sigaction(TOLD[i], &told, NULL);
+    }
     for (int i = 0; i < N_FATAL; i++)
         sigaction(FATAL[i], &fatal, &before_fatal[i]);
 }
 
-static void remove_signals(void)
+static bool asks_to_end(int signal)
+{
+    return signal == SIGINT || signal == SIGTERM || signal == SIGHUP;
+}
+
+/* `all`: those that ask the program to end as well. */
+static void remove_signals(bool all)
 {
     for (int i = 0; i < N_TOLD; i++)
-        sigaction(TOLD[i], &before_told[i], NULL);
+        if (all || !asks_to_end(TOLD[i]))
+            sigaction(TOLD[i], &before_told[i], NULL);
     for (int i = 0; i < N_FATAL; i++)
         sigaction(FATAL[i], &before_fatal[i], NULL);
 }
@@ -203,13 +216,13 @@ enum qk_code terminal_start(struct qk_error *err)
     if (!at_exit)
         at_exit = atexit(terminal_stop) == 0;
     tcgetattr(STDIN_FILENO, &terminal.modes);
-    if (pipe(terminal.pipe) != 0)
+    if (pipe2(terminal.pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         return qk_fail_errno(err, "pipe", "create");
     /* Before newterm: curses leaves a handler alone that is already there. */
     install_signals();
     terminal.screen = newterm(NULL, stdout, stdin);
     if (terminal.screen == NULL) {
-        remove_signals();
+        remove_signals(true);
         return qk_fail(err, QK_USAGE,
             "TERM=%s: the terminal cannot be used: qkscope diff PRE POST prints the table", getenv("TERM"));
     }
@@ -232,13 +245,18 @@ void terminal_stop(void)
     mark_pastes(false);
     terminal.started = 0;
     endwin();
-    remove_signals();
+    remove_signals(false);
     delscreen(terminal.screen);
     terminal.screen = NULL;
+    return_errors();
+}
+
+void terminal_release(void)
+{
+    remove_signals(true);
     close(terminal.pipe[0]);
     close(terminal.pipe[1]);
     terminal.pipe[0] = terminal.pipe[1] = -1;
-    return_errors();
 }
 
 /* --- waiting --- */
@@ -255,17 +273,29 @@ static unsigned event_of_signal(int signal)
 {
     switch (signal) {
     case SIGWINCH:
-        take_size();
         return EVENT_RESIZED;
     case SIGCONT: /* a shell may have changed the modes meanwhile */
         reset_prog_mode();
-        take_size();
         return EVENT_RESIZED;
     case SIGTSTP:
         return EVENT_SUSPEND;
     default:
         return EVENT_END;
     }
+}
+
+/* All that has been told since the last time: of a storm of new sizes only the last one counts. */
+static unsigned take_signals(void)
+{
+    unsigned events = 0;
+    char bytes[256];
+    ssize_t n;
+    while ((n = read(terminal.pipe[0], bytes, sizeof bytes)) > 0)
+        for (ssize_t i = 0; i < n; i++)
+            events |= event_of_signal(bytes[i]);
+    if (events & EVENT_RESIZED)
+        take_size();
+    return events;
 }
 
 unsigned terminal_wait(int other, int milliseconds)
@@ -286,12 +316,8 @@ unsigned terminal_wait(int other, int milliseconds)
         events |= EVENT_END;
     if (fds[2].revents & POLLIN)
         events |= EVENT_OTHER;
-    if (fds[1].revents & POLLIN) {
-        char bytes[32];
-        ssize_t n = read(terminal.pipe[0], bytes, sizeof bytes);
-        for (ssize_t i = 0; i < n; i++)
-            events |= event_of_signal(bytes[i]);
-    }
+    if (fds[1].revents & POLLIN)
+        events |= take_signals();
     return events;
 }
 
@@ -364,22 +390,26 @@ struct pointer terminal_pointer(void)
 
 /* --- suspend and clipboard --- */
 
-void terminal_suspend(bool from_key)
+bool terminal_suspend(bool from_key)
 {
     bool pointer = terminal.pointer;
+    struct sigaction ours, standard = {.sa_handler = SIG_DFL};
+    sigaction(SIGTSTP, NULL, &ours);
+    if (ours.sa_handler == SIG_IGN)
+        return false;
     terminal_use_pointer(false);
     mark_pastes(false);
     def_prog_mode();
     endwin();
-    struct sigaction ours, standard = {.sa_handler = SIG_DFL};
     sigemptyset(&standard.sa_mask);
-    sigaction(SIGTSTP, &standard, &ours);
+    sigaction(SIGTSTP, &standard, NULL);
     kill(from_key ? 0 : getpid(), SIGTSTP);
     sigaction(SIGTSTP, &ours, NULL);
     reset_prog_mode();
     terminal_use_pointer(pointer);
     mark_pastes(true);
     take_size();
+    return true;
 }
 
 void terminal_copy(const char *text)

@@ -15,6 +15,10 @@ enum qk_code terminal_check(struct qk_error *err);
 enum qk_code terminal_start(struct qk_error *err);
 /* Gives it back, and prints what was written to standard error meanwhile. Harmless when not started. */
 void terminal_stop(void);
+/* Gives back, after terminal_stop, the signals that ask the program to end: until then they do nothing more,
+ * for the first one is obeyed already, and a second one must not cut off what is kept and removed on the way
+ * out. */
+void terminal_release(void);
 
 enum terminal_event {
     EVENT_KEYS = 1,    /* terminal_key has something */
@@ -43,8 +47,9 @@ struct pointer terminal_pointer(void);
 void terminal_use_pointer(bool on);
 
 /* Stops the process as Ctrl-Z does and comes back with the screen to be drawn anew. `from_key`: the terminal
- * did not send the signal to the process group, so this does. */
-void terminal_suspend(bool from_key);
+ * did not send the signal to the process group, so this does. False, and nothing is done, where the
+ * signal was ignored when the program began: nobody there could continue it. */
+bool terminal_suspend(bool from_key);
 /* Hands text to the terminal's clipboard (OSC 52). */
 void terminal_copy(const char *text);
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+"""crash_worker.py PID - sends SIGSEGV to a thread of the process that is not its first one, the youngest, as a fault in
+that thread would be."""
+import ctypes
+import os
+import signal
+import sys
+
+
+def main():
+    process = int(sys.argv[1])
+    thread = max(int(name) for name in os.listdir(f"/proc/{process}/task"))
+    if thread == process:
+        sys.exit("there is one thread alone")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.tgkill(process, thread, signal.SIGSEGV) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+
+
+main()

@@ -1,0 +1,117 @@
+#!/bin/sh
+# test_signals.sh - storms of sizes, a size that changes while stopped, a terminal that is closed, a crash in a worker, and
+# signals that the parent ignores.
+. "$srcdir/tests/screen/lib.sh"
+
+helpers=$srcdir/tests/screen
+python3 "$tools/make_holes.py" "$work/holes" # its analysis takes seconds
+# begin SIZE WORD... - runs a command line in which $run stands for the program; its process is in $work/pid.
+run="sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE'"
+pid() {
+    cat "$work/pid"
+}
+alive() { # one that ended and that nobody has asked about yet is dead, too
+    grep -q '^State:.[^Z]' "/proc/$(pid)/status" 2>/dev/null
+}
+dead() {
+    ! alive
+}
+resize() {
+    tmx resize-window -x "$1" -y "$2"
+}
+# gone PATTERN - no name in the folder of the large pair has it.
+gone() {
+    [ -z "$(find "$work/holes" -name "*$1*")" ]
+}
+
+# --- sizes ---
+screen_start 80 24 "$run holes/pre holes/post"
+wait_for 'computing'
+for i in $(seq 25); do
+    resize 20 5
+    resize 200 60
+    resize $((60 + i)) $((14 + i))
+    resize 61 15
+done
+python3 "$helpers/storm.py" "$(pid)" 100000 WINCH
+check "a storm of sizes while it computes does no harm" alive
+resize 80 24
+keys Space
+check "  and keys are answered" wait_row 0 'restore'
+keys Q
+wait_for 'y/n'
+keys y
+wait_end 0
+
+screen_start 200 60 "$run pre post --ascii"
+for i in $(seq 10); do
+    resize 20 5
+    resize $((200 - i)) 60
+done
+resize 80 24
+check "the last size of a storm counts" wait_screen list-80x24.txt
+python3 "$helpers/storm.py" "$(pid)" 1000 INT
+check "the last of a thousand signals ends it as the first" wait_end 130
+check "  and the terminal is as before" restored
+
+screen_start 100 30 "set -m; '$QKSCOPE' pre post --ascii; echo stopped; read line; fg"
+wait_for 'help' && wait_gone 'computing'
+keys C-z
+wait_for '^stopped'
+resize 80 24
+keys Enter
+check "a size that changed while it was stopped" wait_screen list-80x24.txt
+leave
+
+# --- a terminal that is closed ---
+for ignored in '' "trap '' HUP; "; do
+    start_line="$ignored$run holes/pre holes/post"
+    screen_start 80 24 "$start_line"
+    wait_for 'computing'
+    keys Space
+    wait_row 0 restore
+    rm -rf "$work/state"
+    tmx kill-server
+    check "${ignored:+SIGHUP ignored, }a closed terminal ends it" until_true dead
+    check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
+done
+# exporting - a screen on the large pair, with an export under way.
+exporting() {
+    screen_start 80 24 "cd holes; $run pre post; code=\$?; cd ..; (exit \$code)"
+    wait_for 'computing'
+    mv "$work/holes/pid" "$work/pid"
+    keys Space e
+    wait_for 'w writes it'
+    keys w
+    wait_for 'Esc cancel'
+}
+exporting
+tmx kill-server
+check "a closed terminal ends an export, too" until_true dead
+check "  and nothing is left of it" gone qkscope
+exporting
+kill -INT "$(pid)"
+check "a second signal" kill -TERM "$(pid)"
+check "  cuts nothing off" wait_end 130
+check "  and nothing is left of the export" gone qkscope
+
+# --- a crash in a worker ---
+screen_start 80 24 "$run holes/pre holes/post"
+wait_for 'computing'
+check "SIGSEGV in a worker" python3 "$helpers/crash_worker.py" "$(pid)"
+check "  kills it" until_true has_code
+check "  by that signal, but for a sanitizer's report" sh -c "grep -qx 139 '$work/code' || grep -q Sanitizer '$work/raw'"
+check "  and the terminal is as before" restored
+
+# --- what the parent ignores ---
+screen_start 80 24 "trap '' HUP TSTP INT; $run pre post"
+wait_for 'help' && wait_gone 'computing'
+kill -HUP "$(pid)" && kill -INT "$(pid)" && kill -TSTP "$(pid)"
+keys Space
+check "signals that the parent ignores do nothing" wait_row 0 restore
+keys C-z
+check "  and Ctrl-Z says why it does not stop" wait_for 'ignores stopping'
+kill -TERM "$(pid)"
+check "  others end it" wait_end 130
+
+done_testing
