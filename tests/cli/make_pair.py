@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_pair.py FOLDER BYTES - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in two shards a
-side: q, k and v of 4 layers from a fixed stream, the embedding the same block over and over: holes would not be copied,
+"""make_pair.py FOLDER BYTES [FILES] - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in FILES
+shards a side (2 without it): q, k and v of 4 layers from a fixed stream, the embedding the same block over and over: holes would not be copied,
 and an export be over before it can be killed."""
 import json
 import os
@@ -36,6 +36,7 @@ def write_shard(path, tensors, stream):
 
 def main():
     folder, total = sys.argv[1], int(sys.argv[2])
+    n = int(sys.argv[3]) if len(sys.argv) > 3 else 2
     hidden, layers = 256, 4
     blocks = 3 * layers * hidden * hidden * 2
     rows = (total // 2 - blocks) // (2 * hidden)
@@ -43,16 +44,17 @@ def main():
         path, weight_map = os.path.join(folder, side), {}
         os.makedirs(path)
         stream = random.Random(number)
-        shards = [[("model.embed_tokens.weight", [rows, hidden])], []]
+        shards = [[("model.embed_tokens.weight", [rows, hidden])]] + [[] for _ in range(1, n)]
         for layer in range(layers):
             for role in "qkv":
-                shards[layer % 2].append((f"model.layers.{layer}.self_attn.{role}_proj.weight", [hidden, hidden]))
+                shards[layer % n].append((f"model.layers.{layer}.self_attn.{role}_proj.weight", [hidden, hidden]))
         for i, tensors in enumerate(shards):
-            name = f"model-{i + 1:05}-of-00002.safetensors"
+            name = f"model-{i + 1:05}-of-{n:05}.safetensors" if n > 1 else "model.safetensors"
             write_shard(os.path.join(path, name), tensors, stream)
             weight_map.update({tensor: name for tensor, _ in tensors})
-        with open(os.path.join(path, "model.safetensors.index.json"), "w") as file:
-            json.dump({"metadata": {}, "weight_map": weight_map}, file)
+        if n > 1:
+            with open(os.path.join(path, "model.safetensors.index.json"), "w") as file:
+                json.dump({"metadata": {}, "weight_map": weight_map}, file)
         with open(os.path.join(path, "config.json"), "w") as file:
             json.dump({"model_type": "llama", "num_hidden_layers": layers, "hidden_size": hidden,
                        "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": rows}, file)

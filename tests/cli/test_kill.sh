@@ -1,58 +1,96 @@
 #!/bin/bash
-# test_kill.sh - kill -9 at random moments of an export of a 1 GB pair: there is never a part of a folder under the
-# final name, the inputs never change, and the next export clears what was left.
+# test_kill.sh - kill -9 at random moments of exports and of saving a recipe: what has the final name is whole, the old or
+# the new; nothing is lost, the inputs never change, and the next run clears what was left. QK_TEST_KILLS says how many
+# kills all kinds have together.
 set -u
-kills=${QK_TEST_KILLS:-50} bytes=1000000000
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-pair=$work/pair out=$work/out
-echo 1..4
+. "$srcdir/tests/cli/common.sh"
+kills=${QK_TEST_KILLS:-50}
+out= err=$work/log code=
+pair=$work/pair single=$work/single adapter=$work/adapter
+python3 "$tools/make_pair.py" "$pair" 200000000
+python3 "$tools/make_pair.py" "$single" 100000000 1
+"${PYTHON:-/usr/bin/python3}" "$tools/make_adapter.py" plain "$single/pre" "$adapter"
+before=$(sums "$pair" "$single" "$adapter" "$pre" "$post")
+# What a write would change of the inputs, without reading them again.
+stamps() {
+    find "$pair" "$single" "$adapter" "$pre/" "$post/" -printf '%p %i %s %T@ %C@\n'
+}
+stamped=$(stamps)
 
-sums() {
-    find "$pair" -type f -exec sha256sum {} + | sort
+# make KIND RESULT - writes what is asked for under that name. It takes the shell's place, so that its process is the
+# program's: call it in a shell of its own.
+make() {
+    case $1 in
+    new) set -- "$2" "$pair/pre" "$pair/post" --set all=qk-pro:0.3 ;;
+    other) set -- "$2" "$pair/pre" "$pair/post" --set all=restore --force ;;
+    over) set -- "$2" "$pair/pre" "$pair/post" --set all=qk-pro:0.3 --force ;;
+    adapter) set -- "$2" "$single/pre" "$adapter" --set 0=restore ;;
+    file) set -- "$2" "$single/pre/model.safetensors" "$single/post/model.safetensors" --set all=lerp:0.5 ;;
+    recipe) exec "$QKSCOPE" plan "$pre" "$post" --set full=restore --comment new -o "$2" >>"$work/log" 2>&1 ;;
+    esac
+    exec "$QKSCOPE" export "${@:2}" -o "$1" >>"$work/log" 2>&1
 }
-# Takes the shell's place, so that its process is the program's: call it in a shell of its own.
-export_pair() {
-    exec "$QKSCOPE" export "$pair/pre" "$pair/post" --set all=qk-pro:0.3 -o "$out" >"$work/log" 2>&1
-}
-result() {
-    [ "$1" = 0 ] && echo "ok $2 - $3" || { echo "not ok $2 - $3"; sed 's/^/# /' "$work/log"; }
+left_overs() {
+    find "$work" -maxdepth 1 -name '.target.qkscope-*' | wc -l
 }
 
-python3 "$srcdir/tests/cli/make_pair.py" "$pair" $bytes
-before=$(sums)
-for try in 1 2; do # the first fills the cache; the second tells how long the others take
-    rm -rf "$out"
-    start=$(date +%s%N)
-    (export_pair)
-    status=$?
-    length=$(($(date +%s%N) - start))
+# killed KIND KILLS - so many kills; $hits is how many there were, $left after how many a left-over lay there, $ended in
+# how many runs the new one had its name, $bad how often something was neither old nor new, or an input touched.
+# References: $work/KIND.new, and $work/KIND.old where there is something to be replaced, which must never be missing.
+killed() {
+    local kind=$1 wanted=$2 target=$work/target old=$work/$1.old new=$work/$1.new start length moment child command=$1
+    hits=0 left=0 ended=0 bad=0
+    rm -rf "$target"
+    [ ! -e "$old" ] || cp -r "$old" "$target"
+    for ((i = 0; hits < wanted && i < 5 * wanted; i++)); do
+        [ $((i % 20)) != 0 ] || { # now and then, how long it takes at the moment
+            rm -rf "$work/measured"
+            start=$(date +%s%N)
+            (make "$kind" "$work/measured")
+            length=$(($(date +%s%N) - start))
+        }
+        make "$command" "$target" &
+        child=$!
+        moment=$((length / 32768 * RANDOM))
+        sleep "$(printf '%d.%09d' $((moment / 1000000000)) $((moment % 1000000000)))"
+        kill -9 $child 2>/dev/null
+        wait $child 2>/dev/null
+        [ $? = 137 ] && hits=$((hits + 1)) # else it had ended before
+        [ "$(left_overs)" = 0 ] || left=$((left + 1))
+        [ "$stamped" = "$(stamps)" ] || bad=$((bad + 1))
+        if [ ! -e "$target" ] && [ ! -e "$old" ]; then
+            continue
+        elif diff -rq "$target" "$new" >>"$work/log" 2>&1; then
+            ended=$((ended + 1))
+            [ -e "$old" ] || rm -rf "$target"
+        elif [ ! -e "$old" ] || ! diff -rq "$target" "$old" >>"$work/log" 2>&1; then
+            bad=$((bad + 1))
+        fi
+        # what stands there is replaced by the other one
+        [ "$kind" != over ] || command=$(diff -rq "$target" "$new" >/dev/null && echo other || echo over)
+    done
+}
+
+# kinds of runs, and their shares of the kills
+RANDOM=7
+for kind in new:20 over:15 adapter:5 file:5 recipe:5; do
+    share=$((kills * ${kind#*:} / 50)) kind=${kind%:*}
+    [ $share -gt 0 ] || share=1
+    (make "$kind" "$work/$kind.new")
+    code=$?
+    check "$kind: left alone it ends" [ $code = 0 ]
+    case $kind in
+    recipe) "$QKSCOPE" plan "$pre" "$post" --set all=restore --comment old -o "$work/$kind.old" >>"$work/log" 2>&1 ;;
+    over) (make other "$work/$kind.old") ;&
+    *) check "  whole" "$QKSCOPE" verify "$work/$kind.new" ;;
+    esac
+    killed "$kind" $share
+    check "  $hits kills: what has the name is whole ($left times something was left, after $ended runs it was the new one)" \
+        [ "$bad $hits" = "0 $share" ]
+    [ "$kind" = recipe ] || check "  some were in the midst" [ $left -gt 0 ]
+    (make "$kind" "$work/target")
+    check "  the next one ends, and is the new one" diff -rq "$work/target" "$work/$kind.new"
+    check "  and nothing is left beside it" [ "$(left_overs)" = 0 ]
 done
-result $status 1 "an export that is left alone ends"
-rm -rf "$out"
-
-RANDOM=7 bad=0 whole=0 hits=0 left=0
-for ((i = 0; hits < kills && i < 5 * kills; i++)); do
-    export_pair &
-    child=$!
-    moment=$((length / 32768 * RANDOM))
-    sleep "$(printf '%d.%09d' $((moment / 1000000000)) $((moment % 1000000000)))"
-    kill -9 $child 2>/dev/null
-    wait $child 2>/dev/null
-    [ $? = 137 ] && hits=$((hits + 1)) # else it had ended before
-    [ -z "$(find "$work" -maxdepth 1 -name '.out*')" ] || left=$((left + 1))
-    if [ -e "$out" ]; then
-        whole=$((whole + 1))
-        "$QKSCOPE" verify "$out" >>"$work/log" 2>&1 || bad=$((bad + 1))
-        rm -rf "$out"
-    fi
-done
-[ $bad = 0 ] && [ $hits = "$kills" ] && [ $left -gt 0 ]
-result $? 2 "$hits kills: never a part of a folder ($left times one was left under a hidden name, $whole exports ended)"
-
-(export_pair)
-left=$(find "$work" -maxdepth 1 -name '.out*' | wc -l)
-"$QKSCOPE" verify "$out" >>"$work/log" 2>&1 && [ "$left" = 0 ]
-result $? 3 "the next export ends, and nothing is left beside it"
-[ "$before" = "$(sums)" ]
-result $? 4 "the inputs are unchanged"
+check "the inputs are unchanged" [ "$before" = "$(sums "$pair" "$single" "$adapter" "$pre" "$post")" ]
+done_testing
