@@ -54,14 +54,24 @@ static void tell_main_loop(int signal)
     errno = saved;
 }
 
-/* Only what is safe inside a handler: write(2), tcsetattr(3), dup2(2), sigaction(2), raise(3). */
+/* Writes what gives the screen back, and nothing may follow it: the fault may be a worker's, and the main
+ * loop be about to draw. */
+static void write_restore(void)
+{
+    int screen = dup(STDOUT_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (screen >= 0 && nowhere >= 0)
+        dup2(nowhere, STDOUT_FILENO);
+    ssize_t written = write(screen >= 0 ? screen : STDOUT_FILENO, terminal.restore, terminal.n_restore);
+    (void)written;
+}
+
+/* Only what is safe inside a handler: open(2), write(2), tcsetattr(3), dup(2), sigaction(2), raise(3). */
 static void die_tidily(int signal, siginfo_t *info, void *context)
 {
     (void)context;
     if (terminal.started) {
         terminal.started = 0;
-        ssize_t written = write(STDOUT_FILENO, terminal.restore, terminal.n_restore);
-        (void)written;
+        write_restore();
         tcsetattr(STDIN_FILENO, TCSANOW, &terminal.modes);
         if (terminal.error_fd >= 0)
             dup2(terminal.error_fd, STDERR_FILENO);
