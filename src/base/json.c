@@ -17,6 +17,21 @@
  * its size. Real files of more than this many values have longer ones. */
 enum { FREE_VALUES = 1 << 20, BYTES_PER_VALUE = 8 };
 
+/* Whether this thread was refused memory for a tree since it last asked. */
+static _Thread_local bool refused;
+
+static void *allocate(size_t n)
+{
+    void *block = malloc(n);
+    refused = refused || block == NULL;
+    return block;
+}
+
+void qk_json_init(void)
+{
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = free});
+}
+
 /* True when a string in the text holds \u0000, at which cJSON would silently cut it. */
 static bool has_escaped_nul(const char *bytes, size_t n)
 {
@@ -71,8 +86,16 @@ static enum qk_code parse_range(
     const char *name, const char *text, size_t at, size_t end, cJSON **out, struct qk_error *err)
 {
     const char *rest = NULL;
+    bool before = refused;
+    refused = false;
     cJSON *root = cJSON_ParseWithLengthOpts(text + at, end - at, &rest, false);
     size_t stop = rest != NULL && rest >= text + at && rest <= text + end ? (size_t)(rest - text) : end;
+    bool without_memory = refused;
+    refused = before;
+    if (without_memory) {
+        cJSON_Delete(root);
+        return qk_fail(err, QK_IO, "%s: out of memory (its JSON values)", name);
+    }
     while (root != NULL && stop < end && is_blank(text[stop]))
         stop++;
     if (root == NULL || stop != end) {
@@ -312,7 +335,7 @@ bool qk_json_u64(const cJSON *item, uint64_t *out)
     return true;
 }
 
-bool qk_json_add_exact(cJSON *object, const char *key, double value)
+void qk_json_add_exact(cJSON *object, const char *key, double value)
 {
     char text[40];
     int digits = 15;
@@ -322,7 +345,35 @@ bool qk_json_add_exact(cJSON *object, const char *key, double value)
     char *comma = strchr(text, ','); /* a locale's decimal point */
     if (comma != NULL)
         *comma = '.';
-    return cJSON_AddRawToObject(object, key, text) != NULL;
+    cJSON_AddRawToObject(object, key, text);
+}
+
+void qk_json_append(cJSON *array, cJSON *item)
+{
+    if (!cJSON_AddItemToArray(array, item))
+        cJSON_Delete(item);
+}
+
+cJSON *qk_json_append_object(cJSON *array)
+{
+    cJSON *object = cJSON_CreateObject();
+    if (cJSON_AddItemToArray(array, object))
+        return object;
+    cJSON_Delete(object);
+    return NULL;
+}
+
+enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err)
+{
+    char *text = lines ? cJSON_Print(root) : cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    if (refused || text == NULL) {
+        cJSON_free(text);
+        text = NULL;
+    }
+    refused = false;
+    *out = text;
+    return text != NULL ? QK_OK : qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
 }
 
 void qk_json_add_number(cJSON *object, const char *key, double value)

@@ -13,10 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Makes cJSON allocate by way of this file, which then knows when memory was refused: cJSON itself tells of
+ * it by values that are missing, or as a syntax error. Called once, before anything else of this file. */
+void qk_json_init(void);
+
 /* Parses n bytes; `name` (a path) is used in messages. QK_INPUT when the text is not UTF-8, not one JSON
  * value followed by white space only, nested deeper than cJSON's limit, holds \u0000 in a string, or holds so
  * many values for its size that cJSON's tree would take a multiple of it (2^20 are free, then one in 8
- * bytes).
+ * bytes). QK_IO when there is no memory for the tree.
  */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
@@ -62,8 +66,17 @@ const char *qk_json_string(const cJSON *object, const char *key, const char *fal
 bool qk_json_u64(const cJSON *item, uint64_t *out);
 
 /* Adds a finite number with the digits that bring exactly it back; cJSON prints 15, and drops the last bits.
- * False when memory ran out. The item is raw text: to be printed, not to be read by the getters. */
-bool qk_json_add_exact(cJSON *object, const char *key, double value);
+ * The item is raw text: to be printed, not to be read by the getters. */
+void qk_json_add_exact(cJSON *object, const char *key, double value);
+/* Adds `item` (NULL: memory ran out) to the array, which may be NULL for the same reason; owned by the array,
+ * or freed. */
+void qk_json_append(cJSON *array, cJSON *item);
+/* Adds an empty object and returns it; NULL when memory ran out. Every cJSON_Add function takes that NULL. */
+cJSON *qk_json_append_object(cJSON *array);
+/* *out = the text of the tree, on many lines or on one; the tree is freed, the text is the caller's to
+ * free(). QK_IO when memory is refused, now or before, while this thread made the tree: no call that adds to
+ * a tree need be checked, and none that lacks something is printed. */
+enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err);
 /* Adds a number, or null where the value is not finite (JSON has no NaN). */
 void qk_json_add_number(cJSON *object, const char *key, double value);
 

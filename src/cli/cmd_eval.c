@@ -1,4 +1,5 @@
 /* cmd_eval.c - qkscope eval: right answers of checkpoints, or of a pair with selections side by side. */
+#include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/inputs.h"
 #include "cli/meter.h"
@@ -288,16 +289,15 @@ static void print_row(const struct eval *e, const struct row *row)
 
 /* --- JSON and CSV --- */
 
-static cJSON *task_json(const struct eval *e, const struct row *row, size_t t)
+static void task_json(cJSON *tasks, const struct eval *e, const struct row *row, size_t t)
 {
     struct qk_interval interval = qk_score_interval(row->score[t]);
-    cJSON *item = cJSON_CreateObject();
+    cJSON *item = qk_json_append_object(tasks);
     qk_json_add_text(item, "task", e->cases.task[t]);
     cJSON_AddNumberToObject(item, "right", (double)row->score[t].right);
     cJSON_AddNumberToObject(item, "total", (double)row->score[t].total);
     cJSON_AddNumberToObject(item, "low", interval.low);
     cJSON_AddNumberToObject(item, "high", interval.high);
-    return item;
 }
 
 static enum qk_code print_json(const struct eval *e, struct qk_error *err)
@@ -306,9 +306,8 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
     enum qk_code code = QK_OK;
     for (size_t i = 0; i < e->n_rows && code == QK_OK; i++) {
         const struct row *row = &e->row[i];
-        cJSON *item = cJSON_CreateObject();
+        cJSON *item = qk_json_append_object(results);
         char *text = NULL;
-        cJSON_AddItemToArray(results, item);
         qk_json_add_text(item, "name", row->name);
         if (e->pairs && !row->baseline)
             code = qk_spec_text(&row->inputs.selection, e->pair, &text, err);
@@ -317,7 +316,7 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
         free(text);
         cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
         for (size_t t = 0; t < e->cases.n_tasks; t++)
-            cJSON_AddItemToArray(tasks, task_json(e, row, t));
+            task_json(tasks, e, row, t);
     }
     if (code == QK_OK)
         return qk_print_json(root, err);

@@ -1,4 +1,5 @@
 /* cmd_info.c - qkscope info: what a checkpoint is made of, and what can be done with it. */
+#include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/inputs.h"
@@ -282,8 +283,7 @@ static enum qk_code print_text(const struct qk_model *model, struct qk_error *er
 
 static void json_layer(cJSON *layers, const struct qk_layer *layer)
 {
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddItemToArray(layers, object);
+    cJSON *object = qk_json_append_object(layers);
     cJSON_AddNumberToObject(object, "index", layer->index);
     cJSON_AddStringToObject(object, "kind", qk_kind_name(layer->kind));
     qk_json_add_text(object, "mixer", layer->mixer);
@@ -326,8 +326,7 @@ static void json_files(cJSON *root, const struct qk_checkpoint *checkpoint)
     for (int i = 0; i < QK_DTYPE_COUNT; i++) {
         if (counts.of[i].tensors == 0)
             continue;
-        cJSON *object = cJSON_CreateObject();
-        cJSON_AddItemToArray(dtypes, object);
+        cJSON *object = qk_json_append_object(dtypes);
         cJSON_AddStringToObject(
             object, "dtype", i == QK_DTYPE_OTHER ? "other" : qk_dtype_name((enum qk_dtype)i));
         cJSON_AddNumberToObject(object, "tensors", (double)counts.of[i].tensors);
@@ -335,8 +334,7 @@ static void json_files(cJSON *root, const struct qk_checkpoint *checkpoint)
         cJSON_AddNumberToObject(object, "bytes", (double)counts.of[i].bytes);
     }
     for (size_t i = 0; i < checkpoint->n_shards; i++) {
-        cJSON *object = cJSON_CreateObject();
-        cJSON_AddItemToArray(shards, object);
+        cJSON *object = qk_json_append_object(shards);
         qk_json_add_text(object, "name", checkpoint->shard[i].name);
         cJSON_AddNumberToObject(object, "bytes", (double)checkpoint->shard[i].file.source.size);
     }
@@ -356,7 +354,7 @@ static enum qk_code print_json(const struct qk_model *model, struct qk_error *er
         json_layer(layers, &model->layer[i]);
     cJSON *remarks = cJSON_AddArrayToObject(root, "remarks");
     for (size_t i = 0; i < model->remarks.n; i++)
-        cJSON_AddItemToArray(remarks, cJSON_CreateString(model->remarks.line[i]));
+        qk_json_append(remarks, cJSON_CreateString(model->remarks.line[i]));
     return qk_print_json(root, err);
 }
 

@@ -1,4 +1,5 @@
 /* main.c - picks the command, and is the only place that prints an error and ends the program. */
+#include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/inputs.h"
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
         SIGXFSZ, SIG_IGN); /* as a file beyond the limit of sizes is, which must not end an export half way */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
+    qk_json_init();
     qk_linalg_init();
     if (argc < 2) {
         qk_command_help(qk_command_info(0), true);

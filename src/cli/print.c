@@ -1,6 +1,7 @@
 /* print.c - standard output with its failures remembered. */
 #include "cli/print.h"
 
+#include "base/json.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -52,10 +53,8 @@ void qk_print_note(const char *format, ...)
 
 enum qk_code qk_print_json(cJSON *root, struct qk_error *err)
 {
-    char *text = cJSON_Print(root);
-    cJSON_Delete(root);
-    if (text == NULL)
-        return qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
+    char *text;
+    QK_TRY(qk_json_text(root, true, &text, err));
     const char *from = text;
     for (const char *p = text; *p != '\0'; p++) {
         const unsigned char *u = (const unsigned char *)p;
@@ -67,7 +66,7 @@ enum qk_code qk_print_json(cJSON *root, struct qk_error *err)
         from = p + 1;
     }
     qk_print("%s\n", from);
-    cJSON_free(text);
+    free(text);
     return QK_OK;
 }
 
@@ -78,9 +77,10 @@ void qk_json_add_text(cJSON *object, const char *key, const char *text)
         return;
     }
     size_t room = 4 * strlen(text) + 1;
-    char *visible = malloc(room);
-    cJSON_AddStringToObject(object, key, visible != NULL ? qk_printable(visible, room, text) : "");
-    free(visible);
+    char *visible = cJSON_malloc(room); /* qk_json_text knows when there is none */
+    if (visible != NULL)
+        cJSON_AddStringToObject(object, key, qk_printable(visible, room, text));
+    cJSON_free(visible);
 }
 
 enum qk_code qk_print_end(struct qk_error *err)

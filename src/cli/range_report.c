@@ -287,7 +287,7 @@ static void json_range(cJSON *object, const struct qk_range *range, int bins)
     qk_json_add_number(object, "long_mass", range->long_mass);
     cJSON *hist = cJSON_AddArrayToObject(object, "hist");
     for (int b = 0; b < bins; b++)
-        cJSON_AddItemToArray(
+        qk_json_append(
             hist, isfinite(range->hist[b]) ? cJSON_CreateNumber(range->hist[b]) : cJSON_CreateNull());
 }
 
@@ -305,8 +305,7 @@ static void json_model(cJSON *layer, const struct qk_range_report *report, int i
     json_range(object, &range->layer, range->n_bins);
     cJSON *heads = cJSON_AddArrayToObject(object, "heads");
     for (int h = 0; h < range->n_heads; h++) {
-        cJSON *head = cJSON_CreateObject();
-        cJSON_AddItemToArray(heads, head);
+        cJSON *head = qk_json_append_object(heads);
         json_range(head, &range->head[h], range->n_bins);
     }
 }
@@ -316,7 +315,7 @@ static void json_logits(cJSON *object, const struct qk_profile *profile, int hea
     cJSON *logits = cJSON_AddArrayToObject(object, "logit");
     for (int point = 0; point < profile->n_points; point++) {
         double value = qk_profile_value(profile, head, point);
-        cJSON_AddItemToArray(logits, isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
+        qk_json_append(logits, isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
     }
 }
 
@@ -326,16 +325,14 @@ static void json_profile(cJSON *layer, const struct qk_profile *profile, const c
     json_logits(object, profile, -1);
     cJSON *heads = cJSON_AddArrayToObject(object, "heads");
     for (int h = 0; h < profile->n_heads; h++) {
-        cJSON *head = cJSON_CreateObject();
-        cJSON_AddItemToArray(heads, head);
+        cJSON *head = qk_json_append_object(heads);
         json_logits(head, profile, h);
     }
 }
 
 static void json_layer(cJSON *layers, const struct qk_range_report *report, int layer)
 {
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddItemToArray(layers, object);
+    cJSON *object = qk_json_append_object(layers);
     cJSON_AddNumberToObject(object, "index", report->pair->layer[layer].index);
     if (report->probe != NULL)
         qk_json_add_number(object, "shift", layer_shift(report, layer, QK_POST));
@@ -372,7 +369,7 @@ enum qk_code qk_range_json(const struct qk_range_report *report, struct qk_error
     /* Bin b holds bin_edges[b] <= distance < bin_edges[b + 1]. */
     cJSON *edges = cJSON_AddArrayToObject(root, ranges ? "bin_edges" : "distances");
     for (int b = 0; b < (ranges ? qk_range_bins(report->probe->T) + 1 : n_points(report)); b++)
-        cJSON_AddItemToArray(edges, cJSON_CreateNumber((double)qk_range_bin_first(b)));
+        qk_json_append(edges, cJSON_CreateNumber((double)qk_range_bin_first(b)));
     cJSON *layers = cJSON_AddArrayToObject(root, "layers");
     for (int i = 0; i < report->n; i++)
         json_layer(layers, report, report->layer[i]);

@@ -91,8 +91,7 @@ static void json_role(cJSON *layer, const struct qk_layer_drift *drift, enum qk_
     cJSON *heads = cJSON_AddArrayToObject(object, "heads");
     for (int h = 0; h < drift->role[role].n_heads; h++) {
         const int *rank = drift->role[role].head[h].rank;
-        cJSON *head = cJSON_CreateObject();
-        cJSON_AddItemToArray(heads, head);
+        cJSON *head = qk_json_append_object(heads);
         for (size_t k = 0; k < N_KEYS; k++)
             qk_json_add_number(head, KEYS[k].key, qk_metric_head(drift, KEYS[k].metric, role, h));
         cJSON_AddNumberToObject(head, "rank", rank[0] < rank[1] ? rank[0] : rank[1]);
@@ -105,8 +104,7 @@ static void json_routing(cJSON *layer, const struct qk_layer_drift *drift)
     qk_json_add_number(object, "rel_fro", drift->routing_rel_fro);
     cJSON *heads = cJSON_AddArrayToObject(object, "heads");
     for (int h = 0; h < drift->n_routing; h++) {
-        cJSON *head = cJSON_CreateObject();
-        cJSON_AddItemToArray(heads, head);
+        cJSON *head = qk_json_append_object(heads);
         qk_json_add_number(head, "rel_fro", drift->routing_head[h]);
     }
 }
@@ -114,8 +112,7 @@ static void json_routing(cJSON *layer, const struct qk_layer_drift *drift)
 static void json_layer(cJSON *layers, const struct qk_report *report, int index)
 {
     const struct qk_layer_drift *drift = &report->drift[index];
-    cJSON *layer = cJSON_CreateObject();
-    cJSON_AddItemToArray(layers, layer);
+    cJSON *layer = qk_json_append_object(layers);
     cJSON_AddNumberToObject(layer, "index", drift->index);
     cJSON_AddStringToObject(layer, "kind", qk_kind_name(drift->kind));
     if (report->pair->layer[index].problem != NULL)

@@ -1,6 +1,7 @@
 /* search_report.c - effects and front of a search as tables and as JSON. */
 #include "cli/search_report.h"
 
+#include "base/json.h"
 #include "base/text.h"
 #include "cli/print.h"
 #include "probe/score.h"
@@ -148,8 +149,7 @@ static void add_tasks(cJSON *item, const struct qk_search_report *report, const 
     for (size_t t = 0; t < report->cases->n_tasks; t++) {
         struct qk_score score = score_of(report->search, answer, t);
         struct qk_interval interval = qk_score_interval(score);
-        cJSON *task = cJSON_CreateObject();
-        cJSON_AddItemToArray(tasks, task);
+        cJSON *task = qk_json_append_object(tasks);
         qk_json_add_text(task, "task", report->cases->task[t]);
         cJSON_AddNumberToObject(task, "right", (double)score.right);
         cJSON_AddNumberToObject(task, "total", (double)score.total);
@@ -182,8 +182,7 @@ static void add_effects(cJSON *root, const struct qk_search_report *report)
             const struct qk_effect *effect = &search->effect[i];
             if (effect->in[roles] == NULL && effect->out[roles] == NULL)
                 continue;
-            cJSON *item = cJSON_CreateObject();
-            cJSON_AddItemToArray(effects, item);
+            cJSON *item = qk_json_append_object(effects);
             cJSON_AddNumberToObject(item, "layer", i);
             cJSON_AddStringToObject(item, "kind", qk_kind_name(search->pair->layer[i].kind));
             cJSON_AddStringToObject(item, "roles", ROLES[roles]);
@@ -197,8 +196,7 @@ static enum qk_code trial_json(const struct qk_search_report *report, const stru
 {
     char *text;
     QK_TRY(qk_spec_text(&trial->selection, report->search->pair, &text, err));
-    cJSON *item = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, item);
+    cJSON *item = qk_json_append_object(list);
     cJSON_AddStringToObject(item, "set", text);
     free(text);
     cJSON_AddStringToObject(item, "origin", trial->origin);

@@ -283,26 +283,22 @@ enum qk_code qk_case_write(
     const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err)
 {
     cJSON *root = cJSON_CreateObject();
-    bool made = cJSON_AddStringToObject(root, KEY[TASK], task) != NULL;
-    if (made && !isnan(item->depth))
-        made = qk_json_add_exact(root, KEY[DEPTH], item->depth);
-    made = made && cJSON_AddStringToObject(root, KEY[PROMPT], item->prompt) != NULL &&
-           cJSON_AddStringToObject(root, KEY[ANSWER], item->answer) != NULL;
-    if (made && item->after != NULL)
-        made = cJSON_AddStringToObject(root, KEY[AFTER], item->after) != NULL;
-    if (made && item->until != NULL)
-        made = cJSON_AddStringToObject(root, KEY[UNTIL], item->until) != NULL;
-    if (made && item->max_new_tokens > 0)
-        made = cJSON_AddNumberToObject(root, KEY[NEW_TOKENS], (double)item->max_new_tokens) != NULL;
-    char *line = made ? cJSON_PrintUnformatted(root) : NULL;
-    cJSON_Delete(root);
-    if (line != NULL) {
-        qk_text_add_bytes(text, line, strlen(line));
-        qk_text_add_bytes(text, "\n", 1);
-    }
-    bool failed = line == NULL || text->failed;
-    cJSON_free(line);
-    return failed ? qk_fail_memory(err, strlen(item->prompt)) : QK_OK;
+    char *line;
+    cJSON_AddStringToObject(root, KEY[TASK], task);
+    if (!isnan(item->depth))
+        qk_json_add_exact(root, KEY[DEPTH], item->depth);
+    cJSON_AddStringToObject(root, KEY[PROMPT], item->prompt);
+    cJSON_AddStringToObject(root, KEY[ANSWER], item->answer);
+    if (item->after != NULL)
+        cJSON_AddStringToObject(root, KEY[AFTER], item->after);
+    if (item->until != NULL)
+        cJSON_AddStringToObject(root, KEY[UNTIL], item->until);
+    if (item->max_new_tokens > 0)
+        cJSON_AddNumberToObject(root, KEY[NEW_TOKENS], (double)item->max_new_tokens);
+    QK_TRY(qk_json_text(root, false, &line, err));
+    qk_text_add(text, "%s\n", line);
+    free(line);
+    return text->failed ? qk_fail_memory(err, strlen(item->prompt)) : QK_OK;
 }
 
 /* --- digest --- */

@@ -2,6 +2,7 @@
 #include "restore/export.h"
 
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "restore/blend.h"
@@ -11,7 +12,6 @@
 #include "restore/left_over.h"
 #include "restore/sums.h"
 
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -172,16 +172,16 @@ static enum qk_code sync_folders(const struct exporter *e)
 
 /* --- patches --- */
 
-static bool add_patch_tensor(cJSON *header, const struct qk_tensor *tensor, uint64_t at)
+static void add_patch_tensor(cJSON *header, const struct qk_tensor *tensor, uint64_t at)
 {
     cJSON *entry = cJSON_AddObjectToObject(header, tensor->name);
-    bool added = cJSON_AddStringToObject(entry, "dtype", qk_dtype_name(tensor->dtype)) != NULL;
+    cJSON_AddStringToObject(entry, "dtype", qk_dtype_name(tensor->dtype));
     cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
-    for (int i = 0; i < tensor->n_dims && added; i++)
-        added = cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)tensor->shape[i]));
+    for (int i = 0; i < tensor->n_dims; i++)
+        qk_json_append(shape, cJSON_CreateNumber((double)tensor->shape[i]));
     cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
-    return added && cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)at)) &&
-           cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)(at + tensor->bytes)));
+    qk_json_append(offsets, cJSON_CreateNumber((double)at));
+    qk_json_append(offsets, cJSON_CreateNumber((double)(at + tensor->bytes)));
 }
 
 /* The header of a patch, padded so that its data begins at a multiple of 8. */
@@ -189,19 +189,16 @@ static enum qk_code patch_header(const struct exporter *e, char **out, struct qk
 {
     cJSON *header = cJSON_CreateObject();
     uint64_t at = 0;
-    bool made =
-        cJSON_AddStringToObject(cJSON_AddObjectToObject(header, "__metadata__"), "format", "pt") != NULL;
-    for (size_t i = 0; i < e->plan.n_changes && made; i++) {
-        made = add_patch_tensor(header, e->plan.change[i].tensor, at);
+    char *text;
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(header, "__metadata__"), "format", "pt");
+    for (size_t i = 0; i < e->plan.n_changes; i++) {
+        add_patch_tensor(header, e->plan.change[i].tensor, at);
         at += e->plan.change[i].tensor->bytes;
     }
-    char *text = made ? cJSON_PrintUnformatted(header) : NULL;
-    cJSON_Delete(header);
-    if (text == NULL)
-        return qk_fail(err, QK_IO, "out of memory (a patch's header)");
+    QK_TRY(qk_json_text(header, false, &text, err));
     struct qk_text padded = {0};
     qk_text_add(&padded, "%s", text);
-    cJSON_free(text);
+    free(text);
     while (padded.length % 8 != 0 && !padded.failed)
         qk_text_add(&padded, " ");
     return qk_text_take(&padded, out, err);

@@ -1,16 +1,19 @@
 /* identity.c - which checkpoint this is (identity.h). */
 #include "restore/identity.h"
 
+#include "base/json.h"
 #include "model/layout.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static void add_json(struct qk_digest *digest, const cJSON *item)
+static enum qk_code add_json(struct qk_digest *digest, const cJSON *item, struct qk_error *err)
 {
-    char *text = cJSON_PrintUnformatted(item);
-    if (text != NULL)
-        qk_digest_add(digest, text, strlen(text) + 1);
-    cJSON_free(text);
+    char *text;
+    QK_TRY(qk_json_text(cJSON_Duplicate(item, true), false, &text, err));
+    qk_digest_add(digest, text, strlen(text) + 1);
+    free(text);
+    return QK_OK;
 }
 
 /* Which file this is, and that nothing was written to it since. A modification time alone would not do: pre
@@ -35,9 +38,11 @@ enum qk_code qk_identity_add(
     *known = qk_checkpoint_unchanged(checkpoint, &unheard) == QK_OK;
     QK_TRY(qk_layout_find(model->config.model_type, &layout, err));
     qk_digest_add(digest, PACKAGE_STRING, sizeof PACKAGE_STRING);
-    add_json(digest, model->config.root);
-    add_json(digest, layout.row);
+    enum qk_code code = add_json(digest, model->config.root, err);
+    if (code == QK_OK)
+        code = add_json(digest, layout.row, err);
     qk_layout_free(&layout);
+    QK_TRY(code);
     for (size_t i = 0; i < checkpoint->n_shards; i++)
         add_file(digest, &checkpoint->shard[i].file);
     if (adapter != NULL) {

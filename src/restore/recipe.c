@@ -162,37 +162,30 @@ static bool layer_entry(const struct qk_selection *selection, int layer, int whi
     return (which == WHICH_BOTH) == same && choice->mode != QK_KEEP;
 }
 
-static bool add_entry(cJSON *choices, const struct qk_selection *selection, int first, int which)
+static void add_entry(cJSON *choices, const struct qk_selection *selection, int first, int which)
 {
     struct qk_choice choice, other;
-    cJSON *entry = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(entry, "layers");
-    if (!cJSON_AddItemToArray(choices, entry)) {
-        cJSON_Delete(entry);
-        return false;
-    }
+    cJSON *entry = qk_json_append_object(choices), *layers = cJSON_AddArrayToObject(entry, "layers");
     layer_entry(selection, first, which, &choice);
-    bool added = layers != NULL;
-    for (int i = first; i < selection->n_layers && added; i++)
+    for (int i = first; i < selection->n_layers; i++)
         if (layer_entry(selection, i, which, &other) && qk_choice_equal(choice, other))
-            added = cJSON_AddItemToArray(layers, cJSON_CreateNumber(i));
+            qk_json_append(layers, cJSON_CreateNumber(i));
     cJSON *roles = cJSON_AddArrayToObject(entry, "roles");
-    for (int r = 0; r < QK_ROLE_COUNT && added; r++)
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
         if (which == WHICH_BOTH || which == r)
-            added = cJSON_AddItemToArray(roles, cJSON_CreateString(qk_role_name((enum qk_role)r)));
+            qk_json_append(roles, cJSON_CreateString(qk_role_name((enum qk_role)r)));
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    added = added && cJSON_AddStringToObject(entry, "mode", info->name) != NULL;
+    cJSON_AddStringToObject(entry, "mode", info->name);
     if (info->has_param)
-        added = added && qk_json_add_exact(entry, "param", choice.param);
-    return added;
+        qk_json_add_exact(entry, "param", choice.param);
 }
 
 /* An entry for each different choice, at the first layer that has it. */
-static bool add_choices(cJSON *root, const struct qk_selection *selection)
+static void add_choices(cJSON *root, const struct qk_selection *selection)
 {
     cJSON *choices = cJSON_AddArrayToObject(root, "choices");
-    bool added = choices != NULL;
     for (int i = 0; i < selection->n_layers; i++) {
-        for (int which = 0; which < WHICH_COUNT && added; which++) {
+        for (int which = 0; which < WHICH_COUNT; which++) {
             struct qk_choice choice, earlier;
             if (!layer_entry(selection, i, which, &choice))
                 continue;
@@ -200,70 +193,56 @@ static bool add_choices(cJSON *root, const struct qk_selection *selection)
             for (int j = 0; j < i && !told; j++)
                 told = layer_entry(selection, j, which, &earlier) && qk_choice_equal(choice, earlier);
             if (!told)
-                added = add_entry(choices, selection, i, which);
+                add_entry(choices, selection, i, which);
         }
     }
-    return added;
 }
 
-static bool add_side(cJSON *root, const struct qk_recipe *recipe, enum qk_side side)
+static void add_side(cJSON *root, const struct qk_recipe *recipe, enum qk_side side)
 {
     cJSON *object = cJSON_AddObjectToObject(root, qk_side_name(side));
-    bool added = cJSON_AddStringToObject(object, "path", recipe->path[side]) != NULL &&
-                 cJSON_AddStringToObject(object, "model_type", recipe->model_type[side]) != NULL;
+    cJSON_AddStringToObject(object, "path", recipe->path[side]);
+    cJSON_AddStringToObject(object, "model_type", recipe->model_type[side]);
     cJSON *files = cJSON_AddArrayToObject(object, "files");
-    for (size_t i = 0; i < recipe->n_files[side] && added; i++) {
+    for (size_t i = 0; i < recipe->n_files[side]; i++) {
         const struct qk_file_print *print = &recipe->file[side][i];
-        cJSON *file = cJSON_CreateObject();
-        added = cJSON_AddStringToObject(file, "name", print->name) != NULL &&
-                cJSON_AddNumberToObject(file, "bytes", (double)print->bytes) != NULL &&
-                cJSON_AddStringToObject(file, "header_sha256", print->header_digest) != NULL;
-        if (!added || !cJSON_AddItemToArray(files, file)) {
-            cJSON_Delete(file);
-            return false;
-        }
+        cJSON *file = qk_json_append_object(files);
+        cJSON_AddStringToObject(file, "name", print->name);
+        cJSON_AddNumberToObject(file, "bytes", (double)print->bytes);
+        cJSON_AddStringToObject(file, "header_sha256", print->header_digest);
     }
-    return added && files != NULL;
 }
 
-static bool add_outputs(cJSON *root, const struct qk_recipe *recipe)
+static void add_outputs(cJSON *root, const struct qk_recipe *recipe)
 {
     if (recipe->n_outputs == 0)
-        return true;
+        return;
     cJSON *outputs = cJSON_AddArrayToObject(root, "outputs");
     for (size_t i = 0; i < recipe->n_outputs; i++) {
-        cJSON *output = cJSON_CreateObject();
-        if (cJSON_AddStringToObject(output, "tensor", recipe->output[i].tensor) == NULL ||
-            cJSON_AddStringToObject(output, "sha256", recipe->output[i].digest) == NULL ||
-            !cJSON_AddItemToArray(outputs, output)) {
-            cJSON_Delete(output);
-            return false;
-        }
+        cJSON *output = qk_json_append_object(outputs);
+        cJSON_AddStringToObject(output, "tensor", recipe->output[i].tensor);
+        cJSON_AddStringToObject(output, "sha256", recipe->output[i].digest);
     }
-    return outputs != NULL;
 }
 
 enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct qk_error *err)
 {
     *out = NULL;
     cJSON *root = cJSON_CreateObject();
-    bool made = cJSON_AddStringToObject(root, "format", FORMAT) != NULL &&
-                cJSON_AddNumberToObject(root, "version", RECIPE_VERSION) != NULL;
-    if (made && recipe->comment != NULL)
-        made = cJSON_AddStringToObject(root, "comment", recipe->comment) != NULL;
-    for (int s = 0; s < QK_SIDE_COUNT && made; s++)
-        made = add_side(root, recipe, (enum qk_side)s);
-    if (made)
-        made =
-            cJSON_AddBoolToObject(cJSON_AddObjectToObject(root, "options"), "norms", recipe->norms) != NULL &&
-            add_choices(root, &recipe->selection) && add_outputs(root, recipe);
-    char *text = made ? cJSON_Print(root) : NULL;
-    cJSON_Delete(root);
-    if (text == NULL)
-        return qk_fail(err, QK_IO, "out of memory (a recipe's text)");
+    char *text;
+    cJSON_AddStringToObject(root, "format", FORMAT);
+    cJSON_AddNumberToObject(root, "version", RECIPE_VERSION);
+    if (recipe->comment != NULL)
+        cJSON_AddStringToObject(root, "comment", recipe->comment);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        add_side(root, recipe, (enum qk_side)s);
+    cJSON_AddBoolToObject(cJSON_AddObjectToObject(root, "options"), "norms", recipe->norms);
+    add_choices(root, &recipe->selection);
+    add_outputs(root, recipe);
+    QK_TRY(qk_json_text(root, true, &text, err));
     struct qk_text whole = {0};
     qk_text_add(&whole, "%s\n", text);
-    cJSON_free(text);
+    free(text);
     return qk_text_take(&whole, out, err);
 }
 
