@@ -46,9 +46,10 @@ enum qk_code qk_text_take(struct qk_text *text, char **out, struct qk_error *err
 {
     qk_text_add_bytes(text, "", 0);
     if (text->failed) {
+        size_t bytes = text->length + 1;
         qk_text_free(text);
         *out = NULL;
-        return qk_fail_memory(err, text->length);
+        return qk_fail_memory(err, bytes);
     }
     *out = text->s;
     *text = (struct qk_text){0};
