@@ -7,6 +7,7 @@
 #include "restore/copy.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -246,45 +247,60 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
     return qk_text_take(&whole, out, err);
 }
 
-/* The folder that holds `path`, resolved; false when it cannot be. */
-static bool resolve_folder(const char *path, char resolved[PATH_MAX])
+/* The folder that holds `path`, resolved. */
+static enum qk_code resolve_folder(const char *path, char resolved[PATH_MAX], struct qk_error *err)
 {
     char *copy;
-    if (qk_strdup_to(&copy, path, NULL) != QK_OK)
-        return false;
-    bool found = realpath(dirname(copy), resolved) != NULL;
+    QK_TRY(qk_strdup_to(&copy, path, err));
+    const char *folder = dirname(copy);
+    enum qk_code code = realpath(folder, resolved) != NULL ? QK_OK : qk_fail_errno(err, folder, "resolve");
     free(copy);
-    return found;
+    return code;
 }
 
-static bool is_foreign_file(const char *path)
+/* Only a recipe may be replaced. */
+static enum qk_code check_replaced(const char *path, const char *side, struct qk_error *err)
 {
     struct stat info;
     struct qk_recipe recipe;
+    struct qk_error why = {0};
     if (lstat(path, &info) != 0)
-        return false;
-    bool foreign = qk_recipe_read(path, &recipe, NULL) != QK_OK;
-    if (!foreign)
+        return errno == ENOENT ? QK_OK : qk_fail_errno(err, path, "examine");
+    enum qk_code code = qk_recipe_read(path, &recipe, &why);
+    if (code == QK_OK)
         qk_recipe_free(&recipe);
-    return foreign;
+    if (code == QK_INPUT)
+        return qk_fail(err, QK_USAGE, "%s: refused: it stands beside %s and is no recipe", path, side);
+    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", why.text);
 }
 
 /* Inputs never change: no recipe goes into a checkpoint's folder. Beside a checkpoint that is a single file
- * it may stand, but replaces nothing there except a recipe. */
+ * it may stand, but replaces nothing there except a recipe. `target` is the resolved folder of `path`. */
+static enum qk_code keep_input_safe(const struct qk_recipe *recipe, enum qk_side s, const char *path,
+    const char *target, struct qk_error *err)
+{
+    const char *side = qk_side_name(s), *given = recipe->path[s];
+    char input[PATH_MAX];
+    struct stat info;
+    if (stat(given, &info) != 0) /* on a hub, or gone */
+        return errno == ENOENT || errno == ENOTDIR ? QK_OK : qk_fail_errno(err, given, "examine");
+    if (S_ISDIR(info.st_mode)) {
+        if (realpath(given, input) == NULL)
+            return qk_fail_errno(err, given, "resolve");
+        return !qk_path_inside(target, input)
+                   ? QK_OK
+                   : qk_fail(err, QK_USAGE, "%s: refused: it lies in %s's folder (%s)", path, side, input);
+    }
+    QK_TRY(resolve_folder(given, input, err));
+    return strcmp(target, input) == 0 ? check_replaced(path, side, err) : QK_OK;
+}
+
 static enum qk_code keep_inputs_safe(const struct qk_recipe *recipe, const char *path, struct qk_error *err)
 {
-    char target[PATH_MAX], input[PATH_MAX];
-    struct stat info;
-    if (!resolve_folder(path, target))
-        return QK_OK; /* writing will say why */
-    for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        const char *side = qk_side_name((enum qk_side)s), *given = recipe->path[s];
-        bool folder = stat(given, &info) == 0 && S_ISDIR(info.st_mode);
-        if (folder && realpath(given, input) != NULL && qk_path_inside(target, input))
-            return qk_fail(err, QK_USAGE, "%s: refused: it lies in %s's folder (%s)", path, side, input);
-        if (!folder && resolve_folder(given, input) && strcmp(target, input) == 0 && is_foreign_file(path))
-            return qk_fail(err, QK_USAGE, "%s: refused: it stands beside %s and is no recipe", path, side);
-    }
+    char target[PATH_MAX];
+    QK_TRY(resolve_folder(path, target, err));
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(keep_input_safe(recipe, (enum qk_side)s, path, target, err));
     return QK_OK;
 }
 
