@@ -261,19 +261,21 @@ static enum qk_code make_profiles(struct range *r, struct qk_error *err)
 }
 
 /* Without a forward pass and states the estimate is what is left, where there is one. */
-static void choose_source(struct range *r)
+static enum qk_code choose_source(struct range *r, struct qk_error *err)
 {
     bool any = false;
-    const char *why = qk_probe_pass_missing(r->inputs.pair);
+    const char *why;
+    QK_TRY(qk_probe_pass_missing(r->inputs.pair, &why, err));
     if (r->estimate || r->options.states_path[QK_POST] != NULL || why == NULL)
-        return;
+        return QK_OK;
     for (int i = 0; i < r->inputs.pair->n_layers; i++)
         any = any || has_profile(r, i);
     if (!any || r->options.text_path != NULL || r->options.ids_path != NULL || r->exact)
-        return; /* qk_probe_open tells what is missing */
+        return QK_OK; /* qk_probe_open tells what is missing */
     qk_print_note(
         "no forward pass for this family: %s; shown is an estimate, --states FILE gives the ranges", why);
     r->estimate = true;
+    return QK_OK;
 }
 
 /* --- the command --- */
@@ -309,7 +311,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct range *r, s
     QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_inputs_open(arguments, false, &r->inputs, err));
     QK_TRY(find_layers(r, err));
-    choose_source(r);
+    QK_TRY(choose_source(r, err));
     QK_TRY(r->estimate ? make_profiles(r, err) : run_probe(r, err));
     return print_report(arguments, r, err);
 }

@@ -50,7 +50,8 @@ static enum qk_code check_ids(
 static enum qk_code encode_all(const struct qk_model *model, struct qk_exam *exam, struct qk_error *err)
 {
     const struct qk_cases *cases = exam->cases;
-    size_t vocabulary = qk_forward_vocabulary(model);
+    size_t vocabulary;
+    QK_TRY(qk_forward_vocabulary(model, &vocabulary, err));
     QK_TRY(qk_alloc(&exam->tokens, cases->n, sizeof *exam->tokens, err));
     QK_TRY(qk_alloc(&exam->digest, cases->n, sizeof *exam->digest, err));
     for (size_t i = 0; i < cases->n; i++) {

@@ -8,14 +8,14 @@
 #include <limits.h>
 #include <stdlib.h>
 
-const char *qk_forward_missing(const struct qk_model *model)
+enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err)
 {
     struct qk_parts parts;
-    if (qk_parts_open(model, NULL, 0, &parts, NULL) != QK_OK)
-        return "its layout row cannot be read";
-    const char *reason = qk_parts_missing(&parts);
+    *why = NULL;
+    QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
+    *why = qk_parts_missing(&parts);
     qk_parts_close(&parts);
-    return reason;
+    return QK_OK;
 }
 
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err)
@@ -27,15 +27,17 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
     return code;
 }
 
-size_t qk_forward_vocabulary(const struct qk_model *model)
+enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err)
 {
     struct qk_parts parts;
     struct qk_head head;
-    if (qk_parts_open(model, NULL, 0, &parts, NULL) != QK_OK)
-        return 0;
-    size_t n = qk_head_find(&parts, &head, NULL) == QK_OK ? head.vocabulary : 0;
+    *n = 0;
+    QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
+    enum qk_code code = qk_head_find(&parts, &head, err);
     qk_parts_close(&parts);
-    return n;
+    if (code == QK_OK)
+        *n = head.vocabulary;
+    return code == QK_INPUT ? QK_OK : code;
 }
 
 /* --- the pass --- */

@@ -30,10 +30,11 @@ struct qk_forward_hooks {
     void (*attention)(void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 };
 
-/* NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
- * static). A rotary scaling that is not built in, and tensors that are missing, only the pass itself tells.
+/* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not
+ * built in"; static). A rotary scaling that is not built in, and tensors that are missing, only the pass
+ * itself tells.
  */
-const char *qk_forward_missing(const struct qk_model *model);
+enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err);
 /* QK_INPUT, with that reason, when there is none. */
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err);
 
@@ -44,8 +45,8 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);
-/* Width of a row of logits; 0 when the model has no embedding that is known. */
-size_t qk_forward_vocabulary(const struct qk_model *model);
+/* *n = width of a row of logits; 0 when the model has no embedding that is known. */
+enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);
 
 /* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block: its norm,
  * q and k, their norms and positions are applied; v is NULL. Works for every family whose row tells the

@@ -23,10 +23,10 @@ bool qk_probe_has_profile(const struct qk_pair *pair, int layer)
            qk_profile_missing(side[QK_POST]) == NULL;
 }
 
-const char *qk_probe_pass_missing(const struct qk_pair *pair)
+enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why, struct qk_error *err)
 {
-    const char *why = qk_forward_missing(pair->model[QK_PRE]);
-    return why != NULL ? why : qk_forward_missing(pair->model[QK_POST]);
+    QK_TRY(qk_forward_missing(pair->model[QK_PRE], why, err));
+    return *why != NULL ? QK_OK : qk_forward_missing(pair->model[QK_POST], why, err);
 }
 
 int qk_probe_profile_points(const struct qk_probe_options *options)
@@ -124,7 +124,8 @@ static enum qk_code open_states(
 static enum qk_code check_pass(const struct qk_pair *pair, struct qk_error *err)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        const char *why = qk_forward_missing(pair->model[s]);
+        const char *why;
+        QK_TRY(qk_forward_missing(pair->model[s], &why, err));
         if (why != NULL)
             return qk_fail(err, QK_INPUT,
                 "%s: no forward pass for this family: %s; give the layers' inputs (--states FILE)",

@@ -56,8 +56,8 @@ struct qk_probe {
 bool qk_probe_has(const struct qk_pair *pair, int layer);
 /* True when such a layer has a profile (profile.h) on both sides: an estimate, where nothing can be run. */
 bool qk_probe_has_profile(const struct qk_pair *pair, int layer);
-/* NULL when both checkpoints have a forward pass, else why not (static). */
-const char *qk_probe_pass_missing(const struct qk_pair *pair);
+/* *why = NULL when both checkpoints have a forward pass, else why not (static). */
+enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why, struct qk_error *err);
 /* Distances that profiles are taken at, for a probe of these options. */
 int qk_probe_profile_points(const struct qk_probe_options *options);
 

@@ -179,9 +179,11 @@ static bool estimates(const struct range_run *run)
 {
     const struct qk_pair *pair = run->session->pair;
     bool any = false;
+    const char *why;
     for (int i = 0; i < run->n_layers; i++)
         any = any || qk_probe_has_profile(pair, i);
-    return any && run->options.states_path[QK_POST] == NULL && qk_probe_pass_missing(pair) != NULL;
+    return any && run->options.states_path[QK_POST] == NULL &&
+           qk_probe_pass_missing(pair, &why, NULL) == QK_OK && why != NULL;
 }
 
 static int selected_layer(struct range_run *run)

@@ -49,7 +49,10 @@ static double run_pass(const struct qk_model *model, size_t T)
 {
     struct qk_error err = {0};
     int32_t *ids = calloc(T, sizeof *ids);
-    float *logits = malloc(T * qk_forward_vocabulary(model) * sizeof *logits);
+    size_t vocabulary;
+    if (qk_forward_vocabulary(model, &vocabulary, &err) != QK_OK)
+        exit(1);
+    float *logits = malloc(T * vocabulary * sizeof *logits);
     if (ids == NULL || logits == NULL)
         exit(1);
     for (size_t t = 0; t < T; t++)

@@ -55,6 +55,14 @@ void make_ids(int32_t ids[N_IDS])
         ids[t] = (t * t * 7 + 3) % VOCABULARY;
 }
 
+size_t vocabulary_of(const struct qk_model *model)
+{
+    struct qk_error err = {0};
+    size_t n;
+    expect_ok(qk_forward_vocabulary(model, &n, &err), &err);
+    return n;
+}
+
 float *logits_of(const char *folder, const struct qk_patch *patch)
 {
     struct qk_model *model;
@@ -62,8 +70,9 @@ float *logits_of(const char *folder, const struct qk_patch *patch)
     int32_t ids[N_IDS];
     make_ids(ids);
     expect_ok(qk_model_open(folder, &model, &err), &err);
-    assert_true(qk_forward_vocabulary(model) >= VOCABULARY);
-    float *logits = malloc(N_IDS * qk_forward_vocabulary(model) * sizeof *logits);
+    size_t vocabulary = vocabulary_of(model);
+    assert_true(vocabulary >= VOCABULARY);
+    float *logits = malloc(N_IDS * vocabulary * sizeof *logits);
     expect_ok(qk_forward(model, patch, ids, N_IDS, NULL, logits, N_IDS, NULL, &err), &err);
     qk_model_close(model);
     return logits;

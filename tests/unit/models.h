@@ -15,6 +15,8 @@ void set_config(const char *folder, const char *key, const char *value);
 /* Some token ids of every model's vocabulary. */
 enum { N_IDS = 40, VOCABULARY = 128, MOST_VOCABULARY = 260 };
 void make_ids(int32_t ids[N_IDS]);
+/* Width of a row of the model's logits. */
+size_t vocabulary_of(const struct qk_model *model);
 /* Logits (N_IDS, the model's vocabulary) of the model at FOLDER; the caller frees. */
 float *logits_of(const char *folder, const struct qk_patch *patch);
 /* The pass over the model at FOLDER fails with these words. */

@@ -208,11 +208,12 @@ static void compare_pass(const char *family, const char *side, const char *folde
     open_side(family, side, folder, &model, &golden);
     struct comparison c = {.model = model, .golden = &golden, .layer = -1};
     const struct qk_forward_hooks hooks = {&c, see_state, see_attention};
-    const char *missing = qk_forward_missing(model);
+    const char *missing;
+    expect_ok(qk_forward_missing(model, &missing, &err), &err);
     if (missing != NULL)
         fail_msg("%s: %s", family, missing);
     const struct qk_tensor *tensor = golden_tensor(&golden, "logits", -1);
-    size_t vocabulary = qk_forward_vocabulary(model);
+    size_t vocabulary = vocabulary_of(model);
     assert_int_equal(vocabulary, tensor->shape[1]);
     float *logits = malloc(golden.T * vocabulary * sizeof *logits),
           *expected = golden_values(&golden, tensor);

@@ -285,7 +285,7 @@ static void test_olmo2(void **state)
             expected[t * WORDS + i] = (float)logits[i];
     }
     expect_ok(qk_model_open(*state, &model, &err), &err);
-    assert_int_equal(qk_forward_vocabulary(model), WORDS);
+    assert_int_equal(vocabulary_of(model), WORDS);
     expect_ok(qk_forward(model, NULL, ids, SHORT, NULL, found, SHORT, NULL, &err), &err);
     assert_true(worst(found, expected, SHORT * WORDS) < 2e-6);
     qk_model_close(model);

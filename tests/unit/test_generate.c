@@ -38,7 +38,7 @@ static float *whole_pass(
     const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids, size_t T)
 {
     struct qk_error err = {0};
-    float *logits = malloc(T * qk_forward_vocabulary(model) * sizeof *logits);
+    float *logits = malloc(T * vocabulary_of(model) * sizeof *logits);
     assert_non_null(logits);
     expect_ok(qk_forward(model, patch, ids, T, NULL, logits, T, NULL, &err), &err);
     return logits;
@@ -284,7 +284,7 @@ static void test_derived(void **state)
     bool *changed = calloc((size_t)model->n_layers, sizeof *changed);
     changed[7] = true;
     static const size_t memories[] = {0, 3 << 20, PLENTY};
-    size_t vocabulary = qk_forward_vocabulary(model);
+    size_t vocabulary = vocabulary_of(model);
     float *plain = malloc(vocabulary * sizeof *plain), *found = malloc(vocabulary * sizeof *found),
           *halved = malloc(vocabulary * sizeof *halved), *all = whole_pass(model, &patch, ids, T);
     for (size_t m = 0; m < sizeof memories / sizeof memories[0]; m++) {
