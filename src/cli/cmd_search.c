@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { USUAL_MINUTES = 10 };
 
@@ -48,8 +49,9 @@ struct search {
     char **recipe; /* n_front; owned */
     size_t n_front;
     const char *folder;
+    bool made_folder; /* it is this run's */
     int threads;
-    bool force, made; /* made: the folder is this run's */
+    bool force;
     struct qk_meter meter;
 };
 
@@ -90,12 +92,15 @@ static enum qk_code find_shifts(struct search *s, double *value, struct qk_error
     struct qk_probe_options options = {.cached = !s->options.no_cache};
     struct qk_probe *probe = NULL;
     struct qk_error why = {0};
-    if (qk_probe_open(s->pair, &options, &probe, &why) != QK_OK)
+    enum qk_code code = qk_probe_open(s->pair, &options, &probe, &why);
+    if (code == QK_INPUT)
         return QK_OK; /* no softmax layers, or no text: the drift alone orders them */
+    if (code != QK_OK)
+        return qk_fail(err, code, "%s", why.text);
     if (options.cached)
         qk_range_cache_load(probe);
     qk_meter_turn(&s->meter, "ranges");
-    enum qk_code code = qk_probe_run_restored(probe, NULL, NULL, &s->meter.progress, err);
+    code = qk_probe_run_restored(probe, NULL, NULL, &s->meter.progress, err);
     if (code == QK_OK && options.cached)
         qk_range_cache_store(probe, &why);
     for (int i = 0; code == QK_OK && i < s->pair->n_layers; i++)
@@ -185,8 +190,10 @@ static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *er
 static enum qk_code make_folder(struct search *s, struct qk_error *err)
 {
     struct stat info;
-    s->made = s->folder != NULL && mkdir(s->folder, 0777) == 0;
-    if (s->folder == NULL || s->made)
+    if (s->folder == NULL)
+        return QK_OK;
+    s->made_folder = mkdir(s->folder, 0777) == 0;
+    if (s->made_folder)
         return QK_OK;
     if (errno != EEXIST)
         return qk_fail_errno(err, s->folder, "create");
@@ -194,6 +201,15 @@ static enum qk_code make_folder(struct search *s, struct qk_error *err)
         return QK_OK;
     return qk_fail(
         err, QK_USAGE, "%s: exists (use --force to write recipes into a folder that exists)", s->folder);
+}
+
+/* Of a folder that this search made, what is left when it fails; what others put into it stays. */
+static void remove_recipes(const struct search *s)
+{
+    for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
+        if (s->recipe[i] != NULL)
+            unlink(s->recipe[i]);
+    rmdir(s->folder);
 }
 
 static enum qk_code report(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
@@ -211,7 +227,7 @@ static enum qk_code report(const struct qk_arguments *arguments, struct search *
         .ascii = qk_arguments_has(arguments, "ascii") || !qk_print_utf8()};
     if (qk_arguments_has(arguments, "json"))
         return qk_search_json(&report, err);
-    qk_search_table(&report);
+    QK_TRY(qk_search_table(&report, err));
     if (!s->result.complete)
         qk_print_note("the limit was reached before the search came to its end; more finds more");
     return QK_OK;
@@ -245,8 +261,9 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     enum qk_code code = run_search(s, err);
     /* What an interrupted search found is told as well; it goes on from kept answers when it is run again. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
-        struct qk_error unheard = {0};
-        report(arguments, s, &unheard);
+        struct qk_error why = {0};
+        enum qk_code told = report(arguments, s, &why);
+        return told == QK_OK ? code : qk_fail(err, told, "%s", why.text);
     }
     return code == QK_OK ? report(arguments, s, err) : code;
 }
@@ -255,8 +272,8 @@ enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct 
 {
     struct search s = {0};
     enum qk_code code = run(arguments, &s, err);
-    if (code != QK_OK && s.made)
-        rmdir(s.folder); /* which leaves one with recipes in it */
+    if (s.made_folder && code != QK_OK && (code != QK_CANCELLED || s.n_front == 0))
+        remove_recipes(&s);
     free_search(&s);
     return code;
 }

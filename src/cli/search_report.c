@@ -107,7 +107,7 @@ static void print_rates(const struct qk_search_report *report, const struct qk_t
     qk_print("\n");
 }
 
-static void print_front(const struct qk_search_report *report)
+static enum qk_code print_front(const struct qk_search_report *report, struct qk_error *err)
 {
     qk_print("\npre\n");
     print_tasks(report, report->search->pre);
@@ -116,10 +116,8 @@ static void print_front(const struct qk_search_report *report)
     qk_print("\nPareto front: %zu of %zu selections, every case answered\n", report->n_front,
         report->search->n_trials);
     for (size_t i = 0; i < report->n_front; i++) {
-        char *text = NULL;
-        struct qk_error unheard = {0};
-        if (qk_spec_text(&report->front[i]->selection, report->search->pair, &text, &unheard) != QK_OK)
-            continue;
+        char *text;
+        QK_TRY(qk_spec_text(&report->front[i]->selection, report->search->pair, &text, err));
         qk_print("%zu. %s", i + 1, text);
         if (report->recipe != NULL && report->recipe[i] != NULL) {
             qk_print("   -> ");
@@ -130,12 +128,13 @@ static void print_front(const struct qk_search_report *report)
         print_tasks(report, report->front[i]->answer);
         free(text);
     }
+    return QK_OK;
 }
 
-void qk_search_table(const struct qk_search_report *report)
+enum qk_code qk_search_table(const struct qk_search_report *report, struct qk_error *err)
 {
     print_effects(report);
-    print_front(report);
+    return print_front(report, err);
 }
 
 /* --- JSON --- */

@@ -17,7 +17,7 @@ struct qk_search_report {
 
 /* Effects of the layers in points (hundredths) with 95 % intervals, then the front with every task's figures.
  */
-void qk_search_table(const struct qk_search_report *report);
+enum qk_code qk_search_table(const struct qk_search_report *report, struct qk_error *err);
 enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_error *err);
 
 #endif
