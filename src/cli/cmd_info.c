@@ -216,9 +216,11 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
     const char *why[3] = {NULL};
     count_abilities(model);
     /* The rule is asked of a pair; beside itself the checkpoint makes one, if a layer can be used. */
-    if (qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason) != QK_OK)
+    enum qk_code code = qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason);
+    if (code == QK_INPUT)
         return QK_OK;
-    enum qk_code code = count_rotations(pair, count, why, &reason);
+    if (code == QK_OK)
+        code = count_rotations(pair, count, why, &reason);
     qk_pair_close(pair);
     for (int i = 0; i < 3 && code == QK_OK; i++)
         if (count[i] > 0)

@@ -54,9 +54,8 @@ enum qk_code qk_folders_print(struct qk_error *err)
     QK_TRY(print_own("layouts of your own", qk_layout_folder, err));
     QK_TRY(print_own("cache", qk_cache_folder, err));
     QK_TRY(print_own("choices not saved", qk_state_folder, err));
-    if (qk_hub_cache(&path, NULL) == QK_OK) {
-        print_folder("Hugging Face cache", path);
-        free(path);
-    }
+    QK_TRY(qk_hub_cache(&path, err));
+    print_folder("Hugging Face cache", path);
+    free(path);
     return QK_OK;
 }

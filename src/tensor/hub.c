@@ -48,8 +48,7 @@ enum qk_code qk_hub_cache(char **out, struct qk_error *err)
             return join(out, err, base, places[i].below, "");
     }
     *out = NULL;
-    return qk_fail(
-        err, QK_IO, "the Hugging Face cache is nowhere: HF_HUB_CACHE, HF_HOME and HOME are not set");
+    return QK_OK;
 }
 
 static bool is_folder(const char *path)
@@ -176,6 +175,9 @@ static enum qk_code resolve(struct lookup *l, char **out, struct qk_error *err)
     char *cache;
     QK_TRY(split(l, err));
     QK_TRY(qk_hub_cache(&cache, err));
+    if (cache == NULL)
+        return qk_fail(
+            err, QK_IO, "the Hugging Face cache is nowhere: HF_HUB_CACHE, HF_HOME and HOME are not set");
     struct qk_text text = {0};
     qk_text_add(&text, "%s/models--%s--%s", cache, l->org, l->name);
     free(cache);
