@@ -111,11 +111,11 @@ int main(int argc, char **argv)
         code = run(&arguments, &err);
     qk_arguments_free(&arguments);
     qk_inputs_end_remote();
-    /* What the user waited for has failed, whatever the command thinks: that code wins over 0 alone. */
+    /* What the user waited for has failed, whatever the command thinks: that code and message win over none.
+     */
     enum qk_code written = qk_print_end(&output);
-    if (code != QK_OK && err.text[0] != '\0')
-        fprintf(stderr, "qkscope: %s\n", err.text);
-    if (written != QK_OK)
-        fprintf(stderr, "qkscope: %s\n", output.text);
+    const char *message = code != QK_OK && err.text[0] != '\0' ? err.text : output.text;
+    if (message[0] != '\0')
+        fprintf(stderr, "qkscope: %s\n", message);
     return (int)(code != QK_OK ? code : written);
 }
