@@ -4,8 +4,7 @@
  *   QK_FAULT=KIND:N         the N-th call of that kind fails, the others are made
  *   QK_FAULT=KIND:N+        and all that follow, as on a disk that stays full
  *   QK_FAULT_COUNT=FILE     at the end, a line "KIND CALLS" for each kind
- *   QK_FAULT_SITES=FILE     for each call a line "KIND N HASH", where the hash is of the functions that led
- * to it
+ *   QK_FAULT_SITES=FILE     at the end, "KIND FIRST LAST" for each path of functions to such calls
  *
  * A call can be of several kinds: one write counts as write (fails with ENOSPC), short-write (writes half),
  * eintr-write (fails with EINTR) and full (what needs room on the disk). KINDS below has them all.
@@ -76,15 +75,22 @@ static atomic_ulong calls[N_KINDS];
 static unsigned long chosen_call; /* 0: none */
 static enum kind chosen;
 static bool and_later;
-static int sites = -1;
+
+/* The paths that were seen: an open hash table. */
+enum { SITES = 1 << 14 };
+static struct site {
+    uint64_t hash; /* 0: free */
+    enum kind kind;
+    unsigned long first, last;
+} site[SITES];
+static pthread_mutex_t sites_lock = PTHREAD_MUTEX_INITIALIZER;
+static const char *sites_path;
 
 /* The linker's: where the program lies, wherever it was loaded. */
 extern const char __executable_start, etext;
 
 /* What this file opens and writes is not counted. */
-int __real_open(const char *path, int flags, ...);
-ssize_t __real_write(int fd, const void *bytes, size_t n);
-int __real_close(int fd);
+FILE *__real_fopen(const char *path, const char *mode);
 
 /* --- the plan --- */
 
@@ -96,9 +102,8 @@ __attribute__((noreturn)) static void refuse(const char *text)
 
 __attribute__((constructor)) static void read_plan(void)
 {
-    const char *text = getenv("QK_FAULT"), *list = getenv("QK_FAULT_SITES");
-    if (list != NULL)
-        sites = __real_open(list, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    const char *text = getenv("QK_FAULT");
+    sites_path = getenv("QK_FAULT_SITES");
     if (text == NULL)
         return;
     size_t n = strcspn(text, ":");
@@ -114,40 +119,60 @@ __attribute__((constructor)) static void read_plan(void)
     chosen_call = number;
 }
 
-__attribute__((destructor)) static void write_counts(void)
+static FILE *create(const char *path)
 {
-    const char *path = getenv("QK_FAULT_COUNT");
-    int fd = path != NULL ? __real_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
-    for (int kind = 0; fd >= 0 && kind < N_KINDS; kind++)
-        dprintf(fd, "%s %lu\n", TABLE[kind].name, atomic_load(&calls[kind]));
-    if (fd >= 0)
-        __real_close(fd);
+    FILE *file = path != NULL ? __real_fopen(path, "we") : NULL;
+    if (path != NULL && file == NULL)
+        _exit(99);
+    return file;
 }
 
-/* FNV-1a over the return addresses that lie in the program. */
-static void note_site(enum kind kind, unsigned long call)
+__attribute__((destructor)) static void write_counts(void)
 {
-    enum { DEEPEST = 48 };
+    FILE *counts = create(getenv("QK_FAULT_COUNT")), *paths = create(sites_path);
+    for (int kind = 0; counts != NULL && kind < N_KINDS; kind++)
+        fprintf(counts, "%s %lu\n", TABLE[kind].name, atomic_load(&calls[kind]));
+    for (size_t i = 0; paths != NULL && i < SITES; i++)
+        if (site[i].hash != 0)
+            fprintf(paths, "%s %lu %lu\n", TABLE[site[i].kind].name, site[i].first, site[i].last);
+    if ((counts != NULL && fclose(counts) != 0) || (paths != NULL && fclose(paths) != 0))
+        _exit(99);
+}
+
+/* FNV-1a over the kind and the nearest return addresses that lie in the program. */
+static uint64_t hash_path(enum kind kind)
+{
+    enum { DEEPEST = 20 };
     void *frame[DEEPEST];
-    uint64_t hash = 0xcbf29ce484222325;
+    uint64_t hash = (0xcbf29ce484222325 ^ kind) * 0x100000001b3;
     int n = backtrace(frame, DEEPEST);
     for (int i = 0; i < n; i++) {
         uintptr_t at = (uintptr_t)frame[i], start = (uintptr_t)&__executable_start;
         if (at >= start && at < (uintptr_t)&etext)
             hash = (hash ^ (at - start)) * 0x100000001b3;
     }
-    char line[80];
-    int length =
-        snprintf(line, sizeof line, "%s %lu %016llx\n", TABLE[kind].name, call, (unsigned long long)hash);
-    if (__real_write(sites, line, (size_t)length) != length)
-        _exit(99);
+    return hash | 1;
+}
+
+static void note_site(enum kind kind, unsigned long call)
+{
+    uint64_t hash = hash_path(kind);
+    pthread_mutex_lock(&sites_lock);
+    size_t i = hash % SITES, tries = 0;
+    while (site[i].hash != 0 && site[i].hash != hash && tries++ < SITES)
+        i = (i + 1) % SITES;
+    if (site[i].hash == 0)
+        site[i] = (struct site){.hash = hash, .kind = kind, .first = call};
+    if (site[i].hash == hash)
+        site[i].last = call;
+    pthread_mutex_unlock(&sites_lock);
 }
 
 /* Counts a call of this kind; true when it is to fail, errno is set then. */
 static bool due(enum kind kind)
 {
     unsigned long call = atomic_fetch_add(&calls[kind], 1) + 1;
-    if (sites >= 0)
+    if (sites_path != NULL)
         note_site(kind, call);
     if (chosen_call == 0 || kind != chosen || (and_later ? call < chosen_call : call != chosen_call))
         return false;
@@ -163,6 +188,7 @@ static bool due(enum kind kind)
 
 /* --- files by name --- */
 
+int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...)
 {
