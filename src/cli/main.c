@@ -91,8 +91,7 @@ int main(int argc, char **argv)
 {
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, told in print.c */
-    signal(
-        SIGXFSZ, SIG_IGN); /* as a file beyond the limit of sizes is, which must not end an export half way */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: no export ends half way */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
     qk_json_init();
