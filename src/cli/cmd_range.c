@@ -313,6 +313,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct range *r, s
     QK_TRY(find_layers(r, err));
     QK_TRY(choose_source(r, err));
     QK_TRY(r->estimate ? make_profiles(r, err) : run_probe(r, err));
+    QK_TRY(qk_pair_unchanged(r->inputs.pair, err));
     return print_report(arguments, r, err);
 }
 

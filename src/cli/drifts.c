@@ -134,6 +134,8 @@ enum qk_code qk_drifts_compute(const struct qk_pair *pair, const bool *wanted, b
     pool.progress = &meter.progress;
     if (code == QK_OK)
         code = compute(&pool, wanted, effective, threads, *out, err);
+    if (code == QK_OK)
+        code = qk_pair_unchanged(pair, err);
     qk_meter_stop(&meter);
     pthread_mutex_destroy(&pool.mutex);
     for (int i = 0; pool.run != NULL && i < pair->n_layers; i++)

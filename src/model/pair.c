@@ -138,6 +138,13 @@ enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **ou
     return QK_OK;
 }
 
+enum qk_code qk_pair_unchanged(const struct qk_pair *pair, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_checkpoint_unchanged(pair->model[s]->checkpoint, err));
+    return QK_OK;
+}
+
 void qk_pair_close(struct qk_pair *pair)
 {
     if (pair == NULL)

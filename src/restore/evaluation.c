@@ -163,6 +163,7 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
 
 /* One call of qk_evaluation_answer. */
 struct asking {
+    const struct qk_evaluation *evaluation;
     struct qk_answer_store *store;
     const struct qk_exam *exam;
     const struct qk_exam_watch *watch;
@@ -176,13 +177,23 @@ static void tell(const struct asking *a, size_t n, const size_t *cases, const si
         a->watch->done(a->watch->context, n, cases, answer);
 }
 
+/* Answers of files that another program has changed are of no state that there was. */
+static enum qk_code check_unchanged(const struct qk_evaluation *e, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        if (e->side[s].model != NULL)
+            QK_TRY(qk_checkpoint_unchanged(e->side[s].model->checkpoint, err));
+    return QK_OK;
+}
+
 /* Keeps a group's answers as soon as they are there: an interruption costs one group. */
 static void group_done(void *context, size_t n, const size_t *cases, const signed char *answer)
 {
     struct asking *a = context;
     char(*digest)[QK_DIGEST_TEXT] = NULL;
     struct qk_error unheard = {0};
-    if (a->store != NULL && qk_alloc(&digest, n, sizeof *digest, &unheard) == QK_OK) {
+    if (a->store != NULL && check_unchanged(a->evaluation, &unheard) == QK_OK &&
+        qk_alloc(&digest, n, sizeof *digest, &unheard) == QK_OK) {
         for (size_t i = 0; i < n; i++)
             memcpy(digest[i], a->exam->digest[cases[i]], sizeof *digest);
         qk_answer_store_add(a->store, n, (const char(*)[QK_DIGEST_TEXT])digest, answer, &unheard);
@@ -283,7 +294,7 @@ enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_su
     const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
     double *cost, struct qk_error *err)
 {
-    struct asking a = {.watch = watch};
+    struct asking a = {.evaluation = evaluation, .watch = watch};
     double unknown = 0;
     if (changes_nothing(subject.selection))
         subject.selection = NULL;
@@ -296,6 +307,8 @@ enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_su
         unknown += (double)qk_exam_cost(a.exam, list[a.open[i]]);
     if (code == QK_OK && a.n_open > 0)
         code = ask_open(evaluation, subject, &a, list, answer, progress, err);
+    if (code == QK_OK)
+        code = check_unchanged(evaluation, err);
     free(a.open);
     qk_answer_store_close(a.store);
     if (cost != NULL)

@@ -241,8 +241,7 @@ static enum qk_code fill_sibling(struct exporter *e)
         QK_TRY(write_files(e));
         QK_TRY(sync_folders(e));
     }
-    for (int s = 0; s < QK_SIDE_COUNT; s++)
-        QK_TRY(qk_checkpoint_unchanged(e->pair->model[s]->checkpoint, e->err));
+    QK_TRY(qk_pair_unchanged(e->pair, e->err));
     QK_TRY(write_recipe(e));
     return qk_sync_folder(e->sibling, e->err);
 }

@@ -282,6 +282,10 @@ static enum qk_code check_contents(
     } else if (code == QK_OK) {
         code = check_copied(v, &found, &post, NULL, 0, post.size);
     }
+    if (code == QK_OK)
+        code = qk_source_unchanged(&found, v->err);
+    if (code == QK_OK)
+        code = qk_source_unchanged(&post, v->err);
     qk_source_close(&post);
     qk_source_close(&found);
     return code;
@@ -373,6 +377,8 @@ static enum qk_code verify_patch(struct verifier *v)
         code = check_patch_tensor(v, &patch, &v->plan.change[i]);
     if (code == QK_OK && patch.n_tensors > v->plan.n_changes)
         code = differs(v, patch.source.path, "holds tensors that the recipe does not change");
+    if (code == QK_OK)
+        code = qk_source_unchanged(&patch.source, v->err);
     qk_tensor_file_close(&patch);
     return code == QK_OK ? check_no_others(v) : code;
 }
@@ -401,6 +407,7 @@ static enum qk_code run(struct verifier *v, const char *pre, const char *post)
 {
     QK_TRY(open_export(v, pre, post));
     QK_TRY(qk_folder_find(&v->found, QK_PATCH_NAME) != NULL ? verify_patch(v) : verify_folder(v));
+    QK_TRY(qk_pair_unchanged(v->pair, v->err));
     if (v->first.code == QK_OK)
         return QK_OK;
     return qk_fail(v->err, QK_DIFFERS, "%s", v->first.text);
