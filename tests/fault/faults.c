@@ -2,7 +2,8 @@
  * (ld's --wrap; the list of names is fault_calls in Makefile.am).
  *
  *   QK_FAULT=KIND:N         the N-th call of that kind fails, the others are made
- *   QK_FAULT=KIND:N+        and all that follow, as on a disk that stays full
+ *   QK_FAULT=KIND:N+        and all that follow, as on a disk that stays full; several, separated by commas
+ *   QK_FAULT_COMMAND=TEXT   the chosen call does not fail, but is made after the shell has run this
  *   QK_FAULT_COUNT=FILE     at the end, a line "KIND CALLS" for each kind
  *   QK_FAULT_SITES=FILE     at the end, "KIND FIRST LAST" for each path of functions to such calls
  *
@@ -72,9 +73,14 @@ static const struct {
 } TABLE[] = {KINDS(ROW)};
 
 static atomic_ulong calls[N_KINDS];
-static unsigned long chosen_call; /* 0: none */
-static enum kind chosen;
-static bool and_later;
+enum { MOST_PLANS = 4 };
+static struct plan {
+    enum kind kind;
+    unsigned long call;
+    bool later;
+} plan[MOST_PLANS];
+static int n_plans;
+static const char *command;
 
 /* The paths that were seen: an open hash table. */
 enum { SITES = 1 << 14 };
@@ -94,29 +100,34 @@ FILE *__real_fopen(const char *path, const char *mode);
 
 /* --- the plan --- */
 
-__attribute__((noreturn)) static void refuse(const char *text)
+/* KIND:N or KIND:N+ */
+static bool read_plan(const char *text, size_t length, struct plan *out)
 {
-    dprintf(STDERR_FILENO, "faults.c: QK_FAULT=%s: expected KIND:N or KIND:N+\n", text);
-    _exit(99);
-}
-
-__attribute__((constructor)) static void read_plan(void)
-{
-    const char *text = getenv("QK_FAULT");
-    sites_path = getenv("QK_FAULT_SITES");
-    if (text == NULL)
-        return;
     size_t n = strcspn(text, ":");
     int kind = 0;
     while (kind < N_KINDS && (strlen(TABLE[kind].name) != n || strncmp(TABLE[kind].name, text, n) != 0))
         kind++;
-    char *end = NULL;
-    unsigned long number = text[n] == ':' ? strtoul(text + n + 1, &end, 10) : 0;
-    if (kind == N_KINDS || number == 0 || (strcmp(end, "") != 0 && strcmp(end, "+") != 0))
-        refuse(text);
-    chosen = (enum kind)kind;
-    and_later = *end == '+';
-    chosen_call = number;
+    if (kind == N_KINDS || text[n] != ':')
+        return false;
+    char *end;
+    *out = (struct plan){.kind = (enum kind)kind, .call = strtoul(text + n + 1, &end, 10)};
+    out->later = *end == '+';
+    return out->call > 0 && end + out->later == text + length;
+}
+
+__attribute__((constructor)) static void read_plans(void)
+{
+    const char *text = getenv("QK_FAULT");
+    sites_path = getenv("QK_FAULT_SITES");
+    command = getenv("QK_FAULT_COMMAND");
+    while (text != NULL && *text != '\0') {
+        size_t length = strcspn(text, ",");
+        if (n_plans == MOST_PLANS || !read_plan(text, length, &plan[n_plans++])) {
+            dprintf(STDERR_FILENO, "faults.c: QK_FAULT=%s: expected KIND:N or KIND:N+\n", text);
+            _exit(99);
+        }
+        text += length + (text[length] == ',');
+    }
 }
 
 static FILE *create(const char *path)
@@ -172,12 +183,18 @@ static void note_site(enum kind kind, unsigned long call)
 static bool due(enum kind kind)
 {
     unsigned long call = atomic_fetch_add(&calls[kind], 1) + 1;
+    bool chosen = false;
     if (sites_path != NULL)
         note_site(kind, call);
-    if (chosen_call == 0 || kind != chosen || (and_later ? call < chosen_call : call != chosen_call))
+    for (int i = 0; i < n_plans; i++)
+        chosen =
+            chosen || (plan[i].kind == kind && (plan[i].later ? call >= plan[i].call : call == plan[i].call));
+    if (!chosen)
         return false;
+    if (command != NULL && system(command) != 0)
+        _exit(99);
     errno = TABLE[kind].code;
-    return true;
+    return command == NULL;
 }
 
 /* A prototype for the call as it is and for what replaces it. */

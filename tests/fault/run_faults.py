@@ -71,6 +71,7 @@ class Command:
     cpus: int = 1          # with one, threads come in the same order each time
     varies: bool = False   # the output holds figures of time
     cached: bool = False   # run it again without failures, on what it left in the cache
+    always: str = ""       # a failure that is part of every run
 
 
 # {name}: a folder of the ground; out/ is where a run writes.
@@ -101,6 +102,9 @@ COMMANDS = [
     Command("export --recipe", ["export", "{q}/pre", "{q}/post", "--recipe", "{recipe}", "-o", "out/new"]),
     Command("export --force", ["export", "{q}/pre", "{q}/post", "--set", "2=restore", "--force", "-o", "out/old"],
             before="export"),
+    Command("export --force, names cannot be exchanged",
+            ["export", "{q}/pre", "{q}/post", "--set", "2=restore", "--force", "-o", "out/old"], before="export",
+            always="no-renameat2:1+"),
     Command("export --link, shards", ["export", "{shards}", "{shards}", "--set", "2=restore", "--link", "-o", "out/new"]),
     Command("export --patch-only", ["export", "{q}/pre", "{q}/post", "--set", "1=restore", "--patch-only", "-o", "out/new"]),
     Command("export, a single file",
@@ -261,7 +265,7 @@ class Place:
         config = self.places[command.settings] if command.settings else os.path.join(self.folder, "settings")
         process = subprocess.Popen(
             [self.program, *words], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=environment(self.folder, fault, count, list_of_sites if sites else "", config),
+            stderr=subprocess.PIPE, env=environment(self.folder, ",".join(filter(None, (command.always, fault))), count, list_of_sites if sites else "", config),
             preexec_fn=lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:command.cpus]))
         try:
             out, err = process.communicate(timeout=TIME_LIMIT)
