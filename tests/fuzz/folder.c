@@ -40,7 +40,8 @@ static void note_written(const char *path)
     strcpy(written[n_written++], path);
 }
 
-static void write_file(const char *name, const void *bytes, size_t n, uint64_t length)
+/* A file of `length` bytes, of which the first n are told. */
+static void write_sparse(const char *name, const void *bytes, size_t n, uint64_t length)
 {
     char path[64];
     snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
@@ -48,6 +49,11 @@ static void write_file(const char *name, const void *bytes, size_t n, uint64_t l
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     fuzz_check(fd >= 0 && write(fd, bytes, n) == (ssize_t)n && ftruncate(fd, (off_t)length) == 0, "write");
     close(fd);
+}
+
+void fuzz_write_file(const char *name, const void *bytes, size_t n)
+{
+    write_sparse(name, bytes, n, n);
 }
 
 /* The greatest number that stands before "]}", up to a mebibyte. */
@@ -74,7 +80,7 @@ void fuzz_write_weights(const char *name, const char *header, size_t n)
         bytes[i] = (char)((uint64_t)n >> (8 * i));
     if (n > 0)
         memcpy(bytes + 8, header, n);
-    write_file(name, bytes, 8 + n, 8 + n + data_length(bytes + 8, n));
+    write_sparse(name, bytes, 8 + n, 8 + n + data_length(bytes + 8, n));
     free(bytes);
 }
 
@@ -82,6 +88,6 @@ void fuzz_write_pair(const char *config, const char *weights, const char *text, 
 {
     const char *end = size > 0 ? memchr(text, '\0', size) : NULL;
     size_t n = end != NULL ? (size_t)(end - text) : size, header = n < size ? size - n - 1 : 0;
-    write_file(config, text, n, n);
+    fuzz_write_file(config, text, n);
     fuzz_write_weights(weights, text + size - header, header);
 }

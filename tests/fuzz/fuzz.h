@@ -30,6 +30,8 @@ void fuzz_check(int holds, const char *what);
 
 /* A folder that is gone when the process ends as it should; the user's own layouts are out of reach. */
 const char *fuzz_folder(void);
+/* Writes a file there, over one of that name. */
+void fuzz_write_file(const char *name, const void *bytes, size_t n);
 /* Writes a safetensors file of this header there; it is as long as the header's last offset says, and sparse.
  */
 void fuzz_write_weights(const char *name, const char *header, size_t n);
