@@ -103,9 +103,16 @@ static enum qk_code read_user_row(const char *path, struct qk_layout *layout, st
     return finish_row(path, layout, err);
 }
 
-/* Calls `take` for every row; it may keep the row by clearing it. */
-static enum qk_code each_row(
-    void (*take)(void *context, struct qk_layout *row), void *context, struct qk_error *err)
+static bool may_name(const struct qk_embedded_layout *row, const char *word)
+{
+    return memmem(row->text, row->length, word, strlen(word)) != NULL;
+}
+
+/* Calls `take` for every row of the user's, and every built-in one that may be for the model type (NULL:
+ * all); it may keep the row by clearing it. A built-in row spells its types without escapes: sixty are not
+ * parsed for the sake of one. */
+static enum qk_code each_row(const char *model_type, void (*take)(void *context, struct qk_layout *row),
+    void *context, struct qk_error *err)
 {
     struct qk_lines paths = {0};
     struct qk_layout row;
@@ -119,6 +126,8 @@ static enum qk_code each_row(
     qk_lines_free(&paths);
     for (size_t i = 0; i < qk_n_embedded_layouts && code == QK_OK; i++) {
         const struct qk_embedded_layout *built_in = &qk_embedded_layouts[i];
+        if (model_type != NULL && !may_name(built_in, model_type) && !may_name(built_in, "\"*\""))
+            continue;
         code = qk_layout_parse(built_in->file, built_in->text, built_in->length, &row, err);
         if (code == QK_OK)
             take(context, &row);
@@ -150,7 +159,7 @@ enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, st
 {
     struct search search = {.model_type = model_type};
     *layout = (struct qk_layout){0};
-    enum qk_code code = each_row(take_match, &search, err);
+    enum qk_code code = each_row(model_type, take_match, &search, err);
     if (code == QK_OK) {
         struct qk_layout *found = search.exact.row != NULL ? &search.exact : &search.any;
         found->guessed = found == &search.any; /* generic.json at the least */
@@ -183,7 +192,7 @@ enum qk_code qk_layout_families(void (*visit)(void *context, const char *family,
     void *context, struct qk_error *err)
 {
     struct visitor visitor = {visit, context};
-    return each_row(visit_types, &visitor, err);
+    return each_row(NULL, visit_types, &visitor, err);
 }
 
 /* --- values --- */
