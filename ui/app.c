@@ -76,7 +76,7 @@ static void set_what_waits(struct app *app)
     }
 }
 
-static enum qk_code app_open(struct app *app, struct qk_error *err)
+enum qk_code app_open(struct app *app, struct qk_error *err)
 {
     QK_TRY(qk_session_open(app->path[QK_PRE], app->path[QK_POST], app->options->threads, &app->session, err));
     app->pair = qk_session_pair(app->session);
@@ -93,7 +93,7 @@ static enum qk_code app_open(struct app *app, struct qk_error *err)
     return QK_OK;
 }
 
-static void app_free(struct app *app)
+void app_free(struct app *app)
 {
     qk_session_close(app->session);
     rows_free(&app->rows);
@@ -176,7 +176,7 @@ static unsigned key_pressed(struct app *app, int key)
     return action != ACTION_NONE ? run_action(app, action, NULL) : REFRESH_DRAW;
 }
 
-static unsigned take_keys(struct app *app)
+unsigned app_take_keys(struct app *app)
 {
     unsigned refresh = REFRESH_NONE;
     for (int key = terminal_key(); key != 0 && (refresh & REFRESH_QUIT) == 0; key = terminal_key()) {
@@ -192,7 +192,7 @@ static unsigned take_keys(struct app *app)
 
 /* --- the loop --- */
 
-static unsigned take_results(struct app *app)
+unsigned app_take_results(struct app *app)
 {
     if (!qk_session_poll(app->session))
         return REFRESH_NONE;
@@ -204,7 +204,7 @@ static unsigned take_results(struct app *app)
     return REFRESH_ROWS | REFRESH_DRAW;
 }
 
-static void draw(struct app *app, unsigned refresh)
+void app_draw(struct app *app, unsigned refresh)
 {
     if (refresh & REFRESH_ROWS)
         rows_update(&app->rows, app->session);
@@ -221,7 +221,7 @@ static enum qk_code loop(struct app *app, struct qk_error *err)
 {
     unsigned refresh = REFRESH_DRAW;
     for (;;) {
-        draw(app, refresh);
+        app_draw(app, refresh);
         probe_start(app);
         bool busy = qk_session_task(app->session)->running || probe_busy(app) || evaluation_busy(app);
         unsigned events = terminal_wait(qk_session_event_fd(app->session), busy ? TICK_MILLISECONDS : -1);
@@ -235,11 +235,11 @@ static enum qk_code loop(struct app *app, struct qk_error *err)
             refresh |= REFRESH_SCREEN;
         }
         if (events & EVENT_KEYS)
-            refresh |= take_keys(app);
+            refresh |= app_take_keys(app);
         if (refresh & REFRESH_QUIT)
             return QK_OK;
         if (busy || (events & EVENT_OTHER))
-            refresh |= take_results(app);
+            refresh |= app_take_results(app);
     }
 }
 

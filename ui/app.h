@@ -131,6 +131,18 @@ struct app {
     size_t n_set;  /* --set texts that have been applied: tests of numbers wait for these */
 };
 
+/* --- what the loop is made of (app.c) --- */
+/* Opens the pair app->path with app->options, the rest being zero; app_free is needed after a failure, too.
+ */
+enum qk_code app_open(struct app *app, struct qk_error *err);
+void app_free(struct app *app);
+/* Does what the keys mean that terminal_key has; what was typed ahead of a question is thrown away. */
+unsigned app_take_keys(struct app *app);
+/* Takes over what the session's threads have found. */
+unsigned app_take_results(struct app *app);
+/* Brings the rows up to date, draws if `refresh` is not REFRESH_NONE, and tells the session what is seen. */
+void app_draw(struct app *app, unsigned refresh);
+
 /* --- messages and questions (frame.c) --- */
 void say(struct app *app, enum style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Says the error and returns REFRESH_FAILED | REFRESH_DRAW. */

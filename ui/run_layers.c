@@ -190,8 +190,10 @@ unsigned run_copy(struct app *app, enum action action, const char *argument)
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         if (post->role[r].weight != NULL && (r == 0 || post->role[r].weight != post->role[0].weight))
             qk_text_add(&text, "%s\n", post->role[r].weight->name);
-    if (qk_text_take(&text, &names, NULL) != QK_OK || names[0] == '\0')
+    if (text.length == 0 && !text.failed)
         return say_failure(app, "copy: the layer has no tensor for q or k");
+    if (qk_text_take(&text, &names, NULL) != QK_OK)
+        return say_failure(app, "out of memory");
     terminal_copy(names);
     free(names);
     say(app, STYLE_DIM, "tensor names handed to the terminal's clipboard");

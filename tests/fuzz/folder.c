@@ -2,22 +2,34 @@
 #include "fuzz.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { PATH = 128 };
+
 /* One folder for all inputs; removed when the process ends as it should. */
 static char folder[] = "/tmp/qkscope-fuzz-XXXXXX";
-enum { MAX_WRITTEN = 8 };
-static char written[MAX_WRITTEN][64];
-static size_t n_written;
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
+{
+    (void)info;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+void fuzz_remove(const char *path)
+{
+    fuzz_check(strncmp(path, folder, sizeof folder - 1) == 0, "nothing else is ever removed");
+    nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
 
 static void remove_folder(void)
 {
-    for (size_t i = 0; i < n_written; i++)
-        unlink(written[i]);
-    rmdir(folder);
+    fuzz_remove(folder);
 }
 
 const char *fuzz_folder(void)
@@ -31,21 +43,11 @@ const char *fuzz_folder(void)
     return folder;
 }
 
-static void note_written(const char *path)
-{
-    for (size_t i = 0; i < n_written; i++)
-        if (strcmp(written[i], path) == 0)
-            return;
-    fuzz_check(n_written < MAX_WRITTEN, "few files");
-    strcpy(written[n_written++], path);
-}
-
 /* A file of `length` bytes, of which the first n are told. */
 static void write_sparse(const char *name, const void *bytes, size_t n, uint64_t length)
 {
-    char path[64];
-    snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name);
-    note_written(path);
+    char path[PATH];
+    fuzz_check(snprintf(path, sizeof path, "%s/%s", fuzz_folder(), name) < PATH, "a short name");
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     fuzz_check(fd >= 0 && write(fd, bytes, n) == (ssize_t)n && ftruncate(fd, (off_t)length) == 0, "write");
     close(fd);

@@ -32,11 +32,17 @@ void fuzz_check(int holds, const char *what);
 const char *fuzz_folder(void);
 /* Writes a file there, over one of that name. */
 void fuzz_write_file(const char *name, const void *bytes, size_t n);
+/* Removes a file or a folder with all that is in it; the path lies in fuzz_folder. */
+void fuzz_remove(const char *path);
 /* Writes a safetensors file of this header there; it is as long as the header's last offset says, and sparse.
  */
 void fuzz_write_weights(const char *name, const char *header, size_t n);
 /* Writes an input as two files: JSON up to its first NUL, and weights whose header is what stands behind it.
  */
 void fuzz_write_pair(const char *config, const char *weights, const char *text, size_t size);
+/* Makes two pairs there. run/pre and run/post: four layers, the outer ones linear and the inner ones full, a
+ * forward pass, a tokenizer of bytes, run/ids for a probe, and run/cases. mixed/pre and mixed/post: q and k
+ * in layers 1, 3 and 5 of six, those of 5 of different shapes, and no forward pass. */
+void fuzz_write_pairs(void);
 
 #endif
