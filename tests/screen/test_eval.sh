@@ -72,6 +72,7 @@ check "and has columns for the effects" wait_for 'layer.*recall reaso'
 check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
 keys t
 check "the front is there while it grows" wait_for 'point recall *reasoning *selection'
+check "and comes to what answers everything" wait_for '^ ▶  *1 .* 7=restore'
 keys Q
 check "leaving asks first" wait_for 'a search is running: stop it and leave? y/n'
 keys n X
