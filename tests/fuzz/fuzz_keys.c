@@ -111,9 +111,13 @@ void terminal_stop(void)
 {
 }
 
-void terminal_suspend(bool from_key)
+void terminal_release(void)
 {
-    (void)from_key;
+}
+
+bool terminal_suspend(bool from_key)
+{
+    return from_key;
 }
 
 void terminal_use_pointer(bool on)
