@@ -36,9 +36,9 @@ static struct {
     char *authorization; /* the header's line, or NULL */
     int retries;
     bool insecure;
-    pthread_mutex_t mutex; /* guards the handles */
+    pthread_mutex_t mutex; /* guards the slots */
     pthread_cond_t freed;
-    CURL *handle[QK_HTTP_CONNECTIONS];
+    CURLSH *open[QK_HTTP_CONNECTIONS]; /* connections that are open, and what is known of their hosts */
     bool busy[QK_HTTP_CONNECTIONS];
     struct qk_progress *_Atomic watched;
     _Atomic uint64_t bytes, requests;
@@ -115,8 +115,8 @@ enum qk_code qk_http_start(const char *endpoint, const char *token, int retries,
 void qk_http_stop(void)
 {
     for (int i = 0; i < QK_HTTP_CONNECTIONS; i++) {
-        curl_easy_cleanup(client.handle[i]);
-        client.handle[i] = NULL;
+        curl_share_cleanup(client.open[i]);
+        client.open[i] = NULL;
     }
     free_origin(&client.endpoint);
     free(client.authorization);
@@ -141,8 +141,18 @@ void qk_http_traffic(uint64_t *bytes, uint64_t *requests)
     *requests = atomic_load(&client.requests);
 }
 
-/* A handle keeps its connections open from one request to the next. */
-static enum qk_code take_handle(int *slot, struct qk_error *err)
+static CURLSH *make_share(void)
+{
+    static const curl_lock_data shared[] = {
+        CURL_LOCK_DATA_CONNECT, CURL_LOCK_DATA_DNS, CURL_LOCK_DATA_SSL_SESSION};
+    CURLSH *share = curl_share_init();
+    for (size_t i = 0; share != NULL && i < sizeof shared / sizeof shared[0]; i++)
+        curl_share_setopt(share, CURLSHOPT_SHARE, shared[i]); /* without one of them it is only slower */
+    return share;
+}
+
+/* A slot keeps its connections open from one request to the next; one thread at a time has it. */
+static enum qk_code take_slot(int *slot, struct qk_error *err)
 {
     pthread_mutex_lock(&client.mutex);
     for (*slot = 0; client.busy[*slot];) {
@@ -151,15 +161,15 @@ static enum qk_code take_handle(int *slot, struct qk_error *err)
         pthread_cond_wait(&client.freed, &client.mutex);
         *slot = 0;
     }
-    if (client.handle[*slot] == NULL)
-        client.handle[*slot] = curl_easy_init();
-    bool made = client.handle[*slot] != NULL;
+    if (client.open[*slot] == NULL)
+        client.open[*slot] = make_share();
+    bool made = client.open[*slot] != NULL;
     client.busy[*slot] = made;
     pthread_mutex_unlock(&client.mutex);
     return made ? QK_OK : qk_fail_memory(err, sizeof(struct curl_slist));
 }
 
-static void give_handle(int slot)
+static void give_slot(int slot)
 {
     pthread_mutex_lock(&client.mutex);
     client.busy[slot] = false;
@@ -185,7 +195,8 @@ struct exchange {
     void *context;
     struct qk_error *err;
     /* --- of the answer --- */
-    CURL *curl;
+    CURLSH *open; /* the slot's */
+    CURL *curl;   /* of the last request, or NULL */
     long status;
     struct answer answer;
     char linked_etag[QK_HTTP_IDENTITY]; /* what a hub says of a file that it redirects to; kept over hops */
@@ -363,7 +374,7 @@ static void set_options(struct exchange *x, const char *url, const struct curl_s
 {
     CURL *curl = x->curl;
     char range[64];
-    curl_easy_reset(curl);
+    curl_easy_setopt(curl, CURLOPT_SHARE, x->open);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, client.insecure ? "http,https" : "https");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -387,6 +398,9 @@ static void set_options(struct exchange *x, const char *url, const struct curl_s
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
 }
 
+/* Each request has a handle of its own: one that is used again looks at headers of its last answer that it
+ * has freed, when the first line of the next one is the continuation of another (libcurl before 8.1.1,
+ * https://github.com/curl/curl/pull/11103). */
 static CURLcode perform(struct exchange *x, const char *url, bool with_token)
 {
     struct curl_slist *headers = NULL;
@@ -395,7 +409,9 @@ static CURLcode perform(struct exchange *x, const char *url, bool with_token)
     x->other_bytes = 0;
     x->problem[0] = '\0';
     x->answer = (struct answer){.wait = -1};
-    if (with_token && (headers = curl_slist_append(NULL, client.authorization)) == NULL)
+    curl_easy_cleanup(x->curl);
+    x->curl = curl_easy_init();
+    if (x->curl == NULL || (with_token && (headers = curl_slist_append(NULL, client.authorization)) == NULL))
         return CURLE_OUT_OF_MEMORY;
     set_options(x, url, headers);
     CURLcode result = curl_easy_perform(x->curl);
@@ -609,14 +625,15 @@ static enum verdict run(struct exchange *x)
     }
 }
 
-static enum qk_code run_on_handle(struct exchange *x, enum verdict *verdict, struct qk_error *err)
+static enum qk_code run_on_slot(struct exchange *x, enum verdict *verdict, struct qk_error *err)
 {
     int slot;
     x->err = err;
-    QK_TRY(take_handle(&slot, err));
-    x->curl = client.handle[slot];
+    QK_TRY(take_slot(&slot, err));
+    x->open = client.open[slot];
     *verdict = run(x);
-    give_handle(slot);
+    curl_easy_cleanup(x->curl);
+    give_slot(slot);
     return QK_OK;
 }
 
@@ -624,7 +641,7 @@ enum qk_code qk_http_examine(struct qk_http_file *file, bool *found, struct qk_e
 {
     struct exchange x = {.file = file, .examining = true};
     enum verdict verdict;
-    QK_TRY(run_on_handle(&x, &verdict, err));
+    QK_TRY(run_on_slot(&x, &verdict, err));
     *found = verdict == DONE;
     return verdict == FAILED ? x.code : QK_OK;
 }
@@ -635,6 +652,6 @@ enum qk_code qk_http_get(const struct qk_http_file *file, uint64_t begin, uint64
     struct qk_http_file examined = *file;
     struct exchange x = {.file = &examined, .at = begin, .end = end, .sink = sink, .context = context};
     enum verdict verdict;
-    QK_TRY(run_on_handle(&x, &verdict, err));
+    QK_TRY(run_on_slot(&x, &verdict, err));
     return verdict == DONE ? QK_OK : x.code;
 }
