@@ -1,16 +1,21 @@
-/* driver.c - runs a fuzz target over inputs mutated from its seeds by a fixed generator, as one TAP test.
+/* driver.c - runs a fuzz target over its corpus and over inputs mutated from its seeds by a fixed generator,
+ * as two TAP tests.
  *
- * FUZZ_RUNS=N runs N inputs instead of the usual number; `TARGET DIR` writes the seeds as files into DIR, for
- * libFuzzer to start from. A hang is a failure: the alarm ends the process. */
+ * The corpus are the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs; without it,
+ * as many as usual or as there is time for, the seeds themselves at least. `TARGET DIR` writes the seeds as
+ * files into DIR, for libFuzzer to start from, and `TARGET --words` prints the words in the language of its
+ * dictionaries. A hang is a failure: the alarm ends the process. */
 #include "fuzz.h"
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { RUNS = 3000, LARGEST = 8192, SECONDS = 300 };
+enum { RUNS = 3000, LARGEST = 8192, USUAL_SECONDS = 6, HANGS = 300 /* seconds */ };
 
 static uint64_t state = 2026;
 
@@ -82,16 +87,85 @@ static void mutate(struct input *input)
     }
 }
 
-static void run(const struct input *input)
+static void run(const void *input, size_t n)
 {
     /* A copy of its exact size, so that sanitizers see a read behind it. */
-    uint8_t *bytes = malloc(input->n > 0 ? input->n : 1);
+    uint8_t *bytes = malloc(n > 0 ? n : 1);
     if (bytes == NULL)
         abort();
-    memcpy(bytes, input->bytes, input->n);
-    LLVMFuzzerTestOneInput(bytes, input->n);
+    if (n > 0)
+        memcpy(bytes, input, n);
+    LLVMFuzzerTestOneInput(bytes, n);
     free(bytes);
 }
+
+/* --- the corpus --- */
+
+/* Runs the file; false when it cannot be read whole. Its name is left where a crash shows it. */
+static bool run_file(const char *path)
+{
+    static uint8_t bytes[1 << 20];
+    FILE *file = fopen(path, "rb");
+    size_t n = file != NULL ? fread(bytes, 1, sizeof bytes, file) : 0;
+    bool whole = file != NULL && feof(file);
+    if (file != NULL)
+        fclose(file);
+    if (!whole)
+        return false;
+    printf("# %s\n", path);
+    fflush(stdout);
+    run(bytes, n);
+    return true;
+}
+
+static int is_input(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* Returns how many files the corpus has, or -1 when it cannot be read. */
+static int run_corpus(void)
+{
+    char folder[2048], path[4096];
+    const char *top = getenv("srcdir");
+    struct dirent **entry;
+    bool good = true;
+    snprintf(folder, sizeof folder, "%s/tests/fuzz/corpus/%s", top != NULL ? top : ".", fuzz_name);
+    int n = scandir(folder, &entry, is_input, alphasort);
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name);
+        good = run_file(path) && good;
+        free(entry[i]);
+    }
+    if (n >= 0)
+        free(entry);
+    return good ? n : -1;
+}
+
+/* --- mutations --- */
+
+/* Returns how many were run. */
+static long run_mutations(void)
+{
+    static struct input input;
+    const char *wanted = getenv("FUZZ_RUNS");
+    long runs = wanted != NULL ? strtol(wanted, NULL, 10) : RUNS, done = 0;
+    time_t began = time(NULL);
+    for (; done < runs; done++) {
+        const struct fuzz_seed *seed = &fuzz_seeds[(size_t)done % n_fuzz_seeds];
+        bool untouched = (size_t)done < n_fuzz_seeds; /* the seeds themselves come first */
+        if (wanted == NULL && !untouched && time(NULL) - began >= USUAL_SECONDS)
+            break;
+        input.n = seed->n < LARGEST ? seed->n : LARGEST;
+        memcpy(input.bytes, seed->bytes, input.n);
+        for (size_t n = untouched ? 0 : 1 + below(6); n > 0; n--)
+            mutate(&input);
+        run(input.bytes, input.n);
+    }
+    return done;
+}
+
+/* --- for libFuzzer --- */
 
 static int write_seeds(const char *folder)
 {
@@ -108,25 +182,27 @@ static int write_seeds(const char *folder)
     return 0;
 }
 
+static int print_words(void)
+{
+    for (size_t i = 0; fuzz_words[i] != NULL; i++) {
+        putchar('"');
+        for (const char *p = fuzz_words[i]; *p != '\0'; p++)
+            printf("\\x%02x", (unsigned)(unsigned char)*p);
+        puts("\"");
+    }
+    return fflush(stdout) == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        return write_seeds(argv[1]);
-    const char *wanted = getenv("FUZZ_RUNS");
-    long runs = wanted != NULL ? strtol(wanted, NULL, 10) : RUNS;
-    printf("1..1\n");
+        return strcmp(argv[1], "--words") == 0 ? print_words() : write_seeds(argv[1]);
+    printf("1..2\n");
     fflush(stdout);
-    alarm(SECONDS);
-    for (long i = 0; i < runs; i++) {
-        static struct input input;
-        const struct fuzz_seed *seed = &fuzz_seeds[(size_t)i % n_fuzz_seeds];
-        input.n = seed->n < LARGEST ? seed->n : LARGEST;
-        memcpy(input.bytes, seed->bytes, input.n);
-        bool untouched = (size_t)i < n_fuzz_seeds; /* the seeds themselves come first */
-        for (size_t n = untouched ? 0 : 1 + below(6); n > 0; n--)
-            mutate(&input);
-        run(&input);
-    }
-    printf("ok 1 - %s: %ld inputs\n", fuzz_name, runs);
+    alarm(HANGS);
+    int n = run_corpus();
+    printf("%s 1 - %s: %d files of its corpus\n", n > 0 ? "ok" : "not ok", fuzz_name, n);
+    fflush(stdout);
+    printf("ok 2 - %s: %ld inputs\n", fuzz_name, run_mutations());
     return 0;
 }
