@@ -50,7 +50,7 @@ enum {
     N_SIZES = sizeof SIZE / sizeof SIZE[0],
     N_CHARACTERS = sizeof CODE_POINTS / sizeof CODE_POINTS[0],
     LONGEST = 512,
-    WAITS = 15 /* of two milliseconds, in one run */
+    WAITS = 10 /* of two milliseconds, in one run */
 };
 
 const char fuzz_name[] = "keys";
