@@ -83,7 +83,13 @@ static enum qk_code list_user_rows(struct qk_lines *paths, struct qk_error *err)
     enum qk_code code = QK_OK;
     if (folder != NULL && dir == NULL && errno != ENOENT && errno != ENOTDIR)
         code = qk_fail_errno(err, folder, "open");
-    for (struct dirent *entry; dir != NULL && code == QK_OK && (entry = readdir(dir)) != NULL;) {
+    while (dir != NULL && code == QK_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL && errno != 0)
+            code = qk_fail_errno(err, folder, "read");
+        if (entry == NULL)
+            break;
         size_t n = strlen(entry->d_name);
         if (entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".json") == 0)
             code = qk_lines_add(paths, err, "%s/%s", folder, entry->d_name);
