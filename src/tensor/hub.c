@@ -51,24 +51,36 @@ enum qk_code qk_hub_cache(char **out, struct qk_error *err)
     return QK_OK;
 }
 
-static bool is_folder(const char *path)
+static bool is_missing(void)
+{
+    return errno == ENOENT || errno == ENOTDIR;
+}
+
+/* *found = there is a folder of that name. */
+static enum qk_code find_folder(const char *path, bool *found, struct qk_error *err)
 {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int status = stat(path, &info);
+    *found = status == 0 && S_ISDIR(info.st_mode);
+    return status == 0 || is_missing() ? QK_OK : qk_fail_errno(err, path, "examine");
 }
 
 /* --- taking the operand apart --- */
 
-/* True for something that can only be meant as a path, or that is there: the caller opens it as it is. */
-static bool is_path(const char *operand)
+/* *is = it can only be meant as a path, or is there: the caller opens it as it is. */
+static enum qk_code find_path(const char *operand, bool *is, struct qk_error *err)
 {
     struct stat info;
-    if (lstat(operand, &info) == 0 || (errno != ENOENT && errno != ENOTDIR))
-        return true;
+    *is = lstat(operand, &info) == 0;
+    if (*is)
+        return QK_OK;
+    if (!is_missing())
+        return qk_fail_errno(err, operand, "open");
     size_t n = strcspn(operand, "@");
     const char *slash = memchr(operand, '/', n);
-    return slash == NULL || operand[0] == '/' || operand[0] == '.' || operand[0] == '~' || slash[1] == '\0' ||
-           slash + 1 == operand + n;
+    *is = slash == NULL || operand[0] == '/' || operand[0] == '.' || operand[0] == '~' || slash[1] == '\0' ||
+          slash + 1 == operand + n;
+    return QK_OK;
 }
 
 /* A name that can be part of a file name and cannot leave its folder. */
@@ -102,12 +114,14 @@ static enum qk_code read_ref(const struct lookup *l, char **hash, struct qk_erro
     struct stat info;
     *hash = NULL;
     QK_TRY(join(&path, err, l->model, "/refs/", l->revision));
-    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) {
+    int status = stat(path, &info);
+    enum qk_code code = status == 0 || is_missing() ? QK_OK : qk_fail_errno(err, path, "examine");
+    if (status != 0 || S_ISDIR(info.st_mode)) {
         free(path);
-        return QK_OK;
+        return code;
     }
     struct qk_source source;
-    enum qk_code code = qk_source_open(path, &source, err);
+    code = qk_source_open(path, &source, err);
     if (code == QK_OK) {
         size_t n = source.size < MAX_REF_BYTES ? (size_t)source.size : MAX_REF_BYTES;
         code = qk_source_read(&source, 0, text, n, err);
@@ -125,11 +139,19 @@ static enum qk_code complete_hash(const struct lookup *l, char **hash, struct qk
 {
     size_t n = strlen(l->revision);
     *hash = NULL;
-    DIR *folder = n >= LEAST_HASH ? opendir(l->snapshots) : NULL;
-    if (folder == NULL)
+    if (n < LEAST_HASH)
         return QK_OK;
+    DIR *folder = opendir(l->snapshots);
+    if (folder == NULL)
+        return is_missing() ? QK_OK : qk_fail_errno(err, l->snapshots, "open");
     enum qk_code code = QK_OK;
-    for (struct dirent *entry; code == QK_OK && (entry = readdir(folder)) != NULL;) {
+    while (code == QK_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(folder);
+        if (entry == NULL && errno != 0)
+            code = qk_fail_errno(err, l->snapshots, "read");
+        if (entry == NULL)
+            break;
         if (strncmp(entry->d_name, l->revision, n) != 0)
             continue;
         if (*hash != NULL)
@@ -149,7 +171,9 @@ static enum qk_code complete_hash(const struct lookup *l, char **hash, struct qk
 static enum qk_code find_snapshot(const struct lookup *l, char **out, struct qk_error *err)
 {
     char *hash;
-    if (!is_folder(l->model))
+    bool found;
+    QK_TRY(find_folder(l->model, &found, err));
+    if (!found)
         return qk_fail(err, QK_IO,
             "%s: no such file or folder, and not in the Hugging Face cache (looked for %s)", l->operand,
             l->model);
@@ -160,9 +184,12 @@ static enum qk_code find_snapshot(const struct lookup *l, char **out, struct qk_
         return qk_fail(err, QK_IO, "%s: the Hugging Face cache has no revision %s of it (looked in %s)",
             l->operand, l->revision, l->model);
     enum qk_code code = join(out, err, l->snapshots, "/", hash);
-    if (code == QK_OK && !is_folder(*out)) {
+    if (code == QK_OK)
+        code = find_folder(*out, &found, err);
+    if (code == QK_OK && !found)
         code = qk_fail(err, QK_IO, "%s: revision %s is not in the Hugging Face cache (looked for %s)",
             l->operand, l->revision, *out);
+    if (code != QK_OK) {
         free(*out);
         *out = NULL;
     }
@@ -197,8 +224,10 @@ static void free_lookup(struct lookup *l)
 
 enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *err)
 {
+    bool path;
     *out = NULL;
-    if (is_path(operand))
+    QK_TRY(find_path(operand, &path, err));
+    if (path)
         return qk_strdup_to(out, operand, err);
     struct lookup l = {.operand = operand};
     enum qk_code code = resolve(&l, out, err);
@@ -220,8 +249,10 @@ static enum qk_code make_address(struct lookup *l, const char *endpoint, char **
 
 enum qk_code qk_hub_address(const char *operand, const char *endpoint, char **out, struct qk_error *err)
 {
+    bool path;
     *out = NULL;
-    if (is_path(operand))
+    QK_TRY(find_path(operand, &path, err));
+    if (path)
         return qk_strdup_to(out, operand, err);
     struct lookup l = {.operand = operand};
     enum qk_code code = make_address(&l, endpoint, out, err);
