@@ -8,7 +8,9 @@
 #include "restore/left_over.h"
 #include "tensor/hub.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* NULL: there is no such folder to tell of. */
@@ -18,16 +20,22 @@ static void print_folder(const char *label, const char *path)
         return;
     qk_print("  %-20s", label);
     qk_print_name(path);
-    qk_print("%s\n", access(path, F_OK) == 0 ? "" : " (not there)");
+    if (access(path, F_OK) == 0)
+        qk_print("\n");
+    else if (errno == ENOENT || errno == ENOTDIR)
+        qk_print(" (not there)\n");
+    else
+        qk_print(" (%s)\n", strerror(errno));
 }
 
 /* Below a folder that the program writes to. */
-static void print_left_overs(const char *path)
+static enum qk_code print_left_overs(const char *path, struct qk_error *err)
 {
     char bytes[QK_BYTES_TEXT];
     struct qk_left_overs left;
-    if (path == NULL || qk_left_overs_find(path, &left, NULL) != QK_OK)
-        return;
+    if (path == NULL || access(path, F_OK) != 0)
+        return QK_OK;
+    QK_TRY(qk_left_overs_find(path, &left, err));
     if (left.n > 0) {
         qk_print("  %-20s%zu left-over%s of killed writes, %s: qkscope clean ", "", left.n,
             left.n == 1 ? "" : "s", qk_format_bytes(bytes, qk_left_overs_bytes(&left)));
@@ -35,6 +43,7 @@ static void print_left_overs(const char *path)
         qk_print("\n");
     }
     qk_left_overs_free(&left);
+    return QK_OK;
 }
 
 static enum qk_code print_own(
@@ -43,9 +52,9 @@ static enum qk_code print_own(
     char *path;
     QK_TRY(folder(&path, err));
     print_folder(label, path);
-    print_left_overs(path);
+    enum qk_code code = print_left_overs(path, err);
     free(path);
-    return QK_OK;
+    return code;
 }
 
 enum qk_code qk_folders_print(struct qk_error *err)
