@@ -59,7 +59,7 @@ struct search {
     struct qk_error *err;
 };
 
-static enum qk_code add_entry(const struct search *s, const char *name, size_t n, const char *path)
+static enum qk_code add_entry(const struct search *s, const char *name, const char *path)
 {
     struct stat info;
     struct qk_left_overs *out = s->out;
@@ -74,8 +74,6 @@ static enum qk_code add_entry(const struct search *s, const char *name, size_t n
         *entry = (struct qk_left_over){.is_folder = S_ISDIR(info.st_mode)};
         qk_folder_measure(path, &entry->bytes, &entry->changed);
         code = qk_strdup_to(&entry->name, name, s->err);
-        if (code == QK_OK)
-            code = qk_strndup_to(&entry->of, name + 1, n, s->err);
     }
     close(fd);
     return code;
@@ -94,7 +92,7 @@ static enum qk_code consider(const struct search *s, const char *name)
         (s->but != NULL && is_named(name + 1, n, s->but)))
         return QK_OK;
     QK_TRY(qk_path_join(s->folder, name, &path, s->err));
-    enum qk_code code = add_entry(s, name, n, path);
+    enum qk_code code = add_entry(s, name, path);
     free(path);
     return code;
 }
@@ -147,10 +145,8 @@ enum qk_code qk_left_overs_beside(const char *target, struct qk_left_overs *out,
 
 void qk_left_overs_free(struct qk_left_overs *left)
 {
-    for (size_t i = 0; i < left->n; i++) {
+    for (size_t i = 0; i < left->n; i++)
         free(left->entry[i].name);
-        free(left->entry[i].of);
-    }
     free(left->entry);
     *left = (struct qk_left_overs){0};
 }

@@ -16,7 +16,7 @@
 #include <time.h>
 
 struct qk_left_over {
-    char *name, *of; /* ".NAME.qkscope-PID-N", and NAME: what it would have become; owned */
+    char *name; /* ".NAME.qkscope-PID-N", NAME being what it would have become; owned */
     bool is_folder;
     uint64_t bytes; /* of the disk, all that is in it */
     time_t changed; /* when it was last written to */

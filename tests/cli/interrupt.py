@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """interrupt.py SIGNAL[+SIGNAL]... TARGET PROGRAM ARGUMENT... - runs the program and sends it the signals, one right
-after the other, as soon as the temporary sibling of TARGET appears, or after half a second when TARGET is -; exits with
-the program's code, or 77 when it was over before. PROGRAM may be nohup, under which it goes on to its end."""
+after the other, as soon as the temporary sibling of TARGET appears, or, when TARGET is -, a tenth of a second after it
+has begun to catch the first of them; exits with the program's code, or 77 when it was over before. PROGRAM may be nohup,
+under which it goes on to its end."""
 import os
 import signal
 import subprocess
@@ -11,9 +12,15 @@ import time
 CANNOT_BE_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 
 
+def catches(process, number):
+    with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
+        mask = next((line.split()[1] for line in file if line.startswith("SigCgt:")), "0")
+    return int(mask, 16) >> (number - 1) & 1 == 1
+
+
 def main():
     numbers = [getattr(signal, "SIG" + name) for name in sys.argv[1].split("+")]
-    target, start, begun = sys.argv[2], time.monotonic(), False
+    target, begun = sys.argv[2], False
     folder, name = os.path.split(os.path.abspath(target))
     ignores = sys.argv[3] == "nohup"
 
@@ -24,9 +31,10 @@ def main():
 
     child = subprocess.Popen(sys.argv[3:], preexec_fn=as_from_a_shell)
     while child.poll() is None:
-        begun = (time.monotonic() - start > 0.5 if target == "-" else
+        begun = (catches(child.pid, numbers[0]) if target == "-" else
                  any(entry.startswith("." + name) for entry in os.listdir(folder)))
         if begun:
+            time.sleep(0.1 if target == "-" else 0)
             for number in numbers:
                 child.send_signal(number)
             break

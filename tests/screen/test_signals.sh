@@ -75,6 +75,16 @@ for ignored in '' "trap '' HUP; "; do
     check "${ignored:+SIGHUP ignored, }a closed terminal ends it" until_true dead
     check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
 done
+screen_start 80 24 "set -m; $run pre post; echo stopped; read line"
+wait_for 'help' && wait_gone 'computing'
+keys Space
+wait_row 0 restore
+rm -rf "$work/state"
+keys C-z
+wait_for '^stopped'
+tmx kill-server
+check "a terminal that is closed while it is stopped ends it, too" until_true dead
+check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
 # exporting - a screen on the large pair, with an export under way.
 exporting() {
     screen_start 80 24 "cd holes; $run pre post; code=\$?; cd ..; (exit \$code)"

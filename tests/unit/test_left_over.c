@@ -48,8 +48,8 @@ static void test_only_our_names(void **state)
     expect_ok(qk_left_overs_find(*state, &left, &err), &err);
     assert_int_equal(left.n, 2);
     assert_int_equal(left.n_held, 0);
-    assert_string_equal(left.entry[0].of, "a.qkscope-1-2");
-    assert_string_equal(left.entry[1].of, "r.json");
+    assert_string_equal(left.entry[0].name, ".a.qkscope-1-2.qkscope-30-4");
+    assert_string_equal(left.entry[1].name, ".r.json.qkscope-7-0");
     qk_left_overs_free(&left);
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         assert_int_equal(qk_left_over_remove(*state, others[i], &err), QK_IO);
