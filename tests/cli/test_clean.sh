@@ -55,6 +55,20 @@ check "  which goes on, and cleans up itself" sh -c "[ $? -eq 130 ] && [ -z \"\$
 run verify "$dir/one"
 check "the export beside is whole" ended 0
 
+# Who clears all the time takes nothing from those who write: not what they have made and not locked yet, either.
+while [ ! -e "$work/enough" ]; do "$QKSCOPE" clean --remove "$dir" >>"$work/cleared" 2>&1; done &
+cleaner=$!
+failures=0
+for i in 1 2 3 4 5 6; do
+    "$QKSCOPE" export "$pre" "$post" --set 7=restore -o "$dir/one" --force >>"$work/written" 2>&1 || failures=$((failures + 1))
+    "$QKSCOPE" plan "$pre" "$post" --set 7=restore -o "$dir/r.json" >>"$work/written" 2>&1 || failures=$((failures + 1))
+done
+touch "$work/enough"
+wait $cleaner
+check "exports and writes beside one that clears all the time" test $failures -eq 0
+run verify "$dir/one"
+check "  are whole" ended 0
+
 export XDG_CACHE_HOME="$work/cache"
 mkdir -p "$work/cache/qkscope"
 echo half >"$work/cache/qkscope/.0.states.safetensors.qkscope-1-0"
