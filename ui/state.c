@@ -57,8 +57,8 @@ void state_keep(struct app *app)
         return;
     bool unsaved = qk_session_unsaved(app->session);
     if (unsaved && qk_selection_count(qk_session_selection(app->session)) > 0) {
-        qk_make_folders(path, NULL); /* a failure shows when writing */
-        qk_session_save_recipe(app->session, path, NULL);
+        if (qk_make_folders(path, NULL) == QK_OK)
+            qk_session_save_recipe(app->session, path, NULL);
     } else if (!unsaved && app->offered != NULL && app->taken) {
         unlink(path);
     }
