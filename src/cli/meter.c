@@ -14,9 +14,14 @@ static const int SIGNALS[QK_METER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 /* What a signal cancels. Atomic, because a handler may run in any thread. */
 static struct qk_progress *_Atomic watched;
 
+/* One of the signals came. Work that was at its end then may not have seen it, and what comes next must not
+ * begin. */
+static atomic_bool interrupted;
+
 static void cancel_watched(int number)
 {
     (void)number;
+    atomic_store(&interrupted, true);
     struct qk_progress *progress = atomic_load(&watched);
     if (progress != NULL)
         atomic_store(&progress->cancel, true);
@@ -99,6 +104,7 @@ static void catch_signals(struct qk_meter *meter)
 void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes)
 {
     memset(meter, 0, sizeof *meter);
+    atomic_store(&meter->progress.cancel, atomic_load(&interrupted));
     atomic_store(&meter->verb, verb);
     meter->bytes = bytes;
     clock_gettime(CLOCK_MONOTONIC, &meter->start);

@@ -26,7 +26,8 @@ struct qk_meter {
 
 /* From here to qk_meter_stop, SIGINT, SIGTERM and SIGHUP ask the work to stop (progress.cancel), and a line
  * "VERB  42 %  118 MB/s  8 s left" stands on standard error when that is a terminal. `bytes`: the progress
- * counts bytes. One meter at a time. Never fails: without a line the work goes on. */
+ * counts bytes. Once one of the signals came, what is begun under a later meter is asked to stop from its
+ * start. One meter at a time. Never fails: without a line the work goes on. */
 void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes);
 
 /* For work that goes on until its time is up: the line tells how much of these seconds are gone. */
