@@ -261,27 +261,65 @@ static bool rename_with(const char *from, const char *to, unsigned flag)
     return false;
 }
 
-/* Puts the old folder aside, the new one in its place: for file systems that cannot exchange two names. */
+/* Where the old folder stands while the new one gets its name, on file systems that cannot exchange two
+ * names:
+ * ".NAME.qkscope-replaced", which is no name of a left-over, so that nobody removes it. */
+static enum qk_code replaced_path(const char *target, char **out, struct qk_error *err)
+{
+    char *parent, *name;
+    struct qk_text text = {0};
+    QK_TRY(qk_split_path(target, &parent, &name, err));
+    qk_text_add(&text, "%s/.%s%sreplaced", strcmp(parent, "/") == 0 ? "" : parent, name, QK_SIBLING_MARK);
+    free(parent);
+    free(name);
+    return qk_text_take(&text, out, err);
+}
+
+/* A lock on the folder, which tells others that it is in use; -1: there is none to be had. */
+static int hold(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 static enum qk_code replace_in_two_steps(const struct exporter *e)
 {
     const char *target = e->options->target;
     char *aside;
-    int fd;
-    QK_TRY(qk_create_sibling(target, true, &aside, &fd, e->err));
-    close(fd);
-    fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        flock(fd, LOCK_EX | LOCK_NB); /* the old folder is no left-over while it stands aside */
+    QK_TRY(replaced_path(target, &aside, e->err));
+    int fd = hold(target);
     enum qk_code code = QK_OK;
     if (rename(target, aside) != 0) {
         code = qk_fail_errno(e->err, target, "replace");
-        rmdir(aside);
     } else if (rename(e->sibling, target) != 0) {
         code = qk_fail_errno(e->err, target, "replace");
         rename(aside, target);
     } else {
         qk_folder_remove(aside, NULL); /* else the next export to this target does */
     }
+    if (fd >= 0)
+        close(fd);
+    free(aside);
+    return code;
+}
+
+/* Ends what replace_in_two_steps was killed in: the old folder gets its name back, or goes where the new one
+ * has it. */
+static enum qk_code recover_replaced(const char *target, struct qk_error *err)
+{
+    char *aside;
+    struct stat info;
+    QK_TRY(replaced_path(target, &aside, err));
+    int fd = hold(aside);
+    enum qk_code code = QK_OK;
+    if (fd >= 0 && lstat(target, &info) == 0)
+        qk_folder_remove(aside, NULL);
+    else if (fd >= 0 && errno == ENOENT && rename(aside, target) != 0)
+        code = qk_fail_errno(err, aside, "put back");
     if (fd >= 0)
         close(fd);
     free(aside);
@@ -311,6 +349,7 @@ static enum qk_code publish(struct exporter *e)
 
 static enum qk_code run(struct exporter *e)
 {
+    QK_TRY(recover_replaced(e->options->target, e->err));
     QK_TRY(qk_left_overs_clear(e->options->target, e->err));
     QK_TRY(qk_export_plan(e->pair, e->selection, e->options, &e->plan, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));

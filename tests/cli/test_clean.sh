@@ -69,6 +69,18 @@ check "exports and writes beside one that clears all the time" test $failures -e
 run verify "$dir/one"
 check "  are whole" ended 0
 
+# Where names cannot be exchanged the old folder stands aside for a moment; a kill just then must not cost it.
+before=$(sums "$dir/one" | sed 's/ .*//')
+mv "$dir/one" "$dir/.one.qkscope-replaced"
+run clean --remove "$dir"
+check "a folder that stood aside is no left-over" test -d "$dir/.one.qkscope-replaced"
+run export "$pre" "$post" --set full=restore -o "$dir/one"
+check "  the next export finds it in its place again" complains 2 'one: exists; it is replaced when forced'
+check "  as it was" test "$before" = "$(sums "$dir/one" | sed 's/ .*//')"
+cp -r "$dir/one" "$dir/.one.qkscope-replaced"
+run export "$pre" "$post" --set full=restore -o "$dir/one" --force
+check "  or takes it away where the new one had the name" sh -c "[ $code -eq 0 ] && [ ! -e '$dir/.one.qkscope-replaced' ]"
+
 export XDG_CACHE_HOME="$work/cache"
 mkdir -p "$work/cache/qkscope"
 echo half >"$work/cache/qkscope/.0.states.safetensors.qkscope-1-0"
