@@ -1,11 +1,9 @@
-/* blend.c - the current model's head views, and the bytes that an export writes for them. */
-#include "restore/blend.h"
+/* blend.c - what is left of pre and post in a head under a choice, and the current model's head views. */
+#include "restore/blend_parts.h"
 
 #include "base/mem.h"
 #include "drift/product.h"
 #include "linalg/linalg.h"
-#include "restore/blend_bf16.h"
-#include "restore/rotation.h"
 
 #include <assert.h>
 #include <cblas.h>
@@ -37,25 +35,7 @@ bool qk_blend_takes_slice(
 
 /* --- head views --- */
 
-struct blend_heads {
-    struct qk_heads base;
-    const struct qk_pair *pair;
-    const struct qk_layer *side[QK_SIDE_COUNT];
-    struct qk_choice choice[QK_ROLE_COUNT];
-    size_t m, n;   /* head_dim, d */
-    int per_group; /* query heads that share a key head */
-    enum qk_rotation rotation;
-    double *pre, *post;           /* (m, n) */
-    double *column;               /* m: scratch for bias entries */
-    double *gains[QK_ROLE_COUNT]; /* what the rows are multiplied by; NULL: by nothing */
-    int group;                    /* what the next two belong to; -1: nothing yet */
-    double *turn;                 /* (m, m) R of the key group, for procrustes */
-    double *damping;              /* (m, m) D of the key head, for qk-pro */
-    bool no_keys;                 /* the key head is all zeros: qk-pro keeps post's queries */
-    struct qk_bf16_work bf16;     /* reserved where it can be used */
-};
-
-static bool has_mode(const struct blend_heads *b, enum qk_mode mode)
+static bool has_mode(const struct qk_blend_heads *b, enum qk_mode mode)
 {
     return qk_choice_effect(b->choice[QK_Q]).mode == mode || qk_choice_effect(b->choice[QK_K]).mode == mode;
 }
@@ -73,8 +53,7 @@ static bool all_finite(size_t n, const double *values)
     return found >> 63 == 0;
 }
 
-/* QK_INPUT unless all n values are finite: those of one head in the tensor, or of all (-1). */
-static enum qk_code check_finite(const struct qk_model *model, const struct qk_tensor *tensor,
+enum qk_code qk_blend_check_finite(const struct qk_model *model, const struct qk_tensor *tensor,
     enum qk_role role, int head, size_t n, const double *values, struct qk_error *err)
 {
     if (all_finite(n, values))
@@ -86,7 +65,7 @@ static enum qk_code check_finite(const struct qk_model *model, const struct qk_t
         qk_checkpoint_file(model->checkpoint, tensor), tensor->name, place);
 }
 
-static enum qk_code fail_unreadable(
+enum qk_code qk_blend_fail_unreadable(
     const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor, struct qk_error *err)
 {
     return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers", qk_checkpoint_file(checkpoint, tensor),
@@ -94,15 +73,16 @@ static enum qk_code fail_unreadable(
 }
 
 /* One head of one side, all of it finite. */
-static enum qk_code read_finite(const struct blend_heads *b, enum qk_side side, enum qk_role role, int head,
-    double *out, struct qk_error *err)
+static enum qk_code read_finite(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role,
+    int head, double *out, struct qk_error *err)
 {
     QK_TRY(qk_view_read(b->pair->model[side], b->side[side], role, head, out, err));
-    return check_finite(
+    return qk_blend_check_finite(
         b->pair->model[side], b->side[side]->role[role].weight, role, head, b->m * b->n, out, err);
 }
 
-static enum qk_code read_both(const struct blend_heads *b, enum qk_role role, int head, struct qk_error *err)
+static enum qk_code read_both(
+    const struct qk_blend_heads *b, enum qk_role role, int head, struct qk_error *err)
 {
     QK_TRY(read_finite(b, QK_PRE, role, head, b->pre, err));
     return read_finite(b, QK_POST, role, head, b->post, err);
@@ -133,7 +113,7 @@ static void scale(size_t n, double *x, int exponent)
 }
 
 /* turn = R of the group. M is only needed up to a factor, and scaled so that it cannot overflow. */
-static enum qk_code prepare_turn(struct blend_heads *b, int group, struct qk_error *err)
+static enum qk_code prepare_turn(struct qk_blend_heads *b, int group, struct qk_error *err)
 {
     size_t m = b->m, n = b->n;
     double *product = NULL;
@@ -164,7 +144,7 @@ static enum qk_code prepare_turn(struct blend_heads *b, int group, struct qk_err
 }
 
 /* damping = D = l (G/t + l I)^-1 = V diag(l / (e + l)) V^T, e and V the eigenvalues and vectors of G/t. */
-static enum qk_code prepare_damping(struct blend_heads *b, int group, struct qk_error *err)
+static enum qk_code prepare_damping(struct qk_blend_heads *b, int group, struct qk_error *err)
 {
     size_t m = b->m, n = b->n;
     double lambda = b->choice[QK_K].param, trace = 0, *vectors = NULL, *damped, *values;
@@ -197,8 +177,7 @@ static enum qk_code prepare_damping(struct blend_heads *b, int group, struct qk_
                               b->base.layer->index, group);
 }
 
-/* What the heads of a key group share; kept until another group is asked for. */
-static enum qk_code prepare_group(struct blend_heads *b, int group, struct qk_error *err)
+enum qk_code qk_blend_prepare_group(struct qk_blend_heads *b, int group, struct qk_error *err)
 {
     if (b->group == group)
         return QK_OK;
@@ -211,8 +190,7 @@ static enum qk_code prepare_group(struct blend_heads *b, int group, struct qk_er
     return QK_OK;
 }
 
-/* out (m, columns) = (1-a) R post + a pre for any number of columns: rows of weights, or a bias. */
-static void turn_and_blend(const struct blend_heads *b, double alpha, size_t columns, const double *pre,
+void qk_blend_turn(const struct qk_blend_heads *b, double alpha, size_t columns, const double *pre,
     const double *post, double *out)
 {
     memcpy(out, pre, b->m * columns * sizeof *out);
@@ -220,7 +198,7 @@ static void turn_and_blend(const struct blend_heads *b, double alpha, size_t col
         b->turn, (int)b->m, post, (int)columns, alpha, out, (int)columns);
 }
 
-static void lerp(double alpha, size_t n, const double *pre, const double *post, double *out)
+void qk_blend_lerp(double alpha, size_t n, const double *pre, const double *post, double *out)
 {
     for (size_t i = 0; i < n; i++)
         out[i] = (1 - alpha) * post[i] + alpha * pre[i];
@@ -228,7 +206,7 @@ static void lerp(double alpha, size_t n, const double *pre, const double *post, 
 
 /* The blended head before rounding; out (m, n) may not overlap pre and post. */
 static enum qk_code blend_head(
-    struct blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
+    struct qk_blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
     size_t m = b->m, n = b->n;
@@ -242,12 +220,12 @@ static enum qk_code blend_head(
         }
         return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
     }
-    QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));
+    QK_TRY(qk_blend_prepare_group(b, role == QK_K ? head : head / b->per_group, err));
     QK_TRY(read_both(b, role, head, err));
     if (effect.mode == QK_LERP) {
-        lerp(effect.param, m * n, b->pre, b->post, out);
+        qk_blend_lerp(effect.param, m * n, b->pre, b->post, out);
     } else if (effect.mode == QK_PROCRUSTES) {
-        turn_and_blend(b, effect.param, n, b->pre, b->post, out);
+        qk_blend_turn(b, effect.param, n, b->pre, b->post, out);
     } else if (b->no_keys) {
         memcpy(out, b->post, m * n * sizeof *out);
     } else {
@@ -261,8 +239,7 @@ static enum qk_code blend_head(
     return QK_OK;
 }
 
-/* Rounds n values to post's dtype of `tensor` into raw; QK_INPUT when one does not fit. */
-static enum qk_code round_values(const struct qk_pair *pair, const struct qk_tensor *tensor, size_t n,
+enum qk_code qk_blend_round(const struct qk_pair *pair, const struct qk_tensor *tensor, size_t n,
     const double *values, void *raw, struct qk_error *err)
 {
     size_t overflows = qk_dtype_from_f64(tensor->dtype, values, n, raw);
@@ -274,7 +251,7 @@ static enum qk_code round_values(const struct qk_pair *pair, const struct qk_ten
 }
 
 /* The weights of both sides are bfloat16, and this blend takes arithmetic. */
-static bool is_bf16_blend(const struct blend_heads *b, enum qk_role role)
+static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
 {
     enum qk_mode mode = qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -285,10 +262,10 @@ static bool is_bf16_blend(const struct blend_heads *b, enum qk_role role)
 
 /* *done: whether raw (m, n) holds the head; else the way by blend_head will tell what is wrong with it. */
 static enum qk_code blend_bf16(
-    struct blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
+    struct qk_blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
 {
     struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
-    QK_TRY(prepare_group(b, role == QK_K ? head : head / b->per_group, err));
+    QK_TRY(qk_blend_prepare_group(b, role == QK_K ? head : head / b->per_group, err));
     struct qk_bf16_blend blend = {.weight = effect.param, .factor = 1 - effect.param};
     if (effect.mode == QK_PROCRUSTES)
         blend.matrix = b->turn;
@@ -304,9 +281,8 @@ static enum qk_code blend_bf16(
     return QK_OK;
 }
 
-/* The blended head in post's dtype: raw (m, n), which may be pre's buffer. values (m, n) is scratch. */
-static enum qk_code round_head(
-    struct blend_heads *b, enum qk_role role, int head, double *values, void *raw, struct qk_error *err)
+enum qk_code qk_blend_round_head(
+    struct qk_blend_heads *b, enum qk_role role, int head, double *values, void *raw, struct qk_error *err)
 {
     bool done = false;
     if (is_bf16_blend(b, role))
@@ -314,11 +290,10 @@ static enum qk_code round_head(
     if (done)
         return QK_OK;
     QK_TRY(blend_head(b, role, head, values, err));
-    return round_values(b->pair, b->side[QK_POST]->role[role].weight, b->m * b->n, values, raw, err);
+    return qk_blend_round(b->pair, b->side[QK_POST]->role[role].weight, b->m * b->n, values, raw, err);
 }
 
-/* Of a q/k norm: one head's gain, or all heads', in a row or as a (heads, head_dim) matrix. */
-static size_t gain_values(const struct qk_tensor *norm)
+size_t qk_blend_gain_values(const struct qk_tensor *norm)
 {
     return (size_t)(norm->n_dims == 2 ? norm->shape[0] * norm->shape[1] : norm->shape[0]);
 }
@@ -326,17 +301,18 @@ static size_t gain_values(const struct qk_tensor *norm)
 static enum qk_code read_blend(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
-    struct blend_heads *b = (struct blend_heads *)heads;
+    struct qk_blend_heads *b = (struct qk_blend_heads *)heads;
     bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not it */
     if (product || qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
         QK_TRY(blend_head(b, role, head, out, err));
     } else {
-        QK_TRY(round_head(b, role, head, out, b->pre, err));
+        QK_TRY(qk_blend_round_head(b, role, head, out, b->pre, err));
         qk_dtype_to_f64(b->side[QK_POST]->role[role].weight->dtype, b->pre, b->m * b->n, out);
     }
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
-        size_t first = gain_values(norm) == b->m ? 0 : (size_t)head * b->m; /* one for all, or each its own */
+        size_t first =
+            qk_blend_gain_values(norm) == b->m ? 0 : (size_t)head * b->m; /* one for all, or each its own */
         /* Not dscal, which makes zeros of NaN when it scales by 0. */
         for (size_t j = 0; j < b->n; j++)
             out[i * b->n + j] *= b->gains[role][first + i];
@@ -344,9 +320,9 @@ static enum qk_code read_blend(
     return QK_OK;
 }
 
-static void free_blend(struct qk_heads *heads)
+void qk_blend_heads_free(struct qk_heads *heads)
 {
-    struct blend_heads *b = (struct blend_heads *)heads;
+    struct qk_blend_heads *b = (struct qk_blend_heads *)heads;
     free(b->pre);
     free(b->post);
     free(b->column);
@@ -360,16 +336,16 @@ static void free_blend(struct qk_heads *heads)
 
 /* The values of the role's norm, all of them, as they act. */
 static enum qk_code prepare_gains(
-    struct blend_heads *b, enum qk_role role, enum qk_gains gains, struct qk_error *err)
+    struct qk_blend_heads *b, enum qk_role role, enum qk_gains gains, struct qk_error *err)
 {
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     if (gains == QK_GAINS_NONE || norm == NULL)
         return QK_OK;
     const struct qk_checkpoint *checkpoint = b->pair->model[QK_POST]->checkpoint;
     if (!qk_dtype_readable(norm->dtype))
-        return fail_unreadable(checkpoint, norm, err);
+        return qk_blend_fail_unreadable(checkpoint, norm, err);
     void *bytes;
-    size_t n = gain_values(norm);
+    size_t n = qk_blend_gain_values(norm);
     QK_TRY(qk_alloc(&b->gains[role], n, sizeof(double), err));
     QK_TRY(qk_alloc(&bytes, (size_t)norm->bytes, 1, err));
     enum qk_code code = qk_checkpoint_read(checkpoint, norm, 0, bytes, (size_t)norm->bytes, err);
@@ -383,7 +359,7 @@ static enum qk_code prepare_gains(
     return code;
 }
 
-static enum qk_code allocate_blend(struct blend_heads *b, struct qk_error *err)
+static enum qk_code allocate_blend(struct qk_blend_heads *b, struct qk_error *err)
 {
     size_t m = b->m, n = b->n;
     QK_TRY(qk_alloc_aligned(&b->pre, m * n, sizeof(double), err));
@@ -399,17 +375,17 @@ static enum qk_code allocate_blend(struct blend_heads *b, struct qk_error *err)
     return QK_OK;
 }
 
-static enum qk_code make_blend(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct blend_heads **out, struct qk_error *err)
+enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
+    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_blend_heads **out, struct qk_error *err)
 {
-    struct blend_heads *b;
+    struct qk_blend_heads *b;
     *out = NULL;
     QK_TRY(qk_alloc(&b, 1, sizeof *b, err));
     b->base = (struct qk_heads){.layer = &pair->layer[layer],
         .where = "current",
         .named = pair->layer[layer].side[QK_POST],
         .read = read_blend,
-        .free = free_blend};
+        .free = qk_blend_heads_free};
     b->pair = pair;
     memcpy(b->side, pair->layer[layer].side, sizeof b->side);
     memcpy(b->choice, choice, sizeof b->choice);
@@ -420,7 +396,7 @@ static enum qk_code make_blend(const struct qk_pair *pair, int layer,
     b->group = -1;
     enum qk_code code = allocate_blend(b, err);
     if (code != QK_OK)
-        free_blend(&b->base);
+        qk_blend_heads_free(&b->base);
     else
         *out = b;
     return code;
@@ -430,323 +406,16 @@ enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
     struct qk_error *err)
 {
-    struct blend_heads *b;
+    struct qk_blend_heads *b;
     *out = NULL;
     QK_TRY(qk_blend_check(pair, layer, choice, gains == QK_GAINS_CHOSEN, err));
-    QK_TRY(make_blend(pair, layer, choice, &b, err));
+    QK_TRY(qk_blend_heads_new(pair, layer, choice, &b, err));
     enum qk_code code = QK_OK;
     for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK; r++)
         code = prepare_gains(b, (enum qk_role)r, gains, err);
     if (code != QK_OK)
-        free_blend(&b->base);
+        qk_blend_heads_free(&b->base);
     else
         *out = &b->base;
     return code;
-}
-
-/* --- bytes --- */
-
-/* Copies the byte ranges of every head; both sides have the same dtype and orientation. */
-static enum qk_code copy_heads(
-    const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
-{
-    const struct qk_layer *pre = pair->layer[layer].side[QK_PRE], *post = pair->layer[layer].side[QK_POST];
-    const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
-    for (int h = 0; h < post->role[role].n_heads; h++) {
-        uint64_t first[QK_SIDE_COUNT], stride[QK_SIDE_COUNT], length, count;
-        qk_view_ranges(pre, role, h, &first[QK_PRE], &stride[QK_PRE], &length, &count);
-        qk_view_ranges(post, role, h, &first[QK_POST], &stride[QK_POST], &length, &count);
-        for (uint64_t i = 0; i < count; i++)
-            QK_TRY(qk_checkpoint_read(checkpoint, pre->role[role].weight, first[QK_PRE] + i * stride[QK_PRE],
-                bytes + first[QK_POST] + i * stride[QK_POST], (size_t)length, err));
-    }
-    return QK_OK;
-}
-
-/* Puts the columns of a head's raw (m, n) where a transposed view keeps them, as rows. */
-static void store_columns(
-    const struct qk_layer *layer, enum qk_role role, int head, const char *raw, char *bytes)
-{
-    uint64_t first, stride, length, count;
-    qk_view_ranges(layer, role, head, &first, &stride, &length, &count);
-    size_t m = (size_t)layer->head_dim, size = (size_t)length / m;
-    for (uint64_t i = 0; i < count; i++)
-        for (size_t r = 0; r < m; r++)
-            memcpy(bytes + first + i * stride + r * size, raw + (r * count + i) * size, size);
-}
-
-static enum qk_code store_head(
-    struct blend_heads *b, enum qk_role role, int head, double *values, char *bytes, struct qk_error *err)
-{
-    const struct qk_layer *layer = b->side[QK_POST];
-    uint64_t first, stride, length, count;
-    qk_view_ranges(layer, role, head, &first, &stride, &length, &count);
-    if (!layer->role[role].transposed)
-        return round_head(b, role, head, values, bytes + first, err);
-    QK_TRY(round_head(b, role, head, values, b->pre, err));
-    store_columns(layer, role, head, (const char *)b->pre, bytes);
-    return QK_OK;
-}
-
-static enum qk_code store_weight(
-    struct blend_heads *b, enum qk_role role, char *bytes, struct qk_progress *progress, struct qk_error *err)
-{
-    double *values;
-    QK_TRY(qk_alloc_aligned(&values, b->m * b->n, sizeof *values, err));
-    enum qk_code code = QK_OK;
-    for (int h = 0; h < b->side[QK_POST]->role[role].n_heads && code == QK_OK; h++) {
-        code = qk_progress_check(progress, err);
-        if (code == QK_OK)
-            code = store_head(b, role, h, values, bytes, err);
-    }
-    free(values);
-    return code;
-}
-
-static enum qk_code store_bias(struct blend_heads *b, enum qk_role role, char *bytes, struct qk_error *err)
-{
-    const struct qk_tensor *bias = b->side[QK_POST]->role[role].bias;
-    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_BIAS);
-    size_t m = b->m, size = qk_dtype_bits(bias->dtype) / 8;
-    for (int h = 0; h < b->side[QK_POST]->role[role].n_heads; h++) {
-        double *values[QK_SIDE_COUNT] = {b->pre, b->post};
-        /* Before pre's and post's buffers are filled: preparing a group uses them. */
-        if (effect.mode == QK_PROCRUSTES)
-            QK_TRY(prepare_group(b, role == QK_K ? h : h / b->per_group, err));
-        for (int s = 0; s < QK_SIDE_COUNT; s++) {
-            QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
-            if (effect.mode != QK_RESTORE)
-                QK_TRY(
-                    check_finite(b->pair->model[s], b->side[s]->role[role].bias, role, h, m, values[s], err));
-        }
-        if (effect.mode == QK_RESTORE)
-            memcpy(b->column, b->pre, m * sizeof *b->column);
-        else if (effect.mode == QK_PROCRUSTES)
-            turn_and_blend(b, effect.param, 1, b->pre, b->post, b->column);
-        else
-            lerp(effect.param, m, b->pre, b->post, b->column);
-        char *place = bytes + b->side[QK_POST]->role[role].first_row[h] * size;
-        QK_TRY(round_values(b->pair, bias, m, b->column, place, err));
-    }
-    return QK_OK;
-}
-
-/* Same dtype: bytes can be copied. */
-static bool same_dtype(const struct qk_tensor *a, const struct qk_tensor *b)
-{
-    return a->dtype == b->dtype && a->dtype != QK_DTYPE_OTHER;
-}
-
-static bool copies_weight(const struct qk_pair_layer *layer, enum qk_role role)
-{
-    const struct qk_view *pre = &layer->side[QK_PRE]->role[role], *post = &layer->side[QK_POST]->role[role];
-    return same_dtype(pre->weight, post->weight) && pre->transposed == post->transposed;
-}
-
-/* The head entries of pre's bias, byte for byte. */
-static enum qk_code copy_bias(
-    const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
-{
-    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
-    const struct qk_view *from = &pair->layer[layer].side[QK_PRE]->role[role], *to = &post->role[role];
-    uint64_t size = qk_dtype_bits(to->bias->dtype) / 8, length = (uint64_t)post->head_dim * size;
-    for (int h = 0; h < to->n_heads; h++)
-        QK_TRY(qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, from->bias, from->first_row[h] * size,
-            bytes + to->first_row[h] * size, (size_t)length, err));
-    return QK_OK;
-}
-
-static enum qk_code convert_rows(const struct qk_pair *pair, const struct qk_tensor *from,
-    const struct qk_tensor *to, uint64_t first, uint64_t n, char *place, struct qk_error *err)
-{
-    double *values;
-    size_t size = qk_dtype_bits(from->dtype) / 8;
-    QK_TRY(qk_alloc_aligned(&values, 2 * n, sizeof *values, err)); /* raw values of any dtype fit into n */
-    enum qk_code code =
-        qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, from, first * size, values + n, n * size, err);
-    if (code == QK_OK) {
-        qk_dtype_to_f64(from->dtype, values + n, n, values);
-        code = round_values(pair, to, n, values, place, err);
-    }
-    free(values);
-    return code;
-}
-
-enum qk_code qk_blend_slice(
-    const struct qk_pair *pair, int layer, enum qk_role role, int slice, void *bytes, struct qk_error *err)
-{
-    const struct qk_slice *from = &pair->layer[layer].side[QK_PRE]->role[role].slice[slice],
-                          *to = &pair->layer[layer].side[QK_POST]->role[role].slice[slice];
-    uint64_t width = to->tensor->n_dims == 2 ? to->tensor->shape[1] : 1, n = to->length * width,
-             size = qk_dtype_bits(to->tensor->dtype) / 8;
-    for (uint64_t i = 0; i < to->count; i++) {
-        uint64_t first = (to->first + i * to->step) * width; /* the same in pre: qk_pair_open compares */
-        char *place = (char *)bytes + first * size;
-        if (same_dtype(from->tensor, to->tensor))
-            QK_TRY(qk_checkpoint_read(
-                pair->model[QK_PRE]->checkpoint, from->tensor, first * size, place, n * size, err));
-        else
-            QK_TRY(convert_rows(pair, from->tensor, to->tensor, first, n, place, err));
-    }
-    return QK_OK;
-}
-
-enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
-    struct qk_error *err)
-{
-    const struct qk_pair_layer *target = &pair->layer[layer];
-    enum qk_mode weight = bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_WEIGHT).mode;
-    enum qk_mode bias = bias_bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_BIAS).mode;
-    QK_TRY(qk_blend_check(pair, layer, choice, false, err));
-    if (weight == QK_RESTORE && copies_weight(target, role)) {
-        QK_TRY(copy_heads(pair, layer, role, bytes, err));
-        weight = QK_KEEP;
-    }
-    if (bias == QK_RESTORE &&
-        same_dtype(target->side[QK_PRE]->role[role].bias, target->side[QK_POST]->role[role].bias)) {
-        QK_TRY(copy_bias(pair, layer, role, bias_bytes, err));
-        bias = QK_KEEP;
-    }
-    if (weight == QK_KEEP && bias == QK_KEEP)
-        return QK_OK;
-    struct blend_heads *b;
-    QK_TRY(make_blend(pair, layer, choice, &b, err));
-    enum qk_code code = QK_OK;
-    if (weight != QK_KEEP)
-        code = store_weight(b, role, bytes, progress, err);
-    if (code == QK_OK && bias != QK_KEEP)
-        code = store_bias(b, role, bias_bytes, err);
-    free_blend(&b->base);
-    return code;
-}
-
-size_t qk_blend_memory(const struct qk_layer *post)
-{
-    size_t m = (size_t)post->head_dim;
-    /* pre, post, what comes of them; squares; float32's part */
-    return (3 * m * post->d + 6 * m * m) * sizeof(double) + qk_bf16_work_bytes(m);
-}
-
-enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err)
-{
-    const struct qk_tensor *pre = pair->layer[layer].side[QK_PRE]->role[role].norm,
-                           *post = pair->layer[layer].side[QK_POST]->role[role].norm;
-    struct qk_choice effect = qk_blend_effect(choice, role, QK_PART_GAIN);
-    if (effect.mode == QK_KEEP || post == NULL)
-        return QK_OK;
-    QK_TRY(qk_blend_check(pair, layer, choice, true, err));
-    const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
-    if (effect.mode == QK_RESTORE && same_dtype(pre, post))
-        return qk_checkpoint_read(checkpoint, pre, 0, bytes, (size_t)pre->bytes, err);
-    size_t n = gain_values(post);
-    double *values;
-    QK_TRY(qk_alloc(&values, 3 * n, sizeof *values, err));
-    double *before = values + n, *raw = before + n; /* n values of any dtype fit into n doubles */
-    enum qk_code code = qk_checkpoint_read(checkpoint, pre, 0, raw, (size_t)pre->bytes, err);
-    if (code == QK_OK) {
-        qk_dtype_to_f64(pre->dtype, raw, n, before);
-        qk_dtype_to_f64(post->dtype, bytes, n, values);
-        if (effect.mode == QK_RESTORE) {
-            memcpy(values, before, n * sizeof *values);
-        } else {
-            code = check_finite(pair->model[QK_PRE], pre, role, -1, n, before, err);
-            if (code == QK_OK)
-                code = check_finite(pair->model[QK_POST], post, role, -1, n, values, err);
-            lerp(effect.param, n, before, values,
-                values); /* element by element: output and input may be one */
-        }
-        if (code == QK_OK)
-            code = round_values(pair, post, n, values, bytes, err);
-    }
-    free(values);
-    return code;
-}
-
-/* --- checks before anything is written --- */
-
-/* A choice of mode `mode` from pre's tensor into post's: can it be computed? */
-static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_tensor *pre,
-    const struct qk_tensor *post, enum qk_mode mode, bool copied, struct qk_error *err)
-{
-    if (mode == QK_KEEP || (mode == QK_RESTORE && copied))
-        return QK_OK;
-    const struct qk_tensor *tensor[QK_SIDE_COUNT] = {pre, post};
-    for (int s = 0; s < QK_SIDE_COUNT; s++)
-        if (!qk_dtype_readable(tensor[s]->dtype))
-            return fail_unreadable(pair->model[s]->checkpoint, tensor[s], err);
-    if (!qk_dtype_writable(post->dtype))
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: results are not written as %s (expected F64, F32, F16 or BF16; restore copies bytes "
-            "where pre has the same dtype)",
-            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post), post->name, post->dtype_text);
-    return QK_OK;
-}
-
-static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view *pre,
-    const struct qk_view *post, enum qk_mode mode, struct qk_error *err)
-{
-    if (mode == QK_KEEP || post->norm == NULL)
-        return QK_OK;
-    const char *file = qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->norm);
-    size_t found = pre->norm == NULL ? 0 : gain_values(pre->norm), expected = gain_values(post->norm);
-    if (found != expected)
-        return qk_fail(err, QK_INPUT, "%s: %s: pre has no gain of this size (found %zu, expected %zu)", file,
-            post->norm->name, found, expected);
-    return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
-}
-
-/* A view of slices is restored, or left alone: nothing in between is defined on factors, or has scales. */
-static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
-{
-    const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
-                         *post = &pair->layer[layer].side[QK_POST]->role[role];
-    struct qk_choice effect = qk_choice_effect(choice[role]);
-    if (effect.mode != QK_KEEP && effect.mode != QK_RESTORE && effect.mode != QK_RESTORE_LATENT)
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: %s %s cannot be blended (found %s, expected keep, restore or restore-latent)",
-            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
-            qk_role_name(role), post->down != NULL ? "of latent attention" : "with scaled blocks",
-            qk_mode_info(effect.mode)->name);
-    for (int i = 0; i < post->n_slices; i++)
-        if (qk_blend_takes_slice(choice, role, &post->slice[i]))
-            QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
-                same_dtype(pre->slice[i].tensor, post->slice[i].tensor), err));
-    return QK_OK;
-}
-
-bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode)
-{
-    const struct qk_layer *post = layer->side[QK_POST];
-    bool latent = post->role[QK_Q].down != NULL || post->role[QK_K].down != NULL;
-    if (mode == QK_RESTORE_LATENT)
-        return latent;
-    if (layer->no_k != NULL && (mode == QK_QKPRO || mode == QK_PROCRUSTES))
-        return false;
-    return !latent || mode == QK_KEEP || mode == QK_RESTORE;
-}
-
-enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
-{
-    const struct qk_pair_layer *target = &pair->layer[layer];
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        enum qk_role role = (enum qk_role)r;
-        const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
-        if (post->weight == NULL) /* q alone; of k qk_selection_set takes no choice */
-            continue;
-        if (post->n_slices > 0)
-            QK_TRY(check_slices(pair, layer, role, choice, err));
-        else
-            QK_TRY(check_tensor(pair, pre->weight, post->weight,
-                qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
-        if (post->bias != NULL)
-            QK_TRY(check_tensor(pair, pre->bias, post->bias, qk_blend_effect(choice, role, QK_PART_BIAS).mode,
-                same_dtype(pre->bias, post->bias), err));
-        if (norms)
-            QK_TRY(check_gain(pair, pre, post, qk_blend_effect(choice, role, QK_PART_GAIN).mode, err));
-    }
-    return QK_OK;
 }
