@@ -4,12 +4,10 @@
 
 #include "probe/cases.h"
 
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char fuzz_name[] = "cases";
 #define NEEDED "\"prompt\":\"p q\",\"answer\":\"12\""
@@ -37,13 +35,9 @@ static void check_case(const struct qk_cases *cases, size_t i, struct qk_text *a
 static enum qk_code read_bytes(const void *bytes, size_t n, struct qk_cases *cases, struct qk_error *err)
 {
     char path[64];
+    fuzz_write_file("cases.jsonl", bytes, n);
     snprintf(path, sizeof path, "%s/cases.jsonl", fuzz_folder());
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    fuzz_check(fd >= 0 && write(fd, bytes, n) == (ssize_t)n, "write");
-    close(fd);
-    enum qk_code code = qk_cases_read(path, cases, err);
-    unlink(path);
-    return code;
+    return qk_cases_read(path, cases, err);
 }
 
 static void check_again(const struct qk_cases *cases, const struct qk_text *text)

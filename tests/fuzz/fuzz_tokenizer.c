@@ -1,14 +1,12 @@
-/* fuzz_tokenizer.c - any bytes as a tokenizer.json and, behind a NUL, a text for it: refused with a message,
- * or the text has ids, which are the tokenizer's, and a text again. */
+/* fuzz_tokenizer.c - any bytes as a tokenizer.json, behind a NUL a text for it, and behind two more NULs a
+ * tokenizer_config.json: refused with a message, or the text has ids, which are the tokenizer's, and a text
+ * again. */
 #include "fuzz.h"
 
 #include "probe/tokenizer.h"
 
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char fuzz_name[] = "tokenizer";
 #define LETTERS                                                                                              \
@@ -34,13 +32,16 @@ const struct fuzz_seed fuzz_seeds[] = {
         "{" LETTERS ",\"added_tokens\":[{\"id\":9,\"content\":\"<s>\",\"special\":true,\"lstrip\":true},"
         "{\"id\":8,\"content\":\"<s\",\"single_word\":true,\"rstrip\":true}],\"post_processor\":{\"type\":"
         "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\"}},{\"Sequence\":{\"id\":\"A\"}}],"
-        "\"special_tokens\":{\"B\":{\"ids\":[9,0]}}}}\0a  <s>  <s b")};
+        "\"special_tokens\":{\"B\":{\"ids\":[9,0]}}}}\0a  <s>  <s b"),
+    FUZZ_SEED("{" LETTERS ",\"added_tokens\":[{\"id\":9,\"content\":\"<s>\",\"special\":true}]}\0ab\0\0"
+              "{\"add_bos_token\":true,\"bos_token\":{\"content\":\"<s>\"},\"add_eos_token\":1,\"eos_token\":"
+              "\"u\"}")};
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {"\"type\":\"Sequence\"", "\"type\":\"Split\"", "\"type\":\"NFC\"",
     "\"behavior\":\"Contiguous\"", "\"behavior\":\"Removed\"", "\"split\":false", "\"normalized\":true",
     "\"merges\":[\"a b\",\"b a\"]", "[\"a\",\"b\"]", "\"String\":\"a\"", "\"ignore_merges\":true",
-    "\"fuse_unk\":true", "(?R)", "(a*)*", "\\\\p{L}", "[^a]", "{1,9}", "{", "}", "[", "]", ",", ":", "|",
-    NULL};
+    "\"fuse_unk\":true", "(?R)", "(a*)*", "\\\\p{L}", "[^a]", "{1,9}", "\"add_bos_token\":true",
+    "\"bos_token\":", "\"eos_token\":", "{", "}", "[", "]", ",", ":", "|", NULL};
 
 static void ask(const struct qk_tokenizer *tokenizer, const char *text, size_t n)
 {
@@ -71,21 +72,18 @@ static void ask(const struct qk_tokenizer *tokenizer, const char *text, size_t n
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data, *end = size > 0 ? memchr(text, '\0', size) : NULL;
-    size_t n = end != NULL ? (size_t)(end - text) : size;
-    char folder[] = "/tmp/fuzz-tokenizer-XXXXXX", path[64];
+    const char *config = size > 0 ? memmem(text, size, "\0\0", 2) : NULL;
+    size_t n = end != NULL ? (size_t)(end - text) : size,
+           stop = config != NULL ? (size_t)(config - text) : size;
     struct qk_tokenizer *tokenizer;
     struct qk_error err = {0};
-    fuzz_check(mkdtemp(folder) != NULL, "a folder");
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    fuzz_check(fd >= 0 && write(fd, text, n) == (ssize_t)n, "write");
-    close(fd);
-    enum qk_code code = qk_tokenizer_open(folder, &tokenizer, &err);
+    fuzz_write_file("tokenizer.json", text, n);
+    fuzz_write_file(
+        "tokenizer_config.json", config != NULL ? config + 2 : "{}", config != NULL ? size - stop - 2 : 2);
+    enum qk_code code = qk_tokenizer_open(fuzz_folder(), &tokenizer, &err);
     fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "refused with a message");
     if (code == QK_OK)
-        ask(tokenizer, n < size ? text + n + 1 : "", n < size ? size - n - 1 : 0);
+        ask(tokenizer, n < stop ? text + n + 1 : "", n < stop ? stop - n - 1 : 0);
     qk_tokenizer_free(tokenizer);
-    unlink(path);
-    rmdir(folder);
     return 0;
 }
