@@ -50,7 +50,7 @@ enum {
     N_SIZES = sizeof SIZE / sizeof SIZE[0],
     N_CHARACTERS = sizeof CODE_POINTS / sizeof CODE_POINTS[0],
     LONGEST = 512,
-    WAITS = 10 /* of two milliseconds, in one run */
+    WAITS = 50 /* of two milliseconds, in one run */
 };
 
 const char fuzz_name[] = "keys";
@@ -61,7 +61,8 @@ const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED("\0  jm++-u\x12" SETTLED "0"),
         "\1" SETTLED "sssS/full" ENTER "nN\\linear" ENTER "Aaab1,2" ENTER "v\x81m" ENTER "\x1b\x1b\x1b"),
     FUZZ_SEED(
         "\0:set all=lerp:0.5" ENTER "uuU\x12:mode qk-pro:0.3" ENTER "x++--p0.7" ENTER ENTER "lhdcE\xc0"),
-    FUZZ_SEED("\0\xc2" SETTLED "R\nf\x81\x82\t" SETTLED ":query 3" ENTER "Tg" ENTER "X" SETTLED),
+    FUZZ_SEED("\0j\xc2" SETTLED SETTLED "f\x82\x82" SETTLED "\t\t\x81\x85g:query 3" ENTER SETTLED "/e" ENTER
+              "nN m" SETTLED "\xc5\4\7fR\nTg" ENTER "X" SETTLED),
     FUZZ_SEED(
         "\4 e\xa1LFONv" SETTLED "w" SETTLED "v" SETTLED "qwr.json" ENTER "0or.json" ENTER "t\x15x" ENTER),
     FUZZ_SEED("\0t" SETTLED "s1" ENTER SETTLED "h\n\xc0Xqu"),
