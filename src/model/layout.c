@@ -109,16 +109,9 @@ static enum qk_code read_user_row(const char *path, struct qk_layout *layout, st
     return finish_row(path, layout, err);
 }
 
-static bool may_name(const struct qk_embedded_layout *row, const char *word)
-{
-    return memmem(row->text, row->length, word, strlen(word)) != NULL;
-}
+typedef void take_row(void *context, struct qk_layout *row); /* may keep the row by clearing it */
 
-/* Calls `take` for every row of the user's, and every built-in one that may be for the model type (NULL:
- * all); it may keep the row by clearing it. A built-in row spells its types without escapes: sixty are not
- * parsed for the sake of one. */
-static enum qk_code each_row(const char *model_type, void (*take)(void *context, struct qk_layout *row),
-    void *context, struct qk_error *err)
+static enum qk_code each_user_row(take_row *take, void *context, struct qk_error *err)
 {
     struct qk_lines paths = {0};
     struct qk_layout row;
@@ -130,9 +123,18 @@ static enum qk_code each_row(const char *model_type, void (*take)(void *context,
         qk_layout_free(&row);
     }
     qk_lines_free(&paths);
+    return code;
+}
+
+/* Those that hold the word (NULL: all). They spell model types without escapes, so that sixty need not be
+ * parsed for the sake of one. */
+static enum qk_code each_built_in_row(const char *word, take_row *take, void *context, struct qk_error *err)
+{
+    struct qk_layout row;
+    enum qk_code code = QK_OK;
     for (size_t i = 0; i < qk_n_embedded_layouts && code == QK_OK; i++) {
         const struct qk_embedded_layout *built_in = &qk_embedded_layouts[i];
-        if (model_type != NULL && !may_name(built_in, model_type) && !may_name(built_in, "\"*\""))
+        if (word != NULL && memmem(built_in->text, built_in->length, word, strlen(word)) == NULL)
             continue;
         code = qk_layout_parse(built_in->file, built_in->text, built_in->length, &row, err);
         if (code == QK_OK)
@@ -165,7 +167,11 @@ enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, st
 {
     struct search search = {.model_type = model_type};
     *layout = (struct qk_layout){0};
-    enum qk_code code = each_row(model_type, take_match, &search, err);
+    enum qk_code code = each_user_row(take_match, &search, err);
+    if (code == QK_OK)
+        code = each_built_in_row(model_type, take_match, &search, err);
+    if (code == QK_OK && search.exact.row == NULL && search.any.row == NULL)
+        code = each_built_in_row("\"*\"", take_match, &search, err);
     if (code == QK_OK) {
         struct qk_layout *found = search.exact.row != NULL ? &search.exact : &search.any;
         found->guessed = found == &search.any; /* generic.json at the least */
@@ -198,7 +204,8 @@ enum qk_code qk_layout_families(void (*visit)(void *context, const char *family,
     void *context, struct qk_error *err)
 {
     struct visitor visitor = {visit, context};
-    return each_row(NULL, visit_types, &visitor, err);
+    QK_TRY(each_user_row(visit_types, &visitor, err));
+    return each_built_in_row(NULL, visit_types, &visitor, err);
 }
 
 /* --- values --- */
