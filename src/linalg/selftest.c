@@ -23,7 +23,9 @@
 /* Every array holds `size` elements. */
 struct room {
     double *a, *b, *c, *d, *e;
-    float *x, *y, *z; /* where single precision is computed */
+    float *x, *y, *z;  /* where single precision is computed */
+    enum qk_code code; /* of what kept a test from its end, and is no matter of kernels */
+    struct qk_error *err;
 };
 
 static enum qk_code make_room(struct room *room, size_t size, struct qk_error *err)
@@ -287,6 +289,15 @@ static double test_dot(struct room *r, const struct shape *s)
 
 /* --- triangles and factorisations --- */
 
+/* What a test returns when LAPACK did not: that memory ran out says nothing of its kernels. */
+static double no_result(struct room *r, lapack_int info)
+{
+    if (info != LAPACK_WORK_MEMORY_ERROR && info != LAPACK_TRANSPOSE_MEMORY_ERROR)
+        return HUGE_VAL;
+    r->code = qk_fail(r->err, QK_IO, "out of memory (LAPACK's)");
+    return 0;
+}
+
 /* A lower triangle far from singular: its diagonal outweighs the rest. */
 static void fill_triangle(double *x, size_t m, uint64_t seed)
 {
@@ -334,8 +345,9 @@ static double test_potrf(struct room *r, const struct shape *s)
     for (size_t i = 0; i < m; i++)
         r->c[i * m + i] += 1;
     memcpy(r->d, r->c, m * m * sizeof *r->d);
-    if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)m, r->d, (lapack_int)m) != 0)
-        return HUGE_VAL;
+    lapack_int info = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)m, r->d, (lapack_int)m);
+    if (info != 0)
+        return no_result(r, info);
     for (size_t i = 0; i < m; i++)
         for (size_t j = i + 1; j < m; j++)
             r->d[i * m + j] = 0;
@@ -351,14 +363,16 @@ static double test_geqrf(struct room *r, const struct shape *s)
     double *factors = r->e;
     fill(r->a, m * k, 18);
     memcpy(r->b, r->a, m * k * sizeof *r->b);
-    if (LAPACKE_dgeqrf(LAPACK_COL_MAJOR, rows, columns, r->b, rows, factors) != 0)
-        return HUGE_VAL;
+    lapack_int info = LAPACKE_dgeqrf(LAPACK_COL_MAJOR, rows, columns, r->b, rows, factors);
+    if (info != 0)
+        return no_result(r, info);
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < k; i++)
             r->c[j * k + i] = i <= j ? r->b[j * k + i] : 0;
-    if (LAPACKE_dormqr(LAPACK_COL_MAJOR, 'L', 'N', rows, columns, columns, r->b, rows, factors, r->c, rows) !=
-        0)
-        return HUGE_VAL;
+    info =
+        LAPACKE_dormqr(LAPACK_COL_MAJOR, 'L', 'N', rows, columns, columns, r->b, rows, factors, r->c, rows);
+    if (info != 0)
+        return no_result(r, info);
     return largest_difference(m * k, r->a, r->c) / wide_allowed(k);
 }
 
@@ -370,9 +384,10 @@ static double test_gesvd(struct room *r, const struct shape *s)
     double *values = r->e, *superdiagonal = r->e + m, worst = 0;
     fill(r->a, m * m, 19);
     memcpy(r->b, r->a, m * m * sizeof *r->b);
-    if (LAPACKE_dgesvd(
-            LAPACK_ROW_MAJOR, 'A', 'A', ln, ln, r->b, ln, values, r->c, ln, r->d, ln, superdiagonal) != 0)
-        return HUGE_VAL;
+    lapack_int info = LAPACKE_dgesvd(
+        LAPACK_ROW_MAJOR, 'A', 'A', ln, ln, r->b, ln, values, r->c, ln, r->d, ln, superdiagonal);
+    if (info != 0)
+        return no_result(r, info);
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < m; j++) {
             double sum = 0, unit = 0;
@@ -395,9 +410,11 @@ static double test_syev(struct room *r, const struct shape *s)
     mirror(m, r->b);
     memcpy(r->c, r->b, m * m * sizeof *r->c);
     memcpy(r->d, r->b, m * m * sizeof *r->d);
-    if (LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, r->c, (lapack_int)m, values) != 0 ||
-        LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'N', 'L', (lapack_int)m, r->d, (lapack_int)m, alone) != 0)
-        return HUGE_VAL;
+    lapack_int info = LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, r->c, (lapack_int)m, values);
+    if (info == 0)
+        info = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'N', 'L', (lapack_int)m, r->d, (lapack_int)m, alone);
+    if (info != 0)
+        return no_result(r, info);
     double largest = fmax(fabs(values[0]), fabs(values[m - 1]));
     double worst = largest_difference(m, values, alone) / largest;
     for (size_t i = 0; i < m * m; i++)
@@ -426,8 +443,8 @@ static double test_angles(struct room *r, const struct shape *s)
         r->b[i * n + i] = cos(want[i] * M_PI / 180);
         r->b[i * n + m + i] = sin(want[i] * M_PI / 180);
     }
-    if (qk_work_reserve(&work, m, n, NULL) == QK_OK &&
-        qk_row_basis(m, n, r->a, work.basis[0], &rank[0], &work, NULL) == QK_OK &&
+    r->code = qk_work_reserve(&work, m, n, r->err);
+    if (r->code == QK_OK && qk_row_basis(m, n, r->a, work.basis[0], &rank[0], &work, NULL) == QK_OK &&
         qk_row_basis(m, n, r->b, work.basis[1], &rank[1], &work, NULL) == QK_OK && rank[0] == m &&
         rank[1] == m &&
         qk_principal_angles(n, work.basis[0], m, work.basis[1], m, r->d, &work, NULL) == QK_OK) {
@@ -477,7 +494,7 @@ static void run_tests(
 {
     for (int t = 0; t < TESTS; t++) {
         result[t] = (struct qk_selftest){tests[t].name, 0};
-        for (size_t i = 0; i < n_shapes; i++) {
+        for (size_t i = 0; i < n_shapes && room->code == QK_OK; i++) {
             struct shape s = shape[i];
             s.single = tests[t].single;
             if (s.fractions || tests[t].integers)
@@ -514,13 +531,15 @@ static enum qk_code run_guarded(const struct shape *shape, size_t n_shapes, stru
     enum qk_code code = QK_OK;
     sigemptyset(&guard.sa_mask);
     sigaction(SIGILL, &guard, &before);
-    if (sigsetjmp(out, 1) == 0)
+    if (sigsetjmp(out, 1) == 0) {
         run_tests(shape, n_shapes, room, result);
-    else
+        code = room->code;
+    } else {
         code = qk_fail(err, QK_IO,
             "OpenBLAS: this processor lacks instructions that the kernels for %s have: unset "
             "OPENBLAS_CORETYPE",
             openblas_get_corename());
+    }
     sigaction(SIGILL, &before, NULL);
     return code;
 }
@@ -530,7 +549,7 @@ enum qk_code qk_selftest_run(
 {
     const struct shape *shape = thorough ? all : quick;
     size_t n_shapes = thorough ? sizeof all / sizeof all[0] : sizeof quick / sizeof quick[0];
-    struct room room = {0};
+    struct room room = {.err = err};
     enum qk_code code = make_room(&room, room_for(shape, n_shapes), err);
     if (code == QK_OK)
         code = run_guarded(shape, n_shapes, &room, result, err);
