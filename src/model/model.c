@@ -211,7 +211,9 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
 /* An adapter alone is no model: the tensors that it adds to are elsewhere. */
 static enum qk_code refuse_adapter(const char *path, struct qk_error *err)
 {
-    if (!qk_adapter_is(path))
+    bool adapter;
+    QK_TRY(qk_adapter_is(path, &adapter, err));
+    if (!adapter)
         return QK_OK;
     return qk_fail(
         err, QK_INPUT, "%s: an adapter: it is read as POST, over the checkpoint that is PRE", path);

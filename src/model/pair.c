@@ -100,7 +100,8 @@ static enum qk_code match(struct qk_pair *pair, int index, struct qk_error *err)
 static enum qk_code open_pair(
     struct qk_pair *pair, const char *const paths[QK_SIDE_COUNT], struct qk_error *err)
 {
-    bool adapter = qk_adapter_is(paths[QK_POST]);
+    bool adapter;
+    QK_TRY(qk_adapter_is(paths[QK_POST], &adapter, err));
     QK_TRY(qk_model_open(paths[QK_PRE], &pair->model[QK_PRE], err));
     QK_TRY(qk_model_open_adapted(adapter ? paths[QK_PRE] : paths[QK_POST], adapter ? paths[QK_POST] : NULL,
         &pair->model[QK_POST], err));

@@ -395,7 +395,9 @@ static enum qk_code open_export(struct verifier *v, const char *pre, const char 
     QK_TRY(qk_pair_open(pre != NULL ? pre : v->recipe.path[QK_PRE],
         post != NULL ? post : v->recipe.path[QK_POST], &v->pair, v->err));
     /* Merged into a model's folder, an adapter leaves no config of its own. */
-    bool adapter = v->pair->model[QK_POST]->checkpoint->adapter != NULL && qk_adapter_is(v->folder);
+    bool adapter;
+    QK_TRY(qk_adapter_is(v->folder, &adapter, v->err));
+    adapter = adapter && v->pair->model[QK_POST]->checkpoint->adapter != NULL;
     v->post = qk_export_subject(v->pair, adapter);
     QK_TRY(qk_recipe_replay(&v->recipe, v->pair, false, &v->selection, v->err));
     QK_TRY(qk_changes_find(

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <cblas.h>
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -37,15 +38,15 @@ const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter)
     return &adapter->own->shard[0].file;
 }
 
-bool qk_adapter_is(const char *path)
+enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err)
 {
     char *config;
     struct stat info;
-    if (qk_path_join(path, QK_ADAPTER_CONFIG, &config, NULL) != QK_OK)
-        return false;
-    bool found = stat(path, &info) == 0 && S_ISDIR(info.st_mode) && stat(config, &info) == 0;
+    QK_TRY(qk_path_join(path, QK_ADAPTER_CONFIG, &config, err));
+    *is = stat(config, &info) == 0;
+    enum qk_code code = *is || errno == ENOENT || errno == ENOTDIR ? QK_OK : qk_fail_errno(err, path, "open");
     free(config);
-    return found;
+    return code;
 }
 
 /* --- adapter_config.json --- */

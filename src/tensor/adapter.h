@@ -43,8 +43,8 @@ struct qk_adapter {
     struct qk_factor_cache *factors; /* owned */
 };
 
-/* True when `path` is a folder with an adapter_config.json. */
-bool qk_adapter_is(const char *path);
+/* *is = `path` is a folder with an adapter_config.json. QK_IO when that cannot be found out. */
+enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err);
 
 /* Lays the adapter in `folder` over the checkpoint: from now on qk_checkpoint_read gives the merged values,
  * and its path is the adapter's. The checkpoint owns the adapter. QK_INPUT names file and tensor or key of
