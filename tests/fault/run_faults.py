@@ -323,21 +323,22 @@ def names_cause(kind, text):
     return any((cause if isinstance(cause, str) else os.strerror(cause)) in text for cause in CAUSE[kind])
 
 
-def check_failure(command, kind, run, said):
+def check_failure(command, kind, lasting, run, said):
     if run.code not in (IO_FAILED, command.code):
         return f"code {run.code}"
     if not CAUSE[kind]:
         return "failed where it should go on"
-    if len(said) != 1 or not said[0].startswith("qkscope: "):
+    # Of failures that last, notes may tell of those that were passed over before.
+    if not said or (len(said) > 1 and not lasting) or any(not line.startswith("qkscope: ") for line in said):
         return f"{len(said)} lines of message"
-    if not names_cause(kind, said[0]):
+    if not all(names_cause(kind, line) for line in said):
         return "the message does not name the cause"
     if command.form == "data" and run.out:
         return f"printed {len(run.out)} bytes and failed"
     return None
 
 
-def check(command, kind, run, reference, before):
+def check(command, kind, lasting, run, reference, before):
     """What is wrong with the run, or None."""
     wrong = check_end(run)
     if wrong:
@@ -345,8 +346,8 @@ def check(command, kind, run, reference, before):
     usual = collections.Counter(reference.err.decode().splitlines())
     said = list((collections.Counter(run.err.decode(errors="replace").splitlines()) - usual).elements())
     if run.code != command.code or (command.code != 0 and said):
-        wrong = check_failure(command, kind, run, said)
-    elif len(said) > 1 or any(not line.startswith("qkscope: ") for line in said):
+        wrong = check_failure(command, kind, lasting, run, said)
+    elif (len(said) > 1 and not lasting) or any(not line.startswith("qkscope: ") for line in said):
         wrong = f"{len(said)} notes"
     elif not said and run.out != reference.out and not command.varies and not names_cause(kind, run.out.decode()):
         wrong = "another output, and no word of it"
@@ -396,7 +397,7 @@ class Runner:
         kind = fault.split(":")[0]
         place = self.place()
         run = place.run(command, fault)
-        wrong = check(command, kind, run, reference, before)
+        wrong = check(command, kind, fault.endswith("+"), run, reference, before)
         if not wrong and self.inputs_changed():
             wrong = "an input changed"
         if not wrong and command.cached and kind != "memory":
