@@ -84,7 +84,8 @@ enum qk_code qk_split_path(const char *path, char **parent, char **name, struct 
 }
 
 /* Makes a sibling and locks it. Who removes left-overs may come between the two: then the name counts as
- * taken (EEXIST). Where there are no locks, nobody removes what others make. */
+ * taken (EEXIST). Where there are no locks, nobody removes what others make. When it fails, nothing is left,
+ * and errno says why. */
 static bool make_and_hold(const char *path, bool folder, int *fd)
 {
     struct stat opened, named;
@@ -101,12 +102,15 @@ static bool make_and_hold(const char *path, bool folder, int *fd)
         return false;
     }
     flock(*fd, LOCK_EX);
-    if (fstat(*fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_ino == named.st_ino &&
-        opened.st_dev == named.st_dev)
+    bool known = fstat(*fd, &opened) == 0 && lstat(path, &named) == 0;
+    if (known && opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
         return true;
+    int reason = known || errno == ENOENT ? EEXIST : errno;
+    if (!known && reason != EEXIST)
+        (void)(folder ? rmdir(path) : unlink(path)); /* it cannot be told whose it is now, but it is empty */
     close(*fd);
     *fd = -1;
-    errno = EEXIST;
+    errno = reason;
     return false;
 }
 
