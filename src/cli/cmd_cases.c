@@ -10,6 +10,7 @@
 #include "restore/copy.h"
 #include "tensor/hub.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,7 +204,10 @@ static enum qk_code check_output(
         r->output = NULL;
         return QK_OK;
     }
-    if (lstat(r->output, &info) == 0 && !qk_arguments_has(arguments, "force"))
+    bool there = lstat(r->output, &info) == 0;
+    if (!there && errno != ENOENT)
+        return qk_fail_errno(err, r->output, "examine");
+    if (there && !qk_arguments_has(arguments, "force"))
         return qk_fail(err, QK_USAGE, "%s: exists: not replaced without --force", r->output);
     if (r->folder == NULL)
         return QK_OK;

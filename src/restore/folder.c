@@ -28,15 +28,15 @@ static enum qk_code add_entry(const struct listing *l, char *name, const char *p
 {
     struct stat info;
     bool found = stat(path, &info) == 0, folder = found && S_ISDIR(info.st_mode);
-    bool regular = found && S_ISREG(info.st_mode);
-    if (!l->deep && !regular) {
+    bool regular = found && S_ISREG(info.st_mode),
+         leads_nowhere = !found && (errno == ENOENT || errno == ELOOP);
+    if (!l->deep && (leads_nowhere || (found && !regular))) {
         free(name);
         return QK_OK;
     }
-    enum qk_code code =
-        qk_grow(&l->out->file, &l->out->capacity, l->out->n + 1, sizeof *l->out->file, l->err);
-    if (code == QK_OK && !found)
-        code = qk_fail_errno(l->err, path, "examine");
+    enum qk_code code = found ? QK_OK : qk_fail_errno(l->err, path, "examine");
+    if (code == QK_OK)
+        code = qk_grow(&l->out->file, &l->out->capacity, l->out->n + 1, sizeof *l->out->file, l->err);
     if (code == QK_OK && !regular && !folder)
         code = qk_fail(l->err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
     if (code != QK_OK) {
