@@ -424,6 +424,10 @@ def start(options, folder, counts):
              ] if os.path.isdir(cases) else []
     run = Run([options.program, "pre", "post", *named], folder, options.answer, counts)
     run.until("the first frame", lambda: re.search(rb"layer", run.seen) is not None)
+    if run.ended is not None:
+        code, said = run.ended, SEQUENCE.sub(b"", run.seen[-2000:]).decode(errors="replace")
+        run.close()
+        raise Failure(f"it ended with {code} before its first frame: {said}")
     return run
 
 
