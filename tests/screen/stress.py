@@ -470,6 +470,8 @@ def main():
     options.program = os.path.abspath(options.program)
     options.pair = [os.path.abspath(path) for path in options.pair]
     curses.setupterm(TERM, 1)
+    for name in SIGNALS:  # what nohup ignores the program would ignore as well
+        signal.signal(getattr(signal, "SIG" + name), signal.SIG_DFL)
     counts, log = collections.Counter(), []
     inputs = state_of(options.pair)
     with tempfile.TemporaryDirectory() as outer:
