@@ -378,7 +378,11 @@ void terminal_drain(void)
 
 void terminal_use_pointer(bool on)
 {
-    mousemask(on ? BUTTON1_PRESSED | BUTTON4_PRESSED | BUTTON5_PRESSED : 0, NULL);
+    /* Whatever comes is taken: after an event that nobody wants, as a release is, curses waits for the next
+     * input, even where it was told not to wait. */
+    mmask_t all = BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON2_PRESSED | BUTTON2_RELEASED | BUTTON3_PRESSED |
+                  BUTTON3_RELEASED | BUTTON4_PRESSED | BUTTON4_RELEASED | BUTTON5_PRESSED | BUTTON5_RELEASED;
+    mousemask(on ? all : 0, NULL);
     terminal.pointer = on;
     prepare_restore();
 }

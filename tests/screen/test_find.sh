@@ -129,6 +129,13 @@ wait_gone 'computing'
 check "the numbers are as at first" wait_row 0 ' 7.04 .* 10.4 '
 keys r
 check "r computes again" wait_row 0 ' 7.04 .* 10.4 '
-leave
+keys P
+wait_for 'hold Shift'
+press 0 5 10
+wait_selected 2
+mouse 1 5 10
+mouse 3 5 10
+kill -TERM "$(cat "$work/pid")"
+check "a button that does nothing holds nothing up" wait_end 130
 
 done_testing
