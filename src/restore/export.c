@@ -297,7 +297,9 @@ static enum qk_code replace_in_two_steps(const struct exporter *e)
         code = qk_fail_errno(e->err, target, "replace");
     } else if (rename(e->sibling, target) != 0) {
         code = qk_fail_errno(e->err, target, "replace");
-        rename(aside, target);
+        if (rename(aside, target) != 0)
+            code = qk_fail(e->err, QK_IO, "%s: cannot be put back: %s; the next export to %s puts it back",
+                aside, strerror(errno), target);
     } else {
         qk_folder_remove(aside, NULL); /* else the next export to this target does */
     }
