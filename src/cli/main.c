@@ -116,5 +116,7 @@ int main(int argc, char **argv)
     const char *message = code != QK_OK && err.text[0] != '\0' ? err.text : output.text;
     if (message[0] != '\0')
         fprintf(stderr, "qkscope: %s\n", message);
+    if (code == QK_DIFFERS && message != output.text && written != QK_OK) /* which is no failure */
+        fprintf(stderr, "qkscope: %s\n", output.text);
     return (int)(code != QK_OK ? code : written);
 }

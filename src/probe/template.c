@@ -3,11 +3,10 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "tensor/source.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { MAX_CONFIG_BYTES = 32 << 20 };
 
@@ -129,12 +128,12 @@ static enum qk_code add_named(const struct reader *reader, const cJSON *config, 
 static enum qk_code read_config(struct reader *reader, const char *folder, struct qk_error *err)
 {
     char *path;
-    struct stat info;
     cJSON *config = NULL;
     QK_TRY(qk_path_join(folder, "tokenizer_config.json", &path, err));
     reader->path = path;
-    enum qk_code code = QK_OK;
-    if (lstat(path, &info) == 0 || errno != ENOENT)
+    bool found;
+    enum qk_code code = qk_source_exists(path, &found, err);
+    if (code == QK_OK && found)
         code = qk_json_read(path, MAX_CONFIG_BYTES, &config, err);
     if (code == QK_OK && qk_json_bool(config, "add_bos_token", false))
         code = add_named(reader, config, "bos_token", &reader->out->before, err);

@@ -8,11 +8,10 @@
 #include "probe/bpe.h"
 #include "probe/steps.h"
 #include "probe/template.h"
+#include "tensor/source.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* Gemma's has 33 MB. */
 enum { MAX_FILE_BYTES = 256 << 20 };
@@ -55,9 +54,10 @@ static enum qk_code read_parts(
 static enum qk_code open_file(
     const char *path, const char *folder, struct qk_tokenizer *tokenizer, struct qk_error *err)
 {
-    struct stat info;
+    bool found;
     cJSON *root;
-    if (lstat(path, &info) != 0 && errno == ENOENT)
+    QK_TRY(qk_source_exists(path, &found, err));
+    if (!found)
         return qk_fail(
             err, QK_INPUT, "%s: no such file: without it there is no text; give token ids instead", path);
     QK_TRY(qk_json_read(path, MAX_FILE_BYTES, &root, err));

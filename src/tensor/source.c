@@ -105,8 +105,8 @@ enum qk_code qk_source_exists(const char *path, bool *found, struct qk_error *er
     struct qk_remote_file *file;
     if (qk_remote_has(path))
         return qk_remote_open(path, found, &file, err);
-    *found = lstat(path, &info) == 0 || errno != ENOENT;
-    return QK_OK;
+    *found = lstat(path, &info) == 0;
+    return *found || errno == ENOENT ? QK_OK : qk_fail_errno(err, path, "examine");
 }
 
 static enum qk_code parse(const struct qk_source *source, size_t max_bytes, cJSON **out, struct qk_error *err)
