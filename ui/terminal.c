@@ -34,6 +34,12 @@ static struct {
     int empty_reads; /* readable, yet no key: the terminal is gone when that goes on */
 } terminal = {.pipe = {-1, -1}, .error_fd = -1};
 
+/* curses does not return from a report that is not among those asked for, but waits for the next key,
+ * whatever nodelay says: so all that a terminal sends are asked for, and those of no use passed over. */
+static const mmask_t EVERY_BUTTON = BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON2_PRESSED | BUTTON2_RELEASED |
+                                    BUTTON3_PRESSED | BUTTON3_RELEASED | BUTTON4_PRESSED | BUTTON4_RELEASED |
+                                    BUTTON5_PRESSED | BUTTON5_RELEASED;
+
 static const int FATAL[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 enum { N_FATAL = sizeof FATAL / sizeof FATAL[0] };
 static struct sigaction before_fatal[N_FATAL];
@@ -378,27 +384,30 @@ void terminal_drain(void)
 
 void terminal_use_pointer(bool on)
 {
-    /* Whatever comes is taken: after an event that nobody wants, as a release is, curses waits for the next
-     * input, even where it was told not to wait. */
-    mmask_t all = BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON2_PRESSED | BUTTON2_RELEASED | BUTTON3_PRESSED |
-                  BUTTON3_RELEASED | BUTTON4_PRESSED | BUTTON4_RELEASED | BUTTON5_PRESSED | BUTTON5_RELEASED;
-    mousemask(on ? all : 0, NULL);
+    mousemask(on ? EVERY_BUTTON : 0, NULL);
     terminal.pointer = on;
     prepare_restore();
 }
 
+static struct pointer pointer_of(const MEVENT *event)
+{
+    struct pointer pointer = {.y = event->y, .x = event->x};
+    if (event->bstate & BUTTON1_PRESSED)
+        pointer.kind = POINTER_PRESS;
+    else if (event->bstate & BUTTON4_PRESSED)
+        pointer.kind = POINTER_UP;
+    else if (event->bstate & BUTTON5_PRESSED)
+        pointer.kind = POINTER_DOWN;
+    return pointer;
+}
+
+/* One key may stand for several reports that came at once, the newest first. */
 struct pointer terminal_pointer(void)
 {
+    struct pointer pointer = {0};
     MEVENT event;
-    if (getmouse(&event) != OK)
-        return (struct pointer){0};
-    struct pointer pointer = {.y = event.y, .x = event.x};
-    if (event.bstate & BUTTON1_PRESSED)
-        pointer.kind = POINTER_PRESS;
-    else if (event.bstate & BUTTON4_PRESSED)
-        pointer.kind = POINTER_UP;
-    else if (event.bstate & BUTTON5_PRESSED)
-        pointer.kind = POINTER_DOWN;
+    while (pointer.kind == POINTER_NONE && getmouse(&event) == OK)
+        pointer = pointer_of(&event);
     return pointer;
 }
 
