@@ -340,15 +340,23 @@ unsigned terminal_wait(int other, int milliseconds)
 /* --- keys --- */
 
 /* After an Esc: what follows at once belongs to a sequence that curses does not know (a function key with
- * modifiers, Alt and a letter). Its bytes must not act as keys of their own. */
+ * modifiers, Alt and a letter; a report of the mouse that is off now). Its bytes must not act as keys of
+ * their own. */
 static bool swallow_sequence(void)
 {
-    wint_t c;
+    enum { REPORT = 3 }; /* characters behind the old form's ESC [ M */
+    wint_t c, first = 0;
     if (get_wch(&c) == ERR)
         return false;
-    if (c == '[' || c == 'O')
-        while (get_wch(&c) != ERR && (c < 0x40 || c > 0x7e))
-            ;
+    bool bracket = c == '[';
+    if (bracket || c == 'O')
+        while (get_wch(&c) != ERR) {
+            first = first == 0 ? c : first;
+            if (c >= 0x40 && c <= 0x7e)
+                break;
+        }
+    for (int i = 0; bracket && first == 'M' && i < REPORT; i++)
+        get_wch(&c);
     return true;
 }
 
@@ -385,6 +393,7 @@ void terminal_drain(void)
 void terminal_use_pointer(bool on)
 {
     mousemask(on ? EVERY_BUTTON : 0, NULL);
+    keyok(KEY_MOUSE, on); /* else a report that comes after it was turned off would be such a one */
     terminal.pointer = on;
     prepare_restore();
 }

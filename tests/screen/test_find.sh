@@ -118,6 +118,12 @@ keys q
 wait_for 'layer▲kind'
 keys P
 check "P turns it off" wait_for 'mouse off'
+text "$(printf '\033[M +&\033[M#+&')"
+tmx resize-window -x 50 -y 10
+check "what comes late holds nothing up" wait_for 'is too small'
+tmx resize-window -x "$columns" -y "$rows"
+wait_for 'layer▲kind'
+check "  and is no key" row_shows 2 keep
 
 keys g E
 check "E multiplies the gains of the norms in" wait_for 'with norm gains'
