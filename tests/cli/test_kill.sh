@@ -87,7 +87,8 @@ for kind in new:20 over:15 adapter:5 file:5 recipe:5; do
     killed "$kind" $share
     check "  $hits kills: what has the name is whole ($left times something was left, after $ended runs it was the new one)" \
         [ "$bad $hits" = "0 $share" ]
-    [ "$kind" = recipe ] || check "  some were in the midst" [ $left -gt 0 ]
+    # Of a few, all may come before anything is made or after it has its name.
+    [ "$kind" = recipe ] || [ $share -lt 10 ] || check "  some were in the midst" [ $left -gt 0 ]
     (make "$kind" "$work/target")
     check "  the next one ends, and is the new one" diff -rq "$work/target" "$work/$kind.new"
     check "  and nothing is left beside it" [ "$(left_overs)" = 0 ]
