@@ -114,16 +114,23 @@ static bool make_and_hold(const char *path, bool folder, int *fd)
     return false;
 }
 
+enum qk_code qk_sibling_path(
+    const char *parent, const char *name, const char *ending, char **out, struct qk_error *err)
+{
+    struct qk_text text = {0};
+    qk_text_add(&text, "%s/.%s%s%s", strcmp(parent, "/") == 0 ? "" : parent, name, QK_SIBLING_MARK, ending);
+    return qk_text_take(&text, out, err);
+}
+
 /* Names are tried one after the other: mkstemp and mkdtemp would make private files, whatever the umask. */
 static enum qk_code create_first_free(
     const char *parent, const char *base, bool folder, char **name, int *fd, struct qk_error *err)
 {
     enum { TRIES = 1000 };
     for (int i = 0; i < TRIES; i++) {
-        struct qk_text text = {0};
-        qk_text_add(&text, "%s/.%s%s%ld-%d", strcmp(parent, "/") == 0 ? "" : parent, base, QK_SIBLING_MARK,
-            (long)getpid(), i);
-        QK_TRY(qk_text_take(&text, name, err));
+        char ending[48]; /* two numbers and a dash */
+        snprintf(ending, sizeof ending, "%ld-%d", (long)getpid(), i);
+        QK_TRY(qk_sibling_path(parent, base, ending, name, err));
         if (make_and_hold(*name, folder, fd))
             return QK_OK;
         bool taken = errno == EEXIST;

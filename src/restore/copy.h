@@ -29,10 +29,14 @@ enum qk_code qk_sync_parent(const char *path, struct qk_error *err);
 /* "a/b/" -> "a" and "b"; the parent of a bare name is ".". The caller frees both. */
 enum qk_code qk_split_path(const char *path, char **parent, char **name, struct qk_error *err);
 
+#define QK_SIBLING_MARK ".qkscope-"
+/* *out = "PARENT/.NAME.qkscope-ENDING", PARENT and NAME as of qk_split_path; the caller frees. */
+enum qk_code qk_sibling_path(
+    const char *parent, const char *name, const char *ending, char **out, struct qk_error *err);
+
 /* Creates a file (open for writing in *fd) or a folder (open in *fd) beside `path`, named
  * ".NAME.qkscope-PID-N": a name that no checkpoint reader takes for a checkpoint. *fd holds the lock that
  * tells it from a left-over (left_over.h) until it is closed. The caller frees *sibling. */
-#define QK_SIBLING_MARK ".qkscope-"
 enum qk_code qk_create_sibling(const char *path, bool folder, char **sibling, int *fd, struct qk_error *err);
 
 /* Replaces the file `path` by this text: a temporary sibling, fsync, rename. What was left of a write to it

@@ -261,18 +261,16 @@ static bool rename_with(const char *from, const char *to, unsigned flag)
     return false;
 }
 
-/* Where the old folder stands while the new one gets its name, on file systems that cannot exchange two
- * names:
- * ".NAME.qkscope-replaced", which is no name of a left-over, so that nobody removes it. */
+/* Where the old folder stands while the new one gets its name: ".NAME.qkscope-replaced" is no name of a
+ * left-over, so nobody removes it. */
 static enum qk_code replaced_path(const char *target, char **out, struct qk_error *err)
 {
     char *parent, *name;
-    struct qk_text text = {0};
     QK_TRY(qk_split_path(target, &parent, &name, err));
-    qk_text_add(&text, "%s/.%s%sreplaced", strcmp(parent, "/") == 0 ? "" : parent, name, QK_SIBLING_MARK);
+    enum qk_code code = qk_sibling_path(parent, name, "replaced", out, err);
     free(parent);
     free(name);
-    return qk_text_take(&text, out, err);
+    return code;
 }
 
 /* A lock on the folder, which tells others that it is in use; -1: there is none to be had. */
@@ -286,6 +284,7 @@ static int hold(const char *path)
     return -1;
 }
 
+/* Puts the old folder aside, the new one in its place: for file systems that cannot exchange two names. */
 static enum qk_code replace_in_two_steps(const struct exporter *e)
 {
     const char *target = e->options->target;
