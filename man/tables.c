@@ -3,9 +3,9 @@
  *
  * Usage: tables TEMPLATE. A line of the template that is nothing but @NAME@ becomes that table; @VERSION@ is
  * replaced wherever it stands. */
+#include "blend/choice.h"
 #include "cli/command.h"
 #include "drift/drift.h"
-#include "restore/choice.h"
 #include "ui/actions.h"
 
 #include <ctype.h>

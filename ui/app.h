@@ -2,8 +2,8 @@
 #ifndef QK_UI_APP_H
 #define QK_UI_APP_H
 
-#include "restore/session.h"
-#include "restore/session_evaluation.h"
+#include "session/evaluation.h"
+#include "session/session.h"
 #include "ui/actions.h"
 #include "ui/draw.h"
 #include "ui/page.h"

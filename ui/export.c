@@ -1,8 +1,8 @@
 /* export.c - the export view: where to, how, what will change, progress, and verification afterwards. */
 #include "ui/app.h"
 
-#include "restore/copy.h"
-#include "restore/left_over.h"
+#include "base/atomic_file.h"
+#include "base/left_over.h"
 #include "ui/format.h"
 
 #include <stdio.h>

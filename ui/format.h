@@ -2,8 +2,8 @@
 #ifndef QK_UI_FORMAT_H
 #define QK_UI_FORMAT_H
 
+#include "blend/choice.h"
 #include "drift/drift.h"
-#include "restore/choice.h"
 
 #include <stdbool.h>
 

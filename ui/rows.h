@@ -3,7 +3,7 @@
 #ifndef QK_UI_ROWS_H
 #define QK_UI_ROWS_H
 
-#include "restore/session.h"
+#include "session/session.h"
 
 enum sort {
     SORT_INDEX,

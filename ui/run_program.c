@@ -1,7 +1,7 @@
 /* run_program.c - handlers of recipes, of the ":" line, and of leaving: a view, or the program. */
 #include "ui/app.h"
 
-#include "restore/recipe.h"
+#include "export/recipe.h"
 #include "ui/terminal.h"
 
 #include <stdlib.h>

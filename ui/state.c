@@ -3,7 +3,7 @@
 
 #include "base/cache.h"
 #include "base/text.h"
-#include "restore/recipe.h"
+#include "export/recipe.h"
 #include "ui/app.h"
 
 #include <stdlib.h>

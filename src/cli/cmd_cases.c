@@ -2,13 +2,13 @@
 #include "cli/arguments.h"
 #include "cli/print.h"
 
+#include "base/atomic_file.h"
 #include "base/mem.h"
-#include "probe/arithmetic.h"
-#include "probe/cases.h"
-#include "probe/haystack.h"
-#include "probe/text.h"
-#include "restore/copy.h"
-#include "tensor/hub.h"
+#include "eval/arithmetic.h"
+#include "eval/cases.h"
+#include "eval/haystack.h"
+#include "range/probe_text.h"
+#include "tensor/hub/hub.h"
 
 #include <errno.h>
 #include <limits.h>

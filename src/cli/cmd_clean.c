@@ -1,8 +1,8 @@
 /* cmd_clean.c - qkscope clean: lists what killed exports and writes left in a folder, and removes it when
  * told to. */
+#include "base/left_over.h"
 #include "cli/arguments.h"
 #include "cli/print.h"
-#include "restore/left_over.h"
 
 #include "base/text.h"
 

@@ -2,7 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/inputs.h"
 #include "cli/print.h"
-#include "restore/emit.h"
+#include "export/emit.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "restore/evaluation.h"
+#include "eval/evaluation.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* cmd_export.c - qkscope export: writes POST with the selection applied, or tells what that would change. */
+#include "base/atomic_file.h"
+#include "base/left_over.h"
 #include "cli/arguments.h"
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/print.h"
-#include "restore/copy.h"
-#include "restore/export.h"
-#include "restore/left_over.h"
+#include "export/export.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include "cli/print.h"
 
 #include "base/mem.h"
-#include "restore/blend.h"
+#include "blend/blend.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

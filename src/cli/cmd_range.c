@@ -7,8 +7,8 @@
 #include "cli/range_report.h"
 
 #include "base/mem.h"
-#include "restore/patch.h"
-#include "restore/range_cache.h"
+#include "blend/patch.h"
+#include "range/range_cache.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,10 +8,10 @@
 
 #include "base/mem.h"
 #include "base/text.h"
-#include "restore/objectives.h"
-#include "restore/patch.h"
-#include "restore/range_cache.h"
-#include "restore/recipe.h"
+#include "blend/patch.h"
+#include "eval/objectives.h"
+#include "export/recipe.h"
+#include "range/range_cache.h"
 
 #include <errno.h>
 #include <stdio.h>

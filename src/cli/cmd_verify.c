@@ -2,8 +2,8 @@
 #include "cli/arguments.h"
 #include "cli/meter.h"
 #include "cli/print.h"
-#include "restore/export.h"
-#include "tensor/hub.h"
+#include "export/export.h"
+#include "tensor/hub/hub.h"
 
 #include <stdlib.h>
 

@@ -2,11 +2,11 @@
 #include "cli/folders.h"
 
 #include "base/cache.h"
+#include "base/left_over.h"
 #include "base/text.h"
 #include "cli/print.h"
 #include "model/layout.h"
-#include "restore/left_over.h"
-#include "tensor/hub.h"
+#include "tensor/hub/hub.h"
 
 #include <errno.h>
 #include <stdlib.h>

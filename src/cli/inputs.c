@@ -4,8 +4,8 @@
 #include "base/mem.h"
 #include "cli/drifts.h"
 #include "cli/print.h"
-#include "tensor/hub.h"
-#include "tensor/remote.h"
+#include "tensor/hub/hub.h"
+#include "tensor/hub/remote.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,10 @@
 #ifndef QK_CLI_INPUTS_H
 #define QK_CLI_INPUTS_H
 
+#include "blend/spec.h"
 #include "cli/arguments.h"
 #include "drift/drift.h"
-#include "restore/recipe.h"
-#include "restore/spec.h"
+#include "export/recipe.h"
 
 struct qk_inputs {
     struct qk_pair *pair;
@@ -30,7 +30,7 @@ enum qk_code qk_inputs_remote(const struct qk_arguments *arguments, struct qk_er
 /* Says how much was fetched, if anything was, and ends what qk_inputs_remote began. */
 void qk_inputs_end_remote(void);
 
-/* The checkpoint that an operand names (tensor/hub.h), opened with its layout. */
+/* The checkpoint that an operand names (tensor/hub/hub.h), opened with its layout. */
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err);
 
 /* The last two operands, PRE and POST. */

@@ -2,7 +2,7 @@
 #include "cli/meter.h"
 
 #include "base/text.h"
-#include "tensor/remote.h"
+#include "tensor/hub/remote.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #ifndef QK_CLI_RANGE_REPORT_H
 #define QK_CLI_RANGE_REPORT_H
 
-#include "probe/probe.h"
-#include "probe/profile.h"
+#include "range/probe.h"
+#include "range/profile.h"
 
 struct qk_range_report {
     const struct qk_pair *pair;

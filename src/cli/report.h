@@ -2,8 +2,8 @@
 #ifndef QK_CLI_REPORT_H
 #define QK_CLI_REPORT_H
 
+#include "blend/selection.h"
 #include "drift/drift.h"
-#include "restore/selection.h"
 
 #include <cjson/cJSON.h>
 

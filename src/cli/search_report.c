@@ -3,9 +3,9 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "blend/spec.h"
 #include "cli/print.h"
-#include "probe/score.h"
-#include "restore/spec.h"
+#include "eval/score.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #ifndef QK_CLI_SEARCH_REPORT_H
 #define QK_CLI_SEARCH_REPORT_H
 
-#include "probe/cases.h"
-#include "restore/search.h"
+#include "eval/cases.h"
+#include "eval/search.h"
 
 struct qk_search_report {
     const struct qk_search *search;

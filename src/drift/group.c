@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "linalg/grams.h"
 #include "linalg/linalg.h"
-#include "tensor/single.h"
+#include "tensor/float32.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #include "linalg/grams.h"
 
 #include "base/mem.h"
-#include "tensor/single.h"
+#include "tensor/float32.h"
 
 #include <cblas.h>
 #include <float.h>

@@ -18,8 +18,8 @@
  *                                     "rest": true also for the layers behind the last whole period; with
  *                                     "when": K only where K is true
  *   {"rule": "indexes", "key": K, "base": 0 or 1, "mixer": M, "otherwise": M}   M when i + base is in K;
- * where a 0 is in K or in the list "beside" names, base is 0; "at" is the list where K is none; with "when": K2
- * only where K2 is true
+ * where a 0 is in K or in the list "beside" names, base is 0; "at" is the list where K is none; with "when":
+ * K2 only where K2 is true
  *   {"rule": "second_half", "plus": number, "mixer": M, "otherwise": M}   M when i >= n / 2 + plus
  *   {"rule": "from", "key": K, "when": K2, "mixer": M, "otherwise": M}          M when K2 is true and i >= K
  *   {"rule": "when", "key": K, "mixer": M}      M for all when K is present, not null, not false, not 0
@@ -49,7 +49,7 @@
  *   "shared_by"  value: the layers of this mixer use the tensors of the first so many of them, in turn
  *   "rotary"     value: rotary dims;  "rotary_fraction"  value: part of head_dim;  "theta"  value
  *   "window"     value
- *   and for attention on given inputs and the forward pass (probe/forward.h):
+ *   and for attention on given inputs and the forward pass (forward/forward.h):
  *   "rope"       config paths of the object that tells the scaling of the rotary frequencies: the first
  *                that exists
  *   "qk_norm_if" flag: without it the layer has no q and k norms although their names are told
@@ -88,9 +88,8 @@
  * A flag is a value that may be true or false in the config, too.
  * A value is a number, a config path ("a.b.c"), paths and numbers with the operators / * + between them,
  * worked out from left to right ("2*a/b"), or a list of these: the first that exists. For a layer's mixer a
- * list in the config stands for its entry of that layer, and a path leads through a list of objects to the one
- * whose own list "layers" names the layer. Anything else in a row is an error that names file
- * and key.
+ * list in the config stands for its entry of that layer, and a path leads through a list of objects to the
+ * one whose own list "layers" names the layer. Anything else in a row is an error that names file and key.
  *
  * Users extend the table: every *.json in $XDG_CONFIG_HOME/qkscope/layouts (else ~/.config/qkscope/layouts)
  * is a row, too, and goes before the built-in ones, so it may replace one or add a family. A mistake in any

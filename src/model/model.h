@@ -23,7 +23,7 @@ bool qk_kind_parse(const char *name, enum qk_kind *kind);
 const char *qk_role_name(enum qk_role role); /* "q" "k" */
 
 /* How positions enter q and k after the projection; decides which rotations of a head's rows leave attention
- * unchanged (restore/blend.h). */
+ * unchanged (blend/blend.h). */
 enum qk_positions {
     QK_POSITIONS_NONE, /* none, or added outside q and k (learned, ALiBi): any rotation of q and k together */
     QK_POSITIONS_ROPE_HALF,  /* pairs (j, j + rotary_dims/2) of the rotary rows */

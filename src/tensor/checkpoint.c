@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/safetensors.h"
-#include "tensor/torch.h"
+#include "tensor/torch/torch.h"
 
 #include <assert.h>
 #include <dirent.h>

@@ -32,7 +32,7 @@ struct qk_checkpoint {
  *     else every *.safetensors in it; without any, pytorch_model.bin or pytorch_model.bin.index.json;
  *   a *.safetensors file, or a PyTorch file (.bin, .pt, .pth): that file alone;
  *   an *.index.json: the shards of its weight_map, beside it;
- *   the address of a folder on the hub (tensor/remote.h): model.safetensors.index.json, else
+ *   the address of a folder on the hub (tensor/hub/remote.h): model.safetensors.index.json, else
  *     model.safetensors.
  * Shard names in an index must be plain relative names that stay in the folder (no '/', no "..", not empty,
  * ending in .safetensors; in .bin where the index ends in .bin.index.json). Every tensor of the index must be

@@ -5,7 +5,7 @@
 #define QK_TENSOR_SOURCE_H
 
 #include "base/error.h"
-#include "tensor/remote.h"
+#include "tensor/hub/remote.h"
 
 #include <cjson/cJSON.h>
 #include <stdint.h>
@@ -22,7 +22,7 @@ struct qk_source {
 };
 
 /* Opens a regular file read-only (QK_IO when that fails, QK_INPUT when it is not a regular file), or a remote
- * one (codes as in tensor/http.h). */
+ * one (codes as in tensor/hub/http.h). */
 enum qk_code qk_source_open(const char *path, struct qk_source *source, struct qk_error *err);
 /* Reads exactly n bytes at offset; QK_IO on a read error or when the file ended early ("... became shorter
  * while it was read (found N bytes, expected M)"). Safe from several threads at once. */

@@ -5,9 +5,9 @@
  * QK_BENCH_FOLDER, else TMPDIR, else /var/tmp, where the pair and the copies go: four times that size. cp
  * does not wait for the disk, an export does: the limits are held against cp and syncfs ("synced"), and both
  * are told. It needs a machine that does nothing else: cp uses one processor, an export all. */
+#include "base/folder.h"
 #include "base/progress.h"
 #include "base/text.h"
-#include "restore/folder.h"
 
 #include <fcntl.h>
 #include <stdbool.h>

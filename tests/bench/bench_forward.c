@@ -3,9 +3,9 @@
  * time, beside sgemm, and the tokens behind them. Prints rows of a Markdown table; exit 1 when a limit of the
  * design is missed. */
 #include "base/parallel.h"
+#include "forward/forward.h"
+#include "forward/generate.h"
 #include "linalg/linalg.h"
-#include "probe/forward.h"
-#include "probe/generate.h"
 
 #include <cblas.h>
 #include <math.h>

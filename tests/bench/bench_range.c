@@ -2,7 +2,7 @@
  * and worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
  * misses the design's limit. */
 #include "linalg/linalg.h"
-#include "restore/session.h"
+#include "session/session.h"
 
 #include <poll.h>
 #include <stdio.h>

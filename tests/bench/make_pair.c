@@ -8,13 +8,13 @@
  * A head of pre is U S Z: Z Gaussian, U an orthogonal matrix, the singular values S falling evenly in the
  * logarithm. A head of post is pre + A B + N: A B of the asked rank, N Gaussian, the sum scaled after it was
  * measured, so that only the rounding to bfloat16 moves |post - pre| / |pre| from what was asked. */
+#include "base/atomic_file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/text.h"
 #include "linalg/linalg.h"
 #include "model/model.h"
-#include "restore/copy.h"
 
 #include <cblas.h>
 #include <errno.h>

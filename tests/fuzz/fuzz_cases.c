@@ -2,7 +2,7 @@
  * header says, and that are the same when they are written and read again. */
 #include "fuzz.h"
 
-#include "probe/cases.h"
+#include "eval/cases.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * it: it is the proxy of this process, and nothing leaves the machine. */
 #include "fuzz.h"
 
-#include "tensor/http.h"
+#include "tensor/hub/http.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

@@ -5,9 +5,9 @@
  * Of a hub the input is a name and, behind a NUL, what refs/main of org/name holds. */
 #include "fuzz.h"
 
-#include "restore/answer_store.h"
-#include "tensor/blocks.h"
-#include "tensor/hub.h"
+#include "eval/answer_store.h"
+#include "tensor/hub/blocks.h"
+#include "tensor/hub/hub.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
  * An input that begins with "PK" is a file; any other is the pickle alone. */
 #include "fuzz.h"
 
-#include "tensor/pickle.h"
-#include "tensor/torch.h"
+#include "tensor/torch/pickle.h"
+#include "tensor/torch/torch.h"
 
 #include <stdio.h>
 #include <string.h>

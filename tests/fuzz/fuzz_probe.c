@@ -5,8 +5,8 @@
 #include "fuzz.h"
 
 #include "base/text.h"
-#include "probe/states.h"
-#include "probe/text.h"
+#include "range/probe_text.h"
+#include "range/states.h"
 
 #include <fcntl.h>
 #include <math.h>

@@ -3,7 +3,7 @@
 #include "fuzz.h"
 
 #include "base/mem.h"
-#include "restore/recipe.h"
+#include "export/recipe.h"
 
 #include <stdio.h>
 #include <stdlib.h>

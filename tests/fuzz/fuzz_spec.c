@@ -1,7 +1,7 @@
 /* fuzz_spec.c - any text as a --set: refused with a message, or applied to a pair in memory. */
 #include "fuzz.h"
 
-#include "restore/spec.h"
+#include "blend/spec.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * again. */
 #include "fuzz.h"
 
-#include "probe/tokenizer.h"
+#include "token/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

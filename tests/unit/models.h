@@ -4,7 +4,7 @@
 
 #include "helper.h"
 
-#include "probe/forward.h"
+#include "forward/forward.h"
 
 /* FOLDER with a copy of a family's side (hypenet: the demo pair's) whose tensor file has `from` (NULL:
  * nothing) replaced once by `to`, of the same length. */

@@ -1,7 +1,7 @@
 /* test_answer.c - the verdict on a continuation: when it is known, token by token, and what ends it. */
 #include "helper.h"
 
-#include "probe/answer.h"
+#include "eval/answer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

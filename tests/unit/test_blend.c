@@ -2,11 +2,11 @@
  * that cannot be blended. The formulas themselves are held against numpy by tests/cli/test_blend.sh. */
 #include "helper.h"
 
+#include "blend/blend.h"
+#include "blend/blend_bf16.h"
 #include "drift/product.h"
 #include "linalg/linalg.h"
 #include "model/pair.h"
-#include "restore/blend.h"
-#include "restore/blend_bf16.h"
 
 #include <math.h>
 #include <stdio.h>

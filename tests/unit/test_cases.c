@@ -2,8 +2,8 @@
  * interval. */
 #include "helper.h"
 
-#include "probe/cases.h"
-#include "probe/score.h"
+#include "eval/cases.h"
+#include "eval/score.h"
 
 #include <math.h>
 #include <stdio.h>

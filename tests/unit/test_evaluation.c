@@ -2,9 +2,9 @@
  * cancelled run leaves, and a store that was spoilt. */
 #include "helper.h"
 
+#include "eval/answer_store.h"
+#include "eval/evaluation.h"
 #include "linalg/linalg.h"
-#include "restore/answer_store.h"
-#include "restore/evaluation.h"
 
 #include <dirent.h>
 #include <stdio.h>

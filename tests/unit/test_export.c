@@ -2,10 +2,10 @@
  * that verify finds every kind of damage. */
 #include "helper.h"
 
+#include "base/atomic_file.h"
+#include "blend/change.h"
+#include "blend/spec.h"
 #include "linalg/linalg.h"
-#include "restore/change.h"
-#include "restore/copy.h"
-#include "restore/spec.h"
 #include "tensor/safetensors.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * told; stopping; and how much is made at once. */
 #include "helper.h"
 
-#include "restore/fill.h"
+#include "export/fill.h"
 
 #include <fcntl.h>
 #include <sched.h>

@@ -3,9 +3,9 @@
 #include "models.h"
 
 #include "base/json.h"
+#include "forward/forward.h"
+#include "forward/layer.h"
 #include "linalg/linalg.h"
-#include "probe/forward.h"
-#include "probe/layer.h"
 
 #include <math.h>
 #include <stdio.h>

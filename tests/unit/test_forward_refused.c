@@ -3,8 +3,8 @@
 #include "models.h"
 
 #include "base/json.h"
+#include "forward/parts.h"
 #include "linalg/linalg.h"
-#include "probe/parts.h"
 
 #include <math.h>
 #include <stdio.h>

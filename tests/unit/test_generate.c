@@ -2,9 +2,9 @@
  * family with a pass; greedy continuations; networks that share layers; memory, processors, refusals. */
 #include "models.h"
 
+#include "forward/decoder.h"
+#include "forward/generate.h"
 #include "linalg/linalg.h"
-#include "probe/decoder.h"
-#include "probe/generate.h"
 
 #include <math.h>
 #include <sched.h>

@@ -2,9 +2,9 @@
  * goes. */
 #include "helper.h"
 
+#include "base/atomic_file.h"
+#include "base/left_over.h"
 #include "base/text.h"
-#include "restore/copy.h"
-#include "restore/left_over.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

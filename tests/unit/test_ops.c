@@ -2,10 +2,10 @@
 #include "helper.h"
 
 #include "base/parallel.h"
+#include "forward/attention.h"
+#include "forward/exponential.h"
+#include "forward/ops.h"
 #include "linalg/linalg.h"
-#include "probe/attention.h"
-#include "probe/exponential.h"
-#include "probe/ops.h"
 
 #include <math.h>
 #include <stdlib.h>

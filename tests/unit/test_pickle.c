@@ -1,7 +1,7 @@
 /* test_pickle.c - pickles as PyTorch writes them, opcode by opcode, and all that one could hold beside. */
 #include "helper.h"
 
-#include "tensor/pickle.h"
+#include "tensor/torch/pickle.h"
 
 #include <stdlib.h>
 #include <string.h>

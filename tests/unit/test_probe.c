@@ -1,10 +1,10 @@
 /* test_probe.c - what a probe is made of: states files, ids and text, the built-in document, and the
  * estimate. */
-#include "probe/probe.h"
+#include "range/probe.h"
 
 #include "helper.h"
 #include "linalg/linalg.h"
-#include "probe/profile.h"
+#include "range/profile.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,13 +1,13 @@
 /* test_range.c - attention ranges: the sums against numbers made by other software, the sources against each
  * other. */
-#include "probe/range.h"
+#include "range/range.h"
 
 #include "base/json.h"
+#include "blend/patch.h"
+#include "forward/forward.h"
 #include "helper.h"
 #include "linalg/linalg.h"
-#include "probe/forward.h"
-#include "probe/probe.h"
-#include "restore/patch.h"
+#include "range/probe.h"
 
 #include <math.h>
 #include <stdio.h>

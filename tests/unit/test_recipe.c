@@ -3,7 +3,7 @@
 #include "helper.h"
 
 #include "base/json.h"
-#include "restore/recipe.h"
+#include "export/recipe.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* test_search.c - the search over selections, on the demo pair's layers with answers that a formula gives. */
 #include "helper.h"
 
-#include "restore/search.h"
+#include "eval/search.h"
 
 #include <math.h>
 #include <stdlib.h>

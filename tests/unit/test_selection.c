@@ -1,8 +1,8 @@
 /* test_selection.c - choices and their table, selections, and the log of edits behind undo and redo. */
 #include "helper.h"
 
-#include "restore/choice.h"
-#include "restore/selection.h"
+#include "blend/choice.h"
+#include "blend/selection.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* test_session.c - the live pair without a screen: background numbers, choices, the current model, export. */
-#include "restore/session.h"
+#include "session/session.h"
 
 #include "helper.h"
 #include "linalg/linalg.h"

@@ -1,10 +1,10 @@
 /* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew
  * after each choice, paused, a search beside it, and what is told when there is nothing to ask. */
-#include "restore/session_evaluation.h"
+#include "session/evaluation.h"
 
+#include "eval/evaluation.h"
 #include "helper.h"
 #include "linalg/linalg.h"
-#include "restore/evaluation.h"
 
 #include <poll.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every choice, and can be
  * stopped. */
-#include "restore/session.h"
+#include "session/session.h"
 
 #include "helper.h"
 #include "linalg/linalg.h"

@@ -1,7 +1,7 @@
 /* test_spec.c - the --set grammar: every production, every error, and what it does to a selection. */
 #include "helper.h"
 
-#include "restore/spec.h"
+#include "blend/spec.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include "helper.h"
 
 #include "base/text.h"
-#include "probe/tokenizer.h"
+#include "token/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

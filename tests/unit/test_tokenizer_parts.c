@@ -6,9 +6,9 @@
 
 #include "base/json.h"
 #include "base/text.h"
-#include "probe/pieces.h"
-#include "probe/steps.h"
-#include "probe/tokenizer.h"
+#include "token/pieces.h"
+#include "token/steps.h"
+#include "token/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

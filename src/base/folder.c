@@ -1,0 +1,166 @@
+/* folder.c - listing, measuring and removing folders. */
+#include "base/folder.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_DEPTH = 32, OPEN_FOLDERS = 32 };
+
+struct listing {
+    const char *root;
+    bool deep;
+    struct qk_folder *out;
+    struct qk_error *err;
+};
+
+static enum qk_code list_below(const struct listing *l, const char *below, int depth);
+
+/* Takes `name` over. */
+static enum qk_code add_entry(const struct listing *l, char *name, const char *path, int depth)
+{
+    struct stat info;
+    bool found = stat(path, &info) == 0, folder = found && S_ISDIR(info.st_mode);
+    bool regular = found && S_ISREG(info.st_mode),
+         leads_nowhere = !found && (errno == ENOENT || errno == ELOOP);
+    if (!l->deep && (leads_nowhere || (found && !regular))) {
+        free(name);
+        return QK_OK;
+    }
+    enum qk_code code = found ? QK_OK : qk_fail_errno(l->err, path, "examine");
+    if (code == QK_OK)
+        code = qk_grow(&l->out->file, &l->out->capacity, l->out->n + 1, sizeof *l->out->file, l->err);
+    if (code == QK_OK && !regular && !folder)
+        code = qk_fail(l->err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
+    if (code != QK_OK) {
+        free(name);
+        return code;
+    }
+    l->out->file[l->out->n++] = (struct qk_file){.name = name,
+        .is_folder = folder,
+        .bytes = folder ? 0 : (uint64_t)info.st_size,
+        .mode = info.st_mode & 0777};
+    return folder ? list_below(l, name, depth + 1) : QK_OK;
+}
+
+static enum qk_code list_entry(const struct listing *l, const char *below, const char *entry, int depth)
+{
+    char *name, *path;
+    if (below[0] == '\0')
+        QK_TRY(qk_strdup_to(&name, entry, l->err));
+    else
+        QK_TRY(qk_path_join(below, entry, &name, l->err));
+    enum qk_code code = qk_path_join(l->root, name, &path, l->err);
+    if (code != QK_OK) {
+        free(name);
+        return code;
+    }
+    code = add_entry(l, name, path, depth);
+    free(path);
+    return code;
+}
+
+static enum qk_code list_below(const struct listing *l, const char *below, int depth)
+{
+    char *path;
+    QK_TRY(qk_path_join(l->root, below, &path, l->err));
+    enum qk_code code = QK_OK;
+    DIR *dir = NULL;
+    if (depth > MAX_DEPTH)
+        code = qk_fail(l->err, QK_INPUT, "%s: folders are nested too deeply (more than %d)", path, MAX_DEPTH);
+    else if ((dir = opendir(path)) == NULL)
+        code = qk_fail_errno(l->err, path, "open");
+    while (code == QK_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            if (errno != 0)
+                code = qk_fail_errno(l->err, path, "read");
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            code = list_entry(l, below, entry->d_name, depth);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    free(path);
+    return code;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct qk_file *)a)->name, ((const struct qk_file *)b)->name);
+}
+
+enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err)
+{
+    const struct listing listing = {path, deep, folder, err};
+    *folder = (struct qk_folder){0};
+    enum qk_code code = list_below(&listing, "", 0);
+    if (code != QK_OK)
+        qk_folder_free(folder);
+    else if (folder->n > 1)
+        qsort(folder->file, folder->n, sizeof *folder->file, by_name);
+    return code;
+}
+
+void qk_folder_free(struct qk_folder *folder)
+{
+    for (size_t i = 0; i < folder->n; i++)
+        free(folder->file[i].name);
+    free(folder->file);
+    *folder = (struct qk_folder){0};
+}
+
+const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name)
+{
+    struct qk_file key = {.name = (char *)(uintptr_t)name};
+    return folder->n == 0 ? NULL : bsearch(&key, folder->file, folder->n, sizeof *folder->file, by_name);
+}
+
+/* nftw hands nothing through. */
+static _Thread_local struct {
+    uint64_t bytes;
+    time_t changed;
+} measured;
+
+static int measure_entry(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
+    (void)path, (void)place;
+    if (type == FTW_NS)
+        return 0;
+    measured.bytes += (uint64_t)info->st_blocks * STAT_BLOCK;
+    if (info->st_mtim.tv_sec > measured.changed)
+        measured.changed = info->st_mtim.tv_sec;
+    return 0;
+}
+
+void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed)
+{
+    measured.bytes = 0;
+    measured.changed = 0;
+    nftw(path, measure_entry, OPEN_FOLDERS, FTW_PHYS);
+    *bytes = measured.bytes;
+    *changed = measured.changed;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    (void)info, (void)type, (void)place;
+    return remove(path);
+}
+
+enum qk_code qk_folder_remove(const char *path, struct qk_error *err)
+{
+    if (nftw(path, remove_entry, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS) != 0)
+        return qk_fail_errno(err, path, "remove");
+    return QK_OK;
+}

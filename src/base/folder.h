@@ -1,0 +1,41 @@
+/* folder.h - the files of a folder: listed, measured, and removed. */
+#ifndef QK_BASE_FOLDER_H
+#define QK_BASE_FOLDER_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct qk_file {
+    char *name; /* relative to the folder; owned */
+    bool is_folder;
+    uint64_t bytes; /* 0 of a folder */
+    mode_t mode;    /* permission bits */
+};
+
+struct qk_folder {
+    struct qk_file *file;
+    size_t n, capacity;
+};
+
+/* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below
+ * it, a folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders
+ * nested too deeply (a link that leads back). Else its regular files alone. QK_IO names what cannot be read.
+ */
+enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err);
+void qk_folder_free(struct qk_folder *folder);
+/* The entry of that name, or NULL. */
+const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name);
+
+/* The bytes of the disk that a folder and all below it take (holes take none), and when any of it was last
+ * written to; what cannot be examined is left out. Links are not followed. `path` may be a file. */
+void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed);
+
+/* Removes a folder, or a file, and all below it; links are removed, not followed. */
+enum qk_code qk_folder_remove(const char *path, struct qk_error *err);
+
+#endif

@@ -1,0 +1,440 @@
+/* change.c - the tensors that a selection changes, and the files around them. */
+#include "blend/change.h"
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "blend/blend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- parts of a role --- */
+
+/* Parts of a role are numbered: those of enum qk_part, then its slices. */
+static int n_parts(const struct qk_view *view)
+{
+    return QK_PART_COUNT + view->n_slices;
+}
+
+static const struct qk_tensor *part_tensor(const struct qk_view *view, int part)
+{
+    if (part >= QK_PART_COUNT)
+        return view->slice[part - QK_PART_COUNT].tensor;
+    if (part == QK_PART_WEIGHT && view->n_slices > 0)
+        return NULL;
+    return part == QK_PART_WEIGHT ? view->weight : part == QK_PART_BIAS ? view->bias : view->norm;
+}
+
+/* The tensor that the choice of this role changes by this part; NULL when it changes none. */
+static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
+    const struct qk_selection *selection, bool norms, int layer, enum qk_role role, int part)
+{
+    const struct qk_view *view = &pair->layer[layer].side[QK_POST]->role[role];
+    bool kept =
+        part < QK_PART_COUNT
+            ? qk_blend_effect(selection->choice[layer], role, (enum qk_part)part).mode == QK_KEEP
+            : !qk_blend_takes_slice(selection->choice[layer], role, &view->slice[part - QK_PART_COUNT]);
+    return kept || (part == QK_PART_GAIN && !norms) ? NULL : part_tensor(view, part);
+}
+
+static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, int part)
+{
+    const struct qk_view *view = &layer->role[role];
+    const struct qk_tensor *tensor = part_tensor(view, part);
+    if (part >= QK_PART_COUNT) {
+        const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
+        return slice->length * slice->count * (tensor->bytes / tensor->shape[0]);
+    }
+    if (part == QK_PART_GAIN)
+        return tensor->bytes;
+    uint64_t rows = (uint64_t)view->n_heads * (uint64_t)layer->head_dim;
+    return rows * (part == QK_PART_WEIGHT ? layer->d : 1) * (qk_dtype_bits(tensor->dtype) / 8);
+}
+
+/* --- finding --- */
+
+struct finder {
+    const struct qk_pair *pair;
+    const struct qk_selection *selection;
+    bool norms, adapter;
+    struct qk_export_change *change;
+    size_t n, capacity;
+    struct qk_error *err;
+};
+
+static enum qk_code note_change(struct finder *f, int layer, enum qk_role role,
+    const struct qk_tensor *tensor, uint64_t bytes, struct qk_export_change **out)
+{
+    struct qk_export_change *change = NULL;
+    for (size_t i = 0; i < f->n; i++) /* q and k of a layer may stand in one tensor */
+        if (f->change[i].tensor == tensor)
+            change = &f->change[i];
+    if (change == NULL) {
+        QK_TRY(qk_grow(&f->change, &f->capacity, f->n + 1, sizeof *f->change, f->err));
+        change = &f->change[f->n++];
+        change->tensor = tensor;
+        change->layer = layer;
+    }
+    if (strstr(change->roles, qk_role_name(role)) == NULL)
+        strcat(change->roles, qk_role_name(role));
+    change->bytes_changed += bytes;
+    *out = change;
+    return QK_OK;
+}
+
+static const struct qk_checkpoint *post_checkpoint(const struct qk_pair *pair)
+{
+    return pair->model[QK_POST]->checkpoint;
+}
+
+/* Factors can only be scaled. */
+static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk_role role, enum qk_part part)
+{
+    char text[QK_CHOICE_TEXT];
+    const struct qk_choice *choice = f->selection->choice[layer];
+    enum qk_mode mode = qk_blend_effect(choice, role, part).mode;
+    if (mode == QK_RESTORE || mode == QK_LERP)
+        return QK_OK;
+    return qk_fail(f->err, QK_USAGE,
+        "layer %d: an adapter cannot hold this choice (found %s, expected keep, restore or lerp)", layer,
+        qk_choice_text(text, choice[role]));
+}
+
+/* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is pre's but
+ * for their product. */
+static enum qk_code add_factor(
+    struct finder *f, int layer, enum qk_role role, int part, const struct qk_tensor *tensor)
+{
+    const struct qk_adapter *adapter = post_checkpoint(f->pair)->adapter;
+    if (part < QK_PART_COUNT)
+        QK_TRY(check_factor_mode(f, layer, role, (enum qk_part)part));
+    const struct qk_addition *addition = qk_adapter_addition(adapter, tensor);
+    if (addition == NULL)
+        return QK_OK;
+    const char *path = qk_adapter_file(adapter)->source.path;
+    if (addition->instead != NULL)
+        return qk_fail(f->err, QK_INPUT,
+            "%s: %s: trained as a whole, while only factors are changed in an adapter", path,
+            addition->instead->name);
+    if (part >= QK_PART_COUNT)
+        return qk_fail(f->err, QK_USAGE,
+            "layer %d: %s is a product of stored tensors (latent attention), of which no choice is written "
+            "into an adapter: export the merged checkpoint, without --adapter",
+            layer, qk_role_name(role));
+    const struct qk_tensor *b = addition->b;
+    if (!qk_dtype_writable(b->dtype))
+        return qk_fail(
+            f->err, QK_INPUT, "%s: %s: a choice cannot be rounded to %s", path, b->name, b->dtype_text);
+    const struct qk_layer *post = f->pair->layer[layer].side[QK_POST];
+    uint64_t rows = (uint64_t)post->role[role].n_heads * (uint64_t)post->head_dim;
+    struct qk_export_change *change;
+    QK_TRY(note_change(f, layer, role, b, rows * b->shape[1] * (qk_dtype_bits(b->dtype) / 8), &change));
+    change->addition = addition;
+    return QK_OK;
+}
+
+static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int part)
+{
+    struct qk_export_change *change;
+    const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
+    if (tensor == NULL)
+        return QK_OK;
+    if (f->adapter)
+        return add_factor(f, layer, role, part, tensor);
+    return note_change(
+        f, layer, role, tensor, part_bytes(f->pair->layer[layer].side[QK_POST], role, part), &change);
+}
+
+static enum qk_code find_layer(struct finder *f, int layer)
+{
+    const struct qk_choice *choice = f->selection->choice[layer];
+    if (choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP)
+        return QK_OK;
+    if (!f->pair->layer[layer].has_qk)
+        return qk_fail(f->err, QK_INPUT, "layer %d cannot be exported with a choice: %s", layer,
+            f->pair->layer[layer].problem != NULL ? f->pair->layer[layer].problem : "it has no q and k");
+    QK_TRY(qk_blend_check(f->pair, layer, choice, f->norms, f->err));
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = 0; part < n_parts(&f->pair->layer[layer].side[QK_POST]->role[r]); part++)
+            QK_TRY(add_part(f, layer, (enum qk_role)r, part));
+    return QK_OK;
+}
+
+/* What an adapter changes differs from the files that are copied, chosen or not. */
+static enum qk_code add_merged(struct finder *f)
+{
+    const struct qk_checkpoint *post = post_checkpoint(f->pair);
+    size_t n = f->n, n_merged = post->adapter != NULL && !f->adapter ? post->adapter->n_additions : 0;
+    for (size_t i = 0; i < n_merged; i++) {
+        const struct qk_tensor *tensor = post->adapter->addition[i].base;
+        size_t k = 0;
+        while (k < n && f->change[k].tensor != tensor)
+            k++;
+        if (k < n)
+            continue;
+        QK_TRY(qk_grow(&f->change, &f->capacity, f->n + 1, sizeof *f->change, f->err));
+        f->change[f->n++] =
+            (struct qk_export_change){.tensor = tensor, .layer = -1, .bytes_changed = tensor->bytes};
+    }
+    return QK_OK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct qk_tensor *x = ((const struct qk_export_change *)a)->tensor,
+                           *y = ((const struct qk_export_change *)b)->tensor;
+    if (x->shard != y->shard)
+        return x->shard < y->shard ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Tensors of a PyTorch file may be views of the same bytes: what changes one would change the other. */
+static enum qk_code check_alone(
+    const struct qk_checkpoint *post, const struct qk_tensor *tensor, struct qk_error *err)
+{
+    const struct qk_tensor_file *file = &post->shard[tensor->shard].file;
+    for (size_t i = 0; i < file->n_tensors && file->tensor[i].offset < tensor->offset + tensor->bytes; i++) {
+        const struct qk_tensor *other = &file->tensor[i];
+        if (other != tensor && other->offset + other->bytes > tensor->offset && other->bytes > 0)
+            return qk_fail(err, QK_INPUT,
+                "%s: %s: shares its bytes with %s, so it cannot be changed alone: convert to safetensors "
+                "first",
+                file->source.path, tensor->name, other->name);
+    }
+    return QK_OK;
+}
+
+static enum qk_code find_all(struct finder *f)
+{
+    for (int i = 0; i < f->selection->n_layers; i++)
+        QK_TRY(find_layer(f, i));
+    QK_TRY(add_merged(f));
+    for (size_t i = 0; i < f->n && !f->adapter; i++)
+        QK_TRY(check_alone(post_checkpoint(f->pair), f->change[i].tensor, f->err));
+    return QK_OK;
+}
+
+const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter)
+{
+    const struct qk_checkpoint *post = post_checkpoint(pair);
+    return adapter && post->adapter != NULL ? post->adapter->own : post;
+}
+
+enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    bool adapter, struct qk_export_change **out, size_t *n, struct qk_error *err)
+{
+    struct finder f = {.pair = pair, .selection = selection, .norms = norms, .adapter = adapter, .err = err};
+    *out = NULL;
+    *n = 0;
+    if (adapter && post_checkpoint(pair)->adapter == NULL)
+        return qk_fail(
+            err, QK_USAGE, "%s: post is no adapter, so none can be written", post_checkpoint(pair)->path);
+    enum qk_code code = find_all(&f);
+    if (code != QK_OK) {
+        free(f.change);
+        return code;
+    }
+    if (f.n > 1)
+        qsort(f.change, f.n, sizeof *f.change, by_place);
+    *out = f.change;
+    *n = f.n;
+    return QK_OK;
+}
+
+/* --- applying --- */
+
+/* True when `row` of the stored tensor belongs to a head of the view. */
+static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
+{
+    for (int h = 0; h < view->n_heads; h++)
+        if (row >= view->first_row[h] && row < view->first_row[h] + (uint64_t)layer->head_dim)
+            return true;
+    return false;
+}
+
+/* The choice that a row of the factor lora_B comes about by. */
+static struct qk_choice factor_choice(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_change *change, uint64_t row)
+{
+    const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        if (layer->role[r].weight == change->addition->base && owns_row(layer, &layer->role[r], row))
+            return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT);
+    return (struct qk_choice){.mode = QK_KEEP};
+}
+
+/* (1 - alpha) (W + s B A) + alpha W = W + s ((1 - alpha) B) A; restore is alpha = 1. */
+static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_change *change, char *bytes, struct qk_error *err)
+{
+    const struct qk_tensor *b = change->tensor;
+    size_t rank = (size_t)b->shape[1], width = rank * (qk_dtype_bits(b->dtype) / 8);
+    double *values;
+    QK_TRY(qk_alloc(&values, rank, sizeof *values, err));
+    for (uint64_t row = 0; row < b->shape[0]; row++, bytes += width) {
+        struct qk_choice choice = factor_choice(pair, selection, change, row);
+        if (choice.mode == QK_KEEP)
+            continue;
+        double factor = choice.mode == QK_LERP ? 1 - choice.param : 0;
+        qk_dtype_to_f64(b->dtype, bytes, rank, values);
+        for (size_t k = 0; k < rank; k++)
+            values[k] *= factor;
+        qk_dtype_from_f64(b->dtype, values, rank, bytes);
+    }
+    free(values);
+    return QK_OK;
+}
+
+enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
+{
+    int layer = change->layer;
+    if (layer < 0)
+        return QK_OK;
+    if (change->addition != NULL)
+        return scale_factor(pair, selection, change, bytes, err);
+    const struct qk_choice *choice = selection->choice[layer];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        enum qk_role role = (enum qk_role)r;
+        bool hit[QK_PART_COUNT + QK_MAX_SLICES] = {false};
+        int parts = n_parts(&pair->layer[layer].side[QK_POST]->role[r]);
+        for (int part = 0; part < parts; part++)
+            hit[part] = changed_tensor(pair, selection, norms, layer, role, part) == change->tensor;
+        if (hit[QK_PART_WEIGHT] || hit[QK_PART_BIAS])
+            QK_TRY(qk_blend_role(pair, layer, role, choice, hit[QK_PART_WEIGHT] ? bytes : NULL,
+                hit[QK_PART_BIAS] ? bytes : NULL, progress, err));
+        if (hit[QK_PART_GAIN])
+            QK_TRY(qk_blend_gain(pair, layer, role, choice, bytes, err));
+        for (int part = QK_PART_COUNT; part < parts; part++)
+            if (hit[part])
+                QK_TRY(qk_blend_slice(pair, layer, role, part - QK_PART_COUNT, bytes, err));
+    }
+    return QK_OK;
+}
+
+static bool holds_row(const struct qk_slice *slice, uint64_t row)
+{
+    uint64_t behind = row - slice->first;
+    return row >= slice->first && behind / slice->step < slice->count && behind % slice->step < slice->length;
+}
+
+enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, uint64_t index)
+{
+    if (change->layer < 0)
+        return QK_KEEP;
+    if (change->addition != NULL)
+        return factor_choice(pair, selection, change, index / change->tensor->shape[1]).mode;
+    const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_view *view = &layer->role[r];
+        for (int part = 0; part < n_parts(view); part++) {
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
+                change->tensor)
+                continue;
+            if (part >= QK_PART_COUNT) {
+                const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
+                uint64_t width = slice->tensor->n_dims == 2 ? slice->tensor->shape[1] : 1;
+                if (holds_row(slice, index / width))
+                    return QK_RESTORE;
+                continue;
+            }
+            uint64_t row = part != QK_PART_WEIGHT ? index
+                           : view->transposed     ? index % change->tensor->shape[1]
+                                                  : index / layer->d;
+            if (part == QK_PART_GAIN || owns_row(layer, view, row))
+                return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part)
+                    .mode;
+        }
+    }
+    return QK_KEEP;
+}
+
+static bool same_rows(const struct qk_view *a, const struct qk_view *b)
+{
+    return a->transposed == b->transposed && a->n_heads == b->n_heads &&
+           memcmp(a->first_row, b->first_row, (size_t)a->n_heads * sizeof *a->first_row) == 0;
+}
+
+bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_export_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
+{
+    const struct qk_pair_layer *layer = &pair->layer[change->layer];
+    *pre = NULL;
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
+                change->tensor)
+                continue;
+            const struct qk_view *view = &layer->side[QK_PRE]->role[r];
+            const struct qk_tensor *source = part_tensor(view, part);
+            struct qk_choice effect =
+                qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
+            if (source == NULL || !same_rows(view, &layer->side[QK_POST]->role[r]) ||
+                (*pre != NULL && (source != *pre || !qk_choice_equal(effect, *choice))))
+                return false;
+            *pre = source;
+            *choice = effect;
+        }
+    return *pre != NULL && change->bytes_changed == change->tensor->bytes &&
+           (*pre)->n_dims == change->tensor->n_dims &&
+           memcmp((*pre)->shape, change->tensor->shape, (size_t)(*pre)->n_dims * sizeof *(*pre)->shape) == 0;
+}
+
+/* --- files --- */
+
+static bool ends_with_one_of(const char *name, const char *const *ends)
+{
+    for (; *ends != NULL; ends++)
+        if (qk_ends_with(name, *ends))
+            return true;
+    return false;
+}
+
+/* Keeps what `wanted` holds for; the rest is freed. */
+static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post,
+    bool (*wanted)(const struct qk_checkpoint *post, const struct qk_file *file))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < files->n; i++) {
+        if (wanted(post, &files->file[i]))
+            files->file[kept++] = files->file[i];
+        else
+            free(files->file[i].name);
+    }
+    files->n = kept;
+}
+
+/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would have
+ * it added once more. */
+static bool still_true(const struct qk_checkpoint *post, const struct qk_file *file)
+{
+    return strcmp(file->name, QK_RECIPE_NAME) != 0 &&
+           (post->adapter == NULL || strcmp(file->name, QK_ADAPTER_CONFIG) != 0);
+}
+
+static bool beside_single_file(const struct qk_checkpoint *post, const struct qk_file *file)
+{
+    static const char *const side_files[] = {".json", ".txt", ".model", ".py", ".jinja", ".md", NULL};
+    return qk_export_shard(post, file->name) >= 0 ||
+           (ends_with_one_of(file->name, side_files) && strstr(file->name, ".index.json") == NULL);
+}
+
+enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
+{
+    const char *path = post->adapter != NULL ? post->adapter->base_path : post->path;
+    bool single = post->index_path == NULL && strcmp(path, post->folder) != 0;
+    QK_TRY(qk_folder_list(post->folder, !single, files, err));
+    keep_files(files, post, still_true);
+    if (single)
+        keep_files(files, post, beside_single_file);
+    return QK_OK;
+}
+
+int qk_export_shard(const struct qk_checkpoint *post, const char *name)
+{
+    for (size_t i = 0; i < post->n_shards; i++)
+        if (strcmp(post->shard[i].name, name) == 0)
+            return (int)i;
+    return -1;
+}

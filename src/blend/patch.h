@@ -1,0 +1,31 @@
+/* patch.h - a selection as what a forward pass takes (forward/forward.h): post's bytes changed as export
+ * would.
+ */
+#ifndef QK_BLEND_PATCH_H
+#define QK_BLEND_PATCH_H
+
+#include "blend/change.h"
+#include "blend/selection.h"
+#include "forward/forward.h"
+#include "range/probe.h"
+
+struct qk_selection_patch {
+    const struct qk_pair *pair; /* borrowed */
+    struct qk_selection selection;
+    bool norms;
+    struct qk_export_change *change; /* n; by shard and offset */
+    size_t n;
+    struct qk_patch patch; /* hand this to the pass; context is this struct, which must stay where it is */
+};
+
+/* The selection is copied. `layer` >= 0: its choices alone. QK_INPUT when a choice cannot be computed. Freed
+ * with qk_selection_patch_free (also after a failure). */
+enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
+    int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err);
+void qk_selection_patch_free(struct qk_selection_patch *patch);
+
+/* qk_probe_run, and with it what a restore of each layer can reach. */
+enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
+
+#endif

@@ -1,0 +1,22 @@
+/* rotation.h - the rotation of a key group that brings post nearest to pre and leaves attention unchanged. */
+#ifndef QK_BLEND_ROTATION_H
+#define QK_BLEND_ROTATION_H
+
+#include "blend/blend.h"
+
+#include <stddef.h>
+
+/* r (m, m) = the orthogonal matrix of the given form for which |pre - R post|_F is least, from
+ * product = M = sum of pre post^T, (m, m). `layer` tells the rotated pairs.
+ *   FULL    R = U V^T of M's SVD (Schonemann 1966)
+ *   PLANES  for each rotated pair (i, j) the block [[c, -s], [s, c]], angle atan2(M_ji - M_ij, M_ii + M_jj);
+ *           the rows after the rotary ones as under FULL, from their own block of M
+ *   NONE    R = I
+ * QK_INPUT when LAPACK does not converge. */
+enum qk_code qk_rotation_solve(enum qk_rotation rotation, const struct qk_layer *layer, const double *product,
+    double *r, struct qk_error *err);
+
+/* The rows (i, j) of rotated pair p, p < rotary_dims / 2. */
+void qk_rotation_pair(const struct qk_layer *layer, int p, int *i, int *j);
+
+#endif

@@ -1,0 +1,159 @@
+/* answer_store.c - a file of answers, read whole and appended to (answer_store.h). */
+#include "eval/answer_store.h"
+
+#include "base/cache.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DIGITS = QK_DIGEST_TEXT - 1, LINE = DIGITS + 3 };
+/* More than any number of cases comes to; a larger file is not ours. */
+enum { MOST_BYTES = 1 << 28 };
+static const char SUFFIX[] = ".answers";
+
+struct known {
+    char digest[DIGITS];
+    char answer;
+};
+
+struct qk_answer_store {
+    char *path;
+    struct known *known; /* n, by digest */
+    size_t n;
+};
+
+static int by_digest(const void *a, const void *b)
+{
+    return memcmp(((const struct known *)a)->digest, ((const struct known *)b)->digest, DIGITS);
+}
+
+static bool is_line(const char *line)
+{
+    return strspn(line, "0123456789abcdef") == DIGITS && line[DIGITS] == ' ' &&
+           (line[DIGITS + 1] == 'r' || line[DIGITS + 1] == 'w') && line[DIGITS + 2] == '\n';
+}
+
+/* Takes the lines of a text that ends in NUL. */
+static enum qk_code take_lines(
+    struct qk_answer_store *store, const char *text, size_t size, struct qk_error *err)
+{
+    QK_TRY(qk_alloc(&store->known, size / LINE + 1, sizeof *store->known, err));
+    for (const char *line = text; *line != '\0';) {
+        const char *end = strchr(line, '\n');
+        if (end != NULL && is_line(line)) {
+            memcpy(store->known[store->n].digest, line, DIGITS);
+            store->known[store->n++].answer = line[DIGITS + 1];
+        }
+        line = end != NULL ? end + 1 : "";
+    }
+    qsort(store->known, store->n, sizeof *store->known, by_digest);
+    return QK_OK;
+}
+
+static enum qk_code read_file(struct qk_answer_store *store, struct qk_error *err)
+{
+    struct stat info;
+    char *text;
+    int fd = open(store->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return QK_OK;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > MOST_BYTES) {
+        close(fd);
+        return QK_OK;
+    }
+    size_t size = (size_t)info.st_size, n = 0;
+    enum qk_code code = qk_alloc(&text, size + 1, 1, err);
+    for (ssize_t got = 1; code == QK_OK && n < size && got > 0; n += got > 0 ? (size_t)got : 0)
+        got = read(fd, text + n, size - n);
+    close(fd);
+    if (code == QK_OK) {
+        code = take_lines(store, text, n, err);
+        free(text);
+    }
+    return code;
+}
+
+enum qk_code qk_answer_store_open(
+    const char digest[QK_DIGEST_TEXT], struct qk_answer_store **out, struct qk_error *err)
+{
+    struct qk_answer_store *store;
+    struct qk_text path = {0};
+    char *folder;
+    *out = NULL;
+    QK_TRY(qk_cache_folder(&folder, err));
+    if (folder == NULL)
+        return QK_OK;
+    qk_text_add(&path, "%s/answers/%s%s", folder, digest, SUFFIX);
+    free(folder);
+    enum qk_code code = qk_alloc(&store, 1, sizeof *store, err);
+    if (code != QK_OK) {
+        qk_text_free(&path);
+        return code;
+    }
+    code = qk_text_take(&path, &store->path, err);
+    if (code == QK_OK)
+        code = read_file(store, err);
+    if (code == QK_OK)
+        *out = store;
+    else
+        qk_answer_store_close(store);
+    return code;
+}
+
+void qk_answer_store_close(struct qk_answer_store *store)
+{
+    if (store == NULL)
+        return;
+    free(store->path);
+    free(store->known);
+    free(store);
+}
+
+int qk_answer_store_find(const struct qk_answer_store *store, const char digest[QK_DIGEST_TEXT])
+{
+    struct known key;
+    if (store == NULL || store->n == 0)
+        return -1;
+    memcpy(key.digest, digest, DIGITS);
+    const struct known *found = bsearch(&key, store->known, store->n, sizeof key, by_digest);
+    return found == NULL ? -1 : found->answer == 'r';
+}
+
+static void trim_beside(char *path)
+{
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    qk_cache_trim(path, SUFFIX, QK_ANSWER_CACHE_BYTES);
+    *slash = '/';
+}
+
+enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
+    const char (*digest)[QK_DIGEST_TEXT], const signed char *answer, struct qk_error *err)
+{
+    struct qk_text text = {0};
+    char *lines;
+    if (store == NULL || n == 0)
+        return QK_OK;
+    for (size_t i = 0; i < n; i++)
+        qk_text_add(&text, "%s %c\n", digest[i], answer[i] > 0 ? 'r' : 'w');
+    size_t length = text.length;
+    QK_TRY(qk_text_take(&text, &lines, err));
+    enum qk_code code = qk_make_folders(store->path, err);
+    bool is_new = access(store->path, F_OK) != 0;
+    int fd = -1;
+    if (code == QK_OK)
+        fd = open(store->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (code == QK_OK && (fd < 0 || write(fd, lines, length) != (ssize_t)length))
+        code = qk_fail_errno(err, store->path, "write");
+    if (fd >= 0)
+        close(fd);
+    if (code == QK_OK && is_new)
+        trim_beside(store->path);
+    free(lines);
+    return code;
+}

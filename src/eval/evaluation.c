@@ -1,0 +1,333 @@
+/* evaluation.c - models put to cases by way of what is known already (evaluation.h). */
+#include "eval/evaluation.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "blend/patch.h"
+#include "eval/answer_store.h"
+#include "model/identity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Answers of another way of computing them are not taken. */
+static const char FORMAT[] = "qkscope answers 1";
+
+struct subject_side {
+    const struct qk_model *model;
+    struct qk_exam exam;
+    struct qk_network *network; /* NULL until it is asked */
+    bool opened;                /* exam is valid */
+};
+
+struct qk_evaluation {
+    const struct qk_pair *pair; /* NULL: one checkpoint, as post */
+    const struct qk_cases *cases;
+    struct qk_evaluation_options options;
+    struct subject_side side[QK_SIDE_COUNT];
+};
+
+/* --- opening --- */
+
+static enum qk_code open_exam(struct qk_evaluation *evaluation, enum qk_side side, struct qk_error *err)
+{
+    struct subject_side *s = &evaluation->side[side];
+    if (s->opened)
+        return QK_OK;
+    QK_TRY(qk_exam_open(s->model, evaluation->cases, &s->exam, err));
+    s->opened = true;
+    return QK_OK;
+}
+
+static size_t half_of_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : (size_t)1 << 31;
+}
+
+enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,
+    const struct qk_cases *cases, const struct qk_evaluation_options *options, struct qk_evaluation **out,
+    struct qk_error *err)
+{
+    struct qk_evaluation *e;
+    *out = NULL;
+    QK_TRY(qk_alloc(&e, 1, sizeof *e, err));
+    e->pair = pair;
+    e->cases = cases;
+    e->options = *options;
+    if (e->options.memory == 0)
+        e->options.memory = half_of_memory();
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        e->side[s].model = pair != NULL ? pair->model[s] : alone;
+    enum qk_code code = open_exam(e, QK_POST, err);
+    if (code == QK_OK)
+        *out = e;
+    else
+        qk_evaluation_close(e);
+    return code;
+}
+
+void qk_evaluation_close(struct qk_evaluation *evaluation)
+{
+    if (evaluation == NULL)
+        return;
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        qk_network_close(evaluation->side[s].network);
+        if (evaluation->side[s].opened)
+            qk_exam_close(&evaluation->side[s].exam);
+    }
+    free(evaluation);
+}
+
+static enum qk_code open_network(struct qk_evaluation *evaluation, enum qk_side side, struct qk_error *err)
+{
+    struct subject_side *s = &evaluation->side[side];
+    if (s->network != NULL)
+        return QK_OK;
+    size_t share = evaluation->pair != NULL ? QK_SIDE_COUNT : 1;
+    return qk_network_open(
+        s->model, NULL, qk_exam_longest(&s->exam), evaluation->options.memory / share, &s->network, err);
+}
+
+/* --- what is known --- */
+
+static bool changes_nothing(const struct qk_selection *selection)
+{
+    for (int i = 0; selection != NULL && i < selection->n_layers; i++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            if (qk_choice_effect(selection->choice[i][r]).mode != QK_KEEP)
+                return false;
+    return true;
+}
+
+static bool has_key(const cJSON *item, const char *key)
+{
+    if (qk_json_get(item, key) != NULL)
+        return true;
+    for (const cJSON *child = item != NULL ? item->child : NULL; child != NULL; child = child->next)
+        if (has_key(child, key))
+            return true;
+    return false;
+}
+
+/* What answers hang on beside weights and cases: how tokens are spelled, and (forward/network.h) the longest
+ * case where a model's rotary frequencies hang on that. */
+static void add_exam(struct qk_digest *digest, const struct subject_side *side)
+{
+    size_t longest = qk_exam_longest(&side->exam);
+    char path[4096];
+    struct stat info = {0};
+    snprintf(path, sizeof path, "%s/tokenizer.json", side->model->checkpoint->folder);
+    if (stat(path, &info) == 0) {
+        qk_digest_add(digest, &info.st_size, sizeof info.st_size);
+        qk_digest_add(digest, &info.st_ino, sizeof info.st_ino);
+        qk_digest_add(digest, &info.st_ctim.tv_sec, sizeof info.st_ctim.tv_sec);
+        qk_digest_add(digest, &info.st_ctim.tv_nsec, sizeof info.st_ctim.tv_nsec);
+    }
+    if (has_key(side->model->config.root, "long_factor"))
+        qk_digest_add(digest, &longest, sizeof longest);
+}
+
+static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject subject,
+    struct qk_answer_store **out, struct qk_error *err)
+{
+    struct qk_digest digest;
+    char hex[QK_DIGEST_TEXT];
+    bool known, all_known = true;
+    *out = NULL;
+    if (e->options.no_cache)
+        return QK_OK;
+    qk_digest_init(&digest);
+    qk_digest_add(&digest, FORMAT, sizeof FORMAT);
+    QK_TRY(qk_identity_add(&digest, e->side[subject.side].model, &all_known, err));
+    add_exam(&digest, &e->side[subject.side]);
+    if (subject.selection != NULL) {
+        QK_TRY(qk_identity_add(&digest, e->side[QK_PRE].model, &known, err));
+        all_known = all_known && known;
+        qk_digest_add(&digest, &subject.norms, sizeof subject.norms);
+        for (int i = 0; i < subject.selection->n_layers; i++)
+            for (int r = 0; r < QK_ROLE_COUNT; r++) {
+                struct qk_choice choice = qk_choice_effect(subject.selection->choice[i][r]);
+                qk_digest_add(&digest, &choice.mode, sizeof choice.mode);
+                qk_digest_add(&digest, &choice.param, sizeof choice.param);
+            }
+    }
+    qk_digest_hex(&digest, hex);
+    return all_known ? qk_answer_store_open(hex, out, err) : QK_OK;
+}
+
+/* --- asking --- */
+
+/* One call of qk_evaluation_answer. */
+struct asking {
+    const struct qk_evaluation *evaluation;
+    struct qk_answer_store *store;
+    const struct qk_exam *exam;
+    const struct qk_exam_watch *watch;
+    size_t *open; /* places in the list that are not known */
+    size_t n_known, n_open;
+};
+
+static void tell(const struct asking *a, size_t n, const size_t *cases, const signed char *answer)
+{
+    if (a->watch != NULL && n > 0)
+        a->watch->done(a->watch->context, n, cases, answer);
+}
+
+/* Answers of files that another program has changed are of no state that there was. */
+static enum qk_code check_unchanged(const struct qk_evaluation *e, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        if (e->side[s].model != NULL)
+            QK_TRY(qk_checkpoint_unchanged(e->side[s].model->checkpoint, err));
+    return QK_OK;
+}
+
+/* Keeps a group's answers as soon as they are there: an interruption costs one group. */
+static void group_done(void *context, size_t n, const size_t *cases, const signed char *answer)
+{
+    struct asking *a = context;
+    char(*digest)[QK_DIGEST_TEXT] = NULL;
+    struct qk_error unheard = {0};
+    if (a->store != NULL && check_unchanged(a->evaluation, &unheard) == QK_OK &&
+        qk_alloc(&digest, n, sizeof *digest, &unheard) == QK_OK) {
+        for (size_t i = 0; i < n; i++)
+            memcpy(digest[i], a->exam->digest[cases[i]], sizeof *digest);
+        qk_answer_store_add(a->store, n, (const char(*)[QK_DIGEST_TEXT])digest, answer, &unheard);
+    }
+    free(digest);
+    tell(a, n, cases, answer);
+}
+
+/* True where a view's rows, bias or gain are in a tensor that the patch changes. */
+static bool is_changed(const struct qk_selection_patch *patch, const struct qk_layer *layer)
+{
+    for (size_t c = 0; c < patch->n; c++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++) {
+            const struct qk_view *view = &layer->role[r];
+            const struct qk_tensor *tensor = patch->change[c].tensor;
+            if (view->weight == tensor || view->bias == tensor || view->norm == tensor)
+                return true;
+        }
+    return false;
+}
+
+/* Asks post with a selection. */
+static enum qk_code take_changed(struct qk_evaluation *e, struct qk_subject subject, size_t n,
+    const size_t *cases, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    struct subject_side *post = &e->side[QK_POST];
+    struct qk_selection_patch patch;
+    struct qk_network *network = NULL;
+    bool *changed = NULL;
+    enum qk_code code = qk_selection_patch_make(e->pair, subject.selection, -1, subject.norms, &patch, err);
+    if (code == QK_OK)
+        code = qk_alloc(&changed, (size_t)post->model->n_layers, sizeof *changed, err);
+    for (int i = 0; code == QK_OK && i < post->model->n_layers; i++)
+        changed[i] = is_changed(&patch, &post->model->layer[i]);
+    if (code == QK_OK)
+        code = qk_network_derive(post->network, &patch.patch, changed, &network, err);
+    if (code == QK_OK)
+        code = qk_exam_take(&post->exam, network, n, cases, answer, watch, progress, err);
+    qk_network_close(network);
+    free(changed);
+    qk_selection_patch_free(&patch);
+    return code;
+}
+
+/* The cases of the list that the store does not know. */
+static enum qk_code ask_open(struct qk_evaluation *e, struct qk_subject subject, struct asking *a,
+    const size_t *list, signed char *answer, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_exam_watch keep = {a, group_done};
+    struct subject_side *side = &e->side[subject.side];
+    size_t *cases;
+    signed char *got = NULL;
+    QK_TRY(qk_alloc(&cases, a->n_open, sizeof *cases, err));
+    for (size_t i = 0; i < a->n_open; i++)
+        cases[i] = list[a->open[i]];
+    enum qk_code code = qk_alloc(&got, a->n_open, 1, err);
+    if (code == QK_OK)
+        code = open_network(e, subject.side, err);
+    if (code == QK_OK && subject.selection == NULL)
+        code = qk_exam_take(&side->exam, side->network, a->n_open, cases, got, &keep, progress, err);
+    else if (code == QK_OK)
+        code = take_changed(e, subject, a->n_open, cases, got, &keep, progress, err);
+    for (size_t i = 0; code == QK_OK && i < a->n_open; i++)
+        answer[a->open[i]] = got[i];
+    free(got);
+    free(cases);
+    return code;
+}
+
+/* Answers what the store knows, and puts the rest into a->open. */
+static enum qk_code split(struct asking *a, size_t n, const size_t *list, signed char *answer,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    size_t *cases;
+    signed char *got;
+    QK_TRY(qk_alloc(&a->open, n, sizeof *a->open, err));
+    QK_TRY(qk_alloc(&cases, n, sizeof *cases, err));
+    enum qk_code code = qk_alloc(&got, n, 1, err);
+    for (size_t i = 0; code == QK_OK && i < n; i++) {
+        int found = qk_answer_store_find(a->store, a->exam->digest[list[i]]);
+        if (found < 0) {
+            a->open[a->n_open++] = i;
+            continue;
+        }
+        answer[i] = got[a->n_known] = (signed char)found;
+        cases[a->n_known++] = list[i];
+        qk_progress_add(progress, qk_exam_cost(a->exam, list[i]));
+    }
+    if (code == QK_OK)
+        tell(a, a->n_known, cases, got);
+    free(got);
+    free(cases);
+    return code;
+}
+
+enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_subject subject, size_t n,
+    const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
+    double *cost, struct qk_error *err)
+{
+    struct asking a = {.evaluation = evaluation, .watch = watch};
+    double unknown = 0;
+    if (changes_nothing(subject.selection))
+        subject.selection = NULL;
+    QK_TRY(open_exam(evaluation, subject.side, err));
+    a.exam = &evaluation->side[subject.side].exam;
+    enum qk_code code = open_store(evaluation, subject, &a.store, err);
+    if (code == QK_OK)
+        code = split(&a, n, list, answer, progress, err);
+    for (size_t i = 0; i < a.n_open; i++)
+        unknown += (double)qk_exam_cost(a.exam, list[a.open[i]]);
+    if (code == QK_OK && a.n_open > 0)
+        code = ask_open(evaluation, subject, &a, list, answer, progress, err);
+    if (code == QK_OK)
+        code = check_unchanged(evaluation, err);
+    free(a.open);
+    qk_answer_store_close(a.store);
+    if (cost != NULL)
+        *cost = unknown;
+    return code;
+}
+
+size_t qk_evaluation_cost(const struct qk_evaluation *evaluation, size_t i)
+{
+    return qk_exam_cost(&evaluation->side[QK_POST].exam, i);
+}
+
+void qk_evaluation_score(const struct qk_cases *cases, size_t n, const size_t *list,
+    const signed char *answer, struct qk_score *score)
+{
+    for (size_t i = 0; i < n; i++)
+        if (answer[i] >= 0) {
+            struct qk_score *of = &score[cases->item[list[i]].task];
+            of->total++;
+            of->right += answer[i] > 0;
+        }
+}

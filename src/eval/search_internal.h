@@ -1,0 +1,63 @@
+/* search_internal.h - between the two files of a search (search.h): the table of trials, and what is done
+ * with it. */
+#ifndef QK_EVAL_SEARCH_INTERNAL_H
+#define QK_EVAL_SEARCH_INTERNAL_H
+
+#include "eval/search.h"
+
+struct qk_search_parts {
+    struct qk_search_limits limits;
+    struct qk_search_calls calls;
+    struct timespec start;
+    size_t n_measured;        /* trials of the limit */
+    double run_cost, seconds; /* of cases that were really run */
+    double whole_cost;        /* of all cases */
+    bool cut;                 /* something was left out, as the limits did not allow it */
+    double spent;             /* share of the limits that both ends took */
+    bool *differs; /* of each case: pre and post answer it differently; NULL until both are known */
+    size_t *order; /* cases, task after task, each in the order of its samples */
+    size_t *first; /* n_tasks + 1: where the tasks begin in order */
+    int *layer;    /* n_used: those that can be restored, by prior */
+    int n_used;
+    /* Of the cases that pre and post answer alike, for each objective: how many answers of other trials are
+     * known, and how many of them are not post's. */
+    size_t *alike, *turned;
+    struct qk_effect_trials *effect; /* n_layers */
+    struct qk_trial *all;            /* every layer restored; NULL: not tried */
+};
+
+/* What the effects of a layer are told from; NULL where it was not tried. */
+struct qk_effect_trials {
+    struct qk_trial *in[QK_EFFECT_ROLES], *out[QK_EFFECT_ROLES];
+};
+
+/* True while less than this share (0 to 1) of the limits is used up; without limits always. */
+bool qk_search_within(const struct qk_search *search, double share);
+/* Share of the limits that is used up, 0 to 1. */
+double qk_search_spent(const struct qk_search *search);
+/* Seconds left of that share of the limit; HUGE_VAL without one. */
+double qk_search_left(const struct qk_search *search, double share);
+/* Expected seconds of one trial over all cases; 0 when nothing was run yet. */
+double qk_search_whole_seconds(const struct qk_search *search);
+
+/* Puts the cases in the order of samples, once post (trial 0) and pre are known. */
+enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err);
+
+/* *out = the trial of the selection, made when there is none (choices of equal effect are one), with the
+ * first ceil(level * cases) of each task asked. *out NULL when the limits are used up, or would be on the
+ * way.
+ */
+enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
+    const char *stage, struct qk_trial **out, struct qk_error *err);
+
+void qk_search_free_trials(struct qk_search *search);
+
+/* Sorts n trials, best first: by fronts (Pareto rank of their estimated rates), and within one by how far
+ * they stand from their neighbours (Deb et al. 2002). */
+enum qk_code qk_search_rank(
+    const struct qk_search *search, struct qk_trial **trial, size_t n, struct qk_error *err);
+
+/* Sets `front` of every trial. */
+enum qk_code qk_search_mark_front(struct qk_search *search, struct qk_error *err);
+
+#endif

@@ -1,0 +1,395 @@
+/* export.c - writing an export: a temporary sibling is filled, then renamed; export.h tells the states. */
+#include "export/export.h"
+
+#include "base/atomic_file.h"
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/left_over.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "blend/blend.h"
+#include "blend/change.h"
+#include "export/fill.h"
+#include "export/zip_crc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct exporter {
+    const struct qk_pair *pair;
+    const struct qk_checkpoint *post;
+    const struct qk_selection *selection;
+    const struct qk_export_options *options;
+    struct qk_progress *progress;
+    struct qk_error *err;
+    struct qk_export_plan plan;
+    struct qk_folder files;
+    struct qk_recipe recipe; /* with the digests of what was written */
+    struct qk_fill fill;
+    struct qk_source *other; /* n_others: the files that are no shards */
+    size_t n_others;
+    char *header;  /* a patch's */
+    char *sibling; /* the folder that is filled */
+    int lock;      /* its descriptor, which tells others that it is in use (left_over.h); -1: none */
+};
+
+/* --- files --- */
+
+/* The first n bytes of a patch: 8 of length, and the header. */
+static enum qk_code write_header(const struct exporter *e, unsigned char *bytes, size_t n)
+{
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)((uint64_t)(n - 8) >> (8 * i));
+    memcpy(bytes + 8, e->header, n - 8);
+    return QK_OK;
+}
+
+/* The new bytes of changed tensor number `index`, noted in the recipe. */
+static enum qk_code make_tensor(
+    void *context, size_t index, void *bytes, size_t n, struct qk_progress *progress, struct qk_error *err)
+{
+    enum { DIGEST_PIECE = 8 << 20 };
+    struct exporter *e = context;
+    if (index == e->plan.n_changes) /* a patch's header */
+        return write_header(e, bytes, n);
+    const struct qk_export_change *change = &e->plan.change[index];
+    QK_TRY(qk_checkpoint_read(e->post, change->tensor, 0, bytes, n, err));
+    QK_TRY(qk_change_apply(e->pair, e->selection, e->options->norms, change, bytes, progress, err));
+    struct qk_output_print *output = &e->recipe.output[index];
+    struct qk_digest digest;
+    qk_digest_init(&digest);
+    for (size_t at = 0; at < n; at += DIGEST_PIECE) {
+        QK_TRY(qk_progress_check(progress, err));
+        qk_digest_add(&digest, (const char *)bytes + at, n - at < DIGEST_PIECE ? n - at : DIGEST_PIECE);
+    }
+    qk_digest_hex(&digest, output->digest);
+    return qk_strdup_to(&output->tensor, change->tensor->name, err);
+}
+
+static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
+{
+    const struct qk_export_change *change = &e->plan.change[index];
+    size_t memory = change->layer < 0 || change->addition != NULL
+                        ? 0
+                        : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
+    return qk_fill_add_made(&e->fill, at, change->tensor->bytes, memory, index, e->err);
+}
+
+/* A file that is copied, but for the tensors that change when it is a shard. */
+static enum qk_code add_file(
+    struct exporter *e, const struct qk_file *file, int shard, const char *from, const char *to)
+{
+    const struct qk_source *source;
+    if (shard >= 0) {
+        source = &e->post->shard[shard].file.source;
+    } else {
+        QK_TRY(qk_source_open(from, &e->other[e->n_others], e->err));
+        source = &e->other[e->n_others++];
+    }
+    QK_TRY(qk_fill_add_file(&e->fill, to, file->mode, source->size, source, e->err));
+    for (size_t i = 0; i < e->plan.n_changes; i++)
+        if (e->plan.change[i].tensor->shard == shard)
+            QK_TRY(add_tensor(e, i, e->plan.change[i].tensor->offset));
+    return QK_OK;
+}
+
+static enum qk_code add_entry(
+    struct exporter *e, const struct qk_file *file, const char *from, const char *to)
+{
+    if (file->is_folder)
+        return mkdir(to, file->mode | S_IRWXU) == 0 ? QK_OK : qk_fail_errno(e->err, to, "create");
+    int shard = qk_export_shard(e->post, file->name);
+    /* A hard link is refused across file systems and by some of them; then the file is copied. */
+    if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->plan, shard) &&
+        linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+        return QK_OK;
+    return add_file(e, file, shard, from, to);
+}
+
+static enum qk_code add_entries(struct exporter *e)
+{
+    QK_TRY(qk_alloc(&e->other, e->files.n, sizeof *e->other, e->err));
+    for (size_t i = 0; i < e->files.n; i++) {
+        char *from = NULL, *to = NULL;
+        enum qk_code code = qk_path_join(e->post->folder, e->files.file[i].name, &from, e->err);
+        if (code == QK_OK)
+            code = qk_path_join(e->sibling, e->files.file[i].name, &to, e->err);
+        if (code == QK_OK)
+            code = add_entry(e, &e->files.file[i], from, to);
+        free(from);
+        free(to);
+        QK_TRY(code);
+    }
+    return QK_OK;
+}
+
+/* A zip archive has sums of its entries, which can be told when all of an entry is written. */
+static enum qk_code mend_sums(const struct exporter *e, int shard)
+{
+    struct qk_sum *sum;
+    size_t n;
+    char *path;
+    QK_TRY(qk_sums_find(e->post, shard, e->plan.change, e->plan.n_changes, &sum, &n, e->err));
+    enum qk_code code = qk_path_join(e->sibling, e->post->shard[shard].name, &path, e->err);
+    if (code == QK_OK) {
+        code = qk_sums_mend(path, sum, n, e->progress, e->err);
+        free(path);
+    }
+    free(sum);
+    return code;
+}
+
+static enum qk_code write_files(struct exporter *e)
+{
+    QK_TRY(add_entries(e));
+    QK_TRY(qk_fill_run(&e->fill, e->progress, e->err));
+    for (size_t i = 0; i < e->post->n_shards; i++)
+        QK_TRY(mend_sums(e, (int)i));
+    for (size_t i = 0; i < e->n_others; i++)
+        QK_TRY(qk_source_unchanged(&e->other[i], e->err));
+    return QK_OK;
+}
+
+static enum qk_code sync_folders(const struct exporter *e)
+{
+    for (size_t i = e->files.n; i-- > 0;) {
+        char *path;
+        if (!e->files.file[i].is_folder)
+            continue;
+        QK_TRY(qk_path_join(e->sibling, e->files.file[i].name, &path, e->err));
+        enum qk_code code = qk_sync_folder(path, e->err);
+        free(path);
+        QK_TRY(code);
+    }
+    return QK_OK;
+}
+
+/* --- patches --- */
+
+static void add_patch_tensor(cJSON *header, const struct qk_tensor *tensor, uint64_t at)
+{
+    cJSON *entry = cJSON_AddObjectToObject(header, tensor->name);
+    cJSON_AddStringToObject(entry, "dtype", qk_dtype_name(tensor->dtype));
+    cJSON *shape = cJSON_AddArrayToObject(entry, "shape");
+    for (int i = 0; i < tensor->n_dims; i++)
+        qk_json_append(shape, cJSON_CreateNumber((double)tensor->shape[i]));
+    cJSON *offsets = cJSON_AddArrayToObject(entry, "data_offsets");
+    qk_json_append(offsets, cJSON_CreateNumber((double)at));
+    qk_json_append(offsets, cJSON_CreateNumber((double)(at + tensor->bytes)));
+}
+
+/* The header of a patch, padded so that its data begins at a multiple of 8. */
+static enum qk_code patch_header(const struct exporter *e, char **out, struct qk_error *err)
+{
+    cJSON *header = cJSON_CreateObject();
+    uint64_t at = 0;
+    char *text;
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(header, "__metadata__"), "format", "pt");
+    for (size_t i = 0; i < e->plan.n_changes; i++) {
+        add_patch_tensor(header, e->plan.change[i].tensor, at);
+        at += e->plan.change[i].tensor->bytes;
+    }
+    QK_TRY(qk_json_text(header, false, &text, err));
+    struct qk_text padded = {0};
+    qk_text_add(&padded, "%s", text);
+    free(text);
+    while (padded.length % 8 != 0 && !padded.failed)
+        qk_text_add(&padded, " ");
+    return qk_text_take(&padded, out, err);
+}
+
+static enum qk_code write_patch(struct exporter *e)
+{
+    char *path = NULL;
+    uint64_t bytes = e->plan.bytes_total;
+    QK_TRY(patch_header(e, &e->header, e->err));
+    uint64_t at = 8 + strlen(e->header);
+    QK_TRY(qk_path_join(e->sibling, QK_PATCH_NAME, &path, e->err));
+    enum qk_code code = qk_fill_add_file(&e->fill, path, 0666, at + bytes, NULL, e->err);
+    free(path);
+    QK_TRY(code);
+    QK_TRY(qk_fill_add_made(&e->fill, 0, at, 0, e->plan.n_changes, e->err));
+    for (size_t i = 0; i < e->plan.n_changes; i++) {
+        QK_TRY(add_tensor(e, i, at));
+        at += e->plan.change[i].tensor->bytes;
+    }
+    return qk_fill_run(&e->fill, e->progress, e->err);
+}
+
+/* --- the whole --- */
+
+static enum qk_code write_recipe(struct exporter *e)
+{
+    char *path;
+    QK_TRY(qk_path_join(e->sibling, QK_RECIPE_NAME, &path, e->err));
+    enum qk_code code = qk_recipe_write(&e->recipe, path, e->err);
+    free(path);
+    return code;
+}
+
+static enum qk_code fill_sibling(struct exporter *e)
+{
+    if (e->options->patch_only) {
+        QK_TRY(write_patch(e));
+    } else {
+        QK_TRY(write_files(e));
+        QK_TRY(sync_folders(e));
+    }
+    QK_TRY(qk_pair_unchanged(e->pair, e->err));
+    QK_TRY(write_recipe(e));
+    return qk_sync_folder(e->sibling, e->err);
+}
+
+/* rename with a flag of renameat2; false, errno ENOSYS, where it is not to be had. */
+static bool rename_with(const char *from, const char *to, unsigned flag)
+{
+#ifdef HAVE_RENAMEAT2
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, flag) == 0)
+        return true;
+    if (errno == EINVAL)
+        errno = ENOSYS;
+#else
+    (void)from, (void)to, (void)flag;
+    errno = ENOSYS;
+#endif
+    return false;
+}
+
+/* Where the old folder stands while the new one gets its name: ".NAME.qkscope-replaced" is no name of a
+ * left-over, so nobody removes it. */
+static enum qk_code replaced_path(const char *target, char **out, struct qk_error *err)
+{
+    char *parent, *name;
+    QK_TRY(qk_split_path(target, &parent, &name, err));
+    enum qk_code code = qk_sibling_path(parent, name, "replaced", out, err);
+    free(parent);
+    free(name);
+    return code;
+}
+
+/* A lock on the folder, which tells others that it is in use; -1: there is none to be had. */
+static int hold(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Puts the old folder aside, the new one in its place: for file systems that cannot exchange two names. */
+static enum qk_code replace_in_two_steps(const struct exporter *e)
+{
+    const char *target = e->options->target;
+    char *aside;
+    QK_TRY(replaced_path(target, &aside, e->err));
+    int fd = hold(target);
+    enum qk_code code = QK_OK;
+    if (rename(target, aside) != 0) {
+        code = qk_fail_errno(e->err, target, "replace");
+    } else if (rename(e->sibling, target) != 0) {
+        code = qk_fail_errno(e->err, target, "replace");
+        if (rename(aside, target) != 0)
+            code = qk_fail(e->err, QK_IO, "%s: cannot be put back: %s; the next export to %s puts it back",
+                aside, strerror(errno), target);
+    } else {
+        qk_folder_remove(aside, NULL); /* else the next export to this target does */
+    }
+    if (fd >= 0)
+        close(fd);
+    free(aside);
+    return code;
+}
+
+/* Ends what replace_in_two_steps was killed in: the old folder gets its name back, or goes where the new one
+ * has it. */
+static enum qk_code recover_replaced(const char *target, struct qk_error *err)
+{
+    char *aside;
+    struct stat info;
+    QK_TRY(replaced_path(target, &aside, err));
+    int fd = hold(aside);
+    enum qk_code code = QK_OK;
+    if (fd >= 0 && lstat(target, &info) == 0)
+        qk_folder_remove(aside, NULL);
+    else if (fd >= 0 && errno == ENOENT && rename(aside, target) != 0)
+        code = qk_fail_errno(err, aside, "put back");
+    if (fd >= 0)
+        close(fd);
+    free(aside);
+    return code;
+}
+
+/* Gives the sibling its name. */
+static enum qk_code publish(struct exporter *e)
+{
+    enum { NOREPLACE = 1, EXCHANGE = 2 }; /* <linux/fs.h> */
+    const char *target = e->options->target;
+    if (e->plan.target_exists) {
+        if (rename_with(e->sibling, target, EXCHANGE)) {
+            qk_folder_remove(e->sibling, NULL); /* the old one; else the next export to this target does */
+        } else {
+            if (errno != ENOSYS)
+                return qk_fail_errno(e->err, target, "replace");
+            QK_TRY(replace_in_two_steps(e));
+        }
+    } else if (!rename_with(e->sibling, target, NOREPLACE)) {
+        /* A plain rename replaces at most an empty folder. */
+        if (errno != ENOSYS || rename(e->sibling, target) != 0)
+            return qk_fail_errno(e->err, target, "create");
+    }
+    return qk_sync_parent(target, e->err);
+}
+
+static enum qk_code run(struct exporter *e)
+{
+    QK_TRY(recover_replaced(e->options->target, e->err));
+    QK_TRY(qk_left_overs_clear(e->options->target, e->err));
+    QK_TRY(qk_export_plan(e->pair, e->selection, e->options, &e->plan, e->err));
+    QK_TRY(qk_export_files(e->post, &e->files, e->err));
+    QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
+    QK_TRY(qk_alloc(&e->recipe.output, e->plan.n_changes, sizeof *e->recipe.output, e->err));
+    e->recipe.n_outputs = e->plan.n_changes;
+    qk_progress_total(e->progress, e->plan.bytes_written);
+    QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &e->lock, e->err));
+    enum qk_code code = fill_sibling(e);
+    if (code == QK_OK)
+        code = publish(e);
+    if (code != QK_OK)
+        qk_folder_remove(e->sibling, NULL);
+    return code;
+}
+
+enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_options *options, struct qk_progress *progress, struct qk_error *err)
+{
+    struct exporter e = {.pair = pair,
+        .post = qk_export_subject(pair, options->adapter),
+        .selection = selection,
+        .options = options,
+        .progress = progress,
+        .err = err,
+        .lock = -1};
+    e.fill.make = make_tensor;
+    e.fill.context = &e;
+    enum qk_code code = run(&e);
+    if (e.lock >= 0)
+        close(e.lock);
+    qk_fill_free(&e.fill);
+    for (size_t i = 0; i < e.n_others; i++)
+        qk_source_close(&e.other[i]);
+    free(e.other);
+    free(e.header);
+    free(e.sibling);
+    qk_recipe_free(&e.recipe);
+    qk_folder_free(&e.files);
+    qk_export_plan_free(&e.plan);
+    return code;
+}

@@ -1,0 +1,58 @@
+/* fill.h - fills new files, large ones too, with parts of old ones and parts that are computed: on all
+ * processors, in bounded memory, each file synced. What stands in a file does not depend on the processors.
+ *
+ * Blocks are shared with the old file where the file system can (FICLONE); else the kernel copies
+ * (copy_file_range), and holes stay holes; else it is read and written. The disk is told to begin with every
+ * part as soon as it is there (sync_file_range), so that fsync, at the end of a file, finds little to do. */
+#ifndef QK_EXPORT_FILL_H
+#define QK_EXPORT_FILL_H
+
+#include "base/progress.h"
+#include "tensor/source.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Fills n bytes of part number `part`. Called by several threads at once, for different parts. */
+typedef enum qk_code (*qk_fill_make)(
+    void *context, size_t part, void *bytes, size_t n, struct qk_progress *progress, struct qk_error *err);
+
+struct qk_fill_part {
+    size_t file, number; /* number: the caller's, for made parts */
+    uint64_t at, n;
+    uint64_t memory; /* bytes that are held while it is made; 0: it is copied */
+};
+struct qk_fill_file {
+    char *path; /* owned */
+    mode_t mode;
+    uint64_t bytes, covered; /* covered: those that have their parts already */
+    const struct qk_source *source;
+    struct qk_fill_state *state; /* while it is filled */
+};
+/* Zero-initialise, set make and context; freed with qk_fill_free in every case. */
+struct qk_fill {
+    qk_fill_make make;
+    void *context; /* handed to make */
+    struct qk_fill_file *file;
+    struct qk_fill_part *part;
+    size_t n_files, files_capacity, n_parts, parts_capacity;
+};
+
+/* A file to be created, and filled with the same bytes of `source` (borrowed; NULL when all is made). */
+enum qk_code qk_fill_add_file(struct qk_fill *fill, const char *path, mode_t mode, uint64_t bytes,
+    const struct qk_source *source, struct qk_error *err);
+
+/* Bytes [at, at + n) of the file that was added last are made: make is called with `number`. Parts are added
+ * in the order of `at`. `scratch` is what making takes beside the n bytes themselves; no more than 192 MiB
+ * are made at once, or one part. */
+enum qk_code qk_fill_add_made(
+    struct qk_fill *fill, uint64_t at, uint64_t n, uint64_t scratch, size_t number, struct qk_error *err);
+
+/* Creates and fills the files; progress counts bytes. Ends at the first failure, which is that of the part
+ * that stands first, and leaves the files as they are then. QK_IO names the file. */
+enum qk_code qk_fill_run(struct qk_fill *fill, struct qk_progress *progress, struct qk_error *err);
+
+void qk_fill_free(struct qk_fill *fill);
+
+#endif

@@ -1,0 +1,205 @@
+/* manifest.c - what an export would do, and why it cannot be done: everything that is known before writing.
+ */
+#include "base/atomic_file.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "blend/change.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* Where the target is or will be: its parent resolved, its last part as given. */
+static enum qk_code resolve_target(const char *target, char **out, char **parent, struct qk_error *err)
+{
+    char *given, *name, resolved[PATH_MAX];
+    QK_TRY(qk_split_path(target, &given, &name, err));
+    enum qk_code code = QK_OK;
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        code = qk_fail(err, QK_USAGE, "'%s': not a name for a new folder", target);
+    else if (realpath(given, resolved) == NULL)
+        code = qk_fail_errno(err, given, "open the folder to write in");
+    else if ((code = qk_path_join(resolved, name, out, err)) == QK_OK)
+        code = qk_strdup_to(parent, resolved, err);
+    free(given);
+    free(name);
+    return code;
+}
+
+static enum qk_code keep_folder_safe(
+    const char *folder, const char *side, const char *target, struct qk_error *err)
+{
+    char resolved[PATH_MAX];
+    if (realpath(folder, resolved) == NULL)
+        return qk_fail_errno(err, folder, "resolve");
+    if (qk_path_inside(target, resolved))
+        return qk_fail(
+            err, QK_USAGE, "%s: refused: it is or lies in %s's folder (%s)", target, side, resolved);
+    if (qk_path_inside(resolved, target))
+        return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
+    return QK_OK;
+}
+
+/* The target may not be, hold or lie in what is read. Links are resolved: shards may be links out of their
+ * folder. */
+static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *target, struct qk_error *err)
+{
+    char resolved[PATH_MAX];
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const struct qk_checkpoint *c = pair->model[s]->checkpoint;
+        const char *side = qk_side_name((enum qk_side)s);
+        QK_TRY(keep_folder_safe(c->folder, side, target, err));
+        if (c->adapter != NULL)
+            QK_TRY(keep_folder_safe(c->adapter->folder, side, target, err));
+        for (size_t i = 0; i < c->n_shards; i++) {
+            const char *path = c->shard[i].file.source.path;
+            if (realpath(path, resolved) == NULL)
+                return qk_fail_errno(err, path, "resolve");
+            if (qk_path_inside(resolved, target))
+                return qk_fail(
+                    err, QK_USAGE, "%s: refused: it holds a file of %s (%s)", target, side, resolved);
+        }
+    }
+    return QK_OK;
+}
+
+/* A folder may be replaced when this export would write every name that is in it: then nothing of the user's
+ * own is lost. An empty folder and an earlier export of the same checkpoint are such. */
+static enum qk_code check_replaceable(const char *target, const struct qk_folder *files, struct qk_error *err)
+{
+    struct qk_folder present;
+    QK_TRY(qk_folder_list(target, true, &present, err));
+    bool recipe = present.n == 0 || qk_folder_find(&present, QK_RECIPE_NAME) != NULL;
+    enum qk_code code =
+        recipe ? QK_OK
+               : qk_fail(err, QK_USAGE, "%s: exists and holds no %s: not replaced", target, QK_RECIPE_NAME);
+    for (size_t i = 0; i < present.n && code == QK_OK; i++) {
+        const char *name = present.file[i].name;
+        if (qk_folder_find(files, name) == NULL && strcmp(name, QK_RECIPE_NAME) != 0 &&
+            strcmp(name, QK_PATCH_NAME) != 0)
+            code = qk_fail(
+                err, QK_USAGE, "%s: holds %s, which this export would not write: not replaced", target, name);
+    }
+    qk_folder_free(&present);
+    return code;
+}
+
+static enum qk_code check_target(const struct qk_export_options *options, const struct qk_folder *files,
+    bool *exists, struct qk_error *err)
+{
+    struct stat info;
+    *exists = lstat(options->target, &info) == 0;
+    if (!*exists && errno != ENOENT)
+        return qk_fail_errno(err, options->target, "examine");
+    if (!*exists)
+        return QK_OK;
+    if (!S_ISDIR(info.st_mode))
+        return qk_fail(err, QK_USAGE, "%s: exists and is not a folder", options->target);
+    if (!options->force)
+        return qk_fail(err, QK_USAGE, "%s: exists; it is replaced when forced, if it is an earlier export",
+            options->target);
+    return check_replaceable(options->target, files, err);
+}
+
+/* --- sizes --- */
+
+static void count_shards(struct qk_export_plan *plan)
+{
+    int last = -1;
+    for (size_t i = 0; i < plan->n_changes; i++) {
+        plan->bytes_changed += plan->change[i].bytes_changed;
+        plan->n_shards_changed += plan->change[i].tensor->shard != last;
+        last = plan->change[i].tensor->shard;
+    }
+}
+
+bool qk_export_changes_shard(const struct qk_export_plan *plan, int shard)
+{
+    for (size_t i = 0; i < plan->n_changes; i++)
+        if (plan->change[i].tensor->shard == shard)
+            return true;
+    return false;
+}
+
+static void count_bytes(const struct qk_checkpoint *post, const struct qk_folder *files,
+    const struct qk_export_options *options, struct qk_export_plan *plan)
+{
+    if (options->patch_only) {
+        for (size_t i = 0; i < plan->n_changes; i++)
+            plan->bytes_total += plan->change[i].tensor->bytes;
+        plan->bytes_written = plan->bytes_total;
+        plan->n_files = 1;
+        return;
+    }
+    for (size_t i = 0; i < files->n; i++) {
+        const struct qk_file *file = &files->file[i];
+        int shard = qk_export_shard(post, file->name);
+        bool linked = options->link && shard >= 0 && !qk_export_changes_shard(plan, shard);
+        plan->bytes_total += file->bytes;
+        plan->bytes_written += linked ? 0 : file->bytes;
+        plan->n_files += !file->is_folder;
+    }
+}
+
+static enum qk_code count_free(const char *folder, struct qk_export_plan *plan, struct qk_error *err)
+{
+    struct statvfs info;
+    if (statvfs(folder, &info) != 0)
+        return qk_fail_errno(err, folder, "examine");
+    plan->bytes_free = (uint64_t)info.f_bavail * (uint64_t)info.f_frsize;
+    return QK_OK;
+}
+
+/* --- the plan --- */
+
+static enum qk_code make_plan(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_options *options, const struct qk_folder *files, struct qk_export_plan *plan,
+    struct qk_error *err)
+{
+    const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
+    char *target = NULL, *parent = NULL;
+    QK_TRY(qk_changes_find(
+        pair, selection, options->norms, options->adapter, &plan->change, &plan->n_changes, err));
+    count_shards(plan);
+    count_bytes(post, files, options, plan);
+    enum qk_code code = resolve_target(options->target, &target, &parent, err);
+    if (code == QK_OK)
+        code = keep_inputs_safe(pair, target, err);
+    if (code == QK_OK)
+        code = check_target(options, files, &plan->target_exists, err);
+    if (code == QK_OK)
+        code = count_free(parent, plan, err);
+    free(target);
+    free(parent);
+    QK_TRY(code);
+    if (plan->bytes_written > plan->bytes_free) {
+        char free_text[QK_BYTES_TEXT], needed[QK_BYTES_TEXT];
+        return qk_fail(err, QK_IO, "%s: not enough space (found %s, expected %s)", options->target,
+            qk_format_bytes(free_text, plan->bytes_free), qk_format_bytes(needed, plan->bytes_written));
+    }
+    if (options->patch_only && plan->n_changes == 0)
+        return qk_fail(err, QK_USAGE, "%s: nothing is chosen: there is no patch to write", options->target);
+    return QK_OK;
+}
+
+enum qk_code qk_export_plan(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_options *options, struct qk_export_plan *plan, struct qk_error *err)
+{
+    struct qk_folder files;
+    *plan = (struct qk_export_plan){0};
+    QK_TRY(qk_export_files(qk_export_subject(pair, options->adapter), &files, err));
+    enum qk_code code = make_plan(pair, selection, options, &files, plan, err);
+    qk_folder_free(&files);
+    if (code != QK_OK)
+        qk_export_plan_free(plan);
+    return code;
+}
+
+void qk_export_plan_free(struct qk_export_plan *plan)
+{
+    free(plan->change);
+    *plan = (struct qk_export_plan){0};
+}

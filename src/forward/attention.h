@@ -1,0 +1,63 @@
+/* attention.h - causal softmax attention and the two linear recurrences, over blocks of queries. Heads are
+ * shared out among the processors (base/parallel.h). Float32; the sum of a softmax is float64. */
+#ifndef QK_FORWARD_ATTENTION_H
+#define QK_FORWARD_ATTENTION_H
+
+#include "base/error.h"
+#include "base/progress.h"
+
+#include <stddef.h>
+
+/* One sequence. Rows of q, k and v are tokens; head h starts at column h * head_dim (value_dim for v). */
+struct qk_attention {
+    size_t T, n_q, n_k, head_dim, value_dim; /* T keys; queries are those of the last tokens */
+    size_t first_query;                      /* position of q's first row: queries are first_query <= t < T */
+    size_t window; /* 0: whole past; else a query sees itself and the window - 1 tokens before it */
+    float scale;   /* of the logits */
+    float softcap; /* 0: none; else logits become c tanh(logits / c) */
+    const float *q, *k,
+        *v; /* (T - first_query, q_stride), (T, k_stride) ...; v NULL: only the maps are wanted */
+    size_t q_stride, k_stride, v_stride;
+    float *out; /* (T - first_query, n_q * value_dim); may be NULL when v is */
+    /* Of the recurrences, whose T tokens all have a query: (n_q, head_dim, value_dim), what the tokens before
+     * came to, moved on to behind the last of these. NULL: there were none, and nobody asks. */
+    float *state;
+    struct qk_progress *progress; /* NULL, or: once it is cancelled the functions below stop (QK_CANCELLED) */
+};
+
+/* p (n, ld): row i holds the attention a(t0 + i, s) of one head for s < t0 + n, zeros after the query and
+ * before its window. ld >= t0 + n. */
+void qk_attention_block(const struct qk_attention *a, size_t head, size_t t0, size_t n, float *p, size_t ld);
+
+/* Sees the attention of one head for the queries t0 <= t < t0 + n: row i of p (n, ld) holds a(t0 + i, s) for
+ * s < t0 + n, zeros after the query. Called in the order of t within a head; heads may alternate and come
+ * from several threads, but never two calls at once. NULL: nobody looks. */
+typedef void (*qk_attention_seen)(void *context, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+
+/* Of each of n sequences, alike in all but T, first_query and where their arrays are: out = softmax(q k^T
+ * scale) v, query block by query block: memory is one block of QK_QUERY_BLOCK rows of length T, never (T, T).
+ * `seen` (NULL: nobody looks) goes with a single sequence alone. QK_IO on lack of memory. */
+enum { QK_QUERY_BLOCK = 64 };
+enum qk_code qk_softmax_attention(
+    const struct qk_attention *a, size_t n, qk_attention_seen seen, void *context, struct qk_error *err);
+
+/* Lightning attention (Qin et al. 2024): out_t = sum_{s<=t} e^(-slope_h (t-s)) scale (q_t . k_s) v_s, in
+ * blocks with a (head_dim, value_dim) state between them, of n sequences as above. slope: n_q values. */
+enum qk_code qk_lightning_attention(
+    const struct qk_attention *a, size_t n, const float *slope, struct qk_error *err);
+
+/* ALiBi's slopes (Press et al. 2022): 2^(-8 (h+1) / n) for n a power of two, its interleaving rule otherwise.
+ */
+void qk_alibi_slopes(size_t n, float *slope);
+
+/* Gated delta rule (Yang et al. 2024): per value head, state S (head_dim, value_dim),
+ *   S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  out (T, n_q * value_dim) = S^T q.
+ * q, k already normalised and scaled; n_q = value heads, n_k key heads (value head h uses key head
+ * h / (n_q / n_k)); g, beta (T, n_q), of each of the n sequences. q has n_k heads here, like k. */
+struct qk_gates {
+    const float *g, *beta;
+};
+enum qk_code qk_gated_delta_rule(
+    const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err);
+
+#endif

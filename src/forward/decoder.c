@@ -1,0 +1,182 @@
+/* decoder.c - a network over sequences that grow (decoder.h). */
+#include "forward/decoder.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Values of x that a layer works on at once: what it makes of them is a few times as large. */
+enum { PART_VALUES = 1 << 24 };
+
+struct qk_decoder {
+    struct qk_network *network;
+    struct qk_rope_tables tables;
+    size_t n, longest;
+    size_t *capacity, *length;    /* tokens, n each */
+    struct qk_layer_state *state; /* (n, n_layers); capacity 0: not made yet */
+};
+
+static size_t layers_of(const struct qk_decoder *decoder)
+{
+    return (size_t)qk_network_model(decoder->network)->n_layers;
+}
+
+enum qk_code qk_decoder_open(struct qk_network *network, size_t n, const size_t *capacity,
+    struct qk_decoder **out, struct qk_error *err)
+{
+    struct qk_decoder *decoder;
+    *out = NULL;
+    QK_TRY(qk_alloc(&decoder, 1, sizeof *decoder, err));
+    decoder->network = network;
+    decoder->n = n;
+    enum qk_code code = qk_alloc(&decoder->capacity, n, sizeof *decoder->capacity, err);
+    if (code == QK_OK)
+        code = qk_alloc(&decoder->length, n, sizeof *decoder->length, err);
+    if (code == QK_OK)
+        code = qk_alloc(&decoder->state, n * layers_of(decoder), sizeof *decoder->state, err);
+    for (size_t i = 0; code == QK_OK && i < n; i++) {
+        decoder->capacity[i] = capacity[i];
+        decoder->longest = capacity[i] > decoder->longest ? capacity[i] : decoder->longest;
+    }
+    if (code == QK_OK && decoder->longest > qk_network_tokens(network))
+        code = qk_fail(err, QK_INPUT, "%s: a sequence is too long (found %zu tokens, expected at most %zu)",
+            qk_network_model(network)->checkpoint->path, decoder->longest, qk_network_tokens(network));
+    if (code == QK_OK)
+        *out = decoder;
+    else
+        qk_decoder_close(decoder);
+    return code;
+}
+
+void qk_decoder_end(struct qk_decoder *decoder, size_t sequence)
+{
+    size_t layers = layers_of(decoder);
+    for (size_t l = 0; l < layers; l++)
+        qk_layer_state_free(&decoder->state[sequence * layers + l]);
+}
+
+void qk_decoder_close(struct qk_decoder *decoder)
+{
+    if (decoder == NULL)
+        return;
+    for (size_t i = 0; decoder->state != NULL && i < decoder->n; i++)
+        qk_decoder_end(decoder, i);
+    qk_rope_tables_free(&decoder->tables);
+    free(decoder->capacity);
+    free(decoder->length);
+    free(decoder->state);
+    free(decoder);
+}
+
+/* --- a step --- */
+
+struct step {
+    struct qk_decoder *decoder;
+    const struct qk_next_tokens *next;
+    size_t n, T;
+    float *x; /* (T, width) */
+    struct qk_sequence *sequence;
+};
+
+static enum qk_code begin_step(struct step *step, struct qk_error *err)
+{
+    struct qk_decoder *decoder = step->decoder;
+    size_t width = qk_network_width(decoder->network);
+    for (size_t i = 0; i < step->n; i++) {
+        const struct qk_next_tokens *next = &step->next[i];
+        size_t t0 = decoder->length[next->sequence], most = decoder->capacity[next->sequence];
+        if (next->n == 0 || next->n > most - t0)
+            return qk_fail(err, QK_INPUT, "%s: %zu tokens behind %zu of a sequence of at most %zu",
+                qk_network_model(decoder->network)->checkpoint->path, next->n, t0, most);
+        step->T += next->n;
+    }
+    QK_TRY(qk_alloc_aligned(&step->x, step->T * width, sizeof *step->x, err));
+    QK_TRY(qk_alloc(&step->sequence, step->n, sizeof *step->sequence, err));
+    for (size_t i = 0, first = 0; i < step->n; first += step->next[i++].n) {
+        const struct qk_next_tokens *next = &step->next[i];
+        step->sequence[i] = (struct qk_sequence){first, next->n, decoder->length[next->sequence], NULL};
+        QK_TRY(qk_network_embed(
+            decoder->network, next->ids, step->sequence[i].t0, next->n, step->x + first * width, err));
+    }
+    return QK_OK;
+}
+
+/* The states of a layer, made when a sequence first comes to it. */
+static enum qk_code set_states(
+    struct step *step, const struct qk_layer_weights *weights, struct qk_error *err)
+{
+    struct qk_decoder *decoder = step->decoder;
+    for (size_t i = 0; i < step->n; i++) {
+        size_t s = step->next[i].sequence;
+        struct qk_layer_state *state =
+            &decoder->state[s * layers_of(decoder) + (size_t)weights->layer->index];
+        if (state->capacity == 0)
+            QK_TRY(qk_layer_state_make(weights, decoder->capacity[s], state, err));
+        step->sequence[i].state = state;
+    }
+    return QK_OK;
+}
+
+/* The layer over some sequences at a time, as many as PART_VALUES allows. */
+static enum qk_code run_layer(struct step *step, const struct qk_layer_weights *weights,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    size_t width = weights->d;
+    for (size_t i = 0, end; i < step->n; i = end) {
+        struct qk_batch batch = {.sequence = &step->sequence[i], .positions = step->decoder->longest};
+        size_t first = step->sequence[i].first;
+        for (end = i; end < step->n && (end == i || (batch.T + step->sequence[end].n) * width <= PART_VALUES);
+             end++)
+            batch.T += step->sequence[end].n;
+        batch.n = end - i;
+        for (size_t k = i; k < end; k++)
+            step->sequence[k].first -= first;
+        QK_TRY(qk_layer_run(
+            weights, step->x + first * width, &batch, &step->decoder->tables, NULL, NULL, progress, err));
+        for (size_t k = i; k < end; k++)
+            step->sequence[k].first += first;
+    }
+    return QK_OK;
+}
+
+static enum qk_code run_layers(struct step *step, struct qk_progress *progress, struct qk_error *err)
+{
+    size_t layers = layers_of(step->decoder);
+    for (size_t l = 0; l < layers; l++) {
+        const struct qk_layer_weights *weights;
+        QK_TRY(qk_progress_check(progress, err));
+        QK_TRY(qk_network_layer(step->decoder->network, (int)l, &weights, err));
+        QK_TRY(set_states(step, weights, err));
+        QK_TRY(run_layer(step, weights, progress, err));
+        qk_progress_add(progress, step->T * (l + 1) / layers - step->T * l / layers);
+    }
+    return QK_OK;
+}
+
+/* Logits of each sequence's last token: their rows are brought together at the front of x. */
+static enum qk_code finish_step(
+    struct step *step, float *logits, struct qk_progress *progress, struct qk_error *err)
+{
+    size_t width = qk_network_width(step->decoder->network);
+    for (size_t i = 0; i < step->n; i++) {
+        const struct qk_sequence *s = &step->sequence[i];
+        memmove(step->x + i * width, step->x + (s->first + s->n - 1) * width, width * sizeof *step->x);
+        step->decoder->length[step->next[i].sequence] += s->n;
+    }
+    return qk_network_logits(step->decoder->network, step->x, step->n, logits, progress, err);
+}
+
+enum qk_code qk_decoder_step(struct qk_decoder *decoder, const struct qk_next_tokens *next, size_t n,
+    float *logits, struct qk_progress *progress, struct qk_error *err)
+{
+    struct step step = {.decoder = decoder, .next = next, .n = n};
+    enum qk_code code = begin_step(&step, err);
+    if (code == QK_OK)
+        code = run_layers(&step, progress, err);
+    if (code == QK_OK)
+        code = finish_step(&step, logits, progress, err);
+    free(step.sequence);
+    free(step.x);
+    return code;
+}

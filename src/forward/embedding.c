@@ -1,0 +1,169 @@
+/* embedding.c - both ends of a pass (embedding.h). */
+#include "forward/embedding.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/parallel.h"
+#include "forward/weights.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+
+/* The embedding (vocabulary, d), or the output head. */
+static enum qk_code find_embedding(
+    const struct qk_parts *parts, bool head, const struct qk_tensor **out, struct qk_error *err)
+{
+    const struct qk_config *config = &parts->model->config;
+    const cJSON *tied = qk_config_path(config, "tie_word_embeddings");
+    if (tied == NULL)
+        tied = qk_json_get(config->root, "tie_word_embeddings");
+    *out = NULL;
+    if (head && !qk_config_true(tied))
+        QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", cJSON_IsFalse(tied), out, err));
+    if (*out == NULL)
+        QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
+    return qk_weights_check(parts, *out, 0, parts->model->layer[0].d, err);
+}
+
+/* --- tokens --- */
+
+static enum qk_code check_ids(const struct qk_parts *parts, const struct qk_tensor *embedding,
+    const int32_t *ids, size_t T, struct qk_error *err)
+{
+    for (size_t t = 0; t < T; t++)
+        if (ids[t] < 0 || (uint64_t)ids[t] >= embedding->shape[0])
+            return qk_fail(err, QK_INPUT,
+                "%s: token %zu is outside the vocabulary (found %d, expected 0 to %llu)",
+                parts->model->checkpoint->path, t, ids[t], (unsigned long long)embedding->shape[0] - 1);
+    return QK_OK;
+}
+
+/* x += the learned positions t0 .. t0 + T - 1. */
+static enum qk_code add_positions(
+    const struct qk_parts *parts, size_t t0, float *x, size_t T, size_t d, struct qk_error *err)
+{
+    const struct qk_tensor *positions;
+    float *rows;
+    if (qk_json_get(parts->forward, "position_embedding") == NULL)
+        return QK_OK;
+    QK_TRY(qk_parts_model_tensor(parts, "position_embedding", ".weight", true, &positions, err));
+    QK_TRY(qk_weights_check(parts, positions, 0, d, err));
+    if (t0 + T > positions->shape[0])
+        return qk_fail(err, QK_INPUT, "%s: %s: the model has %llu positions (found %zu tokens)",
+            qk_checkpoint_file(parts->model->checkpoint, positions), positions->name,
+            (unsigned long long)positions->shape[0], t0 + T);
+    QK_TRY(qk_alloc_aligned(&rows, T * d, sizeof *rows, err));
+    enum qk_code code = qk_weights_rows(parts, positions, t0, T, rows, err);
+    for (size_t i = 0; code == QK_OK && i < T * d; i++)
+        x[i] += rows[i];
+    free(rows);
+    return code;
+}
+
+enum qk_code qk_embed(
+    const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
+{
+    const struct qk_tensor *embedding;
+    size_t d = (size_t)parts->model->layer[0].d;
+    double root;
+    QK_TRY(find_embedding(parts, false, &embedding, err));
+    QK_TRY(check_ids(parts, embedding, ids, T, err));
+    for (size_t t = 0; t < T; t++)
+        QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
+    if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
+        for (size_t i = 0; i < T * d; i++)
+            x[i] *= (float)sqrt(root);
+    return add_positions(parts, t0, x, T, d, err);
+}
+
+/* --- logits --- */
+
+enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err)
+{
+    double softcap;
+    *out = (struct qk_head){0};
+    QK_TRY(find_embedding(parts, true, &out->tensor, err));
+    out->vocabulary = (size_t)out->tensor->shape[0];
+    out->d = (size_t)out->tensor->shape[1];
+    if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
+        out->softcap = (float)softcap;
+    return QK_OK;
+}
+
+enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err)
+{
+    float *rows;
+    if (head->rows != NULL)
+        return QK_OK;
+    QK_TRY(qk_alloc_aligned(&rows, head->vocabulary * head->d, sizeof *rows, err));
+    enum qk_code code = qk_weights_rows(parts, head->tensor, 0, head->vocabulary, rows, err);
+    if (code == QK_OK)
+        head->rows = rows;
+    else
+        free(rows);
+    return code;
+}
+
+void qk_head_free(struct qk_head *head)
+{
+    free(head->rows);
+    *head = (struct qk_head){0};
+}
+
+struct logits_job {
+    const float *x, *rows; /* (n, d), some rows of the head (n_rows, d) */
+    float *out;            /* (n, vocabulary), at the first of these rows */
+    size_t n, d, n_rows, vocabulary;
+    float softcap;
+};
+enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22 };
+
+/* out = x rows^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
+static void logits_share(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct logits_job *job = context;
+    size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)job->n, (int)m, (int)job->d, 1.0f, job->x,
+        (int)job->d, job->rows + first * job->d, (int)job->d, 0.0f, job->out + first, (int)job->vocabulary);
+    for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
+        for (size_t j = first; j < first + m; j++)
+            job->out[i * job->vocabulary + j] =
+                job->softcap * tanhf(job->out[i * job->vocabulary + j] / job->softcap);
+}
+
+static void make_logits(struct logits_job *job, struct qk_progress *progress)
+{
+    qk_parallel_for((job->n_rows + HEAD_SHARE - 1) / HEAD_SHARE, logits_share, job, progress);
+}
+
+enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *parts, const float *x,
+    size_t n, float *logits, struct qk_progress *progress, struct qk_error *err)
+{
+    size_t d = head->d, all = head->vocabulary, block = d > HEAD_VALUES ? 1 : HEAD_VALUES / d;
+    struct logits_job job = {.x = x, .n = n, .d = d, .vocabulary = all, .softcap = head->softcap};
+    if (head->rows != NULL) {
+        job.rows = head->rows;
+        job.out = logits;
+        job.n_rows = all;
+        make_logits(&job, progress);
+        return qk_progress_check(progress, err);
+    }
+    float *rows;
+    block = block > all ? all : block;
+    QK_TRY(qk_alloc_aligned(&rows, block * d, sizeof *rows, err));
+    job.rows = rows;
+    enum qk_code code = QK_OK;
+    for (size_t first = 0; first < all && code == QK_OK; first += block) {
+        job.n_rows = all - first < block ? all - first : block;
+        job.out = logits + first;
+        code = qk_weights_rows(parts, head->tensor, first, job.n_rows, rows, err);
+        if (code == QK_OK)
+            make_logits(&job, progress);
+        if (code == QK_OK)
+            code = qk_progress_check(progress, err);
+    }
+    free(rows);
+    return code;
+}

@@ -1,0 +1,569 @@
+/* layer_run.c - what one layer does to the activations: project, mix over time, add, MLP (layer.h). */
+#include "forward/layer.h"
+
+#include "base/mem.h"
+#include "base/parallel.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out)
+{
+    if (norm->gain == NULL && x != out)
+        memcpy(out, x, T * n * sizeof *out);
+    else if (norm->gain != NULL && norm->layer)
+        qk_layer_norm(T, n, x, norm->gain, norm->bias, norm->eps, out);
+    else if (norm->gain != NULL)
+        qk_rms_norm(T, n, n, x, norm->gain, norm->offset, norm->eps, out);
+}
+
+static void project(const struct qk_projection *p, size_t T, const float *x, float *out)
+{
+    qk_linear(T, p->k, p->n, x, p->weight, p->bias, out);
+}
+
+/* --- positions --- */
+
+void qk_rope_tables_free(struct qk_rope_tables *tables)
+{
+    for (size_t i = 0; i < tables->n; i++) {
+        free(tables->table[i].frequency);
+        free(tables->table[i].cosines);
+        free(tables->table[i].sines);
+    }
+    *tables = (struct qk_rope_tables){0};
+}
+
+static enum qk_code make_table(struct qk_rope_tables *tables, size_t i,
+    const struct qk_layer_weights *weights, size_t positions, struct qk_error *err)
+{
+    size_t pairs = (size_t)weights->layer->rotary_dims / 2;
+    float *cosines, *sines;
+    memset(&tables->table[i], 0, sizeof tables->table[i]);
+    tables->n = i + 1;
+    QK_TRY(qk_alloc_aligned(&tables->table[i].frequency, pairs, sizeof(float), err));
+    QK_TRY(qk_alloc_aligned(&cosines, positions * pairs, sizeof(float), err));
+    tables->table[i].cosines = cosines;
+    QK_TRY(qk_alloc_aligned(&sines, positions * pairs, sizeof(float), err));
+    tables->table[i].sines = sines;
+    tables->table[i].pairs = pairs;
+    tables->table[i].positions = positions;
+    tables->table[i].factor = weights->rope_factor;
+    memcpy(tables->table[i].frequency, weights->frequency, pairs * sizeof(float));
+    qk_rope_table(positions, pairs, weights->frequency, weights->rope_factor, cosines, sines);
+    return QK_OK;
+}
+
+enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
+    size_t positions, const float **cosines, const float **sines, struct qk_error *err)
+{
+    size_t pairs = (size_t)weights->layer->rotary_dims / 2, i = 0;
+    *cosines = *sines = NULL;
+    if (weights->frequency == NULL)
+        return QK_OK;
+    while (i < tables->n &&
+           (tables->table[i].pairs != pairs || tables->table[i].positions < positions ||
+               tables->table[i].factor != weights->rope_factor ||
+               memcmp(tables->table[i].frequency, weights->frequency, pairs * sizeof(float)) != 0))
+        i++;
+    if (i == sizeof tables->table / sizeof tables->table[0]) {
+        qk_rope_tables_free(tables);
+        i = 0;
+    }
+    if (i == tables->n)
+        QK_TRY(make_table(tables, i, weights, positions, err));
+    *cosines = tables->table[i].cosines;
+    *sines = tables->table[i].sines;
+    return QK_OK;
+}
+
+/* --- states --- */
+
+/* Channels that go through a convolution: all of qkv, or those of v through kernels of the input's own. */
+static size_t tail_channels(const struct qk_layer_weights *w)
+{
+    return w->conv != NULL ? w->qkv.n : w->kernel_in.weight != NULL ? w->n_v * w->value_dim : 0;
+}
+
+/* Tokens before its own that a convolution reaches. */
+static size_t taps_before(const struct qk_layer_weights *w)
+{
+    return w->conv_width > 0 ? w->conv_width - 1 : 0;
+}
+
+static size_t keys_width(const struct qk_layer_weights *w)
+{
+    return w->n_k * w->head_dim + w->n_v * w->value_dim;
+}
+
+enum qk_code qk_layer_state_make(
+    const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
+{
+    *out = (struct qk_layer_state){.capacity = capacity};
+    if (weights->layer->kind == QK_FULL || weights->layer->kind == QK_WINDOW)
+        return qk_alloc_aligned(&out->keys, capacity * keys_width(weights), sizeof(float), err);
+    QK_TRY(qk_alloc(&out->tail, taps_before(weights) * tail_channels(weights), sizeof(float), err));
+    return qk_alloc(
+        &out->recurrent, weights->n_out * weights->head_dim * weights->value_dim, sizeof(float), err);
+}
+
+void qk_layer_state_free(struct qk_layer_state *state)
+{
+    free(state->keys);
+    free(state->recurrent);
+    free(state->tail);
+    *state = (struct qk_layer_state){0};
+}
+
+/* --- blocks of tokens --- */
+
+/* Rows of x that are worked on together, from the sequence `sequence` on. */
+struct block {
+    size_t row, n, sequence;
+};
+
+/* What the block functions share. scratch: `size` floats a worker. */
+struct run {
+    const struct qk_layer_weights *w;
+    const struct qk_batch *batch;
+    float *x;
+    struct block *block; /* n_blocks */
+    size_t n_blocks;
+    const float *cosines, *sines;
+    struct qk_projected p;
+    float *joined; /* delta: what goes through the convolution, each sequence behind its tail */
+    float *values; /* delta with kernels of its own: v after the convolution */
+    float *mixed;  /* (T, n_out * value_dim) */
+    float *scratch;
+    size_t size;
+};
+
+static size_t cut_blocks(const struct qk_batch *batch, struct block *block)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct qk_sequence *s = &batch->sequence[i];
+        struct block *last = n > 0 ? &block[n - 1] : NULL;
+        bool joins =
+            last != NULL && s->n == 1 && last->n < QK_TOKEN_BLOCK && batch->sequence[last->sequence].n == 1;
+        if (joins) {
+            last->n++;
+            continue;
+        }
+        for (size_t t = 0; t < s->n; t += QK_TOKEN_BLOCK)
+            block[n++] =
+                (struct block){s->first + t, s->n - t < QK_TOKEN_BLOCK ? s->n - t : QK_TOKEN_BLOCK, i};
+    }
+    return n;
+}
+
+static enum qk_code make_blocks(struct run *run, struct qk_error *err)
+{
+    size_t most = run->batch->T / QK_TOKEN_BLOCK + run->batch->n;
+    QK_TRY(qk_alloc(&run->block, most, sizeof *run->block, err));
+    run->n_blocks = cut_blocks(run->batch, run->block);
+    return QK_OK;
+}
+
+/* Position of the block's row i; *run_length (NULL allowed) rows from it on, at most to the block's end,
+ * stand at positions that follow each other. */
+static size_t block_position(const struct run *run, const struct block *block, size_t i, size_t *run_length)
+{
+    const struct qk_sequence *s = &run->batch->sequence[block->sequence];
+    bool single = s->n == 1;
+    if (run_length != NULL)
+        *run_length = single ? 1 : block->n - i;
+    return single ? s[i].t0 : s->t0 + (block->row + i - s->first);
+}
+
+static enum qk_code for_blocks(
+    struct run *run, qk_parallel_item item, size_t floats, struct qk_progress *progress, struct qk_error *err)
+{
+    size_t n = run->n_blocks;
+    run->size = floats;
+    QK_TRY(qk_alloc_aligned(&run->scratch, qk_parallel_workers(n) * floats, sizeof *run->scratch, err));
+    qk_parallel_for(n, item, run, progress);
+    free(run->scratch);
+    run->scratch = NULL;
+    return qk_progress_check(progress, err);
+}
+
+/* --- projection --- */
+
+static void norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_t hd, size_t ld, float *x)
+{
+    if (norm->gain == NULL)
+        return;
+    size_t parts = norm->n == hd ? heads : 1;
+    for (size_t h = 0; h < parts; h++)
+        qk_rms_norm(n, norm->n, ld, x + h * hd, norm->gain, norm->offset, norm->eps, x + h * hd);
+}
+
+/* Rotates and scales q and k of the block's rows. */
+static void place_rows(const struct run *run, const struct block *block, float *q)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t hd = w->head_dim, ld = w->qkv.n, pairs = (size_t)w->layer->rotary_dims / 2;
+    for (size_t i = 0, n; run->cosines != NULL && i < block->n; i += n) { /* heads of k follow those of q */
+        size_t at = block_position(run, block, i, &n) * pairs;
+        qk_rope(n, w->n_q + w->n_k, hd, ld, pairs, w->layer->positions == QK_POSITIONS_ROPE_INTER,
+            run->cosines + at, run->sines + at, q + i * ld);
+    }
+    for (size_t i = 0; i < block->n && (w->query_log > 0 || w->query_factor != 1.0f); i++) {
+        double a = (double)w->query_log, t = (double)block_position(run, block, i, NULL);
+        float factor = w->query_factor * (a > 0 ? (float)(log(t + a) / log(a)) : 1.0f);
+        for (size_t j = 0; j < w->n_q * hd; j++)
+            q[i * ld + j] *= factor;
+    }
+}
+
+/* Norms of q and k, positions, and the scaling of q. */
+static void finish_qk(const struct run *run, const struct block *block)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t hd = w->head_dim, ld = w->qkv.n;
+    float *q = run->p.qkv + block->row * ld;
+    norm_heads(&w->q_norm, block->n, w->n_q, hd, ld, q);
+    norm_heads(&w->k_norm, block->n, w->n_k, hd, ld, q + w->n_q * hd);
+    place_rows(run, block, q);
+}
+
+/* beta = sigmoid(b x), g = -e^decay_log softplus(a x + decay_bias). */
+static void project_decay(const struct run *run, const float *normed, size_t row, size_t n)
+{
+    const struct qk_layer_weights *w = run->w;
+    float *beta = run->p.beta + row * w->n_v, *g = run->p.g + row * w->n_v;
+    project(&w->beta, n, normed, beta);
+    qk_activate(QK_SIGMOID, n * w->n_v, beta);
+    project(&w->alpha, n, normed, g);
+    for (size_t i = 0; i < n; i++)
+        for (size_t h = 0; h < w->n_v; h++)
+            g[i * w->n_v + h] = -expf(w->decay_log[h]) * qk_softplus(g[i * w->n_v + h] + w->decay_bias[h]);
+}
+
+static void project_block(void *context, size_t item, size_t worker)
+{
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct block *block = &run->block[item];
+    float *normed = run->scratch + worker * run->size;
+    qk_norm_apply(&w->mixer_norm, block->n, w->d, run->x + block->row * w->d, normed);
+    project(&w->qkv, block->n, normed, run->p.qkv + block->row * w->qkv.n);
+    if (run->p.beta != NULL)
+        project_decay(run, normed, block->row, block->n);
+    if (!w->delta)
+        finish_qk(run, block);
+}
+
+void qk_projected_free(struct qk_projected *projected)
+{
+    free(projected->qkv);
+    free(projected->beta);
+    free(projected->g);
+    *projected = (struct qk_projected){0};
+}
+
+static enum qk_code project_all(
+    struct run *run, struct qk_rope_tables *tables, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t T = run->batch->T;
+    QK_TRY(make_blocks(run, err));
+    QK_TRY(qk_rope_tables_find(tables, w, run->batch->positions, &run->cosines, &run->sines, err));
+    QK_TRY(qk_alloc_aligned(&run->p.qkv, T * w->qkv.n, sizeof(float), err));
+    if (w->delta) {
+        QK_TRY(qk_alloc_aligned(&run->p.beta, T * w->n_v, sizeof(float), err));
+        QK_TRY(qk_alloc_aligned(&run->p.g, T * w->n_v, sizeof(float), err));
+    }
+    return for_blocks(run, project_block, QK_TOKEN_BLOCK * w->d, progress, err);
+}
+
+enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    /* Projecting does not write to x. */
+    struct run run = {.w = weights, .batch = batch};
+    memcpy(&run.x, &x, sizeof x);
+    enum qk_code code = project_all(&run, tables, progress, err);
+    free(run.block);
+    *out = run.p;
+    if (code != QK_OK)
+        qk_projected_free(out);
+    return code;
+}
+
+struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T)
+{
+    size_t hd = weights->head_dim, ld = weights->qkv.n, n = weights->delta ? weights->n_k : weights->n_q;
+    struct qk_attention a = {.T = T,
+        .n_q = weights->delta ? weights->n_out : weights->n_q,
+        .n_k = weights->n_k,
+        .head_dim = hd,
+        .value_dim = weights->value_dim,
+        .scale = weights->scale,
+        .softcap = weights->softcap};
+    a.window = weights->layer->kind == QK_WINDOW ? (size_t)weights->layer->window : 0;
+    a.q = qkv;
+    a.k = qkv + n * hd;
+    a.v = weights->qkv.n > (n + weights->n_k) * hd ? a.k + weights->n_k * hd : NULL;
+    a.q_stride = a.k_stride = a.v_stride = ld;
+    return a;
+}
+
+/* --- the delta rule --- */
+
+/* Item: a sequence. Puts what goes through the convolution behind the sequence's tail (0 at its beginning):
+ * joined (taps + n, channels); its last rows are the next tail. */
+static void join_sequence(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_sequence *s = &run->batch->sequence[item];
+    size_t taps = taps_before(w), channels = tail_channels(w), before = taps * channels;
+    const float *from = run->p.qkv + s->first * w->qkv.n + (w->qkv.n - channels);
+    float *to = run->joined + (s->first + item * taps) * channels;
+    if (s->state != NULL)
+        memcpy(to, s->state->tail, before * sizeof *to);
+    else
+        memset(to, 0, before * sizeof *to);
+    for (size_t t = 0; t < s->n; t++)
+        memcpy(to + before + t * channels, from + t * w->qkv.n, channels * sizeof *to);
+    if (s->state != NULL)
+        memcpy(s->state->tail, to + s->n * channels, before * sizeof *to);
+}
+
+/* out (channels) = the convolution at the block's row i, with kernel (channels, conv_width). */
+static void convolve_row(
+    const struct run *run, const struct block *block, size_t i, const float *kernel, float *out)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t taps = taps_before(w), channels = tail_channels(w), sequence = block->sequence, t = i;
+    if (run->batch->sequence[sequence].n == 1) {
+        sequence += i;
+        t = 0;
+    } else {
+        t += block->row - run->batch->sequence[sequence].first;
+    }
+    const float *joined = run->joined + (run->batch->sequence[sequence].first + sequence * taps) * channels;
+    qk_convolve(taps + t, channels, channels, w->conv_width, kernel, joined, out);
+}
+
+/* v by kernels made of the input: kernel_out(silu(kernel_in x)), one for each token and channel. */
+static void convolve_values(const struct run *run, const struct block *block, float *scratch)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t values = w->n_v * w->value_dim, n = block->n;
+    float *hidden = scratch + QK_TOKEN_BLOCK * w->d, *kernel = hidden + QK_TOKEN_BLOCK * w->kernel_in.n;
+    qk_norm_apply(&w->mixer_norm, n, w->d, run->x + block->row * w->d, scratch);
+    project(&w->kernel_in, n, scratch, hidden);
+    qk_activate(QK_SILU, n * w->kernel_in.n, hidden);
+    project(&w->kernel_out, n, hidden, kernel);
+    for (size_t i = 0; i < n; i++)
+        convolve_row(run, block, i, kernel + i * w->kernel_out.n, run->values + (block->row + i) * values);
+    qk_activate(QK_SILU, n * values, run->values + block->row * values);
+}
+
+/* Convolution and SiLU, L2 norm of q and k, and q / sqrt(head_dim). */
+static void prepare_delta(void *context, size_t item, size_t worker)
+{
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct block *block = &run->block[item];
+    size_t n = block->n, hd = w->head_dim, ld = w->qkv.n;
+    size_t active = run->values != NULL ? 2 * w->n_k * hd : ld;
+    float *q = run->p.qkv + block->row * ld;
+    if (run->values != NULL)
+        convolve_values(run, block, run->scratch + worker * run->size);
+    for (size_t i = 0; i < n; i++) {
+        if (w->conv != NULL)
+            convolve_row(run, block, i, w->conv, q + i * ld);
+        qk_activate(QK_SILU, active, q + i * ld);
+    }
+    for (size_t h = 0; h < 2 * w->n_k; h++)
+        qk_l2_norm(n, hd, ld, q + h * hd, 1e-6, h < w->n_k ? (float)(1.0 / sqrt((double)hd)) : 1.0f);
+}
+
+static enum qk_code run_delta(
+    struct run *run, struct qk_attention *a, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_batch *batch = run->batch;
+    size_t values = w->n_v * w->value_dim;
+    struct qk_gates *gates;
+    if (w->kernel_in.weight != NULL)
+        QK_TRY(qk_alloc_aligned(&run->values, batch->T * values, sizeof *run->values, err));
+    QK_TRY(qk_alloc_aligned(
+        &run->joined, (batch->T + batch->n * taps_before(w)) * tail_channels(w), sizeof *run->joined, err));
+    qk_parallel_for(batch->n, join_sequence, run, progress);
+    QK_TRY(for_blocks(
+        run, prepare_delta, QK_TOKEN_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err));
+    QK_TRY(qk_alloc(&gates, batch->n, sizeof *gates, err));
+    for (size_t i = 0; i < batch->n; i++) {
+        size_t row = batch->sequence[i].first;
+        gates[i] = (struct qk_gates){run->p.g + row * w->n_v, run->p.beta + row * w->n_v};
+        if (run->values != NULL) {
+            a[i].v = run->values + row * values;
+            a[i].v_stride = values;
+        }
+    }
+    enum qk_code code = qk_gated_delta_rule(a, gates, batch->n, err);
+    free(gates);
+    return code;
+}
+
+/* --- mixing --- */
+
+static enum qk_code run_lightning(const struct run *run, const struct qk_attention *a, struct qk_error *err)
+{
+    float *slope;
+    QK_TRY(qk_alloc_aligned(&slope, a->n_q, sizeof *slope, err));
+    qk_alibi_slopes(a->n_q, slope);
+    enum qk_code code = qk_lightning_attention(a, run->batch->n, slope, err);
+    free(slope);
+    return code;
+}
+
+/* Item: a sequence. Appends its new keys and values to those that its state keeps. */
+static void keep_keys(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_sequence *s = &run->batch->sequence[item];
+    size_t width = keys_width(w);
+    const float *from = run->p.qkv + s->first * w->qkv.n + w->n_q * w->head_dim;
+    for (size_t t = 0; s->state != NULL && t < s->n; t++)
+        memcpy(s->state->keys + (s->t0 + t) * width, from + t * w->qkv.n, width * sizeof *from);
+}
+
+/* Keys and values from where they are kept: of all tokens so far. */
+static void look_back(const struct qk_layer_weights *w, const struct qk_sequence *s, struct qk_attention *a)
+{
+    a->first_query = s->t0;
+    a->T = s->t0 + s->n;
+    a->k = s->state->keys;
+    a->v = a->k + w->n_k * w->head_dim;
+    a->k_stride = a->v_stride = keys_width(w);
+}
+
+static void set_sequence(
+    const struct run *run, size_t i, struct qk_progress *progress, struct qk_attention *a)
+{
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_sequence *s = &run->batch->sequence[i];
+    bool recurs = w->layer->kind == QK_LINEAR;
+    *a = qk_layer_attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
+    a->out = run->mixed + s->first * w->n_out * w->value_dim;
+    a->progress = progress;
+    if (s->state != NULL && recurs)
+        a->state = s->state->recurrent;
+    else if (s->state != NULL)
+        look_back(w, s, a);
+}
+
+static enum qk_code mix(struct run *run, qk_attention_seen seen, void *context, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_batch *batch = run->batch;
+    struct qk_attention *a;
+    QK_TRY(qk_alloc_aligned(&run->mixed, batch->T * w->n_out * w->value_dim, sizeof *run->mixed, err));
+    QK_TRY(qk_alloc(&a, batch->n, sizeof *a, err));
+    for (size_t i = 0; i < batch->n; i++)
+        set_sequence(run, i, progress, &a[i]);
+    if (w->layer->kind != QK_LINEAR)
+        qk_parallel_for(batch->n, keep_keys, run, progress);
+    enum qk_code code = w->delta                      ? run_delta(run, a, progress, err)
+                        : w->layer->kind == QK_LINEAR ? run_lightning(run, a, err)
+                                                      : qk_softmax_attention(a, batch->n, seen, context, err);
+    free(a);
+    return code;
+}
+
+/* --- what is added to the input --- */
+
+/* One worker's scratch: normed, added, second (block, d) each, gate (block, gate.n), mlp (block, 2 *
+ * mlp_up.n). */
+static size_t finish_size(const struct qk_layer_weights *w)
+{
+    return QK_TOKEN_BLOCK * (3 * w->d + w->gate.n + 2 * w->mlp_up.n);
+}
+
+/* out (n, d) = o_proj(norm(mixed) * gate); normed and gate are scratch. */
+static void mixer_output(const struct qk_layer_weights *w, size_t n, const float *x, float *mixed,
+    float *normed, float *gate, float *out)
+{
+    size_t width = w->n_out * w->value_dim;
+    norm_heads(&w->o_norm, n, w->n_out, w->value_dim, width, mixed);
+    if (w->gate.weight != NULL) {
+        qk_norm_apply(&w->mixer_norm, n, w->d, x, normed);
+        project(&w->gate, n, normed, gate);
+        qk_activate(w->gate_activation, n * width, gate);
+        qk_multiply(n * width, gate, mixed);
+    }
+    project(&w->o, n, mixed, out);
+    qk_norm_apply(&w->mixer_post_norm, n, w->d, out, out);
+}
+
+/* out (n, d) = the MLP of x (n, d); normed (n, d) and hidden (n, 2 * width) are scratch. */
+static void mlp_output(
+    const struct qk_layer_weights *w, size_t n, const float *x, float *normed, float *hidden, float *out)
+{
+    size_t width = w->mlp_up.n;
+    float *gate = hidden + n * width;
+    qk_norm_apply(&w->mlp_norm, n, w->d, x, normed);
+    project(&w->mlp_up, n, normed, hidden);
+    if (w->mlp_gate.weight != NULL) {
+        project(&w->mlp_gate, n, normed, gate);
+        qk_activate(w->activation, n * width, gate);
+        qk_multiply(n * width, gate, hidden);
+    } else {
+        qk_activate(w->activation, n * width, hidden);
+    }
+    project(&w->mlp_down, n, hidden, out);
+    qk_norm_apply(&w->mlp_post_norm, n, w->d, out, out);
+}
+
+static void add(size_t n, const float *from, float *to)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] += from[i];
+}
+
+static void finish_block(void *context, size_t item, size_t worker)
+{
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    size_t row = run->block[item].row, n = run->block[item].n, d = w->d;
+    float *normed = run->scratch + worker * run->size, *added = normed + QK_TOKEN_BLOCK * d,
+          *second = added + QK_TOKEN_BLOCK * d, *gate = second + QK_TOKEN_BLOCK * d,
+          *hidden = gate + QK_TOKEN_BLOCK * w->gate.n, *x = run->x + row * d;
+    mixer_output(w, n, x, run->mixed + row * w->n_out * w->value_dim, normed, gate, added);
+    if (!w->parallel)
+        add(n * d, added, x);
+    mlp_output(w, n, x, normed, hidden, second);
+    if (w->parallel)
+        add(n * d, added, x);
+    add(n * d, second, x);
+}
+
+enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
+    struct qk_rope_tables *tables, qk_attention_seen seen, void *context, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    struct run run = {.w = weights, .batch = batch, .x = x};
+    enum qk_code code = project_all(&run, tables, progress, err);
+    if (code == QK_OK)
+        code = mix(&run, seen, context, progress, err);
+    qk_projected_free(&run.p);
+    free(run.joined);
+    free(run.values);
+    if (code == QK_OK)
+        code = for_blocks(&run, finish_block, finish_size(weights), progress, err);
+    free(run.mixed);
+    free(run.block);
+    return code;
+}

@@ -1,0 +1,275 @@
+/* parts.c - asking a layout row for the parts of a forward pass (parts.h). */
+#include "forward/parts.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *patch, size_t T,
+    struct qk_parts *parts, struct qk_error *err)
+{
+    *parts = (struct qk_parts){.model = model, .patch = patch, .T = T};
+    enum qk_code code = qk_layout_find(model->config.model_type, &parts->layout, err);
+    if (code == QK_OK)
+        code = qk_names_open(model->checkpoint, &parts->names, err);
+    if (code != QK_OK) {
+        qk_parts_close(parts);
+        return code;
+    }
+    parts->forward = qk_json_get(parts->layout.row, "forward");
+    return QK_OK;
+}
+
+void qk_parts_close(struct qk_parts *parts)
+{
+    qk_layout_free(&parts->layout);
+    qk_names_close(&parts->names);
+    *parts = (struct qk_parts){0};
+}
+
+enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err)
+{
+    const char *reason = qk_parts_missing(parts);
+    return reason == NULL ? QK_OK
+                          : qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
+                                parts->model->checkpoint->path, parts->model->family, reason);
+}
+
+const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer)
+{
+    return qk_layout_mixer(&parts->layout, layer->mixer);
+}
+
+/* --- reasons --- */
+
+static const char *reason_text(const char *word)
+{
+    static const struct {
+        const char *word, *text;
+    } reasons[] = {{"mamba", "its Mamba layers are not built in"},
+        {"experts", "its mixtures of experts are not built in"},
+        {"alibi", "its ALiBi positions are not built in"},
+        {"convolutions", "its convolutions of q, k and v are not built in"},
+        {"bidirectional", "its attention goes both ways"},
+        {"layer_scale", "its scores are scaled by the number of the layer"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
+        if (strcmp(word, reasons[i].word) == 0)
+            return reasons[i].text;
+    return "its layout row says so";
+}
+
+const char *qk_parts_refused(const struct qk_parts *parts)
+{
+    if (parts->layout.guessed)
+        return "its model type is not in the layout table";
+    if (parts->forward == NULL)
+        return "its layout row does not tell what surrounds its attention";
+    const cJSON *refuse = qk_json_get(parts->forward, "refuse");
+    for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
+        if (qk_config_true(qk_config_path(&parts->model->config, item->string)))
+            return reason_text(item->valuestring);
+    return NULL;
+}
+
+static const char *layer_missing(const struct qk_parts *parts, const struct qk_layer *layer)
+{
+    const struct qk_tensor *router;
+    if (layer->kind == QK_NONE)
+        return "its layers without q and k are not built in";
+    if (layer->problem != NULL)
+        return "the q and k of a layer cannot be used";
+    if (layer->no_k != NULL)
+        return "layers that use the keys of an earlier one are not built in";
+    qk_parts_layer_tensor(parts, layer->index, parts->forward, "router", ".weight", false, &router, NULL);
+    return router != NULL ? reason_text("experts") : NULL;
+}
+
+const char *qk_parts_missing(const struct qk_parts *parts)
+{
+    const char *reason = qk_parts_refused(parts);
+    if (reason != NULL)
+        return reason;
+    const char *word = qk_json_string(parts->forward, "missing", NULL);
+    if (word != NULL)
+        return reason_text(word);
+    for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
+        reason = layer_missing(parts, &parts->model->layer[i]);
+    return reason;
+}
+
+/* --- tensors --- */
+
+/* The name at index i of a key that holds one or several, NULL behind the last. */
+static const char *name_at(const cJSON *names, int i)
+{
+    if (cJSON_IsString(names))
+        return i == 0 ? names->valuestring : NULL;
+    const cJSON *item = cJSON_IsArray(names) ? cJSON_GetArrayItem(names, i) : NULL;
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, const char *suffix, bool needed, const struct qk_tensor **out, struct qk_error *err)
+{
+    const cJSON *names = qk_json_get(object, key);
+    *out = NULL;
+    for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++)
+        *out = qk_names_find(&parts->names, layer, name_at(names, i), suffix);
+    if (*out != NULL || !needed)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s%d.%s%s is missing", parts->model->checkpoint->path,
+        parts->names.prefix, layer, names != NULL ? name_at(names, 0) : key, suffix);
+}
+
+static const struct qk_tensor *find_plain(const struct qk_names *names, const char *wanted)
+{
+    size_t low = 0, high = names->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(names->name[middle].plain, wanted);
+        if (order == 0)
+            return names->name[middle].tensor;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* The length of what stands before the last part of a prefix that ends in a dot: "model." of "model.layers.".
+ */
+static size_t outer_length(const char *prefix, size_t n)
+{
+    if (n > 0)
+        n--;
+    while (n > 0 && prefix[n - 1] != '.')
+        n--;
+    return n;
+}
+
+/* Beside the layers first, then outwards to the root. */
+static const struct qk_tensor *find_outwards(
+    const struct qk_names *names, const char *name, const char *suffix)
+{
+    const struct qk_tensor *found = NULL;
+    size_t n = strlen(names->prefix);
+    char full[512];
+    do {
+        n = outer_length(names->prefix, n);
+        if (snprintf(full, sizeof full, "%.*s%s%s", (int)n, names->prefix, name, suffix) < (int)sizeof full)
+            found = find_plain(names, full);
+    } while (found == NULL && n > 0);
+    return found;
+}
+
+enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
+    bool needed, const struct qk_tensor **out, struct qk_error *err)
+{
+    const cJSON *names = qk_json_get(parts->forward, key);
+    *out = NULL;
+    for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++)
+        *out = find_outwards(&parts->names, name_at(names, i), suffix);
+    if (*out != NULL || !needed)
+        return QK_OK;
+    size_t n = outer_length(parts->names.prefix, strlen(parts->names.prefix));
+    return qk_fail(err, QK_INPUT, "%s: %.*s%s%s is missing", parts->model->checkpoint->path, (int)n,
+        parts->names.prefix, names != NULL ? name_at(names, 0) : key, suffix);
+}
+
+/* --- rotary frequencies --- */
+
+static const cJSON *rope_object(const struct qk_config *config, const cJSON *mixer)
+{
+    const cJSON *names = qk_json_get(mixer, "rope"), *found = NULL;
+    for (int i = 0; !cJSON_IsObject(found) && name_at(names, i) != NULL; i++)
+        found = qk_config_path(config, name_at(names, i));
+    return cJSON_IsObject(found) ? found : NULL;
+}
+
+static enum qk_code rope_number(
+    const struct qk_config *config, const cJSON *rope, const char *key, double *out, struct qk_error *err)
+{
+    *out = qk_json_number(rope, key, -1);
+    if (*out > 0 && isfinite(*out))
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: rope scaling: %s is missing or makes no sense (found %g, expected > 0)", config->path, key,
+        *out);
+}
+
+/* Long waves are stretched by `factor`, short ones kept, those between blended. */
+static enum qk_code scale_llama3(
+    const struct qk_config *config, const cJSON *rope, int pairs, float *frequency, struct qk_error *err)
+{
+    double factor, low, high, length;
+    QK_TRY(rope_number(config, rope, "factor", &factor, err));
+    QK_TRY(rope_number(config, rope, "low_freq_factor", &low, err));
+    QK_TRY(rope_number(config, rope, "high_freq_factor", &high, err));
+    QK_TRY(rope_number(config, rope, "original_max_position_embeddings", &length, err));
+    if (!(high > low))
+        return qk_fail(
+            err, QK_INPUT, "%s: rope scaling: high_freq_factor is not above low_freq_factor", config->path);
+    for (int j = 0; j < pairs; j++) {
+        double f = (double)frequency[j], turns = length * f / (2 * 3.14159265358979323846);
+        double keep = turns < low ? 0 : turns > high ? 1 : (turns - low) / (high - low);
+        frequency[j] = (float)((1 - keep) * f / factor + keep * f);
+    }
+    return QK_OK;
+}
+
+/* A divisor for each pair. `original` tokens are what the model was made for before it was stretched. */
+static enum qk_code scale_longrope(const struct qk_parts *parts, const cJSON *rope, int pairs,
+    float *frequency, float *factor, struct qk_error *err)
+{
+    const struct qk_config *config = &parts->model->config;
+    double original = qk_json_number(rope, "original_max_position_embeddings",
+               qk_json_number(config->text, "original_max_position_embeddings", -1)),
+           most = qk_json_number(config->text, "max_position_embeddings", -1);
+    const char *key = (double)parts->T > original ? "long_factor" : "short_factor";
+    const cJSON *divisors = qk_json_get(rope, key);
+    if (!(original > 1 && most > 0) || cJSON_GetArraySize(divisors) != pairs)
+        return qk_fail(err, QK_INPUT,
+            "%s: rope scaling: %s is not a list of %d numbers, or the lengths are missing", config->path, key,
+            pairs);
+    const cJSON *item = divisors->child;
+    for (int j = 0; j < pairs; j++, item = item->next) {
+        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0))
+            return qk_fail(
+                err, QK_INPUT, "%s: rope scaling: %s[%d] is not a number above 0", config->path, key, j);
+        frequency[j] = (float)((double)frequency[j] / item->valuedouble);
+    }
+    double stretch = most / original, by_length = stretch <= 1 ? 1 : sqrt(1 + log(stretch) / log(original));
+    *factor = (float)qk_json_number(rope, "attention_factor", by_length);
+    return QK_OK;
+}
+
+enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const cJSON *mixer,
+    const struct qk_layer *layer, float *frequency, float *factor, struct qk_error *err)
+{
+    const struct qk_config *config = &parts->model->config;
+    const cJSON *rope = rope_object(config, mixer);
+    const char *type = qk_json_string(rope, "rope_type", qk_json_string(rope, "type", "default"));
+    int pairs = layer->rotary_dims / 2;
+    double divisor;
+    *factor = 1.0f;
+    for (int j = 0; j < pairs; j++)
+        frequency[j] = (float)pow(layer->rope_theta, -2.0 * j / layer->rotary_dims);
+    if (strcmp(type, "default") == 0 ||
+        strcmp(type, "mrope") == 0) /* mrope: a text's three positions are equal */
+        return QK_OK;
+    if (strcmp(type, "llama3") == 0)
+        return scale_llama3(config, rope, pairs, frequency, err);
+    if (strcmp(type, "longrope") == 0)
+        return scale_longrope(parts, rope, pairs, frequency, factor, err);
+    if (strcmp(type, "linear") != 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: rope scaling \"%s\" is not built in (there are linear, llama3 and longrope)", config->path,
+            type);
+    QK_TRY(rope_number(config, rope, "factor", &divisor, err));
+    for (int j = 0; j < pairs; j++)
+        frequency[j] = (float)((double)frequency[j] / divisor);
+    return QK_OK;
+}

@@ -1,0 +1,25 @@
+/* weights.h - tensors as float32: whole ones with the patch applied, rows of large ones, shapes checked
+ * first. */
+#ifndef QK_FORWARD_WEIGHTS_H
+#define QK_FORWARD_WEIGHTS_H
+
+#include "forward/parts.h"
+
+/* *out = all values of the tensor, which must have this shape (of `columns` 0: one dimension, of rows
+ * values); rows 0 takes any number. The patch sees the bytes before they are converted. The caller frees. */
+enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
+    uint64_t columns, float **out, struct qk_error *err);
+
+/* Like it, of any shape: the values in the file's order. */
+enum qk_code qk_weights_values(
+    const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err);
+
+/* QK_INPUT unless the shape is (rows, columns), as above. */
+enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
+    uint64_t columns, struct qk_error *err);
+
+/* out (n, columns) = rows first .. first + n of a tensor (rows, columns), not patched. */
+enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t first,
+    size_t n, float *out, struct qk_error *err);
+
+#endif

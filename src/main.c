@@ -1,0 +1,122 @@
+/* main.c - picks the command, and is the only place that prints an error and ends the program. */
+#include "base/json.h"
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/inputs.h"
+#include "cli/print.h"
+#include "linalg/linalg.h"
+#include "linalg/selftest.h"
+#include "model/pair.h"
+#include "tensor/hub/hub.h"
+#include "ui/ui.h"
+
+#include <fcntl.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A standard descriptor that came closed would be taken by the first file that is opened, and a message would
+ * be written into it. Each gets a stand-in that refuses its own direction, so that writing fails as it
+ * should. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            exit(QK_IO);
+}
+
+static enum qk_code open_screen(
+    const struct qk_arguments *arguments, const char *warning, struct qk_error *err)
+{
+    struct qk_ui_options options = {
+        .color = (enum qk_color)qk_arguments_word(arguments, "color"),
+        .theme = (enum qk_theme)qk_arguments_word(arguments, "theme"),
+        .ascii = qk_arguments_has(arguments, "ascii"),
+        .readonly = qk_arguments_has(arguments, "readonly"),
+        .recipe = qk_arguments_text(arguments, "recipe"),
+        .warning = warning,
+    };
+    char *pre = NULL, *post = NULL;
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &options.threads, err));
+    QK_TRY(qk_arguments_all(arguments, "set", &options.set, &options.n_set, err));
+    enum qk_code code = qk_arguments_all(arguments, "cases", &options.cases, &options.n_cases, err);
+    if (code == QK_OK)
+        code = qk_hub_resolve(arguments->operand[QK_PRE], &pre, err);
+    if (code == QK_OK)
+        code = qk_hub_resolve(arguments->operand[QK_POST], &post, err);
+    if (code == QK_OK)
+        code = qk_ui_run(pre, post, &options, err);
+    free(pre);
+    free(post);
+    free((void *)options.set);
+    free((void *)options.cases);
+    return code;
+}
+
+/* Wrong kernels are told before any number of theirs is seen; *wrong is left without a text when there are
+ * none. */
+static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
+{
+    struct qk_selftest result[QK_SELFTEST_MAX];
+    int n;
+    QK_TRY(qk_selftest_run(false, result, &n, err));
+    if (qk_selftest_judge(result, n, wrong) != QK_OK)
+        qk_print_note("WARNING: no number can be trusted: %s", wrong->text);
+    return QK_OK;
+}
+
+static enum qk_code run(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    const struct qk_command *command = arguments->command;
+    if (arguments->help) {
+        qk_command_help(command, false);
+        return QK_OK;
+    }
+    if (arguments->version) {
+        qk_print("%s\n", PACKAGE_STRING);
+        return QK_OK;
+    }
+    if (command->run == qk_doctor_run)
+        return qk_doctor_run(arguments, err); /* its own test is the thorough one */
+    struct qk_error wrong = {0};
+    QK_TRY(test_kernels(&wrong, err));
+    if (command->run != NULL)
+        return command->run(arguments, err);
+    return isatty(STDOUT_FILENO) ? open_screen(arguments, wrong.text, err) : qk_screen_table(arguments, err);
+}
+
+int main(int argc, char **argv)
+{
+    fill_standard_descriptors();
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, told in print.c */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: no export ends half way */
+    setlocale(LC_ALL, "");
+    setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
+    qk_json_init();
+    qk_linalg_init();
+    if (argc < 2) {
+        qk_command_help(qk_command_info(0), true);
+        return QK_USAGE;
+    }
+    const struct qk_command *command = qk_command_find(argv[1]);
+    int skip = command != NULL ? 2 : 1;
+    struct qk_arguments arguments;
+    struct qk_error err = {0}, output = {0};
+    enum qk_code code = qk_arguments_parse(
+        command != NULL ? command : qk_command_info(0), argc - skip, argv + skip, &arguments, &err);
+    if (code == QK_OK)
+        code = run(&arguments, &err);
+    qk_arguments_free(&arguments);
+    qk_inputs_end_remote();
+    /* What the user waited for has failed, whatever the command thinks: that code and message win over none.
+     */
+    enum qk_code written = qk_print_end(&output);
+    const char *message = code != QK_OK && err.text[0] != '\0' ? err.text : output.text;
+    if (message[0] != '\0')
+        fprintf(stderr, "qkscope: %s\n", message);
+    if (code == QK_DIFFERS && message != output.text && written != QK_OK) /* which is no failure */
+        fprintf(stderr, "qkscope: %s\n", output.text);
+    return (int)(code != QK_OK ? code : written);
+}

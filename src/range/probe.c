@@ -1,0 +1,422 @@
+/* probe.c - from a probe's options to the ranges of every layer of a pair. */
+#include "range/probe.h"
+
+#include "base/mem.h"
+#include "forward/forward.h"
+#include "range/profile.h"
+#include "token/tokenizer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool qk_probe_has(const struct qk_pair *pair, int layer)
+{
+    const struct qk_pair_layer *both = &pair->layer[layer];
+    return both->has_qk && qk_states_wanted(both->side[QK_PRE]) && qk_states_wanted(both->side[QK_POST]);
+}
+
+bool qk_probe_has_profile(const struct qk_pair *pair, int layer)
+{
+    const struct qk_layer *const *side = pair->layer[layer].side;
+    return qk_probe_has(pair, layer) && qk_profile_missing(side[QK_PRE]) == NULL &&
+           qk_profile_missing(side[QK_POST]) == NULL;
+}
+
+enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why, struct qk_error *err)
+{
+    QK_TRY(qk_forward_missing(pair->model[QK_PRE], why, err));
+    return *why != NULL ? QK_OK : qk_forward_missing(pair->model[QK_POST], why, err);
+}
+
+int qk_probe_profile_points(const struct qk_probe_options *options)
+{
+    return qk_range_bins(options->length > 0 ? options->length : QK_PROBE_LENGTH);
+}
+
+/* --- tokens --- */
+
+/* Ids of the built-in document: as long as its tokens come to the wanted number, which has to be tried. */
+static enum qk_code document_ids(
+    const struct qk_tokenizer *tokenizer, size_t length, int32_t **ids, size_t *n, struct qk_error *err)
+{
+    enum { TRIES = 4, LETTERS = 5 };
+    size_t bytes = length;
+    for (int i = 0; i < TRIES; i++) {
+        char *text;
+        free(*ids);
+        *ids = NULL;
+        QK_TRY(qk_probe_document(bytes, &text, err));
+        enum qk_code code = qk_tokenizer_encode(tokenizer, text, strlen(text), true, ids, n, err);
+        free(text);
+        QK_TRY(code);
+        if (*n <= length && *n + *n / 16 + LETTERS * LETTERS >= length)
+            break;
+        size_t over = *n > length ? *n - length : 0;
+        bytes = *n == 0                       ? bytes
+                : over > 0 && over <= LETTERS ? bytes - (bytes > over ? over : 0)
+                                              : (size_t)((double)bytes * (double)length / (double)*n);
+    }
+    return QK_OK;
+}
+
+static enum qk_code file_ids(
+    const struct qk_tokenizer *tokenizer, const char *path, int32_t **ids, size_t *n, struct qk_error *err)
+{
+    char *text;
+    size_t bytes;
+    QK_TRY(qk_probe_read_text(path, &text, &bytes, err));
+    enum qk_code code = qk_tokenizer_encode(tokenizer, text, bytes, true, ids, n, err);
+    free(text);
+    return code;
+}
+
+static enum qk_code text_ids(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    const char *folder = probe->pair->model[QK_POST]->checkpoint->folder;
+    struct qk_error why = {0};
+    enum qk_code code = qk_tokenizer_open(folder, &probe->tokenizer, &why);
+    if (code != QK_OK)
+        return qk_fail(err, code, code == QK_INPUT ? "%s (--ids FILE)" : "%s", why.text);
+    if (options->text_path != NULL)
+        return file_ids(probe->tokenizer, options->text_path, &probe->ids, &probe->T, err);
+    return document_ids(probe->tokenizer, options->length > 0 ? options->length : QK_PROBE_LENGTH,
+        &probe->ids, &probe->T, err);
+}
+
+static enum qk_code open_ids(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    if (options->ids_path != NULL)
+        QK_TRY(qk_probe_read_ids(options->ids_path, &probe->ids, &probe->T, err));
+    else
+        QK_TRY(text_ids(probe, options, err));
+    if (options->length > 0 && probe->T > options->length)
+        probe->T = options->length;
+    if (probe->T == 0 || probe->T > QK_PROBE_MOST)
+        return qk_fail(err, QK_INPUT, "the probe has %zu tokens (expected 1 to %d)", probe->T, QK_PROBE_MOST);
+    return QK_OK;
+}
+
+/* --- states --- */
+
+static enum qk_code open_states(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    const char *const *path = options->states_path;
+    struct qk_states *pre = &probe->states[QK_PRE], *post = &probe->states[QK_POST];
+    probe->origin = QK_ORIGIN_STATES;
+    QK_TRY(qk_states_read(path[QK_POST], probe->pair->model[QK_POST], post, err));
+    probe->T = post->T;
+    QK_TRY(qk_alloc(&probe->ids, probe->T, sizeof *probe->ids, err));
+    memcpy(probe->ids, post->ids, probe->T * sizeof *probe->ids);
+    if (path[QK_PRE] == NULL)
+        return QK_OK;
+    QK_TRY(qk_states_read(path[QK_PRE], probe->pair->model[QK_PRE], pre, err));
+    if (pre->T != post->T || memcmp(pre->ids, post->ids, post->T * sizeof *post->ids) != 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: other input_ids than in %s (found %zu tokens, expected the same %zu)", path[QK_PRE],
+            path[QK_POST], pre->T, post->T);
+    return QK_OK;
+}
+
+static enum qk_code check_pass(const struct qk_pair *pair, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const char *why;
+        QK_TRY(qk_forward_missing(pair->model[s], &why, err));
+        if (why != NULL)
+            return qk_fail(err, QK_INPUT,
+                "%s: no forward pass for this family: %s; give the layers' inputs (--states FILE)",
+                pair->model[s]->checkpoint->path, why);
+    }
+    return QK_OK;
+}
+
+static enum qk_code open_parts(
+    struct qk_probe *probe, const struct qk_probe_options *options, struct qk_error *err)
+{
+    int n = 0;
+    for (int i = 0; i < probe->pair->n_layers; i++)
+        n += qk_probe_has(probe->pair, i);
+    if (n == 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: no layer has softmax attention whose q and k are known on both sides",
+            probe->pair->model[QK_POST]->checkpoint->path);
+    QK_TRY(qk_alloc(&probe->layer, (size_t)probe->pair->n_layers, sizeof *probe->layer, err));
+    if (options->states_path[QK_POST] == NULL) {
+        QK_TRY(check_pass(probe->pair, err));
+        return open_ids(probe, options, err);
+    }
+    QK_TRY(open_states(probe, options, err));
+    /* Only for showing the text; nothing is lost without it. */
+    struct qk_error unheard = {0};
+    qk_tokenizer_open(probe->pair->model[QK_POST]->checkpoint->folder, &probe->tokenizer, &unheard);
+    return QK_OK;
+}
+
+enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_options *options,
+    struct qk_probe **out, struct qk_error *err)
+{
+    *out = NULL;
+    struct qk_probe *probe;
+    QK_TRY(qk_alloc(&probe, 1, sizeof *probe, err));
+    probe->pair = pair;
+    probe->range = options->range;
+    enum qk_code code = open_parts(probe, options, err);
+    if (code != QK_OK)
+        qk_probe_close(probe);
+    else
+        *out = probe;
+    return code;
+}
+
+static void free_ranges(struct qk_layer_ranges *ranges)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_layer_range_free(&ranges->side[s]);
+    qk_layer_range_free(&ranges->restored);
+}
+
+void qk_probe_close(struct qk_probe *probe)
+{
+    if (probe == NULL)
+        return;
+    for (int i = 0; probe->layer != NULL && i < probe->pair->n_layers; i++)
+        free_ranges(&probe->layer[i]);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_states_free(&probe->states[s]);
+    qk_tokenizer_free(probe->tokenizer);
+    free(probe->layer);
+    free(probe->ids);
+    free(probe);
+}
+
+/* --- one layer on given inputs --- */
+
+static enum qk_code run_pre(
+    struct qk_probe *probe, int layer, const float *x, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_range_source source = {
+        .model = probe->pair->model[QK_PRE], .range = &probe->layer[layer].side[QK_PRE]};
+    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, progress, err);
+}
+
+/* Post, and what is compared with it; pre's own range as well where post's states serve both. */
+static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *restored, int layer,
+    const float *x, struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_layer_ranges *ranges = &probe->layer[layer];
+    bool serves_both = probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL;
+    const struct qk_range_source source[] = {
+        {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]},
+        {.model = probe->pair->model[QK_PRE],
+            .range = serves_both ? &ranges->side[QK_PRE] : NULL,
+            .shift = &ranges->shift},
+        {.model = probe->pair->model[QK_POST],
+            .patch = restored,
+            .range = &ranges->restored,
+            .shift = &ranges->restored_shift}};
+    enum { ALL = sizeof source / sizeof source[0] };
+    struct qk_error refused = {0};
+    if (restored != NULL) {
+        enum qk_code code =
+            qk_range_layer(&probe->range, layer, x, probe->T, source, ALL, progress, &refused);
+        if (code != QK_INPUT)
+            return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
+    }
+    /* Whatever else was wrong with the layer is found again. */
+    ranges->restored_shift = NAN;
+    return qk_range_layer(&probe->range, layer, x, probe->T, source, ALL - 1, progress, err);
+}
+
+enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+{
+    const struct qk_range_source source = {
+        .model = probe->pair->model[QK_POST], .patch = patch, .range = out};
+    return qk_range_layer(
+        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1, progress, err);
+}
+
+enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
+    const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err)
+{
+    struct qk_layer_attention made;
+    *rows = NULL;
+    /* Keys after the query have no part in it. */
+    QK_TRY(qk_layer_attention_make(
+        probe->pair->model[side], patch, layer, probe->states[QK_POST].layer[layer], query + 1, &made, err));
+    size_t n_heads = made.attention.n_q;
+    enum qk_code code = qk_alloc(rows, n_heads * (query + 1), sizeof **rows, err);
+    for (size_t h = 0; h < n_heads && code == QK_OK; h++)
+        qk_attention_block(&made.attention, h, query, 1, *rows + h * (query + 1), query + 1);
+    qk_layer_attention_free(&made);
+    return code;
+}
+
+/* --- passes --- */
+
+/* One pass, looked at layer by layer. */
+struct pass {
+    struct qk_probe *probe;
+    enum qk_side side;
+    const bool *wanted; /* n_layers */
+    int last;           /* the last wanted layer: the pass need not go on behind it */
+    const struct qk_probe_watch *watch;
+    struct qk_progress *progress;    /* heeded and counted by qk_forward */
+    uint64_t total;                  /* of all passes, which qk_forward does not know */
+    const struct qk_patch *restored; /* for what is compared with post, or NULL */
+    const struct qk_patch *patch;
+    struct qk_layer_range *exact; /* NULL: the models as they are */
+    bool finished;
+};
+
+static enum qk_code see_layer(struct pass *pass, int layer, const float *x, struct qk_error *err)
+{
+    struct qk_probe *probe = pass->probe;
+    if (pass->exact != NULL) {
+        const struct qk_range_source source = {
+            .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
+        return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, pass->progress, err);
+    }
+    if (pass->side == QK_PRE)
+        return run_pre(probe, layer, x, pass->progress, err);
+    QK_TRY(run_post(probe, pass->restored, layer, x, pass->progress, err));
+    if (pass->watch != NULL && pass->watch->ready != NULL)
+        pass->watch->ready(pass->watch->context, layer);
+    return QK_OK;
+}
+
+/* Post's states are needed for what follows the pass, pre's for a cache. */
+static enum qk_code keep_state(struct pass *pass, int layer, const float *x, size_t d, struct qk_error *err)
+{
+    struct qk_probe *probe = pass->probe;
+    struct qk_states *states = &probe->states[pass->side];
+    if (pass->exact != NULL || (pass->side == QK_PRE && !probe->keep_pre))
+        return QK_OK;
+    if (states->layer == NULL)
+        QK_TRY(qk_states_init(states, probe->pair->model[pass->side]->n_layers, probe->ids, probe->T, err));
+    return qk_states_keep(states, layer, x, d, err);
+}
+
+static enum qk_code see_state(
+    void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err)
+{
+    struct pass *pass = context;
+    (void)T;
+    qk_progress_total(pass->progress, pass->total);
+    QK_TRY(qk_progress_check(pass->progress, err));
+    if (layer <= pass->last && pass->wanted[layer]) {
+        QK_TRY(keep_state(pass, layer, x, d, err)); /* first: who is told of the layer may want them */
+        QK_TRY(see_layer(pass, layer, x, err));
+    }
+    if (layer < pass->last)
+        return QK_OK;
+    qk_progress_add(pass->progress, 1);
+    pass->finished = true;
+    return QK_CANCELLED; /* what follows changes nothing that is asked for */
+}
+
+static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
+{
+    const struct qk_forward_hooks hooks = {.context = pass, .state = see_state};
+    struct qk_error own = {0};
+    enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
+        pass->probe->T, &hooks, NULL, 0, pass->progress, &own);
+    if (pass->finished)
+        return QK_OK;
+    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
+}
+
+/* The layers that are wanted and can: *mask (the caller frees), and the last of them, -1 for none. */
+static enum qk_code choose_layers(
+    const struct qk_probe *probe, const bool *wanted, bool **mask, int *last, struct qk_error *err)
+{
+    int n = probe->pair->n_layers;
+    *last = -1;
+    QK_TRY(qk_alloc(mask, (size_t)n, sizeof **mask, err));
+    for (int i = 0; i < n; i++) {
+        bool known = probe->origin == QK_ORIGIN_PASS || probe->states[QK_POST].layer[i] != NULL;
+        (*mask)[i] = (wanted == NULL || wanted[i]) && qk_probe_has(probe->pair, i) && known;
+        if ((*mask)[i])
+            *last = i;
+    }
+    return QK_OK;
+}
+
+/* True when the side's inputs of all wanted layers are known without a pass: from a file, from a cache. */
+static bool has_states(const struct pass *pass)
+{
+    const struct qk_states *states = &pass->probe->states[pass->side];
+    if (pass->probe->origin == QK_ORIGIN_STATES)
+        return true;
+    for (int i = 0; i <= pass->last; i++)
+        if (pass->wanted[i] && (states->layer == NULL || states->layer[i] == NULL))
+            return false;
+    return true;
+}
+
+/* The side on states: of a file, pre's own where there are any; else post's serve it when post has its turn.
+ */
+static enum qk_code run_states(struct pass *pass, struct qk_error *err)
+{
+    const struct qk_states *states = &pass->probe->states[pass->side];
+    qk_progress_total(pass->progress, pass->total);
+    for (int i = 0; i <= pass->last; i++) {
+        QK_TRY(qk_progress_check(pass->progress, err));
+        if (pass->wanted[i] && states->layer != NULL && states->layer[i] != NULL)
+            QK_TRY(see_layer(pass, i, states->layer[i], err));
+        qk_progress_add(pass->progress, 1);
+    }
+    return QK_OK;
+}
+
+static enum qk_code run_sides(struct pass *pass, struct qk_error *err)
+{
+    pass->total = (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1);
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        pass->side = (enum qk_side)s;
+        pass->finished = false;
+        if (pass->watch != NULL && pass->watch->side != NULL)
+            pass->watch->side(pass->watch->context, pass->side);
+        QK_TRY(has_states(pass) ? run_states(pass, err) : run_pass(pass, err));
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    struct pass pass = {.probe = probe, .restored = restored, .watch = watch, .progress = progress};
+    bool *mask;
+    QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
+    pass.wanted = mask;
+    enum qk_code code = pass.last < 0 ? QK_OK : run_sides(&pass, err);
+    free(mask);
+    return code;
+}
+
+enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
+    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+{
+    /* see_layer writes nothing of the probe when `exact` is set. */
+    struct pass pass = {.probe = (struct qk_probe *)(uintptr_t)probe,
+        .side = QK_POST,
+        .progress = progress,
+        .patch = patch,
+        .exact = out};
+    bool *mask;
+    if (probe->origin != QK_ORIGIN_PASS)
+        return qk_fail(err, QK_INPUT, "the whole model cannot be run on states from a file");
+    memset(out, 0, (size_t)probe->pair->n_layers * sizeof *out);
+    QK_TRY(choose_layers(probe, wanted, &mask, &pass.last, err));
+    pass.wanted = mask;
+    pass.total = (uint64_t)(pass.last + 1);
+    enum qk_code code = pass.last < 0 ? QK_OK : run_pass(&pass, err);
+    free(mask);
+    for (int i = 0; code != QK_OK && i < probe->pair->n_layers; i++)
+        qk_layer_range_free(&out[i]);
+    return code;
+}

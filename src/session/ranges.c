@@ -1,0 +1,395 @@
+/* ranges.c - the attention ranges of a session, for the front end's thread. */
+#include "session/range_thread.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- starting, cancelling --- */
+
+static enum qk_code fill_run(
+    struct range_run *run, const struct qk_probe_options *options, struct qk_error *err)
+{
+    struct qk_session *session = run->session;
+    size_t n = (size_t)run->n_layers;
+    const char **paths[] = {&run->options.text_path, &run->options.ids_path,
+        &run->options.states_path[QK_PRE], &run->options.states_path[QK_POST]};
+    if (options != NULL)
+        run->options = *options;
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (*paths[i] != NULL)
+            QK_TRY(qk_strdup_to(&run->path[i], *paths[i], err));
+        *paths[i] = run->path[i];
+    }
+    QK_TRY(qk_alloc(&run->layer, n, sizeof *run->layer, err));
+    QK_TRY(qk_alloc(&run->ready, n, sizeof *run->ready, err));
+    QK_TRY(qk_alloc(&run->asked, n, sizeof *run->asked, err));
+    QK_TRY(qk_alloc(&run->answered, n, sizeof *run->answered, err));
+    for (size_t i = 0; i < n; i++)
+        run->asked[i] = 1;
+    run->generation = 1;
+    run->norms = session->norms;
+    return qk_selection_copy(&run->selection, qk_session_selection(session), err);
+}
+
+enum qk_code qk_session_probe(
+    struct qk_session *session, const struct qk_probe_options *options, struct qk_error *err)
+{
+    struct range_run *run;
+    QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
+    run->session = session;
+    run->n_layers = session->pair->n_layers;
+    run->same_layer = run->rows.layer = run->rows_asked.layer = -1;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&run->mutex, NULL);
+    pthread_cond_init(&run->work, &attributes);
+    pthread_condattr_destroy(&attributes);
+    clock_gettime(CLOCK_MONOTONIC, &run->start);
+    run->changed = run->start;
+    enum qk_code code = fill_run(run, options, err);
+    if (code == QK_OK)
+        code = qk_range_run_start(run, err);
+    if (code != QK_OK) {
+        qk_range_run_stop(run);
+        qk_range_run_free(run);
+        return code;
+    }
+    run->state.stage = QK_PROBE_RUNNING;
+    if (session->run != NULL) {
+        qk_range_run_stop(session->run);
+        session->run->next = session->old_runs;
+        session->old_runs = session->run;
+    }
+    session->run = run;
+    return QK_OK;
+}
+
+enum qk_code qk_session_probe_again(struct qk_session *session, struct qk_error *err)
+{
+    return session->run == NULL ? QK_OK : qk_session_probe(session, &session->run->options, err);
+}
+
+void qk_session_probe_cancel(struct qk_session *session)
+{
+    if (session->run == NULL)
+        return;
+    atomic_store(&session->run->progress.cancel, true);
+    atomic_store(&session->run->exact_progress.cancel, true);
+}
+
+void qk_session_close_ranges(struct qk_session *session)
+{
+    if (session->run != NULL) {
+        session->run->next = session->old_runs;
+        session->old_runs = session->run;
+        session->run = NULL;
+    }
+    for (struct range_run *run = session->old_runs; run != NULL; run = run->next)
+        qk_range_run_stop(run);
+    while (session->old_runs != NULL) {
+        struct range_run *run = session->old_runs;
+        session->old_runs = run->next;
+        qk_range_run_free(run);
+    }
+}
+
+void qk_session_follow_choices(struct qk_session *session)
+{
+    struct range_run *run = session->run;
+    const struct qk_selection *now = qk_session_selection(session);
+    bool changed = false;
+    if (run == NULL)
+        return;
+    pthread_mutex_lock(&run->mutex);
+    for (int i = 0; i < run->n_layers; i++) {
+        bool same = run->norms == session->norms || !qk_range_run_chosen(run, i);
+        for (int r = 0; r < QK_ROLE_COUNT; r++) {
+            same = same && qk_choice_equal(run->selection.choice[i][r], now->choice[i][r]);
+            run->selection.choice[i][r] = now->choice[i][r];
+        }
+        if (same)
+            continue;
+        changed = true;
+        run->asked[i]++;
+        if (run->same_layer == i)
+            atomic_store(&run->same_progress.cancel, true);
+    }
+    run->norms = session->norms;
+    if (changed) {
+        run->generation++;
+        clock_gettime(CLOCK_MONOTONIC, &run->changed);
+        atomic_store(&run->exact_progress.cancel, run->exact_busy);
+        pthread_cond_broadcast(&run->work);
+    }
+    pthread_mutex_unlock(&run->mutex);
+}
+
+/* --- publishing --- */
+
+static void publish_opened(struct range_run *run)
+{
+    const struct qk_probe *probe = run->probe;
+    run->state.origin = probe->origin;
+    run->state.ids = probe->ids;
+    run->state.n_ids = probe->T;
+    run->state.first_query = qk_range_first_query(&probe->range, probe->T);
+    run->state.n_bins = qk_range_bins(probe->T);
+    run->state.long_from = probe->range.long_from > 0 ? probe->range.long_from : QK_RANGE_LONG;
+}
+
+static void publish_done(struct range_run *run, const struct range_news *news)
+{
+    const struct qk_error *error = &news->error;
+    run->state.estimated = news->estimated;
+    run->state.stage = error->code == QK_OK          ? QK_PROBE_READY
+                       : error->code == QK_CANCELLED ? QK_PROBE_CANCELLED
+                                                     : QK_PROBE_FAILED;
+    run->state.doing = NULL;
+    run->state.done = atomic_load(&run->progress.done);
+    run->state.total = atomic_load(&run->progress.total);
+    run->state.seconds = qk_seconds_since(&run->start);
+    qk_session_replace_text(&run->error, run->state.stage == QK_PROBE_FAILED ? error->text : NULL);
+    run->state.error = run->error;
+}
+
+static void publish_same(struct range_run *run, struct range_news *news)
+{
+    struct range_layer *layer = &run->layer[news->layer];
+    qk_layer_range_free(&layer->same);
+    layer->same = news->range;
+    news->range = (struct qk_layer_range){0};
+    layer->has_same = true;
+    layer->same_generation = news->generation;
+    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+}
+
+static void publish_exact(struct range_run *run, struct range_news *news)
+{
+    run->state.exact_running = false;
+    if (news->error.code == QK_CANCELLED)
+        return;
+    for (int i = 0; run->exact != NULL && i < run->n_layers; i++)
+        qk_layer_range_free(&run->exact[i]);
+    free(run->exact);
+    run->exact = news->exact;
+    run->exact_generation = news->generation;
+    news->exact = NULL;
+    qk_session_replace_text(&run->exact_error, news->error.code != QK_OK ? news->error.text : NULL);
+    run->state.exact_error = run->exact_error;
+}
+
+static void publish_rows(struct range_run *run, struct range_news *news)
+{
+    qk_range_rows_free(&run->rows);
+    run->rows = news->rows;
+    memset(&news->rows, 0, sizeof news->rows);
+    if (news->error.code != QK_OK) {
+        qk_range_rows_free(&run->rows);
+        run->rows.layer = -1;
+    }
+}
+
+static void publish_profile(struct range_run *run, struct range_news *news)
+{
+    struct range_layer *layer = &run->layer[news->layer];
+    if (news->error.code == QK_OK) {
+        memcpy(layer->profile, news->profile, sizeof layer->profile);
+        memset(news->profile, 0, sizeof news->profile);
+    }
+    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+}
+
+/* A thread of a run ended: the second of one that was replaced frees it. */
+static void end_thread(struct qk_session *session, const struct range_run *gone)
+{
+    for (struct range_run **at = &session->old_runs; *at != NULL; at = &(*at)->next) {
+        struct range_run *run = *at;
+        if (run != gone || ++run->n_ended < run->n_threads)
+            continue;
+        *at = run->next;
+        qk_range_run_free(run);
+        return;
+    }
+}
+
+void qk_session_take_news(struct qk_session *session, struct range_news *news)
+{
+    struct range_run *run = session->run;
+    if (news->kind == NEWS_ENDED && news->run != run)
+        end_thread(session, news->run);
+    if (run == NULL || news->run != run)
+        return;
+    switch (news->kind) {
+    case NEWS_OPENED:
+        publish_opened(run);
+        break;
+    case NEWS_SIDE:
+        run->state.doing = qk_side_name((enum qk_side)news->layer);
+        break;
+    case NEWS_LAYER:
+        run->layer[news->layer].ready = true;
+        break;
+    case NEWS_DONE:
+        publish_done(run, news);
+        break;
+    case NEWS_SAME:
+        publish_same(run, news);
+        break;
+    case NEWS_EXACT_STARTED:
+        run->state.exact_running = true;
+        break;
+    case NEWS_EXACT:
+        publish_exact(run, news);
+        break;
+    case NEWS_ROWS:
+        publish_rows(run, news);
+        break;
+    case NEWS_PROFILE:
+        publish_profile(run, news);
+        break;
+    case NEWS_ENDED:
+        run->n_ended++;
+        break;
+    }
+}
+
+bool qk_session_watch_ranges(struct qk_session *session)
+{
+    struct range_run *run = session->run;
+    if (run == NULL)
+        return false;
+    struct qk_probe_state *state = &run->state;
+    bool running = state->stage == QK_PROBE_RUNNING;
+    if (running) {
+        state->seconds = qk_seconds_since(&run->start);
+        state->done = atomic_load(&run->progress.done);
+        state->total = atomic_load(&run->progress.total);
+    }
+    state->exact_done = atomic_load(&run->exact_progress.done);
+    state->exact_total = atomic_load(&run->exact_progress.total);
+    return running || state->exact_running;
+}
+
+/* --- asking --- */
+
+const struct qk_probe_state *qk_session_probe_state(const struct qk_session *session)
+{
+    static const struct qk_probe_state off = {.stage = QK_PROBE_OFF};
+    return session->run != NULL ? &session->run->state : &off;
+}
+
+const char *qk_session_probe_piece(const struct qk_session *session, size_t i, size_t *n)
+{
+    const struct range_run *run = session->run;
+    *n = 0;
+    if (run == NULL || i >= run->state.n_ids || run->piece == NULL || run->piece[i].text == NULL)
+        return NULL;
+    *n = run->piece[i].n;
+    return run->piece[i].text;
+}
+
+static void current_range(const struct range_run *run, int layer, struct qk_session_range *out)
+{
+    const struct range_layer *own = &run->layer[layer];
+    bool fresh = own->has_same && own->same_generation == run->asked[layer];
+    out->current = out->side[QK_POST];
+    out->current_is = QK_CURRENT_POST;
+    if (qk_selection_count(&run->selection) == 0)
+        return;
+    if (run->exact != NULL && run->exact_generation == run->generation && run->exact[layer].n_heads > 0) {
+        out->current_is = QK_CURRENT_EXACT;
+        out->current = &run->exact[layer];
+    } else if (!qk_range_run_chosen(run, layer)) { /* on the same states a kept layer is post's */
+        out->current_is = QK_CURRENT_SAME;
+    } else if (fresh && own->error == NULL) {
+        out->current_is = QK_CURRENT_SAME;
+        out->current = &own->same;
+    } else {
+        out->current_is = fresh ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
+        out->current = NULL;
+        out->current_error = fresh ? own->error : NULL;
+    }
+}
+
+bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out)
+{
+    const struct range_run *run = session->run;
+    *out = (struct qk_session_range){0};
+    if (run == NULL || !run->layer[layer].ready)
+        return false;
+    const struct qk_layer_ranges *ranges = &run->probe->layer[layer];
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        out->side[s] = &ranges->side[s];
+    out->shift = ranges->shift;
+    out->restored = ranges->restored.n_heads > 0 ? &ranges->restored : NULL;
+    out->restored_shift = ranges->restored_shift;
+    /* `asked`, `generation` and the selection are written by this thread alone. */
+    current_range(run, layer, out);
+    return true;
+}
+
+const char *qk_session_range_error(const struct qk_session *session, int layer)
+{
+    const struct qk_pair_layer *both = &session->pair->layer[layer];
+    const struct range_run *run = session->run;
+    if (both->kind != QK_FULL && both->kind != QK_WINDOW)
+        return NULL;
+    if (!qk_probe_has(session->pair, layer))
+        return both->problem != NULL ? both->problem
+               : both->no_k != NULL  ? both->no_k
+                                     : "pre and post do not both have softmax attention here";
+    if (run != NULL && run->state.stage == QK_PROBE_READY && !run->layer[layer].ready)
+        return "its input is not in the states file";
+    if (run != NULL && run->state.estimated)
+        return run->layer[layer].error;
+    return NULL;
+}
+
+const struct qk_profile *qk_session_profile(const struct qk_session *session, int layer, enum qk_side side)
+{
+    const struct range_run *run = session->run;
+    return run != NULL && run->layer[layer].profile[side].n_heads > 0 ? &run->layer[layer].profile[side]
+                                                                      : NULL;
+}
+
+/* --- rows of attention --- */
+
+static void ask_rows(struct range_run *run, int layer, size_t query, unsigned generation)
+{
+    struct range_rows *asked = &run->rows_asked;
+    if (asked->layer == layer && asked->query == query && asked->generation == generation)
+        return;
+    asked->layer = layer;
+    asked->query = query;
+    asked->generation = generation;
+    pthread_mutex_lock(&run->mutex);
+    run->rows_wanted = true;
+    run->rows_layer = layer;
+    run->rows_query = query;
+    pthread_cond_broadcast(&run->work);
+    pthread_mutex_unlock(&run->mutex);
+}
+
+const float *qk_session_attention_row(
+    struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side)
+{
+    struct range_run *run = session->run;
+    if (run == NULL || !run->layer[layer].ready || query >= run->state.n_ids)
+        return NULL;
+    const struct range_rows *rows = &run->rows;
+    unsigned generation = run->asked[layer];
+    bool here = rows->layer == layer && rows->query == query;
+    if (!here || rows->generation != generation)
+        ask_rows(run, layer, query, generation);
+    if (!here || head < 0 || head >= rows->n_heads)
+        return NULL;
+    if (side == QK_RANGE_CURRENT && !qk_range_run_chosen(run, layer))
+        side = QK_RANGE_POST;
+    else if (side == QK_RANGE_CURRENT && rows->generation != generation)
+        return NULL;
+    const float *row = rows->row[side];
+    return row != NULL ? row + (size_t)head * (query + 1) : NULL;
+}

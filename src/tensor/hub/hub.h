@@ -1,0 +1,28 @@
+/* hub.h - names of the Hugging Face hub: looked up in the local cache, or made addresses.
+ *
+ *   CACHE/models--ORG--NAME/refs/REV           a commit hash in text
+ *   CACHE/models--ORG--NAME/snapshots/HASH/    the files, as links into ../../blobs
+ * CACHE is $HF_HUB_CACHE, else $HF_HOME/hub, else $XDG_CACHE_HOME/huggingface/hub, else
+ * ~/.cache/huggingface/hub; an empty variable counts as unset. */
+#ifndef QK_TENSOR_HUB_HUB_H
+#define QK_TENSOR_HUB_HUB_H
+
+#include "base/error.h"
+
+/* *out = the path that `operand` stands for; the caller frees. An existing path stands for itself, and so
+ * does anything that is not ORG/NAME[@REVISION], as the open that follows reports best. Else the snapshot
+ * folder in the cache; REVISION is a branch or tag (default main), a commit hash, or the start of one that
+ * only one snapshot has (4 digits at least). QK_IO when it is not there and QK_INPUT when the name or the
+ * cache is malformed; the message says where it looked. */
+enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *err);
+
+/* *out = ENDPOINT/ORG/NAME/resolve/REVISION, the folder on the hub that `operand` stands for, the revision's
+ * slashes escaped; what qk_hub_resolve takes for a path stands for itself here, too. The caller frees. QK_IO
+ * when the name is malformed. */
+enum qk_code qk_hub_address(const char *operand, const char *endpoint, char **out, struct qk_error *err);
+
+/* *out = CACHE, whether it exists or not; the caller frees. NULL when no variable tells one, not even HOME.
+ */
+enum qk_code qk_hub_cache(char **out, struct qk_error *err);
+
+#endif

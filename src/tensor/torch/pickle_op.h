@@ -1,0 +1,47 @@
+/* pickle_op.h - the opcodes that the pickle reader knows, by their names in Python's pickletools.py. */
+#ifndef QK_TENSOR_TORCH_PICKLE_OP_H
+#define QK_TENSOR_TORCH_PICKLE_OP_H
+
+enum op {
+    MARK = '(',
+    STOP = '.',
+    BINFLOAT = 'G',
+    BININT = 'J',
+    BININT1 = 'K',
+    BININT2 = 'M',
+    NONE = 'N',
+    BINPERSID = 'Q',
+    REDUCE = 'R',
+    BINUNICODE = 'X',
+    APPEND = 'a',
+    BUILD = 'b',
+    GLOBAL = 'c',
+    APPENDS = 'e',
+    BINGET = 'h',
+    INST = 'i',
+    LONG_BINGET = 'j',
+    BINPUT = 'q',
+    LONG_BINPUT = 'r',
+    SETITEM = 's',
+    TUPLE = 't',
+    SETITEMS = 'u',
+    EMPTY_LIST = ']',
+    EMPTY_TUPLE = ')',
+    EMPTY_DICT = '}',
+    PROTO = 0x80,
+    TUPLE1 = 0x85,
+    TUPLE2 = 0x86,
+    TUPLE3 = 0x87,
+    NEWTRUE = 0x88,
+    NEWFALSE = 0x89,
+    LONG1 = 0x8a,
+    SHORT_BINUNICODE = 0x8c,
+    EMPTY_SET = 0x8f,
+    ADDITEMS = 0x90,
+    FROZENSET = 0x91,
+    STACK_GLOBAL = 0x93,
+    MEMOIZE = 0x94,
+    FRAME = 0x95,
+};
+
+#endif

@@ -1,0 +1,58 @@
+/* bpe.h - the model of a tokenizer: a vocabulary, and which neighbours are merged, in which order (byte-pair
+ * encoding, Sennrich, Haddow, Birch 2016). */
+#ifndef QK_TOKEN_BPE_H
+#define QK_TOKEN_BPE_H
+
+#include "base/error.h"
+#include "base/json.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct qk_vocabulary_entry {
+    const char *text; /* borrowed from the JSON tree, or owned by whoever added it */
+    size_t n;
+    int32_t id;
+};
+
+struct qk_merge {
+    int32_t left, right, rank, result;
+};
+
+struct qk_bpe {
+    struct qk_vocabulary_entry *by_text; /* sorted by bytes */
+    struct qk_vocabulary_entry *by_id;
+    size_t n;
+    struct qk_merge *merge; /* sorted by left, then right */
+    size_t n_merges;
+    int32_t byte[256]; /* ids of <0x00> ... <0xFF>; -1 where there is none */
+    int32_t unknown;   /* -1: characters that are not in the vocabulary vanish */
+    bool fuse_unknown, byte_fallback, ignore_merges;
+};
+
+/* Growing list of token ids. */
+struct qk_ids {
+    int32_t *id;
+    size_t n, capacity;
+};
+enum qk_code qk_ids_add(struct qk_ids *ids, int32_t id, struct qk_error *err);
+
+/* Longer tokens are refused: real ones have some hundred bytes at most. */
+enum { QK_TOKEN_BYTES = 4096 };
+
+/* The "model" of a tokenizer.json. Texts are borrowed from it: it must outlive *bpe. `path` is for messages.
+ * Freed with qk_bpe_free, on failure too. */
+enum qk_code qk_bpe_read(const char *path, const cJSON *model, struct qk_bpe *bpe, struct qk_error *err);
+void qk_bpe_free(struct qk_bpe *bpe);
+
+/* Id of the token with exactly these bytes, or -1. */
+int32_t qk_bpe_find(const struct qk_bpe *bpe, const char *text, size_t n);
+/* The token of that id, or NULL. */
+const struct qk_vocabulary_entry *qk_bpe_token(const struct qk_bpe *bpe, int32_t id);
+
+/* Appends the tokens of one word of n bytes; O(n log n). */
+enum qk_code qk_bpe_encode(
+    const struct qk_bpe *bpe, const char *word, size_t n, struct qk_ids *ids, struct qk_error *err);
+
+#endif

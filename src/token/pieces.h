@@ -1,0 +1,43 @@
+/* pieces.h - a text on its way to tokens: cut into pieces, each either text or already a token. */
+#ifndef QK_TOKEN_PIECES_H
+#define QK_TOKEN_PIECES_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { QK_NO_TOKEN = -1 };
+
+struct qk_piece {
+    size_t at, n;  /* bytes[at, at + n) */
+    int32_t token; /* QK_NO_TOKEN: text */
+    bool first;    /* begins where the whole text began */
+};
+
+/* Zero-initialise, with the limit set. Grown beyond `limit` bytes or pieces it fails: a file's replacements
+ * must not blow a text up without bound. */
+struct qk_pieces {
+    char *bytes;
+    size_t n_bytes, bytes_capacity;
+    struct qk_piece *piece;
+    size_t n, capacity;
+    size_t limit;
+};
+
+/* Appends bytes to what the next qk_pieces_cut makes a piece of. */
+enum qk_code qk_pieces_add(struct qk_pieces *pieces, const char *bytes, size_t n, struct qk_error *err);
+/* Makes a piece of all bytes from `from` on; an empty one is left out. */
+enum qk_code qk_pieces_cut(
+    struct qk_pieces *pieces, size_t from, int32_t token, bool first, struct qk_error *err);
+/* Both. */
+enum qk_code qk_pieces_put(
+    struct qk_pieces *pieces, const char *bytes, size_t n, int32_t token, bool first, struct qk_error *err);
+void qk_pieces_free(struct qk_pieces *pieces);
+
+/* Length of the character at p with n > 0 bytes left, and its code; a byte that starts no UTF-8 character
+ * counts as a character of its own, with code -1. */
+size_t qk_character(const char *p, size_t n, int32_t *code);
+
+#endif
