@@ -46,7 +46,7 @@ struct export_view {
     char *target;
     bool force, link, patch_only;
     bool planned; /* plan is filled and the export can be done */
-    struct qk_export_plan plan;
+    struct qk_export_manifest plan;
     struct qk_error refused; /* why not */
     struct page changes;
     bool stale;      /* `changes` has to be made again */

@@ -3,6 +3,7 @@
 
 #include "base/atomic_file.h"
 #include "base/left_over.h"
+#include "export/recipe.h"
 #include "ui/format.h"
 
 #include <stdio.h>
@@ -55,7 +56,7 @@ enum qk_code export_init(struct app *app, struct qk_error *err)
 static void forget_plan(struct export_view *view)
 {
     if (view->planned)
-        qk_export_plan_free(&view->plan);
+        qk_export_manifest_free(&view->plan);
     memset(&view->plan, 0, sizeof view->plan);
     memset(&view->refused, 0, sizeof view->refused);
     view->planned = false;
@@ -147,7 +148,7 @@ static void draw_options(struct app *app, struct canvas *canvas, int y, int x, i
 static int draw_plan(const struct export_view *view, struct canvas *canvas, struct area area)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
-    const struct qk_export_plan *plan = &view->plan;
+    const struct qk_export_manifest *plan = &view->plan;
     draw_label(canvas, area.y, area.x, "changes");
     area.x += LABEL;
     area.w -= LABEL;
@@ -254,7 +255,7 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     }
     page_begin(&view->changes, name, width);
     for (size_t i = 0; view->planned && i < view->plan.n_changes; i++) {
-        const struct qk_export_change *change = &view->plan.change[i];
+        const struct qk_change *change = &view->plan.change[i];
         char bytes[QK_BYTES_TEXT], layer[16] = "-", right[64];
         if (change->layer >= 0)
             snprintf(layer, sizeof layer, "%d", change->layer);

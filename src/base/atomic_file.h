@@ -3,8 +3,7 @@
 #ifndef QK_BASE_ATOMIC_FILE_H
 #define QK_BASE_ATOMIC_FILE_H
 
-#include "base/progress.h"
-#include "tensor/source.h"
+#include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,12 +42,5 @@ enum qk_code qk_create_sibling(const char *path, bool folder, char **sibling, in
 /* Replaces the file `path` by this text: a temporary sibling, fsync, rename. What was left of a write to it
  * that was killed is removed. */
 enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct qk_error *err);
-
-/* Copies bytes [at, at + n) of source to the same place of fd (named `path` in messages), which is a hole or
- * ends before it: holes of source are left out, the rest goes the cheapest way the file systems offer:
- * copy_file_range (which shares blocks where it can), else reads and large writes. progress is only asked
- * whether to stop. */
-enum qk_code qk_copy_range(const struct qk_source *source, uint64_t at, uint64_t n, int fd, const char *path,
-    struct qk_progress *progress, struct qk_error *err);
 
 #endif

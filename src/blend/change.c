@@ -57,15 +57,15 @@ struct finder {
     const struct qk_pair *pair;
     const struct qk_selection *selection;
     bool norms, adapter;
-    struct qk_export_change *change;
+    struct qk_change *change;
     size_t n, capacity;
     struct qk_error *err;
 };
 
 static enum qk_code note_change(struct finder *f, int layer, enum qk_role role,
-    const struct qk_tensor *tensor, uint64_t bytes, struct qk_export_change **out)
+    const struct qk_tensor *tensor, uint64_t bytes, struct qk_change **out)
 {
-    struct qk_export_change *change = NULL;
+    struct qk_change *change = NULL;
     for (size_t i = 0; i < f->n; i++) /* q and k of a layer may stand in one tensor */
         if (f->change[i].tensor == tensor)
             change = &f->change[i];
@@ -127,7 +127,7 @@ static enum qk_code add_factor(
             f->err, QK_INPUT, "%s: %s: a choice cannot be rounded to %s", path, b->name, b->dtype_text);
     const struct qk_layer *post = f->pair->layer[layer].side[QK_POST];
     uint64_t rows = (uint64_t)post->role[role].n_heads * (uint64_t)post->head_dim;
-    struct qk_export_change *change;
+    struct qk_change *change;
     QK_TRY(note_change(f, layer, role, b, rows * b->shape[1] * (qk_dtype_bits(b->dtype) / 8), &change));
     change->addition = addition;
     return QK_OK;
@@ -135,7 +135,7 @@ static enum qk_code add_factor(
 
 static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int part)
 {
-    struct qk_export_change *change;
+    struct qk_change *change;
     const struct qk_tensor *tensor = changed_tensor(f->pair, f->selection, f->norms, layer, role, part);
     if (tensor == NULL)
         return QK_OK;
@@ -173,16 +173,15 @@ static enum qk_code add_merged(struct finder *f)
         if (k < n)
             continue;
         QK_TRY(qk_grow(&f->change, &f->capacity, f->n + 1, sizeof *f->change, f->err));
-        f->change[f->n++] =
-            (struct qk_export_change){.tensor = tensor, .layer = -1, .bytes_changed = tensor->bytes};
+        f->change[f->n++] = (struct qk_change){.tensor = tensor, .layer = -1, .bytes_changed = tensor->bytes};
     }
     return QK_OK;
 }
 
 static int by_place(const void *a, const void *b)
 {
-    const struct qk_tensor *x = ((const struct qk_export_change *)a)->tensor,
-                           *y = ((const struct qk_export_change *)b)->tensor;
+    const struct qk_tensor *x = ((const struct qk_change *)a)->tensor,
+                           *y = ((const struct qk_change *)b)->tensor;
     if (x->shard != y->shard)
         return x->shard < y->shard ? -1 : 1;
     return x->offset < y->offset ? -1 : x->offset > y->offset;
@@ -221,7 +220,7 @@ const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool a
 }
 
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    bool adapter, struct qk_export_change **out, size_t *n, struct qk_error *err)
+    bool adapter, struct qk_change **out, size_t *n, struct qk_error *err)
 {
     struct finder f = {.pair = pair, .selection = selection, .norms = norms, .adapter = adapter, .err = err};
     *out = NULL;
@@ -254,7 +253,7 @@ static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, u
 
 /* The choice that a row of the factor lora_B comes about by. */
 static struct qk_choice factor_choice(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_change *change, uint64_t row)
+    const struct qk_change *change, uint64_t row)
 {
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
     for (int r = 0; r < QK_ROLE_COUNT; r++)
@@ -265,7 +264,7 @@ static struct qk_choice factor_choice(const struct qk_pair *pair, const struct q
 
 /* (1 - alpha) (W + s B A) + alpha W = W + s ((1 - alpha) B) A; restore is alpha = 1. */
 static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_change *change, char *bytes, struct qk_error *err)
+    const struct qk_change *change, char *bytes, struct qk_error *err)
 {
     const struct qk_tensor *b = change->tensor;
     size_t rank = (size_t)b->shape[1], width = rank * (qk_dtype_bits(b->dtype) / 8);
@@ -286,7 +285,7 @@ static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_sel
 }
 
 enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
+    const struct qk_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err)
 {
     int layer = change->layer;
     if (layer < 0)
@@ -319,7 +318,7 @@ static bool holds_row(const struct qk_slice *slice, uint64_t row)
 }
 
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, uint64_t index)
+    const struct qk_change *change, uint64_t index)
 {
     if (change->layer < 0)
         return QK_KEEP;
@@ -357,7 +356,7 @@ static bool same_rows(const struct qk_view *a, const struct qk_view *b)
 }
 
 bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
+    const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
 {
     const struct qk_pair_layer *layer = &pair->layer[change->layer];
     *pre = NULL;
@@ -379,62 +378,4 @@ bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *sele
     return *pre != NULL && change->bytes_changed == change->tensor->bytes &&
            (*pre)->n_dims == change->tensor->n_dims &&
            memcmp((*pre)->shape, change->tensor->shape, (size_t)(*pre)->n_dims * sizeof *(*pre)->shape) == 0;
-}
-
-/* --- files --- */
-
-static bool ends_with_one_of(const char *name, const char *const *ends)
-{
-    for (; *ends != NULL; ends++)
-        if (qk_ends_with(name, *ends))
-            return true;
-    return false;
-}
-
-/* Keeps what `wanted` holds for; the rest is freed. */
-static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post,
-    bool (*wanted)(const struct qk_checkpoint *post, const struct qk_file *file))
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < files->n; i++) {
-        if (wanted(post, &files->file[i]))
-            files->file[kept++] = files->file[i];
-        else
-            free(files->file[i].name);
-    }
-    files->n = kept;
-}
-
-/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would have
- * it added once more. */
-static bool still_true(const struct qk_checkpoint *post, const struct qk_file *file)
-{
-    return strcmp(file->name, QK_RECIPE_NAME) != 0 &&
-           (post->adapter == NULL || strcmp(file->name, QK_ADAPTER_CONFIG) != 0);
-}
-
-static bool beside_single_file(const struct qk_checkpoint *post, const struct qk_file *file)
-{
-    static const char *const side_files[] = {".json", ".txt", ".model", ".py", ".jinja", ".md", NULL};
-    return qk_export_shard(post, file->name) >= 0 ||
-           (ends_with_one_of(file->name, side_files) && strstr(file->name, ".index.json") == NULL);
-}
-
-enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err)
-{
-    const char *path = post->adapter != NULL ? post->adapter->base_path : post->path;
-    bool single = post->index_path == NULL && strcmp(path, post->folder) != 0;
-    QK_TRY(qk_folder_list(post->folder, !single, files, err));
-    keep_files(files, post, still_true);
-    if (single)
-        keep_files(files, post, beside_single_file);
-    return QK_OK;
-}
-
-int qk_export_shard(const struct qk_checkpoint *post, const char *name)
-{
-    for (size_t i = 0; i < post->n_shards; i++)
-        if (strcmp(post->shard[i].name, name) == 0)
-            return (int)i;
-    return -1;
 }

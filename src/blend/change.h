@@ -1,9 +1,17 @@
-/* change.h - what export and verify share: which tensors a selection changes, and their new bytes. */
+/* change.h - the tensors that a selection changes, and their new bytes. */
 #ifndef QK_BLEND_CHANGE_H
 #define QK_BLEND_CHANGE_H
 
-#include "base/folder.h"
-#include "export/export.h"
+#include "base/progress.h"
+#include "blend/selection.h"
+
+struct qk_change {                      /* one changed tensor */
+    const struct qk_tensor *tensor;     /* post's, or its adapter's; borrowed */
+    const struct qk_addition *addition; /* NULL, or that whose factor B the tensor is */
+    int layer;                          /* -1: no choice, but post's adapter changes it */
+    char roles[4];                      /* "q", "k", "qk"; "" without a choice */
+    uint64_t bytes_changed;             /* of its rows that belong to chosen roles */
+};
 
 /* What an export is a copy of: post, or, where that is an adapter, the adapter alone. Borrowed. */
 const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter);
@@ -12,28 +20,19 @@ const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool a
  * frees *out. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post
  * is none or a choice is neither restore nor lerp. */
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    bool adapter, struct qk_export_change **out, size_t *n, struct qk_error *err);
+    bool adapter, struct qk_change **out, size_t *n, struct qk_error *err);
 
 /* Turns `bytes`, the subject's bytes of the changed tensor, into those of the export. */
 enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err);
+    const struct qk_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err);
 
 /* The mode by which element `index` of the changed tensor came about: keep, restore, or a blend. */
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, uint64_t index);
+    const struct qk_change *change, uint64_t index);
 
 /* True when every element of the changed tensor comes about by one choice, from the element of pre in the
  * same place: *choice, as qk_blend_effect tells it, and *pre, that tensor of pre. */
 bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
-
-/* post's files, as export.h tells; freed with qk_folder_free. */
-enum qk_code qk_export_files(const struct qk_checkpoint *post, struct qk_folder *files, struct qk_error *err);
-
-/* The shard that a file of the list is, or -1. */
-int qk_export_shard(const struct qk_checkpoint *post, const char *name);
-
-/* True when a tensor of the shard changes. */
-bool qk_export_changes_shard(const struct qk_export_plan *plan, int shard);
+    const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
 
 #endif

@@ -7,13 +7,12 @@
 #include "blend/change.h"
 #include "blend/selection.h"
 #include "forward/forward.h"
-#include "range/probe.h"
 
 struct qk_selection_patch {
     const struct qk_pair *pair; /* borrowed */
     struct qk_selection selection;
     bool norms;
-    struct qk_export_change *change; /* n; by shard and offset */
+    struct qk_change *change; /* n; by shard and offset */
     size_t n;
     struct qk_patch patch; /* hand this to the pass; context is this struct, which must stay where it is */
 };
@@ -22,10 +21,10 @@ struct qk_selection_patch {
  * with qk_selection_patch_free (also after a failure). */
 enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
     int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err);
+/* What patch.apply is: new bytes where the tensor is a changed one. `context` is the struct
+ * qk_selection_patch. */
+enum qk_code qk_selection_patch_apply(
+    void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
 void qk_selection_patch_free(struct qk_selection_patch *patch);
-
-/* qk_probe_run, and with it what a restore of each layer can reach. */
-enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
-    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
 #endif

@@ -29,13 +29,13 @@ const struct qk_option_info qk_export_command_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
-static void print_changes(const struct qk_export_plan *plan)
+static void print_changes(const struct qk_export_manifest *plan)
 {
     char bytes[QK_BYTES_TEXT];
     if (plan->n_changes > 0)
         qk_print("\n%5s  %-5s  %9s  %s\n", "layer", "role", "bytes", "tensor");
     for (size_t i = 0; i < plan->n_changes; i++) {
-        const struct qk_export_change *change = &plan->change[i];
+        const struct qk_change *change = &plan->change[i];
         char layer[16] = "-";
         if (change->layer >= 0)
             snprintf(layer, sizeof layer, "%d", change->layer);
@@ -46,7 +46,7 @@ static void print_changes(const struct qk_export_plan *plan)
     }
 }
 
-static void print_totals(const struct qk_export_plan *plan, const char *target, bool dry)
+static void print_totals(const struct qk_export_manifest *plan, const char *target, bool dry)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], available[QK_BYTES_TEXT];
     qk_print("\n%s %s in %zu tensors\n", dry ? "would change" : "changed",
@@ -91,7 +91,7 @@ static enum qk_code write_export(
 static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
 {
     bool dry = qk_arguments_has(arguments, "dry-run"), force = qk_arguments_has(arguments, "force");
-    struct qk_export_plan plan = {0};
+    struct qk_export_manifest plan = {0};
     QK_TRY(qk_inputs_open(arguments, force, inputs, err));
     const struct qk_export_options options = {
         .target = qk_arguments_text(arguments, "output"),
@@ -102,7 +102,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .norms = inputs->norms,
         .comment = inputs->comment,
     };
-    QK_TRY(qk_export_plan(inputs->pair, &inputs->selection, &options, &plan, err));
+    QK_TRY(qk_export_manifest(inputs->pair, &inputs->selection, &options, &plan, err));
     tell_left_overs(options.target);
     enum qk_code code = dry ? QK_OK : write_export(inputs, &options, err);
     if (code == QK_OK) {
@@ -110,7 +110,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         print_changes(&plan);
         print_totals(&plan, options.target, dry);
     }
-    qk_export_plan_free(&plan);
+    qk_export_manifest_free(&plan);
     return code;
 }
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "blend/patch.h"
 #include "range/range_cache.h"
+#include "range/restored.h"
 
 #include <stdlib.h>
 #include <string.h>

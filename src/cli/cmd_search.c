@@ -12,6 +12,7 @@
 #include "eval/objectives.h"
 #include "export/recipe.h"
 #include "range/range_cache.h"
+#include "range/restored.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 #include "export/export.h"
+#include "export/verify.h"
 #include "tensor/hub/hub.h"
 
 #include <stdlib.h>

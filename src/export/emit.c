@@ -56,7 +56,7 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
 }
 
 static enum qk_code take_changes(struct emitter *e, const struct qk_selection *selection, bool norms,
-    const struct qk_export_change *change, size_t n)
+    const struct qk_change *change, size_t n)
 {
     if (n == 0)
         return qk_fail(e->err, QK_USAGE, "emit: nothing differs from post with this selection");
@@ -86,7 +86,7 @@ static enum qk_code check_adapter(const struct emitter *e)
 
 static enum qk_code find_edits(struct emitter *e, const struct qk_selection *selection, bool norms)
 {
-    struct qk_export_change *change;
+    struct qk_change *change;
     size_t n;
     QK_TRY(check_adapter(e));
     QK_TRY(check_choices(e, selection));

@@ -9,7 +9,9 @@
 #include "base/text.h"
 #include "blend/blend.h"
 #include "blend/change.h"
+#include "export/export_files.h"
 #include "export/fill.h"
+#include "export/recipe.h"
 #include "export/zip_crc.h"
 
 #include <errno.h>
@@ -28,7 +30,7 @@ struct exporter {
     const struct qk_export_options *options;
     struct qk_progress *progress;
     struct qk_error *err;
-    struct qk_export_plan plan;
+    struct qk_export_manifest plan;
     struct qk_folder files;
     struct qk_recipe recipe; /* with the digests of what was written */
     struct qk_fill fill;
@@ -58,7 +60,7 @@ static enum qk_code make_tensor(
     struct exporter *e = context;
     if (index == e->plan.n_changes) /* a patch's header */
         return write_header(e, bytes, n);
-    const struct qk_export_change *change = &e->plan.change[index];
+    const struct qk_change *change = &e->plan.change[index];
     QK_TRY(qk_checkpoint_read(e->post, change->tensor, 0, bytes, n, err));
     QK_TRY(qk_change_apply(e->pair, e->selection, e->options->norms, change, bytes, progress, err));
     struct qk_output_print *output = &e->recipe.output[index];
@@ -74,7 +76,7 @@ static enum qk_code make_tensor(
 
 static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
 {
-    const struct qk_export_change *change = &e->plan.change[index];
+    const struct qk_change *change = &e->plan.change[index];
     size_t memory = change->layer < 0 || change->addition != NULL
                         ? 0
                         : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
@@ -352,7 +354,7 @@ static enum qk_code run(struct exporter *e)
 {
     QK_TRY(recover_replaced(e->options->target, e->err));
     QK_TRY(qk_left_overs_clear(e->options->target, e->err));
-    QK_TRY(qk_export_plan(e->pair, e->selection, e->options, &e->plan, e->err));
+    QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->plan, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
     QK_TRY(qk_alloc(&e->recipe.output, e->plan.n_changes, sizeof *e->recipe.output, e->err));
@@ -390,6 +392,6 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
     free(e.sibling);
     qk_recipe_free(&e.recipe);
     qk_folder_free(&e.files);
-    qk_export_plan_free(&e.plan);
+    qk_export_manifest_free(&e.plan);
     return code;
 }

@@ -4,6 +4,7 @@
 #include "base/atomic_file.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "export/copy_range.h"
 
 #include <errno.h>
 #include <fcntl.h>

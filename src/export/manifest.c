@@ -1,9 +1,13 @@
 /* manifest.c - what an export would do, and why it cannot be done: everything that is known before writing.
  */
+#include "export/manifest.h"
+
 #include "base/atomic_file.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "blend/change.h"
+#include "export/export_files.h"
+#include "export/recipe.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -106,7 +110,7 @@ static enum qk_code check_target(const struct qk_export_options *options, const 
 
 /* --- sizes --- */
 
-static void count_shards(struct qk_export_plan *plan)
+static void count_shards(struct qk_export_manifest *plan)
 {
     int last = -1;
     for (size_t i = 0; i < plan->n_changes; i++) {
@@ -116,7 +120,7 @@ static void count_shards(struct qk_export_plan *plan)
     }
 }
 
-bool qk_export_changes_shard(const struct qk_export_plan *plan, int shard)
+bool qk_export_changes_shard(const struct qk_export_manifest *plan, int shard)
 {
     for (size_t i = 0; i < plan->n_changes; i++)
         if (plan->change[i].tensor->shard == shard)
@@ -125,7 +129,7 @@ bool qk_export_changes_shard(const struct qk_export_plan *plan, int shard)
 }
 
 static void count_bytes(const struct qk_checkpoint *post, const struct qk_folder *files,
-    const struct qk_export_options *options, struct qk_export_plan *plan)
+    const struct qk_export_options *options, struct qk_export_manifest *plan)
 {
     if (options->patch_only) {
         for (size_t i = 0; i < plan->n_changes; i++)
@@ -144,7 +148,7 @@ static void count_bytes(const struct qk_checkpoint *post, const struct qk_folder
     }
 }
 
-static enum qk_code count_free(const char *folder, struct qk_export_plan *plan, struct qk_error *err)
+static enum qk_code count_free(const char *folder, struct qk_export_manifest *plan, struct qk_error *err)
 {
     struct statvfs info;
     if (statvfs(folder, &info) != 0)
@@ -156,7 +160,7 @@ static enum qk_code count_free(const char *folder, struct qk_export_plan *plan, 
 /* --- the plan --- */
 
 static enum qk_code make_plan(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, const struct qk_folder *files, struct qk_export_plan *plan,
+    const struct qk_export_options *options, const struct qk_folder *files, struct qk_export_manifest *plan,
     struct qk_error *err)
 {
     const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
@@ -185,21 +189,21 @@ static enum qk_code make_plan(const struct qk_pair *pair, const struct qk_select
     return QK_OK;
 }
 
-enum qk_code qk_export_plan(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, struct qk_export_plan *plan, struct qk_error *err)
+enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_options *options, struct qk_export_manifest *plan, struct qk_error *err)
 {
     struct qk_folder files;
-    *plan = (struct qk_export_plan){0};
+    *plan = (struct qk_export_manifest){0};
     QK_TRY(qk_export_files(qk_export_subject(pair, options->adapter), &files, err));
     enum qk_code code = make_plan(pair, selection, options, &files, plan, err);
     qk_folder_free(&files);
     if (code != QK_OK)
-        qk_export_plan_free(plan);
+        qk_export_manifest_free(plan);
     return code;
 }
 
-void qk_export_plan_free(struct qk_export_plan *plan)
+void qk_export_manifest_free(struct qk_export_manifest *plan)
 {
     free(plan->change);
-    *plan = (struct qk_export_plan){0};
+    *plan = (struct qk_export_manifest){0};
 }

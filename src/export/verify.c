@@ -1,8 +1,14 @@
 /* verify.c - reading an export again: every file, every byte, against its recipe, pre and post. */
+#include "export/verify.h"
+
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "blend/blend.h"
 #include "blend/change.h"
+#include "export/export_files.h"
+#include "export/manifest.h"
+#include "export/recipe.h"
 #include "export/zip_crc.h"
 #include "tensor/safetensors.h"
 
@@ -17,7 +23,7 @@ struct verifier {
     const struct qk_checkpoint *post;
     struct qk_recipe recipe;
     struct qk_selection selection;
-    struct qk_export_plan plan; /* its changes alone */
+    struct qk_export_manifest plan; /* its changes alone */
     struct qk_folder expected, found;
     struct qk_progress *progress;
     struct qk_lines *differences;
@@ -102,7 +108,7 @@ static bool one_step_apart(size_t size, const char *a, const char *b)
 }
 
 /* The first byte of n that is not what the selection makes of it; *at = n when there is none. */
-static void compare_tensor(const struct verifier *v, const struct qk_export_change *change, const char *found,
+static void compare_tensor(const struct verifier *v, const struct qk_change *change, const char *found,
     const char *expected, uint64_t n, uint64_t *at)
 {
     size_t size = qk_dtype_bits(change->tensor->dtype) / 8;
@@ -153,7 +159,7 @@ static enum qk_code check_digest(
 
 /* The changed tensor at `offset` of the file `found`. */
 static enum qk_code check_changed(
-    struct verifier *v, const struct qk_export_change *change, const struct qk_source *found, uint64_t offset)
+    struct verifier *v, const struct qk_change *change, const struct qk_source *found, uint64_t offset)
 {
     const struct qk_tensor *tensor = change->tensor;
     size_t n = (size_t)tensor->bytes;
@@ -342,7 +348,7 @@ static enum qk_code verify_folder(struct verifier *v)
 /* --- patches --- */
 
 static enum qk_code check_patch_tensor(
-    struct verifier *v, const struct qk_tensor_file *patch, const struct qk_export_change *change)
+    struct verifier *v, const struct qk_tensor_file *patch, const struct qk_change *change)
 {
     const struct qk_tensor *found = NULL, *expected = change->tensor;
     for (size_t i = 0; i < patch->n_tensors && found == NULL; i++)
@@ -422,7 +428,7 @@ enum qk_code qk_verify(const char *folder, const char *pre, const char *post, st
     enum qk_code code = run(&v, pre, post);
     qk_folder_free(&v.found);
     qk_folder_free(&v.expected);
-    qk_export_plan_free(&v.plan);
+    qk_export_manifest_free(&v.plan);
     qk_selection_free(&v.selection);
     qk_recipe_free(&v.recipe);
     qk_pair_close(v.pair);

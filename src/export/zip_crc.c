@@ -39,7 +39,7 @@ static enum qk_code find_places(const struct qk_source *source, const struct qk_
     return QK_OK;
 }
 
-enum qk_code qk_sums_find(const struct qk_checkpoint *post, int shard, const struct qk_export_change *change,
+enum qk_code qk_sums_find(const struct qk_checkpoint *post, int shard, const struct qk_change *change,
     size_t n, struct qk_sum **out, size_t *n_out, struct qk_error *err)
 {
     const struct qk_tensor_file *file = &post->shard[shard].file;

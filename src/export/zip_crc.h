@@ -20,7 +20,7 @@ struct qk_sum {
 
 /* Of shard number `shard` of post, the entries that hold the tensors of these changes (n, in the order of
  * qk_changes_find), in the order of the file; none when it is no PyTorch file. The caller frees *out. */
-enum qk_code qk_sums_find(const struct qk_checkpoint *post, int shard, const struct qk_export_change *change,
+enum qk_code qk_sums_find(const struct qk_checkpoint *post, int shard, const struct qk_change *change,
     size_t n, struct qk_sum **out, size_t *n_out, struct qk_error *err);
 
 /* *crc of the entry's bytes as `file` has them now. progress is only asked whether to stop. */

@@ -2,6 +2,7 @@
 #include "session/session_internal.h"
 
 #include "base/text.h"
+#include "export/recipe.h"
 
 #include <stdlib.h>
 

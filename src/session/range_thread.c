@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "range/range_cache.h"
+#include "range/restored.h"
 #include "token/tokenizer.h"
 
 #include <errno.h>

@@ -198,8 +198,8 @@ enum qk_code qk_session_verify(struct qk_session *session, const char *folder, s
 /* The running or the last task (kind NONE when there was none yet). */
 const struct qk_task *qk_session_task(const struct qk_session *session);
 void qk_session_cancel(struct qk_session *session);
-/* What an export of the present selection would do (qk_export_plan: reads no tensor data). */
+/* What an export of the present selection would do (qk_export_manifest: reads no tensor data). */
 enum qk_code qk_session_export_plan(struct qk_session *session, const struct qk_export_options *options,
-    struct qk_export_plan *plan, struct qk_error *err);
+    struct qk_export_manifest *plan, struct qk_error *err);
 
 #endif

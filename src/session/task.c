@@ -2,6 +2,8 @@
 #include "session/session_internal.h"
 
 #include "base/mem.h"
+#include "export/export.h"
+#include "export/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,7 +114,7 @@ void qk_session_cancel(struct qk_session *session)
 }
 
 enum qk_code qk_session_export_plan(struct qk_session *session, const struct qk_export_options *options,
-    struct qk_export_plan *plan, struct qk_error *err)
+    struct qk_export_manifest *plan, struct qk_error *err)
 {
-    return qk_export_plan(session->pair, qk_history_current(session->history), options, plan, err);
+    return qk_export_manifest(session->pair, qk_history_current(session->history), options, plan, err);
 }

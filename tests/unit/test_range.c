@@ -8,6 +8,7 @@
 #include "helper.h"
 #include "linalg/linalg.h"
 #include "range/probe.h"
+#include "range/restored.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,0 +1,42 @@
+/* restored.c - a probe of pre and post in which every layer that can be is restored, one at a time. */
+#include "range/restored.h"
+
+#include "blend/blend.h"
+#include "blend/patch.h"
+
+static const struct qk_choice RESTORED[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+
+/* A layer that cannot be restored is refused when its turn comes, so that the others can be. */
+static enum qk_code apply_restored(
+    void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err)
+{
+    const struct qk_selection_patch *patch = context;
+    const struct qk_pair *pair = patch->pair;
+    for (int i = 0; i < pair->n_layers; i++)
+        for (int r = 0; r < QK_ROLE_COUNT && pair->layer[i].has_qk; r++)
+            if (pair->layer[i].side[QK_POST]->role[r].weight == tensor)
+                QK_TRY(qk_blend_check(pair, i, RESTORED, false, err));
+    return qk_selection_patch_apply(context, tensor, bytes, err);
+}
+
+enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_pair *pair = probe->pair;
+    struct qk_selection all;
+    struct qk_selection_patch patch;
+    QK_TRY(qk_selection_init(&all, pair->n_layers, err));
+    for (int i = 0; i < pair->n_layers; i++) {
+        struct qk_error refused = {0};
+        if (pair->layer[i].has_qk && qk_blend_check(pair, i, RESTORED, false, &refused) == QK_OK)
+            for (int r = 0; r < (pair->layer[i].no_k != NULL ? 1 : QK_ROLE_COUNT); r++)
+                all.choice[i][r] = RESTORED[r];
+    }
+    enum qk_code code = qk_selection_patch_make(pair, &all, -1, false, &patch, err);
+    patch.patch.apply = apply_restored;
+    if (code == QK_OK)
+        code = qk_probe_run(probe, &patch.patch, wanted, watch, progress, err);
+    qk_selection_patch_free(&patch);
+    qk_selection_free(&all);
+    return code;
+}
