@@ -1,5 +1,4 @@
-/* tables.c - fills the tables of qkscope.1 from the program's own, so that the manual cannot lie. Build time
- * only.
+/* tables.c - fills the tables of qkscope.1 from the program's own, so that the manual cannot lie. Build time only.
  *
  * Usage: tables TEMPLATE. A line of the template that is nothing but @NAME@ becomes that table; @VERSION@ is
  * replaced wherever it stands. */

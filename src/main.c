@@ -17,9 +17,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A standard descriptor that came closed would be taken by the first file that is opened, and a message would
- * be written into it. Each gets a stand-in that refuses its own direction, so that writing fails as it
- * should. */
+/* A standard descriptor that came closed would be taken by the first file that is opened, and a message would be
+ * written into it. Each gets a stand-in that refuses its own direction, so that writing fails as it should. */
 static void fill_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -55,8 +54,7 @@ static enum qk_code open_screen(
     return code;
 }
 
-/* Wrong kernels are told before any number of theirs is seen; *wrong is left without a text when there are
- * none. */
+/* Wrong kernels are told before any number of theirs is seen; *wrong is left without a text when there are none. */
 static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
 {
     struct qk_selftest result[QK_SELFTEST_MAX];
@@ -110,8 +108,7 @@ int main(int argc, char **argv)
         code = run(&arguments, &err);
     qk_arguments_free(&arguments);
     qk_inputs_end_remote();
-    /* What the user waited for has failed, whatever the command thinks: that code and message win over none.
-     */
+    /* What the user waited for has failed, whatever the command thinks: that code and message win over none. */
     enum qk_code written = qk_print_end(&output);
     const char *message = code != QK_OK && err.text[0] != '\0' ? err.text : output.text;
     if (message[0] != '\0')

@@ -44,9 +44,8 @@ static enum qk_code is_test(const char *text, bool *test, struct qk_error *err)
     return QK_OK;
 }
 
-/* What the command line asked for, as edits that can be undone. From the first test of numbers on, --set
- * texts wait until every number is known: later ones win, so their order is kept. Mistakes are told at once.
- */
+/* What the command line asked for, as edits that can be undone. From the first test of numbers on, --set texts
+ * wait until every number is known: later ones win, so their order is kept. Mistakes are told at once. */
 static enum qk_code start_choices(struct app *app, struct qk_error *err)
 {
     const struct qk_ui_options *options = app->options;

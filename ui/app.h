@@ -132,8 +132,7 @@ struct app {
 };
 
 /* --- what the loop is made of (app.c) --- */
-/* Opens the pair app->path with app->options, the rest being zero; app_free is needed after a failure, too.
- */
+/* Opens the pair app->path with app->options, the rest being zero; app_free is needed after a failure, too. */
 enum qk_code app_open(struct app *app, struct qk_error *err);
 void app_free(struct app *app);
 /* Does what the keys mean that terminal_key has; what was typed ahead of a question is thrown away. */

@@ -1,5 +1,5 @@
-/* eval_panel.c - the view of right answers: pre, post and the current model, task by task, each figure with
- * its interval. */
+/* eval_panel.c - the view of right answers: pre, post and the current model, task by task, each
+ * figure with its interval. */
 #include "ui/app.h"
 
 #include "ui/format.h"
@@ -17,8 +17,7 @@ static const struct {
     enum style style;
 } MODELS[QK_ASKED_COUNT] = {{"pre", STYLE_PRE}, {"post", STYLE_POST}, {"current", STYLE_CHOICE}};
 
-/* Where the columns of a panel of some width are: a name and the cell behind it, then a figure for each
- * model. */
+/* Where the columns of a panel of some width are: a name and the cell behind it, then a figure for each model. */
 struct columns {
     int name, figure, bar, count;
     int rows; /* of a task: two where bars have a row of their own */
@@ -42,8 +41,8 @@ static struct columns columns_of(const struct canvas *canvas, const struct qk_ev
 
 /* --- figures --- */
 
-/* The bar ends at the share that is right; what the interval reaches beyond it is drawn as a part of it that
- * is not there. */
+/* The bar ends at the share that is right; what the interval reaches beyond it is drawn as a part
+ * of it that is not there. */
 static void draw_figure(
     struct canvas *canvas, int y, int x, struct columns c, enum style style, struct qk_score score, size_t of)
 {

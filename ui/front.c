@@ -80,8 +80,8 @@ static void place_of(const struct app *app, enum qk_asked who, double at[2])
         at[o] = rate_of(qk_session_objective(app->session, who, o));
 }
 
-/* Of the points, post and current. Pre is often far away (it cannot do what post learned) and would leave
- * them no room. */
+/* Of the points, post and current. Pre is often far away (it cannot do what post learned) and
+ * would leave them no room. */
 static struct axes axes_of(const struct app *app, const struct qk_search_state *found)
 {
     struct axes axes = {{1, 1}, {0, 0}};
@@ -157,8 +157,8 @@ static void draw_frame_of(
         "%s %s, upwards %s", theme_glyph(canvas->theme, GLYPH_ARROW), name[0], name[1]);
 }
 
-/* Pre and post by name, the points by number, the current selection by a bullet; what is drawn later covers
- * what was there. */
+/* Pre and post by name, the points by number, the current selection by a bullet; what is drawn
+ * later covers what was there. */
 static void draw_plot(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
@@ -276,8 +276,8 @@ static void draw_points(
             i, n_shown);
 }
 
-/* Plot and list beside each other, or one above the other; without room for both, or with one objective, the
- * list alone. */
+/* Plot and list beside each other, or one above the other; without room for both, or with one
+ * objective, the list alone. */
 static void draw_front(
     struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {

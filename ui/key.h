@@ -9,8 +9,7 @@
 #define KEY_POINTER KEY_OF_CURSES(KEY_MOUSE)
 #define KEY_IGNORED (-1) /* something was typed that is no key of ours */
 
-/* Names that mean the same as another key (Enter of the number pad, DEL and Ctrl-H for Backspace) become that
- * key. */
+/* Names that mean the same as another key (Enter of the number pad, DEL and Ctrl-H for Backspace) become that key. */
 int key_normal(int key);
 /* The key of a name such as "u", "Ctrl-R", "Space", "PgUp", "F1"; 0 for what is no key (":set"). */
 int key_of_name(const char *name, size_t n);

@@ -36,16 +36,15 @@ struct columns {
     int effects, effects_x;    /* number of columns */
 };
 
-/* What is shown of attention ranges in so many cells: the change of long mass from 60 on, the shift where it
- * fits. */
+/* What is shown of attention ranges in so many cells: the change of long mass from 60 on, the shift where it fits. */
 static void place_ranges(struct columns *c, int width)
 {
     c->reach = width >= 96 ? ROOMY_REACH : width >= 74 ? NARROW_REACH : TIGHT_REACH;
     c->shift = width >= 96 ? SHIFT_CELLS : 0;
 }
 
-/* Divides a group: a wide number and a narrow one leave room for a bar, a tight one lets it have the spaces;
- * else there is none. */
+/* Divides a group: a wide number and a narrow one leave room for a bar, a tight one lets it have the
+ * spaces; else there is none. */
 static void place_bars(struct columns *c)
 {
     bool wide = c->group >= WIDE_NUMBER + 1 + GAP + SHORTEST_BAR + 1;

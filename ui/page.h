@@ -21,8 +21,7 @@ struct page {
 
 /* Empties the page for lines of this width. */
 void page_begin(struct page *page, int left_width, int width);
-/* Adds a line; what does not fit the right column goes on in further lines. Memory running out leaves it out.
- */
+/* Adds a line; what does not fit the right column goes on in further lines. Memory running out leaves it out. */
 void page_add(
     struct page *page, const struct canvas *canvas, enum style style, const char *left, const char *right);
 void page_free(struct page *page);

@@ -1,5 +1,5 @@
-/* range.c - how far attention looks: the list's cell, and histograms of pre, post and current with why there
- * are none. */
+/* range.c - how far attention looks: the list's cell, and histograms of pre, post and current
+ * with why there are none. */
 #include "ui/app.h"
 
 #include "ui/format.h"

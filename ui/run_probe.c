@@ -1,5 +1,4 @@
-/* run_probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end
- * told. */
+/* run_probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
 #include "ui/app.h"
 
 #include <stdio.h>

@@ -60,8 +60,8 @@ static void tell_main_loop(int signal)
     errno = saved;
 }
 
-/* Writes what gives the screen back, and nothing may follow it: the fault may be a worker's, and the main
- * loop be about to draw. */
+/* Writes what gives the screen back, and nothing may follow it: the fault may be a worker's, and the
+ * main loop be about to draw. */
 static void write_restore(void)
 {
     int screen = dup(STDOUT_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -128,8 +128,7 @@ enum qk_code terminal_check(struct qk_error *err)
 {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return qk_fail(err, QK_USAGE,
-            "the screen needs a terminal for standard input and output: qkscope diff PRE POST prints the "
-            "table");
+            "the screen needs a terminal for standard input and output: qkscope diff PRE POST prints the table");
     const char *name = getenv("TERM");
     int found = 0;
     bool known =
@@ -339,9 +338,9 @@ unsigned terminal_wait(int other, int milliseconds)
 
 /* --- keys --- */
 
-/* After an Esc: what follows at once belongs to a sequence that curses does not know (a function key with
- * modifiers, Alt and a letter; a report of the mouse that is off now). Its bytes must not act as keys of
- * their own. */
+/* After an Esc: what follows at once belongs to a sequence that curses does not know (a function
+ * key with modifiers, Alt and a letter; a report of the mouse that is off now). Its bytes must not
+ * act as keys of their own. */
 static bool swallow_sequence(void)
 {
     enum { REPORT = 3 }; /* characters behind the old form's ESC [ M */

@@ -15,9 +15,8 @@ enum qk_code terminal_check(struct qk_error *err);
 enum qk_code terminal_start(struct qk_error *err);
 /* Gives it back, and prints what was written to standard error meanwhile. Harmless when not started. */
 void terminal_stop(void);
-/* Gives back, after terminal_stop, the signals that ask the program to end: until then they do nothing more,
- * for the first one is obeyed already, and a second one must not cut off what is kept and removed on the way
- * out. */
+/* Gives back, after terminal_stop, the signals that ask the program to end: until then they do nothing more, for
+ * the first one is obeyed already, and a second one must not cut off what is kept and removed on the way out. */
 void terminal_release(void);
 
 enum terminal_event {

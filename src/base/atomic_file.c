@@ -82,8 +82,8 @@ enum qk_code qk_split_path(const char *path, char **parent, char **name, struct 
 }
 
 /* Makes a sibling and locks it. Who removes left-overs may come between the two: then the name counts as
- * taken (EEXIST). Where there are no locks, nobody removes what others make. When it fails, nothing is left,
- * and errno says why. */
+ * taken (EEXIST). Where there are no locks, nobody removes what others make. When it fails, nothing is
+ * left, and errno says why. */
 static bool make_and_hold(const char *path, bool folder, int *fd)
 {
     struct stat opened, named;

@@ -1,5 +1,4 @@
-/* atomic_file.h - writing files so that a name never stands for half a file: checked writes, fsync, rename.
- */
+/* atomic_file.h - writing files so that a name never stands for half a file: checked writes, fsync, rename. */
 #ifndef QK_BASE_ATOMIC_FILE_H
 #define QK_BASE_ATOMIC_FILE_H
 

@@ -1,5 +1,4 @@
-/* cache.h - the program's own folders: for what can be made or fetched again, and for what is not saved yet.
- */
+/* cache.h - the program's own folders: for what can be made or fetched again, and for what is not saved yet. */
 #ifndef QK_BASE_CACHE_H
 #define QK_BASE_CACHE_H
 
@@ -14,8 +13,8 @@ enum qk_code qk_cache_folder(char **out, struct qk_error *err);
 /* The same of $XDG_STATE_HOME/qkscope, else ~/.local/state/qkscope. */
 enum qk_code qk_state_folder(char **out, struct qk_error *err);
 
-/* Makes the folders above the file `path`, for the user alone; `path` is as it was afterwards unless that
- * fails (QK_IO). */
+/* Makes the folders above the file `path`, for the user alone; `path` is as it was afterwards
+ * unless that fails (QK_IO). */
 enum qk_code qk_make_folders(char *path, struct qk_error *err);
 
 /* Removes files of the folder whose names end in `suffix`, the one written or touched longest ago first,

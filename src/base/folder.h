@@ -22,10 +22,9 @@ struct qk_folder {
     size_t n, capacity;
 };
 
-/* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below
- * it, a folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders
- * nested too deeply (a link that leads back). Else its regular files alone. QK_IO names what cannot be read.
- */
+/* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below it, a
+ * folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders nested too
+ * deeply (a link that leads back). Else its regular files alone. QK_IO names what cannot be read. */
 enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err);
 void qk_folder_free(struct qk_folder *folder);
 /* The entry of that name, or NULL. */

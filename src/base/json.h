@@ -17,11 +17,10 @@
  * it by values that are missing, or as a syntax error. Called once, before anything else of this file. */
 void qk_json_init(void);
 
-/* Parses n bytes; `name` (a path) is used in messages. QK_INPUT when the text is not UTF-8, not one JSON
- * value followed by white space only, nested deeper than cJSON's limit, holds \u0000 in a string, or holds so
- * many values for its size that cJSON's tree would take a multiple of it (2^20 are free, then one in 8
- * bytes). QK_IO when there is no memory for the tree.
- */
+/* Parses n bytes; `name` (a path) is used in messages. QK_INPUT when the text is not UTF-8, not one JSON value
+ * followed by white space only, nested deeper than cJSON's limit, holds \u0000 in a string, or holds so many
+ * values for its size that cJSON's tree would take a multiple of it (2^20 are free, then one in 8 bytes). QK_IO
+ * when there is no memory for the tree. */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
 /* Of these checks the first two: UTF-8 and no NUL. */
@@ -47,8 +46,7 @@ enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, st
 /* Frees what the walk holds; always needed after qk_json_walk_start. */
 void qk_json_walk_end(struct qk_json_walk *walk);
 
-/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable).
- */
+/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable). */
 enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);
 
 /* The first key that stands twice in the object, or NULL. O(n log n). */
@@ -68,8 +66,8 @@ bool qk_json_u64(const cJSON *item, uint64_t *out);
 /* Adds a finite number with the digits that bring exactly it back; cJSON prints 15, and drops the last bits.
  * The item is raw text: to be printed, not to be read by the getters. */
 void qk_json_add_exact(cJSON *object, const char *key, double value);
-/* Adds `item` (NULL: memory ran out) to the array, which may be NULL for the same reason; owned by the array,
- * or freed. */
+/* Adds `item` (NULL: memory ran out) to the array, which may be NULL for the same reason;
+ * owned by the array, or freed. */
 void qk_json_append(cJSON *array, cJSON *item);
 /* Adds an empty object and returns it; NULL when memory ran out. Every cJSON_Add function takes that NULL. */
 cJSON *qk_json_append_object(cJSON *array);

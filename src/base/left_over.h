@@ -1,10 +1,9 @@
-/* left_over.h - temporary siblings (copy.h) of programs that were killed: told apart from those in use,
- * listed, removed.
+/* left_over.h - temporary siblings (copy.h) of programs that were killed: told apart from those
+ * in use, listed, removed.
  *
- * Who makes a sibling holds a lock on it (flock) for as long as it is one; the system lets go of the lock
- * when the program ends, however it ends. So a left-over is what has exactly a sibling's name, is a folder or
- * a regular file of the same user, and can be locked. Where a file system has no locks nothing is ever taken
- * for one. */
+ * Who makes a sibling holds a lock on it (flock) for as long as it is one; the system lets go of the lock when the
+ * program ends, however it ends. So a left-over is what has exactly a sibling's name, is a folder or a regular
+ * file of the same user, and can be locked. Where a file system has no locks nothing is ever taken for one. */
 #ifndef QK_BASE_LEFT_OVER_H
 #define QK_BASE_LEFT_OVER_H
 
@@ -40,8 +39,7 @@ void qk_left_overs_free(struct qk_left_overs *left);
 /* The bytes of all of them. */
 uint64_t qk_left_overs_bytes(const struct qk_left_overs *left);
 
-/* Removes the left-over of that name, holding its lock. QK_IO when it cannot be removed, or is none any more.
- */
+/* Removes the left-over of that name, holding its lock. QK_IO when it cannot be removed, or is none any more. */
 enum qk_code qk_left_over_remove(const char *folder, const char *name, struct qk_error *err);
 
 /* Removes the left-overs of the name that `target` has; one that cannot be removed stays: it does no harm. */

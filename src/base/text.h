@@ -33,8 +33,7 @@ void qk_lines_free(struct qk_lines *lines);
 
 bool qk_ends_with(const char *text, const char *end);
 
-/* True when `path` is `folder` or lies below it; both absolute, without links, dots and slashes at the end.
- */
+/* True when `path` is `folder` or lies below it; both absolute, without links, dots and slashes at the end. */
 bool qk_path_inside(const char *path, const char *folder);
 
 /* *out = "FOLDER/NAME"; the caller frees. */

@@ -11,9 +11,8 @@
  * has no direction to put back: Q = post. Where both sides are bfloat16 most values come from float32, with
  * the bits that float64 gives (blend_bf16.h).
  *
- * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift
- * of the file that export would write.
- */
+ * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift of
+ * the file that export would write. */
 #ifndef QK_BLEND_BLEND_H
 #define QK_BLEND_BLEND_H
 

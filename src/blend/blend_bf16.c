@@ -23,8 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Columns at a time, so that a block stays in the cache, and values at a time, which is what compilers make
- * vectors of. */
+/* Columns at a time, so that a block stays in the cache, and values at a time, which is what
+ * compilers make vectors of. */
 enum { COLUMNS = 256, GROUP = 16, MAX_M = 4096 };
 static const double UNIT = 0x1p-24, LEAST_REACH = 0x1p-20, LEAST_FACTOR = 0x1p-20;
 static const float LEAST_X = 0x1p-40f, GREATEST_X = 0x1p60f;

@@ -240,8 +240,8 @@ static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_ten
             return qk_blend_fail_unreadable(pair->model[s]->checkpoint, tensor[s], err);
     if (!qk_dtype_writable(post->dtype))
         return qk_fail(err, QK_INPUT,
-            "%s: %s: results are not written as %s (expected F64, F32, F16 or BF16; restore copies bytes "
-            "where pre has the same dtype)",
+            "%s: %s: results are not written as %s (expected F64, F32, F16 "
+            "or BF16; restore copies bytes where pre has the same dtype)",
             qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post), post->name, post->dtype_text);
     return QK_OK;
 }

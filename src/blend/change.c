@@ -100,8 +100,8 @@ static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk
         qk_choice_text(text, choice[role]));
 }
 
-/* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is pre's but
- * for their product. */
+/* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is
+ * pre's but for their product. */
 static enum qk_code add_factor(
     struct finder *f, int layer, enum qk_role role, int part, const struct qk_tensor *tensor)
 {
@@ -196,8 +196,7 @@ static enum qk_code check_alone(
         const struct qk_tensor *other = &file->tensor[i];
         if (other != tensor && other->offset + other->bytes > tensor->offset && other->bytes > 0)
             return qk_fail(err, QK_INPUT,
-                "%s: %s: shares its bytes with %s, so it cannot be changed alone: convert to safetensors "
-                "first",
+                "%s: %s: shares its bytes with %s, so it cannot be changed alone: convert to safetensors first",
                 file->source.path, tensor->name, other->name);
     }
     return QK_OK;

@@ -1,6 +1,4 @@
-/* patch.h - a selection as what a forward pass takes (forward/forward.h): post's bytes changed as export
- * would.
- */
+/* patch.h - a selection as what a forward pass takes (forward/forward.h): post's bytes changed as export would. */
 #ifndef QK_BLEND_PATCH_H
 #define QK_BLEND_PATCH_H
 
@@ -21,8 +19,7 @@ struct qk_selection_patch {
  * with qk_selection_patch_free (also after a failure). */
 enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
     int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err);
-/* What patch.apply is: new bytes where the tensor is a changed one. `context` is the struct
- * qk_selection_patch. */
+/* What patch.apply is: new bytes where the tensor is a changed one. `context` is the struct qk_selection_patch. */
 enum qk_code qk_selection_patch_apply(
     void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
 void qk_selection_patch_free(struct qk_selection_patch *patch);

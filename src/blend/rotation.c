@@ -25,8 +25,8 @@ static bool all_equal(const double *gain, int n)
     return true;
 }
 
-/* Gains are applied after R and before positions: R passes through them only where they scale the rows that
- * it mixes alike. */
+/* Gains are applied after R and before positions: R passes through them only where they scale the
+ * rows that it mixes alike. */
 static bool gains_allow(const struct qk_layer *layer, enum qk_rotation rotation, const double *gain)
 {
     if (rotation == QK_ROTATION_FULL)

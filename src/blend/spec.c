@@ -154,8 +154,8 @@ static enum qk_code parse_test(struct cursor *c, const char *start, const char *
 
 static enum qk_code parse_selector(struct cursor *c, struct qk_spec *spec)
 {
-    static const char EXPECTED[] = "all, full, window, linear, a list such as 3,5-8 or a test such as "
-                                   "routing>0.15";
+    static const char EXPECTED[] =
+        "all, full, window, linear, a list such as 3,5-8 or a test such as routing>0.15";
     skip_blanks(c);
     const char *start = c->p;
     if (isdigit((unsigned char)*c->p))
@@ -336,8 +336,8 @@ static bool same_choices(const struct qk_selection *selection, int a, int b)
     return true;
 }
 
-/* True when the layers with the choices of `like` are all layers that can be chosen (kind QK_NONE), or all of
- * a kind. */
+/* True when the layers with the choices of `like` are all layers that can be chosen (kind
+ * QK_NONE), or all of a kind. */
 static bool is_whole(
     const struct qk_selection *selection, const struct qk_pair *pair, int like, enum qk_kind kind)
 {

@@ -40,9 +40,9 @@ bool qk_spec_matches(
 enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pair,
     const struct qk_layer_drift *drift, struct qk_selection *selection, int *n_matched, struct qk_error *err);
 
-/* *out = the selection as --set texts with a space between them, "full=restore 0-3:q=lerp:0.5"; "keep" when
- * nothing is chosen. Parsed and applied to a pair's empty selection they give the selection again. The caller
- * frees. */
+/* *out = the selection as --set texts with a space between them, "full=restore 0-3:q=lerp:0.5"; "keep"
+ * when nothing is chosen. Parsed and applied to a pair's empty selection they give the selection
+ * again. The caller frees. */
 enum qk_code qk_spec_text(
     const struct qk_selection *selection, const struct qk_pair *pair, char **out, struct qk_error *err);
 

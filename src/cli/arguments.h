@@ -30,20 +30,17 @@ enum qk_code qk_arguments_parse(const struct qk_command *command, int argc, char
     struct qk_arguments *out, struct qk_error *err);
 void qk_arguments_free(struct qk_arguments *arguments);
 
-/* True when the option was given. Asking for an option that is not in the command's table is a bug (assert).
- */
+/* True when the option was given. Asking for an option that is not in the command's table is a bug (assert). */
 bool qk_arguments_has(const struct qk_arguments *arguments, const char *name);
 
 /* The text of the option (the last one given wins), or NULL. */
 const char *qk_arguments_text(const struct qk_arguments *arguments, const char *name);
 
-/* *out = the texts of a repeatable option in their order (NULL when there is none); the caller frees the
- * list. */
+/* *out = the texts of a repeatable option in their order (NULL when there is none); the caller frees the list. */
 enum qk_code qk_arguments_all(const struct qk_arguments *arguments, const char *name, const char *const **out,
     size_t *n, struct qk_error *err);
 
-/* Index of the option's word among the words of its argument ("auto|always|never"); 0 when it was not given.
- */
+/* Index of the option's word among the words of its argument ("auto|always|never"); 0 when it was not given. */
 int qk_arguments_word(const struct qk_arguments *arguments, const char *name);
 
 /* Likewise of operand i among the words of its place in the table ("mergekit|brainsurgery"). */

@@ -24,8 +24,7 @@ const struct qk_option_info qk_cases_options[] = {
         "needle: where the needle stands, from 0 (first) to 1 (last), as in 0,0.5; a whole number from 2 on "
         "is so many, evenly; 0.1,0.3,0.5,0.7,0.9 without it"},
     {"haystack", 0, "WHAT",
-        "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose "
-        "without it"},
+        "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose without it"},
     {"value", 0, "digits|hex|words", "needle: what is asked for; digits without it"},
     {"digits", 0, "N", "needle: digits (or words) of a value; 4, of hex 8, of words 2 without it"},
     {"distractors", 0, "N", "needle: others of the same form that are not asked for; 3 without it"},
@@ -99,9 +98,8 @@ static enum qk_code read_list(const char *name, const char *text, const char *ch
             return qk_fail(err, QK_USAGE, "--%s: too many numbers (expected at most %d)", name, most);
         if (!take_number(p, characters, &value, &end) || value < low || value > high)
             return qk_fail(err, QK_USAGE,
-                "--%s: not a list of numbers in range (found '%s', expected %g to "
-                "%.9g, with commas)",
-                name, text, low, high);
+                "--%s: not a list of numbers in range (found '%s', expected %g to %.9g, with commas)", name,
+                text, low, high);
         for (int i = 0; i < *n; i++)
             if (out[i] == value)
                 return qk_fail(err, QK_USAGE, "--%s: %g stands twice", name, value);
@@ -185,9 +183,8 @@ static enum qk_code read_steps(const char *text, struct request *r, struct qk_er
         high = strtol(end + 1, &end, 10);
     if (low < 1 || *end != '\0' || high < low || high > QK_ARITHMETIC_STEPS)
         return qk_fail(err, QK_USAGE,
-            "--steps: not a range (found '%s', expected one such as 3-5, of 1 to "
-            "%d)",
-            text, QK_ARITHMETIC_STEPS);
+            "--steps: not a range (found '%s', expected one such as 3-5, of 1 to %d)", text,
+            QK_ARITHMETIC_STEPS);
     r->low = (int)low;
     r->high = (int)high;
     return QK_OK;

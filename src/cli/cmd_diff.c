@@ -16,9 +16,9 @@ const struct qk_option_info qk_diff_options[] = {
         "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as "
         "routing>0.15; without it all, with --remote those of kind full and window"},
     {"sort", 0, "METRIC",
-        "most drift first, by rel_fro, cosine, norm_ratio, angle, angle_max (each also as q.METRIC or "
-        "k.METRIC) "
-        "or routing"},
+        "most drift first, by rel_fro, cosine, "
+        "norm_ratio, angle, angle_max (each also "
+        "as q.METRIC or k.METRIC) or routing"},
     {"heads", 'H', NULL, "a row for every head as well"},
     {"effective", 'e', NULL, "multiply the gains of q/k norms into the rows first"},
     {"json", 0, NULL, "print one JSON object with every layer and head"},
@@ -46,8 +46,7 @@ static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk
     }
     if (!qk_metric_parse(name, &key->metric) || (key->metric == QK_METRIC_ROUTING && key->role >= 0))
         return qk_fail(err, QK_USAGE,
-            "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max or "
-            "routing)",
+            "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max or routing)",
             text);
     return QK_OK;
 }

@@ -1,5 +1,4 @@
-/* cmd_doctor.c - qkscope doctor: versions, terminal, folders, and whether this machine's kernels compute
- * right. */
+/* cmd_doctor.c - qkscope doctor: versions, terminal, folders, and whether this machine's kernels compute right. */
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/print.h"

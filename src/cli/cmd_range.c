@@ -137,8 +137,8 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     r->estimate = qk_arguments_has(arguments, "estimate");
     if (qk_arguments_has(arguments, "remote") && !r->estimate && r->options.states_path[QK_POST] == NULL)
         return qk_fail(err, QK_USAGE,
-            "--remote: a forward pass reads every tensor: give --estimate or --states FILE, or download the "
-            "checkpoints");
+            "--remote: a forward pass reads every tensor: give "
+            "--estimate or --states FILE, or download the checkpoints");
     r->cached = !qk_arguments_has(arguments, "no-cache");
     if (r->exact && !r->chosen)
         return qk_inputs_want_choice(arguments, err);

@@ -11,12 +11,11 @@ enum qk_code qk_drifts_compute(const struct qk_pair *pair, const bool *wanted, b
     struct qk_layer_drift **out, struct qk_error *err);
 void qk_drifts_free(struct qk_layer_drift *drift, int n_layers); /* NULL allowed */
 
-/* Says on standard error which layers cannot be compared, and which tensors hold values that are not finite.
- */
+/* Says on standard error which layers cannot be compared, and which tensors hold values that are not finite. */
 void qk_drifts_warn(const struct qk_pair *pair, const struct qk_layer_drift *drift, const bool *wanted);
 
-/* Puts the n layers of order by the key of each layer, the largest first; equal ones stay as they are. NaN is
- * less than anything. */
+/* Puts the n layers of order by the key of each layer, the largest first; equal ones stay as they are.
+ * NaN is less than anything. */
 void qk_order_by(int *order, int n, const double *key);
 
 #endif

@@ -1,5 +1,4 @@
-/* inputs.h - what a command works on: a pair of checkpoints and, where it takes --set and --recipe, a
- * selection. */
+/* inputs.h - what a command works on: a pair of checkpoints and, where it takes --set and --recipe, a selection. */
 #ifndef QK_CLI_INPUTS_H
 #define QK_CLI_INPUTS_H
 
@@ -53,9 +52,8 @@ struct qk_choices {
     const char *const *set; /* n_set */
     size_t n_set;
 };
-/* Builds the selection of an opened pair (out->pair); the rest as qk_inputs_open. What the texts and the
- * recipe ask for is checked in full; out->norms and out->comment are as the recipe says unless they are set.
- */
+/* Builds the selection of an opened pair (out->pair); the rest as qk_inputs_open. What the texts and the recipe
+ * ask for is checked in full; out->norms and out->comment are as the recipe says unless they are set. */
 enum qk_code qk_inputs_select(
     const struct qk_choices *choices, bool force, int threads, struct qk_inputs *out, struct qk_error *err);
 

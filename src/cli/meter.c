@@ -14,8 +14,7 @@ static const int SIGNALS[QK_METER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 /* What a signal cancels. Atomic, because a handler may run in any thread. */
 static struct qk_progress *_Atomic watched;
 
-/* One of the signals came. Work that was at its end then may not have seen it, and what comes next must not
- * begin. */
+/* One of the signals came. Work that was at its end then may not have seen it, and what comes next must not begin. */
 static atomic_bool interrupted;
 
 static void cancel_watched(int number)

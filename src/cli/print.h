@@ -15,8 +15,8 @@ void qk_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The text with control characters made visible; for every name that comes from a file or a path. */
 void qk_print_name(const char *text);
 
-/* The line "qkscope: TEXT" on standard error, control characters made visible: for what the user should know
- * but what is no failure. */
+/* The line "qkscope: TEXT" on standard error, control characters made visible: for what the user should
+ * know but what is no failure. */
 void qk_print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints the tree as JSON and frees it. Control characters above 0x7f are written as \u00NN, so that names

@@ -1,5 +1,4 @@
-/* range_report.h - attention ranges of a pair as a table for people, as CSV and as JSON, from the same
- * numbers. */
+/* range_report.h - attention ranges of a pair as a table for people, as CSV and as JSON, from the same numbers. */
 #ifndef QK_CLI_RANGE_REPORT_H
 #define QK_CLI_RANGE_REPORT_H
 

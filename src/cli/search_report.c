@@ -62,9 +62,8 @@ static void print_effect(const struct qk_search_report *report, int layer, int r
 static void print_effects(const struct qk_search_report *report)
 {
     const struct qk_search *search = report->search;
-    qk_print(
-        "Effect of restoring a layer, in points: in post as it is, and what is lost without it where all "
-        "others are restored\n");
+    qk_print("Effect of restoring a layer, in points: in post as it is, "
+             "and what is lost without it where all others are restored\n");
     qk_print("%5s  %-7s%-4s", "layer", "kind", "role");
     for (int direction = 0; direction < 2; direction++)
         for (size_t o = 0; o < search->cases.n_objectives; o++) {

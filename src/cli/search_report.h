@@ -15,8 +15,7 @@ struct qk_search_report {
     bool ascii;
 };
 
-/* Effects of the layers in points (hundredths) with 95 % intervals, then the front with every task's figures.
- */
+/* Effects of the layers in points (hundredths) with 95 % intervals, then the front with every task's figures. */
 enum qk_code qk_search_table(const struct qk_search_report *report, struct qk_error *err);
 enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_error *err);
 

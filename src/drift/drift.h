@@ -1,7 +1,7 @@
 /* drift.h - the numbers of one layer: how far W_Q, W_K and the routing W_Q^T W_K moved from A to B.
  *
- * All sums in float64. A value that is not defined (norm of A is 0, a tensor holds NaN) is NaN here, null in
- * JSON and "-" in tables. */
+ * All sums in float64. A value that is not defined (norm of A is 0, a tensor holds NaN) is NaN here, null
+ * in JSON and "-" in tables. */
 #ifndef QK_DRIFT_DRIFT_H
 #define QK_DRIFT_DRIFT_H
 
@@ -39,24 +39,22 @@ struct qk_layer_drift {
 /* How much of it: what reading alone gives (rel_fro, cosine, norm_ratio), bound by memory; or all. */
 enum qk_drift_stage { QK_DRIFT_NORMS, QK_DRIFT_ALL };
 
-/* Scratch of one worker; fits itself to the heads it meets: of (m, d) heads about 20 m d bytes, where many
- * need float64 about 100. */
+/* Scratch of one worker; fits itself to the heads it meets: of (m, d) heads about 20 m d bytes, where
+ * many need float64 about 100. */
 struct qk_drift_work;
 enum qk_code qk_drift_work_new(struct qk_drift_work **out, struct qk_error *err);
 void qk_drift_work_free(struct qk_drift_work *work); /* NULL allowed */
 
-/* Where a layer's heads come from: A and B, opened anew for every group that a worker takes, in its thread.
- */
+/* Where a layer's heads come from: A and B, opened anew for every group that a worker takes, in its thread. */
 struct qk_drift_sides {
     enum qk_code (*open)(
         const void *context, struct qk_heads *side[2], struct qk_error *err); /* both or none */
     const void *context; /* borrowed: it outlives the run */
 };
 
-/* One layer that any number of workers compare key group by key group: each of the groups
- * 0 .. qk_drift_run_groups - 1 once, by any thread, in any order; then qk_drift_run_take, once. The numbers
- * do not depend on who did what. qk_drift_run_new compares pre with post; with `effective` the q/k norm gains
- * are multiplied in. */
+/* One layer that any number of workers compare key group by key group: each of the groups 0 .. qk_drift_run_groups
+ * - 1 once, by any thread, in any order; then qk_drift_run_take, once. The numbers do not depend on who did what.
+ * qk_drift_run_new compares pre with post; with `effective` the q/k norm gains are multiplied in. */
 struct qk_drift_run;
 enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);

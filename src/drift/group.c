@@ -15,8 +15,7 @@
 static const struct qk_angle_tolerance SINGLE_ANGLES = {1e-4, 1e-3}, DOUBLE_ANGLES = {1e-8, 1e-3};
 static const double ROUTING_TOLERANCE = 1e-5;
 
-/* Bytes of both sides' pieces that are read, converted and added up before the next: they stay in the cache.
- */
+/* Bytes of both sides' pieces that are read, converted and added up before the next: they stay in the cache. */
 enum { PIECE_BYTES = 1 << 17 };
 
 /* A head of both sides. */
@@ -181,8 +180,8 @@ static enum qk_dtype dtype_of(const struct group *g, int side, enum qk_role role
     return g->side[side]->named->role[role].weight->dtype;
 }
 
-/* Rows first .. first + rows: their sums, and with `keep` A and E in p->single. *same is cleared when the
- * sides differ in a bit. */
+/* Rows first .. first + rows: their sums, and with `keep` A and E in p->single. *same is cleared when
+ * the sides differ in a bit. */
 static enum qk_code read_piece(const struct group *g, struct head_pair *p, size_t first, size_t rows,
     bool keep, struct qk_pair_sums *sums, bool *same, struct qk_error *err)
 {
@@ -212,8 +211,7 @@ static enum qk_code read_piece(const struct group *g, struct head_pair *p, size_
     return QK_OK;
 }
 
-/* True when float32 has lost nothing: no product over- or underflowed, and |B|^2 does not come from a
- * difference. */
+/* True when float32 has lost nothing: no product over- or underflowed, and |B|^2 does not come from a difference. */
 static bool sums_hold(const struct qk_head_sums *sums, bool same)
 {
     const double least = 1e-24, most = 1e24;

@@ -1,5 +1,4 @@
-/* group.h - the numbers of one key group of a layer: its key head and the query heads that use it. For
- * drift.c.
+/* group.h - the numbers of one key group of a layer: its key head and the query heads that use it. For drift.c.
  *
  * Float32 where that is good enough, float64 where a bound says it is not, and an orthogonal factorisation
  * where Gram matrices of float64 do not do either: the numbers are the same to 1e-5 whichever it was. */

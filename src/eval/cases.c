@@ -106,8 +106,8 @@ static enum qk_code read_members(
     return code;
 }
 
-/* The answer is what stands before the first answer_until: where that begins within the answer, nothing is
- * ever right. */
+/* The answer is what stands before the first answer_until: where that begins within the
+ * answer, nothing is ever right. */
 static enum qk_code check_until(const struct line *line, struct qk_error *err)
 {
     const char *answer = line->text[ANSWER], *until = line->text[UNTIL];
@@ -380,9 +380,8 @@ static enum qk_code encode_case(const struct qk_case *item, const struct qk_toke
                                           : strlen(item->answer);
     if (out->limit < out->n_answer)
         return qk_fail(err, QK_INPUT,
-            "max_new_tokens is less than the answer's tokens (found %zu, expected "
-            "at least %zu)",
-            out->limit, out->n_answer);
+            "max_new_tokens is less than the answer's tokens (found %zu, expected at least %zu)", out->limit,
+            out->n_answer);
     return QK_OK;
 }
 

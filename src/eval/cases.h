@@ -50,8 +50,8 @@ struct qk_cases {
 enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_error *err);
 void qk_cases_free(struct qk_cases *cases);
 
-/* Appends the case to `text` as such a line. A text that is not UTF-8 must not be in it. QK_IO when memory
- * ran out. */
+/* Appends the case to `text` as such a line. A text that is not UTF-8 must not be in it.
+ * QK_IO when memory ran out. */
 enum qk_code qk_case_write(
     const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err);
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A group: enough tokens for every processor to have work, and few enough for what is kept of them to stay
- * below so many bytes. */
+/* A group: enough tokens for every processor to have work, and few enough for what is kept of them to
+ * stay below so many bytes. */
 enum { GROUP_TOKENS = 1 << 14, GROUP_CASES = 64, GROUP_BYTES = 1 << 30 };
 
 /* --- what is asked --- */
@@ -40,8 +40,8 @@ static enum qk_code check_ids(
         int32_t id = k < t->n_prompt ? t->prompt[k] : t->answer[k - t->n_prompt];
         if (id < 0 || (size_t)id >= vocabulary)
             return qk_fail(err, QK_INPUT,
-                "%s: the tokenizer does not fit the model: a token of %s:%zu is outside the vocabulary "
-                "(found %d, expected 0 to %zu)",
+                "%s: the tokenizer does not fit the model: a token of %s:%zu "
+                "is outside the vocabulary (found %d, expected 0 to %zu)",
                 model, exam->cases->file[item->file], item->line, id, vocabulary - 1);
     }
     return QK_OK;

@@ -15,9 +15,8 @@ struct qk_objectives {
 };
 
 /* Each file is an objective, called by its name without folder and .jsonl; one file alone has its tasks for
- * objectives. A task that stands in two files belongs to the first; QK_INPUT when a file has none of
- * its own. Freed with qk_objectives_free, on failure
- * too. */
+ * objectives. A task that stands in two files belongs to the first; QK_INPUT when a file has none of its own.
+ * Freed with qk_objectives_free, on failure too. */
 enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_evaluation *evaluation,
     struct qk_objectives *out, struct qk_error *err);
 void qk_objectives_free(struct qk_objectives *objectives);

@@ -289,8 +289,7 @@ static enum qk_code walk(struct qk_search *search, struct qk_trial *from, enum q
     return code;
 }
 
-/* Forwards from post and backwards from all restored, after all objectives alike and after each most of all.
- */
+/* Forwards from post and backwards from all restored, after all objectives alike and after each most of all. */
 static enum qk_code walk_all(struct qk_search *search, double level, struct qk_error *err)
 {
     static const double MOST = 4;
@@ -337,8 +336,8 @@ static enum qk_code add_kinds(struct qk_search *search, double level, struct qk_
     return QK_OK;
 }
 
-/* The restored roles of a trial blended instead; a layer of which only one role is restored takes no blend of
- * both. */
+/* The restored roles of a trial blended instead; a layer of which only one role is
+ * restored takes no blend of both. */
 static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *trial, struct qk_choice choice,
     double level, struct qk_error *err)
 {
@@ -405,8 +404,8 @@ static enum qk_code list_trials(
     return QK_OK;
 }
 
-/* A sample is so many times as large as the one before, and takes this part of what is left of the limits;
- * the last takes all. */
+/* A sample is so many times as large as the one before, and takes this part of what is left of the
+ * limits; the last takes all. */
 static const double GROWTH = 4, PART = 0.4;
 
 /* How many trials may go on from a sample to the next. */

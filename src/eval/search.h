@@ -85,13 +85,11 @@ enum qk_code qk_search_run(struct qk_search *search, const struct qk_pair *pair,
     const struct qk_search_calls *calls, struct qk_error *err);
 void qk_search_free(struct qk_search *search);
 
-/* *out = the trials on the front, n of them, best in the first objective first. The caller frees the array.
- */
+/* *out = the trials on the front, n of them, best in the first objective first. The caller frees the array. */
 enum qk_code qk_search_front(
     const struct qk_search *search, const struct qk_trial ***out, size_t *n, struct qk_error *err);
 
-/* Share of right answers of the objective's cases, from those asked; n is 0 before post and pre have answered
- * all. */
+/* Share of right answers of the objective's cases, from those asked; n is 0 before post and pre have answered all. */
 struct qk_estimate qk_search_rate(
     const struct qk_search *search, const struct qk_trial *trial, size_t objective);
 /* The same of trial less base, over the cases that both were asked. */

@@ -1,5 +1,4 @@
-/* search_internal.h - between the two files of a search (search.h): the table of trials, and what is done
- * with it. */
+/* search_internal.h - between the two files of a search (search.h): the table of trials, and what is done with it. */
 #ifndef QK_EVAL_SEARCH_INTERNAL_H
 #define QK_EVAL_SEARCH_INTERNAL_H
 
@@ -43,10 +42,8 @@ double qk_search_whole_seconds(const struct qk_search *search);
 /* Puts the cases in the order of samples, once post (trial 0) and pre are known. */
 enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err);
 
-/* *out = the trial of the selection, made when there is none (choices of equal effect are one), with the
- * first ceil(level * cases) of each task asked. *out NULL when the limits are used up, or would be on the
- * way.
- */
+/* *out = the trial of the selection, made when there is none (choices of equal effect are one), with the first
+ * ceil(level * cases) of each task asked. *out NULL when the limits are used up, or would be on the way. */
 enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
     const char *stage, struct qk_trial **out, struct qk_error *err);
 

@@ -374,8 +374,8 @@ static void find_ranks(struct ranked *r, size_t n, size_t n_objectives)
     }
 }
 
-/* Distance to the neighbours on both sides of the same front, summed over the objectives; the ends of a front
- * stand infinitely far. */
+/* Distance to the neighbours on both sides of the same front, summed over the objectives; the ends of a
+ * front stand infinitely far. */
 static void find_distances(struct ranked *r, size_t n, size_t n_objectives)
 {
     for (size_t o = 0; o < n_objectives; o++)

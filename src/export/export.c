@@ -310,8 +310,8 @@ static enum qk_code replace_in_two_steps(const struct exporter *e)
     return code;
 }
 
-/* Ends what replace_in_two_steps was killed in: the old folder gets its name back, or goes where the new one
- * has it. */
+/* Ends what replace_in_two_steps was killed in: the old folder gets its name back, or goes
+ * where the new one has it. */
 static enum qk_code recover_replaced(const char *target, struct qk_error *err)
 {
     char *aside;

@@ -30,8 +30,8 @@ static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post
     files->n = kept;
 }
 
-/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would have
- * it added once more. */
+/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would
+ * have it added once more. */
 static bool still_true(const struct qk_checkpoint *post, const struct qk_file *file)
 {
     return strcmp(file->name, QK_RECIPE_NAME) != 0 &&

@@ -245,8 +245,8 @@ static void work(void *context, size_t item, size_t worker)
         note_failure(run, place, &error);
 }
 
-/* A few files at a time, so that no more are open, and their parts in turn: writes to one file wait for each
- * other. */
+/* A few files at a time, so that no more are open, and their parts in turn: writes to one
+ * file wait for each other. */
 static enum qk_code order_parts(struct run *run, size_t at_once, struct qk_error *err)
 {
     const struct qk_fill *fill = run->fill;

@@ -1,5 +1,4 @@
-/* manifest.c - what an export would do, and why it cannot be done: everything that is known before writing.
- */
+/* manifest.c - what an export would do, and why it cannot be done: everything that is known before writing. */
 #include "export/manifest.h"
 
 #include "base/atomic_file.h"
@@ -47,8 +46,7 @@ static enum qk_code keep_folder_safe(
     return QK_OK;
 }
 
-/* The target may not be, hold or lie in what is read. Links are resolved: shards may be links out of their
- * folder. */
+/* The target may not be, hold or lie in what is read. Links are resolved: shards may be links out of their folder. */
 static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *target, struct qk_error *err)
 {
     char resolved[PATH_MAX];

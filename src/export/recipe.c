@@ -19,8 +19,8 @@ static const char FORMAT[] = "qkscope-recipe";
 
 /* --- making --- */
 
-/* JSON holds UTF-8 only; other bytes of a file name are written visibly, the same way on both sides of every
- * comparison. */
+/* JSON holds UTF-8 only; other bytes of a file name are written visibly, the same way on both
+ * sides of every comparison. */
 static enum qk_code portable(char **out, const char *name, struct qk_error *err)
 {
     if (qk_utf8_valid(name, strlen(name)))
@@ -443,8 +443,7 @@ static enum qk_code read_choice(
     const char *name = qk_json_string(entry, "mode", "");
     if (!qk_mode_parse(name, &choice->mode))
         return qk_fail(r->err, QK_INPUT,
-            "%s: choices.mode: unknown mode (found \"%s\", expected keep, restore, lerp, qk-pro or "
-            "procrustes)",
+            "%s: choices.mode: unknown mode (found \"%s\", expected keep, restore, lerp, qk-pro or procrustes)",
             r->path, name);
     const struct qk_mode_info *info = qk_mode_info(choice->mode);
     const cJSON *param = qk_json_get(entry, "param");

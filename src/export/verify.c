@@ -95,8 +95,7 @@ static enum qk_code check_copied(struct verifier *v, const struct qk_source *fou
 
 /* --- changed tensors --- */
 
-/* Neighbours in the order of the format's numbers, or equal: another BLAS kernel may round a tie the other
- * way. */
+/* Neighbours in the order of the format's numbers, or equal: another BLAS kernel may round a tie the other way. */
 static bool one_step_apart(size_t size, const char *a, const char *b)
 {
     uint64_t x = 0, y = 0, sign = 1ull << (8 * size - 1);

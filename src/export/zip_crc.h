@@ -1,6 +1,4 @@
-/* zip_crc.h - the CRC-32 of the zip entries that an export changes: a PyTorch file holds one of every
- * storage.
- */
+/* zip_crc.h - the CRC-32 of the zip entries that an export changes: a PyTorch file holds one of every storage. */
 #ifndef QK_EXPORT_ZIP_CRC_H
 #define QK_EXPORT_ZIP_CRC_H
 

@@ -264,8 +264,8 @@ struct delta_job {
     float *scratch;               /* state (head_dim, value_dim) and delta (value_dim), one a worker */
 };
 
-/* s (value_dim) = state^T x; both passes over the state are written out, as its rows are too short for a BLAS
- * call. */
+/* s (value_dim) = state^T x; both passes over the state are written out, as its rows are
+ * too short for a BLAS call. */
 static void state_times(size_t dk, size_t dv, const float *state, const float *x, float *s)
 {
     memset(s, 0, dv * sizeof *s);

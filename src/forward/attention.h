@@ -46,8 +46,7 @@ enum qk_code qk_softmax_attention(
 enum qk_code qk_lightning_attention(
     const struct qk_attention *a, size_t n, const float *slope, struct qk_error *err);
 
-/* ALiBi's slopes (Press et al. 2022): 2^(-8 (h+1) / n) for n a power of two, its interleaving rule otherwise.
- */
+/* ALiBi's slopes (Press et al. 2022): 2^(-8 (h+1) / n) for n a power of two, its interleaving rule otherwise. */
 void qk_alibi_slopes(size_t n, float *slope);
 
 /* Gated delta rule (Yang et al. 2024): per value head, state S (head_dim, value_dim),

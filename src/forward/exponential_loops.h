@@ -1,6 +1,5 @@
-/* exponential_loops.h - the loops of exponential.c for one width of vector: included once for each, with
- * LANES values a vector, NAME for the names, and ATTRIBUTE for the instruction set. No include guard: that is
- * the point. */
+/* exponential_loops.h - the loops of exponential.c for one width of vector: included once for each, with LANES
+ * values a vector, NAME for the names, and ATTRIBUTE for the instruction set. No include guard: that is the point. */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef int32_t NAME(words) __attribute__((vector_size(LANES * 4)));

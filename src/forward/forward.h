@@ -30,10 +30,8 @@ struct qk_forward_hooks {
     void (*attention)(void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 };
 
-/* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not
- * built in"; static). A rotary scaling that is not built in, and tensors that are missing, only the pass
- * itself tells.
- */
+/* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built
+ * in"; static). A rotary scaling that is not built in, and tensors that are missing, only the pass itself tells. */
 enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err);
 /* QK_INPUT, with that reason, when there is none. */
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err);

@@ -54,8 +54,7 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     struct qk_layer_weights *out, struct qk_error *err);
 void qk_layer_weights_free(struct qk_layer_weights *weights);
 
-/* Reads a norm of n values below the layer (layer >= 0) or of the whole model; none when the row has no such
- * key. */
+/* Reads a norm of n values below the layer (layer >= 0) or of the whole model; none when the row has no such key. */
 enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
 /* out (T, n) = norm of x; a copy when there is none. out may be x. */
@@ -75,8 +74,7 @@ enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t 
     struct qk_layer_state *out, struct qk_error *err);
 void qk_layer_state_free(struct qk_layer_state *state);
 
-/* New tokens of one sequence: rows first .. first + n of x, n at least 1, the first of them at position t0.
- */
+/* New tokens of one sequence: rows first .. first + n of x, n at least 1, the first of them at position t0. */
 struct qk_sequence {
     size_t first, n, t0;
     struct qk_layer_state *state; /* of this layer: read, and moved on; NULL: t0 is 0 and nothing is kept */
@@ -97,15 +95,14 @@ struct qk_rope_tables {
     } table[4];
     size_t n;
 };
-/* cos and sin (positions, pairs) of a layer, made when no layer before it had its frequencies over as many.
- * NULL without RoPE. */
+/* cos and sin (positions, pairs) of a layer, made when no layer before it had its frequencies over as
+ * many. NULL without RoPE. */
 enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
     size_t positions, const float **cosines, const float **sines, struct qk_error *err);
 void qk_rope_tables_free(struct qk_rope_tables *tables);
 
-/* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling; of a
- * delta rule the projection alone, and beta (T, n_v) = sigmoid(beta x), g (T, n_v) = its logarithmic decay.
- */
+/* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling; of a delta
+ * rule the projection alone, and beta (T, n_v) = sigmoid(beta x), g (T, n_v) = its logarithmic decay. */
 struct qk_projected {
     float *qkv, *beta, *g;
 };

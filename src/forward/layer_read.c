@@ -1,5 +1,4 @@
-/* layer_read.c - the weights of one layer as float32, q, k, v and gates cut out of fused tensors (layer.h).
- */
+/* layer_read.c - the weights of one layer as float32, q, k, v and gates cut out of fused tensors (layer.h). */
 #include "forward/layer.h"
 
 #include "base/json.h"
@@ -86,8 +85,7 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     return read_owned(parts, gain, n, 0, owner, &norm->gain, err);
 }
 
-/* The gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together.
- */
+/* The gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. */
 static enum qk_code read_qk_norm(const struct reading *r, enum qk_role role, struct qk_norm *norm)
 {
     const struct qk_view *view = &r->layer->role[role];

@@ -485,8 +485,7 @@ static enum qk_code mix(struct run *run, qk_attention_seen seen, void *context, 
 
 /* --- what is added to the input --- */
 
-/* One worker's scratch: normed, added, second (block, d) each, gate (block, gate.n), mlp (block, 2 *
- * mlp_up.n). */
+/* One worker's scratch: normed, added, second (block, d) each, gate (block, gate.n), mlp (block, 2 * mlp_up.n). */
 static size_t finish_size(const struct qk_layer_weights *w)
 {
     return QK_TOKEN_BLOCK * (3 * w->d + w->gate.n + 2 * w->mlp_up.n);

@@ -1,5 +1,4 @@
-/* network.h - a model's weights for many passes: as float32, held as far as they fit, else read at their
- * turn.
+/* network.h - a model's weights for many passes: as float32, held as far as they fit, else read at their turn.
  *
  * Not for two threads at once: what is asked for first is read then. */
 #ifndef QK_FORWARD_NETWORK_H

@@ -1,8 +1,7 @@
 /* ops.h - the elementwise and row-wise parts of a forward pass, in float32.
  *
- * Activations are row-major (T, width): one row a token. Sums inside a row are float64, so that a result does
- * not hang on the order of the sum; products of matrices go through sgemm (float32). Nothing here starts
- * threads. */
+ * Activations are row-major (T, width): one row a token. Sums inside a row are float64, so that a result does not
+ * hang on the order of the sum; products of matrices go through sgemm (float32). Nothing here starts threads. */
 #ifndef QK_FORWARD_OPS_H
 #define QK_FORWARD_OPS_H
 
@@ -17,16 +16,15 @@ void qk_linear(
  * (Zhang & Sennrich 2019). gain may be NULL (all 1). out may be x. */
 void qk_rms_norm(
     size_t T, size_t n, size_t ld, const float *x, const float *gain, float offset, double eps, float *out);
-/* out[t] = (x[t] - mean) / sqrt(var + eps) * gain + bias, var the mean of squares (Ba et al. 2016); bias (n)
- * or NULL. out may be x. */
+/* out[t] = (x[t] - mean) / sqrt(var + eps) * gain + bias, var the mean of squares (Ba et al. 2016); bias
+ * (n) or NULL. out may be x. */
 void qk_layer_norm(
     size_t T, size_t n, const float *x, const float *gain, const float *bias, double eps, float *out);
 /* x[t] *= scale / sqrt(sum(x[t]^2) + eps), in place, rows of n that follow each other at ld. */
 void qk_l2_norm(size_t T, size_t n, size_t ld, float *x, double eps, float scale);
 
 enum qk_activation { QK_SILU, QK_SIGMOID, QK_GELU, QK_GELU_TANH };
-/* True and *out set for the config's words: silu, swish, sigmoid, gelu, gelu_new, gelu_fast,
- * gelu_pytorch_tanh. */
+/* True and *out set for the config's words: silu, swish, sigmoid, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh. */
 bool qk_activation_parse(const char *word, enum qk_activation *out);
 /* x = f(x), n values in place: x sigmoid(x); sigmoid(x); x Phi(x); Phi by its tanh form (Hendrycks & Gimpel
  * 2016). */

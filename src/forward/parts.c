@@ -139,8 +139,7 @@ static const struct qk_tensor *find_plain(const struct qk_names *names, const ch
     return NULL;
 }
 
-/* The length of what stands before the last part of a prefix that ends in a dot: "model." of "model.layers.".
- */
+/* The length of what stands before the last part of a prefix that ends in a dot: "model." of "model.layers.". */
 static size_t outer_length(const char *prefix, size_t n)
 {
     if (n > 0)

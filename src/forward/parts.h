@@ -1,5 +1,4 @@
-/* parts.h - a model's layout row, ready to be asked for the parts of its forward pass and for their tensors.
- */
+/* parts.h - a model's layout row, ready to be asked for the parts of its forward pass and for their tensors. */
 #ifndef QK_FORWARD_PARTS_H
 #define QK_FORWARD_PARTS_H
 
@@ -21,8 +20,8 @@ enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *
     struct qk_parts *parts, struct qk_error *err);
 void qk_parts_close(struct qk_parts *parts);
 
-/* Why there is no attention from given inputs and no forward pass, and why no forward pass; NULL when there
- * is. Static. */
+/* Why there is no attention from given inputs and no forward pass, and why no forward pass;
+ * NULL when there is. Static. */
 const char *qk_parts_refused(const struct qk_parts *parts);
 const char *qk_parts_missing(const struct qk_parts *parts);
 /* QK_INPUT, with that reason, when there is no forward pass. */
@@ -31,9 +30,9 @@ enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 /* The mixer of a layer. */
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer);
 
-/* The tensor for the first name of object[key] that exists: below the layer, or (of "forward") beside the
- * layers, else at the root. With `needed`, QK_INPUT names what is missing; else *out is NULL when the key or
- * the tensor is. */
+/* The tensor for the first name of object[key] that exists: below the layer, or (of "forward") beside
+ * the layers, else at the root. With `needed`, QK_INPUT names what is missing; else *out is NULL when
+ * the key or the tensor is. */
 enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
     const char *key, const char *suffix, bool needed, const struct qk_tensor **out, struct qk_error *err);
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,

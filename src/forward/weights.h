@@ -1,5 +1,4 @@
-/* weights.h - tensors as float32: whole ones with the patch applied, rows of large ones, shapes checked
- * first. */
+/* weights.h - tensors as float32: whole ones with the patch applied, rows of large ones, shapes checked first. */
 #ifndef QK_FORWARD_WEIGHTS_H
 #define QK_FORWARD_WEIGHTS_H
 

@@ -116,8 +116,7 @@ void qk_grams_of_double(size_t n, const double *x, struct qk_grams *grams, struc
 
 /* --- angles --- */
 
-/* g (m, m), symmetric and full, becomes its factor in the lower half; false unless it is positive definite.
- */
+/* g (m, m), symmetric and full, becomes its factor in the lower half; false unless it is positive definite. */
 static bool factor(size_t m, double *g)
 {
     lapack_int size = (lapack_int)m;
@@ -153,8 +152,7 @@ static void apply_map(const struct error_map *map, const double *x, double *y, d
     cblas_dgemv(CblasRowMajor, CblasNoTrans, m, m, 1.0, map->z, m, scratch, 1, 1.0, y, 1);
 }
 
-/* About |L^-1 W|_2^2 for a lower triangle L, by power iteration: from below, so a third is added. scratch 3
- * m. */
+/* About |L^-1 W|_2^2 for a lower triangle L, by power iteration: from below, so a third is added. scratch 3 m. */
 static double reach(const struct error_map *map, const double *lower, double *scratch)
 {
     enum { STEPS = 6 };

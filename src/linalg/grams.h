@@ -1,9 +1,9 @@
 /* grams.h - principal angles and routing sums from the Gram matrices of two heads, with a bound on what their
  * rounding costs, so that float32 products serve where they are good enough and nowhere else.
  *
- * Of a head A and its other version B = A + E, both (m, n), every number of drift.h follows from A A^T, E A^T
- * and E E^T. E itself is formed before anything is multiplied: a small drift is then known to as many digits
- * as a large one. */
+ * Of a head A and its other version B = A + E, both (m, n), every number of drift.h follows from A A^T,
+ * E A^T and E E^T. E itself is formed before anything is multiplied: a small drift is then known to as
+ * many digits as a large one. */
 #ifndef QK_LINALG_GRAMS_H
 #define QK_LINALG_GRAMS_H
 

@@ -10,9 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Below this reciprocal condition of the Gram matrix (cond(a) about 1e5) CholeskyQR2 stops being orthogonal
- * to machine precision with a safe margin (its proven limit is cond(a) < 1e8 / sqrt(mn)), and Householder
- * takes over. */
+/* Below this reciprocal condition of the Gram matrix (cond(a) about 1e5) CholeskyQR2 stops being orthogonal to
+ * machine precision with a safe margin (its proven limit is cond(a) < 1e8 / sqrt(mn)), and Householder takes over. */
 static const double GRAM_RCOND_LIMIT = 1e-10;
 
 void qk_linalg_init(void)

@@ -57,8 +57,7 @@ static void fill(double *x, size_t n, uint64_t seed)
     }
 }
 
-/* Integers from -7 to 8, by the high bits of a linear congruence (Knuth's MMIX): quicker, as these are many.
- */
+/* Integers from -7 to 8, by the high bits of a linear congruence (Knuth's MMIX): quicker, as these are many. */
 static void fill_integers(double *x, size_t n, uint64_t seed)
 {
     for (size_t i = 0; i < n; i++) {
@@ -536,8 +535,7 @@ static enum qk_code run_guarded(const struct shape *shape, size_t n_shapes, stru
         code = room->code;
     } else {
         code = qk_fail(err, QK_IO,
-            "OpenBLAS: this processor lacks instructions that the kernels for %s have: unset "
-            "OPENBLAS_CORETYPE",
+            "OpenBLAS: this processor lacks instructions that the kernels for %s have: unset OPENBLAS_CORETYPE",
             openblas_get_corename());
     }
     sigaction(SIGILL, &before, NULL);

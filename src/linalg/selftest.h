@@ -22,8 +22,7 @@ enum { QK_SELFTEST_MAX = 16 };
 enum qk_code qk_selftest_run(
     bool thorough, struct qk_selftest result[QK_SELFTEST_MAX], int *n, struct qk_error *err);
 
-/* QK_OK, or QK_DIFFERS with a message that names the first routine that is wrong, the kernels, and what to
- * do. */
+/* QK_OK, or QK_DIFFERS with a message that names the first routine that is wrong, the kernels, and what to do. */
 enum qk_code qk_selftest_judge(const struct qk_selftest *result, int n, struct qk_error *err);
 
 #endif

@@ -219,8 +219,8 @@ static enum qk_code find_tensors(
     return QK_OK;
 }
 
-/* Weights in 8 bits with scales of another kind than those of blocks, which would have to be restored along
- * with them. */
+/* Weights in 8 bits with scales of another kind than those of blocks, which would have to be
+ * restored along with them. */
 static const struct qk_tensor *find_scale(
     const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {

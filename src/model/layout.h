@@ -126,12 +126,11 @@ void qk_layout_free(struct qk_layout *layout);
 enum qk_code qk_layout_parse(
     const char *file, const char *text, size_t n, struct qk_layout *layout, struct qk_error *err);
 
-/* Checks a row that is JSON (layout_row.c): unknown and missing keys, wrong values, mixers that are not
- * there. */
+/* Checks a row that is JSON (layout_row.c): unknown and missing keys, wrong values, mixers that are not there. */
 enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error *err);
 
-/* *out = the folder of the users' rows, whether it exists or not; NULL when neither variable tells one. The
- * caller frees. */
+/* *out = the folder of the users' rows, whether it exists or not; NULL when neither variable
+ * tells one. The caller frees. */
 enum qk_code qk_layout_folder(char **out, struct qk_error *err);
 
 /* Calls visit for every model type of the table, the user's rows first, in the order of the files' names. */

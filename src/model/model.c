@@ -105,8 +105,8 @@ static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *
                     "\"latent\" rows for model type \"%s\"",
                     c->path, name, type);
             return qk_fail(err, QK_INPUT,
-                "%s: %s: q and k are fused in an order that model type \"%s\" does not tell; the layout "
-                "table needs a row for it",
+                "%s: %s: q and k are fused in an order that model type "
+                "\"%s\" does not tell; the layout table needs a row for it",
                 c->path, name, type);
         }
     }
@@ -142,15 +142,14 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
         QK_TRY(qk_lines_add(&model->remarks, err, "there is no config.json: shapes and names have to do"));
     if (model->guessed)
         QK_TRY(qk_lines_add(&model->remarks, err,
-            "model type \"%s\" is not in the layout table: separate q_proj and k_proj are assumed, layer "
-            "kinds are guessed",
+            "model type \"%s\" is not in the layout table: separate "
+            "q_proj and k_proj are assumed, layer kinds are guessed",
             model->config.model_type));
     return qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->names.prefix);
 }
 
-/* A layer that contradicts a row of the table contradicts all that is known of the family. One that
- * contradicts a guess (a hybrid's other mixer, say) is that layer's problem, as long as the guess holds for
- * another. */
+/* A layer that contradicts a row of the table contradicts all that is known of the family. One that contradicts a
+ * guess (a hybrid's other mixer, say) is that layer's problem, as long as the guess holds for another. */
 static enum qk_code build_layers(struct qk_builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;

@@ -1,5 +1,5 @@
-/* names.h - the tensor names of a checkpoint without what trainers and adapters wrap around them, and where
- * its layers are.
+/* names.h - the tensor names of a checkpoint without what trainers and adapters wrap around them,
+ * and where its layers are.
  *
  * Passed over wherever they stand between dots: _orig_mod, _fsdp_wrapped_module, _checkpoint_wrapped_module,
  * base_layer, student_model, student_layer; in front: module, base_model.model, all but one of several
@@ -26,8 +26,8 @@ struct qk_names {
     int n_layers; /* highest layer number and one */
 };
 
-/* QK_INPUT when two names differ by wrappers alone, or when no name has a layer number. The checkpoint must
- * outlive the names. */
+/* QK_INPUT when two names differ by wrappers alone, or when no name has a layer number. The
+ * checkpoint must outlive the names. */
 enum qk_code qk_names_open(
     const struct qk_checkpoint *checkpoint, struct qk_names *names, struct qk_error *err);
 void qk_names_close(struct qk_names *names);

@@ -43,8 +43,8 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
     return (struct row_order){0, hd, 0, all};
 }
 
-/* Rows that the tensor must have. Never "at least": a config that tells of too few heads would make the views
- * cover rows of V. */
+/* Rows that the tensor must have. Never "at least": a config that tells of too few heads would make
+ * the views cover rows of V. */
 static uint64_t rows_expected(const char *rows, enum qk_role role, const struct qk_geometry *g)
 {
     uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
@@ -86,8 +86,8 @@ static enum qk_code place_heads(struct qk_view *view, enum qk_role role, const c
     return QK_OK;
 }
 
-/* The gain must be one head's or all heads'. Where the family is only guessed, one that is neither belongs to
- * something else. */
+/* The gain must be one head's or all heads'. Where the family is only guessed, one that is neither
+ * belongs to something else. */
 static enum qk_code check_norm(struct qk_builder *b, const struct qk_layer *layer, struct qk_view *view,
     enum qk_role role, const struct qk_geometry *g, struct qk_error *err)
 {

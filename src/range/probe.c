@@ -358,8 +358,7 @@ static bool has_states(const struct pass *pass)
     return true;
 }
 
-/* The side on states: of a file, pre's own where there are any; else post's serve it when post has its turn.
- */
+/* The side on states: of a file, pre's own where there are any; else post's serve it when post has its turn. */
 static enum qk_code run_states(struct pass *pass, struct qk_error *err)
 {
     const struct qk_states *states = &pass->probe->states[pass->side];

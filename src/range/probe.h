@@ -87,8 +87,7 @@ enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 
 /* The whole of post with a patch run again: out[i] (n_layers) of the wanted layers that can; the others are
- * zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress counts layers.
- */
+ * zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress counts layers. */
 enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 

@@ -9,10 +9,9 @@
 
 enum { QK_PROBE_LENGTH = 512, QK_PROBE_MOST = 1 << 20 }; /* tokens by default, and at most */
 
-/* A document in which short facts ("The code of tezav is 3406. ") stand among sentences that say nothing, and
- * at whose end they are asked for and answered: what an attention that looks far back is for. The style is
- * that of needles in a haystack (Kamradt 2023). At most n bytes of ASCII, always the same ones; the caller
- * frees. */
+/* A document in which short facts ("The code of tezav is 3406. ") stand among sentences that say nothing, and at
+ * whose end they are asked for and answered: what an attention that looks far back is for. The style is that of
+ * needles in a haystack (Kamradt 2023). At most n bytes of ASCII, always the same ones; the caller frees. */
 enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err);
 
 /* A file, whole, with a NUL behind it. QK_INPUT when it has more than `most` bytes or is no regular file;

@@ -1,5 +1,4 @@
-/* range.c - adding up distances, the divergence of two attentions, and a layer run for several models at
- * once. */
+/* range.c - adding up distances, the divergence of two attentions, and a layer run for several models at once. */
 #include "range/range.h"
 
 #include "base/mem.h"
@@ -217,8 +216,7 @@ struct layer_run {
     struct qk_progress *progress;
 };
 
-/* A head is one worker's from its first query to its last, so that sums do not depend on how many there are.
- */
+/* A head is one worker's from its first query to its last, so that sums do not depend on how many there are. */
 static void run_head(void *context, size_t head, size_t worker)
 {
     struct layer_run *run = context;

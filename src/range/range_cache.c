@@ -17,8 +17,8 @@ static const char SUFFIX[] = ".states.safetensors";
 
 /* --- names --- */
 
-/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may be kept; the
- * caller frees. */
+/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may
+ * be kept; the caller frees. */
 static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
 {
@@ -88,8 +88,7 @@ static void add_entry(struct qk_text *text, const char *name, const char *dtype,
     *at += bytes;
 }
 
-/* The whole file. Numbers are stored as this machine has them, little-endian, as all of the program expects.
- */
+/* The whole file. Numbers are stored as this machine has them, little-endian, as all of the program expects. */
 static enum qk_code make_file(
     const struct qk_probe *probe, enum qk_side side, char **out, size_t *n, struct qk_error *err)
 {

@@ -11,8 +11,7 @@
 
 #include "range/probe.h"
 
-/* Folders grow to this much at most: then the oldest files go. Nothing larger than a quarter of it is kept.
- */
+/* Folders grow to this much at most: then the oldest files go. Nothing larger than a quarter of it is kept. */
 #define QK_RANGE_CACHE_BYTES ((uint64_t)1 << 30)
 
 /* Between qk_probe_open and qk_probe_run: takes what is there for either side of a forward pass, and has the

@@ -23,9 +23,8 @@ enum qk_code qk_states_init(
 /* Keeps a copy of x (T, d) as the input of the layer. */
 enum qk_code qk_states_keep(
     struct qk_states *states, int layer, const float *x, size_t d, struct qk_error *err);
-/* Reads the wanted layers of the file. QK_INPUT names file and tensor: ids that are no vector of integers
- * from 0, states of another shape or type or with values that are not finite, none of the wanted layers
- * there. */
+/* Reads the wanted layers of the file. QK_INPUT names file and tensor: ids that are no vector of integers from 0,
+ * states of another shape or type or with values that are not finite, none of the wanted layers there. */
 enum qk_code qk_states_read(
     const char *path, const struct qk_model *model, struct qk_states *out, struct qk_error *err);
 void qk_states_free(struct qk_states *states);

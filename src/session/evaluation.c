@@ -310,8 +310,8 @@ void qk_search_point_free(struct qk_search_point *point)
     *point = (struct qk_search_point){0};
 }
 
-/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far as that is
- * known by now. */
+/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far
+ * as that is known by now. */
 static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
 {
     int n = session->pair->n_layers;

@@ -85,15 +85,13 @@ struct qk_search_state {
     /* (n_layers, n_objectives): what restoring q and k of the layer does to post, in shares of 1; of an entry
      * whose n is 0 nothing is known. NULL: of none. */
     const struct qk_estimate *effect;
-    /* The Pareto front as far as it is known, or that of the search before; best at the first objective
-     * first. */
+    /* The Pareto front as far as it is known, or that of the search before; best at the first objective first. */
     const struct qk_search_point *point;
     size_t n_points;
 };
-/* Starts a search of so many minutes over the cases of the evaluation; drift and ranges known by now order
- * its trials. Meanwhile a new choice gets the few cases that come first, and the rest afterwards. QK_USAGE
- * while one runs and before the cases are read. Effects and front of an earlier one stay until there are new
- * ones. */
+/* Starts a search of so many minutes over the cases of the evaluation; drift and ranges known by now order its
+ * trials. Meanwhile a new choice gets the few cases that come first, and the rest afterwards. QK_USAGE while one
+ * runs and before the cases are read. Effects and front of an earlier one stay until there are new ones. */
 enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err);
 void qk_session_search_cancel(struct qk_session *session);
 const struct qk_search_state *qk_session_search_state(const struct qk_session *session);

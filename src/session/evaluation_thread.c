@@ -1,5 +1,5 @@
-/* evaluation_thread.c - the thread of a session's evaluation: reads the cases, then puts them to whoever
- * knows least. */
+/* evaluation_thread.c - the thread of a session's evaluation: reads the cases, then puts
+ * them to whoever knows least. */
 #include "session/evaluation_thread.h"
 
 #include "base/mem.h"
@@ -130,8 +130,8 @@ struct asking_job {
     struct qk_selection selection; /* current's */
 };
 
-/* True for the cases of a level: so many of each task, evenly spread over it. Each level has those of the one
- * before. */
+/* True for the cases of a level: so many of each task, evenly spread over it. Each level has
+ * those of the one before. */
 static bool in_level(const struct asking *asking, size_t i, int level)
 {
     static const size_t MOST[QK_ASKING_LEVELS] = {8, 64, SIZE_MAX};
@@ -152,8 +152,8 @@ static void forget_current(struct asking *asking)
     asking->answered = asking->generation;
 }
 
-/* Whoever is at the lowest level, current before post before pre; with the lock held. `quick`: only the first
- * level of current. */
+/* Whoever is at the lowest level, current before post before pre; with the lock held. `quick`: only
+ * the first level of current. */
 static bool take_job(struct asking *asking, bool quick, struct asking_job *job)
 {
     int least = -1;

@@ -1,6 +1,5 @@
-/* evaluation_thread.h - the evaluation of a session: one thread, what it is to do, and what it found. Shared
- * by evaluation.c (the front end's thread: asking and publishing), and the thread: evaluation_thread.c and
- * search.c. */
+/* evaluation_thread.h - the evaluation of a session: one thread, what it is to do, and what it found. Shared by
+ * evaluation.c (the front end's thread: asking and publishing), and the thread: evaluation_thread.c and search.c. */
 #ifndef QK_SESSION_EVALUATION_THREAD_H
 #define QK_SESSION_EVALUATION_THREAD_H
 

@@ -16,8 +16,8 @@ struct searching {
     struct qk_search search;
 };
 
-/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when none
- * is, and without memory. */
+/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when
+ * none is, and without memory. */
 static struct qk_estimate *copy_effects(const struct qk_search *search)
 {
     size_t n = search->cases.n_objectives;

@@ -20,8 +20,7 @@ struct qk_session;
 /* Opens the pair (headers only) and starts `threads` workers (0: as many as processors). */
 enum qk_code qk_session_open(
     const char *pre, const char *post, int threads, struct qk_session **out, struct qk_error *err);
-/* Stops the workers (within one head's work) and frees everything; a running task is cancelled. NULL allowed.
- */
+/* Stops the workers (within one head's work) and frees everything; a running task is cancelled. NULL allowed. */
 void qk_session_close(struct qk_session *session);
 
 const struct qk_pair *qk_session_pair(const struct qk_session *session);
@@ -100,11 +99,10 @@ const struct qk_current *qk_session_current(const struct qk_session *session, in
 /* Why computing the current numbers of the layer failed, or NULL. */
 const char *qk_session_current_error(const struct qk_session *session, int layer);
 
-/* --- attention range ---
- * A probe text runs through pre and post in the background (probe.h tells the sources); then every full and
- * window layer has ranges of pre and post, and current follows each choice: on post's states at once, the
- * selected layer first (qk_session_want), and, where there is a forward pass, exactly (the whole model run
- * again with the selection) once no choice was made for QK_EXACT_AFTER milliseconds. */
+/* --- attention range --- A probe text runs through pre and post in the background (probe.h tells the sources);
+ * then every full and window layer has ranges of pre and post, and current follows each choice: on post's states
+ * at once, the selected layer first (qk_session_want), and, where there is a forward pass, exactly (the whole
+ * model run again with the selection) once no choice was made for QK_EXACT_AFTER milliseconds. */
 enum { QK_EXACT_AFTER = 700 };
 
 enum qk_probe_stage {
@@ -132,9 +130,9 @@ struct qk_probe_state {
     int n_bins;         /* qk_range_bin_first tells their edges */
     size_t long_from;
 };
-/* Starts a probe (options are copied, NULL: the defaults); one that runs is cancelled, its numbers are
- * dropped. Never waits; what is wrong with a file is told by the state, FAILED. The front end starts the
- * default one itself. */
+/* Starts a probe (options are copied, NULL: the defaults); one that runs is cancelled, its numbers
+ * are dropped. Never waits; what is wrong with a file is told by the state, FAILED. The front end
+ * starts the default one itself. */
 enum qk_code qk_session_probe(
     struct qk_session *session, const struct qk_probe_options *options, struct qk_error *err);
 /* Starts the last one again, from the files as they are now. Nothing happens when there was none. */

@@ -34,9 +34,8 @@ struct message {
     struct qk_error error;
 };
 
-/* Work on one layer whose key groups the workers share: a stage of its drift, or the drift of the current
- * model from pre and from post. It ends with the last worker that is in it, once no group is left to be
- * taken. */
+/* Work on one layer whose key groups the workers share: a stage of its drift, or the drift of the current model
+ * from pre and from post. It ends with the last worker that is in it, once no group is left to be taken. */
 struct layer_job {
     enum message_kind kind; /* MESSAGE_DRIFT or MESSAGE_CURRENT */
     const struct qk_session *session;
@@ -123,8 +122,8 @@ void qk_session_free_message(struct message *message);
 /* Drops the published numbers of the layer's current choices. */
 void qk_session_forget_current(struct qk_session *session, int layer);
 
-/* Puts a copy of `with` (NULL: nothing) in the place of *text, which it frees; nothing, too, where there is
- * no memory for it. */
+/* Puts a copy of `with` (NULL: nothing) in the place of *text, which it frees; nothing, too, where
+ * there is no memory for it. */
 void qk_session_replace_text(char **text, const char *with);
 
 /* jobs.c: the first two with the lock held */

@@ -1,5 +1,4 @@
-/* adapter.h - a PEFT adapter folder: low-rank changes to the tensors of a checkpoint, added when they are
- * read.
+/* adapter.h - a PEFT adapter folder: low-rank changes to the tensors of a checkpoint, added when they are read.
  *
  *   adapter_config.json          peft_type LORA, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern,
  *                                fan_in_fan_out

@@ -63,9 +63,8 @@ bool qk_dtype_writable(enum qk_dtype dtype)
     return DTYPES[dtype].writable;
 }
 
-/* --- reading ---
- * memcpy of a fixed size is a load that may be unaligned; files are little-endian, and so are all machines
- * this program is built for (checked in configure). */
+/* --- reading --- memcpy of a fixed size is a load that may be unaligned; files are little-endian, and so are all
+ * machines this program is built for (checked in configure). */
 
 static double small_float(unsigned bits, unsigned exponent_bits, unsigned mantissa_bits)
 {

@@ -26,12 +26,10 @@ void qk_factor_cache_free(struct qk_factor_cache *cache);
 enum qk_code qk_factors_hold(struct qk_factor_cache *cache, const struct qk_tensor_file *file,
     const struct qk_tensor *a, const struct qk_tensor *b, const struct qk_factors **out,
     struct qk_error *err);
-/* Gives back what was held. With `again`, another read of the same is likely, and they are kept. Thread-safe.
- */
+/* Gives back what was held. With `again`, another read of the same is likely, and they are kept. Thread-safe. */
 void qk_factors_release(struct qk_factor_cache *cache, const struct qk_factors *factors, bool again);
 
-/* *out = n elements of a readable tensor from `first` on; the caller frees. QK_INPUT when one is not finite.
- */
+/* *out = n elements of a readable tensor from `first` on; the caller frees. QK_INPUT when one is not finite. */
 enum qk_code qk_finite_read(const struct qk_tensor_file *file, const struct qk_tensor *tensor, uint64_t first,
     size_t n, double **out, struct qk_error *err);
 

@@ -168,8 +168,8 @@ static enum qk_code check_cover(const struct qk_tensor_file *file, struct qk_err
     return QK_OK;
 }
 
-/* The member that the walk stands at. Tensors are counted before they are parsed, so that a half-parsed one
- * is freed, too. */
+/* The member that the walk stands at. Tensors are counted before they are parsed, so that a
+ * half-parsed one is freed, too. */
 static enum qk_code add_tensor(
     struct qk_tensor_file *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
 {

@@ -36,8 +36,7 @@ enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, 
 enum qk_code qk_source_unchanged(const struct qk_source *source, struct qk_error *err);
 void qk_source_close(struct qk_source *source);
 
-/* *found = there is something of that name (a link that leads nowhere, too). QK_IO when that cannot be found
- * out. */
+/* *found = there is something of that name (a link that leads nowhere, too). QK_IO when that cannot be found out. */
 enum qk_code qk_source_exists(const char *path, bool *found, struct qk_error *err);
 /* qk_json_read for either kind of file; cJSON_Delete frees. */
 enum qk_code qk_source_json(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);

@@ -1,5 +1,4 @@
-/* added_tokens.h - the added tokens of a tokenizer: found in the text itself, before anything else is done to
- * it. */
+/* added_tokens.h - the added tokens of a tokenizer: found in the text itself, before anything else is done to it. */
 #ifndef QK_TOKEN_ADDED_TOKENS_H
 #define QK_TOKEN_ADDED_TOKENS_H
 

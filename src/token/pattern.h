@@ -40,8 +40,8 @@ enum qk_split { QK_ISOLATED, QK_REMOVED, QK_MERGED_WITH_PREVIOUS, QK_MERGED_WITH
 /* By its name in the files ("Isolated" ...). */
 enum qk_code qk_split_read(const char *where, const char *name, enum qk_split *out, struct qk_error *err);
 
-/* Appends the pieces of text[0, n) to `out`; `invert` swaps matches and what lies between; `first` as in
- * struct qk_piece. */
+/* Appends the pieces of text[0, n) to `out`; `invert` swaps matches and what lies between;
+ * `first` as in struct qk_piece. */
 enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enum qk_split split,
     const char *text, size_t n, bool first, struct qk_pieces *out, struct qk_error *err);
 

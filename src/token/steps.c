@@ -10,8 +10,7 @@
 /* More combining marks than this in a row are no text; sorting them takes quadratic time. */
 enum { MARKS_IN_A_ROW = 4096 };
 
-/* --- GPT-2's alphabet: bytes that print stand for themselves, the others for U+0100 on, in their order ---
- */
+/* --- GPT-2's alphabet: bytes that print stand for themselves, the others for U+0100 on, in their order --- */
 
 static bool prints(unsigned byte)
 {

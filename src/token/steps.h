@@ -60,8 +60,7 @@ struct qk_step {
     size_t start, stop;         /* STRIP: at most so many */
 };
 
-/* The character that stands for the byte in GPT-2's alphabet, as UTF-8 in out; returns its length (1 or 2).
- */
+/* The character that stands for the byte in GPT-2's alphabet, as UTF-8 in out; returns its length (1 or 2). */
 size_t qk_byte_character(unsigned char byte, char out[2]);
 
 #endif

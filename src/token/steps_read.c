@@ -133,8 +133,7 @@ enum qk_code qk_steps_read_normalizer(
 
 /* --- pre_tokenizer --- */
 
-/* What stands for a space, and whether one is put before the text: always, only where it begins (first), or
- * never. */
+/* What stands for a space, and whether one is put before the text: always, only where it begins (first), or never. */
 struct metaspace {
     const char *replacement;
     bool never, first;

@@ -11,8 +11,7 @@ struct qk_template {
 };
 
 /* The "post_processor" of a tokenizer.json; where that says nothing of special tokens,
- * FOLDER/tokenizer_config.json's add_bos_token and add_eos_token. Freed with qk_template_free, on failure
- * too. */
+ * FOLDER/tokenizer_config.json's add_bos_token and add_eos_token. Freed with qk_template_free, on failure too. */
 enum qk_code qk_template_read(const char *path, const char *folder, const cJSON *processor,
     const struct qk_bpe *bpe, const struct qk_added *added, struct qk_template *out, struct qk_error *err);
 void qk_template_free(struct qk_template *template);

@@ -10,10 +10,9 @@
  * Unicode (hieroglyphs of 2024, say) may be cut differently.
  *
  * Two things differ on purpose. Text need not be UTF-8: bytes that are none stay what they are, as byte-level
- * tokens or byte fallbacks, and decoding gives bytes back, where the library puts U+FFFD. And where
- * tokenizer.json has no template (TemplateProcessing, BertProcessing, RobertaProcessing),
- * tokenizer_config.json's add_bos_token and add_eos_token are heeded, as transformers does for Llama's class;
- * where it has one, the template is all. */
+ * tokens or byte fallbacks, and decoding gives bytes back, where the library puts U+FFFD. And where tokenizer.json
+ * has no template (TemplateProcessing, BertProcessing, RobertaProcessing), tokenizer_config.json's add_bos_token
+ * and add_eos_token are heeded, as transformers does for Llama's class; where it has one, the template is all. */
 #ifndef QK_TOKEN_TOKENIZER_H
 #define QK_TOKEN_TOKENIZER_H
 
@@ -32,15 +31,14 @@ struct qk_tokenizer;
 enum qk_code qk_tokenizer_open(const char *folder, struct qk_tokenizer **out, struct qk_error *err);
 void qk_tokenizer_free(struct qk_tokenizer *tokenizer);
 
-/* *ids = the n_ids tokens of text[0, n); the caller frees. `special`: with the tokens of the template around
- * them (BOS ...). Special tokens that are spelled out in the text are found either way. QK_INPUT when the
- * text cannot be taken: a normalizer that needs UTF-8, a pattern that does not come to an end, growth beyond
- * all measure. */
+/* *ids = the n_ids tokens of text[0, n); the caller frees. `special`: with the tokens of the template around them
+ * (BOS ...). Special tokens that are spelled out in the text are found either way. QK_INPUT when the text cannot
+ * be taken: a normalizer that needs UTF-8, a pattern that does not come to an end, growth beyond all measure. */
 enum qk_code qk_tokenizer_encode(const struct qk_tokenizer *tokenizer, const char *text, size_t n,
     bool special, int32_t **ids, size_t *n_ids, struct qk_error *err);
 
-/* How many special tokens `special` puts behind a text: those that a text which is to be continued must do
- * without. */
+/* How many special tokens `special` puts behind a text: those that a text which is to be
+ * continued must do without. */
 size_t qk_tokenizer_trailing(const struct qk_tokenizer *tokenizer);
 
 /* *text = the `length` bytes that the ids stand for, with a NUL behind them; the caller frees. skip_special
@@ -48,9 +46,9 @@ size_t qk_tokenizer_trailing(const struct qk_tokenizer *tokenizer);
 enum qk_code qk_tokenizer_decode(const struct qk_tokenizer *tokenizer, const int32_t *ids, size_t n,
     bool skip_special, char **text, size_t *length, struct qk_error *err);
 
-/* The bytes of one token as they stand inside a text: like decoding it alone, but what the decoder would take
- * off the beginning or the end of a text (a SentencePiece token's first space) stays. Otherwise as
- * qk_tokenizer_decode. */
+/* The bytes of one token as they stand inside a text: like decoding it alone, but what the decoder
+ * would take off the beginning or the end of a text (a SentencePiece token's first space) stays.
+ * Otherwise as qk_tokenizer_decode. */
 enum qk_code qk_tokenizer_piece(
     const struct qk_tokenizer *tokenizer, int32_t id, char **text, size_t *length, struct qk_error *err);
 

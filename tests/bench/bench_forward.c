@@ -1,7 +1,6 @@
-/* bench_forward.c - what a pass of the demo model costs: seconds at 2,048 tokens beside a plain sgemm of as
- * many operations, and memory at 8,192; and what an evaluation asks: prompts of 1,024 tokens, a group at a
- * time, beside sgemm, and the tokens behind them. Prints rows of a Markdown table; exit 1 when a limit of the
- * design is missed. */
+/* bench_forward.c - what a pass of the demo model costs: seconds at 2,048 tokens beside a plain sgemm of as many
+ * operations, and memory at 8,192; and what an evaluation asks: prompts of 1,024 tokens, a group at a time, beside
+ * sgemm, and the tokens behind them. Prints rows of a Markdown table; exit 1 when a limit of the design is missed. */
 #include "base/parallel.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
@@ -155,8 +154,7 @@ static void bench_generation(const struct qk_model *model, float *matrices)
     }
     double seconds = median(prefill, RUNS), steps = median(step, RUNS);
     printf(
-        "| %d prompts of %d tokens, read and answered with one | %.0f tokens/s, %.1f prompts/s, %.1f GFLOP/s "
-        "| |\n",
+        "| %d prompts of %d tokens, read and answered with one | %.0f tokens/s, %.1f prompts/s, %.1f GFLOP/s | |\n",
         PROMPTS, PROMPT_TOKENS, PROMPTS * PROMPT_TOKENS / seconds, PROMPTS / seconds, work / seconds * 1e-9);
     printf("| its rate : sgemm's | %.2f | |\n", median(ratio, RUNS));
     printf("| %d tokens more behind each | %.0f tokens/s | |\n", MADE - 1, PROMPTS * (MADE - 1) / steps);

@@ -1,5 +1,5 @@
-/* driver.c - runs a fuzz target over its corpus and over inputs mutated from its seeds by a fixed generator,
- * as two TAP tests.
+/* driver.c - runs a fuzz target over its corpus and over inputs mutated from its seeds by a fixed
+ * generator, as two TAP tests.
  *
  * The corpus are the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs; without it,
  * as many as usual or as there is time for, the seeds themselves at least. `TARGET DIR` writes the seeds as

@@ -1,8 +1,7 @@
 /* fuzz.h - what a fuzz target is: one function, the inputs to start from, and words that get it further.
  *
- * Linked with driver.c a target is a test of some thousand fixed inputs (make check); built with clang's
- * libFuzzer (make fuzz) it looks for new ones. A target may abort on what must never be, and must not leak.
- */
+ * Linked with driver.c a target is a test of some thousand fixed inputs (make check); built with clang's libFuzzer
+ * (make fuzz) it looks for new ones. A target may abort on what must never be, and must not leak. */
 #ifndef QK_TESTS_FUZZ_FUZZ_H
 #define QK_TESTS_FUZZ_FUZZ_H
 
@@ -34,11 +33,9 @@ const char *fuzz_folder(void);
 void fuzz_write_file(const char *name, const void *bytes, size_t n);
 /* Removes a file or a folder with all that is in it; the path lies in fuzz_folder. */
 void fuzz_remove(const char *path);
-/* Writes a safetensors file of this header there; it is as long as the header's last offset says, and sparse.
- */
+/* Writes a safetensors file of this header there; it is as long as the header's last offset says, and sparse. */
 void fuzz_write_weights(const char *name, const char *header, size_t n);
-/* Writes an input as two files: JSON up to its first NUL, and weights whose header is what stands behind it.
- */
+/* Writes an input as two files: JSON up to its first NUL, and weights whose header is what stands behind it. */
 void fuzz_write_pair(const char *config, const char *weights, const char *text, size_t size);
 /* Makes two pairs there. run/pre and run/post: four layers, the outer ones linear and the inner ones full, a
  * forward pass, a tokenizer of bytes, run/ids for a probe, and run/cases. mixed/pre and mixed/post: q and k

@@ -1,6 +1,5 @@
-/* fuzz_http.c - any bytes as what a server answers, a NUL between one answer and the next: a file is
- * examined, and bytes of it fetched. Refused with a message, or every byte that was asked for came once and
- * in order.
+/* fuzz_http.c - any bytes as what a server answers, a NUL between one answer and the next: a file is examined, and
+ * bytes of it fetched. Refused with a message, or every byte that was asked for came once and in order.
  *
  * The server is a thread of this process. Every address, also one that an answer redirects to, is asked of
  * it: it is the proxy of this process, and nothing leaves the machine. */

@@ -1,6 +1,5 @@
-/* fuzz_kept.c - any bytes as what lies in the cache folders: kept answers, the blocks of a remote file, or
- * what a hub's reference says; the first byte tells which. Whatever stands there is taken for what it is or
- * passed over.
+/* fuzz_kept.c - any bytes as what lies in the cache folders: kept answers, the blocks of a remote file, or what a
+ * hub's reference says; the first byte tells which. Whatever stands there is taken for what it is or passed over.
  *
  * Of a hub the input is a name and, behind a NUL, what refs/main of org/name holds. */
 #include "fuzz.h"

@@ -1,5 +1,5 @@
-/* fuzz_pickle.c - any bytes as a PyTorch file, or as the pickle in one: refused with a message, or a table
- * that is sound.
+/* fuzz_pickle.c - any bytes as a PyTorch file, or as the pickle in one: refused with a message,
+ * or a table that is sound.
  *
  * An input that begins with "PK" is a file; any other is the pickle alone. */
 #include "fuzz.h"

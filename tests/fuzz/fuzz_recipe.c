@@ -1,5 +1,4 @@
-/* fuzz_recipe.c - any bytes as a recipe: refused with a message, or one that is written and read again as it
- * was. */
+/* fuzz_recipe.c - any bytes as a recipe: refused with a message, or one that is written and read again as it was. */
 #include "fuzz.h"
 
 #include "base/mem.h"

@@ -1,6 +1,5 @@
 /* fuzz_tokenizer.c - any bytes as a tokenizer.json, behind a NUL a text for it, and behind two more NULs a
- * tokenizer_config.json: refused with a message, or the text has ids, which are the tokenizer's, and a text
- * again. */
+ * tokenizer_config.json: refused with a message, or the text has ids, which are the tokenizer's, and a text again. */
 #include "fuzz.h"
 
 #include "token/tokenizer.h"

@@ -19,8 +19,8 @@ static struct qk_tokenizer *open_demo(void)
     return tokenizer;
 }
 
-/* Feeds text and then, where it is not negative, one more id; the verdict, and in *taken after how many
- * tokens it was known. */
+/* Feeds text and then, where it is not negative, one more id; the verdict, and in *taken after how
+ * many tokens it was known. */
 static enum qk_verdict feed(const struct qk_case *item, const struct qk_case_tokens *tokens,
     const struct qk_tokenizer *tokenizer, const char *text, int32_t last, size_t *taken)
 {

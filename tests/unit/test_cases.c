@@ -1,5 +1,4 @@
-/* test_cases.c - files of cases: what is read, what is refused and where, their tokens, and Wilson's
- * interval. */
+/* test_cases.c - files of cases: what is read, what is refused and where, their tokens, and Wilson's interval. */
 #include "helper.h"
 
 #include "eval/cases.h"

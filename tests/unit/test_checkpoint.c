@@ -87,8 +87,7 @@ static void test_index(void **state)
     shard(*state, "s2.safetensors", "bc");
     shard(*state, "unrelated.safetensors", "a");
     write_index(*state, "model.safetensors.index.json",
-        "\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\",\"c\":\"s2.safetensors\",\"d\":\"s1."
-        "safetensors\"");
+        "\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\",\"c\":\"s2.safetensors\",\"d\":\"s1.safetensors\"");
     expect_tensors(*state, "", "abcd", 2);
     expect_tensors(*state, "model.safetensors.index.json", "abcd", 2);
     write_index(*state, "other.safetensors.index.json", "\"a\":\"unrelated.safetensors\"");

@@ -206,8 +206,7 @@ static void test_blends_verify(void **state)
 
 /* --- shards, side files, links --- */
 
-/* A verification opens every shard: what does not ask how many there may be, and verifies often, takes few.
- */
+/* A verification opens every shard: what does not ask how many there may be, and verifies often, takes few. */
 enum { SHARDS = 200, FEW_SHARDS = 12 };
 
 /* One layer a shard, hidden size 8, two heads of 4. */

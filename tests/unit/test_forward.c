@@ -15,8 +15,7 @@
 
 /* --- goldens --- */
 
-/* Goldens are float32 and so is the pass: sums in another order differ by 1e-6 of the largest entry or so a
- * layer. */
+/* Goldens are float32 and so is the pass: sums in another order differ by 1e-6 of the largest entry or so a layer. */
 static const double TOLERANCE = 2e-4;
 
 struct golden {

@@ -1,5 +1,5 @@
-/* test_forward_refused.c - what a forward pass refuses, and with which words: files, configs, families,
- * layout rows. */
+/* test_forward_refused.c - what a forward pass refuses, and with which words: files,
+ * configs, families, layout rows. */
 #include "models.h"
 
 #include "base/json.h"

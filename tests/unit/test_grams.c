@@ -80,8 +80,7 @@ static double worst(const double *found, const double *expected)
     return error;
 }
 
-/* The tightest tolerance at which the Grams still tell is a bound of the error they make, and not an idle
- * one. */
+/* The tightest tolerance at which the Grams still tell is a bound of the error they make, and not an idle one. */
 static double told_bound(const struct qk_grams *grams, double *degrees)
 {
     for (double relative = 1e-16; relative < 1; relative *= 1.5)

@@ -1,5 +1,4 @@
-/* test_layout.c - the table of families: which layer is what, values, mistakes in rows, and users' own rows.
- */
+/* test_layout.c - the table of families: which layer is what, values, mistakes in rows, and users' own rows. */
 #include "helper.h"
 
 #include "base/json.h"

@@ -1,5 +1,5 @@
-/* test_left_over.c - what killed programs left: which names are taken for it, what is in use or foreign, what
- * goes. */
+/* test_left_over.c - what killed programs left: which names are taken for it, what is in
+ * use or foreign, what goes. */
 #include "helper.h"
 
 #include "base/atomic_file.h"

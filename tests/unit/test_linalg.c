@@ -216,8 +216,7 @@ static void test_rows_of_different_scale(void **state)
         assert_true(fabs(found[i] - truth[i]) < 1e-5);
 }
 
-/* Two copies of an r-dimensional space in many more rows than it needs, mixed differently: rank r, angle 0.
- */
+/* Two copies of an r-dimensional space in many more rows than it needs, mixed differently: rank r, angle 0. */
 static void test_tall_and_deficient(void **state)
 {
     (void)state;

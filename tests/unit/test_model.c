@@ -1,6 +1,5 @@
-/* test_model.c - where W_Q and W_K lie: every fixture and, on small made checkpoints, every row order,
- * against the formulas written out here once more; configs and names that are odd, and ones that are hostile.
- */
+/* test_model.c - where W_Q and W_K lie: every fixture and, on small made checkpoints, every row order, against the
+ * formulas written out here once more; configs and names that are odd, and ones that are hostile. */
 #include "helper.h"
 
 #include "base/json.h"
@@ -360,8 +359,7 @@ static void test_conv1d(void **state)
     check_made(*state, &g, packed, block_k);
 }
 
-/* Wide enough that columns are read in several pieces: a row of 9,000 numbers is 36 kB, a piece a mebibyte.
- */
+/* Wide enough that columns are read in several pieces: a row of 9,000 numbers is 36 kB, a piece a mebibyte. */
 static void test_conv1d_in_slices(void **state)
 {
     enum { D = 70, N = 3000 };
@@ -626,8 +624,7 @@ static void test_other_towers_are_left_alone(void **state)
     qk_model_close(model);
 }
 
-/* Stages of a distillation hold a teacher's layers beside the student's; "module" is a wrapper in front
- * alone. */
+/* Stages of a distillation hold a teacher's layers beside the student's; "module" is a wrapper in front alone. */
 static void test_teachers_and_modules(void **state)
 {
     const struct test_tensor tensors[] = {
@@ -688,8 +685,7 @@ static void refuse_shapes(
 static void test_shapes_that_do_not_fit(void **state)
 {
     refuse_shapes(*state, 12, 4, 6, 6,
-        "q_proj.weight: its shape does not fit the config (found (12, 6), expected 8 rows for 2 query heads "
-        "of 4)");
+        "q_proj.weight: its shape does not fit the config (found (12, 6), expected 8 rows for 2 query heads of 4)");
     refuse_shapes(*state, 8, 3, 6, 6,
         "k_proj.weight: its shape does not fit the config (found (3, 6), expected 4 rows");
     refuse_shapes(*state, 8, 12, 6, 6, "layer 0: 2 query heads cannot share 3 key heads");

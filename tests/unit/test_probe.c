@@ -1,5 +1,4 @@
-/* test_probe.c - what a probe is made of: states files, ids and text, the built-in document, and the
- * estimate. */
+/* test_probe.c - what a probe is made of: states files, ids and text, the built-in document, and the estimate. */
 #include "range/probe.h"
 
 #include "helper.h"
@@ -22,8 +21,8 @@ static void expect_probe(
     assert_null(probe);
 }
 
-/* A states file of the two ids 3 and 5, what else `tensors` tells, and 512 bytes 0xff behind the ids when
- * there is any. */
+/* A states file of the two ids 3 and 5, what else `tensors` tells, and 512 bytes 0xff behind
+ * the ids when there is any. */
 static void write_ids_file(const char *path, const char *tensors)
 {
     char header[512];

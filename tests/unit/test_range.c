@@ -1,5 +1,5 @@
-/* test_range.c - attention ranges: the sums against numbers made by other software, the sources against each
- * other. */
+/* test_range.c - attention ranges: the sums against numbers made by other software, the
+ * sources against each other. */
 #include "range/range.h"
 
 #include "base/json.h"
@@ -128,9 +128,8 @@ static void test_divergence(void **state)
             double m = ((double)p[i] + r[i]) / 2;
             direct += (p[i] > 0 ? p[i] * log(p[i] / m) / 2 : 0) + (r[i] > 0 ? r[i] * log(r[i] / m) / 2 : 0);
         }
-        /* The direct sum loses digits where p and r are near; and float32 rows sum to 1 up to 1e-7, by which
-         * the two formulas differ: (sum p - sum m) / 2 and its mirror image cancel, so only rounding is left.
-         */
+        /* The direct sum loses digits where p and r are near; and float32 rows sum to 1 up to 1e-7, by which the
+         * two formulas differ: (sum p - sum m) / 2 and its mirror image cancel, so only rounding is left. */
         assert_true(fabs(qk_range_divergence(p, r, N) - direct) < 1e-14);
     }
     const float one[2] = {1, 0}, other[2] = {0, 1}, nan[2] = {NAN, 0};

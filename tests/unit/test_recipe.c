@@ -1,5 +1,5 @@
-/* test_recipe.c - a selection in a file: what is written is read and replayed as it was, and every key that
- * is wrong is named. */
+/* test_recipe.c - a selection in a file: what is written is read and replayed as it was, and every
+ * key that is wrong is named. */
 #include "helper.h"
 
 #include "base/json.h"

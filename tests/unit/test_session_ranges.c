@@ -1,5 +1,5 @@
-/* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every choice, and can be
- * stopped. */
+/* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every
+ * choice, and can be stopped. */
 #include "session/session.h"
 
 #include "helper.h"
@@ -109,8 +109,7 @@ static void test_current_follows_choices(void **state)
     range = wait_for(session, 7, QK_CURRENT_SAME); /* lerp 1 is restore */
     assert_true(range.current->layer.mean == restored);
     wait_for_probe(session);
-    /* a kept layer's current is post's on the same states; exactly, it looks at what the others made of its
-     * input */
+    /* a kept layer's current is post's on the same states; exactly, it looks at what the others made of its input */
     assert_true(qk_session_range(session, 10, &range));
     if (range.current_is == QK_CURRENT_SAME)
         assert_ptr_equal(range.current, range.side[QK_POST]);

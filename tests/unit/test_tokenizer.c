@@ -1,9 +1,8 @@
 /* test_tokenizer.c - text to token ids and back: the demo pair's tokenizer, made ones against merging done
  * the slow way, pieces written out by hand, and files that are not what they must be.
  *
- * Where a comment says "library", the ids or pieces are those of Hugging Face's tokenizers 0.22.2 for the
- * same file.
- */
+ * Where a comment says "library", the ids or pieces are those of Hugging Face's tokenizers
+ * 0.22.2 for the same file. */
 #include "helper.h"
 
 #include "base/text.h"

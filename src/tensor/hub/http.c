@@ -327,8 +327,8 @@ static enum qk_code check_answer(struct exchange *x)
             "%s: the server does not tell which bytes it sends (expected %llu-%llu)", url, at, end - 1);
     if (x->status == 206 && (answer->first != at || answer->last != end - 1 || answer->total != size))
         return qk_fail(x->err, QK_INPUT,
-            "%s: the server sends other bytes than it was asked for (found %llu-%llu of %llu, expected "
-            "%llu-%llu of %llu)",
+            "%s: the server sends other bytes than it was asked for "
+            "(found %llu-%llu of %llu, expected %llu-%llu of %llu)",
             url, (unsigned long long)answer->first, (unsigned long long)answer->last,
             (unsigned long long)answer->total, at, end - 1, size);
     if (answer->has_length && answer->length != end - at)
@@ -353,9 +353,8 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *context)
     x->checked = true;
     if (x->code == QK_OK && n > x->end - x->at)
         x->code = qk_fail(x->err, QK_INPUT,
-            "%s: an answer of the wrong length (found more than the %llu bytes "
-            "of its range)",
-            x->file->url, (unsigned long long)(x->end - x->at));
+            "%s: an answer of the wrong length (found more than the %llu bytes of its range)", x->file->url,
+            (unsigned long long)(x->end - x->at));
     if (x->code == QK_OK)
         x->code = x->sink(x->context, x->at, bytes, n, x->err);
     if (x->code != QK_OK)
@@ -513,9 +512,9 @@ static enum verdict judge_status(struct exchange *x)
         x->code = qk_fail(x->err, QK_IO,
             client.authorization != NULL ? "%s: the server refuses the token in HF_TOKEN (HTTP status %ld): "
                                            "no such model, or no right to it"
-                                         : "%s: the server wants a token (HTTP status %ld): no such model, "
-                                           "or set HF_TOKEN to one that may "
-                                           "read it",
+                                         : "%s: the server wants a token (HTTP "
+                                           "status %ld): no such model, or set "
+                                           "HF_TOKEN to one that may read it",
             url, x->status);
         return FAILED;
     case 404:

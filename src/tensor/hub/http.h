@@ -1,14 +1,12 @@
 /* http.h - parts of files over HTTP: what a file is, and ranges of its bytes, with retries.
  *
- * One client a process, between qk_http_start and qk_http_stop; its functions may be called from any thread,
- * and at most QK_HTTP_CONNECTIONS requests are under way at a time.
- * Tried again with growing pauses: refused, broken and stalled connections, and the answers 429, 500, 502,
- * 503 and 504, after Retry-After where one is told. A transfer that broke goes on where it broke, and only
- * failures without progress in between count.
- * Redirects are followed here and not by libcurl: the token goes to the endpoint's scheme, host and port
- * alone, and from https none leads to http.
- * Messages name the address. QK_IO: the network, and answers that refuse; QK_INPUT: answers that make no
- * sense; QK_CANCELLED. */
+ * One client a process, between qk_http_start and qk_http_stop; its functions may be called from any thread, and
+ * at most QK_HTTP_CONNECTIONS requests are under way at a time. Tried again with growing pauses: refused, broken
+ * and stalled connections, and the answers 429, 500, 502, 503 and 504, after Retry-After where one is told. A
+ * transfer that broke goes on where it broke, and only failures without progress in between count. Redirects are
+ * followed here and not by libcurl: the token goes to the endpoint's scheme, host and port alone, and from https
+ * none leads to http. Messages name the address. QK_IO: the network, and answers that refuse; QK_INPUT: answers
+ * that make no sense; QK_CANCELLED. */
 #ifndef QK_TENSOR_HUB_HTTP_H
 #define QK_TENSOR_HUB_HTTP_H
 
@@ -44,9 +42,9 @@ enum qk_code qk_http_examine(struct qk_http_file *file, bool *found, struct qk_e
 typedef enum qk_code qk_http_sink(
     void *context, uint64_t offset, const void *bytes, size_t n, struct qk_error *err);
 
-/* Hands bytes [begin, end) of the file to the sink, in order and each once. 0 <= begin < end <= file->size.
- * An answer that holds other bytes than those, or of another file than was examined, is refused before the
- * sink sees any of it. */
+/* Hands bytes [begin, end) of the file to the sink, in order and each once. 0 <= begin < end <=
+ * file->size. An answer that holds other bytes than those, or of another file than was examined, is
+ * refused before the sink sees any of it. */
 enum qk_code qk_http_get(const struct qk_http_file *file, uint64_t begin, uint64_t end, qk_http_sink *sink,
     void *context, struct qk_error *err);
 

@@ -99,8 +99,7 @@ static enum qk_code split(struct lookup *l, struct qk_error *err)
     QK_TRY(qk_strdup_to(&l->revision, operand[n] == '@' ? operand + n + 1 : "main", err));
     if (!is_plain(l->org, WORD) || !is_plain(l->name, WORD) || !is_plain(l->revision, WORD "/"))
         return qk_fail(err, QK_IO,
-            "%s: no such file or folder, and not a name of the Hugging Face hub (expected "
-            "ORG/NAME[@REVISION])",
+            "%s: no such file or folder, and not a name of the Hugging Face hub (expected ORG/NAME[@REVISION])",
             operand);
     return QK_OK;
 }

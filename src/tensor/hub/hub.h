@@ -21,8 +21,7 @@ enum qk_code qk_hub_resolve(const char *operand, char **out, struct qk_error *er
  * when the name is malformed. */
 enum qk_code qk_hub_address(const char *operand, const char *endpoint, char **out, struct qk_error *err);
 
-/* *out = CACHE, whether it exists or not; the caller frees. NULL when no variable tells one, not even HOME.
- */
+/* *out = CACHE, whether it exists or not; the caller frees. NULL when no variable tells one, not even HOME. */
 enum qk_code qk_hub_cache(char **out, struct qk_error *err);
 
 #endif

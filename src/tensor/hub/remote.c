@@ -74,8 +74,7 @@ static enum qk_code start(struct qk_error *err)
     int retries;
     if (is_offline())
         return qk_fail(err, QK_USAGE,
-            "--remote: HF_HUB_OFFLINE forbids the network (without --remote, names stand for the local "
-            "cache)");
+            "--remote: HF_HUB_OFFLINE forbids the network (without --remote, names stand for the local cache)");
     QK_TRY(read_retries(&retries, err));
     endpoint = endpoint != NULL ? endpoint : ENDPOINT;
     size_t n = strlen(endpoint);

@@ -19,12 +19,11 @@
  * 6 without it). QK_USAGE when one of them cannot be used, or $HF_HUB_OFFLINE forbids the network; QK_IO when
  * there is no cache folder. */
 enum qk_code qk_remote_start(struct qk_error *err);
-/* What is kept of the models of the hub takes at most so much of the disk: 4.40 GB are q and k of a pair of
- * 9B. */
+/* What is kept of the models of the hub takes at most so much of the disk: 4.40 GB are q and k of a pair of 9B. */
 #define QK_REMOTE_CACHE_BYTES ((uint64_t)16 << 30)
 
-/* After the last file was closed; trims the cache folder to QK_REMOTE_CACHE_BYTES. Does nothing before
- * qk_remote_start. */
+/* After the last file was closed; trims the cache folder to QK_REMOTE_CACHE_BYTES. Does
+ * nothing before qk_remote_start. */
 void qk_remote_stop(void);
 
 /* The endpoint; NULL before qk_remote_start. */
@@ -32,10 +31,9 @@ const char *qk_remote_endpoint(void);
 /* Is the path the address of a remote file or folder? */
 bool qk_remote_has(const char *path);
 
-/* *pinned = the folder ENDPOINT/ORG/NAME/resolve/REVISION with the commit that the revision stands for now in
- * its place, so that a branch that moves meanwhile does not mix two states of a model; the caller frees. A
- * copy of `folder` where the server tells no commit (mirrors need not). Asks for config.json. Codes as in
- * http.h. */
+/* *pinned = the folder ENDPOINT/ORG/NAME/resolve/REVISION with the commit that the revision stands for now in its
+ * place, so that a branch that moves meanwhile does not mix two states of a model; the caller frees. A copy of
+ * `folder` where the server tells no commit (mirrors need not). Asks for config.json. Codes as in http.h. */
 enum qk_code qk_remote_pin(const char *folder, char **pinned, struct qk_error *err);
 
 /* Until it is called with NULL, this progress' cancel flag ends reading with QK_CANCELLED. */

@@ -327,8 +327,7 @@ static enum qk_code rebuild_tensor(struct machine *m, const struct object *argum
     return push_object(m, V_TENSOR, m->depth - n, n);
 }
 
-/* torch.Size((2, 3)), torch.device("cuda", 0), set([...]): nothing of them is kept but that they are there.
- */
+/* torch.Size((2, 3)), torch.device("cuda", 0), set([...]): nothing of them is kept but that they are there. */
 static enum qk_code make_inert(struct machine *m, const struct object *arguments, enum qk_pickle_what what)
 {
     const struct value *argument = arguments->item;
@@ -413,8 +412,7 @@ static enum qk_code uppermost(const struct machine *m, size_t n, size_t *first)
     return QK_OK;
 }
 
-/* Picklers number the slots of the memo one after the other: a slot far off would be a way to ask for memory.
- */
+/* Picklers number the slots of the memo one after the other: a slot far off would be a way to ask for memory. */
 static enum qk_code put(struct machine *m, uint64_t slot)
 {
     size_t top = 0;

@@ -108,8 +108,7 @@ static enum qk_code find_storage(const struct reader *r, const struct qk_pickled
         code = qk_fail(r->err, QK_INPUT, "%s: %s: its storage %s is not there", path, tensor, name);
     else if (entry->method != 0)
         code = qk_fail(r->err, QK_INPUT,
-            "%s: %s: its storage %s is compressed, which torch.save does not do: pack the archive again "
-            "without",
+            "%s: %s: its storage %s is compressed, which torch.save does not do: pack the archive again without",
             path, tensor, name);
     else if (entry->bytes != pickled->storage_bytes)
         code = qk_fail(r->err, QK_INPUT,

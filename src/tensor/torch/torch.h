@@ -16,8 +16,8 @@
 /* True for the names that PyTorch files go by: .bin, .pt, .pth. */
 bool qk_torch_name(const char *name);
 
-/* Opens and checks a file. On failure nothing is left open. Older formats (a bare pickle, a tar archive) are
- * QK_INPUT with advice. */
+/* Opens and checks a file. On failure nothing is left open. Older formats (a bare pickle, a tar archive)
+ * are QK_INPUT with advice. */
 enum qk_code qk_torch_open(const char *path, struct qk_tensor_file *file, struct qk_error *err);
 
 #endif

@@ -1,5 +1,4 @@
-/* zip.c - the directory of a zip archive (zip.h). Names of fields are those of PKWARE's APPNOTE.TXT 6.3.10.
- */
+/* zip.c - the directory of a zip archive (zip.h). Names of fields are those of PKWARE's APPNOTE.TXT 6.3.10. */
 #include "tensor/torch/zip.h"
 
 #include "base/mem.h"
@@ -169,8 +168,7 @@ static enum qk_code read_central(const struct qk_source *source, struct qk_zip *
     return QK_OK;
 }
 
-/* Finds an entry's data behind its local header, whose name and extra field may be longer than the
- * directory's. */
+/* Finds an entry's data behind its local header, whose name and extra field may be longer than the directory's. */
 static enum qk_code read_local(const struct qk_source *source, const struct qk_zip *zip,
     struct qk_zip_entry *entry, struct qk_error *err)
 {

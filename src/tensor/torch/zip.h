@@ -51,9 +51,9 @@ const struct qk_zip_entry *qk_zip_find(const struct qk_zip *zip, const char *nam
 /* The entry whose data holds byte `at` of the file, or NULL. */
 const struct qk_zip_entry *qk_zip_at(const struct qk_zip *zip, uint64_t at);
 
-/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. QK_INPUT when it would be
- * longer than `most` bytes or than the whole archive, when it is not as long as the directory says, or when
- * its sum is wrong. */
+/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. QK_INPUT when it
+ * would be longer than `most` bytes or than the whole archive, when it is not as long as the directory
+ * says, or when its sum is wrong. */
 enum qk_code qk_zip_read(const struct qk_source *source, const struct qk_zip_entry *entry, size_t most,
     char **out, size_t *n, struct qk_error *err);
 
