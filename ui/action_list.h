@@ -150,7 +150,7 @@
         "[FOLDER]", ON_LAYERS, NEEDS_WRITE, run_export)                                                      \
                                                                                                              \
     X(EXPORT_WRITE, "Export", "write", "w", 2, "write", "Write the checkpoint", NULL, ON_EXPORT,             \
-        NEEDS_WRITE | NEEDS_IDLE | NEEDS_PLAN, run_write)                                                    \
+        NEEDS_WRITE | NEEDS_IDLE | NEEDS_MANIFEST, run_write)                                                \
     X(EXPORT_TARGET, "Export", "target", "t", 3, "target", "Change the folder to write to", "FOLDER",        \
         ON_EXPORT, NEEDS_WRITE | NEEDS_IDLE, run_target)                                                     \
     X(EXPORT_LINK, "Export", "link", "L", 4, "link", "Hard-link files that do not change, or copy them",     \

@@ -52,7 +52,7 @@ enum {
     NEEDS_WRITE = 128,       /* not --readonly */
     NEEDS_IDLE = 256,        /* no export or verification runs */
     NEEDS_TASK = 512,        /* one does */
-    NEEDS_PLAN = 1024,       /* the export can be done */
+    NEEDS_MANIFEST = 1024,   /* the export can be done */
     NEEDS_EXPORTED = 2048,   /* there is an export at the target */
     NEEDS_RANGE = 4096,      /* the selected layer has attention ranges */
     NEEDS_PROBE = 8192,      /* a pass over the probe text runs */

@@ -30,7 +30,7 @@ void close_screen(struct app *app)
     if (app->depth > 1 && app->screen[--app->depth] == &eval_screen)
         qk_session_evaluate_pause(app->session);
     if (top_screen(app) == &export_screen)
-        export_plan(app);
+        export_manifest(app);
 }
 
 /* --- start --- */

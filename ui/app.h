@@ -41,17 +41,17 @@ enum panel { PANEL_LAYERS, PANEL_HEADS };
 enum plot { PLOT_RANGES, PLOT_ANGLES };
 enum { SCREEN_DEPTH = 8, FOOTER_HITS = 32, MIN_ROWS = 15, MIN_COLUMNS = 60 };
 
-/* The export view: options and the plan made of them. */
+/* The export view: options and the manifest made of them. */
 struct export_view {
     char *target;
     bool force, link, patch_only;
-    bool planned; /* plan is filled and the export can be done */
-    struct qk_export_manifest plan;
+    bool has_manifest; /* manifest is filled and the export can be done */
+    struct qk_export_manifest manifest;
     struct qk_error refused; /* why not */
     struct page changes;
     bool stale;      /* `changes` has to be made again */
     bool told;       /* the end of the last task has been told in a message */
-    bool shows_task; /* what became of the last task is shown, until the plan becomes another one */
+    bool shows_task; /* what became of the last task is shown, until the manifest becomes another one */
     bool exported;   /* there is an export at the target: it can be verified */
     bool offered;    /* to remove what killed exports left beside the target: asked once */
 };
@@ -250,8 +250,8 @@ void draw_effect(struct app *app, struct canvas *canvas, struct area cell, int l
 /* --- export.c --- */
 enum qk_code export_init(struct app *app, struct qk_error *err);
 void export_free(struct app *app);
-/* Asks for the plan again after an option or the selection changed. */
-void export_plan(struct app *app);
+/* Asks for the manifest again after an option or the selection changed. */
+void export_manifest(struct app *app);
 /* Tells the end of a task that ended since the last call. */
 void export_tell(struct app *app);
 

@@ -65,7 +65,7 @@ static const char *needs_unmet(const struct app *app, unsigned needs)
                                             : "a verification is running: Esc stops it";
     if ((needs & NEEDS_TASK) && !task->running)
         return "nothing is running";
-    if ((needs & NEEDS_PLAN) && !app->export.planned)
+    if ((needs & NEEDS_MANIFEST) && !app->export.has_manifest)
         return app->export.refused.text;
     if ((needs & NEEDS_EXPORTED) && !app->export.exported)
         return "there is no export at the target yet";

@@ -53,19 +53,19 @@ enum qk_code export_init(struct app *app, struct qk_error *err)
     return default_target(app->path[QK_POST], &app->export.target, err);
 }
 
-static void forget_plan(struct export_view *view)
+static void forget_manifest(struct export_view *view)
 {
-    if (view->planned)
-        qk_export_manifest_free(&view->plan);
-    memset(&view->plan, 0, sizeof view->plan);
+    if (view->has_manifest)
+        qk_export_manifest_free(&view->manifest);
+    memset(&view->manifest, 0, sizeof view->manifest);
     memset(&view->refused, 0, sizeof view->refused);
-    view->planned = false;
+    view->has_manifest = false;
     view->stale = true;
 }
 
 void export_free(struct app *app)
 {
-    forget_plan(&app->export);
+    forget_manifest(&app->export);
     page_free(&app->export.changes);
     free(app->export.target);
 }
@@ -90,13 +90,14 @@ static bool holds_export(const char *folder)
     return there;
 }
 
-void export_plan(struct app *app)
+void export_manifest(struct app *app)
 {
     struct export_view *view = &app->export;
-    forget_plan(view);
+    forget_manifest(view);
     view->exported = holds_export(view->target);
     struct qk_export_options options = options_of(app);
-    view->planned = qk_session_export_plan(app->session, &options, &view->plan, &view->refused) == QK_OK;
+    view->has_manifest =
+        qk_session_manifest(app->session, &options, &view->manifest, &view->refused) == QK_OK;
 }
 
 void export_tell(struct app *app)
@@ -145,24 +146,25 @@ static void draw_options(struct app *app, struct canvas *canvas, int y, int x, i
 }
 
 /* What would be written; returns the rows used. */
-static int draw_plan(const struct export_view *view, struct canvas *canvas, struct area area)
+static int draw_manifest(const struct export_view *view, struct canvas *canvas, struct area area)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
-    const struct qk_export_manifest *plan = &view->plan;
+    const struct qk_export_manifest *manifest = &view->manifest;
     draw_label(canvas, area.y, area.x, "changes");
     area.x += LABEL;
     area.w -= LABEL;
-    if (!view->planned)
+    if (!view->has_manifest)
         return draw_wrapped(
             canvas, (struct area){area.y, area.x, 3, area.w}, STYLE_WARNING, view->refused.text);
     draw_format(canvas, area.y, area.x, area.w, STYLE_TEXT, "%zu tensor%s in %zu file%s: %s of %s",
-        plan->n_changes, plan->n_changes == 1 ? "" : "s", plan->n_shards_changed,
-        plan->n_shards_changed == 1 ? "" : "s", qk_format_bytes(changed, plan->bytes_changed),
-        qk_format_bytes(total, plan->bytes_total));
+        manifest->n_changes, manifest->n_changes == 1 ? "" : "s", manifest->n_shards_changed,
+        manifest->n_shards_changed == 1 ? "" : "s", qk_format_bytes(changed, manifest->bytes_changed),
+        qk_format_bytes(total, manifest->bytes_total));
     draw_label(canvas, area.y + 1, area.x - LABEL, "writes");
     draw_format(canvas, area.y + 1, area.x, area.w, STYLE_TEXT, "%s in %zu files, %s free%s",
-        qk_format_bytes(written, plan->bytes_written), plan->n_files, qk_format_bytes(room, plan->bytes_free),
-        plan->target_exists ? "; replaces what is there" : "");
+        qk_format_bytes(written, manifest->bytes_written), manifest->n_files,
+        qk_format_bytes(room, manifest->bytes_free),
+        manifest->target_exists ? "; replaces what is there" : "");
     return 2;
 }
 
@@ -207,9 +209,9 @@ static int draw_outcome(struct app *app, struct canvas *canvas, int y, int x, in
     if (!view->shows_task) {
         style = STYLE_DIM;
         qk_text_add(&text, "%s",
-            view->planned    ? "w writes it, q goes back"
-            : view->exported ? "t names another, F replaces it, v verifies it"
-                             : "t names another");
+            view->has_manifest ? "w writes it, q goes back"
+            : view->exported   ? "t names another, F replaces it, v verifies it"
+                               : "t names another");
     } else if (task->error.code == QK_CANCELLED) {
         style = STYLE_WARNING;
         qk_text_add(
@@ -228,7 +230,7 @@ static int draw_outcome(struct app *app, struct canvas *canvas, int y, int x, in
             task->target);
     }
     draw_label(canvas, y, x,
-        !view->shows_task ? (view->planned ? "ready" : "not yet")
+        !view->shows_task ? (view->has_manifest ? "ready" : "not yet")
         : export          ? "export"
                           : "verify");
     char shown[QK_ERROR_TEXT];
@@ -254,8 +256,8 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
         return;
     }
     page_begin(&view->changes, name, width);
-    for (size_t i = 0; view->planned && i < view->plan.n_changes; i++) {
-        const struct qk_change *change = &view->plan.change[i];
+    for (size_t i = 0; view->has_manifest && i < view->manifest.n_changes; i++) {
+        const struct qk_change *change = &view->manifest.change[i];
         char bytes[QK_BYTES_TEXT], layer[16] = "-", right[64];
         if (change->layer >= 0)
             snprintf(layer, sizeof layer, "%d", change->layer);
@@ -277,7 +279,7 @@ static void draw_export(struct app *app, struct canvas *canvas, struct area area
     draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG,
         qk_printable(target, sizeof target, view->target));
     draw_options(app, canvas, y++, x, width);
-    y += draw_plan(view, canvas, (struct area){y, x, 3, width});
+    y += draw_manifest(view, canvas, (struct area){y, x, 3, width});
     if (task->running)
         draw_progress(app, canvas, y++, x, width);
     else
@@ -311,7 +313,7 @@ static unsigned set_target(struct app *app, const char *target)
     free(app->export.target);
     app->export.target = copy;
     app->export.shows_task = false;
-    export_plan(app);
+    export_manifest(app);
     return REFRESH_DRAW;
 }
 
@@ -331,7 +333,7 @@ static unsigned remove_left_overs(struct app *app)
     qk_left_overs_free(&left);
     free(parent);
     free(name);
-    export_plan(app); /* there is more room now */
+    export_manifest(app); /* there is more room now */
     return code == QK_OK ? REFRESH_DRAW : say_error(app, &err);
 }
 
@@ -357,7 +359,7 @@ unsigned run_export(struct app *app, enum action action, const char *argument)
         return set_target(app, argument);
     if (qk_session_unsaved(app->session))
         app->export.shows_task = false; /* of choices that have changed since */
-    export_plan(app);
+    export_manifest(app);
     offer_to_clean(app);
     return REFRESH_DRAW;
 }
@@ -384,7 +386,7 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
     else
         *option = !*option;
     view->shows_task = false;
-    export_plan(app);
+    export_manifest(app);
     return REFRESH_DRAW;
 }
 
@@ -403,10 +405,10 @@ unsigned run_write(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    export_plan(app); /* the folder may have come or gone since it was asked */
-    if (!app->export.planned)
+    export_manifest(app); /* the folder may have come or gone since it was asked */
+    if (!app->export.has_manifest)
         return say_error(app, &app->export.refused);
-    if (!app->export.plan.target_exists)
+    if (!app->export.manifest.target_exists)
         return start_export(app);
     ask(app, start_export, "replace %s?", app->export.target);
     return REFRESH_DRAW;

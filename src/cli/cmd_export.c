@@ -29,13 +29,13 @@ const struct qk_option_info qk_export_command_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
-static void print_changes(const struct qk_export_manifest *plan)
+static void print_changes(const struct qk_export_manifest *manifest)
 {
     char bytes[QK_BYTES_TEXT];
-    if (plan->n_changes > 0)
+    if (manifest->n_changes > 0)
         qk_print("\n%5s  %-5s  %9s  %s\n", "layer", "role", "bytes", "tensor");
-    for (size_t i = 0; i < plan->n_changes; i++) {
-        const struct qk_change *change = &plan->change[i];
+    for (size_t i = 0; i < manifest->n_changes; i++) {
+        const struct qk_change *change = &manifest->change[i];
         char layer[16] = "-";
         if (change->layer >= 0)
             snprintf(layer, sizeof layer, "%d", change->layer);
@@ -46,18 +46,18 @@ static void print_changes(const struct qk_export_manifest *plan)
     }
 }
 
-static void print_totals(const struct qk_export_manifest *plan, const char *target, bool dry)
+static void print_totals(const struct qk_export_manifest *manifest, const char *target, bool dry)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], available[QK_BYTES_TEXT];
     qk_print("\n%s %s in %zu tensors\n", dry ? "would change" : "changed",
-        qk_format_bytes(changed, plan->bytes_changed), plan->n_changes);
+        qk_format_bytes(changed, manifest->bytes_changed), manifest->n_changes);
     qk_print_name(target);
-    qk_print(": %zu files, %s", plan->n_files, qk_format_bytes(total, plan->bytes_total));
-    if (plan->bytes_written < plan->bytes_total)
-        qk_print(", %s of it new", qk_format_bytes(written, plan->bytes_written));
+    qk_print(": %zu files, %s", manifest->n_files, qk_format_bytes(total, manifest->bytes_total));
+    if (manifest->bytes_written < manifest->bytes_total)
+        qk_print(", %s of it new", qk_format_bytes(written, manifest->bytes_written));
     if (dry)
-        qk_print("; %s free", qk_format_bytes(available, plan->bytes_free));
-    if (plan->target_exists)
+        qk_print("; %s free", qk_format_bytes(available, manifest->bytes_free));
+    if (manifest->target_exists)
         qk_print(dry ? "; would replace the folder of that name" : "; replaced the folder of that name");
     qk_print("\n");
 }
@@ -91,7 +91,7 @@ static enum qk_code write_export(
 static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
 {
     bool dry = qk_arguments_has(arguments, "dry-run"), force = qk_arguments_has(arguments, "force");
-    struct qk_export_manifest plan = {0};
+    struct qk_export_manifest manifest = {0};
     QK_TRY(qk_inputs_open(arguments, force, inputs, err));
     const struct qk_export_options options = {
         .target = qk_arguments_text(arguments, "output"),
@@ -102,15 +102,15 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .norms = inputs->norms,
         .comment = inputs->comment,
     };
-    QK_TRY(qk_export_manifest(inputs->pair, &inputs->selection, &options, &plan, err));
+    QK_TRY(qk_export_manifest(inputs->pair, &inputs->selection, &options, &manifest, err));
     tell_left_overs(options.target);
     enum qk_code code = dry ? QK_OK : write_export(inputs, &options, err);
     if (code == QK_OK) {
         qk_inputs_print(inputs);
-        print_changes(&plan);
-        print_totals(&plan, options.target, dry);
+        print_changes(&manifest);
+        print_totals(&manifest, options.target, dry);
     }
-    qk_export_manifest_free(&plan);
+    qk_export_manifest_free(&manifest);
     return code;
 }
 

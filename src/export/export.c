@@ -30,7 +30,7 @@ struct exporter {
     const struct qk_export_options *options;
     struct qk_progress *progress;
     struct qk_error *err;
-    struct qk_export_manifest plan;
+    struct qk_export_manifest manifest;
     struct qk_folder files;
     struct qk_recipe recipe; /* with the digests of what was written */
     struct qk_fill fill;
@@ -58,9 +58,9 @@ static enum qk_code make_tensor(
 {
     enum { DIGEST_PIECE = 8 << 20 };
     struct exporter *e = context;
-    if (index == e->plan.n_changes) /* a patch's header */
+    if (index == e->manifest.n_changes) /* a patch's header */
         return write_header(e, bytes, n);
-    const struct qk_change *change = &e->plan.change[index];
+    const struct qk_change *change = &e->manifest.change[index];
     QK_TRY(qk_checkpoint_read(e->post, change->tensor, 0, bytes, n, err));
     QK_TRY(qk_change_apply(e->pair, e->selection, e->options->norms, change, bytes, progress, err));
     struct qk_output_print *output = &e->recipe.output[index];
@@ -76,7 +76,7 @@ static enum qk_code make_tensor(
 
 static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
 {
-    const struct qk_change *change = &e->plan.change[index];
+    const struct qk_change *change = &e->manifest.change[index];
     size_t memory = change->layer < 0 || change->addition != NULL
                         ? 0
                         : qk_blend_memory(e->pair->layer[change->layer].side[QK_POST]);
@@ -95,9 +95,9 @@ static enum qk_code add_file(
         source = &e->other[e->n_others++];
     }
     QK_TRY(qk_fill_add_file(&e->fill, to, file->mode, source->size, source, e->err));
-    for (size_t i = 0; i < e->plan.n_changes; i++)
-        if (e->plan.change[i].tensor->shard == shard)
-            QK_TRY(add_tensor(e, i, e->plan.change[i].tensor->offset));
+    for (size_t i = 0; i < e->manifest.n_changes; i++)
+        if (e->manifest.change[i].tensor->shard == shard)
+            QK_TRY(add_tensor(e, i, e->manifest.change[i].tensor->offset));
     return QK_OK;
 }
 
@@ -108,7 +108,7 @@ static enum qk_code add_entry(
         return mkdir(to, file->mode | S_IRWXU) == 0 ? QK_OK : qk_fail_errno(e->err, to, "create");
     int shard = qk_export_shard(e->post, file->name);
     /* A hard link is refused across file systems and by some of them; then the file is copied. */
-    if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->plan, shard) &&
+    if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->manifest, shard) &&
         linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
         return QK_OK;
     return add_file(e, file, shard, from, to);
@@ -137,7 +137,7 @@ static enum qk_code mend_sums(const struct exporter *e, int shard)
     struct qk_sum *sum;
     size_t n;
     char *path;
-    QK_TRY(qk_sums_find(e->post, shard, e->plan.change, e->plan.n_changes, &sum, &n, e->err));
+    QK_TRY(qk_sums_find(e->post, shard, e->manifest.change, e->manifest.n_changes, &sum, &n, e->err));
     enum qk_code code = qk_path_join(e->sibling, e->post->shard[shard].name, &path, e->err);
     if (code == QK_OK) {
         code = qk_sums_mend(path, sum, n, e->progress, e->err);
@@ -193,9 +193,9 @@ static enum qk_code patch_header(const struct exporter *e, char **out, struct qk
     uint64_t at = 0;
     char *text;
     cJSON_AddStringToObject(cJSON_AddObjectToObject(header, "__metadata__"), "format", "pt");
-    for (size_t i = 0; i < e->plan.n_changes; i++) {
-        add_patch_tensor(header, e->plan.change[i].tensor, at);
-        at += e->plan.change[i].tensor->bytes;
+    for (size_t i = 0; i < e->manifest.n_changes; i++) {
+        add_patch_tensor(header, e->manifest.change[i].tensor, at);
+        at += e->manifest.change[i].tensor->bytes;
     }
     QK_TRY(qk_json_text(header, false, &text, err));
     struct qk_text padded = {0};
@@ -209,17 +209,17 @@ static enum qk_code patch_header(const struct exporter *e, char **out, struct qk
 static enum qk_code write_patch(struct exporter *e)
 {
     char *path = NULL;
-    uint64_t bytes = e->plan.bytes_total;
+    uint64_t bytes = e->manifest.bytes_total;
     QK_TRY(patch_header(e, &e->header, e->err));
     uint64_t at = 8 + strlen(e->header);
     QK_TRY(qk_path_join(e->sibling, QK_PATCH_NAME, &path, e->err));
     enum qk_code code = qk_fill_add_file(&e->fill, path, 0666, at + bytes, NULL, e->err);
     free(path);
     QK_TRY(code);
-    QK_TRY(qk_fill_add_made(&e->fill, 0, at, 0, e->plan.n_changes, e->err));
-    for (size_t i = 0; i < e->plan.n_changes; i++) {
+    QK_TRY(qk_fill_add_made(&e->fill, 0, at, 0, e->manifest.n_changes, e->err));
+    for (size_t i = 0; i < e->manifest.n_changes; i++) {
         QK_TRY(add_tensor(e, i, at));
-        at += e->plan.change[i].tensor->bytes;
+        at += e->manifest.change[i].tensor->bytes;
     }
     return qk_fill_run(&e->fill, e->progress, e->err);
 }
@@ -334,7 +334,7 @@ static enum qk_code publish(struct exporter *e)
 {
     enum { NOREPLACE = 1, EXCHANGE = 2 }; /* <linux/fs.h> */
     const char *target = e->options->target;
-    if (e->plan.target_exists) {
+    if (e->manifest.target_exists) {
         if (rename_with(e->sibling, target, EXCHANGE)) {
             qk_folder_remove(e->sibling, NULL); /* the old one; else the next export to this target does */
         } else {
@@ -354,12 +354,12 @@ static enum qk_code run(struct exporter *e)
 {
     QK_TRY(recover_replaced(e->options->target, e->err));
     QK_TRY(qk_left_overs_clear(e->options->target, e->err));
-    QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->plan, e->err));
+    QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->manifest, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
-    QK_TRY(qk_alloc(&e->recipe.output, e->plan.n_changes, sizeof *e->recipe.output, e->err));
-    e->recipe.n_outputs = e->plan.n_changes;
-    qk_progress_total(e->progress, e->plan.bytes_written);
+    QK_TRY(qk_alloc(&e->recipe.output, e->manifest.n_changes, sizeof *e->recipe.output, e->err));
+    e->recipe.n_outputs = e->manifest.n_changes;
+    qk_progress_total(e->progress, e->manifest.bytes_written);
     QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &e->lock, e->err));
     enum qk_code code = fill_sibling(e);
     if (code == QK_OK)
@@ -392,6 +392,6 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
     free(e.sibling);
     qk_recipe_free(&e.recipe);
     qk_folder_free(&e.files);
-    qk_export_manifest_free(&e.plan);
+    qk_export_manifest_free(&e.manifest);
     return code;
 }

@@ -108,100 +108,101 @@ static enum qk_code check_target(const struct qk_export_options *options, const 
 
 /* --- sizes --- */
 
-static void count_shards(struct qk_export_manifest *plan)
+static void count_shards(struct qk_export_manifest *manifest)
 {
     int last = -1;
-    for (size_t i = 0; i < plan->n_changes; i++) {
-        plan->bytes_changed += plan->change[i].bytes_changed;
-        plan->n_shards_changed += plan->change[i].tensor->shard != last;
-        last = plan->change[i].tensor->shard;
+    for (size_t i = 0; i < manifest->n_changes; i++) {
+        manifest->bytes_changed += manifest->change[i].bytes_changed;
+        manifest->n_shards_changed += manifest->change[i].tensor->shard != last;
+        last = manifest->change[i].tensor->shard;
     }
 }
 
-bool qk_export_changes_shard(const struct qk_export_manifest *plan, int shard)
+bool qk_export_changes_shard(const struct qk_export_manifest *manifest, int shard)
 {
-    for (size_t i = 0; i < plan->n_changes; i++)
-        if (plan->change[i].tensor->shard == shard)
+    for (size_t i = 0; i < manifest->n_changes; i++)
+        if (manifest->change[i].tensor->shard == shard)
             return true;
     return false;
 }
 
 static void count_bytes(const struct qk_checkpoint *post, const struct qk_folder *files,
-    const struct qk_export_options *options, struct qk_export_manifest *plan)
+    const struct qk_export_options *options, struct qk_export_manifest *manifest)
 {
     if (options->patch_only) {
-        for (size_t i = 0; i < plan->n_changes; i++)
-            plan->bytes_total += plan->change[i].tensor->bytes;
-        plan->bytes_written = plan->bytes_total;
-        plan->n_files = 1;
+        for (size_t i = 0; i < manifest->n_changes; i++)
+            manifest->bytes_total += manifest->change[i].tensor->bytes;
+        manifest->bytes_written = manifest->bytes_total;
+        manifest->n_files = 1;
         return;
     }
     for (size_t i = 0; i < files->n; i++) {
         const struct qk_file *file = &files->file[i];
         int shard = qk_export_shard(post, file->name);
-        bool linked = options->link && shard >= 0 && !qk_export_changes_shard(plan, shard);
-        plan->bytes_total += file->bytes;
-        plan->bytes_written += linked ? 0 : file->bytes;
-        plan->n_files += !file->is_folder;
+        bool linked = options->link && shard >= 0 && !qk_export_changes_shard(manifest, shard);
+        manifest->bytes_total += file->bytes;
+        manifest->bytes_written += linked ? 0 : file->bytes;
+        manifest->n_files += !file->is_folder;
     }
 }
 
-static enum qk_code count_free(const char *folder, struct qk_export_manifest *plan, struct qk_error *err)
+static enum qk_code count_free(const char *folder, struct qk_export_manifest *manifest, struct qk_error *err)
 {
     struct statvfs info;
     if (statvfs(folder, &info) != 0)
         return qk_fail_errno(err, folder, "examine");
-    plan->bytes_free = (uint64_t)info.f_bavail * (uint64_t)info.f_frsize;
+    manifest->bytes_free = (uint64_t)info.f_bavail * (uint64_t)info.f_frsize;
     return QK_OK;
 }
 
-/* --- the plan --- */
+/* --- the manifest --- */
 
-static enum qk_code make_plan(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, const struct qk_folder *files, struct qk_export_manifest *plan,
-    struct qk_error *err)
+static enum qk_code make_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
+    const struct qk_export_options *options, const struct qk_folder *files,
+    struct qk_export_manifest *manifest, struct qk_error *err)
 {
     const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
     char *target = NULL, *parent = NULL;
     QK_TRY(qk_changes_find(
-        pair, selection, options->norms, options->adapter, &plan->change, &plan->n_changes, err));
-    count_shards(plan);
-    count_bytes(post, files, options, plan);
+        pair, selection, options->norms, options->adapter, &manifest->change, &manifest->n_changes, err));
+    count_shards(manifest);
+    count_bytes(post, files, options, manifest);
     enum qk_code code = resolve_target(options->target, &target, &parent, err);
     if (code == QK_OK)
         code = keep_inputs_safe(pair, target, err);
     if (code == QK_OK)
-        code = check_target(options, files, &plan->target_exists, err);
+        code = check_target(options, files, &manifest->target_exists, err);
     if (code == QK_OK)
-        code = count_free(parent, plan, err);
+        code = count_free(parent, manifest, err);
     free(target);
     free(parent);
     QK_TRY(code);
-    if (plan->bytes_written > plan->bytes_free) {
+    if (manifest->bytes_written > manifest->bytes_free) {
         char free_text[QK_BYTES_TEXT], needed[QK_BYTES_TEXT];
         return qk_fail(err, QK_IO, "%s: not enough space (found %s, expected %s)", options->target,
-            qk_format_bytes(free_text, plan->bytes_free), qk_format_bytes(needed, plan->bytes_written));
+            qk_format_bytes(free_text, manifest->bytes_free),
+            qk_format_bytes(needed, manifest->bytes_written));
     }
-    if (options->patch_only && plan->n_changes == 0)
+    if (options->patch_only && manifest->n_changes == 0)
         return qk_fail(err, QK_USAGE, "%s: nothing is chosen: there is no patch to write", options->target);
     return QK_OK;
 }
 
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, struct qk_export_manifest *plan, struct qk_error *err)
+    const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err)
 {
     struct qk_folder files;
-    *plan = (struct qk_export_manifest){0};
+    *manifest = (struct qk_export_manifest){0};
     QK_TRY(qk_export_files(qk_export_subject(pair, options->adapter), &files, err));
-    enum qk_code code = make_plan(pair, selection, options, &files, plan, err);
+    enum qk_code code = make_manifest(pair, selection, options, &files, manifest, err);
     qk_folder_free(&files);
     if (code != QK_OK)
-        qk_export_manifest_free(plan);
+        qk_export_manifest_free(manifest);
     return code;
 }
 
-void qk_export_manifest_free(struct qk_export_manifest *plan)
+void qk_export_manifest_free(struct qk_export_manifest *manifest)
 {
-    free(plan->change);
-    *plan = (struct qk_export_manifest){0};
+    free(manifest->change);
+    *manifest = (struct qk_export_manifest){0};
 }

@@ -31,10 +31,10 @@ struct qk_export_manifest {
 /* What an export would do; checks everything that can be checked without writing (target inside an input, existing
  * target without force, free space, problems of chosen layers). Freed with qk_export_manifest_free. */
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, struct qk_export_manifest *plan, struct qk_error *err);
-void qk_export_manifest_free(struct qk_export_manifest *plan);
+    const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err);
+void qk_export_manifest_free(struct qk_export_manifest *manifest);
 
 /* True when a tensor of the shard changes. */
-bool qk_export_changes_shard(const struct qk_export_manifest *plan, int shard);
+bool qk_export_changes_shard(const struct qk_export_manifest *manifest, int shard);
 
 #endif

@@ -23,7 +23,7 @@ struct verifier {
     const struct qk_checkpoint *post;
     struct qk_recipe recipe;
     struct qk_selection selection;
-    struct qk_export_manifest plan; /* its changes alone */
+    struct qk_export_manifest manifest; /* its changes alone */
     struct qk_folder expected, found;
     struct qk_progress *progress;
     struct qk_lines *differences;
@@ -228,7 +228,7 @@ static enum qk_code check_tensors(
 {
     const struct qk_tensor_file *post = &v->post->shard[shard].file;
     size_t next = 0;
-    while (next < v->plan.n_changes && v->plan.change[next].tensor->shard != shard)
+    while (next < v->manifest.n_changes && v->manifest.change[next].tensor->shard != shard)
         next++;
     uint64_t done = 0;
     for (size_t i = 0; i < post->n_tensors; i++) {
@@ -238,8 +238,8 @@ static enum qk_code check_tensors(
             QK_TRY(check_between(v, found, &post->source, place, n_places, done, tensor->offset));
         if (tensor->offset + tensor->bytes > done)
             done = tensor->offset + tensor->bytes;
-        if (next < v->plan.n_changes && v->plan.change[next].tensor == tensor)
-            QK_TRY(check_changed(v, &v->plan.change[next++], found, tensor->offset));
+        if (next < v->manifest.n_changes && v->manifest.change[next].tensor == tensor)
+            QK_TRY(check_changed(v, &v->manifest.change[next++], found, tensor->offset));
         else
             QK_TRY(check_copied(
                 v, found, &post->source, tensor, tensor->offset, tensor->offset + tensor->bytes));
@@ -252,7 +252,7 @@ static enum qk_code check_shard(struct verifier *v, int shard, const struct qk_s
     struct qk_sum *sum;
     uint64_t *place;
     size_t n, n_places = 0;
-    QK_TRY(qk_sums_find(v->post, shard, v->plan.change, v->plan.n_changes, &sum, &n, v->err));
+    QK_TRY(qk_sums_find(v->post, shard, v->manifest.change, v->manifest.n_changes, &sum, &n, v->err));
     enum qk_code code = qk_alloc(&place, n * sizeof sum->place / sizeof *place, sizeof *place, v->err);
     for (size_t i = 0; code == QK_OK && i < n; i++)
         for (int k = 0; k < sum[i].n_places; k++)
@@ -375,12 +375,12 @@ static enum qk_code verify_patch(struct verifier *v)
     enum qk_code code = qk_safetensors_open(path, &patch, v->err);
     free(path);
     QK_TRY(code);
-    for (size_t i = 0; i < v->plan.n_changes; i++)
-        total += v->plan.change[i].tensor->bytes;
+    for (size_t i = 0; i < v->manifest.n_changes; i++)
+        total += v->manifest.change[i].tensor->bytes;
     qk_progress_total(v->progress, total);
-    for (size_t i = 0; i < v->plan.n_changes && code == QK_OK; i++)
-        code = check_patch_tensor(v, &patch, &v->plan.change[i]);
-    if (code == QK_OK && patch.n_tensors > v->plan.n_changes)
+    for (size_t i = 0; i < v->manifest.n_changes && code == QK_OK; i++)
+        code = check_patch_tensor(v, &patch, &v->manifest.change[i]);
+    if (code == QK_OK && patch.n_tensors > v->manifest.n_changes)
         code = differs(v, patch.source.path, "holds tensors that the recipe does not change");
     if (code == QK_OK)
         code = qk_source_unchanged(&patch.source, v->err);
@@ -405,8 +405,8 @@ static enum qk_code open_export(struct verifier *v, const char *pre, const char 
     adapter = adapter && v->pair->model[QK_POST]->checkpoint->adapter != NULL;
     v->post = qk_export_subject(v->pair, adapter);
     QK_TRY(qk_recipe_replay(&v->recipe, v->pair, false, &v->selection, v->err));
-    QK_TRY(qk_changes_find(
-        v->pair, &v->selection, v->recipe.norms, adapter, &v->plan.change, &v->plan.n_changes, v->err));
+    QK_TRY(qk_changes_find(v->pair, &v->selection, v->recipe.norms, adapter, &v->manifest.change,
+        &v->manifest.n_changes, v->err));
     return qk_folder_list(v->folder, true, &v->found, v->err);
 }
 
@@ -427,7 +427,7 @@ enum qk_code qk_verify(const char *folder, const char *pre, const char *post, st
     enum qk_code code = run(&v, pre, post);
     qk_folder_free(&v.found);
     qk_folder_free(&v.expected);
-    qk_export_manifest_free(&v.plan);
+    qk_export_manifest_free(&v.manifest);
     qk_selection_free(&v.selection);
     qk_recipe_free(&v.recipe);
     qk_pair_close(v.pair);

@@ -197,7 +197,7 @@ enum qk_code qk_session_verify(struct qk_session *session, const char *folder, s
 const struct qk_task *qk_session_task(const struct qk_session *session);
 void qk_session_cancel(struct qk_session *session);
 /* What an export of the present selection would do (qk_export_manifest: reads no tensor data). */
-enum qk_code qk_session_export_plan(struct qk_session *session, const struct qk_export_options *options,
-    struct qk_export_manifest *plan, struct qk_error *err);
+enum qk_code qk_session_manifest(struct qk_session *session, const struct qk_export_options *options,
+    struct qk_export_manifest *manifest, struct qk_error *err);
 
 #endif

@@ -113,8 +113,8 @@ void qk_session_cancel(struct qk_session *session)
     atomic_store(&session->task_progress.cancel, true);
 }
 
-enum qk_code qk_session_export_plan(struct qk_session *session, const struct qk_export_options *options,
-    struct qk_export_manifest *plan, struct qk_error *err)
+enum qk_code qk_session_manifest(struct qk_session *session, const struct qk_export_options *options,
+    struct qk_export_manifest *manifest, struct qk_error *err)
 {
-    return qk_export_manifest(session->pair, qk_history_current(session->history), options, plan, err);
+    return qk_export_manifest(session->pair, qk_history_current(session->history), options, manifest, err);
 }

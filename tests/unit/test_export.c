@@ -169,15 +169,15 @@ static void test_every_family_every_byte(void **state)
         struct qk_pair *pair = open_family(FAMILIES[f]);
         struct qk_selection selection = SELECT(pair, "all:q=restore", "all:k=lerp:0.3");
         const struct qk_export_options options = {.target = path_in(target, *state, FAMILIES[f])};
-        struct qk_export_manifest plan;
+        struct qk_export_manifest manifest;
         struct qk_progress progress = {0};
-        expect_ok(qk_export_manifest(pair, &selection, &options, &plan, &err), &err);
+        expect_ok(qk_export_manifest(pair, &selection, &options, &manifest, &err), &err);
         expect_ok(qk_export(pair, &selection, &options, &progress, &err), &err);
         assert_int_equal(progress.done, progress.total);
-        assert_int_equal(progress.total, plan.bytes_written);
+        assert_int_equal(progress.total, manifest.bytes_written);
         assert_int_equal(expect_export(pair, &selection, target) > 0, 1);
         expect_verified(target);
-        qk_export_manifest_free(&plan);
+        qk_export_manifest_free(&manifest);
         qk_selection_free(&selection);
         qk_pair_close(pair);
     }
@@ -256,12 +256,12 @@ static void test_200_shards(void **state)
     struct qk_pair *pair = open_sharded(*state, SHARDS);
     struct qk_selection selection = SELECT(pair, "3,150-152=restore", "199:k=lerp:0.5");
     const struct qk_export_options options = {.target = path_in(target, *state, "out")};
-    struct qk_export_manifest plan;
-    expect_ok(qk_export_manifest(pair, &selection, &options, &plan, &err), &err);
-    assert_int_equal(plan.n_changes, 9);
-    assert_int_equal(plan.n_shards_changed, 5);
-    assert_int_equal(plan.bytes_changed, 4 * (12 * 8 * 2) + 4 * 8 * 2);
-    qk_export_manifest_free(&plan);
+    struct qk_export_manifest manifest;
+    expect_ok(qk_export_manifest(pair, &selection, &options, &manifest, &err), &err);
+    assert_int_equal(manifest.n_changes, 9);
+    assert_int_equal(manifest.n_shards_changed, 5);
+    assert_int_equal(manifest.bytes_changed, 4 * (12 * 8 * 2) + 4 * 8 * 2);
+    qk_export_manifest_free(&manifest);
     expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
     assert_int_equal(expect_export(pair, &selection, target), 9);
     expect_verified(target);

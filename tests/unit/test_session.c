@@ -184,11 +184,11 @@ static void test_export_verify_and_cancel(void **state)
     struct qk_session *session = open_demo(2);
     struct qk_error err = {0};
     assert_int_equal(qk_session_set(session, "full=restore", NULL, &err), QK_OK);
-    struct qk_export_manifest plan;
+    struct qk_export_manifest manifest;
     const struct qk_export_options options = {.target = target};
-    assert_int_equal(qk_session_export_plan(session, &options, &plan, &err), QK_OK);
-    assert_int_equal(plan.n_changes, 8);
-    qk_export_manifest_free(&plan);
+    assert_int_equal(qk_session_manifest(session, &options, &manifest, &err), QK_OK);
+    assert_int_equal(manifest.n_changes, 8);
+    qk_export_manifest_free(&manifest);
     assert_int_equal(qk_session_export(session, &options, &err), QK_OK);
     assert_int_equal(qk_session_verify(session, target, &err), QK_USAGE); /* one at a time */
     finish_task(session);
