@@ -1,4 +1,5 @@
-/* command.h - one entry per sub-command: its words, its options, what runs it. */
+/* command.h - one entry a sub-command, each in its own cmd_NAME.c: its words, its options, what runs it. Their --help
+ * is in help.c. */
 #ifndef QK_CLI_COMMAND_H
 #define QK_CLI_COMMAND_H
 

@@ -1,4 +1,4 @@
-/* report.h - the drift of a pair as a table for people, as CSV and as JSON, from the same numbers. */
+/* report.h - the drift of a pair as a table for people (report_table.c), as CSV and as JSON (report_data.c). */
 #ifndef QK_CLI_REPORT_H
 #define QK_CLI_REPORT_H
 

@@ -1,4 +1,5 @@
-/* drift.h - the numbers of one layer: how far W_Q, W_K and the routing W_Q^T W_K moved from A to B.
+/* drift.h - the numbers of one layer (drift.c) and their names (metric.c): how far W_Q, W_K and the routing
+ * W_Q^T W_K moved from A to B.
  *
  * All sums in float64. A value that is not defined (norm of A is 0, a tensor holds NaN) is NaN here, null
  * in JSON and "-" in tables. */

@@ -1,4 +1,4 @@
-/* search_internal.h - between the two files of a search (search.h): the table of trials, and what is done with it. */
+/* search_internal.h - the table of trials (search_trials.c), and the search that fills it (search.c). */
 #ifndef QK_EVAL_SEARCH_INTERNAL_H
 #define QK_EVAL_SEARCH_INTERNAL_H
 

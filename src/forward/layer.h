@@ -1,4 +1,5 @@
-/* layer.h - one layer of a forward pass: its weights in float32, and what it does to the activations.
+/* layer.h - one layer of a forward pass: its weights in float32 (layer_read.c), and its effect on the activations
+ * (layer_run.c).
  *
  * Activations x (T, d), row-major, one row a token: the new tokens of a batch of sequences, one sequence
  * after another. What a layer does token by token is done in blocks of QK_TOKEN_BLOCK tokens, shared out

@@ -1,4 +1,5 @@
-/* layout.h - the table of model families: where each stores q and k. Data (data/layouts), not code.
+/* layout.h - the table of model families (layout.c), and the check of its rows (layout_row.c): where each stores
+ * q and k. Data (data/layouts), not code.
  *
  * A row (one file):
  *   "family"       name shown to users

@@ -1,4 +1,5 @@
-/* model.h - what a checkpoint's tensors mean: layers with their kinds, and where W_Q and W_K of each head lie.
+/* model.h - the meaning of a checkpoint's tensors: layers with their kinds (model.c), and W_Q and W_K of each
+ * head (views.c).
  *
  * Words (design): kind full | window | linear | none; role q | k; head view = the (head_dim, d) block of one
  * head. Query head h uses key head h / (n_q / n_k). A view never covers a row that is not W_Q or W_K: gates,

@@ -1,5 +1,5 @@
-/* steps.h - what is done to text before the model sees it (normalizer, pre_tokenizer) and to tokens' text
- * afterwards (decoder): lists of simple steps, made from the parts of a tokenizer.json. */
+/* steps.h - lists of simple steps, read from a tokenizer.json (steps_read.c) and carried out (steps.c): on text
+ * before the model sees it (normalizer, pre_tokenizer), and on tokens' text afterwards (decoder). */
 #ifndef QK_TOKEN_STEPS_H
 #define QK_TOKEN_STEPS_H
 
