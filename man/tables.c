@@ -1,10 +1,12 @@
-/* tables.c - fills the tables of qkscope.1 from the program's own, so that the manual cannot lie. Build time only.
+/* tables.c - the filler of the manual pages: it takes tables from the program, so that the manual cannot lie.
  *
- * Usage: tables TEMPLATE. A line of the template that is nothing but @NAME@ becomes that table; @VERSION@ is
- * replaced wherever it stands. */
+ * Usage: tables TEMPLATE. It runs at build time alone. A line of the template that is nothing but @NAME@ becomes
+ * that table. A line "@KEY OBJECT NAME@" becomes this key of a layout row with its type. A template that holds one
+ * such line must hold one for each key. @VERSION@ is replaced wherever it stands. */
 #include "blend/choice.h"
 #include "cli/command.h"
 #include "drift/drift.h"
+#include "model/layout.h"
 #include "ui/actions.h"
 
 #include <ctype.h>
@@ -201,23 +203,89 @@ static const struct {
     {"@OPTIONS@\n", put_screen_options}, {"@KEYS@\n", put_keys}, {"@MODES@\n", put_modes},
     {"@METRICS@\n", put_metrics}};
 
+/* --- keys of layout rows --- */
+
+enum { MAX_KEYS = 256 };
+
+/* How often the template holds each key. */
+static int key_count[MAX_KEYS];
+
+/* The words with commas between them: "one of full, window, none". */
+static void put_words(const char *words)
+{
+    fputs("one of", stdout);
+    for (const char *p = words + strspn(words, " "); *p != '\0'; p += strspn(p, " ")) {
+        size_t n = strcspn(p, " ");
+        printf("%s \\fB%.*s\\fR", p > words + strspn(words, " ") ? "," : "", (int)n, p);
+        p += n;
+    }
+}
+
+static void put_layout_key(const struct qk_layout_key *key)
+{
+    fputs(".TP\n", stdout);
+    put_bold(key->key);
+    fputs(" (", stdout);
+    if (key->words != NULL && strcmp(key->type, "word") == 0)
+        put_words(key->words);
+    else
+        put(key->type);
+    fputs(key->needed ? "; required)\n" : ")\n", stdout);
+}
+
+/* False when the line asks for a key that there is not. */
+static bool put_key_line(const char *line)
+{
+    char object[64], name[64];
+    struct qk_layout_key key;
+    if (sscanf(line, "@KEY %63s %63[^@ \n]@", object, name) == 2)
+        for (size_t i = 0; i < MAX_KEYS && qk_layout_key(i, &key); i++)
+            if (strcmp(key.object, object) == 0 && strcmp(key.key, name) == 0) {
+                key_count[i]++;
+                put_layout_key(&key);
+                return true;
+            }
+    fprintf(stderr, "tables: no such key: %s", line);
+    return false;
+}
+
+/* Every key stands in the template once, or none does. */
+static bool check_keys(void)
+{
+    struct qk_layout_key key;
+    bool any = false, good = true;
+    for (size_t i = 0; i < MAX_KEYS; i++)
+        any = any || key_count[i] > 0;
+    for (size_t i = 0; any && qk_layout_key(i, &key); i++)
+        if (i >= MAX_KEYS || key_count[i] != 1) {
+            fprintf(
+                stderr, "tables: the template does not hold the key %s of %s once\n", key.key, key.object);
+            good = false;
+        }
+    return good;
+}
+
 /* --- the template --- */
 
-static void put_line(char *line)
+/* False when the line cannot be filled. */
+static bool put_line(char *line)
 {
+    if (strncmp(line, "@KEY ", 5) == 0)
+        return put_key_line(line);
     for (size_t i = 0; i < sizeof TABLES / sizeof TABLES[0]; i++) {
         if (strcmp(line, TABLES[i].mark) == 0) {
             TABLES[i].put();
-            return;
+            return true;
         }
     }
     char *mark = strstr(line, "@VERSION@");
     if (mark != NULL) {
         *mark = '\0';
         printf("%s%s%s", line, PACKAGE_VERSION, mark + strlen("@VERSION@"));
-        return;
+        return true;
     }
     fputs(line, stdout);
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -228,9 +296,10 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     char line[LINE_SIZE];
+    bool good = true;
     while (fgets(line, sizeof line, file) != NULL)
-        put_line(line);
-    bool good = !ferror(file);
+        good = put_line(line) && good;
+    good = check_keys() && good && !ferror(file);
     fclose(file);
     return good && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,62 +6,149 @@
 #include <stdio.h>
 #include <string.h>
 
-enum shape { TEXT, TEXTS, VALUE, WORDS_WHEN, VALUES_WHEN, FLAG, NUMBER, MAP, MIXERS, RULES, OBJECT };
+/* What a value must be. Some shapes are checked alike and differ in what they mean to the reader of the manual. */
+enum shape {
+    TEXT,
+    TEXTS,
+    WORD,
+    MIXER,
+    PATH,
+    PATHS,
+    NAMES,
+    VALUE,
+    FLAG,
+    SWITCH,
+    NUMBER,
+    WORDS_WHEN,
+    VALUES_WHEN,
+    WORD_MAP,
+    MIXER_MAP,
+    MIXERS,
+    RULES,
+    OBJECT
+};
 
 struct field {
     const char *key;
     enum shape shape;
     bool needed;
-    const char *words; /* for TEXT and MAP: the words allowed, separated by blanks; NULL: any */
+    const char *words; /* the words allowed, separated by blanks; NULL: any */
 };
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-
 static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
 
-static const struct field ROW_FIELDS[] = {{"family", TEXT, true, NULL}, {"model_types", TEXTS, true, NULL},
-    {"layer_count", VALUE, false, NULL}, {"kinds", RULES, true, NULL}, {"names", MAP, false, NULL},
-    {"mixers", MIXERS, true, NULL}, {"forward", OBJECT, false, NULL}, {NULL, TEXT, false, NULL}};
+static const struct field ROW_FIELDS[] = {
+    {"family", TEXT, true, NULL},
+    {"model_types", TEXTS, true, NULL},
+    {"layer_count", VALUE, false, NULL},
+    {"kinds", RULES, true, NULL},
+    {"names", MIXER_MAP, false, NULL},
+    {"mixers", MIXERS, true, NULL},
+    {"forward", OBJECT, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
 static const struct field RULE_FIELDS[] = {
-    {"rule", TEXT, true, " all list pattern cycle interval indexes from when second_half "},
-    {"key", TEXT, false, NULL}, {"when", TEXT, false, NULL}, {"period", VALUE, false, NULL},
-    {"offset", VALUE, false, NULL}, {"base", NUMBER, false, NULL}, {"beside", TEXT, false, NULL},
-    {"at", VALUE, false, NULL}, {"rest", FLAG, false, NULL}, {"again", FLAG, false, NULL},
-    {"plus", NUMBER, false, NULL}, {"mixer", TEXT, false, NULL}, {"otherwise", TEXT, false, NULL},
-    {NULL, TEXT, false, NULL}};
-static const struct field MIXER_FIELDS[] = {{"kind", TEXT, true, " full window linear none "},
-    {"q", TEXTS, false, NULL}, {"k", TEXTS, false, NULL}, {"rows", TEXT, false, ROWS},
-    {"rows_when", WORDS_WHEN, false, ROWS}, {"heads", VALUE, false, NULL}, {"key_heads", VALUE, false, NULL},
-    {"key_heads_when", VALUES_WHEN, false, NULL}, {"head_dim", VALUE, false, NULL},
-    {"value_heads", VALUE, false, NULL}, {"value_dim", VALUE, false, NULL}, {"q_norm", TEXTS, false, NULL},
-    {"k_norm", TEXTS, false, NULL}, {"gain_plus_one", FLAG, false, NULL}, {"rope_dim", VALUE, false, NULL},
-    {"q_down", TEXTS, false, NULL}, {"q_down_norm", TEXTS, false, NULL}, {"k_down", TEXTS, false, NULL},
-    {"k_down_norm", TEXTS, false, NULL}, {"positions", TEXT, false, POSITIONS},
-    {"positions_when", WORDS_WHEN, false, POSITIONS}, {"rope_layers", TEXT, false, NULL},
-    {"rope_interval", VALUE, false, NULL}, {"borrows_k", VALUE, false, NULL},
-    {"borrows_k_groups", TEXT, false, NULL}, {"more_rows", VALUE, false, NULL},
-    {"k_is_v", VALUE, false, NULL}, {"shared_by", VALUE, false, NULL}, {"rotary", VALUE, false, NULL},
-    {"rotary_fraction", VALUE, false, NULL}, {"theta", VALUE, false, NULL}, {"window", VALUE, false, NULL},
-    {"rope", TEXTS, false, NULL}, {"qk_norm_if", VALUE, false, NULL}, {"score_dim", VALUE, false, NULL},
-    {"softcap", VALUE, false, NULL}, {"query_scaling", TEXT, false, NULL}, {"v", TEXTS, false, NULL},
-    {"o", TEXTS, false, NULL}, {"gate", TEXTS, false, NULL}, {"gate_if", VALUE, false, NULL},
-    {"gate_activation", TEXT, false, " sigmoid silu "}, {"o_norm", TEXTS, false, NULL},
-    {"o_norm_if", VALUE, false, NULL}, {"o_norm_eps", VALUE, false, NULL},
-    {"recurrence", TEXT, false, " lightning delta "}, {"alpha", TEXTS, false, NULL},
-    {"beta", TEXTS, false, NULL}, {"beta_alpha", TEXTS, false, NULL}, {"decay_log", TEXTS, false, NULL},
-    {"decay_bias", TEXTS, false, NULL}, {"conv", TEXTS, false, NULL}, {"kernel_in", TEXTS, false, NULL},
-    {"kernel_out", TEXTS, false, NULL}, {NULL, TEXT, false, NULL}};
-static const struct field FORWARD_FIELDS[] = {{"missing", TEXT, false, REASONS},
-    {"refuse", MAP, false, REASONS}, {"norm", TEXT, true, " rms layer "},
-    {"norm_plus_one", FLAG, false, NULL}, {"eps", VALUE, true, NULL}, {"mixer_norm", TEXTS, false, NULL},
-    {"mixer_post_norm", TEXTS, false, NULL}, {"mlp_norm", TEXTS, false, NULL},
-    {"mlp_post_norm", TEXTS, false, NULL}, {"parallel", VALUE, false, NULL}, {"gate", TEXTS, false, NULL},
-    {"up", TEXTS, false, NULL}, {"gate_up", TEXTS, false, NULL}, {"down", TEXTS, false, NULL},
-    {"activation", TEXTS, false, NULL}, {"router", TEXTS, false, NULL}, {"embedding", TEXTS, false, NULL},
-    {"embedding_root", VALUE, false, NULL}, {"position_embedding", TEXTS, false, NULL},
-    {"final_norm", TEXTS, false, NULL}, {"head", TEXTS, false, NULL}, {"logit_softcap", VALUE, false, NULL},
-    {NULL, TEXT, false, NULL}};
+    {"rule", WORD, true, " all list pattern cycle interval indexes from when second_half "},
+    {"mixer", MIXER, false, NULL},
+    {"otherwise", MIXER, false, NULL},
+    {"key", PATH, false, NULL},
+    {"when", PATH, false, NULL},
+    {"again", SWITCH, false, NULL},
+    {"period", VALUE, false, NULL},
+    {"offset", VALUE, false, NULL},
+    {"rest", SWITCH, false, NULL},
+    {"base", NUMBER, false, NULL},
+    {"beside", PATH, false, NULL},
+    {"at", VALUE, false, NULL},
+    {"plus", NUMBER, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+static const struct field MIXER_FIELDS[] = {
+    {"kind", WORD, true, " full window linear none "},
+    {"q", NAMES, false, NULL},
+    {"k", NAMES, false, NULL},
+    {"rows", WORD, false, ROWS},
+    {"rows_when", WORDS_WHEN, false, ROWS},
+    {"heads", VALUE, false, NULL},
+    {"key_heads", VALUE, false, NULL},
+    {"key_heads_when", VALUES_WHEN, false, NULL},
+    {"head_dim", VALUE, false, NULL},
+    {"value_heads", VALUE, false, NULL},
+    {"value_dim", VALUE, false, NULL},
+    {"more_rows", VALUE, false, NULL},
+    {"q_norm", NAMES, false, NULL},
+    {"k_norm", NAMES, false, NULL},
+    {"gain_plus_one", SWITCH, false, NULL},
+    {"k_is_v", FLAG, false, NULL},
+    {"shared_by", VALUE, false, NULL},
+    {"borrows_k", VALUE, false, NULL},
+    {"borrows_k_groups", PATH, false, NULL},
+    {"q_down", NAMES, false, NULL},
+    {"q_down_norm", NAMES, false, NULL},
+    {"k_down", NAMES, false, NULL},
+    {"k_down_norm", NAMES, false, NULL},
+    {"rope_dim", VALUE, false, NULL},
+    {"positions", WORD, false, POSITIONS},
+    {"positions_when", WORDS_WHEN, false, POSITIONS},
+    {"rotary", VALUE, false, NULL},
+    {"rotary_fraction", VALUE, false, NULL},
+    {"theta", VALUE, false, NULL},
+    {"rope_layers", PATH, false, NULL},
+    {"rope_interval", VALUE, false, NULL},
+    {"window", VALUE, false, NULL},
+    {"rope", PATHS, false, NULL},
+    {"qk_norm_if", FLAG, false, NULL},
+    {"score_dim", VALUE, false, NULL},
+    {"softcap", VALUE, false, NULL},
+    {"query_scaling", PATH, false, NULL},
+    {"v", NAMES, false, NULL},
+    {"o", NAMES, false, NULL},
+    {"gate", NAMES, false, NULL},
+    {"gate_if", FLAG, false, NULL},
+    {"gate_activation", WORD, false, " sigmoid silu "},
+    {"o_norm", NAMES, false, NULL},
+    {"o_norm_if", FLAG, false, NULL},
+    {"o_norm_eps", VALUE, false, NULL},
+    {"recurrence", WORD, false, " lightning delta "},
+    {"alpha", NAMES, false, NULL},
+    {"beta", NAMES, false, NULL},
+    {"beta_alpha", NAMES, false, NULL},
+    {"decay_log", NAMES, false, NULL},
+    {"decay_bias", NAMES, false, NULL},
+    {"conv", NAMES, false, NULL},
+    {"kernel_in", NAMES, false, NULL},
+    {"kernel_out", NAMES, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+static const struct field FORWARD_FIELDS[] = {
+    {"missing", WORD, false, REASONS},
+    {"refuse", WORD_MAP, false, REASONS},
+    {"norm", WORD, true, " rms layer "},
+    {"norm_plus_one", SWITCH, false, NULL},
+    {"eps", VALUE, true, NULL},
+    {"mixer_norm", NAMES, false, NULL},
+    {"mixer_post_norm", NAMES, false, NULL},
+    {"mlp_norm", NAMES, false, NULL},
+    {"mlp_post_norm", NAMES, false, NULL},
+    {"parallel", FLAG, false, NULL},
+    {"gate", NAMES, false, NULL},
+    {"up", NAMES, false, NULL},
+    {"gate_up", NAMES, false, NULL},
+    {"down", NAMES, false, NULL},
+    {"activation", PATHS, false, NULL},
+    {"router", NAMES, false, NULL},
+    {"embedding", NAMES, false, NULL},
+    {"embedding_root", VALUE, false, NULL},
+    {"position_embedding", NAMES, false, NULL},
+    {"final_norm", NAMES, false, NULL},
+    {"head", NAMES, false, NULL},
+    {"logit_softcap", VALUE, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+
+/* --- shapes --- */
 
 static bool is_word_of(const char *word, const char *words)
 {
@@ -80,76 +167,131 @@ static bool all_strings(const cJSON *array)
     return true;
 }
 
-static bool all_words(const cJSON *object, const char *words)
+static bool is_text(const cJSON *item, const char *words)
 {
-    for (const cJSON *item = object->child; item != NULL; item = item->next)
-        if (!is_word_of(item->valuestring, words))
-            return false;
-    return true;
+    return cJSON_IsString(item) && (words == NULL || is_word_of(item->valuestring, words));
 }
 
-static bool is_value(const cJSON *item)
+static bool is_texts(const cJSON *item, const char *words)
 {
-    if (cJSON_IsArray(item)) {
-        for (const cJSON *part = item->child; part != NULL; part = part->next)
-            if (!cJSON_IsString(part) && !cJSON_IsNumber(part))
-                return false;
-        return item->child != NULL;
-    }
-    return cJSON_IsString(item) || cJSON_IsNumber(item);
+    return is_text(item, words) || (cJSON_IsArray(item) && item->child != NULL && all_strings(item));
+}
+
+static bool is_number(const cJSON *item, const char *words)
+{
+    (void)words;
+    return cJSON_IsNumber(item);
+}
+
+static bool is_switch(const cJSON *item, const char *words)
+{
+    (void)words;
+    return cJSON_IsBool(item);
+}
+
+static bool is_value(const cJSON *item, const char *words)
+{
+    (void)words;
+    if (!cJSON_IsArray(item))
+        return cJSON_IsString(item) || cJSON_IsNumber(item);
+    for (const cJSON *part = item->child; part != NULL; part = part->next)
+        if (!cJSON_IsString(part) && !cJSON_IsNumber(part))
+            return false;
+    return item->child != NULL;
+}
+
+/* A list of pairs [condition, what holds then]. */
+static bool is_pairs(const cJSON *item, const char *words, bool (*fits)(const cJSON *, const char *))
+{
+    if (!cJSON_IsArray(item))
+        return false;
+    for (const cJSON *pair = item->child; pair != NULL; pair = pair->next)
+        if (!cJSON_IsArray(pair) || cJSON_GetArraySize(pair) != 2 || !cJSON_IsString(pair->child) ||
+            !fits(pair->child->next, words))
+            return false;
+    return true;
 }
 
 static bool is_words_when(const cJSON *item, const char *words)
 {
-    if (!cJSON_IsArray(item))
+    return is_pairs(item, words, is_text);
+}
+
+static bool is_values_when(const cJSON *item, const char *words)
+{
+    return is_pairs(item, words, is_value);
+}
+
+static bool is_map(const cJSON *item, const char *words)
+{
+    if (!cJSON_IsObject(item))
         return false;
-    for (const cJSON *pair = item->child; pair != NULL; pair = pair->next)
-        if (!cJSON_IsArray(pair) || cJSON_GetArraySize(pair) != 2 || !all_strings(pair) ||
-            !is_word_of(pair->child->next->valuestring, words))
+    for (const cJSON *entry = item->child; entry != NULL; entry = entry->next)
+        if (!is_text(entry, words))
             return false;
     return true;
 }
 
-static bool is_values_when(const cJSON *item)
+static bool is_object(const cJSON *item, const char *words)
 {
-    if (!cJSON_IsArray(item))
-        return false;
-    for (const cJSON *pair = item->child; pair != NULL; pair = pair->next)
-        if (cJSON_GetArraySize(pair) != 2 || !cJSON_IsArray(pair) || !cJSON_IsString(pair->child) ||
-            !is_value(pair->child->next))
-            return false;
-    return true;
+    (void)words;
+    return cJSON_IsObject(item);
 }
 
-static bool fits(const cJSON *item, const struct field *field)
+static bool is_full_object(const cJSON *item, const char *words)
 {
-    switch (field->shape) {
-    case TEXT:
-        return cJSON_IsString(item) && (field->words == NULL || is_word_of(item->valuestring, field->words));
-    case TEXTS:
-        return cJSON_IsString(item) || (cJSON_IsArray(item) && item->child != NULL && all_strings(item));
-    case VALUE:
-        return is_value(item);
-    case WORDS_WHEN:
-        return is_words_when(item, field->words);
-    case VALUES_WHEN:
-        return is_values_when(item);
-    case FLAG:
-        return cJSON_IsBool(item);
-    case NUMBER:
-        return cJSON_IsNumber(item);
-    case MAP:
-        return cJSON_IsObject(item) && all_strings(item) &&
-               (field->words == NULL || all_words(item, field->words));
-    case OBJECT:
-        return cJSON_IsObject(item);
-    case MIXERS:
-        return cJSON_IsObject(item) && item->child != NULL;
-    case RULES:
-        return cJSON_IsArray(item) && item->child != NULL;
-    }
+    (void)words;
+    return cJSON_IsObject(item) && item->child != NULL;
+}
+
+static bool is_full_list(const cJSON *item, const char *words)
+{
+    (void)words;
+    return cJSON_IsArray(item) && item->child != NULL;
+}
+
+static const struct {
+    const char *type; /* what the manual calls it */
+    bool (*fits)(const cJSON *item, const char *words);
+} SHAPES[] = {
+    [TEXT] = {"text", is_text},
+    [TEXTS] = {"text, or list of texts", is_texts},
+    [WORD] = {"word", is_text},
+    [MIXER] = {"name of a mixer", is_text},
+    [PATH] = {"config path", is_text},
+    [PATHS] = {"config path, or list of them", is_texts},
+    [NAMES] = {"tensor name, or list of them", is_texts},
+    [VALUE] = {"value", is_value},
+    [FLAG] = {"flag", is_value},
+    [SWITCH] = {"true or false", is_switch},
+    [NUMBER] = {"number", is_number},
+    [WORDS_WHEN] = {"list of pairs [condition, word]", is_words_when},
+    [VALUES_WHEN] = {"list of pairs [condition, value]", is_values_when},
+    [WORD_MAP] = {"object of config paths and words", is_map},
+    [MIXER_MAP] = {"object of texts and names of mixers", is_map},
+    [MIXERS] = {"object of names and mixers", is_full_object},
+    [RULES] = {"list of rules", is_full_list},
+    [OBJECT] = {"object", is_object},
+};
+
+bool qk_layout_key(size_t i, struct qk_layout_key *out)
+{
+    static const struct {
+        const char *object;
+        const struct field *fields;
+    } objects[] = {
+        {"row", ROW_FIELDS}, {"rule", RULE_FIELDS}, {"mixer", MIXER_FIELDS}, {"forward", FORWARD_FIELDS}};
+    for (size_t o = 0; o < sizeof objects / sizeof objects[0]; o++)
+        for (const struct field *field = objects[o].fields; field->key != NULL; field++)
+            if (i-- == 0) {
+                *out = (struct qk_layout_key){
+                    objects[o].object, field->key, SHAPES[field->shape].type, field->words, field->needed};
+                return true;
+            }
     return false;
 }
+
+/* --- the check --- */
 
 static enum qk_code check_object(const char *file, const char *where, const cJSON *object,
     const struct field *fields, struct qk_error *err)
@@ -166,7 +308,7 @@ static enum qk_code check_object(const char *file, const char *where, const cJSO
             field++;
         if (field->key == NULL)
             return qk_fail(err, QK_INPUT, "%s: %s: unknown key \"%s\"", file, where, item->string);
-        if (!fits(item, field))
+        if (!SHAPES[field->shape].fits(item, field->words))
             return qk_fail(err, QK_INPUT, "%s: %s: key \"%s\" has a wrong value%s%s", file, where,
                 item->string, field->words != NULL ? ", expected one of" : "",
                 field->words != NULL ? field->words : "");

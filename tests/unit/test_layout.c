@@ -389,12 +389,47 @@ static int hide_user_rows(void **state)
     return setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
 }
 
+/* Every key that the manual lists is one that the check knows: null fits none of them. */
+static void test_every_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *object, *row;
+    } places[] = {
+        {"row", "{\"%s\": null}"},
+        {"rule", "{\"family\": \"x\", \"model_types\": \"x\", \"mixers\": {\"m\": {\"kind\": \"none\"}},"
+                 " \"kinds\": [{\"%s\": null}]}"},
+        {"mixer", "{\"family\": \"x\", \"model_types\": \"x\", \"mixers\": {\"m\": {\"%s\": null}},"
+                  " \"kinds\": [{\"rule\": \"all\", \"mixer\": \"m\"}]}"},
+        {"forward", "{\"family\": \"x\", \"model_types\": \"x\", \"mixers\": {\"m\": {\"kind\": \"none\"}},"
+                    " \"kinds\": [{\"rule\": \"all\", \"mixer\": \"m\"}], \"forward\": {\"%s\": null}}"},
+    };
+    struct qk_layout_key key;
+    size_t n = 0;
+    for (; qk_layout_key(n, &key); n++) {
+        char text[512], wanted[128];
+        struct qk_layout layout;
+        struct qk_error err = {0};
+        size_t p = 0;
+        while (strcmp(places[p].object, key.object) != 0)
+            p++;
+        snprintf(text, sizeof text, places[p].row, key.key);
+        snprintf(wanted, sizeof wanted, "key \"%s\" has a wrong value", key.key);
+        assert_int_equal(qk_layout_parse("row", text, strlen(text), &layout, &err), QK_INPUT);
+        if (strstr(err.text, wanted) == NULL)
+            fail_msg("%s of %s: found %s", key.key, key.object, err.text);
+        assert_non_null(key.type);
+    }
+    assert_true(n > 90);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kind_rules),
         cmocka_unit_test(test_other_rules),
         cmocka_unit_test(test_broken_rows),
+        cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_values),
         test_in_folder(test_user_rows),
         test_in_folder(test_user_folder),
