@@ -304,28 +304,42 @@ static enum qk_code make(struct maker *maker, uint64_t random, struct qk_error *
     return QK_OK;
 }
 
-enum qk_code qk_haystack_write(const struct qk_haystack *haystack, size_t length, double depth, int number,
-    struct qk_text *out, struct qk_error *err)
+enum qk_code qk_haystack_make(const struct qk_haystack *haystack, size_t length, double depth, int number,
+    char **prompt, char **value, struct qk_error *err)
 {
-    static const char *const filler[] = {"noise", "prose", "text"}, *const value[] = {
-                                                                        "digits", "hex", "words"};
     assert(haystack->digits >= 1 && haystack->digits <= QK_VALUE_MOST);
     struct maker maker = {.haystack = haystack,
         .length = length,
         .depth = depth,
         .n_needles = 1 + (size_t)haystack->distractors};
-    char task[64];
     uint64_t random = qk_random_mix(haystack->seed, length);
     random = qk_random_mix(random, (uint64_t)(depth * 1e9));
     random = qk_random_mix(random, (uint64_t)number);
+    *prompt = *value = NULL;
     enum qk_code code = make(&maker, random, err);
-    if (code == QK_OK) {
-        const struct qk_case item = {
-            .prompt = maker.prompt.s, .answer = maker.needle[0].value, .depth = depth};
-        snprintf(
-            task, sizeof task, "needle-%s-%s@%zu", filler[haystack->filler], value[haystack->value], length);
-        code = qk_case_write(&item, task, out, err);
+    if (code == QK_OK)
+        code = qk_strdup_to(value, maker.needle[0].value, err);
+    if (code == QK_OK)
+        code = qk_text_take(&maker.prompt, prompt, err);
+    if (code != QK_OK) {
+        free(*value);
+        *value = NULL;
     }
     free_maker(&maker);
+    return code;
+}
+
+enum qk_code qk_haystack_write(const struct qk_haystack *haystack, size_t length, double depth, int number,
+    struct qk_text *out, struct qk_error *err)
+{
+    static const char *const filler[] = {"noise", "prose", "text"}, *const value[] = {
+                                                                        "digits", "hex", "words"};
+    struct qk_case item = {.depth = depth};
+    char task[64];
+    QK_TRY(qk_haystack_make(haystack, length, depth, number, &item.prompt, &item.answer, err));
+    snprintf(task, sizeof task, "needle-%s-%s@%zu", filler[haystack->filler], value[haystack->value], length);
+    enum qk_code code = qk_case_write(&item, task, out, err);
+    free(item.prompt);
+    free(item.answer);
     return code;
 }

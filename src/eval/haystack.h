@@ -33,8 +33,7 @@ struct qk_haystack {
     const struct qk_tokenizer *tokenizer; /* what lengths are counted with; NULL: in bytes. Borrowed */
 };
 
-/* Appends case `number` of this length and depth as a line of a file of cases, its task
- * needle-FILLER-VALUE@LENGTH. A case depends on nothing but what is given here: neither on other lengths and
+/* Makes case `number` of this length and depth: *prompt and *value, the answer; the caller frees both. A case depends on nothing but what is given here: neither on other lengths and
  * depths nor on the machine.
  *
  * The prompt, with the special tokens before it, has `length` tokens at most, and less than that by no more
@@ -44,6 +43,10 @@ struct qk_haystack {
  *
  * QK_USAGE when needles and question alone are longer than that, or when every value that was tried (or key)
  * stands in the text already. QK_INPUT when the tokenizer refuses the text. */
+enum qk_code qk_haystack_make(const struct qk_haystack *haystack, size_t length, double depth, int number,
+    char **prompt, char **value, struct qk_error *err);
+
+/* Appends such a case as a line of a file of cases, its task needle-FILLER-VALUE@LENGTH. */
 enum qk_code qk_haystack_write(const struct qk_haystack *haystack, size_t length, double depth, int number,
     struct qk_text *out, struct qk_error *err);
 

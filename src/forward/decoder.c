@@ -133,7 +133,7 @@ static enum qk_code run_layer(struct step *step, const struct qk_layer_weights *
         for (size_t k = i; k < end; k++)
             step->sequence[k].first -= first;
         QK_TRY(qk_layer_run(
-            weights, step->x + first * width, &batch, &step->decoder->tables, NULL, NULL, progress, err));
+            weights, step->x + first * width, &batch, &step->decoder->tables, NULL, progress, err));
         for (size_t k = i; k < end; k++)
             step->sequence[k].first += first;
     }

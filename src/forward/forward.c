@@ -72,6 +72,7 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
     const struct qk_sequence whole = {.n = pass->T};
     const struct qk_batch batch = {&whole, 1, pass->T, pass->T};
     bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
+    const struct qk_layer_watch watch = {.seen = seen ? pass_attention : NULL, .context = pass};
     QK_TRY(qk_progress_check(pass->progress, err));
     QK_TRY(show_state(pass, pass->layer, err));
     enum qk_code code = qk_layer_weights_read(pass->parts, layer, true, &weights, err);
@@ -79,8 +80,7 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
         code = qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
             pass->parts->model->checkpoint->path, pass->layer, weights.d, pass->d);
     if (code == QK_OK)
-        code = qk_layer_run(&weights, pass->x, &batch, &pass->tables, seen ? pass_attention : NULL, pass,
-            pass->progress, err);
+        code = qk_layer_run(&weights, pass->x, &batch, &pass->tables, &watch, pass->progress, err);
     qk_layer_weights_free(&weights);
     qk_progress_add(pass->progress, 1);
     return code;

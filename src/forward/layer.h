@@ -12,6 +12,7 @@
 #include "forward/attention.h"
 #include "forward/ops.h"
 #include "forward/parts.h"
+#include "forward/rows.h"
 
 enum { QK_TOKEN_BLOCK = 128 };
 
@@ -114,9 +115,23 @@ void qk_projected_free(struct qk_projected *projected);
 /* The attention of T tokens that begin their sequence, over what was projected; out is not set. */
 struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
 
-/* x = what the layer makes of x. seen: as in qk_softmax_attention. */
+/* What a layer shows while it runs; zero-initialised: nothing. `seen` goes with a batch of one sequence
+ * (qk_softmax_attention); `rows` lists single queries of any of its sequences, all of which begin at position 0. */
+struct qk_layer_watch {
+    qk_attention_seen seen;
+    const struct qk_rows *rows; /* forward/rows.h; NULL: none */
+    void *context;              /* handed to both */
+};
+
+/* x = what the layer makes of x. */
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
-    struct qk_rope_tables *tables, qk_attention_seen seen, void *context, struct qk_progress *progress,
+    struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);
+
+/* Shows rows of attention over inputs x without running the rest of the layer. The weights of a linear layer must
+ * have been read whole. x is not written. */
+enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const float *x,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_rows *rows, void *context,
+    struct qk_progress *progress, struct qk_error *err);
 
 #endif

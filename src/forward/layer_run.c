@@ -386,45 +386,36 @@ static void prepare_delta(void *context, size_t item, size_t worker)
         qk_l2_norm(n, hd, ld, q + h * hd, 1e-6, h < w->n_k ? (float)(1.0 / sqrt((double)hd)) : 1.0f);
 }
 
-static enum qk_code run_delta(
-    struct run *run, struct qk_attention *a, struct qk_progress *progress, struct qk_error *err)
+/* Leaves q and k of all tokens as the rule takes them, v in run->values where it has kernels of its own. */
+static enum qk_code prepare_all_delta(struct run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
     const struct qk_batch *batch = run->batch;
     size_t values = w->n_v * w->value_dim;
-    struct qk_gates *gates;
     if (w->kernel_in.weight != NULL)
         QK_TRY(qk_alloc_aligned(&run->values, batch->T * values, sizeof *run->values, err));
     QK_TRY(qk_alloc_aligned(
         &run->joined, (batch->T + batch->n * taps_before(w)) * tail_channels(w), sizeof *run->joined, err));
     qk_parallel_for(batch->n, join_sequence, run, progress);
-    QK_TRY(for_blocks(
-        run, prepare_delta, QK_TOKEN_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err));
-    QK_TRY(qk_alloc(&gates, batch->n, sizeof *gates, err));
-    for (size_t i = 0; i < batch->n; i++) {
-        size_t row = batch->sequence[i].first;
+    return for_blocks(
+        run, prepare_delta, QK_TOKEN_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err);
+}
+
+static void set_gates(const struct run *run, struct qk_attention *a, struct qk_gates *gates)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t values = w->n_v * w->value_dim;
+    for (size_t i = 0; i < run->batch->n; i++) {
+        size_t row = run->batch->sequence[i].first;
         gates[i] = (struct qk_gates){run->p.g + row * w->n_v, run->p.beta + row * w->n_v};
         if (run->values != NULL) {
             a[i].v = run->values + row * values;
             a[i].v_stride = values;
         }
     }
-    enum qk_code code = qk_gated_delta_rule(a, gates, batch->n, err);
-    free(gates);
-    return code;
 }
 
 /* --- mixing --- */
-
-static enum qk_code run_lightning(const struct run *run, const struct qk_attention *a, struct qk_error *err)
-{
-    float *slope;
-    QK_TRY(qk_alloc_aligned(&slope, a->n_q, sizeof *slope, err));
-    qk_alibi_slopes(a->n_q, slope);
-    enum qk_code code = qk_lightning_attention(a, run->batch->n, slope, err);
-    free(slope);
-    return code;
-}
 
 /* Item: a sequence. Appends its new keys and values to those that its state keeps. */
 static void keep_keys(void *context, size_t item, size_t worker)
@@ -464,22 +455,66 @@ static void set_sequence(
         look_back(w, s, a);
 }
 
-static enum qk_code mix(struct run *run, qk_attention_seen seen, void *context, struct qk_progress *progress,
-    struct qk_error *err)
+/* How the sequences of a batch attend to their past: what mixing and rows take. */
+struct past {
+    struct qk_attention *a; /* one a sequence; owned, like all below */
+    struct qk_gates *gates; /* of the delta rule, likewise, or NULL */
+    float *slope;           /* (n_q) of lightning attention, or NULL */
+};
+
+static void free_past(struct past *past)
+{
+    free(past->a);
+    free(past->gates);
+    free(past->slope);
+    *past = (struct past){0};
+}
+
+static enum qk_code make_past(
+    struct run *run, struct qk_progress *progress, struct past *past, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    const struct qk_batch *batch = run->batch;
-    struct qk_attention *a;
-    QK_TRY(qk_alloc_aligned(&run->mixed, batch->T * w->n_out * w->value_dim, sizeof *run->mixed, err));
-    QK_TRY(qk_alloc(&a, batch->n, sizeof *a, err));
-    for (size_t i = 0; i < batch->n; i++)
-        set_sequence(run, i, progress, &a[i]);
-    if (w->layer->kind != QK_LINEAR)
-        qk_parallel_for(batch->n, keep_keys, run, progress);
-    enum qk_code code = w->delta                      ? run_delta(run, a, progress, err)
-                        : w->layer->kind == QK_LINEAR ? run_lightning(run, a, err)
-                                                      : qk_softmax_attention(a, batch->n, seen, context, err);
-    free(a);
+    size_t n = run->batch->n;
+    QK_TRY(qk_alloc(&past->a, n, sizeof *past->a, err));
+    for (size_t i = 0; i < n; i++)
+        set_sequence(run, i, progress, &past->a[i]);
+    if (w->delta) {
+        QK_TRY(prepare_all_delta(run, progress, err));
+        QK_TRY(qk_alloc(&past->gates, n, sizeof *past->gates, err));
+        set_gates(run, past->a, past->gates);
+    } else if (w->layer->kind == QK_LINEAR) {
+        QK_TRY(qk_alloc(&past->slope, past->a->n_q, sizeof *past->slope, err));
+        qk_alibi_slopes(past->a->n_q, past->slope);
+    } else {
+        qk_parallel_for(n, keep_keys, run, progress);
+    }
+    return QK_OK;
+}
+
+static enum qk_code show_rows(const struct past *past, size_t n, const struct qk_rows *rows, void *context,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    if (rows == NULL)
+        return QK_OK;
+    struct qk_row_past of = {past->a, past->gates, past->slope, n};
+    return qk_rows_show(&of, rows, context, progress, err);
+}
+
+static enum qk_code mix(
+    struct run *run, const struct qk_layer_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t n = run->batch->n;
+    struct past past = {0};
+    QK_TRY(qk_alloc_aligned(&run->mixed, run->batch->T * w->n_out * w->value_dim, sizeof *run->mixed, err));
+    enum qk_code code = make_past(run, progress, &past, err);
+    if (code == QK_OK)
+        code = past.gates != NULL   ? qk_gated_delta_rule(past.a, past.gates, n, err)
+               : past.slope != NULL ? qk_lightning_attention(past.a, n, past.slope, err)
+                                    : qk_softmax_attention(past.a, n, watch->seen, watch->context, err);
+    if (code == QK_OK)
+        code = show_rows(&past, n, watch->rows, watch->context, progress, err);
+    free_past(&past);
     return code;
 }
 
@@ -549,20 +584,47 @@ static void finish_block(void *context, size_t item, size_t worker)
     add(n * d, second, x);
 }
 
+/* What project_all and make_past left. */
+static void free_run(struct run *run)
+{
+    qk_projected_free(&run->p);
+    free(run->joined);
+    free(run->values);
+    run->joined = run->values = NULL;
+}
+
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
-    struct qk_rope_tables *tables, qk_attention_seen seen, void *context, struct qk_progress *progress,
+    struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err)
 {
+    static const struct qk_layer_watch NOBODY = {0};
     struct run run = {.w = weights, .batch = batch, .x = x};
     enum qk_code code = project_all(&run, tables, progress, err);
     if (code == QK_OK)
-        code = mix(&run, seen, context, progress, err);
-    qk_projected_free(&run.p);
-    free(run.joined);
-    free(run.values);
+        code = mix(&run, watch != NULL ? watch : &NOBODY, progress, err);
+    free_run(&run);
     if (code == QK_OK)
         code = for_blocks(&run, finish_block, finish_size(weights), progress, err);
     free(run.mixed);
+    free(run.block);
+    return code;
+}
+
+enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const float *x,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_rows *rows, void *context,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    /* Neither projecting nor convolving writes to x. */
+    struct run run = {.w = weights, .batch = batch};
+    struct past past = {0};
+    memcpy(&run.x, &x, sizeof x);
+    enum qk_code code = project_all(&run, tables, progress, err);
+    if (code == QK_OK)
+        code = make_past(&run, progress, &past, err);
+    if (code == QK_OK)
+        code = show_rows(&past, batch->n, rows, context, progress, err);
+    free_past(&past);
+    free_run(&run);
     free(run.block);
     return code;
 }

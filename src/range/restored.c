@@ -2,7 +2,6 @@
 #include "range/restored.h"
 
 #include "blend/blend.h"
-#include "blend/patch.h"
 
 static const struct qk_choice RESTORED[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
 
@@ -19,12 +18,10 @@ static enum qk_code apply_restored(
     return qk_selection_patch_apply(context, tensor, bytes, err);
 }
 
-enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
-    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+enum qk_code qk_restored_patch_make(
+    const struct qk_pair *pair, struct qk_selection_patch *out, struct qk_error *err)
 {
-    const struct qk_pair *pair = probe->pair;
     struct qk_selection all;
-    struct qk_selection_patch patch;
     QK_TRY(qk_selection_init(&all, pair->n_layers, err));
     for (int i = 0; i < pair->n_layers; i++) {
         struct qk_error refused = {0};
@@ -32,11 +29,19 @@ enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
             for (int r = 0; r < (pair->layer[i].no_k != NULL ? 1 : QK_ROLE_COUNT); r++)
                 all.choice[i][r] = RESTORED[r];
     }
-    enum qk_code code = qk_selection_patch_make(pair, &all, -1, false, &patch, err);
-    patch.patch.apply = apply_restored;
+    enum qk_code code = qk_selection_patch_make(pair, &all, -1, false, out, err);
+    out->patch.apply = apply_restored;
+    qk_selection_free(&all);
+    return code;
+}
+
+enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,
+    const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_selection_patch patch;
+    enum qk_code code = qk_restored_patch_make(probe->pair, &patch, err);
     if (code == QK_OK)
         code = qk_probe_run(probe, &patch.patch, wanted, watch, progress, err);
     qk_selection_patch_free(&patch);
-    qk_selection_free(&all);
     return code;
 }

@@ -2,7 +2,13 @@
 #ifndef QK_RANGE_RESTORED_H
 #define QK_RANGE_RESTORED_H
 
+#include "blend/patch.h"
 #include "range/probe.h"
+
+/* Post with q and k of every layer restored that can be, for looking at one layer at a time on post's own inputs. A
+ * layer that cannot be restored is refused with QK_INPUT when its turn comes. Freed with qk_selection_patch_free. */
+enum qk_code qk_restored_patch_make(
+    const struct qk_pair *pair, struct qk_selection_patch *out, struct qk_error *err);
 
 /* qk_probe_run, and with it what a restore of each layer can reach. */
 enum qk_code qk_probe_run_restored(struct qk_probe *probe, const bool *wanted,

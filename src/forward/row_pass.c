@@ -1,0 +1,172 @@
+/* row_pass.c - sequences through a network layer by layer, and rows of one layer on given inputs. */
+#include "forward/row_pass.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* Values of x that a layer works on at once: what it makes of them is a few times as large. */
+enum { PART_VALUES = 1 << 24 };
+
+struct run {
+    const struct qk_row_batch *batch;
+    const struct qk_row_watch *watch;
+    struct qk_progress *progress;
+    struct qk_rope_tables tables;
+    struct qk_sequence *sequence; /* n */
+    struct qk_row_query *query;   /* n_queries: of the part at work, sequences counted from its first */
+    size_t T, longest;
+    int layer;
+    size_t first_query; /* number of the part's first */
+};
+
+static void show(void *context, size_t head, size_t i, const float *row)
+{
+    const struct run *run = context;
+    run->watch->row(run->watch->context, run->layer, head, run->first_query + i, row);
+}
+
+static enum qk_code begin_run(struct run *run, struct qk_error *err)
+{
+    const struct qk_row_batch *batch = run->batch;
+    QK_TRY(qk_alloc(&run->sequence, batch->n, sizeof *run->sequence, err));
+    QK_TRY(qk_alloc(&run->query, batch->n_queries, sizeof *run->query, err));
+    for (size_t i = 0; i < batch->n; i++) {
+        run->sequence[i] = (struct qk_sequence){.first = run->T, .n = batch->length[i]};
+        run->T += batch->length[i];
+        run->longest = batch->length[i] > run->longest ? batch->length[i] : run->longest;
+    }
+    return QK_OK;
+}
+
+static void end_run(struct run *run)
+{
+    qk_rope_tables_free(&run->tables);
+    free(run->query);
+    free(run->sequence);
+}
+
+/* The queries of sequences first <= i < end; *n of them, from number run->first_query on. */
+static void pick_queries(struct run *run, size_t first, size_t end, size_t *n)
+{
+    const struct qk_row_batch *batch = run->batch;
+    size_t at = 0;
+    while (at < batch->n_queries && batch->query[at].sequence < first)
+        at++;
+    run->first_query = at;
+    for (*n = 0; at < batch->n_queries && batch->query[at].sequence < end; at++, ++*n)
+        run->query[*n] = (struct qk_row_query){batch->query[at].sequence - first, batch->query[at].t};
+}
+
+/* What is done with the rows x of a part: they become the next layer's (changed not NULL), or are only looked at. */
+static enum qk_code run_part(struct run *run, const struct qk_layer_weights *weights, size_t first,
+    size_t end, const float *x, float *changed, struct qk_error *err)
+{
+    struct qk_rows rows = {.query = run->query, .show = show};
+    struct qk_batch batch = {.sequence = &run->sequence[first], .n = end - first, .positions = run->longest};
+    size_t row = run->sequence[first].first;
+    pick_queries(run, first, end, &rows.n);
+    for (size_t i = first; i < end; i++) {
+        batch.T += run->sequence[i].n;
+        run->sequence[i].first -= row;
+    }
+    const struct qk_layer_watch watch = {.rows = rows.n > 0 ? &rows : NULL, .context = run};
+    enum qk_code code = QK_OK;
+    if (changed != NULL)
+        code = qk_layer_run(
+            weights, changed + row * weights->d, &batch, &run->tables, &watch, run->progress, err);
+    else if (rows.n > 0)
+        code = qk_layer_show_rows(
+            weights, x + row * weights->d, &batch, &run->tables, &rows, run, run->progress, err);
+    for (size_t i = first; i < end; i++)
+        run->sequence[i].first += row;
+    return code;
+}
+
+/* As many sequences at a time as PART_VALUES allows. */
+static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *weights, const float *x,
+    float *changed, struct qk_error *err)
+{
+    for (size_t i = 0, end; i < run->batch->n; i = end) {
+        size_t T = run->sequence[i].n;
+        for (end = i + 1; end < run->batch->n && (T + run->sequence[end].n) * weights->d <= PART_VALUES;
+             end++)
+            T += run->sequence[end].n;
+        QK_TRY(run_part(run, weights, i, end, x, changed, err));
+        if (changed != NULL)
+            qk_progress_add(run->progress, T);
+    }
+    return QK_OK;
+}
+
+/* --- the pass --- */
+
+static enum qk_code run_layers(
+    struct run *run, struct qk_network *network, const int32_t *ids, float *x, struct qk_error *err)
+{
+    const struct qk_row_watch *watch = run->watch;
+    size_t width = qk_network_width(network);
+    for (size_t i = 0; i < run->batch->n; i++) {
+        size_t first = run->sequence[i].first;
+        QK_TRY(qk_network_embed(network, ids + first, 0, run->sequence[i].n, x + first * width, err));
+    }
+    for (run->layer = 0; run->layer < qk_network_model(network)->n_layers; run->layer++) {
+        const struct qk_layer_weights *weights;
+        QK_TRY(qk_progress_check(run->progress, err));
+        if (watch->state != NULL)
+            QK_TRY(watch->state(watch->context, run->layer, x, width, err));
+        QK_TRY(qk_network_layer(network, run->layer, &weights, err));
+        QK_TRY(run_parts(run, weights, x, x, err));
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_row_pass_run(struct qk_network *network, const int32_t *ids, const struct qk_row_batch *batch,
+    const struct qk_row_watch *watch, struct qk_progress *progress, struct qk_error *err)
+{
+    struct run run = {.batch = batch, .watch = watch, .progress = progress};
+    float *x = NULL;
+    enum qk_code code = begin_run(&run, err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&x, run.T * qk_network_width(network), sizeof *x, err);
+    if (code == QK_OK)
+        code = run_layers(&run, network, ids, x, err);
+    free(x);
+    end_run(&run);
+    return code;
+}
+
+/* --- one layer --- */
+
+/* The weights of a softmax layer's attention, or the whole of a linear layer, whose coefficients take all of it. */
+static enum qk_code read_layer(const struct qk_parts *parts, const struct qk_layer *layer,
+    struct qk_layer_weights *weights, struct qk_error *err)
+{
+    bool linear = layer->kind == QK_LINEAR;
+    const char *reason = linear ? qk_parts_missing(parts) : qk_parts_refused(parts);
+    if (reason != NULL)
+        return qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",
+            parts->model->checkpoint->path, parts->model->family, reason);
+    return qk_layer_weights_read(parts, layer, linear, weights, err);
+}
+
+enum qk_code qk_row_pass_layer(const struct qk_model *model, const struct qk_patch *patch, int layer,
+    const float *x, const struct qk_row_batch *batch, const struct qk_row_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    struct run run = {.batch = batch, .watch = watch, .progress = progress, .layer = layer};
+    struct qk_parts parts;
+    struct qk_layer_weights weights = {0};
+    enum qk_code code = begin_run(&run, err);
+    if (code == QK_OK)
+        code = qk_parts_open(model, patch, run.longest, &parts, err);
+    if (code == QK_OK) {
+        code = read_layer(&parts, &model->layer[layer], &weights, err);
+        if (code == QK_OK)
+            code = run_parts(&run, &weights, x, NULL, err);
+        qk_layer_weights_free(&weights);
+        qk_parts_close(&parts);
+    }
+    end_run(&run);
+    return code;
+}
