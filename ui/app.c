@@ -2,6 +2,7 @@
 #include "ui/app.h"
 
 #include "base/mem.h"
+#include "blend/spec.h"
 #include "ui/key.h"
 #include "ui/state.h"
 #include "ui/terminal.h"

@@ -2,8 +2,13 @@
 #ifndef QK_UI_APP_H
 #define QK_UI_APP_H
 
+#include "session/choices.h"
 #include "session/evaluation.h"
+#include "session/layers.h"
+#include "session/ranges.h"
+#include "session/search.h"
 #include "session/session.h"
+#include "session/task.h"
 #include "ui/actions.h"
 #include "ui/draw.h"
 #include "ui/page.h"

@@ -2,6 +2,9 @@
 #include "ui/rows.h"
 
 #include "base/mem.h"
+#include "session/choices.h"
+#include "session/layers.h"
+#include "session/ranges.h"
 
 #include <math.h>
 #include <stdio.h>

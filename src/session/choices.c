@@ -1,7 +1,9 @@
 /* choices.c - the choices of a session: every change is one edit that can be undone. */
+#include "session/choices.h"
 #include "session/session_internal.h"
 
 #include "base/text.h"
+#include "blend/spec.h"
 #include "export/recipe.h"
 
 #include <stdlib.h>

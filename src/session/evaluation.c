@@ -1,4 +1,6 @@
 /* evaluation.c - the evaluation of a session, for the front end's thread. */
+#include "session/evaluation.h"
+#include "session/choices.h"
 #include "session/evaluation_thread.h"
 
 #include "base/mem.h"
@@ -75,8 +77,7 @@ static enum qk_code begin(struct qk_session *session, const char *const *file, s
     return code;
 }
 
-/* With the lock held: what is asked is given up, what is known of it stays. */
-static void wake(struct asking *asking)
+void qk_asking_wake(struct asking *asking)
 {
     if (asking->busy)
         atomic_store(&asking->progress.cancel, true);
@@ -105,7 +106,7 @@ void qk_session_evaluate_pause(struct qk_session *session)
         return;
     pthread_mutex_lock(&asking->mutex);
     asking->on = false;
-    wake(asking);
+    qk_asking_wake(asking);
     pthread_mutex_unlock(&asking->mutex);
     if (asking->state.stage == QK_EVALUATION_RUNNING)
         asking->state.stage = QK_EVALUATION_PAUSED;
@@ -151,7 +152,7 @@ void qk_session_ask_anew(struct qk_session *session)
         memcpy(asking->selection.choice[i], now->choice[i], sizeof now->choice[i]);
     asking->norms = session->norms;
     asking->generation++;
-    wake(asking);
+    qk_asking_wake(asking);
     pthread_mutex_unlock(&asking->mutex);
     forget_current(asking);
     if (asking->state.stage == QK_EVALUATION_READY)
@@ -298,99 +299,6 @@ const struct qk_evaluation_state *qk_session_evaluation(const struct qk_session 
 {
     static const struct qk_evaluation_state off = {.stage = QK_EVALUATION_OFF};
     return session->asking != NULL ? &session->asking->state : &off;
-}
-
-/* --- search --- */
-
-void qk_search_point_free(struct qk_search_point *point)
-{
-    qk_selection_free(&point->selection);
-    free(point->text);
-    free(point->score);
-    *point = (struct qk_search_point){0};
-}
-
-/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far
- * as that is known by now. */
-static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
-{
-    int n = session->pair->n_layers;
-    double *value, *sum = NULL;
-    QK_TRY(qk_alloc(&value, (size_t)n, sizeof *value, err));
-    enum qk_code code = qk_alloc(&sum, (size_t)n, sizeof *sum, err);
-    if (code == QK_OK) {
-        for (int i = 0; i < n; i++) {
-            const struct qk_layer_drift *drift = qk_session_drift(session, i);
-            value[i] = drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : 0;
-        }
-        qk_prior_add(sum, value, n);
-        for (int i = 0; i < n; i++) {
-            struct qk_session_range range;
-            value[i] = qk_session_range(session, i, &range) ? range.restored_shift : 0;
-        }
-        qk_prior_add(sum, value, n);
-    }
-    free(value);
-    *out = sum;
-    return code;
-}
-
-enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err)
-{
-    struct asking *asking = session->asking;
-    double *prior;
-    if (asking == NULL || asking->found.n_objectives == 0)
-        return qk_fail(err, QK_USAGE, "no cases have been read that could be asked");
-    if (asking->found.stage == QK_SEARCH_RUNNING)
-        return qk_fail(err, QK_USAGE, "a search is still running");
-    QK_TRY(make_prior(session, &prior, err));
-    pthread_mutex_lock(&asking->mutex);
-    asking->prior = prior;
-    asking->search_seconds = 60 * minutes;
-    asking->search_norms = session->norms;
-    asking->search_wanted = true;
-    atomic_store(&asking->search_progress.cancel, false);
-    wake(asking);
-    pthread_mutex_unlock(&asking->mutex);
-    clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
-    asking->found.stage = QK_SEARCH_RUNNING;
-    asking->found.doing = QK_SEARCH_BEGINS;
-    asking->found.n_trials = 0;
-    asking->found.seconds = 0;
-    asking->found.limit = 60 * minutes;
-    return QK_OK;
-}
-
-void qk_session_search_cancel(struct qk_session *session)
-{
-    if (session->asking != NULL)
-        atomic_store(&session->asking->search_progress.cancel, true);
-}
-
-const struct qk_search_state *qk_session_search_state(const struct qk_session *session)
-{
-    static const struct qk_search_state off = {.stage = QK_SEARCH_OFF};
-    return session->asking != NULL ? &session->asking->found : &off;
-}
-
-enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err)
-{
-    const struct qk_search_state *found = qk_session_search_state(session);
-    if (point >= found->n_points)
-        return qk_fail(
-            err, QK_USAGE, "no such point (found %zu, expected 1 to %zu)", point + 1, found->n_points);
-    return qk_session_select(session, &found->point[point].selection, found->point[point].text, err);
-}
-
-int qk_session_point(const struct qk_session *session)
-{
-    const struct qk_search_state *found = qk_session_search_state(session);
-    if (session->asking == NULL || session->asking->search_norms != session->norms)
-        return -1; /* they were measured with the other norms */
-    for (size_t i = 0; i < found->n_points; i++)
-        if (qk_selection_equal(&found->point[i].selection, qk_session_selection(session)))
-            return (int)i;
-    return -1;
 }
 
 struct qk_score qk_session_objective(const struct qk_session *session, enum qk_asked who, size_t objective)

@@ -6,6 +6,7 @@
 #include "eval/evaluation.h"
 #include "eval/objectives.h"
 #include "session/evaluation.h"
+#include "session/search.h"
 #include "session/session_internal.h"
 
 enum asking_kind {
@@ -95,6 +96,9 @@ void qk_asking_heard(void *context, size_t n, const size_t *list, const signed c
 struct message *qk_asking_message(enum asking_kind kind, enum qk_asked who, unsigned generation);
 /* Puts the first cases to a current model of which nothing is known. */
 void qk_asking_serve_quick(struct asking *asking);
+
+/* evaluation.c: with the lock held: what is asked is given up, what is known of it stays. */
+void qk_asking_wake(struct asking *asking);
 
 /* search.c: searches, and tells. */
 void qk_asking_search(struct asking *asking, const double *prior, double seconds, bool norms);

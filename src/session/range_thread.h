@@ -8,6 +8,7 @@
 #define QK_SESSION_RANGE_THREAD_H
 
 #include "blend/patch.h"
+#include "session/ranges.h"
 #include "session/session_internal.h"
 
 enum { QK_RANGE_SIDES = QK_RANGE_CURRENT + 1 };

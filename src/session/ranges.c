@@ -1,4 +1,6 @@
 /* ranges.c - the attention ranges of a session, for the front end's thread. */
+#include "session/ranges.h"
+#include "session/choices.h"
 #include "session/range_thread.h"
 
 #include "base/mem.h"

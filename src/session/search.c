@@ -1,5 +1,8 @@
-/* search.c - a search in the thread of a session's evaluation: what it asks, tells and leaves. */
+/* search.c - a search of a session: how the front end starts it, and what it does in the evaluation's thread. */
+#include "session/choices.h"
 #include "session/evaluation_thread.h"
+#include "session/layers.h"
+#include "session/ranges.h"
 
 #include "base/mem.h"
 #include "blend/spec.h"
@@ -7,6 +10,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+/* --- in the thread --- */
 
 /* One search, while it runs. */
 struct searching {
@@ -133,4 +138,97 @@ void qk_asking_search(struct asking *asking, const double *prior, double seconds
         error = (struct qk_error){0};
     tell_end(&s, &error);
     qk_search_free(&s.search);
+}
+
+/* --- the front end's side --- */
+
+void qk_search_point_free(struct qk_search_point *point)
+{
+    qk_selection_free(&point->selection);
+    free(point->text);
+    free(point->score);
+    *point = (struct qk_search_point){0};
+}
+
+/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far
+ * as that is known by now. */
+static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
+{
+    int n = session->pair->n_layers;
+    double *value, *sum = NULL;
+    QK_TRY(qk_alloc(&value, (size_t)n, sizeof *value, err));
+    enum qk_code code = qk_alloc(&sum, (size_t)n, sizeof *sum, err);
+    if (code == QK_OK) {
+        for (int i = 0; i < n; i++) {
+            const struct qk_layer_drift *drift = qk_session_drift(session, i);
+            value[i] = drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : 0;
+        }
+        qk_prior_add(sum, value, n);
+        for (int i = 0; i < n; i++) {
+            struct qk_session_range range;
+            value[i] = qk_session_range(session, i, &range) ? range.restored_shift : 0;
+        }
+        qk_prior_add(sum, value, n);
+    }
+    free(value);
+    *out = sum;
+    return code;
+}
+
+enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err)
+{
+    struct asking *asking = session->asking;
+    double *prior;
+    if (asking == NULL || asking->found.n_objectives == 0)
+        return qk_fail(err, QK_USAGE, "no cases have been read that could be asked");
+    if (asking->found.stage == QK_SEARCH_RUNNING)
+        return qk_fail(err, QK_USAGE, "a search is still running");
+    QK_TRY(make_prior(session, &prior, err));
+    pthread_mutex_lock(&asking->mutex);
+    asking->prior = prior;
+    asking->search_seconds = 60 * minutes;
+    asking->search_norms = session->norms;
+    asking->search_wanted = true;
+    atomic_store(&asking->search_progress.cancel, false);
+    qk_asking_wake(asking);
+    pthread_mutex_unlock(&asking->mutex);
+    clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
+    asking->found.stage = QK_SEARCH_RUNNING;
+    asking->found.doing = QK_SEARCH_BEGINS;
+    asking->found.n_trials = 0;
+    asking->found.seconds = 0;
+    asking->found.limit = 60 * minutes;
+    return QK_OK;
+}
+
+void qk_session_search_cancel(struct qk_session *session)
+{
+    if (session->asking != NULL)
+        atomic_store(&session->asking->search_progress.cancel, true);
+}
+
+const struct qk_search_state *qk_session_search_state(const struct qk_session *session)
+{
+    static const struct qk_search_state off = {.stage = QK_SEARCH_OFF};
+    return session->asking != NULL ? &session->asking->found : &off;
+}
+
+enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err)
+{
+    const struct qk_search_state *found = qk_session_search_state(session);
+    if (point >= found->n_points)
+        return qk_fail(
+            err, QK_USAGE, "no such point (found %zu, expected 1 to %zu)", point + 1, found->n_points);
+    return qk_session_select(session, &found->point[point].selection, found->point[point].text, err);
+}
+
+int qk_session_point(const struct qk_session *session)
+{
+    const struct qk_search_state *found = qk_session_search_state(session);
+    if (session->asking == NULL || session->asking->search_norms != session->norms)
+        return -1; /* they were measured with the other norms */
+    for (size_t i = 0; i < found->n_points; i++)
+        if (qk_selection_equal(&found->point[i].selection, qk_session_selection(session)))
+            return (int)i;
+    return -1;
 }

@@ -7,7 +7,9 @@
 #ifndef QK_SESSION_SESSION_INTERNAL_H
 #define QK_SESSION_SESSION_INTERNAL_H
 
+#include "session/layers.h"
 #include "session/session.h"
+#include "session/task.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -117,16 +119,20 @@ struct qk_session {
 };
 
 /* session.c */
-void qk_session_free_current(struct qk_current *current); /* NULL allowed */
 void qk_session_free_message(struct message *message);
-/* Drops the published numbers of the layer's current choices. */
-void qk_session_forget_current(struct qk_session *session, int layer);
 
 /* Puts a copy of `with` (NULL: nothing) in the place of *text, which it frees; nothing, too, where
  * there is no memory for it. */
 void qk_session_replace_text(char **text, const char *with);
 
-/* jobs.c: the first two with the lock held */
+/* layers.c */
+void qk_session_free_current(struct qk_current *current); /* NULL allowed */
+void qk_session_publish_drift(struct qk_session *session, struct message *message);
+void qk_session_publish_current(struct qk_session *session, struct message *message);
+/* Drops the published numbers of the layer's current choices. */
+void qk_session_forget_current(struct qk_session *session, int layer);
+
+/* layer_jobs.c: the first two with the lock held */
 void qk_session_ask_drift(struct qk_session *session); /* of all layers, anew */
 void qk_session_drop_jobs(struct layer_jobs *jobs);    /* what is due or under way: workers leave it */
 /* Puts the layer's present choices on the workers' list, or takes it off when it is kept. */

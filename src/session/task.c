@@ -1,4 +1,6 @@
 /* task.c - export and verification in a thread of their own. */
+#include "session/task.h"
+#include "session/choices.h"
 #include "session/session_internal.h"
 
 #include "base/mem.h"

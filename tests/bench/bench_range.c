@@ -2,7 +2,9 @@
  * and worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
  * misses the design's limit. */
 #include "linalg/linalg.h"
-#include "session/session.h"
+#include "session/choices.h"
+#include "session/layers.h"
+#include "session/ranges.h"
 
 #include <poll.h>
 #include <stdio.h>

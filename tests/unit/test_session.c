@@ -1,5 +1,7 @@
 /* test_session.c - the live pair without a screen: background numbers, choices, the current model, export. */
-#include "session/session.h"
+#include "session/choices.h"
+#include "session/layers.h"
+#include "session/task.h"
 
 #include "helper.h"
 #include "linalg/linalg.h"

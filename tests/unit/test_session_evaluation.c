@@ -1,6 +1,8 @@
 /* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew
  * after each choice, paused, a search beside it, and what is told when there is nothing to ask. */
+#include "session/choices.h"
 #include "session/evaluation.h"
+#include "session/search.h"
 
 #include "eval/evaluation.h"
 #include "helper.h"

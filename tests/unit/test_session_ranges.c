@@ -1,6 +1,8 @@
 /* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every
  * choice, and can be stopped. */
-#include "session/session.h"
+#include "session/choices.h"
+#include "session/layers.h"
+#include "session/ranges.h"
 
 #include "helper.h"
 #include "linalg/linalg.h"

@@ -1,4 +1,4 @@
-/* jobs.c - the workers of a session: what is computed next, and how. */
+/* layer_jobs.c - the workers of a session: what is computed next, and how. */
 #include "session/session_internal.h"
 
 #include "base/mem.h"

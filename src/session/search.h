@@ -1,0 +1,53 @@
+/* search.h - a search in the background for the selections that answer most cases of the evaluation. */
+#ifndef QK_SESSION_SEARCH_H
+#define QK_SESSION_SEARCH_H
+
+#include "blend/selection.h"
+#include "eval/score.h"
+#include "eval/search.h"
+#include "session/session.h"
+
+enum qk_search_stage {
+    QK_SEARCH_OFF,
+    QK_SEARCH_RUNNING,
+    QK_SEARCH_COMPLETE,
+    QK_SEARCH_LIMITED,   /* its time was up before it came to its end */
+    QK_SEARCH_CANCELLED, /* what it found until then is there */
+    QK_SEARCH_FAILED     /* likewise; why: error */
+};
+
+/* A selection on the front. */
+struct qk_search_point {
+    struct qk_selection selection;
+    char *text;             /* as --set takes it */
+    struct qk_score *score; /* n_objectives, of every case */
+};
+void qk_search_point_free(struct qk_search_point *point);
+
+struct qk_search_state {
+    enum qk_search_stage stage;
+    const char *doing; /* static: how the trial measured last came up; "post and pre" before the first */
+    size_t n_trials;   /* selections measured */
+    double seconds, limit;
+    const char *error;
+    size_t n_objectives; /* known once the cases are read */
+    const char *const *objective;
+    /* (n_layers, n_objectives): what restoring q and k of the layer does to post, in shares of 1; of an entry
+     * whose n is 0 nothing is known. NULL: of none. */
+    const struct qk_estimate *effect;
+    /* The Pareto front as far as it is known, or that of the search before; best at the first objective first. */
+    const struct qk_search_point *point;
+    size_t n_points;
+};
+/* Starts a search of so many minutes over the cases of the evaluation; drift and ranges known by now order its
+ * trials. Meanwhile a new choice gets the few cases that come first, and the rest afterwards. QK_USAGE while one
+ * runs and before the cases are read. Effects and front of an earlier one stay until there are new ones. */
+enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err);
+void qk_session_search_cancel(struct qk_session *session);
+const struct qk_search_state *qk_session_search_state(const struct qk_session *session);
+/* Makes the selection of a point current, as one edit. */
+enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err);
+/* The point whose selection is the current one; -1: none is. */
+int qk_session_point(const struct qk_session *session);
+
+#endif
