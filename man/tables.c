@@ -88,9 +88,10 @@ static void put_argument(const char *text)
 
 /* --- the tables --- */
 
-static void put_options(const struct qk_option_info *row)
+static void put_options(const struct qk_option_info *const *table)
 {
-    for (; row->name != NULL; row++) {
+    for (; *table != NULL; table++) {
+        const struct qk_option_info *row = *table;
         char name[64];
         fputs(".TP\n", stdout);
         if (row->letter != 0) {
@@ -119,7 +120,7 @@ static void put_synopsis(void)
             putchar(' ');
             put_bold(command->name);
         }
-        if (command->option[0].name != NULL)
+        if (command->options[0] != NULL)
             fputs(" [\\fIOPTION\\fR]...", stdout);
         if (command->operands[0] != '\0') {
             putchar(' ');
@@ -142,13 +143,13 @@ static void put_commands(void)
         }
         fputs("\"\n", stdout);
         put_sentence(command->summary);
-        put_options(command->option);
+        put_options(command->options);
     }
 }
 
 static void put_screen_options(void)
 {
-    put_options(qk_command_info(0)->option);
+    put_options(qk_command_info(0)->options);
     put_options(qk_common_options);
 }
 

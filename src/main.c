@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/inputs.h"
 #include "cli/print.h"
 #include "linalg/linalg.h"
@@ -26,8 +27,8 @@ static void fill_standard_descriptors(void)
             exit(QK_IO);
 }
 
-static enum qk_code open_screen(
-    const struct qk_arguments *arguments, const char *warning, struct qk_error *err)
+/* Opens the screen with the options of its command; here alone do cli/ and ui/ meet. */
+static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_ui_options options = {
         .color = (enum qk_color)qk_arguments_word(arguments, "color"),
@@ -35,10 +36,10 @@ static enum qk_code open_screen(
         .ascii = qk_arguments_has(arguments, "ascii"),
         .readonly = qk_arguments_has(arguments, "readonly"),
         .recipe = qk_arguments_text(arguments, "recipe"),
-        .warning = warning,
+        .warning = arguments->warning,
     };
     char *pre = NULL, *post = NULL;
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &options.threads, err));
+    QK_TRY(qk_arguments_threads(arguments, &options.threads, err));
     QK_TRY(qk_arguments_all(arguments, "set", &options.set, &options.n_set, err));
     enum qk_code code = qk_arguments_all(arguments, "cases", &options.cases, &options.n_cases, err);
     if (code == QK_OK)
@@ -54,7 +55,7 @@ static enum qk_code open_screen(
     return code;
 }
 
-/* Wrong kernels are told before any number of theirs is seen; *wrong is left without a text when there are none. */
+/* Warns of wrong kernels before any number of theirs is seen. *wrong names one; it has no text when all are right. */
 static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
 {
     struct qk_selftest result[QK_SELFTEST_MAX];
@@ -65,24 +66,23 @@ static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
     return QK_OK;
 }
 
-static enum qk_code run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run(struct qk_arguments *arguments, struct qk_error *err)
 {
     const struct qk_command *command = arguments->command;
+    struct qk_error wrong = {0};
     if (arguments->help) {
-        qk_command_help(command, false);
+        qk_help_print(command, false);
         return QK_OK;
     }
     if (arguments->version) {
         qk_print("%s\n", PACKAGE_STRING);
         return QK_OK;
     }
-    if (command->run == qk_doctor_run)
-        return qk_doctor_run(arguments, err); /* its own test is the thorough one */
-    struct qk_error wrong = {0};
-    QK_TRY(test_kernels(&wrong, err));
-    if (command->run != NULL)
-        return command->run(arguments, err);
-    return isatty(STDOUT_FILENO) ? open_screen(arguments, wrong.text, err) : qk_screen_table(arguments, err);
+    if (command->kernels == QK_KERNELS_NEEDED)
+        QK_TRY(test_kernels(&wrong, err));
+    arguments->warning = wrong.text;
+    arguments->open_screen = open_screen;
+    return command->run(arguments, err);
 }
 
 int main(int argc, char **argv)
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     qk_json_init();
     qk_linalg_init();
     if (argc < 2) {
-        qk_command_help(qk_command_info(0), true);
+        qk_help_print(qk_command_info(0), true);
         return QK_USAGE;
     }
     const struct qk_command *command = qk_command_find(argv[1]);

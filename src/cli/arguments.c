@@ -18,20 +18,29 @@ static const char *blank_before_name(const struct qk_command *command)
     return command->name[0] != '\0' ? " " : "";
 }
 
-static const struct qk_option_info *find_long(const struct qk_option_info *table, const char *name, size_t n)
+static const struct qk_option_info *find_long(
+    const struct qk_option_info *const *table, const char *name, size_t n)
 {
-    for (; table->name != NULL; table++)
-        if (strlen(table->name) == n && memcmp(table->name, name, n) == 0)
-            return table;
+    for (; *table != NULL; table++)
+        if (strlen((*table)->name) == n && memcmp((*table)->name, name, n) == 0)
+            return *table;
     return NULL;
 }
 
-static const struct qk_option_info *find_short(const struct qk_option_info *table, char letter)
+static const struct qk_option_info *find_short(const struct qk_option_info *const *table, char letter)
 {
-    for (; table->name != NULL; table++)
-        if (table->letter == letter)
-            return table;
+    for (; *table != NULL; table++)
+        if ((*table)->letter == letter)
+            return *table;
     return NULL;
+}
+
+/* The row that a command asks for: one of its own table, or it is a bug. */
+static const struct qk_option_info *known_option(const struct qk_arguments *arguments, const char *name)
+{
+    const struct qk_option_info *option = find_long(arguments->command->options, name, strlen(name));
+    assert(option != NULL);
+    return option;
 }
 
 /* --- what was meant --- */
@@ -86,10 +95,10 @@ static void consider(struct guess *guess, const char *name)
 static const char *nearest_option(const struct qk_command *command, const char *name, size_t n)
 {
     struct guess guess = begin_guess(name, n);
-    const struct qk_option_info *tables[] = {command->option, qk_common_options};
+    const struct qk_option_info *const *tables[] = {command->options, qk_common_options};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
-        for (const struct qk_option_info *row = tables[t]; row->name != NULL; row++)
-            consider(&guess, row->name);
+        for (const struct qk_option_info *const *row = tables[t]; *row != NULL; row++)
+            consider(&guess, (*row)->name);
     return guess.best;
 }
 
@@ -155,8 +164,8 @@ static enum qk_code take_option(struct parser *p, const struct qk_option_info *o
         !is_one_of(text, option->argument, &ignored))
         return qk_fail(p->err, QK_USAGE, "--%s: unknown word (found '%s', expected %s)", option->name, text,
             option->argument);
-    out->help = out->help || (option == &qk_common_options[0]);
-    out->version = out->version || (option == &qk_common_options[1]);
+    out->help = out->help || (option == &qk_option_help);
+    out->version = out->version || (option == &qk_option_version);
     out->given[out->n_given].option = option;
     out->given[out->n_given].text = text;
     out->n_given++;
@@ -167,7 +176,7 @@ static enum qk_code take_long(struct parser *p, const char *word)
 {
     const struct qk_command *command = p->out->command;
     size_t n = strcspn(word, "=");
-    const struct qk_option_info *option = find_long(command->option, word + 2, n - 2);
+    const struct qk_option_info *option = find_long(command->options, word + 2, n - 2);
     if (option == NULL)
         option = find_long(qk_common_options, word + 2, n - 2);
     if (option == NULL)
@@ -180,7 +189,7 @@ static enum qk_code take_letters(struct parser *p, const char *word)
 {
     const struct qk_command *command = p->out->command;
     for (const char *letter = word + 1; *letter != '\0'; letter++) {
-        const struct qk_option_info *option = find_short(command->option, *letter);
+        const struct qk_option_info *option = find_short(command->options, *letter);
         if (option == NULL)
             option = find_short(qk_common_options, *letter);
         if (option == NULL)
@@ -280,10 +289,14 @@ void qk_arguments_free(struct qk_arguments *arguments)
 
 /* --- asking --- */
 
+bool qk_arguments_takes(const struct qk_arguments *arguments, const char *name)
+{
+    return find_long(arguments->command->options, name, strlen(name)) != NULL;
+}
+
 bool qk_arguments_has(const struct qk_arguments *arguments, const char *name)
 {
-    const struct qk_option_info *option = find_long(arguments->command->option, name, strlen(name));
-    assert(option != NULL);
+    const struct qk_option_info *option = known_option(arguments, name);
     for (size_t i = 0; i < arguments->n_given; i++)
         if (arguments->given[i].option == option)
             return true;
@@ -292,8 +305,7 @@ bool qk_arguments_has(const struct qk_arguments *arguments, const char *name)
 
 const char *qk_arguments_text(const struct qk_arguments *arguments, const char *name)
 {
-    const struct qk_option_info *option = find_long(arguments->command->option, name, strlen(name));
-    assert(option != NULL);
+    const struct qk_option_info *option = known_option(arguments, name);
     for (size_t i = arguments->n_given; i > 0; i--)
         if (arguments->given[i - 1].option == option)
             return arguments->given[i - 1].text;
@@ -303,8 +315,7 @@ const char *qk_arguments_text(const struct qk_arguments *arguments, const char *
 enum qk_code qk_arguments_all(const struct qk_arguments *arguments, const char *name, const char *const **out,
     size_t *n, struct qk_error *err)
 {
-    const struct qk_option_info *option = find_long(arguments->command->option, name, strlen(name));
-    assert(option != NULL);
+    const struct qk_option_info *option = known_option(arguments, name);
     const char **list;
     *out = NULL;
     *n = 0;
@@ -321,7 +332,7 @@ int qk_arguments_word(const struct qk_arguments *arguments, const char *name)
     const char *text = qk_arguments_text(arguments, name);
     int index = 0;
     if (text != NULL)
-        is_one_of(text, find_long(arguments->command->option, name, strlen(name))->argument, &index);
+        is_one_of(text, known_option(arguments, name)->argument, &index);
     return index;
 }
 
@@ -347,6 +358,12 @@ enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const cha
             text, low, high);
     *out = (int)value;
     return QK_OK;
+}
+
+enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err)
+{
+    enum { MOST_THREADS = 1024 };
+    return qk_arguments_number(arguments, "threads", 1, MOST_THREADS, 0, out, err);
 }
 
 enum qk_code qk_arguments_exclude(

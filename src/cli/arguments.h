@@ -7,9 +7,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What --threads may say. */
-enum { QK_MAX_THREADS = 1024 };
-
 /* All texts are borrowed from argv. */
 struct qk_arguments {
     const struct qk_command *command;
@@ -21,6 +18,9 @@ struct qk_arguments {
     } * given;            /* in the order of the command line */
     size_t n_given;
     bool help, version; /* asked for: then nothing else was checked */
+    /* What main gives to the command after parsing. */
+    const char *warning; /* why no number can be trusted; "" where they can */
+    enum qk_code (*open_screen)(const struct qk_arguments *arguments, struct qk_error *err);
 };
 
 /* Takes the words after the command apart. Options may stand between operands; `--` ends them; `--name=TEXT`,
@@ -29,6 +29,9 @@ struct qk_arguments {
 enum qk_code qk_arguments_parse(const struct qk_command *command, int argc, char *const *argv,
     struct qk_arguments *out, struct qk_error *err);
 void qk_arguments_free(struct qk_arguments *arguments);
+
+/* True when the command's table has the option. */
+bool qk_arguments_takes(const struct qk_arguments *arguments, const char *name);
 
 /* True when the option was given. Asking for an option that is not in the command's table is a bug (assert). */
 bool qk_arguments_has(const struct qk_arguments *arguments, const char *name);
@@ -49,6 +52,9 @@ int qk_arguments_operand_word(const struct qk_arguments *arguments, size_t i);
 /* *out = the option's whole number, `fallback` when it was not given; QK_USAGE outside low..high. */
 enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const char *name, int low, int high,
     int fallback, int *out, struct qk_error *err);
+
+/* *out = the number of --threads; 0 when it was not given: one a processor. */
+enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err);
 
 /* QK_USAGE when both options were given. */
 enum qk_code qk_arguments_exclude(

@@ -16,26 +16,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-const struct qk_option_info qk_cases_options[] = {
-    {"length", 'n', "LIST", "needle: how long the prompts are, as in 512,1024; 512,1024,2048 without it"},
-    {"tokenizer", 't', "DIR",
-        "needle: count lengths in tokens of this checkpoint's tokenizer, with BOS; in bytes without it"},
-    {"depths", 'd', "LIST",
-        "needle: where the needle stands, from 0 (first) to 1 (last), as in 0,0.5; a whole number from 2 on "
-        "is so many, evenly; 0.1,0.3,0.5,0.7,0.9 without it"},
-    {"haystack", 0, "WHAT",
-        "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose without it"},
-    {"value", 0, "digits|hex|words", "needle: what is asked for; digits without it"},
-    {"digits", 0, "N", "needle: digits (or words) of a value; 4, of hex 8, of words 2 without it"},
-    {"distractors", 0, "N", "needle: others of the same form that are not asked for; 3 without it"},
-    {"steps", 0, "A-B", "arithmetic: steps of a problem; 3-5 without it"},
-    {"count", 'c', "N", "cases: of each length and depth, 20 without it; of arithmetic, 100"},
-    {"seed", 0, "N", "another number gives other cases, the same number the same ones; 1 without it"},
-    {"output", 'o', "FILE", "write there; - and nothing are standard output"},
-    {"force", 'f', NULL, "replace FILE where it exists"},
-    {NULL, 0, NULL, NULL},
-};
-
 enum kind { NEEDLE, ARITHMETIC }; /* order of the operand's words */
 enum { MOST_LENGTHS = 64, MOST_DEPTHS = 101, MOST_COUNT = 1000000 };
 
@@ -273,10 +253,41 @@ static enum qk_code run(const struct qk_arguments *arguments, struct request *r,
     return QK_OK;
 }
 
-enum qk_code qk_cases_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_cases(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct request r = {0};
     enum qk_code code = run(arguments, &r, err);
     free_request(&r);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    QK_OPTION(
+        "length", 'n', "LIST", "needle: how long the prompts are, as in 512,1024; 512,1024,2048 without it"),
+    QK_OPTION("tokenizer", 't', "DIR",
+        "needle: count lengths in tokens of this checkpoint's tokenizer, with BOS; in bytes without it"),
+    QK_OPTION("depths", 'd', "LIST",
+        "needle: where the needle stands, from 0 (first) to 1 (last), as in 0,0.5; a whole number from 2 on "
+        "is so many, evenly; 0.1,0.3,0.5,0.7,0.9 without it"),
+    QK_OPTION("haystack", 0, "WHAT",
+        "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose without it"),
+    QK_OPTION("value", 0, "digits|hex|words", "needle: what is asked for; digits without it"),
+    QK_OPTION("digits", 0, "N", "needle: digits (or words) of a value; 4, of hex 8, of words 2 without it"),
+    QK_OPTION("distractors", 0, "N", "needle: others of the same form that are not asked for; 3 without it"),
+    QK_OPTION("steps", 0, "A-B", "arithmetic: steps of a problem; 3-5 without it"),
+    QK_OPTION("count", 'c', "N", "cases: of each length and depth, 20 without it; of arithmetic, 100"),
+    QK_OPTION(
+        "seed", 0, "N", "another number gives other cases, the same number the same ones; 1 without it"),
+    QK_OPTION("output", 'o', "FILE", "write there; - and nothing are standard output"),
+    QK_OPTION("force", 'f', NULL, "replace FILE where it exists"),
+    NULL,
+};
+
+const struct qk_command qk_cases_command = {
+    .name = "cases",
+    .operands = "needle|arithmetic",
+    .summary = "Writes questions with their answers: needles in long texts, or problems in several steps",
+    .options = OPTIONS,
+    .kernels = QK_KERNELS_UNUSED,
+    .run = run_cases,
+};

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <time.h>
 
-const struct qk_option_info qk_clean_options[] = {
-    {"remove", 0, NULL, "remove what is listed"},
-    {NULL, 0, NULL, NULL},
-};
-
 enum { AGE_TEXT = 32 };
 
 /* "3 hours": the largest unit of which there are two. */
@@ -64,7 +59,7 @@ static void print_summary(const struct qk_left_overs *left, const char *folder, 
             left->n_held == 1 ? "s" : "");
 }
 
-enum qk_code qk_clean_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_clean(const struct qk_arguments *arguments, struct qk_error *err)
 {
     const char *folder = arguments->operand[0];
     bool remove = qk_arguments_has(arguments, "remove");
@@ -79,3 +74,17 @@ enum qk_code qk_clean_run(const struct qk_arguments *arguments, struct qk_error 
     qk_left_overs_free(&left);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    QK_OPTION("remove", 0, NULL, "remove what is listed"),
+    NULL,
+};
+
+const struct qk_command qk_clean_command = {
+    .name = "clean",
+    .operands = "FOLDER",
+    .summary = "Lists what exports and writes that were killed left in a folder, and removes it",
+    .options = OPTIONS,
+    .kernels = QK_KERNELS_UNUSED,
+    .run = run_clean,
+};

@@ -1,4 +1,4 @@
-/* cmd_diff.c - qkscope diff: the drift of every layer; also what `qkscope PRE POST` prints on a pipe. */
+/* cmd_diff.c - qkscope diff: the drift of every layer. */
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
@@ -10,24 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-const struct qk_option_info qk_diff_options[] = {
-    {"layers", 'l', "LAYERS",
-        "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as "
-        "routing>0.15; without it all, with --remote those of kind full and window"},
-    {"sort", 0, "METRIC",
-        "most drift first, by rel_fro, cosine, "
-        "norm_ratio, angle, angle_max (each also "
-        "as q.METRIC or k.METRIC) or routing"},
-    {"heads", 'H', NULL, "a row for every head as well"},
-    {"effective", 'e', NULL, "multiply the gains of q/k norms into the rows first"},
-    {"json", 0, NULL, "print one JSON object with every layer and head"},
-    {"csv", 0, NULL, "print comma-separated values with a heading row"},
-    {"ascii", 0, NULL, "print ASCII characters alone"},
-    {"threads", 'j', "N", "worker threads; one a processor without it"},
-    QK_REMOTE_OPTION,
-    {NULL, 0, NULL, NULL},
-};
 
 /* --- which layers, in which order --- */
 
@@ -62,7 +44,7 @@ static double strength(const struct qk_layer_drift *drift, const struct sort_key
 
 /* What was asked for, and everything that was made for it. */
 struct diff {
-    struct qk_inputs inputs; /* the selection stays empty without --set and --recipe */
+    struct qk_pair *pair;
     struct qk_spec layers;
     bool some_layers, sorted, remote;
     struct sort_key key;
@@ -75,10 +57,10 @@ struct diff {
 
 static void free_diff(struct diff *d)
 {
-    if (d->inputs.pair != NULL)
-        qk_drifts_free(d->drift, d->inputs.pair->n_layers);
+    if (d->pair != NULL)
+        qk_drifts_free(d->drift, d->pair->n_layers);
     qk_spec_free(&d->layers);
-    qk_inputs_free(&d->inputs);
+    qk_pair_close(d->pair);
     free(d->wanted);
     free(d->order);
 }
@@ -86,7 +68,7 @@ static void free_diff(struct diff *d)
 static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
 {
     double *key;
-    QK_TRY(qk_alloc(&key, (size_t)d->inputs.pair->n_layers, sizeof *key, err));
+    QK_TRY(qk_alloc(&key, (size_t)d->pair->n_layers, sizeof *key, err));
     for (int i = 0; i < d->n; i++)
         key[d->order[i]] = strength(&d->drift[d->order[i]], &d->key);
     qk_order_by(d->order, d->n, key);
@@ -98,7 +80,7 @@ static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
  * distance is theirs, and q and k of all layers are an eighth of a hybrid's bytes. All, where none is. */
 static void choose_remote(const struct diff *d)
 {
-    const struct qk_pair *pair = d->inputs.pair;
+    const struct qk_pair *pair = d->pair;
     int n_softmax = 0, n_left = 0;
     for (int i = 0; i < pair->n_layers; i++) {
         enum qk_kind kind = pair->layer[i].kind;
@@ -116,7 +98,7 @@ static void choose_remote(const struct diff *d)
 /* A test has to know every layer's numbers; lists and kinds spare the work of the layers left out. */
 static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
-    const struct qk_pair *pair = d->inputs.pair;
+    const struct qk_pair *pair = d->pair;
     bool by_test = d->some_layers && d->layers.selector == QK_SELECT_TEST;
     QK_TRY(qk_inputs_check_layers(&d->layers, pair, err));
     QK_TRY(qk_alloc(&d->wanted, (size_t)pair->n_layers, sizeof *d->wanted, err));
@@ -141,7 +123,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct di
 {
     const char *layers = qk_arguments_text(arguments, "layers"), *sort = qk_arguments_text(arguments, "sort");
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &d->threads, err));
+    QK_TRY(qk_arguments_threads(arguments, &d->threads, err));
     if (layers != NULL) {
         QK_TRY(qk_spec_parse_selector(layers, &d->layers, err));
         d->some_layers = true;
@@ -159,15 +141,15 @@ static enum qk_code run(const struct qk_arguments *arguments, struct diff *d, st
 {
     QK_TRY(read_options(arguments, d, err));
     QK_TRY(qk_inputs_remote(arguments, err));
-    QK_TRY(qk_inputs_pair(arguments, &d->inputs.pair, err));
+    QK_TRY(qk_inputs_pair(arguments, &d->pair, err));
     QK_TRY(compute(d, err));
-    struct qk_report report = {.pair = d->inputs.pair,
+    struct qk_report report = {.pair = d->pair,
         .drift = d->drift,
         .order = d->order,
         .n = d->n,
         .heads = qk_arguments_has(arguments, "heads"),
         .ascii = qk_arguments_has(arguments, "ascii")};
-    qk_drifts_warn(d->inputs.pair, d->drift, d->wanted);
+    qk_drifts_warn(d->pair, d->drift, d->wanted);
     if (qk_arguments_has(arguments, "json"))
         return qk_report_json(&report, err);
     if (qk_arguments_has(arguments, "csv"))
@@ -177,7 +159,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct diff *d, st
     return QK_OK;
 }
 
-enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_diff(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct diff d = {0};
     enum qk_code code = run(arguments, &d, err);
@@ -185,28 +167,26 @@ enum qk_code qk_diff_run(const struct qk_arguments *arguments, struct qk_error *
     return code;
 }
 
-static enum qk_code run_screen_table(
-    const struct qk_arguments *arguments, struct diff *d, struct qk_error *err)
-{
-    QK_TRY(qk_inputs_open(arguments, false, &d->inputs, err));
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &d->threads, err));
-    QK_TRY(compute(d, err));
-    bool chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
-    struct qk_report report = {.pair = d->inputs.pair,
-        .drift = d->drift,
-        .order = d->order,
-        .n = d->n,
-        .ascii = qk_arguments_has(arguments, "ascii"),
-        .selection = chosen ? &d->inputs.selection : NULL};
-    qk_drifts_warn(d->inputs.pair, d->drift, NULL);
-    qk_report_table(&report);
-    return QK_OK;
-}
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_layers,
+    QK_OPTION("sort", 0, "METRIC",
+        "most drift first, by rel_fro, cosine, "
+        "norm_ratio, angle, angle_max (each also "
+        "as q.METRIC or k.METRIC) or routing"),
+    &qk_option_heads,
+    QK_OPTION("effective", 'e', NULL, "multiply the gains of q/k norms into the rows first"),
+    &qk_option_json,
+    &qk_option_csv,
+    &qk_option_ascii,
+    &qk_option_threads,
+    &qk_option_remote,
+    NULL,
+};
 
-enum qk_code qk_screen_table(const struct qk_arguments *arguments, struct qk_error *err)
-{
-    struct diff d = {0};
-    enum qk_code code = run_screen_table(arguments, &d, err);
-    free_diff(&d);
-    return code;
-}
+const struct qk_command qk_diff_command = {
+    .name = "diff",
+    .operands = "PRE POST",
+    .summary = "Prints the drift of every layer from PRE to POST",
+    .options = OPTIONS,
+    .run = run_diff,
+};

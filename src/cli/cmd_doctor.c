@@ -16,10 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-const struct qk_option_info qk_doctor_options[] = {
-    {NULL, 0, NULL, NULL},
-};
-
 /* --- the report --- */
 
 static void print_versions(void)
@@ -79,7 +75,7 @@ static enum qk_code print_families(struct qk_error *err)
     return QK_OK;
 }
 
-enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_doctor(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_selftest result[QK_SELFTEST_MAX];
     int n;
@@ -95,3 +91,16 @@ enum qk_code qk_doctor_run(const struct qk_arguments *arguments, struct qk_error
         qk_print("  %-20s%-8s%.2g\n", result[i].name, result[i].worst <= 1 ? "ok" : "WRONG", result[i].worst);
     return qk_selftest_judge(result, n, err);
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    NULL,
+};
+
+const struct qk_command qk_doctor_command = {
+    .name = "doctor",
+    .operands = "",
+    .summary = "Reports versions, folders and known families, and tests the numeric kernels of this machine",
+    .options = OPTIONS,
+    .kernels = QK_KERNELS_REPORTED,
+    .run = run_doctor,
+};

@@ -7,16 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_emit_options[] = {
-    {"set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
-    {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
-    {"output", 'o', "FILE", "write there and tell what is chosen; - and nothing are standard output"},
-    {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
-    {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
-    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
-    {NULL, 0, NULL, NULL},
-};
-
 static enum qk_code write_text(
     const struct qk_inputs *inputs, const char *path, const char *text, struct qk_error *err)
 {
@@ -36,7 +26,7 @@ static enum qk_code write_text(
 static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *inputs, struct qk_error *err)
 {
     char *text;
-    QK_TRY(qk_inputs_open(arguments, qk_arguments_has(arguments, "force"), inputs, err));
+    QK_TRY(qk_inputs_open(arguments, inputs, err));
     QK_TRY(qk_emit_text((enum qk_emit_tool)qk_arguments_operand_word(arguments, 0), inputs->pair,
         &inputs->selection, inputs->norms, &text, err));
     enum qk_code code = write_text(inputs, qk_arguments_text(arguments, "output"), text, err);
@@ -44,7 +34,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
     return code;
 }
 
-enum qk_code qk_emit_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_emit(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_inputs inputs = {0};
     QK_TRY(qk_inputs_want_choice(arguments, err));
@@ -52,3 +42,22 @@ enum qk_code qk_emit_run(const struct qk_arguments *arguments, struct qk_error *
     qk_inputs_free(&inputs);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_set,
+    &qk_option_recipe,
+    QK_OPTION(
+        "output", 'o', "FILE", "write there and tell what is chosen; - and nothing are standard output"),
+    &qk_option_norms,
+    &qk_option_force,
+    &qk_option_threads,
+    NULL,
+};
+
+const struct qk_command qk_emit_command = {
+    .name = "emit",
+    .operands = "mergekit|brainsurgery PRE POST",
+    .summary = "Writes a selection of restore and lerp as a file for another tool",
+    .options = OPTIONS,
+    .run = run_emit,
+};

@@ -14,25 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_eval_options[] = {
-    {"cases", 'c', "FILE", "what to ask: JSON lines with prompt and answer; repeatable"},
-    {"set", 's', "SPEC",
-        "PRE POST: measure POST with this choice, as in full=restore; repeatable, later wins"},
-    {"recipe", 'r', "FILE", "PRE POST: measure POST with the choices of a recipe, before any --set"},
-    {"as", 0, "NAME", "begin another selection of that name: the --set and --recipe after it are its"},
-    {"selections", 0, "FILE",
-        "more selections: lines of NAME: SPEC..., as in 'layer 7: 7=restore'; # begins a remark"},
-    {"baselines", 'b', NULL, "measure PRE and POST before the selections"},
-    {"norms", 0, NULL, "with a choice, the gains of q/k norms follow their role"},
-    {"limit", 'n', "N", "of each task only the first N cases"},
-    {"no-cache", 0, NULL, "ask anew, and keep no answers for the next time"},
-    {"json", 0, NULL, "print one JSON object"},
-    {"csv", 0, NULL, "print comma-separated values with a heading row"},
-    {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
-    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
-    {NULL, 0, NULL, NULL},
-};
-
 /* One line of the result: who was asked, and how it went. */
 struct row {
     char *name;
@@ -197,31 +178,19 @@ static enum qk_code list_cases(struct eval *e, struct qk_error *err)
     return code;
 }
 
-static enum qk_code read_cases(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
-{
-    const char *const *file;
-    size_t n;
-    QK_TRY(qk_arguments_all(arguments, "cases", &file, &n, err));
-    enum qk_code code =
-        n > 0 ? QK_OK : qk_fail(err, QK_USAGE, "%s: nothing to ask (expected --cases FILE)", "eval");
-    for (size_t i = 0; i < n && code == QK_OK; i++)
-        code = qk_cases_read(file[i], &e->cases, err);
-    free((void *)file);
-    return code == QK_OK ? list_cases(e, err) : code;
-}
-
 static enum qk_code read_options(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
 {
     enum { MOST = 1 << 20 };
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
     QK_TRY(qk_arguments_number(arguments, "limit", 1, MOST, 0, &e->limit, err));
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &e->threads, err));
+    QK_TRY(qk_arguments_threads(arguments, &e->threads, err));
     e->options.no_cache = qk_arguments_has(arguments, "no-cache");
     e->force = qk_arguments_has(arguments, "force");
     e->norms = qk_arguments_has(arguments, "norms");
     e->streams = !qk_arguments_has(arguments, "json") && !qk_arguments_has(arguments, "csv");
     QK_TRY(read_rows(arguments, e, err));
-    return read_cases(arguments, e, err);
+    QK_TRY(qk_inputs_cases(arguments, &e->cases, err));
+    return list_cases(e, err);
 }
 
 /* --- the table --- */
@@ -425,10 +394,38 @@ static enum qk_code run(const struct qk_arguments *arguments, struct eval *e, st
     return QK_OK;
 }
 
-enum qk_code qk_eval_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_eval(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct eval e = {0};
     enum qk_code code = run(arguments, &e, err);
     free_eval(&e);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_cases,
+    &qk_option_set,
+    &qk_option_recipe,
+    QK_OPTION(
+        "as", 0, "NAME", "begin another selection of that name: the --set and --recipe after it are its"),
+    QK_OPTION("selections", 0, "FILE",
+        "more selections: lines of NAME: SPEC..., as in 'layer 7: 7=restore'; # begins a remark"),
+    QK_OPTION("baselines", 'b', NULL, "measure PRE and POST before the selections"),
+    &qk_option_norms,
+    QK_OPTION("limit", 'n', "N", "of each task only the first N cases"),
+    &qk_option_no_cache,
+    &qk_option_json,
+    &qk_option_csv,
+    &qk_option_force,
+    &qk_option_threads,
+    NULL,
+};
+
+const struct qk_command qk_eval_command = {
+    .name = "eval",
+    .operands = "CKPT...",
+    .summary =
+        "Puts cases to checkpoints, or (PRE POST) to POST with selections, and counts the right answers",
+    .options = OPTIONS,
+    .run = run_eval,
+};

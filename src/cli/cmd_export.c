@@ -11,24 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_export_command_options[] = {
-    {"set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
-    {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
-    {"output", 'o', "DIR", "the folder to write; it must not exist yet, and never lie in PRE or POST"},
-    {"dry-run", 'n', NULL, "check everything and tell what would change, but write nothing"},
-    {"patch-only", 0, NULL, "write only the changed tensors and the recipe"},
-    {"adapter", 0, NULL, "write POST's adapter with the choices in its factors, not the merged checkpoint"},
-    {"link", 0, NULL, "hard-link the shards that do not change, where the file system can"},
-    {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
-    {"comment", 0, "TEXT", "a remark to keep in the recipe"},
-    {"force", 'f', NULL,
-        "replace an earlier export, and take a --recipe that was made for other checkpoints"},
-    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
-    {"remote", 0, NULL,
-        "refused: an export copies every byte of POST, so that PRE and POST have to be on this machine"},
-    {NULL, 0, NULL, NULL},
-};
-
 static void print_changes(const struct qk_export_manifest *manifest)
 {
     char bytes[QK_BYTES_TEXT];
@@ -92,7 +74,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
 {
     bool dry = qk_arguments_has(arguments, "dry-run"), force = qk_arguments_has(arguments, "force");
     struct qk_export_manifest manifest = {0};
-    QK_TRY(qk_inputs_open(arguments, force, inputs, err));
+    QK_TRY(qk_inputs_open(arguments, inputs, err));
     const struct qk_export_options options = {
         .target = qk_arguments_text(arguments, "output"),
         .force = force,
@@ -114,7 +96,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
     return code;
 }
 
-enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_export(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_inputs inputs = {0};
     if (qk_arguments_has(arguments, "remote"))
@@ -130,3 +112,31 @@ enum qk_code qk_export_run(const struct qk_arguments *arguments, struct qk_error
     qk_inputs_free(&inputs);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_set,
+    &qk_option_recipe,
+    QK_OPTION(
+        "output", 'o', "DIR", "the folder to write; it must not exist yet, and never lie in PRE or POST"),
+    QK_OPTION("dry-run", 'n', NULL, "check everything and tell what would change, but write nothing"),
+    QK_OPTION("patch-only", 0, NULL, "write only the changed tensors and the recipe"),
+    QK_OPTION("adapter", 0, NULL,
+        "write POST's adapter with the choices in its factors, not the merged checkpoint"),
+    QK_OPTION("link", 0, NULL, "hard-link the shards that do not change, where the file system can"),
+    &qk_option_norms,
+    &qk_option_comment,
+    QK_OPTION("force", 'f', NULL,
+        "replace an earlier export, and take a --recipe that was made for other checkpoints"),
+    &qk_option_threads,
+    QK_OPTION("remote", 0, NULL,
+        "refused: an export copies every byte of POST, so that PRE and POST have to be on this machine"),
+    NULL,
+};
+
+const struct qk_command qk_export_command = {
+    .name = "export",
+    .operands = "PRE POST",
+    .summary = "Writes POST with the chosen queries and keys put back",
+    .options = OPTIONS,
+    .run = run_export,
+};

@@ -12,12 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_info_options[] = {
-    {"json", 0, NULL, "print one JSON object"},
-    QK_REMOTE_OPTION,
-    {NULL, 0, NULL, NULL},
-};
-
 /* What is counted over all tensors, by dtype; OTHER holds every dtype that this program does not know. */
 struct dtype_count {
     uint64_t tensors, values, bytes;
@@ -360,7 +354,7 @@ static enum qk_code print_json(const struct qk_model *model, struct qk_error *er
     return qk_print_json(root, err);
 }
 
-enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_info(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_model *model;
     QK_TRY(qk_inputs_remote(arguments, err));
@@ -369,3 +363,17 @@ enum qk_code qk_info_run(const struct qk_arguments *arguments, struct qk_error *
     qk_model_close(model);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_json,
+    &qk_option_remote,
+    NULL,
+};
+
+const struct qk_command qk_info_command = {
+    .name = "info",
+    .operands = "CKPT",
+    .summary = "Shows what a checkpoint is made of and what can be done with it",
+    .options = OPTIONS,
+    .run = run_info,
+};

@@ -6,19 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_plan_options[] = {
-    {"set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"},
-    {"recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"},
-    {"output", 'o', "FILE",
-        "write the recipe there; - is standard output; without it only show what is chosen"},
-    {"norms", 0, NULL, "let the gains of q/k norms go with their role"},
-    {"comment", 0, "TEXT", "a remark to keep in the recipe"},
-    {"force", 'f', NULL, "take a --recipe that was made for other checkpoints"},
-    {"threads", 'j', "N", "worker threads for tests such as routing>0.15; one a processor without it"},
-    QK_REMOTE_OPTION,
-    {NULL, 0, NULL, NULL},
-};
-
 static enum qk_code write_recipe(const struct qk_inputs *inputs, const char *path, struct qk_error *err)
 {
     struct qk_recipe recipe;
@@ -43,14 +30,14 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
 {
     const char *output = qk_arguments_text(arguments, "output");
     QK_TRY(qk_inputs_remote(arguments, err));
-    QK_TRY(qk_inputs_open(arguments, qk_arguments_has(arguments, "force"), inputs, err));
+    QK_TRY(qk_inputs_open(arguments, inputs, err));
     if (output != NULL)
         return write_recipe(inputs, output, err);
     qk_inputs_print(inputs);
     return QK_OK;
 }
 
-enum qk_code qk_plan_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_plan(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_inputs inputs = {0};
     QK_TRY(qk_inputs_want_choice(arguments, err));
@@ -58,3 +45,24 @@ enum qk_code qk_plan_run(const struct qk_arguments *arguments, struct qk_error *
     qk_inputs_free(&inputs);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_set,
+    &qk_option_recipe,
+    QK_OPTION("output", 'o', "FILE",
+        "write the recipe there; - is standard output; without it only show what is chosen"),
+    &qk_option_norms,
+    &qk_option_comment,
+    &qk_option_force,
+    &qk_option_threads,
+    &qk_option_remote,
+    NULL,
+};
+
+const struct qk_command qk_plan_command = {
+    .name = "plan",
+    .operands = "PRE POST",
+    .summary = "Writes a recipe: what to put back, and for which checkpoints",
+    .options = OPTIONS,
+    .run = run_plan,
+};

@@ -14,37 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct qk_option_info qk_range_options[] = {
-    {"probe", 'p', "FILE",
-        "a UTF-8 text to look at, through POST's tokenizer; without it a built-in document "
-        "with facts that are asked for at its end"},
-    {"ids", 0, "FILE", "token ids instead of a text: decimal numbers with white space between them"},
-    {"states", 0, "FILE",
-        "inputs of the layers instead of a forward pass: a safetensors with input_ids and hidden_states.I; "
-        "both models are looked at on them"},
-    {"states-pre", 0, "FILE", "with --states: PRE's own inputs, of the same tokens"},
-    {"estimate", 0, NULL,
-        "run nothing: for layers with rotary positions, the mean logit by distance from weights alone"},
-    {"length", 'n', "N", "tokens of the probe, cut to so many; 512 of the built-in text without it"},
-    {"queries", 'q', "WHICH", "which queries count: half (the second half), all, or last:N"},
-    {"long", 0, "N", "distances from N on are long; 128 without it"},
-    {"set", 's', "SPEC",
-        "show the model with this choice as well, as in full=restore; repeatable, later wins"},
-    {"recipe", 'r', "FILE", "show the model with the choices of a recipe, before any --set"},
-    {"norms", 0, NULL, "with the choice, the gains of q/k norms follow their role"},
-    {"exact", 'x', NULL, "run the whole model again for it, not its layers on POST's states"},
-    {"no-cache", 0, NULL, "run anew, and keep nothing of it for the next time"},
-    {"layers", 'l', "LAYERS", "only these layers: a list such as 1,4-7, a kind, all, or a test"},
-    {"sort", 0, "NUMBER", "the largest first, by shift, mean or long of POST; by index without it"},
-    {"heads", 'H', NULL, "a row for every head as well (in CSV instead)"},
-    {"json", 0, NULL, "print one JSON object with every head"},
-    {"csv", 0, NULL, "print comma-separated values with a heading row"},
-    {"ascii", 0, NULL, "print ASCII characters alone"},
-    {"threads", 'j', "N", "worker threads for the drift that a test needs; one a processor without it"},
-    QK_REMOTE_OPTION,
-    {NULL, 0, NULL, NULL},
-};
-
 enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, ORDERS };
 static const char *const ORDER[ORDERS] = {"index", "shift", "mean", "long"};
 
@@ -131,7 +100,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     QK_TRY(read_probe(arguments, r, err));
     QK_TRY(read_order(arguments, r, err));
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &r->threads, err));
+    QK_TRY(qk_arguments_threads(arguments, &r->threads, err));
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
@@ -310,7 +279,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct range *r, s
 {
     QK_TRY(read_options(arguments, r, err));
     QK_TRY(qk_inputs_remote(arguments, err));
-    QK_TRY(qk_inputs_open(arguments, false, &r->inputs, err));
+    QK_TRY(qk_inputs_open(arguments, &r->inputs, err));
     QK_TRY(find_layers(r, err));
     QK_TRY(choose_source(r, err));
     QK_TRY(r->estimate ? make_profiles(r, err) : run_probe(r, err));
@@ -318,10 +287,49 @@ static enum qk_code run(const struct qk_arguments *arguments, struct range *r, s
     return print_report(arguments, r, err);
 }
 
-enum qk_code qk_range_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_range(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct range r = {0};
     enum qk_code code = run(arguments, &r, err);
     free_range(&r);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    QK_OPTION("probe", 'p', "FILE",
+        "a UTF-8 text to look at, through POST's tokenizer; without it a built-in document "
+        "with facts that are asked for at its end"),
+    QK_OPTION("ids", 0, "FILE", "token ids instead of a text: decimal numbers with white space between them"),
+    QK_OPTION("states", 0, "FILE",
+        "inputs of the layers instead of a forward pass: a safetensors with input_ids and hidden_states.I; "
+        "both models are looked at on them"),
+    QK_OPTION("states-pre", 0, "FILE", "with --states: PRE's own inputs, of the same tokens"),
+    QK_OPTION("estimate", 0, NULL,
+        "run nothing: for layers with rotary positions, the mean logit by distance from weights alone"),
+    QK_OPTION("length", 'n', "N", "tokens of the probe, cut to so many; 512 of the built-in text without it"),
+    QK_OPTION("queries", 'q', "WHICH", "which queries count: half (the second half), all, or last:N"),
+    QK_OPTION("long", 0, "N", "distances from N on are long; 128 without it"),
+    &qk_option_set,
+    &qk_option_recipe,
+    &qk_option_norms,
+    QK_OPTION(
+        "exact", 'x', NULL, "run the whole model again for the choice, not its layers on POST's states"),
+    &qk_option_no_cache,
+    &qk_option_layers,
+    QK_OPTION("sort", 0, "NUMBER", "the largest first, by shift, mean or long of POST; by index without it"),
+    &qk_option_heads,
+    &qk_option_json,
+    &qk_option_csv,
+    &qk_option_ascii,
+    &qk_option_threads,
+    &qk_option_remote,
+    NULL,
+};
+
+const struct qk_command qk_range_command = {
+    .name = "range",
+    .operands = "PRE POST",
+    .summary = "Prints how far the attention of every softmax layer looks, in PRE, in POST and with a choice",
+    .options = OPTIONS,
+    .run = run_range,
+};

@@ -23,20 +23,6 @@
 
 enum { USUAL_MINUTES = 10 };
 
-const struct qk_option_info qk_search_options[] = {
-    {"cases", 'c', "FILE",
-        "what to ask: JSON lines with prompt and answer; repeatable: each file is one thing to be good at"},
-    {"minutes", 'm', "N", "stop after so many minutes; 10 without it and --max-evals"},
-    {"max-evals", 0, "N", "stop after so many trials: a selection measured on one size of sample"},
-    {"output", 'o', "DIR", "write a recipe for each point of the front there"},
-    {"force", 'f', NULL, "write into a DIR that exists"},
-    {"no-cache", 0, NULL, "ask anew, and keep no answers for the next time"},
-    {"json", 0, NULL, "print one JSON object with every trial"},
-    {"ascii", 0, NULL, "print ASCII characters alone"},
-    {"threads", 'j', "N", "worker threads for the drift that orders the layers; one a processor without it"},
-    {NULL, 0, NULL, NULL},
-};
-
 struct search {
     struct qk_cases cases;
     struct qk_pair *pair;
@@ -68,21 +54,6 @@ static void free_search(struct search *s)
     qk_evaluation_close(s->evaluation);
     qk_pair_close(s->pair);
     qk_cases_free(&s->cases);
-}
-
-/* --- what is asked --- */
-
-static enum qk_code read_cases(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
-{
-    const char *const *file;
-    size_t n;
-    QK_TRY(qk_arguments_all(arguments, "cases", &file, &n, err));
-    enum qk_code code =
-        n > 0 ? QK_OK : qk_fail(err, QK_USAGE, "search: nothing to ask (expected --cases FILE)");
-    for (size_t i = 0; i < n && code == QK_OK; i++)
-        code = qk_cases_read(file[i], &s->cases, err);
-    free((void *)file);
-    return code;
 }
 
 /* --- what is tried first --- */
@@ -153,7 +124,7 @@ static void told(void *context, const char *stage, const struct qk_trial *trial)
     qk_meter_turn(&s->meter, stage);
 }
 
-static enum qk_code run_search(struct search *s, struct qk_error *err)
+static enum qk_code measure(struct search *s, struct qk_error *err)
 {
     const struct qk_search_calls calls = {s, answer, told};
     qk_meter_start(&s->meter, "post and pre", false);
@@ -243,12 +214,12 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
     QK_TRY(qk_arguments_number(arguments, "max-evals", 1, MOST_TRIALS, 0, &trials, err));
     QK_TRY(qk_arguments_number(
         arguments, "minutes", 1, MOST_MINUTES, trials > 0 ? 0 : USUAL_MINUTES, &minutes, err));
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &s->threads, err));
+    QK_TRY(qk_arguments_threads(arguments, &s->threads, err));
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
     s->folder = qk_arguments_text(arguments, "output");
     s->force = qk_arguments_has(arguments, "force");
-    return read_cases(arguments, s, err);
+    return qk_inputs_cases(arguments, &s->cases, err);
 }
 
 static enum qk_code run(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
@@ -259,7 +230,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(qk_objectives_make(&s->cases, s->evaluation, &s->objectives, err));
     QK_TRY(make_folder(s, err));
     QK_TRY(find_prior(s, err));
-    enum qk_code code = run_search(s, err);
+    enum qk_code code = measure(s, err);
     /* What an interrupted search found is told as well; it goes on from kept answers when it is run again. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
         struct qk_error why = {0};
@@ -269,7 +240,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     return code == QK_OK ? report(arguments, s, err) : code;
 }
 
-enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_search(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct search s = {0};
     enum qk_code code = run(arguments, &s, err);
@@ -278,3 +249,24 @@ enum qk_code qk_search_command_run(const struct qk_arguments *arguments, struct 
     free_search(&s);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    &qk_option_cases,
+    QK_OPTION("minutes", 'm', "N", "stop after so many minutes; 10 without it and --max-evals"),
+    QK_OPTION("max-evals", 0, "N", "stop after so many trials: a selection measured on one size of sample"),
+    QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front there"),
+    QK_OPTION("force", 'f', NULL, "write into a DIR that exists"),
+    &qk_option_no_cache,
+    &qk_option_json,
+    &qk_option_ascii,
+    &qk_option_threads,
+    NULL,
+};
+
+const struct qk_command qk_search_command = {
+    .name = "search",
+    .operands = "PRE POST",
+    .summary = "Measures what each layer does to the answers, and looks for the selections that answer most",
+    .options = OPTIONS,
+    .run = run_search,
+};

@@ -8,12 +8,6 @@
 
 #include <stdlib.h>
 
-const struct qk_option_info qk_verify_options[] = {
-    {"pre", 0, "PRE", "where PRE is now; without it the place that the recipe tells"},
-    {"post", 0, "POST", "where POST is now; without it the place that the recipe tells"},
-    {NULL, 0, NULL, NULL},
-};
-
 static enum qk_code resolve(const char *text, char **out, struct qk_error *err)
 {
     *out = NULL;
@@ -39,7 +33,7 @@ static enum qk_code verify(const char *folder, const char *pre, const char *post
     return code;
 }
 
-enum qk_code qk_verify_run(const struct qk_arguments *arguments, struct qk_error *err)
+static enum qk_code run_verify(const struct qk_arguments *arguments, struct qk_error *err)
 {
     char *pre, *post = NULL;
     QK_TRY(resolve(qk_arguments_text(arguments, "pre"), &pre, err));
@@ -50,3 +44,17 @@ enum qk_code qk_verify_run(const struct qk_arguments *arguments, struct qk_error
     free(post);
     return code;
 }
+
+static const struct qk_option_info *const OPTIONS[] = {
+    QK_OPTION("pre", 0, "PRE", "where PRE is now; without it the place that the recipe tells"),
+    QK_OPTION("post", 0, "POST", "where POST is now; without it the place that the recipe tells"),
+    NULL,
+};
+
+const struct qk_command qk_verify_command = {
+    .name = "verify",
+    .operands = "DIR",
+    .summary = "Re-reads an export against its recipe, PRE and POST, every byte of it",
+    .options = OPTIONS,
+    .run = run_verify,
+};

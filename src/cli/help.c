@@ -1,5 +1,6 @@
 /* help.c - --help from the option tables. */
-#include "cli/command.h"
+#include "cli/help.h"
+
 #include "cli/print.h"
 
 #include <stdio.h>
@@ -42,9 +43,10 @@ static void say_wrapped(FILE *to, int at, int indent, const char *text)
     say(to, "\n");
 }
 
-static void say_options(FILE *to, const struct qk_option_info *row)
+static void say_options(FILE *to, const struct qk_option_info *const *table)
 {
-    for (; row->name != NULL; row++) {
+    for (; *table != NULL; table++) {
+        const struct qk_option_info *row = *table;
         char text[COLUMNS + 1], letter[8] = "    ";
         if (row->letter != 0)
             snprintf(letter, sizeof letter, "-%c, ", row->letter);
@@ -77,7 +79,7 @@ static void say_commands(FILE *to)
     }
 }
 
-void qk_command_help(const struct qk_command *command, bool to_stderr)
+void qk_help_print(const struct qk_command *command, bool to_stderr)
 {
     FILE *to = to_stderr ? stderr : stdout;
     bool overview = command->name[0] == '\0';
@@ -87,7 +89,7 @@ void qk_command_help(const struct qk_command *command, bool to_stderr)
     say(to, "\n");
     say_wrapped(to, 0, 0, command->summary);
     say(to, "\nOptions:\n");
-    say_options(to, command->option);
+    say_options(to, command->options);
     say_options(to, qk_common_options);
     if (strstr(command->operands, "PRE") != NULL || strstr(command->operands, "CKPT") != NULL)
         say(to, "\nA checkpoint is a folder, a .safetensors or PyTorch file, an index.json,\n"

@@ -65,6 +65,20 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     return code;
 }
 
+enum qk_code qk_inputs_cases(const struct qk_arguments *arguments, struct qk_cases *out, struct qk_error *err)
+{
+    const char *const *file;
+    size_t n;
+    QK_TRY(qk_arguments_all(arguments, "cases", &file, &n, err));
+    enum qk_code code = n > 0 ? QK_OK
+                              : qk_fail(err, QK_USAGE, "%s: nothing to ask (expected --cases FILE)",
+                                    arguments->command->name);
+    for (size_t i = 0; i < n && code == QK_OK; i++)
+        code = qk_cases_read(file[i], out, err);
+    free((void *)file);
+    return code;
+}
+
 enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct qk_error *err)
 {
     if (qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe"))
@@ -169,25 +183,25 @@ enum qk_code qk_inputs_select(
     return code;
 }
 
-static enum qk_code open_with(const struct qk_arguments *arguments, bool force, const struct specs *specs,
+/* What the command does not take was not given. */
+static bool was_given(const struct qk_arguments *arguments, const char *name)
+{
+    return qk_arguments_takes(arguments, name) && qk_arguments_has(arguments, name);
+}
+
+static enum qk_code open_with(const struct qk_arguments *arguments, const struct specs *specs,
     struct qk_inputs *out, struct qk_error *err)
 {
     int threads;
-    bool plans = arguments->command->run == qk_plan_run || arguments->command->run == qk_export_run;
-    QK_TRY(qk_arguments_number(arguments, "threads", 1, QK_MAX_THREADS, 0, &threads, err));
-    if (plans || arguments->command->run == qk_range_run || arguments->command->run == qk_emit_run)
-        out->norms = qk_arguments_has(arguments, "norms");
-    if (plans) {
-        const char *comment = qk_arguments_text(arguments, "comment");
-        if (comment != NULL)
-            QK_TRY(qk_strdup_to(&out->comment, comment, err));
-    }
+    QK_TRY(qk_arguments_threads(arguments, &threads, err));
+    out->norms = was_given(arguments, "norms");
+    if (was_given(arguments, "comment"))
+        QK_TRY(qk_strdup_to(&out->comment, qk_arguments_text(arguments, "comment"), err));
     QK_TRY(qk_inputs_pair(arguments, &out->pair, err));
-    return select_with(specs, force, threads, out, err);
+    return select_with(specs, was_given(arguments, "force"), threads, out, err);
 }
 
-enum qk_code qk_inputs_open(
-    const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err)
+enum qk_code qk_inputs_open(const struct qk_arguments *arguments, struct qk_inputs *out, struct qk_error *err)
 {
     struct qk_choices choices = {.recipe = qk_arguments_text(arguments, "recipe")};
     struct specs specs = {0};
@@ -195,7 +209,7 @@ enum qk_code qk_inputs_open(
     QK_TRY(qk_arguments_all(arguments, "set", &choices.set, &choices.n_set, err));
     enum qk_code code = parse_specs(&choices, &specs, err); /* before any file is opened */
     if (code == QK_OK)
-        code = open_with(arguments, force, &specs, out, err);
+        code = open_with(arguments, &specs, out, err);
     free_specs(&specs);
     free((void *)choices.set);
     return code;

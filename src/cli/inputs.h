@@ -5,6 +5,7 @@
 #include "blend/spec.h"
 #include "cli/arguments.h"
 #include "drift/drift.h"
+#include "eval/cases.h"
 #include "export/recipe.h"
 
 struct qk_inputs {
@@ -13,15 +14,6 @@ struct qk_inputs {
     bool norms;                    /* --norms, or the recipe says so */
     char *comment;                 /* --comment, else the recipe's, else NULL; owned */
 };
-
-/* The option's row, in the table of every command that takes it. */
-#define QK_REMOTE_OPTION                                                                                     \
-    {                                                                                                        \
-        "remote", 0, NULL,                                                                                   \
-            "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache: only headers and "    \
-            "what "                                                                                          \
-            "is looked at are fetched, and kept for the next time"                                           \
-    }
 
 /* With --remote (a row of the command's table), names of the hub stand for what is on the hub from here on.
  * Codes as in qk_remote_start. */
@@ -35,15 +27,21 @@ enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct 
 /* The last two operands, PRE and POST. */
 enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err);
 
+/* Reads every file of --cases into *out, in their order; QK_USAGE when there is none. The caller frees *out (also
+ * after a failure). */
+enum qk_code qk_inputs_cases(
+    const struct qk_arguments *arguments, struct qk_cases *out, struct qk_error *err);
+
 /* QK_USAGE when neither --set nor --recipe was given: there is nothing to plan or export. */
 enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct qk_error *err);
 
 /* Opens the pair and builds the selection: --recipe first, then every --set in its order. Tests such as
- * routing>0.15 compute the drift that they need with --threads workers. `force` takes a recipe whose
+ * routing>0.15 compute the drift that they need with --threads workers. The command takes --set, --recipe and
+ * --threads; where it takes --norms, --comment and --force, these count as well: --force accepts a recipe whose
  * fingerprints do not match. A --set that matches no layer gets a note on standard error. Freed with
  * qk_inputs_free (also after a failure). */
 enum qk_code qk_inputs_open(
-    const struct qk_arguments *arguments, bool force, struct qk_inputs *out, struct qk_error *err);
+    const struct qk_arguments *arguments, struct qk_inputs *out, struct qk_error *err);
 void qk_inputs_free(struct qk_inputs *inputs);
 
 /* A selection in words: a recipe (NULL: none), then --set texts in their order. */

@@ -2,7 +2,7 @@
 # test_help.sh - help and version of everything, and what is said of a command line that is not understood.
 . "$srcdir/tests/cli/common.sh"
 
-commands="info diff cases plan export verify emit clean doctor"
+commands="info diff range cases plan export verify emit eval search clean doctor"
 
 run
 check "a bare qkscope ends with 2" ended 2
@@ -32,6 +32,14 @@ for command in $commands; do
     run $command --nonsense
     check "$command --nonsense" complains 2 "unknown option '--nonsense'; see 'qkscope $command --help'"
 done
+
+for command in "" $commands; do
+    run $command --help
+    sed -n 's/^  \(-.,\|   \) --\([a-z-]*\) .*/\2 \1/p' "$out"
+done | sort | uniq -c >"$work/letters"
+check "many options are shared" test "$(awk '$1 > 1' "$work/letters" | wc -l)" -ge 15
+check "  and have one letter in all commands" \
+    sh -c "[ -z \"\$(awk '{ print \$2 }' '$work/letters' | uniq -d)\" ]"
 
 for command in diff plan export; do
     run $command "$pre"

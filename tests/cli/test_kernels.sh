@@ -25,6 +25,10 @@ check "doctor names it" grep -q '^  dsyrk  *WRONG' "$out"
 check "  and nothing else that is right" grep -q '^  sgemm  *ok' "$out"
 check "  says what to do" grep -q '^qkscope: dsyrk: .*set OPENBLAS_CORETYPE to another' "$err"
 check "  and ends with 1" ended 1
+run clean "$work"
+check "what computes nothing does not warn" says 'no left-overs'
+run cases arithmetic --count 1
+check "  nor do the cases" says '"prompt"'
 unset QK_WRONG
 
 # Kernels for a processor that this one is not: OpenBLAS takes the word for it.

@@ -17,7 +17,7 @@ for file in "$page" "$layout" "$format"; do
     check "  and no marks left" sh -c "! grep -q '^@[A-Z]' '$file'"
 done
 MANWIDTH=1000 man -l "$page" 2>/dev/null | sed 's/[[:space:]][[:space:]]*/ /g' >"$work/text"
-for command in info diff cases plan export verify emit clean doctor; do
+for command in info diff range cases plan export verify emit eval search clean doctor; do
     "$QKSCOPE" $command --help >"$work/help"
     check "$command" grep -q "qkscope $command" "$work/text"
     for option in $(grep -o -e '--[a-z-]*' "$work/help" | sort -u); do

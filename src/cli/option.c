@@ -1,0 +1,43 @@
+/* option.c - the rows of options that several commands share. */
+#include "cli/option.h"
+
+#include <stddef.h>
+
+const struct qk_option_info qk_option_help = {"help", 'h', NULL, "print this help and leave"};
+const struct qk_option_info qk_option_version = {"version", 'V', NULL, "print the version and leave"};
+const struct qk_option_info *const qk_common_options[] = {&qk_option_help, &qk_option_version, NULL};
+
+/* --- the choices --- */
+
+const struct qk_option_info qk_option_set = {
+    "set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"};
+const struct qk_option_info qk_option_recipe = {
+    "recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"};
+const struct qk_option_info qk_option_norms = {
+    "norms", 0, NULL, "let the gains of q/k norms go with their role"};
+const struct qk_option_info qk_option_comment = {"comment", 0, "TEXT", "a remark to keep in the recipe"};
+const struct qk_option_info qk_option_force = {
+    "force", 'f', NULL, "take a --recipe that was made for other checkpoints"};
+
+/* --- the work --- */
+
+const struct qk_option_info qk_option_cases = {
+    "cases", 'c', "FILE", "what to ask: JSON lines with prompt and answer; repeatable"};
+const struct qk_option_info qk_option_layers = {"layers", 'l', "LAYERS",
+    "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as routing>0.15"};
+const struct qk_option_info qk_option_no_cache = {
+    "no-cache", 0, NULL, "compute anew, and keep nothing of it for the next time"};
+const struct qk_option_info qk_option_remote = {"remote", 0, NULL,
+    "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache: only headers and what is looked "
+    "at are fetched, and kept for the next time"};
+const struct qk_option_info qk_option_threads = {
+    "threads", 'j', "N", "compute drift in N threads; one a processor without it"};
+
+/* --- the output --- */
+
+const struct qk_option_info qk_option_heads = {
+    "heads", 'H', NULL, "a row for every head as well (in CSV instead)"};
+const struct qk_option_info qk_option_json = {"json", 0, NULL, "print everything as one JSON object"};
+const struct qk_option_info qk_option_csv = {
+    "csv", 0, NULL, "print comma-separated values with a heading row"};
+const struct qk_option_info qk_option_ascii = {"ascii", 0, NULL, "use ASCII characters alone"};
