@@ -1,13 +1,11 @@
 /* cache.c - where the program's own folders are. */
 #include "base/cache.h"
 
+#include "base/folder.h"
+#include "base/mem.h"
 #include "base/text.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,38 +48,60 @@ enum qk_code qk_make_folders(char *path, struct qk_error *err)
     return QK_OK;
 }
 
-static bool is_older(const struct stat *a, const struct stat *b)
+struct kept {
+    char *path; /* owned */
+    uint64_t bytes;
+    struct timespec changed;
+};
+
+static int oldest_first(const void *a, const void *b)
 {
-    return a->st_mtim.tv_sec < b->st_mtim.tv_sec ||
-           (a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec < b->st_mtim.tv_nsec);
+    const struct timespec *x = &((const struct kept *)a)->changed, *y = &((const struct kept *)b)->changed;
+    if (x->tv_sec != y->tv_sec)
+        return x->tv_sec < y->tv_sec ? -1 : 1;
+    return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
 }
 
-/* Removes the oldest file when all of them together are too large; true when there may be more. */
-static bool remove_oldest(const char *folder, const char *suffix, uint64_t most)
+/* Those of the names that end in `suffix` and can be examined, the oldest first; returns how many. */
+static size_t find_kept(
+    const char *folder, const struct qk_lines *names, const char *suffix, struct kept *kept, uint64_t *total)
 {
     enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
-    char oldest[512] = "";
-    struct stat info, of_oldest = {0};
-    uint64_t total = 0;
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-        if (!qk_ends_with(entry->d_name, suffix) || strlen(entry->d_name) >= sizeof oldest ||
-            fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+    struct stat info;
+    size_t n = 0;
+    *total = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        if (!qk_ends_with(names->line[i], suffix) ||
+            qk_path_join(folder, names->line[i], &kept[n].path, NULL) != QK_OK)
             continue;
-        total += (uint64_t)info.st_blocks * STAT_BLOCK;
-        if (oldest[0] == '\0' || is_older(&info, &of_oldest)) {
-            snprintf(oldest, sizeof oldest, "%s", entry->d_name);
-            of_oldest = info;
+        if (lstat(kept[n].path, &info) != 0) {
+            free(kept[n].path);
+            continue;
         }
+        kept[n].bytes = (uint64_t)info.st_blocks * STAT_BLOCK;
+        kept[n].changed = info.st_mtim;
+        *total += kept[n++].bytes;
     }
-    bool removed = dir != NULL && total > most && unlinkat(dirfd(dir), oldest, 0) == 0;
-    if (dir != NULL)
-        closedir(dir);
-    return removed;
+    if (n > 1)
+        qsort(kept, n, sizeof *kept, oldest_first);
+    return n;
 }
 
 void qk_cache_trim(const char *folder, const char *suffix, uint64_t most)
 {
-    while (remove_oldest(folder, suffix, most))
-        continue;
+    struct qk_lines names;
+    struct kept *kept = NULL;
+    uint64_t total = 0;
+    size_t n = 0;
+    if (qk_folder_names(folder, NULL, &names, NULL) == QK_OK &&
+        qk_alloc(&kept, names.n, sizeof *kept, NULL) == QK_OK)
+        n = find_kept(folder, &names, suffix, kept, &total);
+    for (size_t i = 0; i < n; i++) {
+        /* What another process removed takes no room either. */
+        if (total > most && (unlink(kept[i].path) == 0 || errno == ENOENT))
+            total -= kept[i].bytes;
+        free(kept[i].path);
+    }
+    free(kept);
+    qk_lines_free(&names);
 }

@@ -14,6 +14,39 @@
 
 enum { MAX_DEPTH = 32, OPEN_FOLDERS = 32 };
 
+/* --- names --- */
+
+static enum qk_code read_names(const char *path, DIR *dir, struct qk_lines *names, struct qk_error *err)
+{
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (entry == NULL)
+            return errno == 0 ? QK_OK : qk_fail_errno(err, path, "read");
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            QK_TRY(qk_lines_add(names, err, "%s", entry->d_name));
+    }
+}
+
+enum qk_code qk_folder_names(const char *path, bool *found, struct qk_lines *names, struct qk_error *err)
+{
+    *names = (struct qk_lines){0};
+    DIR *dir = opendir(path);
+    bool missing = dir == NULL && found != NULL && (errno == ENOENT || errno == ENOTDIR);
+    if (found != NULL)
+        *found = dir != NULL;
+    if (dir == NULL)
+        return missing ? QK_OK : qk_fail_errno(err, path, "open");
+    enum qk_code code = read_names(path, dir, names, err);
+    closedir(dir);
+    if (code != QK_OK)
+        qk_lines_free(names);
+    qk_sort_texts(names->line, names->n);
+    return code;
+}
+
+/* --- listing --- */
+
 struct listing {
     const char *root;
     bool deep;
@@ -71,30 +104,19 @@ static enum qk_code list_below(const struct listing *l, const char *below, int d
 {
     char *path;
     QK_TRY(qk_path_join(l->root, below, &path, l->err));
-    enum qk_code code = QK_OK;
-    DIR *dir = NULL;
-    if (depth > MAX_DEPTH)
-        code = qk_fail(l->err, QK_INPUT, "%s: folders are nested too deeply (more than %d)", path, MAX_DEPTH);
-    else if ((dir = opendir(path)) == NULL)
-        code = qk_fail_errno(l->err, path, "open");
-    while (code == QK_OK) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            if (errno != 0)
-                code = qk_fail_errno(l->err, path, "read");
-            break;
-        }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            code = list_entry(l, below, entry->d_name, depth);
-    }
-    if (dir != NULL)
-        closedir(dir);
+    struct qk_lines names = {0};
+    enum qk_code code =
+        depth > MAX_DEPTH
+            ? qk_fail(l->err, QK_INPUT, "%s: folders are nested too deeply (more than %d)", path, MAX_DEPTH)
+            : qk_folder_names(path, NULL, &names, l->err);
+    for (size_t i = 0; i < names.n && code == QK_OK; i++)
+        code = list_entry(l, below, names.line[i], depth);
+    qk_lines_free(&names);
     free(path);
     return code;
 }
 
-static int by_name(const void *a, const void *b)
+static int file_by_name(const void *a, const void *b)
 {
     return strcmp(((const struct qk_file *)a)->name, ((const struct qk_file *)b)->name);
 }
@@ -107,7 +129,7 @@ enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folde
     if (code != QK_OK)
         qk_folder_free(folder);
     else if (folder->n > 1)
-        qsort(folder->file, folder->n, sizeof *folder->file, by_name);
+        qsort(folder->file, folder->n, sizeof *folder->file, file_by_name);
     return code;
 }
 
@@ -122,8 +144,10 @@ void qk_folder_free(struct qk_folder *folder)
 const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name)
 {
     struct qk_file key = {.name = (char *)(uintptr_t)name};
-    return folder->n == 0 ? NULL : bsearch(&key, folder->file, folder->n, sizeof *folder->file, by_name);
+    return folder->n == 0 ? NULL : bsearch(&key, folder->file, folder->n, sizeof *folder->file, file_by_name);
 }
+
+/* --- measuring and removing --- */
 
 /* nftw hands nothing through. */
 static _Thread_local struct {

@@ -3,6 +3,7 @@
 #define QK_BASE_FOLDER_H
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +22,11 @@ struct qk_folder {
     struct qk_file *file;
     size_t n, capacity;
 };
+
+/* Names of all entries of the folder `path` but "." and "..", sorted by strcmp; qk_lines_free frees them. QK_IO
+ * names a folder that cannot be read; then there are no names. Where there is no such folder *found is false and
+ * nothing fails; with `found` NULL that is QK_IO, too. */
+enum qk_code qk_folder_names(const char *path, bool *found, struct qk_lines *names, struct qk_error *err);
 
 /* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below it, a
  * folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders nested too

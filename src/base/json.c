@@ -269,25 +269,17 @@ enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struc
     return code;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 enum qk_code qk_json_duplicate(const cJSON *object, const char **key, struct qk_error *err)
 {
     *key = NULL;
     size_t n = 0, i = 0;
     for (const cJSON *item = object->child; item != NULL; item = item->next)
         n++;
-    const char **names;
+    char **names;
     QK_TRY(qk_alloc(&names, n, sizeof *names, err));
     for (const cJSON *item = object->child; item != NULL; item = item->next)
         names[i++] = item->string;
-    qsort(names, n, sizeof *names, compare_names);
-    for (i = 1; i < n && *key == NULL; i++)
-        if (strcmp(names[i - 1], names[i]) == 0)
-            *key = names[i];
+    *key = qk_find_twice(names, n);
     free(names);
     return QK_OK;
 }

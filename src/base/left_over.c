@@ -6,8 +6,6 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,33 +95,16 @@ static enum qk_code consider(const struct search *s, const char *name)
     return code;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct qk_left_over *)a)->name, ((const struct qk_left_over *)b)->name);
-}
-
 static enum qk_code find(const struct search *s)
 {
+    struct qk_lines names;
     *s->out = (struct qk_left_overs){0};
-    DIR *dir = opendir(s->folder);
-    if (dir == NULL)
-        return qk_fail_errno(s->err, s->folder, "open");
-    enum qk_code code = QK_OK;
-    while (code == QK_OK) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry != NULL)
-            code = consider(s, entry->d_name);
-        else if (errno != 0)
-            code = qk_fail_errno(s->err, s->folder, "read");
-        else
-            break;
-    }
-    closedir(dir);
+    enum qk_code code = qk_folder_names(s->folder, NULL, &names, s->err);
+    for (size_t i = 0; i < names.n && code == QK_OK; i++)
+        code = consider(s, names.line[i]);
+    qk_lines_free(&names);
     if (code != QK_OK)
         qk_left_overs_free(s->out);
-    else if (s->out->n > 1)
-        qsort(s->out->entry, s->out->n, sizeof *s->out->entry, by_name);
     return code;
 }
 

@@ -83,6 +83,26 @@ void qk_lines_free(struct qk_lines *lines)
     *lines = (struct qk_lines){0};
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void qk_sort_texts(char **text, size_t n)
+{
+    if (n > 1)
+        qsort(text, n, sizeof *text, compare_texts);
+}
+
+const char *qk_find_twice(char **text, size_t n)
+{
+    qk_sort_texts(text, n);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(text[i - 1], text[i]) == 0)
+            return text[i];
+    return NULL;
+}
+
 bool qk_ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);

@@ -31,6 +31,11 @@ enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const ch
     __attribute__((format(printf, 3, 4)));
 void qk_lines_free(struct qk_lines *lines);
 
+/* Sorts n texts by strcmp. */
+void qk_sort_texts(char **text, size_t n);
+/* Sorts them, too; the first that stands twice, or NULL. */
+const char *qk_find_twice(char **text, size_t n);
+
 bool qk_ends_with(const char *text, const char *end);
 
 /* True when `path` is `folder` or lies below it; both absolute, without links, dots and slashes at the end. */

@@ -1,13 +1,12 @@
 /* layout.c - the table of families, and answering what a row says of a config. */
 #include "model/layout.h"
 
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "model/names.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,36 +68,19 @@ enum qk_code qk_layout_folder(char **out, struct qk_error *err)
     return qk_text_take(&text, out, err);
 }
 
-static int compare_lines(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* Paths of the user's rows, sorted; none when there is no such folder. */
 static enum qk_code list_user_rows(struct qk_lines *paths, struct qk_error *err)
 {
     char *folder;
+    bool found;
+    struct qk_lines names = {0};
     QK_TRY(qk_layout_folder(&folder, err));
-    DIR *dir = folder != NULL ? opendir(folder) : NULL;
-    enum qk_code code = QK_OK;
-    if (folder != NULL && dir == NULL && errno != ENOENT && errno != ENOTDIR)
-        code = qk_fail_errno(err, folder, "open");
-    while (dir != NULL && code == QK_OK) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry == NULL && errno != 0)
-            code = qk_fail_errno(err, folder, "read");
-        if (entry == NULL)
-            break;
-        size_t n = strlen(entry->d_name);
-        if (entry->d_name[0] != '.' && n > 5 && strcmp(entry->d_name + n - 5, ".json") == 0)
-            code = qk_lines_add(paths, err, "%s/%s", folder, entry->d_name);
-    }
-    if (dir != NULL)
-        closedir(dir);
+    enum qk_code code = folder != NULL ? qk_folder_names(folder, &found, &names, err) : QK_OK;
+    for (size_t i = 0; i < names.n && code == QK_OK; i++)
+        if (names.line[i][0] != '.' && qk_ends_with(names.line[i], ".json"))
+            code = qk_lines_add(paths, err, "%s/%s", folder, names.line[i]);
+    qk_lines_free(&names);
     free(folder);
-    if (paths->n > 1)
-        qsort(paths->line, paths->n, sizeof *paths->line, compare_lines);
     return code;
 }
 

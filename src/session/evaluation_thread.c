@@ -2,10 +2,10 @@
  * them to whoever knows least. */
 #include "session/evaluation_thread.h"
 
+#include "base/folder.h"
 #include "base/mem.h"
 #include "base/text.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,26 +54,19 @@ static void tell(struct asking *asking, enum asking_kind kind, enum qk_asked who
 
 /* --- the cases --- */
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* The .jsonl files of FOLDER/../cases, in the order of their names; none when it cannot be read. */
 static enum qk_code list_beside(const char *folder, struct qk_lines *files, struct qk_error *err)
 {
     char *path;
+    struct qk_lines names;
     enum qk_code code = QK_OK;
     QK_TRY(qk_path_join(folder, "../cases", &path, err));
-    DIR *dir = opendir(path);
-    for (struct dirent *entry; dir != NULL && code == QK_OK && (entry = readdir(dir)) != NULL;)
-        if (entry->d_name[0] != '.' && qk_ends_with(entry->d_name, ".jsonl"))
-            code = qk_lines_add(files, err, "%s/%s", path, entry->d_name);
-    if (dir != NULL)
-        closedir(dir);
+    qk_folder_names(path, NULL, &names, NULL);
+    for (size_t i = 0; i < names.n && code == QK_OK; i++)
+        if (names.line[i][0] != '.' && qk_ends_with(names.line[i], ".jsonl"))
+            code = qk_lines_add(files, err, "%s/%s", path, names.line[i]);
+    qk_lines_free(&names);
     free(path);
-    if (files->n > 1)
-        qsort(files->line, files->n, sizeof *files->line, by_name);
     return code;
 }
 

@@ -1,6 +1,7 @@
 /* checkpoint.c - finding a checkpoint's shards and joining their tensors into one table. */
 #include "tensor/checkpoint.h"
 
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -8,7 +9,6 @@
 #include "tensor/torch/torch.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +18,6 @@ enum { MAX_INDEX_BYTES = 64 << 20 };
 
 /* --- which files --- */
 
-static int compare_lines(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_model.bin.index.json";
 
 /* Names of the entries of a folder that a checkpoint could be made of, sorted; `torch` are PyTorch files and
@@ -30,18 +25,10 @@ static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_m
 static enum qk_code list_folder(const char *folder, struct qk_lines *weights, struct qk_lines *indexes,
     struct qk_lines *torch, struct qk_error *err)
 {
-    DIR *dir = opendir(folder);
-    if (dir == NULL)
-        return qk_fail_errno(err, folder, "open");
-    enum qk_code code = QK_OK;
-    while (code == QK_OK) {
-        errno = 0;
-        struct dirent *entry = readdir(dir);
-        if (entry == NULL && errno != 0)
-            code = qk_fail_errno(err, folder, "read");
-        if (entry == NULL)
-            break;
-        const char *name = entry->d_name;
+    struct qk_lines names;
+    enum qk_code code = qk_folder_names(folder, NULL, &names, err);
+    for (size_t i = 0; i < names.n && code == QK_OK; i++) {
+        const char *name = names.line[i];
         if (qk_ends_with(name, ".safetensors"))
             code = qk_lines_add(weights, err, "%s", name);
         else if (qk_ends_with(name, ".safetensors.index.json"))
@@ -49,11 +36,7 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
         else if (qk_torch_name(name) || strcmp(name, TORCH_INDEX) == 0)
             code = qk_lines_add(torch, err, "%s", name);
     }
-    closedir(dir);
-    struct qk_lines *lists[] = {weights, indexes, torch};
-    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
-        if (lists[i]->n > 1)
-            qsort(lists[i]->line, lists[i]->n, sizeof *lists[i]->line, compare_lines);
+    qk_lines_free(&names);
     return code;
 }
 
@@ -223,7 +206,7 @@ static enum qk_code read_index(const char *path, cJSON **root, struct entry **en
             code = qk_lines_add(&all, err, "%s", item->valuestring);
     }
     if (code == QK_OK) {
-        qsort(all.line, all.n, sizeof *all.line, compare_lines);
+        qk_sort_texts(all.line, all.n);
         for (size_t k = 0; code == QK_OK && k < all.n; k++)
             if (k == 0 || strcmp(all.line[k], all.line[k - 1]) != 0)
                 code = qk_lines_add(names, err, "%s", all.line[k]);

@@ -2,6 +2,7 @@
 #include "tensor/file.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,21 +18,6 @@ char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
             (unsigned long long)tensor->shape[i]);
     snprintf(out + used, QK_SHAPE_TEXT - used, i < tensor->n_dims ? ", ...)" : ")");
     return out;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-const char *qk_find_twice(char **name, size_t n)
-{
-    if (n > 1)
-        qsort(name, n, sizeof *name, compare_names);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(name[i - 1], name[i]) == 0)
-            return name[i];
-    return NULL;
 }
 
 enum qk_code qk_tensor_bytes(

@@ -45,9 +45,6 @@ enum qk_code qk_tensor_bytes(
 /* Sorts the table by offset; QK_INPUT when a name stands twice. */
 enum qk_code qk_tensor_file_order(struct qk_tensor_file *file, struct qk_error *err);
 
-/* Sorts n names; the first that stands twice, or NULL. */
-const char *qk_find_twice(char **name, size_t n);
-
 /* "(128, 64)" for messages. Returns out. */
 enum { QK_SHAPE_TEXT = 128 };
 char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor);

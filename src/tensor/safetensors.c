@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,21 +46,8 @@ static enum qk_code read_header(struct qk_tensor_file *file, char **text, size_t
     return QK_OK;
 }
 
-/* A list of names, to find one that stands twice. */
-struct names {
-    char **name;
-    size_t n, capacity;
-};
-
-static void free_names(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        free(names->name[i]);
-    free(names->name);
-}
-
 static enum qk_code check_metadata_entry(
-    const struct qk_json_walk *walk, struct names *names, struct qk_error *err)
+    const struct qk_json_walk *walk, struct qk_lines *names, struct qk_error *err)
 {
     cJSON *value;
     QK_TRY(qk_json_walk_value(walk, &value, err));
@@ -67,10 +55,7 @@ static enum qk_code check_metadata_entry(
     cJSON_Delete(value);
     if (!string)
         return qk_fail(err, QK_INPUT, "%s: __metadata__: \"%s\" is not a string", walk->name, walk->key);
-    QK_TRY(qk_grow(&names->name, &names->capacity, names->n + 1, sizeof *names->name, err));
-    QK_TRY(qk_strdup_to(&names->name[names->n], walk->key, err));
-    names->n++;
-    return QK_OK;
+    return qk_lines_add(names, err, "%s", walk->key);
 }
 
 /* The member that `outer` stands at. */
@@ -79,17 +64,17 @@ static enum qk_code check_metadata(const struct qk_json_walk *outer, struct qk_e
     if (outer->text[outer->value] != '{')
         return qk_fail(err, QK_INPUT, "%s: __metadata__ is not an object", outer->name);
     struct qk_json_walk walk;
-    struct names names = {0};
+    struct qk_lines names = {0};
     bool more = true;
     enum qk_code code = QK_OK;
     qk_json_walk_start(&walk, outer->name, outer->text, outer->value, outer->value + outer->length);
     while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more)
         code = check_metadata_entry(&walk, &names, err);
     qk_json_walk_end(&walk);
-    const char *twice = code == QK_OK ? qk_find_twice(names.name, names.n) : NULL;
+    const char *twice = code == QK_OK ? qk_find_twice(names.line, names.n) : NULL;
     if (twice != NULL)
         code = qk_fail(err, QK_INPUT, "%s: __metadata__: key \"%s\" appears twice", outer->name, twice);
-    free_names(&names);
+    qk_lines_free(&names);
     return code;
 }
 

@@ -1,8 +1,9 @@
-/* test_base.c - text, JSON, memory, errors, digests, progress and the cache. */
+/* test_base.c - text, JSON, memory, errors, digests, progress, folders and the cache. */
 #include "helper.h"
 
 #include "base/cache.h"
 #include "base/digest.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/progress.h"
@@ -535,6 +536,37 @@ static void write_old(const char *folder, const char *name, time_t seconds)
     close(fd);
 }
 
+static void test_folder_names(void **state)
+{
+    char path[PATH_SIZE];
+    bool found;
+    struct qk_lines names;
+    struct qk_error err = {0};
+    const char *folder = *state;
+    for (const char *const *name = (const char *const[]){"b", "a", ".c", "a.b", NULL}; *name != NULL; name++)
+        write_old(folder, *name, 1000);
+    assert_int_equal(mkdir(path_in(path, folder, "a0"), 0700), 0);
+    expect_ok(qk_folder_names(folder, &found, &names, &err), &err);
+    assert_true(found);
+    assert_int_equal(names.n, 5);
+    assert_string_equal(names.line[0], ".c");
+    assert_string_equal(names.line[1], "a");
+    assert_string_equal(names.line[2], "a.b");
+    assert_string_equal(names.line[3], "a0");
+    assert_string_equal(names.line[4], "b");
+    qk_lines_free(&names);
+    /* What is no folder is missing to those who ask, and a failure to others. */
+    for (const char *const *name = (const char *const[]){"nowhere", "b", "b/c", NULL}; *name != NULL;
+         name++) {
+        path_in(path, folder, *name);
+        expect_ok(qk_folder_names(path, &found, &names, &err), &err);
+        assert_false(found);
+        assert_int_equal(names.n, 0);
+        expect_failure(qk_folder_names(path, NULL, &names, &err), &err, QK_IO, "cannot open: ");
+        assert_int_equal(names.n, 0);
+    }
+}
+
 static void test_cache_trim(void **state)
 {
     char path[PATH_SIZE];
@@ -552,6 +584,13 @@ static void test_cache_trim(void **state)
     assert_int_equal(access(path_in(path, folder, "new.blocks"), F_OK), -1);
     assert_int_equal(access(path_in(path, folder, "older.other"), F_OK), 0);
     qk_cache_trim(path_in(path, folder, "nowhere"), ".blocks", 0);
+    /* What cannot be removed holds up nothing. */
+    assert_int_equal(mkdir(path_in(path, folder, "folder.blocks"), 0700), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){{.tv_sec = 1}, {.tv_sec = 1}}, 0), 0);
+    write_old(folder, "new.blocks", 3000);
+    qk_cache_trim(folder, ".blocks", 0);
+    assert_int_equal(access(path_in(path, folder, "new.blocks"), F_OK), -1);
+    assert_int_equal(access(path_in(path, folder, "folder.blocks"), F_OK), 0);
 }
 
 int main(void)
@@ -577,6 +616,7 @@ int main(void)
         test_in_folder(test_json_read),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_progress),
+        test_in_folder(test_folder_names),
         test_in_folder(test_cache_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,11 @@
 /* hub.c - ORG/NAME[@REVISION] to a snapshot folder or an address; see hub.h for the cache's layout. */
 #include "tensor/hub/hub.h"
 
+#include "base/folder.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/source.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -140,26 +140,20 @@ static enum qk_code complete_hash(const struct lookup *l, char **hash, struct qk
     *hash = NULL;
     if (n < LEAST_HASH)
         return QK_OK;
-    DIR *folder = opendir(l->snapshots);
-    if (folder == NULL)
-        return is_missing() ? QK_OK : qk_fail_errno(err, l->snapshots, "open");
+    bool found;
+    struct qk_lines names;
+    QK_TRY(qk_folder_names(l->snapshots, &found, &names, err));
     enum qk_code code = QK_OK;
-    while (code == QK_OK) {
-        errno = 0;
-        const struct dirent *entry = readdir(folder);
-        if (entry == NULL && errno != 0)
-            code = qk_fail_errno(err, l->snapshots, "read");
-        if (entry == NULL)
-            break;
-        if (strncmp(entry->d_name, l->revision, n) != 0)
+    for (size_t i = 0; i < names.n && code == QK_OK; i++) {
+        if (strncmp(names.line[i], l->revision, n) != 0)
             continue;
         if (*hash != NULL)
             code = qk_fail(err, QK_INPUT, "%s: more than one snapshot begins with %s (%s and %s in %s)",
-                l->operand, l->revision, *hash, entry->d_name, l->snapshots);
+                l->operand, l->revision, *hash, names.line[i], l->snapshots);
         else
-            code = qk_strdup_to(hash, entry->d_name, err);
+            code = qk_strdup_to(hash, names.line[i], err);
     }
-    closedir(folder);
+    qk_lines_free(&names);
     if (code != QK_OK) {
         free(*hash);
         *hash = NULL;
