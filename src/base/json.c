@@ -2,16 +2,13 @@
 #include "base/json.h"
 
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* cJSON builds a node of 64 bytes and more for every value, so a file of "[0,0,0,..." would take forty times
  * its size. Real files of more than this many values have longer ones. */
@@ -219,52 +216,13 @@ void qk_json_walk_end(struct qk_json_walk *walk)
     walk->key = NULL;
 }
 
-/* --- files --- */
-
-static enum qk_code read_text(
-    int fd, const char *path, size_t max_bytes, char **out, size_t *n, struct qk_error *err)
-{
-    struct stat info;
-    if (fstat(fd, &info) != 0)
-        return qk_fail_errno(err, path, "examine");
-    if (!S_ISREG(info.st_mode))
-        return qk_fail(err, QK_INPUT, "%s: not a regular file", path);
-    if ((uint64_t)info.st_size > max_bytes)
-        return qk_fail(err, QK_INPUT, "%s: too large (found %lld bytes, at most %zu)", path,
-            (long long)info.st_size, max_bytes);
-    size_t size = (size_t)info.st_size, done = 0;
-    char *text;
-    QK_TRY(qk_alloc(&text, size + 1, 1, err));
-    while (done < size) {
-        ssize_t got = read(fd, text + done, size - done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            free(text);
-            return qk_fail_errno(err, path, "read");
-        }
-        if (got == 0)
-            break;
-        done += (size_t)got;
-    }
-    *out = text;
-    *n = done;
-    return QK_OK;
-}
-
 enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err)
 {
+    char *text;
+    size_t n;
     *out = NULL;
-    /* O_NONBLOCK: opening a FIFO must not hang. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return qk_fail_errno(err, path, "open");
-    char *text = NULL;
-    size_t n = 0;
-    enum qk_code code = read_text(fd, path, max_bytes, &text, &n, err);
-    close(fd);
-    if (code == QK_OK)
-        code = qk_json_parse(path, text, n, out, err);
+    QK_TRY(qk_read_file(path, max_bytes, &text, &n, err));
+    enum qk_code code = qk_json_parse(path, text, n, out, err);
     free(text);
     return code;
 }

@@ -46,7 +46,7 @@ enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, st
 /* Frees what the walk holds; always needed after qk_json_walk_start. */
 void qk_json_walk_end(struct qk_json_walk *walk);
 
-/* Reads and parses a whole regular file of at most max_bytes (QK_INPUT when larger, QK_IO when unreadable). */
+/* Reads (qk_read_file) and parses a file of at most max_bytes. */
 enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err);
 
 /* The first key that stands twice in the object, or NULL. O(n log n). */

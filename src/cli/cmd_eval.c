@@ -6,10 +6,10 @@
 #include "cli/print.h"
 
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 #include "eval/evaluation.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,25 +115,22 @@ static enum qk_code read_selection(
 
 static enum qk_code read_selections(const char *path, struct eval *e, struct qk_error *err)
 {
-    char *line = NULL;
-    size_t size = 0, number = 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return qk_fail_errno(err, path, "open");
+    enum { MOST_BYTES = 16 << 20 };
+    char *text;
+    size_t n, number = 0;
+    QK_TRY(qk_read_file(path, MOST_BYTES, &text, &n, err));
     enum qk_code code = QK_OK;
-    for (ssize_t n; code == QK_OK && (n = getline(&line, &size, file)) >= 0;) {
+    for (char *line = text, *end; code == QK_OK && line < text + n; line = end + 1) {
         number++;
-        if (n > 0 && line[n - 1] == '\n')
-            line[--n] = '\0';
-        if (!qk_utf8_valid(line, (size_t)n) || strlen(line) != (size_t)n)
+        end = memchr(line, '\n', (size_t)(text + n - line));
+        end = end != NULL ? end : text + n;
+        *end = '\0';
+        if (!qk_utf8_valid(line, (size_t)(end - line)) || line + strlen(line) != end)
             code = qk_fail(err, QK_INPUT, "%s:%zu: not a line of UTF-8 text", path, number);
         else
             code = read_selection(e, path, number, line, err);
     }
-    if (code == QK_OK && ferror(file))
-        code = qk_fail_errno(err, path, "read");
-    free(line);
-    fclose(file);
+    free(text);
     return code;
 }
 

@@ -1,14 +1,15 @@
 /* answer_store.c - a file of answers, read whole and appended to (answer_store.h). */
 #include "eval/answer_store.h"
 
+#include "base/atomic_file.h"
 #include "base/cache.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DIGITS = QK_DIGEST_TEXT - 1, LINE = DIGITS + 3 };
@@ -55,26 +56,15 @@ static enum qk_code take_lines(
     return QK_OK;
 }
 
+/* A file that cannot be read is as good as none: its questions are asked again. */
 static enum qk_code read_file(struct qk_answer_store *store, struct qk_error *err)
 {
-    struct stat info;
     char *text;
-    int fd = open(store->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
+    size_t n;
+    if (qk_read_file(store->path, MOST_BYTES, &text, &n, NULL) != QK_OK)
         return QK_OK;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > MOST_BYTES) {
-        close(fd);
-        return QK_OK;
-    }
-    size_t size = (size_t)info.st_size, n = 0;
-    enum qk_code code = qk_alloc(&text, size + 1, 1, err);
-    for (ssize_t got = 1; code == QK_OK && n < size && got > 0; n += got > 0 ? (size_t)got : 0)
-        got = read(fd, text + n, size - n);
-    close(fd);
-    if (code == QK_OK) {
-        code = take_lines(store, text, n, err);
-        free(text);
-    }
+    enum qk_code code = take_lines(store, text, n, err);
+    free(text);
     return code;
 }
 
@@ -148,8 +138,10 @@ enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
     int fd = -1;
     if (code == QK_OK)
         fd = open(store->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (code == QK_OK && (fd < 0 || write(fd, lines, length) != (ssize_t)length))
-        code = qk_fail_errno(err, store->path, "write");
+    if (code == QK_OK)
+        code = fd < 0
+                   ? qk_fail_errno(err, store->path, "write")
+                   : qk_write_at(fd, store->path, 0, lines, length, err); /* O_APPEND: at the end, on Linux */
     if (fd >= 0)
         close(fd);
     if (code == QK_OK && is_new)

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 #include "range/probe_text.h"
 
@@ -254,7 +255,7 @@ enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_e
     char *text;
     size_t n;
     QK_TRY(add_name(&cases->file, &cases->n_files, &cases->file_capacity, path, strlen(path), err));
-    QK_TRY(qk_probe_read_bytes(path, QK_CASES_BYTES, &text, &n, err));
+    QK_TRY(qk_read_file(path, QK_CASES_BYTES, &text, &n, err));
     enum qk_code code = read_lines(cases, path, text, n, err);
     free(text);
     return code;

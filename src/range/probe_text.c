@@ -2,9 +2,9 @@
 #include "range/probe_text.h"
 
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 #include "range/prose.h"
-#include "tensor/source.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -65,31 +65,9 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
 
 enum { MOST_BYTES = 64 << 20 };
 
-enum qk_code qk_probe_read_bytes(const char *path, size_t most, char **out, size_t *n, struct qk_error *err)
-{
-    struct qk_source source;
-    *out = NULL;
-    QK_TRY(qk_source_open(path, &source, err));
-    enum qk_code code = QK_OK;
-    *n = (size_t)source.size;
-    if (source.size > most)
-        code = qk_fail(err, QK_INPUT, "%s: too large (found %llu bytes, expected at most %zu)", path,
-            (unsigned long long)source.size, most);
-    if (code == QK_OK)
-        code = qk_alloc(out, *n + 1, 1, err);
-    if (code == QK_OK)
-        code = qk_source_read(&source, 0, *out, *n, err);
-    qk_source_close(&source);
-    if (code != QK_OK) {
-        free(*out);
-        *out = NULL;
-    }
-    return code;
-}
-
 enum qk_code qk_probe_read_text(const char *path, char **out, size_t *n, struct qk_error *err)
 {
-    QK_TRY(qk_probe_read_bytes(path, MOST_BYTES, out, n, err));
+    QK_TRY(qk_read_file(path, MOST_BYTES, out, n, err));
     const char *problem = *n == 0                          ? "there is no text in it"
                           : !qk_utf8_valid(*out, *n)       ? "not UTF-8"
                           : memchr(*out, '\0', *n) != NULL ? "it holds a NUL byte"
@@ -137,7 +115,7 @@ enum qk_code qk_probe_read_ids(const char *path, int32_t **out, size_t *n, struc
     char *text;
     size_t length;
     *out = NULL;
-    QK_TRY(qk_probe_read_bytes(path, MOST_BYTES, &text, &length, err));
+    QK_TRY(qk_read_file(path, MOST_BYTES, &text, &length, err));
     enum qk_code code = parse_ids(path, text, length, out, n, err);
     free(text);
     if (code != QK_OK) {

@@ -14,10 +14,6 @@ enum { QK_PROBE_LENGTH = 512, QK_PROBE_MOST = 1 << 20 }; /* tokens by default, a
  * needles in a haystack (Kamradt 2023). At most n bytes of ASCII, always the same ones; the caller frees. */
 enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err);
 
-/* A file, whole, with a NUL behind it. QK_INPUT when it has more than `most` bytes or is no regular file;
- * QK_IO when it cannot be read. The caller frees. */
-enum qk_code qk_probe_read_bytes(const char *path, size_t most, char **out, size_t *n, struct qk_error *err);
-
 /* A UTF-8 file, whole. QK_INPUT when it is empty, not UTF-8, or holds a NUL. The caller frees. */
 enum qk_code qk_probe_read_text(const char *path, char **out, size_t *n, struct qk_error *err);
 

@@ -60,18 +60,13 @@ static enum qk_code read_config(struct reader *r)
 {
     struct qk_source *source = &r->adapter->config;
     char *path, *bytes;
+    size_t n;
     QK_TRY(qk_path_join(r->adapter->folder, QK_ADAPTER_CONFIG, &path, r->err));
     enum qk_code code = qk_source_open(path, source, r->err);
     free(path);
     QK_TRY(code);
-    if (source->size > MAX_CONFIG_BYTES)
-        return qk_fail(r->err, QK_INPUT, "%s: too large (found %llu bytes, expected at most %d)",
-            source->path, (unsigned long long)source->size, MAX_CONFIG_BYTES);
-    size_t n = (size_t)source->size;
-    QK_TRY(qk_alloc(&bytes, n, 1, r->err));
-    code = qk_source_read(source, 0, bytes, n, r->err);
-    if (code == QK_OK)
-        code = qk_json_parse(source->path, bytes, n, &r->config, r->err);
+    QK_TRY(qk_source_whole(source, MAX_CONFIG_BYTES, &bytes, &n, r->err));
+    code = qk_json_parse(source->path, bytes, n, &r->config, r->err);
     struct qk_digest digest;
     qk_digest_init(&digest);
     qk_digest_add(&digest, bytes, n);

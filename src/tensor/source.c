@@ -3,19 +3,16 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-static enum qk_code examine(struct qk_source *source, const char *path, struct qk_error *err)
+static enum qk_code open_local(const char *path, struct qk_source *source, struct qk_error *err)
 {
     struct stat info;
-    if (fstat(source->fd, &info) != 0)
-        return qk_fail_errno(err, path, "examine");
-    if (!S_ISREG(info.st_mode))
-        return qk_fail(err, QK_INPUT, "%s: not a regular file", path);
+    QK_TRY(qk_open_regular(path, &source->fd, &info, err));
     source->size = (uint64_t)info.st_size;
     source->modified = info.st_mtim;
     source->changed = info.st_ctim;
@@ -37,13 +34,7 @@ static enum qk_code open_remote(const char *path, struct qk_source *source, stru
 enum qk_code qk_source_open(const char *path, struct qk_source *source, struct qk_error *err)
 {
     *source = (struct qk_source){.fd = -1};
-    if (qk_remote_has(path))
-        return open_remote(path, source, err);
-    /* O_NONBLOCK: opening a FIFO must not hang. */
-    source->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (source->fd < 0)
-        return qk_fail_errno(err, path, "open");
-    enum qk_code code = examine(source, path, err);
+    enum qk_code code = qk_remote_has(path) ? open_remote(path, source, err) : open_local(path, source, err);
     if (code != QK_OK)
         qk_source_close(source);
     return code;
@@ -58,22 +49,26 @@ enum qk_code qk_source_read(
 enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, void *buffer, size_t n,
     uint64_t limit, struct qk_error *err)
 {
-    size_t done = 0;
     if (source->remote != NULL)
         return qk_remote_read(source->remote, offset, buffer, n, limit, err);
-    while (done < n) {
-        ssize_t got = pread(source->fd, (char *)buffer + done, n - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return qk_fail_errno(err, source->path, "read");
-        if (got == 0)
-            return qk_fail(err, QK_IO,
-                "%s: became shorter while it was read (found %llu bytes, expected %llu)", source->path,
-                (unsigned long long)(offset + done), (unsigned long long)source->size);
-        done += (size_t)got;
+    return qk_read_at(source->fd, source->path, source->size, offset, buffer, n, err);
+}
+
+enum qk_code qk_source_whole(
+    const struct qk_source *source, size_t most, char **out, size_t *n, struct qk_error *err)
+{
+    *out = NULL;
+    *n = (size_t)source->size;
+    if (source->size > most)
+        return qk_fail(err, QK_INPUT, "%s: too large (found %llu bytes, at most %zu)", source->path,
+            (unsigned long long)source->size, most);
+    QK_TRY(qk_alloc(out, *n + 1, 1, err));
+    enum qk_code code = qk_source_read(source, 0, *out, *n, err);
+    if (code != QK_OK) {
+        free(*out);
+        *out = NULL;
     }
-    return QK_OK;
+    return code;
 }
 
 enum qk_code qk_source_unchanged(const struct qk_source *source, struct qk_error *err)
@@ -109,29 +104,17 @@ enum qk_code qk_source_exists(const char *path, bool *found, struct qk_error *er
     return *found || errno == ENOENT ? QK_OK : qk_fail_errno(err, path, "examine");
 }
 
-static enum qk_code parse(const struct qk_source *source, size_t max_bytes, cJSON **out, struct qk_error *err)
-{
-    char *text;
-    if (source->size > max_bytes)
-        return qk_fail(err, QK_INPUT, "%s: too large (found %llu bytes, at most %zu)", source->path,
-            (unsigned long long)source->size, max_bytes);
-    size_t n = (size_t)source->size;
-    QK_TRY(qk_alloc(&text, n + 1, 1, err));
-    enum qk_code code = qk_source_read(source, 0, text, n, err);
-    if (code == QK_OK)
-        code = qk_json_parse(source->path, text, n, out, err);
-    free(text);
-    return code;
-}
-
 enum qk_code qk_source_json(const char *path, size_t max_bytes, cJSON **out, struct qk_error *err)
 {
     struct qk_source source;
+    char *text;
+    size_t n;
     *out = NULL;
-    if (!qk_remote_has(path))
-        return qk_json_read(path, max_bytes, out, err);
     QK_TRY(qk_source_open(path, &source, err));
-    enum qk_code code = parse(&source, max_bytes, out, err);
+    enum qk_code code = qk_source_whole(&source, max_bytes, &text, &n, err);
+    if (code == QK_OK)
+        code = qk_json_parse(path, text, n, out, err);
+    free(text);
     qk_source_close(&source);
     return code;
 }

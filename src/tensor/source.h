@@ -31,6 +31,9 @@ enum qk_code qk_source_read(
 /* The same for a reader who will go on to `limit`: of a remote file some of that may be fetched along. */
 enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, void *buffer, size_t n,
     uint64_t limit, struct qk_error *err);
+/* *out = all of it, *n bytes and a NUL behind them; the caller frees. QK_INPUT when there are more than `most`. */
+enum qk_code qk_source_whole(
+    const struct qk_source *source, size_t most, char **out, size_t *n, struct qk_error *err);
 /* QK_IO when size or modification time differ from when it was opened. Of a remote file
  * every answer was looked at when it came. */
 enum qk_code qk_source_unchanged(const struct qk_source *source, struct qk_error *err);

@@ -83,6 +83,16 @@ check "a case without an answer" complains 3 'bad.jsonl:2: '
 printf 'name only\n' >"$work/selections"
 run eval "$pre" "$post" --selections "$work/selections" -c "$recall"
 check "a selection without a name" complains 3 'selections:1: no name and choices'
+printf 'a: 7=restore\n\377: 7=restore' >"$work/selections"
+run eval "$pre" "$post" --selections "$work/selections" -c "$recall"
+check "  one that is not UTF-8" complains 3 'selections:2: not a line of UTF-8 text'
+printf 'a: 7=restore\n\nb: 7=\000restore\n' >"$work/selections"
+run eval "$pre" "$post" --selections "$work/selections" -c "$recall"
+check "  one with a NUL" complains 3 'selections:3: not a line of UTF-8 text'
+run eval "$pre" "$post" --selections "$work" -c "$recall"
+check "  a folder of them" complains 3 'not a regular file'
+run eval "$pre" "$post" --selections "$work/none" -c "$recall"
+check "  none" complains 4 'none: cannot open'
 run eval "$post" -c "$work/none.jsonl"
 check "no such file" complains 4 'none.jsonl: cannot open'
 run eval "$fixtures/falcon/post" -c "$recall"

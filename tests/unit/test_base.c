@@ -1,4 +1,4 @@
-/* test_base.c - text, JSON, memory, errors, digests, progress, folders and the cache. */
+/* test_base.c - text, JSON, memory, errors, digests, progress, files, folders and the cache. */
 #include "helper.h"
 
 #include "base/cache.h"
@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/progress.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -471,6 +472,41 @@ static void test_json_read(void **state)
     expect_failure(qk_json_read(path, 8, &root, &err), &err, QK_INPUT, "not a regular file");
 }
 
+/* --- files --- */
+
+static void test_read_file(void **state)
+{
+    char path[PATH_SIZE], *text, part[4] = "";
+    size_t n;
+    int fd;
+    struct stat info;
+    struct qk_error err = {0};
+    path_in(path, *state, "a");
+    write_text(path, "%s", "some text");
+    expect_ok(qk_read_file(path, 9, &text, &n, &err), &err);
+    assert_int_equal(n, 9);
+    assert_string_equal(text, "some text");
+    free(text);
+    expect_failure(
+        qk_read_file(path, 8, &text, &n, &err), &err, QK_INPUT, "a: too large (found 9 bytes, at most 8)");
+    assert_null(text);
+    expect_failure(qk_read_file(*state, 8, &text, &n, &err), &err, QK_INPUT, "not a regular file");
+    expect_ok(qk_open_regular(path, &fd, &info, &err), &err);
+    assert_int_equal(info.st_size, 9);
+    expect_ok(qk_read_at(fd, path, 9, 5, part, 4, &err), &err);
+    assert_memory_equal(part, "text", 4);
+    expect_failure(qk_read_at(fd, path, 12, 6, part, 4, &err), &err, QK_IO,
+        "a: became shorter while it was read (found 9 bytes, expected 12)");
+    close(fd);
+    expect_failure(qk_read_at(-1, path, 9, 5, part, 4, &err), &err, QK_IO, "a: cannot read: Bad file");
+    expect_failure(qk_open_regular(*state, &fd, &info, &err), &err, QK_INPUT, "not a regular file");
+    assert_int_equal(fd, -1);
+    write_text(path, "%s", "");
+    expect_ok(qk_read_file(path, 0, &text, &n, &err), &err);
+    assert_string_equal(text, "");
+    free(text);
+}
+
 /* --- digest, progress --- */
 
 /* FIPS 180-2, appendix B, and the empty message. */
@@ -614,6 +650,7 @@ int main(void)
         cmocka_unit_test(test_json_duplicates),
         cmocka_unit_test(test_json_walk),
         test_in_folder(test_json_read),
+        test_in_folder(test_read_file),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_progress),
         test_in_folder(test_folder_names),

@@ -1,9 +1,11 @@
 /* blocks.c - a sparse file with marks. */
 #include "tensor/hub/blocks.h"
 
+#include "base/atomic_file.h"
 #include "base/cache.h"
 #include "base/digest.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -20,27 +22,13 @@ enum { PAGE = 4096 };
 static enum qk_code write_at(
     const struct qk_blocks *blocks, uint64_t at, const void *bytes, size_t n, struct qk_error *err)
 {
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(blocks->fd, (const char *)bytes + done, n - done, (off_t)(at + done));
-        if (put < 0 && errno != EINTR)
-            return qk_fail_errno(err, blocks->path, "write");
-        done += put > 0 ? (size_t)put : 0;
-    }
-    return QK_OK;
+    return qk_write_at(blocks->fd, blocks->path, at, bytes, n, err);
 }
 
 static enum qk_code read_at(
     const struct qk_blocks *blocks, uint64_t at, void *buffer, size_t n, struct qk_error *err)
 {
-    for (size_t done = 0; done < n;) {
-        ssize_t got = pread(blocks->fd, (char *)buffer + done, n - done, (off_t)(at + done));
-        if (got < 0 && errno != EINTR)
-            return qk_fail_errno(err, blocks->path, "read");
-        if (got == 0)
-            return qk_fail(err, QK_IO, "%s: became shorter while it was read", blocks->path);
-        done += got > 0 ? (size_t)got : 0;
-    }
-    return QK_OK;
+    return qk_read_at(blocks->fd, blocks->path, blocks->data + blocks->size, at, buffer, n, err);
 }
 
 /* Takes the marks of a file that is what it should be; any other is begun anew. */
