@@ -1,4 +1,4 @@
-/* action_list.h - every action of the screen, one row each: the list macro behind enum action, dispatch,
+/* action_list.h - every action of the screen and what it needs, one row each: the list macros behind dispatch,
  * footer, help, the ":" line and the manual.
  *
  *   X(ID, group, name, keys, rank, hint, help, argument, where, needs, run)
@@ -6,10 +6,32 @@
  *   rank      place in the footer (1 first), 0: not there
  *   argument  what follows the name on the ":" line, NULL: nothing
  *   where     screens where it acts; a key may mean another action elsewhere
- *   needs     what must be the case; else pressing the key tells why it is not
- *   run       app.h's handler */
+ *   needs     preconditions, or'ed: NEEDS_ and the id of their row; else pressing the key shows why not
+ *   run       the handler; handlers.h declares it */
 #ifndef QK_UI_ACTION_LIST_H
 #define QK_UI_ACTION_LIST_H
+
+/* What must be the case. The first row that is not met says why: its message, or what `why` returns.
+ *
+ *   X(ID, met, message, why)   preconditions.h declares both functions; why: NULL where the message is all */
+#define QK_PRECONDITIONS(X)                                                                                  \
+    X(WRITE, may_write, "read-only: nothing is written", NULL)                                               \
+    X(LAYER, layer_is_selected, "no layer is selected", NULL)                                                \
+    X(QK, layer_has_qk, "no layer with q and k is selected", why_no_qk)                                      \
+    X(PARAM, choice_has_param, "this choice has no parameter: m goes on to a mode that has one", NULL)       \
+    X(UNDO, can_undo, "nothing to undo", NULL)                                                               \
+    X(REDO, can_redo, "nothing to redo", NULL)                                                               \
+    X(SEARCH, has_searched, "nothing has been searched for: / starts", NULL)                                 \
+    X(NORM, has_norms, "no layer has q/k norms", NULL)                                                       \
+    X(IDLE, no_task_runs, "an export is running: Esc stops it", why_busy)                                    \
+    X(TASK, task_runs, "nothing is running", NULL)                                                           \
+    X(MANIFEST, export_has_manifest, "the export cannot be done", why_no_export)                             \
+    X(EXPORTED, target_holds_export, "there is no export at the target yet", NULL)                           \
+    X(RANGE, layer_has_ranges, "no layer is selected", why_no_ranges)                                        \
+    X(PROBE, probe_busy, "no pass over the probe text is running", NULL)                                     \
+    X(FRONT, search_has_points, "no search has found a front yet: s begins one", NULL)                       \
+    X(NO_SEARCH, no_search_runs, "a search is running: X stops it", NULL)                                    \
+    X(A_SEARCH, search_runs, "no search is running", NULL)
 
 #define QK_ACTIONS(X)                                                                                        \
     X(UP, "Moving", "up", "Up k", 0, "", "Go up one row; on the probe text, to the previous head", NULL,     \

@@ -40,25 +40,17 @@ enum {
     ON_ALL = ON_LAYERS | ON_ATTENTION | ON_EVAL | ON_EXPORT | ON_TEXT
 };
 
-/* What must be the case for it. */
+/* What must be the case for it: a bit for each row of QK_PRECONDITIONS. */
+enum precondition {
+#define X(id, ...) PRECONDITION_##id,
+    QK_PRECONDITIONS(X)
+#undef X
+        PRECONDITION_COUNT
+};
 enum {
-    NEEDS_LAYER = 1, /* a row is selected */
-    NEEDS_QK = 2,    /* and its layer (or a marked one) has q and k on both sides */
-    NEEDS_PARAM = 4, /* and its mode has a parameter */
-    NEEDS_UNDO = 8,  /* there is something to undo */
-    NEEDS_REDO = 16,
-    NEEDS_SEARCH = 32,       /* something has been searched for */
-    NEEDS_NORM = 64,         /* some layer has q/k norms */
-    NEEDS_WRITE = 128,       /* not --readonly */
-    NEEDS_IDLE = 256,        /* no export or verification runs */
-    NEEDS_TASK = 512,        /* one does */
-    NEEDS_MANIFEST = 1024,   /* the export can be done */
-    NEEDS_EXPORTED = 2048,   /* there is an export at the target */
-    NEEDS_RANGE = 4096,      /* the selected layer has attention ranges */
-    NEEDS_PROBE = 8192,      /* a pass over the probe text runs */
-    NEEDS_FRONT = 16384,     /* a search has found a front */
-    NEEDS_NO_SEARCH = 32768, /* no search runs */
-    NEEDS_A_SEARCH = 65536   /* one does */
+#define X(id, ...) NEEDS_##id = 1 << PRECONDITION_##id,
+    QK_PRECONDITIONS(X)
+#undef X
 };
 
 struct action_traits {

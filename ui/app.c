@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "blend/spec.h"
 #include "ui/key.h"
+#include "ui/preconditions.h"
 #include "ui/state.h"
 #include "ui/terminal.h"
 

@@ -160,8 +160,10 @@ void ask(struct app *app, unsigned (*answer)(struct app *app), const char *forma
 void draw_frame(struct app *app);
 
 /* --- dispatch.c --- */
-/* Why the action cannot be done here and now, or NULL. `hidden`: it does not exist in this mode at all. */
-const char *action_blocked(const struct app *app, enum action action, bool *hidden);
+/* Why the action cannot be done here and now, or NULL. */
+const char *action_blocked(const struct app *app, enum action action);
+/* False where no key, page or name shows it: what writes, under --readonly. */
+bool action_exists(const struct app *app, enum action action);
 unsigned run_action(struct app *app, enum action action, const char *argument);
 /* The action that the key means here, or ACTION_NONE. */
 enum action action_for_key(const struct app *app, int key);
@@ -228,8 +230,6 @@ void probe_start(struct app *app);
 void probe_again(struct app *app);
 /* Tells what became of the probe since the last call. */
 void probe_tell(struct app *app);
-/* True while a pass over the probe runs. */
-bool probe_busy(const struct app *app);
 
 /* --- run_evaluation.c --- */
 /* True while cases are read or asked. */
@@ -259,15 +259,5 @@ void export_free(struct app *app);
 void export_manifest(struct app *app);
 /* Tells the end of a task that ended since the last call. */
 void export_tell(struct app *app);
-
-/* --- action handlers: run_choices.c, run_evaluation.c, run_layers.c, run_probe.c, run_program.c,
- * attention.c, export.c --- */
-typedef unsigned action_handler(struct app *app, enum action action, const char *argument);
-action_handler run_move, run_layer, run_panel, run_open, run_toggle, run_keep, run_mode, run_step, run_param,
-    run_role, run_set, run_undo, run_range, run_mark, run_mark_by, run_search, run_search_on, run_filter,
-    run_sort, run_detail, run_current, run_effective, run_recompute, run_redraw, run_pointer, run_copy,
-    run_view, run_load, run_save, run_export, run_write, run_target, run_export_option, run_verify,
-    run_cancel, run_evaluate, run_front, run_front_stop, run_point, run_probe, run_probe_stop, run_attention,
-    run_plot, run_side, run_query, run_command, run_back, run_close, run_quit, run_suspend;
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "ui/format.h"
+#include "ui/handlers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -83,44 +83,51 @@ static void offer_modes(struct qk_lines *to, int head, const char *text)
     }
 }
 
+static void offer_spec(struct qk_lines *to, int head, const char *text)
+{
+    const char *equals = strchr(text + head, '=');
+    if (equals != NULL)
+        offer_modes(to, (int)(equals + 1 - text), text);
+    else
+        offer_selectors(to, head, text);
+}
+
+static void offer_columns(struct qk_lines *to, int head, const char *text)
+{
+    for (int s = 0; s < SORT_COUNT; s++)
+        offer(to, head, text, text + head, sort_name((enum sort)s));
+}
+
+static void offer_two_paths(struct qk_lines *to, int head, const char *text)
+{
+    const char *second = second_path(text + head);
+    offer_paths(to, second != NULL ? (int)(second - text) : head, text);
+}
+
+/* What there is to offer follows from the argument's name in the table of actions. */
+static const struct {
+    const char *argument;
+    void (*offer)(struct qk_lines *to, int head, const char *text);
+} OFFERS[] = {
+    {"[COLUMN]", offer_columns},
+    {"[FILE]", offer_paths},
+    {"[FOLDER]", offer_paths},
+    {"[NAME[:PARAMETER]]", offer_modes},
+    {"FILE", offer_paths},
+    {"FOLDER", offer_paths},
+    {"POST [PRE]", offer_two_paths},
+    {"SELECTOR", offer_selectors},
+    {"SPEC", offer_spec},
+    {"TEXT", offer_selectors},
+};
+
 /* Completes the argument of `action` that begins at text + head. */
 static void offer_argument(struct qk_lines *to, enum action action, int head, const char *text)
 {
-    const char *equals = strchr(text + head, '='), *second = second_path(text + head);
-    switch (action) {
-    case ACTION_SET:
-        if (equals != NULL)
-            offer_modes(to, (int)(equals + 1 - text), text);
-        else
-            offer_selectors(to, head, text);
-        break;
-    case ACTION_MARK_BY:
-    case ACTION_FILTER:
-    case ACTION_SEARCH:
-        offer_selectors(to, head, text);
-        break;
-    case ACTION_MODE:
-        offer_modes(to, head, text);
-        break;
-    case ACTION_SORT:
-        for (int s = 0; s < SORT_COUNT; s++)
-            offer(to, head, text, text + head, sort_name((enum sort)s));
-        break;
-    case ACTION_PROBE:
-    case ACTION_IDS:
-    case ACTION_LOAD:
-    case ACTION_SAVE:
-    case ACTION_EXPORT:
-    case ACTION_EXPORT_TARGET:
-    case ACTION_EXPORT_VERIFY:
-        offer_paths(to, head, text);
-        break;
-    case ACTION_STATES:
-        offer_paths(to, second != NULL ? (int)(second - text) : head, text);
-        break;
-    default:
-        break;
-    }
+    const char *argument = action_traits(action)->argument;
+    for (size_t i = 0; argument != NULL && i < sizeof OFFERS / sizeof OFFERS[0]; i++)
+        if (strcmp(argument, OFFERS[i].argument) == 0)
+            OFFERS[i].offer(to, head, text);
 }
 
 void complete_argument(void *context, const char *text, struct qk_lines *to)
@@ -138,9 +145,8 @@ void complete_argument(void *context, const char *text, struct qk_lines *to)
         return;
     }
     for (int i = 0; i < ACTION_COUNT; i++) {
-        bool hidden;
-        action_blocked(app, (enum action)i, &hidden);
-        if (hidden || (action_traits((enum action)i)->where & top_screen(app)->where) == 0)
+        if (!action_exists(app, (enum action)i) ||
+            (action_traits((enum action)i)->where & top_screen(app)->where) == 0)
             continue;
         const char *name = qk_action_info(i)->name, *argument = action_traits((enum action)i)->argument;
         char word[48];

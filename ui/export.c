@@ -5,6 +5,7 @@
 #include "base/left_over.h"
 #include "export/recipe.h"
 #include "ui/format.h"
+#include "ui/handlers.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -197,10 +197,9 @@ static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
     int n = 0;
     for (int i = 0; i < ACTION_COUNT && n < FOOTER_HITS; i++) {
         enum action action = (enum action)i;
-        bool hidden;
         const struct action_traits *traits = action_traits(action);
         if (traits->rank == 0 || (traits->where & top_screen(app)->where) == 0 ||
-            action_blocked(app, action, &hidden) != NULL)
+            action_blocked(app, action) != NULL)
             continue;
         int k = n++;
         for (; k > 0 && action_traits(out[k - 1])->rank > traits->rank; k--)

@@ -2,6 +2,7 @@
 #include "ui/app.h"
 
 #include "ui/format.h"
+#include "ui/handlers.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,13 +2,15 @@
  * and stopped, and a point of its front chosen. */
 #include "ui/app.h"
 
+#include "ui/handlers.h"
+#include "ui/preconditions.h"
+
 #include <stdlib.h>
 
 bool evaluation_busy(const struct app *app)
 {
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
-    return state->stage == QK_EVALUATION_OPENING || state->stage == QK_EVALUATION_RUNNING ||
-           qk_session_search_state(app->session)->stage == QK_SEARCH_RUNNING;
+    return state->stage == QK_EVALUATION_OPENING || state->stage == QK_EVALUATION_RUNNING || search_runs(app);
 }
 
 unsigned run_evaluate(struct app *app, enum action action, const char *argument)

@@ -1,6 +1,7 @@
 /* run_layers.c - handlers of moving, finding, sorting, and of how layers are shown. */
 #include "ui/app.h"
 
+#include "ui/handlers.h"
 #include "ui/terminal.h"
 
 #include <stdio.h>

@@ -1,6 +1,9 @@
 /* run_probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
 #include "ui/app.h"
 
+#include "ui/handlers.h"
+#include "ui/preconditions.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

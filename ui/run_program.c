@@ -2,6 +2,8 @@
 #include "ui/app.h"
 
 #include "export/recipe.h"
+#include "ui/handlers.h"
+#include "ui/preconditions.h"
 #include "ui/terminal.h"
 
 #include <stdlib.h>

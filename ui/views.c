@@ -1,6 +1,8 @@
 /* views.c - help and earlier messages: pages made from the action table and the message log. */
 #include "ui/app.h"
 
+#include "ui/handlers.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -27,11 +29,9 @@ static void make_help(struct app *app, const struct canvas *canvas, int width)
     const char *group = "";
     page_begin(page, 20, width);
     for (int i = 0; i < ACTION_COUNT; i++) {
-        bool hidden;
         char keys[64];
         const struct qk_action_info *info = qk_action_info(i);
-        action_blocked(app, (enum action)i, &hidden);
-        if (hidden)
+        if (!action_exists(app, (enum action)i))
             continue;
         if (strcmp(group, info->group) != 0) {
             if (i > 0)

@@ -9,6 +9,7 @@
 
 #include "ui/app.h"
 #include "ui/key.h"
+#include "ui/preconditions.h"
 #include "ui/state.h"
 #include "ui/terminal.h"
 

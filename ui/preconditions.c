@@ -1,0 +1,151 @@
+/* preconditions.c - the table of preconditions, and what each of them asks. */
+#include "ui/preconditions.h"
+
+#include "ui/app.h"
+
+#include <assert.h>
+
+static_assert(PRECONDITION_COUNT <= 31, "each has a bit of its own");
+
+static const struct {
+    precondition_test *met;
+    const char *message;
+    precondition_reason *why;
+} TABLE[PRECONDITION_COUNT] = {
+#define X(id, met_, message_, why_) {.met = met_, .message = message_, .why = why_},
+    QK_PRECONDITIONS(X)
+#undef X
+};
+
+const char *precondition_unmet(const struct app *app, unsigned needs)
+{
+    for (int i = 0; i < PRECONDITION_COUNT; i++) {
+        if ((needs & 1u << i) == 0 || TABLE[i].met(app))
+            continue;
+        const char *why = TABLE[i].why != NULL ? TABLE[i].why(app) : NULL;
+        return why != NULL ? why : TABLE[i].message;
+    }
+    return NULL;
+}
+
+bool may_write(const struct app *app)
+{
+    return !app->options->readonly;
+}
+
+/* --- layers and choices --- */
+
+bool layer_is_selected(const struct app *app)
+{
+    return app->rows.selected >= 0;
+}
+
+bool layer_has_qk(const struct app *app)
+{
+    int n = rows_targets(&app->rows, app->targets);
+    for (int i = 0; i < n; i++)
+        if (app->pair->layer[app->targets[i]].has_qk)
+            return true;
+    return false;
+}
+
+const char *why_no_qk(const struct app *app)
+{
+    return layer_is_selected(app) ? layer_obstacle(selected_layer(app)) : NULL;
+}
+
+bool choice_has_param(const struct app *app)
+{
+    int n = rows_targets(&app->rows, app->targets);
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            if ((app->role < 0 || app->role == r) &&
+                qk_mode_info(qk_session_selection(app->session)->choice[app->targets[i]][r].mode)->has_param)
+                return true;
+    return false;
+}
+
+bool can_undo(const struct app *app)
+{
+    return qk_session_undo_depth(app->session) > 0;
+}
+
+bool can_redo(const struct app *app)
+{
+    return qk_session_redo_depth(app->session) > 0;
+}
+
+bool has_searched(const struct app *app)
+{
+    return app->rows.search[0] != '\0';
+}
+
+bool has_norms(const struct app *app)
+{
+    for (int i = 0; i < app->pair->n_layers; i++) {
+        const struct qk_layer *post = app->pair->layer[i].side[QK_POST];
+        if (post->role[QK_Q].norm != NULL || post->role[QK_K].norm != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* --- exports --- */
+
+bool task_runs(const struct app *app)
+{
+    return qk_session_task(app->session)->running;
+}
+
+bool no_task_runs(const struct app *app)
+{
+    return !task_runs(app);
+}
+
+const char *why_busy(const struct app *app)
+{
+    return qk_session_task(app->session)->kind == QK_TASK_VERIFY ? "a verification is running: Esc stops it"
+                                                                 : NULL;
+}
+
+bool export_has_manifest(const struct app *app)
+{
+    return app->export.has_manifest;
+}
+
+const char *why_no_export(const struct app *app)
+{
+    return app->export.refused.text;
+}
+
+bool target_holds_export(const struct app *app)
+{
+    return app->export.exported;
+}
+
+/* --- attention and searches --- */
+
+bool layer_has_ranges(const struct app *app)
+{
+    return layer_is_selected(app) && why_no_ranges(app) == NULL;
+}
+
+const char *why_no_ranges(const struct app *app)
+{
+    return layer_is_selected(app) ? range_obstacle(app, app->rows.selected) : NULL;
+}
+
+bool search_has_points(const struct app *app)
+{
+    return qk_session_search_state(app->session)->n_points > 0;
+}
+
+bool search_runs(const struct app *app)
+{
+    return qk_session_search_state(app->session)->stage == QK_SEARCH_RUNNING;
+}
+
+bool no_search_runs(const struct app *app)
+{
+    return !search_runs(app);
+}

@@ -1,0 +1,23 @@
+/* preconditions.h - what must be the case for an action, as functions behind the rows of QK_PRECONDITIONS. */
+#ifndef QK_UI_PRECONDITIONS_H
+#define QK_UI_PRECONDITIONS_H
+
+#include "ui/actions.h"
+
+#include <stdbool.h>
+
+struct app;
+
+typedef bool precondition_test(const struct app *app);
+#define X(id, met, message, why) precondition_test met;
+QK_PRECONDITIONS(X)
+#undef X
+
+/* Why a precondition is not met, more exactly than its row says; NULL: its row says it. */
+typedef const char *precondition_reason(const struct app *app);
+precondition_reason why_no_qk, why_busy, why_no_export, why_no_ranges;
+
+/* Why the first unmet one of these preconditions (NEEDS_ bits) is not met; NULL when all are. */
+const char *precondition_unmet(const struct app *app, unsigned needs);
+
+#endif
