@@ -113,10 +113,15 @@ void app_free(struct app *app)
 
 /* --- keys and pointer --- */
 
+static bool too_small(void)
+{
+    return LINES < MIN_ROWS || COLS < MIN_COLUMNS;
+}
+
 static unsigned pointer_moved(struct app *app)
 {
     struct pointer pointer = terminal_pointer();
-    if (app->prompt.open || app->question[0] != '\0')
+    if (app->prompt.open || app->question[0] != '\0' || too_small())
         return REFRESH_NONE;
     switch (pointer.kind) {
     case POINTER_UP:
@@ -137,11 +142,6 @@ static unsigned pointer_moved(struct app *app)
     if (top_screen(app)->click != NULL && top_screen(app)->click(app, pointer.y, pointer.x))
         return run_action(app, ACTION_OPEN, NULL);
     return REFRESH_DRAW;
-}
-
-static bool too_small(void)
-{
-    return LINES < MIN_ROWS || COLS < MIN_COLUMNS;
 }
 
 /* Pasted text is text for a prompt, in one line; elsewhere its letters would be keys that nobody pressed. */
@@ -181,6 +181,7 @@ unsigned app_take_keys(struct app *app)
 {
     unsigned refresh = REFRESH_NONE;
     for (int key = terminal_key(); key != 0 && (refresh & REFRESH_QUIT) == 0; key = terminal_key()) {
+        place_frame(app); /* as though each key's frame had been drawn, however fast they come */
         bool asked = app->question[0] != '\0';
         refresh |= key_pressed(app, key);
         if (refresh & REFRESH_ROWS)
@@ -211,8 +212,10 @@ void app_draw(struct app *app, unsigned refresh)
         rows_update(&app->rows, app->session);
     if (refresh & REFRESH_SCREEN)
         clearok(curscr, TRUE);
-    if (refresh != REFRESH_NONE)
+    if (refresh != REFRESH_NONE) {
+        place_frame(app);
         draw_frame(app);
+    }
     int first = app->rows.top, n = app->rows.n - first;
     n = n > app->rows.height ? app->rows.height : n;
     qk_session_want(app->session, app->rows.selected, app->rows.layer + first, n > 0 ? n : 0);

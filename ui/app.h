@@ -32,7 +32,11 @@ enum refresh {
 /* A view on the whole area between title and footer. */
 struct screen_ops {
     unsigned where; /* its bit of actions.h */
-    void (*draw)(struct app *app, struct canvas *canvas, struct area area);
+    /* Decides where everything is in that area: what is scrolled how far, how lines break, where clicks go.
+     */
+    void (*place)(struct app *app, const struct canvas *canvas, struct area area);
+    /* Shows what was placed, in the same area, and changes nothing. */
+    void (*draw)(const struct app *app, struct canvas *canvas, struct area area);
     void (*go)(struct app *app, enum action action);
     /* Goes to the next place of app->rows.search; false when there is none. NULL: there is no search. */
     bool (*find)(struct app *app, bool backwards);
@@ -53,6 +57,7 @@ struct export_view {
     bool has_manifest; /* manifest is filled and the export can be done */
     struct qk_export_manifest manifest;
     struct qk_error refused; /* why not */
+    struct area manifest_area, task_area;
     struct page changes;
     bool stale;      /* `changes` has to be made again */
     bool told;       /* the end of the last task has been told in a message */
@@ -69,14 +74,14 @@ struct attention_view {
     size_t n_ids;
     size_t *line; /* first token of each line, wrapped for `width` cells; owned */
     size_t n_lines, capacity;
-    int width, height; /* cells and rows of the text, as drawn last */
+    int width, height, listed; /* cells and rows of the text, rows of the strongest */
 };
 
 /* The view of right answers. */
 struct eval_view {
-    int top, height;           /* first task shown, and how many, as drawn last */
+    int top, height;           /* first task shown, and how many */
     int point;                 /* of the front, from 0 */
-    char *selection;           /* its, as drawn last; owned */
+    char *selection;           /* its; owned */
     int first_point;           /* in the list */
     enum qk_search_stage told; /* the stage that was seen last */
 };
@@ -93,9 +98,10 @@ struct app {
     const struct screen_ops *screen[SCREEN_DEPTH]; /* the last one has the keys */
     int depth;
     bool detail_shown;
-    struct area list_area, detail_area; /* where they were drawn last; h = 0: not */
-    struct area heads_area;             /* of the shown columns of heads */
-    int head_cells;                     /* width of one */
+    /* Where things are on the screen: decided by place_frame and nowhere else, h = 0: not there. */
+    struct area list_area, detail_area;
+    struct area heads_area; /* of the shown columns of heads */
+    int head_cells;         /* width of one */
     enum panel panel;
     int role; /* that mode and parameter keys act on: -1 both, QK_Q, QK_K */
     int head; /* selected column of the heads: q's, then k's */
@@ -128,7 +134,6 @@ struct app {
         enum action action;
     } hit[FOOTER_HITS]; /* what a click into the footer means */
     int n_hits, footer_row;
-    int cursor_y, cursor_x; /* where the terminal's cursor is left */
     bool pointer;
     char *offered; /* recipe of choices that were left unsaved last time, or NULL; owned */
     bool taken;    /* it has been loaded */
@@ -157,7 +162,10 @@ void ask(struct app *app, unsigned (*answer)(struct app *app), const char *forma
     __attribute__((format(printf, 3, 4)));
 
 /* --- drawing (frame.c) --- */
-void draw_frame(struct app *app);
+/* Lays out what a frame of the terminal's size shows now. Every frame is drawn from one layout, made before
+ * anything of it is drawn, and keys act on one, whether or not it came to be drawn. */
+void place_frame(struct app *app);
+void draw_frame(const struct app *app);
 
 /* --- dispatch.c --- */
 /* Why the action cannot be done here and now, or NULL. */
@@ -182,6 +190,8 @@ const char *second_path(const char *text);
 prompt_completer complete_argument;
 
 /* --- layers (detail.c, list.c) --- */
+/* Scrolls the rows as the list would in a view of that area. */
+void place_rows(struct app *app, struct area area);
 const struct screen_ops *top_screen(const struct app *app);
 void open_screen(struct app *app, const struct screen_ops *screen);
 void close_screen(struct app *app);
@@ -192,11 +202,9 @@ const char *layer_obstacle(const struct qk_pair_layer *layer);
 bool layer_kept(const struct app *app, int layer);
 /* Heads of the selected layer, q's and k's together; 0 without. */
 int head_columns(const struct app *app);
-void draw_detail(struct app *app, struct canvas *canvas, struct area area);
-void draw_heads(struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
-void draw_spectrum(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
-void draw_choice(struct app *app, struct canvas *canvas, struct area area);
+void place_detail(struct app *app, const struct canvas *canvas, struct area area);
+void draw_detail(const struct app *app, struct canvas *canvas, struct area area);
+void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
 /* Selects the head at that place of the screen, if one is there. */
 void click_head(struct app *app, int y, int x);
 /* Moves the selection of layers or heads. */
@@ -217,13 +225,15 @@ enum {
 bool any_ranges(const struct app *app);
 /* Why the layer has no ranges here and now, or NULL. */
 const char *range_obstacle(const struct app *app, int layer);
-void draw_reach(struct app *app, struct canvas *canvas, struct area cell, int layer);
-void draw_shift(struct app *app, struct canvas *canvas, struct area cell, int layer);
+void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer);
 /* Histograms of the layer, and of the selected head from BOTH_RANGES rows on; LEAST_RANGES at least. */
-void draw_ranges(struct app *app, struct canvas *canvas, struct area area);
+void draw_ranges(const struct app *app, struct canvas *canvas, struct area area);
 /* The query head that the selected column stands for: a key head's first one. */
 int range_head(const struct app *app);
 void attention_free(struct app *app);
+/* Takes over another probe, from its last token: nothing of the one before is looked at any more. */
+void attention_sync(struct app *app);
 /* Starts the default probe, once. */
 void probe_start(struct app *app);
 /* Starts the last probe again, if there was one. */
@@ -240,7 +250,8 @@ void evaluation_tell(struct app *app);
 /* --- front.c --- */
 enum { MOST_EFFECTS = 2, EFFECT_CELLS = 7 };
 /* How far a search is, its front as plot and list. */
-void draw_search(struct app *app, struct canvas *canvas, struct area area);
+void place_search(struct app *app, const struct canvas *canvas, struct area area);
+void draw_search(const struct app *app, struct canvas *canvas, struct area area);
 /* Goes to where the selected point is after the front changed. */
 void find_point(struct app *app);
 /* "searching 3:05 of 10:00"; nothing where none runs. */
@@ -248,9 +259,9 @@ void search_state(const struct app *app, char out[96]);
 /* Columns of effects that the list can show; 0 until there are some. */
 int effect_columns(const struct app *app);
 void draw_effect_name(
-    struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style);
+    const struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style);
 /* What restoring q and k of the layer does to the objective, in points. */
-void draw_effect(struct app *app, struct canvas *canvas, struct area cell, int layer, int objective);
+void draw_effect(const struct app *app, struct canvas *canvas, struct area cell, int layer, int objective);
 
 /* --- export.c --- */
 enum qk_code export_init(struct app *app, struct qk_error *err);

@@ -90,8 +90,7 @@ static char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], b
 
 /* --- lines --- */
 
-/* Takes over another probe: from its last token. */
-static void sync_probe(struct app *app)
+void attention_sync(struct app *app)
 {
     struct attention_view *view = &app->attention;
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
@@ -100,6 +99,7 @@ static void sync_probe(struct app *app)
     view->ids = state->ids;
     view->n_ids = state->n_ids;
     view->query = view->n_ids > 0 ? view->n_ids - 1 : 0;
+    view->n_lines = 0;
     view->width = 0;
 }
 
@@ -200,7 +200,7 @@ static void draw_overview(struct canvas *canvas, struct area area, const struct 
     }
 }
 
-static void draw_legend(struct app *app, struct canvas *canvas, int y, int x, int width)
+static void draw_legend(const struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     int end = x + width, side = (int)app->attention.side;
     x += draw_run(canvas, y, x, end - x, STYLE_DIM, "shaded by ");
@@ -214,7 +214,7 @@ static void draw_legend(struct app *app, struct canvas *canvas, int y, int x, in
 }
 
 static int draw_token(
-    struct app *app, struct canvas *canvas, struct area cell, const struct weights *weights, size_t i)
+    const struct app *app, struct canvas *canvas, struct area cell, const struct weights *weights, size_t i)
 {
     char text[PIECE_TEXT];
     const struct attention_view *view = &app->attention;
@@ -223,8 +223,8 @@ static int draw_token(
                        : i > view->query ? STYLE_GONE
                                          : weight_style(weights, (int)view->side, i);
     if (query) {
-        app->cursor_y = cell.y;
-        app->cursor_x = cell.x;
+        canvas->cursor_y = cell.y;
+        canvas->cursor_x = cell.x;
     }
     canvas->selected = query;
     int used = draw_run(canvas, cell.y, cell.x, cell.w, style, token_text(app, i, text, NULL));
@@ -234,10 +234,9 @@ static int draw_token(
 
 /* The text around the query, most of it before. */
 static void draw_probe_text(
-    struct app *app, struct canvas *canvas, struct area area, const struct weights *weights)
+    const struct app *app, struct canvas *canvas, struct area area, const struct weights *weights)
 {
-    struct attention_view *view = &app->attention;
-    view->height = area.h;
+    const struct attention_view *view = &app->attention;
     size_t at = line_of(view, view->query), before = area.h > 2 ? (size_t)area.h - 2 : 0;
     size_t first = at > before ? at - before : 0;
     for (int row = 0; row < area.h && first + (size_t)row < view->n_lines; row++) {
@@ -265,7 +264,8 @@ static void join(const struct app *app, char out[CONTEXT_TEXT], size_t from, siz
 }
 
 /* A token with what stands before and after it, all tokens of a list under each other. */
-static void draw_context(struct app *app, struct canvas *canvas, struct area cell, enum style style, size_t i)
+static void draw_context(
+    const struct app *app, struct canvas *canvas, struct area cell, enum style style, size_t i)
 {
     enum { TOKENS_BEFORE = 12, TOKENS_AFTER = 16 };
     const struct attention_view *view = &app->attention;
@@ -281,7 +281,7 @@ static void draw_context(struct app *app, struct canvas *canvas, struct area cel
 }
 
 static void draw_listed(
-    struct app *app, struct canvas *canvas, struct area row, const struct weights *weights, size_t i)
+    const struct app *app, struct canvas *canvas, struct area row, const struct weights *weights, size_t i)
 {
     const int side = (int)app->attention.side;
     int x = row.x + TOKEN_CELLS + DISTANCE_CELLS, end = row.x + row.w;
@@ -300,7 +300,7 @@ static void draw_listed(
 }
 
 static void draw_strongest(
-    struct app *app, struct canvas *canvas, struct area area, const struct weights *weights)
+    const struct app *app, struct canvas *canvas, struct area area, const struct weights *weights)
 {
     size_t token[MOST_LISTED];
     int side = (int)app->attention.side, x = area.x;
@@ -315,40 +315,54 @@ static void draw_strongest(
         draw_listed(app, canvas, (struct area){area.y + 1 + k, area.x, 1, area.w}, weights, token[k]);
 }
 
-static void draw_attention(struct app *app, struct canvas *canvas, struct area area)
+/* Why there is no attention to show, or NULL. */
+static const char *attention_obstacle(const struct app *app)
 {
-    char heading[160];
     const struct qk_pair_layer *layer = selected_layer(app);
-    struct attention_view *view = &app->attention;
     const char *why = layer != NULL ? range_obstacle(app, layer->index) : "no layer is selected";
-    sync_probe(app);
-    app->list_area.h = app->detail_area.h = 0;
-    if (why != NULL || view->n_ids == 0) {
-        draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "attention");
-        draw_wrapped(canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2}, STYLE_DIM,
-            why != NULL ? why : "there is no probe");
+    return why == NULL && app->attention.n_ids == 0 ? "there is no probe" : why;
+}
+
+/* The text takes what the list of the strongest leaves, and no more than its lines. */
+static void place_attention(struct app *app, const struct canvas *canvas, struct area area)
+{
+    struct attention_view *view = &app->attention;
+    int width = area.w - 2, rest = area.h - FIXED_ROWS, listed = rest * 2 / 5;
+    if (attention_obstacle(app) != NULL)
         return;
-    }
-    int head = range_head(app), x = area.x + 1, width = area.w - 2, rest = area.h - FIXED_ROWS;
-    int listed = rest * 2 / 5, y = area.y;
     if (view->width != width)
         wrap(app, canvas, width);
     if (view->n_lines < (size_t)(rest - listed))
         listed = rest - (int)view->n_lines;
-    listed = listed > MOST_LISTED ? MOST_LISTED : listed;
+    view->listed = listed > MOST_LISTED ? MOST_LISTED : listed;
+    view->height = rest - view->listed;
+}
+
+static void draw_attention(const struct app *app, struct canvas *canvas, struct area area)
+{
+    char heading[160];
+    const struct attention_view *view = &app->attention;
+    const char *why = attention_obstacle(app);
+    if (why != NULL) {
+        draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "attention");
+        draw_wrapped(canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2}, STYLE_DIM, why);
+        return;
+    }
+    int layer = selected_layer(app)->index, head = range_head(app);
+    int x = area.x + 1, y = area.y, width = area.w - 2;
     struct weights weights = {.n = view->query + 1};
     for (int s = 0; s < N_SIDES; s++)
         weights.row[s] =
-            qk_session_attention_row(app->session, layer->index, head, view->query, (enum qk_range_side)s);
-    snprintf(heading, sizeof heading, "attention of layer %d, q%d, from token %zu of %zu", layer->index, head,
+            qk_session_attention_row(app->session, layer, head, view->query, (enum qk_range_side)s);
+    snprintf(heading, sizeof heading, "attention of layer %d, q%d, from token %zu of %zu", layer, head,
         view->query, view->n_ids);
     draw_rule(canvas, y++, area.x, area.w, STYLE_FOCUS, heading);
     draw_overview(canvas, (struct area){y, x, N_SIDES, width}, &weights);
     y += N_SIDES;
     draw_legend(app, canvas, y++, x, width);
-    draw_probe_text(app, canvas, (struct area){y, x, rest - listed, width}, &weights);
-    y += rest - listed;
-    draw_strongest(app, canvas, (struct area){y, x, listed + 1, width}, &weights);
+    draw_probe_text(app, canvas, (struct area){y, x, view->height, width}, &weights);
+    y += view->height;
+    draw_strongest(app, canvas, (struct area){y, x, view->listed + 1, width}, &weights);
 }
 
 /* --- moving and finding --- */
@@ -443,6 +457,7 @@ static bool find_token(struct app *app, bool backwards)
 
 const struct screen_ops attention_screen = {
     .where = ON_ATTENTION,
+    .place = place_attention,
     .draw = draw_attention,
     .go = go_attention,
     .find = find_token,

@@ -47,7 +47,7 @@ static void draw_rotation(struct canvas *canvas, int y, int x, int width, const 
         current->rotation_why != NULL ? current->rotation_why : "");
 }
 
-static int draw_mode(struct app *app, struct canvas *canvas, struct area area, int layer)
+static int draw_mode(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     char text[CHOICE_LABEL];
     const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
@@ -60,7 +60,7 @@ static int draw_mode(struct app *app, struct canvas *canvas, struct area area, i
 }
 
 /* The line below the choice while there are no numbers; false when there are. */
-static bool draw_reason(struct app *app, struct canvas *canvas, struct area area, int layer)
+static bool draw_reason(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     const char *error = qk_session_current_error(app->session, layer);
     const char *why =
@@ -74,7 +74,7 @@ static bool draw_reason(struct app *app, struct canvas *canvas, struct area area
 }
 
 /* The same in one line: "q 7.58 -> 0 %   k 7.96 -> 3.98 %   routing 13.1 -> 3.92 %". */
-static void draw_one_line(struct app *app, struct canvas *canvas, struct area area,
+static void draw_one_line(const struct app *app, struct canvas *canvas, struct area area,
     const struct qk_layer_drift *before, const struct qk_current *current)
 {
     static const struct {
@@ -96,7 +96,7 @@ static void draw_one_line(struct app *app, struct canvas *canvas, struct area ar
     }
 }
 
-static void draw_table(struct app *app, struct canvas *canvas, struct area area,
+static void draw_table(const struct app *app, struct canvas *canvas, struct area area,
     const struct qk_layer_drift *before, const struct qk_current *current)
 {
     static const char *const LONG[] = {"post from pre", "now from pre", "now from post"};
@@ -120,7 +120,7 @@ static void draw_table(struct app *app, struct canvas *canvas, struct area area,
         draw_text(canvas, area.y + 1 + i, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, MEASURES[i].label);
 }
 
-void draw_choice(struct app *app, struct canvas *canvas, struct area area)
+void draw_choice(const struct app *app, struct canvas *canvas, struct area area)
 {
     int layer = app->rows.selected;
     int used = draw_mode(app, canvas, (struct area){area.y, area.x, 1, area.w}, layer);

@@ -74,8 +74,8 @@ static double hottest(const struct app *app, enum qk_metric metric)
     return top;
 }
 
-static void draw_heat_cell(
-    struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric, double value, double top)
+static void draw_heat_cell(const struct app *app, struct canvas *canvas, struct area cell,
+    enum qk_metric metric, double value, double top)
 {
     char number[NUMBER_TEXT];
     if (isnan(value)) {
@@ -91,7 +91,8 @@ static void draw_heat_cell(
 }
 
 /* The unit goes along where there is room for it. */
-static void draw_heat_label(struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric)
+static void draw_heat_label(
+    const struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric)
 {
     const struct qk_metric_info *info = qk_metric_info(metric);
     char text[32];
@@ -102,7 +103,7 @@ static void draw_heat_label(struct app *app, struct canvas *canvas, struct area 
 }
 
 /* Keeps the selected head in sight. */
-static int scroll_heads(struct app *app, int shown, int n)
+static void scroll_heads(struct app *app, int shown, int n)
 {
     if (app->head >= n)
         app->head = n - 1;
@@ -112,10 +113,9 @@ static int scroll_heads(struct app *app, int shown, int n)
         app->first_head = app->head - shown + 1;
     if (app->first_head > n - shown)
         app->first_head = n > shown ? n - shown : 0;
-    return n - app->first_head < shown ? n - app->first_head : shown;
 }
 
-static void draw_head_column(struct app *app, struct canvas *canvas, struct area area, int column,
+static void draw_head_column(const struct app *app, struct canvas *canvas, struct area area, int column,
     const struct qk_layer_drift *drift, const double top[N_HEAT_ROWS])
 {
     int head;
@@ -131,13 +131,14 @@ static void draw_head_column(struct app *app, struct canvas *canvas, struct area
             qk_metric_head(drift, HEAT_ROWS[i], role, head), top[i]);
     canvas->selected = false;
     if (selected && app->panel == PANEL_HEADS) {
-        app->cursor_y = area.y;
-        app->cursor_x = area.x;
+        canvas->cursor_y = area.y;
+        canvas->cursor_x = area.x;
     }
 }
 
 /* "head", and which of them are shown when that is not all. */
-static void draw_heads_heading(struct app *app, struct canvas *canvas, struct area cell, int shown, int n)
+static void draw_heads_heading(
+    const struct app *app, struct canvas *canvas, struct area cell, int shown, int n)
 {
     char text[32] = "head";
     if (shown < n)
@@ -146,22 +147,30 @@ static void draw_heads_heading(struct app *app, struct canvas *canvas, struct ar
         app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING, text);
 }
 
-static void draw_wall(struct app *app, struct canvas *canvas, struct area area)
+static void draw_wall(const struct app *app, struct canvas *canvas, struct area area)
 {
     for (int i = 0; i < area.h && i <= N_HEAT_ROWS; i++)
         draw_text(canvas, area.y + i, area.x, WALL_CELLS, ALIGN_LEFT, STYLE_RULE,
             theme_glyph(&app->theme, GLYPH_WALL));
 }
 
-void draw_heads(struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
+static void place_heads(struct app *app, struct area area)
+{
+    int n = head_columns(app);
+    bool wide = n * WIDE_HEAD + WIDE_LABEL + WALL_CELLS <= area.w;
+    int label = wide ? WIDE_LABEL : NARROW_LABEL;
+    app->head_cells = wide ? WIDE_HEAD : NARROW_HEAD;
+    app->heads_area = (struct area){area.y, area.x + label, area.h, area.w - label};
+    scroll_heads(app, (area.w - label - WALL_CELLS) / app->head_cells, n);
+}
+
+static void draw_heads(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
 {
     double top[N_HEAT_ROWS];
-    int n = head_columns(app), n_q = drift->role[QK_Q].n_heads;
-    bool wide = n * WIDE_HEAD + WIDE_LABEL + WALL_CELLS <= area.w;
-    int cells = wide ? WIDE_HEAD : NARROW_HEAD, label = wide ? WIDE_LABEL : NARROW_LABEL;
-    int shown = scroll_heads(app, (area.w - label - WALL_CELLS) / cells, n), x = area.x + label;
-    app->heads_area = (struct area){area.y, x, area.h, area.w - label};
-    app->head_cells = cells;
+    int n = head_columns(app), n_q = drift->role[QK_Q].n_heads, cells = app->head_cells;
+    int x = app->heads_area.x, label = x - area.x, shown = (app->heads_area.w - WALL_CELLS) / cells;
+    shown = n - app->first_head < shown ? n - app->first_head : shown;
     draw_heads_heading(app, canvas, (struct area){area.y, area.x, 1, label}, shown, n);
     for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++) {
         top[i] = hottest(app, HEAT_ROWS[i]);
@@ -192,8 +201,8 @@ void click_head(struct app *app, int y, int x)
 
 /* --- principal angles --- */
 
-void draw_spectrum(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
+static void draw_spectrum(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
 {
     int head;
     const struct qk_pair_layer *layer = selected_layer(app);
@@ -260,28 +269,55 @@ static void describe_heads(const struct app *app, const struct qk_pair_layer *la
         qk_text_add(text, " %s bias", dot);
 }
 
-/* The heading of the panel; in two lines when one is too short. Returns the lines used. */
-static int draw_description(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
+/* The heading of the panel: in two lines, the second of which is of the heads, when one is too short. */
+struct description {
+    struct qk_text line[2]; /* the second is empty where there is one */
+};
+
+static struct description describe(
+    const struct app *app, const struct canvas *canvas, int width, const struct qk_pair_layer *layer)
 {
     struct qk_text name = {0}, heads = {0}, both = {0};
-    char shown[256];
-    enum style style = app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING;
     name_layer(app, layer, &name);
     describe_heads(app, layer, &heads);
     qk_text_add(&both, "%s", name.s != NULL ? name.s : "");
     if (heads.s != NULL)
         qk_text_add(&both, " %s %s", theme_glyph(&app->theme, GLYPH_DOT), heads.s);
-    bool split = heads.s != NULL && both.s != NULL && text_cells(canvas, both.s) > area.w - 4;
-    const char *heading = split ? name.s : both.s;
-    draw_rule(canvas, area.y, area.x, area.w, style,
-        qk_printable(shown, sizeof shown, heading != NULL ? heading : ""));
-    if (split)
-        draw_text(canvas, area.y + 1, area.x + 1, area.w - 1, ALIGN_LEFT, STYLE_DIM, heads.s);
+    if (heads.s != NULL && both.s != NULL && text_cells(canvas, both.s) > width - 4) {
+        qk_text_free(&both);
+        return (struct description){{name, heads}};
+    }
     qk_text_free(&name);
     qk_text_free(&heads);
-    qk_text_free(&both);
-    return split ? 2 : 1;
+    return (struct description){{both, {0}}};
+}
+
+static void free_description(struct description *d)
+{
+    qk_text_free(&d->line[0]);
+    qk_text_free(&d->line[1]);
+}
+
+static void draw_description(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
+{
+    char shown[256];
+    struct description d = describe(app, canvas, area.w, layer);
+    draw_rule(canvas, area.y, area.x, area.w, app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING,
+        qk_printable(shown, sizeof shown, d.line[0].s != NULL ? d.line[0].s : ""));
+    if (d.line[1].s != NULL)
+        draw_text(canvas, area.y + 1, area.x + 1, area.w - 1, ALIGN_LEFT, STYLE_DIM, d.line[1].s);
+    free_description(&d);
+}
+
+/* What is below the heading. */
+static struct area below_description(
+    const struct app *app, const struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
+{
+    struct description d = describe(app, canvas, area.w, layer);
+    int used = d.line[1].s != NULL ? 2 : 1;
+    free_description(&d);
+    return (struct area){area.y + used, area.x + 1, area.h - used, area.w - 1};
 }
 
 /* The drift whose heads are shown, or NULL and why there is none. */
@@ -368,12 +404,17 @@ static struct shares share_with_ranges(int rows)
     return s;
 }
 
-static void draw_parts(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
+static struct shares share(const struct app *app, int rows)
 {
     bool ranges = app->plot == PLOT_RANGES && qk_probe_has(app->pair, app->rows.selected) &&
-                  area.h >= SMALL_HEAT + LEAST_RANGES;
-    struct shares s = ranges ? share_with_ranges(area.h) : share_without_ranges(area.h);
+                  rows >= SMALL_HEAT + LEAST_RANGES;
+    return ranges ? share_with_ranges(rows) : share_without_ranges(rows);
+}
+
+static void draw_parts(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
+{
+    struct shares s = share(app, area.h);
     int y = area.y;
     draw_heads(app, canvas, (struct area){y, area.x, s.heat, area.w}, drift);
     y += s.heat + s.blank;
@@ -387,19 +428,30 @@ static void draw_parts(
         draw_spectrum(app, canvas, (struct area){y, area.x, s.angles, area.w}, drift);
 }
 
-void draw_detail(struct app *app, struct canvas *canvas, struct area area)
+void place_detail(struct app *app, const struct canvas *canvas, struct area area)
 {
     const struct qk_pair_layer *layer = selected_layer(app);
     const char *why;
     enum style style;
     app->detail_area = area;
-    app->heads_area.h = 0;
+    if (layer == NULL || shown_drift(app, layer, &why, &style) == NULL)
+        return;
+    area = below_description(app, canvas, area, layer);
+    area.h = share(app, area.h).heat;
+    place_heads(app, area);
+}
+
+void draw_detail(const struct app *app, struct canvas *canvas, struct area area)
+{
+    const struct qk_pair_layer *layer = selected_layer(app);
+    const char *why;
+    enum style style;
     if (layer == NULL) {
         draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "no layer");
         return;
     }
-    int used = draw_description(app, canvas, area, layer);
-    area = (struct area){area.y + used, area.x + 1, area.h - used, area.w - 1};
+    draw_description(app, canvas, area, layer);
+    area = below_description(app, canvas, area, layer);
     const struct qk_layer_drift *drift = shown_drift(app, layer, &why, &style);
     if (drift != NULL)
         draw_parts(app, canvas, area, drift);

@@ -153,6 +153,16 @@ size_t text_fitting(const struct canvas *canvas, const char *text, int width)
     return n;
 }
 
+int wrapped_rows(const struct canvas *canvas, const char *text, int width, int most)
+{
+    int rows = 0;
+    for (; rows < most && *text != '\0'; rows++) {
+        text += text_fitting(canvas, text, width);
+        text += strspn(text, " ");
+    }
+    return rows;
+}
+
 int draw_wrapped(struct canvas *canvas, struct area area, enum style style, const char *text)
 {
     int row = 0;

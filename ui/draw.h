@@ -11,11 +11,13 @@ struct area {
     int y, x, h, w;
 };
 
-/* Where to draw, and how: `selected` is set while a selected row is drawn. */
+/* Where to draw, and how: `selected` is set while a selected row is drawn. Whatever has the keys leaves the
+ * cursor at its place. */
 struct canvas {
     WINDOW *window;
     const struct theme *theme;
     bool selected;
+    int cursor_y, cursor_x;
 };
 
 enum align {
@@ -36,6 +38,8 @@ int draw_format(struct canvas *canvas, int y, int x, int width, enum style style
     __attribute__((format(printf, 6, 7)));
 /* Draws text over the rows of the area, broken at blanks; returns the rows used. */
 int draw_wrapped(struct canvas *canvas, struct area area, enum style style, const char *text);
+/* The rows that draw_wrapped uses for it, of `most`. */
+int wrapped_rows(const struct canvas *canvas, const char *text, int width, int most);
 /* Bytes of the text that fit in `width` cells, cut at a blank where there is one; at least one character. */
 size_t text_fitting(const struct canvas *canvas, const char *text, int width);
 /* A horizontal line with a heading in it. */

@@ -163,24 +163,6 @@ static void draw_title(struct canvas *canvas, struct area area, const struct qk_
     qk_text_free(&text);
 }
 
-/* Rows of the tasks, those that fit from view->top on; returns how many. */
-static int draw_tasks(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
-{
-    struct eval_view *view = &app->eval;
-    struct columns c = columns_of(canvas, state, area.w);
-    int n = (int)state->n_tasks;
-    if (c.bar == 0 && 1 + 2 * n <= area.h)
-        c.rows = 2;
-    view->height = area.h - 1 < n * c.rows ? area.h - 1 : n;
-    view->top = view->top > n - view->height ? n - view->height : view->top < 0 ? 0 : view->top;
-    draw_heading(canvas, area, c, state);
-    for (int i = 0; i < view->height; i++)
-        draw_task(canvas, (struct area){area.y + 1 + i * c.rows, area.x, 1, area.w}, c, state,
-            (size_t)(view->top + i));
-    return 1 + view->height * c.rows;
-}
-
 /* Rows for the tasks: all but those of the state, or half where a front wants to be seen, too. */
 static int tasks_height(const struct app *app, int h)
 {
@@ -191,22 +173,64 @@ static int tasks_height(const struct app *app, int h)
     return n > h / 2 ? h / 2 : n;
 }
 
-static void draw_eval(struct app *app, struct canvas *canvas, struct area area)
+/* The columns, and bars in rows of their own where there is room for all tasks so. */
+static struct columns columns_in(
+    const struct canvas *canvas, const struct qk_evaluation_state *state, int w, int h)
+{
+    struct columns c = columns_of(canvas, state, w);
+    if (c.bar == 0 && 1 + 2 * (int)state->n_tasks <= h)
+        c.rows = 2;
+    return c;
+}
+
+/* Where the tasks are, their heading among them. */
+static struct area tasks_area(const struct app *app, struct area area)
+{
+    return (struct area){area.y + 1, area.x, tasks_height(app, area.h - 1), area.w};
+}
+
+/* Where the search is: below the tasks and how far they are. */
+static struct area search_area(const struct app *app, struct area area, const struct columns *c)
+{
+    int used = 3 + app->eval.height * c->rows;
+    return (struct area){area.y + used, area.x, area.h - used, area.w};
+}
+
+static void place_eval(struct app *app, const struct canvas *canvas, struct area area)
 {
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
+    struct eval_view *view = &app->eval;
+    struct area tasks = tasks_area(app, area);
+    struct columns c = columns_in(canvas, state, tasks.w, tasks.h);
+    int n = (int)state->n_tasks;
+    if (n == 0)
+        return;
+    view->height = tasks.h - 1 < n * c.rows ? tasks.h - 1 : n;
+    view->top = view->top > n - view->height ? n - view->height : view->top < 0 ? 0 : view->top;
+    place_search(app, canvas, search_area(app, area, &c));
+}
+
+static void draw_eval(const struct app *app, struct canvas *canvas, struct area area)
+{
+    const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
+    const struct eval_view *view = &app->eval;
     char text[QK_ERROR_TEXT], shown[QK_ERROR_TEXT];
     draw_title(canvas, area, state);
-    area = (struct area){area.y + 1, area.x, area.h - 1, area.w};
     if (state->n_tasks == 0) {
-        draw_no_tasks(canvas, (struct area){area.y, area.x + 1, area.h, area.w - 2}, state);
+        draw_no_tasks(canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2}, state);
         return;
     }
-    int used =
-        draw_tasks(app, canvas, (struct area){area.y, area.x, tasks_height(app, area.h), area.w}, state);
+    struct area tasks = tasks_area(app, area);
+    struct columns c = columns_in(canvas, state, tasks.w, tasks.h);
+    draw_heading(canvas, tasks, c, state);
+    for (int i = 0; i < view->height; i++)
+        draw_task(canvas, (struct area){tasks.y + 1 + i * c.rows, area.x, 1, area.w}, c, state,
+            (size_t)(view->top + i));
+    struct area search = search_area(app, area, &c);
     enum style style = progress_text(app, state, text);
-    draw_text(canvas, area.y + used, area.x + 1, area.w - 2, ALIGN_LEFT, style,
+    draw_text(canvas, search.y - 1, area.x + 1, area.w - 2, ALIGN_LEFT, style,
         qk_printable(shown, sizeof shown, text));
-    draw_search(app, canvas, (struct area){area.y + used + 1, area.x, area.h - used - 1, area.w});
+    draw_search(app, canvas, search);
 }
 
 static void move_eval(struct app *app, enum action action)
@@ -242,6 +266,7 @@ static void move_eval(struct app *app, enum action action)
 
 const struct screen_ops eval_screen = {
     .where = ON_EVAL,
+    .place = place_eval,
     .draw = draw_eval,
     .go = move_eval,
 };

@@ -130,7 +130,7 @@ static void draw_label(struct canvas *canvas, int y, int x, const char *label)
     draw_text(canvas, y, x, LABEL, ALIGN_LEFT, STYLE_HEADING, label);
 }
 
-static void draw_options(struct app *app, struct canvas *canvas, int y, int x, int width)
+static void draw_options(const struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     const struct export_view *view = &app->export;
     const struct {
@@ -146,27 +146,26 @@ static void draw_options(struct app *app, struct canvas *canvas, int y, int x, i
             i > 0 ? "  " : "", options[i].on ? 'x' : ' ', options[i].name);
 }
 
-/* What would be written; returns the rows used. */
-static int draw_manifest(const struct export_view *view, struct canvas *canvas, struct area area)
+/* What would be written, or why nothing can be. */
+static void draw_manifest(const struct export_view *view, struct canvas *canvas, struct area area)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
     const struct qk_export_manifest *manifest = &view->manifest;
     draw_label(canvas, area.y, area.x, "changes");
     area.x += LABEL;
     area.w -= LABEL;
-    if (!view->has_manifest)
-        return draw_wrapped(
-            canvas, (struct area){area.y, area.x, 3, area.w}, STYLE_WARNING, view->refused.text);
+    if (!view->has_manifest) {
+        draw_wrapped(canvas, area, STYLE_WARNING, view->refused.text);
+        return;
+    }
     draw_format(canvas, area.y, area.x, area.w, STYLE_TEXT, "%zu tensor%s in %zu file%s: %s of %s",
         manifest->n_changes, manifest->n_changes == 1 ? "" : "s", manifest->n_shards_changed,
         manifest->n_shards_changed == 1 ? "" : "s", qk_format_bytes(changed, manifest->bytes_changed),
         qk_format_bytes(total, manifest->bytes_total));
     draw_label(canvas, area.y + 1, area.x - LABEL, "writes");
     draw_format(canvas, area.y + 1, area.x, area.w, STYLE_TEXT, "%s in %zu files, %s free%s",
-        qk_format_bytes(written, manifest->bytes_written), manifest->n_files,
-        qk_format_bytes(room, manifest->bytes_free),
+        qk_format_bytes(written, manifest->bytes_written), manifest->n_files, qk_format_bytes(room, manifest->bytes_free),
         manifest->target_exists ? "; replaces what is there" : "");
-    return 2;
 }
 
 /* A rate needs a while before it says anything. */
@@ -175,7 +174,7 @@ static bool rate_known(const struct qk_task *task)
     return task->seconds >= 1 && task->done > task->total / 200;
 }
 
-static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, int width)
+static void draw_progress(const struct app *app, struct canvas *canvas, int y, int x, int width)
 {
     const struct qk_task *task = qk_session_task(app->session);
     char done[QK_BYTES_TEXT], total[QK_BYTES_TEXT], rate[QK_BYTES_TEXT], left[NUMBER_TEXT];
@@ -199,8 +198,8 @@ static void draw_progress(struct app *app, struct canvas *canvas, int y, int x, 
     draw_run(canvas, y, x + used, width - used, STYLE_TEXT, shown);
 }
 
-/* What can be done, or what became of the last task; returns the rows used. */
-static int draw_outcome(struct app *app, struct canvas *canvas, int y, int x, int width)
+/* What can be done, or what became of the last task. */
+static enum style outcome_text(const struct app *app, char out[QK_ERROR_TEXT])
 {
     const struct qk_task *task = qk_session_task(app->session);
     const struct export_view *view = &app->export;
@@ -230,15 +229,21 @@ static int draw_outcome(struct app *app, struct canvas *canvas, int y, int x, in
                    : "%s is what its recipe says, byte for byte",
             task->target);
     }
-    draw_label(canvas, y, x,
-        !view->shows_task ? (view->has_manifest ? "ready" : "not yet")
-        : export          ? "export"
-                          : "verify");
-    char shown[QK_ERROR_TEXT];
-    int rows = draw_wrapped(canvas, (struct area){y, x + LABEL, 3, width - LABEL}, style,
-        qk_printable(shown, sizeof shown, text.s != NULL ? text.s : ""));
+    qk_printable(out, QK_ERROR_TEXT, text.s != NULL ? text.s : "");
     qk_text_free(&text);
-    return rows;
+    return style;
+}
+
+static void draw_outcome(const struct app *app, struct canvas *canvas, struct area area)
+{
+    const struct export_view *view = &app->export;
+    char text[QK_ERROR_TEXT];
+    enum style style = outcome_text(app, text);
+    draw_label(canvas, area.y, area.x,
+        !view->shows_task                                       ? (view->has_manifest ? "ready" : "not yet")
+        : qk_session_task(app->session)->kind == QK_TASK_EXPORT ? "export"
+                                                                : "verify");
+    draw_wrapped(canvas, (struct area){area.y, area.x + LABEL, area.h, area.w - LABEL}, style, text);
 }
 
 /* The tensors that will change, or the differences that a verification found. */
@@ -269,28 +274,43 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     }
 }
 
-static void draw_export(struct app *app, struct canvas *canvas, struct area area)
+static void place_export(struct app *app, const struct canvas *canvas, struct area area)
 {
+    enum { ABOVE = 3, MOST = 3 }; /* rule, target, options; rows of the plan, of the outcome */
     struct export_view *view = &app->export;
-    const struct qk_task *task = qk_session_task(app->session);
+    char outcome[QK_ERROR_TEXT];
+    int x = area.x + 1, width = area.w - 2, y = area.y + ABOVE, rows = 2;
+    if (!view->has_manifest)
+        rows = wrapped_rows(canvas, view->refused.text, width - LABEL, MOST);
+    view->manifest_area = (struct area){y, x, rows, width};
+    y += rows;
+    outcome_text(app, outcome);
+    rows = qk_session_task(app->session)->running ? 1 : wrapped_rows(canvas, outcome, width - LABEL, MOST);
+    view->task_area = (struct area){y, x, rows, width};
+    y += rows + 1;
+    if (view->stale || view->changes.width != width)
+        make_changes(app, canvas, width);
+    page_place(&view->changes, (struct area){y, x, area.y + area.h - y, width});
+}
+
+static void draw_export(const struct app *app, struct canvas *canvas, struct area area)
+{
+    const struct export_view *view = &app->export;
     char target[QK_ERROR_TEXT];
     int x = area.x + 1, width = area.w - 2, y = area.y;
     draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING, "export: post with the choices applied");
     draw_label(canvas, y, x, "target");
     draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG,
         qk_printable(target, sizeof target, view->target));
-    draw_options(app, canvas, y++, x, width);
-    y += draw_manifest(view, canvas, (struct area){y, x, 3, width});
-    if (task->running)
-        draw_progress(app, canvas, y++, x, width);
+    draw_options(app, canvas, y, x, width);
+    draw_manifest(view, canvas, view->manifest_area);
+    if (qk_session_task(app->session)->running)
+        draw_progress(app, canvas, view->task_area.y, x, width);
     else
-        y += draw_outcome(app, canvas, y, x, width);
-    if (view->stale || view->changes.width != width)
-        make_changes(app, canvas, width);
-    bool differs = view->changes.left_width == 0;
-    draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING,
-        differs ? "what differs" : "tensors that change (layer, role, bytes)");
-    page_draw(&view->changes, canvas, (struct area){y, x, area.y + area.h - y, width});
+        draw_outcome(app, canvas, view->task_area);
+    draw_rule(canvas, view->changes.area.y - 1, area.x, area.w, STYLE_HEADING,
+        view->changes.left_width == 0 ? "what differs" : "tensors that change (layer, role, bytes)");
+    page_draw(&view->changes, canvas);
 }
 
 static void move_changes(struct app *app, enum action action)
@@ -300,6 +320,7 @@ static void move_changes(struct app *app, enum action action)
 
 const struct screen_ops export_screen = {
     .where = ON_EXPORT,
+    .place = place_export,
     .draw = draw_export,
     .go = move_changes,
 };

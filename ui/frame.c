@@ -79,7 +79,7 @@ static enum style choice_state(const struct app *app, char out[96])
     return unsaved ? STYLE_WARNING : STYLE_DIM;
 }
 
-static void draw_names(struct app *app, struct canvas *canvas, int width)
+static void draw_names(const struct app *app, struct canvas *canvas, int width)
 {
     char state[96], path[QK_SIDE_COUNT][PATH_TEXT];
     enum style style = choice_state(app, state);
@@ -168,7 +168,7 @@ static enum style work_state(const struct app *app, char out[96])
     return STYLE_WARNING;
 }
 
-static void draw_state(struct app *app, struct canvas *canvas, int width)
+static void draw_state(const struct app *app, struct canvas *canvas, int width)
 {
     char work[96];
     const char *dot = theme_glyph(&app->theme, GLYPH_DOT);
@@ -209,26 +209,42 @@ static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
     return n;
 }
 
-static void draw_footer(struct app *app, struct canvas *canvas, int y, int width)
+enum { KEY_TEXT = 16 };
+
+/* The key of an action into key; returns what the footer says of it. */
+static const char *footer_text(const struct app *app, enum action action, char key[KEY_TEXT])
+{
+    const struct qk_action_info *info = qk_action_info((int)action);
+    snprintf(key, KEY_TEXT, "%.*s", action_first_key(action), info->keys);
+    return action == ACTION_CLOSE && app->depth > 1 ? "back" : info->hint;
+}
+
+static void place_footer(struct app *app, const struct canvas *canvas, int y, int width)
 {
     enum action actions[FOOTER_HITS];
     int n = footer_actions(app, actions), x = 1;
-    app->n_hits = 0;
     app->footer_row = y;
     for (int i = 0; i < n; i++) {
-        const struct qk_action_info *info = qk_action_info((int)actions[i]);
-        char key[16];
-        snprintf(key, sizeof key, "%.*s", action_first_key(actions[i]), info->keys);
-        const char *hint = actions[i] == ACTION_CLOSE && app->depth > 1 ? "back" : info->hint;
+        char key[KEY_TEXT];
+        const char *hint = footer_text(app, actions[i], key);
         int cells = text_cells(canvas, key) + 1 + text_cells(canvas, hint);
         if (x + cells > width - 1)
             continue;
         app->hit[app->n_hits].x = x;
         app->hit[app->n_hits].width = cells;
         app->hit[app->n_hits++].action = actions[i];
-        int used = draw_run(canvas, y, x, width - x, STYLE_KEY, key);
-        draw_run(canvas, y, x + used + 1, width - x - used - 1, STYLE_DIM, hint);
         x += cells + 2;
+    }
+}
+
+static void draw_footer(const struct app *app, struct canvas *canvas)
+{
+    for (int i = 0; i < app->n_hits; i++) {
+        char key[KEY_TEXT];
+        const char *hint = footer_text(app, app->hit[i].action, key);
+        int x = app->hit[i].x, width = app->hit[i].width;
+        int used = draw_run(canvas, app->footer_row, x, width, STYLE_KEY, key);
+        draw_run(canvas, app->footer_row, x + used + 1, width - used - 1, STYLE_DIM, hint);
     }
 }
 
@@ -248,26 +264,25 @@ static void draw_up_from(struct canvas *canvas, int y, int width, enum style sty
     draw_wrapped(canvas, (struct area){y - lines + 1, 1, lines, width - 2}, style, text);
 }
 
-static void draw_question(struct app *app, struct canvas *canvas, int y, int width)
+static void draw_question(const struct app *app, struct canvas *canvas, int y, int width)
 {
     int used = draw_run(canvas, y, 1, width - 12, STYLE_WARNING, app->question);
     used += draw_run(canvas, y, 1 + used, width - used - 1, STYLE_STRONG, " y/n [n] ");
-    app->cursor_y = y;
-    app->cursor_x = 1 + used;
+    canvas->cursor_y = y;
+    canvas->cursor_x = 1 + used;
 }
 
-static void draw_bottom(struct app *app, struct canvas *canvas, int rows, int width)
+static void draw_bottom(const struct app *app, struct canvas *canvas, int rows, int width)
 {
-    app->n_hits = 0;
     if (app->question[0] != '\0') {
         draw_up_from(canvas, rows - 2, width, app->message_style, app->message); /* what it is about */
         draw_question(app, canvas, rows - 1, width);
     } else if (app->prompt.open) {
         draw_up_from(canvas, rows - 2, width, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM, app->prompt.note);
-        app->cursor_y = rows - 1;
-        app->cursor_x = prompt_draw(&app->prompt, canvas, rows - 1, 1, width - 1);
+        canvas->cursor_y = rows - 1;
+        canvas->cursor_x = prompt_draw(&app->prompt, canvas, rows - 1, 1, width - 1);
     } else {
-        draw_footer(app, canvas, rows - 2, width);
+        draw_footer(app, canvas);
         draw_up_from(canvas, rows - 1, width, app->message_style, app->message);
     }
 }
@@ -279,24 +294,48 @@ static void draw_too_small(struct canvas *canvas, int rows, int columns)
     draw_text(canvas, rows / 2 + 1, 0, columns, ALIGN_LEFT, STYLE_DIM, "q quits");
 }
 
-void draw_frame(struct app *app)
+static struct area view_area(int rows, int columns)
+{
+    return (struct area){TITLE_ROWS, 0, rows - TITLE_ROWS - BOTTOM_ROWS, columns};
+}
+
+static bool fits(int rows, int columns)
+{
+    return rows >= MIN_ROWS && columns >= MIN_COLUMNS;
+}
+
+void place_frame(struct app *app)
 {
     int rows, columns;
-    struct canvas canvas = {.window = stdscr, .theme = &app->theme};
+    const struct canvas canvas = {.window = stdscr, .theme = &app->theme};
     getmaxyx(stdscr, rows, columns);
+    app->list_area.h = app->detail_area.h = app->heads_area.h = 0;
+    app->n_hits = 0;
+    attention_sync(app);
+    if (!fits(rows, columns))
+        return;
+    struct area view = view_area(rows, columns);
+    place_rows(app, view); /* whatever is shown: line two tells the row, and keys of other views move it */
+    top_screen(app)->place(app, &canvas, view);
+    if (app->question[0] == '\0' && !app->prompt.open)
+        place_footer(app, &canvas, rows - 2, columns);
+}
+
+void draw_frame(const struct app *app)
+{
+    int rows, columns;
+    getmaxyx(stdscr, rows, columns);
+    struct canvas canvas = {.window = stdscr, .theme = &app->theme, .cursor_y = rows - 1};
     werase(stdscr);
-    app->cursor_y = rows - 1;
-    app->cursor_x = 0;
-    if (rows < MIN_ROWS || columns < MIN_COLUMNS) {
-        draw_too_small(&canvas, rows, columns);
-    } else {
+    if (fits(rows, columns)) {
         draw_names(app, &canvas, columns);
         draw_state(app, &canvas, columns);
-        top_screen(app)->draw(
-            app, &canvas, (struct area){TITLE_ROWS, 0, rows - TITLE_ROWS - BOTTOM_ROWS, columns});
+        top_screen(app)->draw(app, &canvas, view_area(rows, columns));
         draw_bottom(app, &canvas, rows, columns);
+    } else {
+        draw_too_small(&canvas, rows, columns);
     }
-    wmove(stdscr, app->cursor_y, app->cursor_x < columns ? app->cursor_x : columns - 1);
+    wmove(stdscr, canvas.cursor_y, canvas.cursor_x < columns ? canvas.cursor_x : columns - 1);
     wnoutrefresh(stdscr);
     doupdate();
 }

@@ -160,7 +160,7 @@ static void draw_frame_of(
 /* Pre and post by name, the points by number, the current selection by a bullet; what is drawn
  * later covers what was there. */
 static void draw_plot(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
     static const char *const NAMES[] = {"pre", "post"};
     struct axes axes = axes_of(app, found);
@@ -204,7 +204,7 @@ static int shown_objectives(const struct qk_search_state *found, int width)
     return n < (int)found->n_objectives ? n : (int)found->n_objectives;
 }
 
-static void draw_point(struct app *app, struct canvas *canvas, struct area row,
+static void draw_point(const struct app *app, struct canvas *canvas, struct area row,
     const struct qk_search_state *found, int i, int n_shown)
 {
     const struct qk_search_point *point = &found->point[i];
@@ -227,8 +227,8 @@ static void draw_point(struct app *app, struct canvas *canvas, struct area row,
     draw_text(
         canvas, row.y, x, row.x + row.w - x, ALIGN_LEFT, current ? STYLE_CHOICE : STYLE_TEXT, point->text);
     if (canvas->selected) {
-        app->cursor_y = row.y;
-        app->cursor_x = row.x;
+        canvas->cursor_y = row.y;
+        canvas->cursor_x = row.x;
     }
     canvas->selected = false;
 }
@@ -253,9 +253,9 @@ void find_point(struct app *app)
 }
 
 static void draw_points(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
-    struct eval_view *view = &app->eval;
+    const struct eval_view *view = &app->eval;
     int n = (int)found->n_points, rows = area.h - 1, n_shown = shown_objectives(found, area.w);
     char name[256];
     draw_text(canvas, area.y, area.x, NUMBER_CELLS, ALIGN_LEFT, STYLE_HEADING, "point");
@@ -264,6 +264,60 @@ static void draw_points(
             STYLE_HEADING, qk_printable(name, sizeof name, found->objective[o]));
     draw_text(canvas, area.y, area.x + NUMBER_CELLS + n_shown * RATE_CELLS,
         area.w - NUMBER_CELLS - n_shown * RATE_CELLS, ALIGN_LEFT, STYLE_HEADING, "selection");
+    for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
+        draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
+            i, n_shown);
+}
+
+/* Plot and list beside each other, or one above the other; without room for both, or with one objective, the
+ * list alone: the plot's area has no rows then. */
+static void divide(
+    struct area area, const struct qk_search_state *found, struct area *plot, struct area *list)
+{
+    int n = (int)found->n_points;
+    bool plotted = found->n_objectives > 1, beside = area.w >= BESIDE_COLUMNS && area.h >= LEAST_PLOT;
+    *plot = *list = area;
+    plot->h = 0;
+    if (plotted && beside) {
+        plot->w = area.w * 2 / 5;
+        plot->h = area.h > MOST_PLOT ? MOST_PLOT : area.h;
+        *list = (struct area){area.y, area.x + plot->w + 2, area.h, area.w - plot->w - 2};
+    } else if (plotted && area.h >= LEAST_PLOT + 2) {
+        int rows = n + 1 < area.h / 3 + 1 ? n + 1 : area.h / 3 + 1;
+        plot->h = area.h - rows > MOST_PLOT ? MOST_PLOT : area.h - rows;
+        *list = (struct area){area.y + plot->h, area.x, area.h - plot->h, area.w};
+    }
+}
+
+/* Where the front is in the area of a search: below its title and what it failed with, of which *error_rows
+ * (may be NULL) is the number of rows. No rows: there is none. */
+static struct area front_area(
+    const struct canvas *canvas, struct area area, const struct qk_search_state *found, int *error_rows)
+{
+    char shown[QK_ERROR_TEXT];
+    int used = 0;
+    area = (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2};
+    if (found->error != NULL && area.h > 0)
+        used =
+            wrapped_rows(canvas, qk_printable(shown, sizeof shown, found->error), area.w, area.h > 2 ? 2 : 1);
+    if (error_rows != NULL)
+        *error_rows = used;
+    area.y += used;
+    area.h = found->n_points > 0 && area.h - used > 1 ? area.h - used : 0;
+    return area;
+}
+
+void place_search(struct app *app, const struct canvas *canvas, struct area area)
+{
+    struct eval_view *view = &app->eval;
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    struct area front = front_area(canvas, area, found, NULL), plot, list;
+    if (front.h == 0)
+        return;
+    divide(front, found, &plot, &list);
+    int n = (int)found->n_points, rows = list.h - 1;
+    if (view->point >= n)
+        view->point = n - 1;
     if (view->point < view->first_point)
         view->first_point = view->point;
     if (view->point >= view->first_point + rows)
@@ -271,50 +325,27 @@ static void draw_points(
     if (view->first_point > n - rows)
         view->first_point = n > rows ? n - rows : 0;
     keep_point(app, found);
-    for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
-        draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
-            i, n_shown);
 }
 
-/* Plot and list beside each other, or one above the other; without room for both, or with one
- * objective, the list alone. */
-static void draw_front(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
-{
-    int n = (int)found->n_points;
-    if (app->eval.point >= n)
-        app->eval.point = n - 1;
-    bool plotted = found->n_objectives > 1, beside = area.w >= BESIDE_COLUMNS && area.h >= LEAST_PLOT;
-    if (plotted && beside) {
-        int w = area.w * 2 / 5, h = area.h > MOST_PLOT ? MOST_PLOT : area.h;
-        draw_plot(app, canvas, (struct area){area.y, area.x, h, w}, found);
-        area = (struct area){area.y, area.x + w + 2, area.h, area.w - w - 2};
-    } else if (plotted && area.h >= LEAST_PLOT + 2) {
-        int list = n + 1 < area.h / 3 + 1 ? n + 1 : area.h / 3 + 1, h = area.h - list;
-        h = h > MOST_PLOT ? MOST_PLOT : h;
-        draw_plot(app, canvas, (struct area){area.y, area.x, h, area.w}, found);
-        area = (struct area){area.y + h, area.x, area.h - h, area.w};
-    }
-    draw_points(app, canvas, area, found);
-}
-
-void draw_search(struct app *app, struct canvas *canvas, struct area area)
+void draw_search(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct qk_search_state *found = qk_session_search_state(app->session);
-    char text[160];
+    char text[160], shown[QK_ERROR_TEXT];
+    struct area plot, list;
+    int error_rows;
     if (area.h < 1)
         return;
     draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, title_text(found, text));
-    area = (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2};
-    if (found->error != NULL && area.h > 0) {
-        char shown[QK_ERROR_TEXT];
-        int used = draw_wrapped(canvas, (struct area){area.y, area.x, area.h > 2 ? 2 : 1, area.w},
-            STYLE_ERROR, qk_printable(shown, sizeof shown, found->error));
-        area.y += used;
-        area.h -= used;
-    }
-    if (found->n_points > 0 && area.h > 1)
-        draw_front(app, canvas, area, found);
+    struct area front = front_area(canvas, area, found, &error_rows);
+    if (error_rows > 0)
+        draw_wrapped(canvas, (struct area){area.y + 1, front.x, error_rows, front.w}, STYLE_ERROR,
+            qk_printable(shown, sizeof shown, found->error));
+    if (front.h == 0)
+        return;
+    divide(front, found, &plot, &list);
+    if (plot.h > 0)
+        draw_plot(app, canvas, plot, found);
+    draw_points(app, canvas, list, found);
 }
 
 /* --- effects of layers --- */
@@ -328,14 +359,14 @@ int effect_columns(const struct app *app)
 }
 
 void draw_effect_name(
-    struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style)
+    const struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style)
 {
     char name[256];
     draw_text(canvas, cell.y, cell.x, cell.w, name_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT, style,
         qk_printable(name, sizeof name, qk_session_search_state(app->session)->objective[objective]));
 }
 
-void draw_effect(struct app *app, struct canvas *canvas, struct area cell, int layer, int objective)
+void draw_effect(const struct app *app, struct canvas *canvas, struct area cell, int layer, int objective)
 {
     const struct qk_search_state *found = qk_session_search_state(app->session);
     struct qk_estimate effect = found->effect[(size_t)layer * found->n_objectives + (size_t)objective];

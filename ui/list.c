@@ -96,7 +96,7 @@ static double scale_of(const struct app *app, enum qk_metric metric)
 }
 
 /* "reach >=128" or "reach", "shift"; in a list without room for the shift the order is told at the reach. */
-static void draw_range_names(struct app *app, struct canvas *canvas, int y, int x, struct columns c,
+static void draw_range_names(const struct app *app, struct canvas *canvas, int y, int x, struct columns c,
     enum style style, const char *arrow)
 {
     char text[64];
@@ -115,7 +115,7 @@ static void draw_range_names(struct app *app, struct canvas *canvas, int y, int 
         draw_text(canvas, y, x + c.reach + GAP, c.shift, ALIGN_LEFT, style, text);
 }
 
-static void draw_heading(struct app *app, struct canvas *canvas, struct area area, struct columns c)
+static void draw_heading(const struct app *app, struct canvas *canvas, struct area area, struct columns c)
 {
     char text[64];
     enum sort sort = app->rows.sort;
@@ -182,8 +182,8 @@ static bool still_to_come(const struct qk_layer_drift *drift, double value)
     return drift->norms_only && isnan(value);
 }
 
-static void draw_group(struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer,
-    const struct group *group, double scale)
+static void draw_group(const struct app *app, struct canvas *canvas, int y, int x, struct columns c,
+    int layer, const struct group *group, double scale)
 {
     const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
     const struct qk_current *current = qk_session_current(app->session, layer);
@@ -236,7 +236,7 @@ static const char *row_note(const struct app *app, const struct qk_pair_layer *l
 }
 
 /* Of a layer with a choice the angle that is left, as its other numbers are. */
-static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int layer)
+static void draw_angle(const struct app *app, struct canvas *canvas, int y, int x, int layer)
 {
     char number[NUMBER_TEXT], text[32];
     const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
@@ -258,7 +258,7 @@ static void draw_angle(struct app *app, struct canvas *canvas, int y, int x, int
 
 /* Where the shift has no column of its own, sorting by it shows it in place of the reach. */
 static void draw_range_cells(
-    struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer)
+    const struct app *app, struct canvas *canvas, int y, int x, struct columns c, int layer)
 {
     if (c.reach > 0 && c.shift == 0 && app->rows.sort == SORT_SHIFT)
         draw_shift(app, canvas, (struct area){y, x, 1, c.reach}, layer);
@@ -268,7 +268,7 @@ static void draw_range_cells(
         draw_shift(app, canvas, (struct area){y, x + c.reach + GAP, 1, c.shift}, layer);
 }
 
-static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int x, int width, int layer)
+static void draw_choice_cell(const struct app *app, struct canvas *canvas, int y, int x, int width, int layer)
 {
     const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
     const char *error = qk_session_current_error(app->session, layer);
@@ -284,7 +284,7 @@ static void draw_choice_cell(struct app *app, struct canvas *canvas, int y, int 
 }
 
 /* Arrow, mark, number and kind. */
-static void draw_row_name(struct app *app, struct canvas *canvas, int y, int x, int i)
+static void draw_row_name(const struct app *app, struct canvas *canvas, int y, int x, int i)
 {
     int layer = app->rows.layer[i];
     const struct qk_pair_layer *row = &app->pair->layer[layer];
@@ -302,7 +302,7 @@ static void draw_row_name(struct app *app, struct canvas *canvas, int y, int x, 
         qk_kind_name(row->kind));
 }
 
-static void draw_row(struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,
+static void draw_row(const struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,
     const double scale[GROUPS])
 {
     int layer = app->rows.layer[i], y = area.y + 1 + i - app->rows.top, x = area.x;
@@ -329,18 +329,16 @@ static void draw_row(struct app *app, struct canvas *canvas, struct area area, s
         draw_choice_cell(app, canvas, y, x + c.choice_x, c.choice, layer);
     canvas->selected = false;
     if (selected && app->panel == PANEL_LAYERS) {
-        app->cursor_y = y;
-        app->cursor_x = x;
+        canvas->cursor_y = y;
+        canvas->cursor_x = x;
     }
 }
 
-static void draw_list(struct app *app, struct canvas *canvas, struct area area)
+static void draw_list(const struct app *app, struct canvas *canvas, struct area area)
 {
     struct columns c = columns_of(app, area.w);
     double scale[GROUPS];
-    app->list_area = area;
     draw_heading(app, canvas, area, c);
-    rows_scroll(&app->rows, area.h - 1);
     for (int g = 0; g < GROUPS; g++)
         scale[g] = scale_of(app, GROUP[g].metric);
     for (int i = app->rows.top; i < app->rows.n && i < app->rows.top + area.h - 1; i++)
@@ -354,35 +352,52 @@ static void draw_list(struct app *app, struct canvas *canvas, struct area area)
 
 enum { BESIDE_COLUMNS = 120, LEAST_BESIDE = 70, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 40 };
 
-static void draw_beside(struct app *app, struct canvas *canvas, struct area area)
+/* Divides the view: the detail's area has no rows where it is not shown. */
+static void divide(const struct app *app, struct area area, struct area *list, struct area *detail)
 {
-    int width = area.w - 54; /* what the heads of a small model take */
-    width = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
-    width = width < LEAST_BESIDE ? LEAST_BESIDE : width; /* from here on rows have bars */
-    draw_list(app, canvas, (struct area){area.y, area.x, area.h, width});
-    for (int y = area.y; y < area.y + area.h; y++)
-        draw_text(canvas, y, width, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));
-    draw_detail(app, canvas, (struct area){area.y, width + 1, area.h, area.w - width - 1});
+    *list = *detail = area;
+    detail->h = 0;
+    if (!app->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS))
+        return;
+    if (area.w >= BESIDE_COLUMNS) {
+        int width = area.w - 54; /* what the heads of a small model take */
+        width = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
+        list->w = width < LEAST_BESIDE ? LEAST_BESIDE : width; /* from here on rows have bars */
+        *detail = (struct area){area.y, area.x + list->w + 1, area.h, area.w - list->w - 1};
+        return;
+    }
+    int all = app->pair->n_layers + 1;
+    list->h = area.h / 2;
+    if (all <= list->h || area.h - all >= LEAST_DETAIL)
+        list->h = all;
+    else if (area.h - list->h > MOST_DETAIL) /* it has no use for more */
+        list->h = area.h - MOST_DETAIL;
+    *detail = (struct area){area.y + list->h, area.x, area.h - list->h, area.w};
 }
 
-static void draw_layers(struct app *app, struct canvas *canvas, struct area area)
+void place_rows(struct app *app, struct area area)
 {
-    app->detail_area.h = 0;
-    if (!app->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS)) {
-        draw_list(app, canvas, area);
-        return;
-    }
-    if (area.w >= BESIDE_COLUMNS) {
-        draw_beside(app, canvas, area);
-        return;
-    }
-    int all = app->pair->n_layers + 1, list = area.h / 2;
-    if (all <= list || area.h - all >= LEAST_DETAIL)
-        list = all;
-    else if (area.h - list > MOST_DETAIL) /* it has no use for more */
-        list = area.h - MOST_DETAIL;
-    draw_list(app, canvas, (struct area){area.y, area.x, list, area.w});
-    draw_detail(app, canvas, (struct area){area.y + list, area.x, area.h - list, area.w});
+    struct area list, detail;
+    divide(app, area, &list, &detail);
+    rows_scroll(&app->rows, list.h - 1);
+}
+
+static void place_layers(struct app *app, const struct canvas *canvas, struct area area)
+{
+    struct area detail;
+    divide(app, area, &app->list_area, &detail);
+    if (detail.h > 0)
+        place_detail(app, canvas, detail);
+}
+
+static void draw_layers(const struct app *app, struct canvas *canvas, struct area area)
+{
+    int wall = app->list_area.x + app->list_area.w;
+    draw_list(app, canvas, app->list_area);
+    for (int y = area.y; y < area.y + area.h && wall < area.x + area.w; y++)
+        draw_text(canvas, y, wall, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));
+    if (app->detail_area.h > 0)
+        draw_detail(app, canvas, app->detail_area);
 }
 
 static bool find_layer(struct app *app, bool backwards)
@@ -407,6 +422,7 @@ static bool click_layer(struct app *app, int y, int x)
 
 const struct screen_ops list_screen = {
     .where = ON_LIST,
+    .place = place_layers,
     .draw = draw_layers,
     .go = move_layers,
     .find = find_layer,
@@ -414,15 +430,10 @@ const struct screen_ops list_screen = {
 };
 
 /* The same keys with the detail on the whole screen. */
-static void draw_whole_detail(struct app *app, struct canvas *canvas, struct area area)
-{
-    app->list_area.h = 0;
-    draw_detail(app, canvas, area);
-}
-
 const struct screen_ops detail_screen = {
     .where = ON_DETAIL,
-    .draw = draw_whole_detail,
+    .place = place_detail,
+    .draw = draw_detail,
     .go = move_layers,
     .find = find_layer,
     .click = click_layer,

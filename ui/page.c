@@ -20,8 +20,9 @@ void page_free(struct page *page)
 void page_begin(struct page *page, int left_width, int width)
 {
     int top = page->top;
+    struct area area = page->area;
     page_free(page);
-    *page = (struct page){.left_width = left_width, .width = width, .top = top, .found = -1};
+    *page = (struct page){.left_width = left_width, .width = width, .top = top, .area = area, .found = -1};
 }
 
 static void add_line(struct page *page, enum style style, const char *left, const char *right, size_t n)
@@ -54,15 +55,20 @@ void page_add(
 
 static void clamp(struct page *page)
 {
-    int last = (int)page->n - page->height;
+    int last = (int)page->n - page->area.h;
     page->top = page->top > last ? last : page->top;
     page->top = page->top < 0 ? 0 : page->top;
 }
 
-void page_draw(struct page *page, struct canvas *canvas, struct area area)
+void page_place(struct page *page, struct area area)
 {
-    page->height = area.h;
+    page->area = area;
     clamp(page);
+}
+
+void page_draw(const struct page *page, struct canvas *canvas)
+{
+    struct area area = page->area;
     for (int i = 0; i < area.h; i++) {
         int at = page->top + i, y = area.y + i;
         if (at >= (int)page->n)
@@ -80,7 +86,7 @@ void page_draw(struct page *page, struct canvas *canvas, struct area area)
 
 void page_move(struct page *page, enum action action)
 {
-    int page_size = page->height > 1 ? page->height - 1 : 1, half = (page_size + 1) / 2;
+    int page_size = page->area.h > 1 ? page->area.h - 1 : 1, half = (page_size + 1) / 2;
     switch (action) {
     case ACTION_UP:
         page->top--;
@@ -122,8 +128,8 @@ bool page_find(struct page *page, const char *text, bool backwards)
         if (strcasestr(page->line[at].left, text) == NULL && strcasestr(page->line[at].right, text) == NULL)
             continue;
         page->found = at;
-        if (at < page->top || at >= page->top + page->height)
-            page->top = at - page->height / 2;
+        if (at < page->top || at >= page->top + page->area.h)
+            page->top = at - page->area.h / 2;
         clamp(page);
         return true;
     }

@@ -15,8 +15,9 @@ struct page {
     size_t n, capacity;
     int left_width; /* cells of the left column */
     int width;      /* that the right column was wrapped for */
-    int top, height;
-    int found; /* line that a search found, or -1 */
+    int top;
+    struct area area; /* where it is shown */
+    int found;        /* line that a search found, or -1 */
 };
 
 /* Empties the page for lines of this width. */
@@ -25,7 +26,10 @@ void page_begin(struct page *page, int left_width, int width);
 void page_add(
     struct page *page, const struct canvas *canvas, enum style style, const char *left, const char *right);
 void page_free(struct page *page);
-void page_draw(struct page *page, struct canvas *canvas, struct area area);
+/* Shows the page in that area: brings its first line into range. */
+void page_place(struct page *page, struct area area);
+/* Draws the lines that are in the page's area. */
+void page_draw(const struct page *page, struct canvas *canvas);
 /* Scrolls by an action of the group "Moving". */
 void page_move(struct page *page, enum action action);
 /* Goes to the next line (or the one before) that has the text in it, whatever the case of its letters. */

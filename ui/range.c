@@ -90,7 +90,7 @@ static bool range_waits(const struct app *app, int layer)
            qk_session_range_error(app->session, layer) == NULL;
 }
 
-void draw_reach(struct app *app, struct canvas *canvas, struct area cell, int layer)
+void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer)
 {
     struct qk_session_range range;
     char text[64];
@@ -118,7 +118,7 @@ static char *shift_text(char out[NUMBER_TEXT], double shift)
     return out;
 }
 
-void draw_shift(struct app *app, struct canvas *canvas, struct area cell, int layer)
+void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer)
 {
     struct qk_session_range range;
     char text[NUMBER_TEXT] = "-";
@@ -256,8 +256,8 @@ static struct line range_line(
     return line;
 }
 
-static void draw_histograms(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range, int head)
+static void draw_histograms(const struct app *app, struct canvas *canvas, struct area area,
+    const struct qk_session_range *range, int head)
 {
     bool chosen = range->current_is != QK_CURRENT_POST;
     const struct line lines[N_LINES] = {
@@ -318,7 +318,7 @@ static int part_height(int left)
     return left < 2 * (1 + N_LINES) ? left : 1 + N_LINES * ((left / 2 - 1) / N_LINES);
 }
 
-static void draw_estimate(struct app *app, struct canvas *canvas, struct area area, int layer)
+static void draw_estimate(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     const struct qk_profile *side[QK_SIDE_COUNT];
     int left = area.h - 1, head = range_head(app);
@@ -367,7 +367,7 @@ static enum style current_state(const struct app *app, const struct qk_session_r
 }
 
 static void draw_range_heading(
-    struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range)
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range)
 {
     char state[64], shift[NUMBER_TEXT];
     enum style style = current_state(app, range, state);
@@ -387,7 +387,7 @@ static void draw_range_heading(
 }
 
 /* Why the layer has no histograms, and what can be done about it. */
-static void draw_no_ranges(struct app *app, struct canvas *canvas, struct area area, int layer)
+static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
     char text[128];
@@ -416,7 +416,7 @@ int range_head(const struct app *app)
     return head < n_q ? head : n_q - 1;
 }
 
-void draw_ranges(struct app *app, struct canvas *canvas, struct area area)
+void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
 {
     struct qk_session_range range;
     int layer = app->rows.selected, left = area.h - 1;

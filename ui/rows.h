@@ -27,7 +27,7 @@ struct rows {
     int selected; /* layer number, or -1 when nothing is in view */
     int lost;     /* layer that was selected before it went out of view */
     int top;      /* first row shown */
-    int height;   /* rows that were shown last; set by the list when it draws */
+    int height;   /* rows shown; set by rows_scroll */
     bool *marked; /* by layer number; owned */
     int anchor;   /* layer where a range began, or -1 */
     enum sort sort;

@@ -60,13 +60,23 @@ static void make_help(struct app *app, const struct canvas *canvas, int width)
     }
 }
 
-static void draw_help(struct app *app, struct canvas *canvas, struct area area)
+static struct area below_rule(struct area area)
+{
+    return (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2};
+}
+
+static void place_help(struct app *app, const struct canvas *canvas, struct area area)
+{
+    if (app->help.width != area.w - 2)
+        make_help(app, canvas, area.w - 2);
+    page_place(&app->help, below_rule(area));
+}
+
+static void draw_help(const struct app *app, struct canvas *canvas, struct area area)
 {
     draw_rule(
         canvas, area.y, area.x, area.w, STYLE_HEADING, "help: every action by key, or by name after ':'");
-    if (app->help.width != area.w - 2)
-        make_help(app, canvas, area.w - 2);
-    page_draw(&app->help, canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2});
+    page_draw(&app->help, canvas);
 }
 
 static void move_help(struct app *app, enum action action)
@@ -81,6 +91,7 @@ static bool find_help(struct app *app, bool backwards)
 
 const struct screen_ops help_screen = {
     .where = ON_TEXT,
+    .place = place_help,
     .draw = draw_help,
     .go = move_help,
     .find = find_help,
@@ -88,16 +99,21 @@ const struct screen_ops help_screen = {
 
 /* --- messages --- */
 
-static void draw_messages(struct app *app, struct canvas *canvas, struct area area)
+static void place_messages(struct app *app, const struct canvas *canvas, struct area area)
 {
     struct page *page = &app->message_page;
-    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "messages, the newest first");
     if (page->width != area.w - 2) {
         page_begin(page, 0, area.w - 2);
         for (size_t i = app->messages.n; i-- > 0;)
             page_add(page, canvas, STYLE_TEXT, "", app->messages.line[i]);
     }
-    page_draw(page, canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2});
+    page_place(page, below_rule(area));
+}
+
+static void draw_messages(const struct app *app, struct canvas *canvas, struct area area)
+{
+    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "messages, the newest first");
+    page_draw(&app->message_page, canvas);
 }
 
 static void move_messages(struct app *app, enum action action)
@@ -112,6 +128,7 @@ static bool find_messages(struct app *app, bool backwards)
 
 const struct screen_ops messages_screen = {
     .where = ON_TEXT,
+    .place = place_messages,
     .draw = draw_messages,
     .go = move_messages,
     .find = find_messages,

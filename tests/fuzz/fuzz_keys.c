@@ -51,6 +51,9 @@ enum {
     N_SIZES = sizeof SIZE / sizeof SIZE[0],
     N_CHARACTERS = sizeof CODE_POINTS / sizeof CODE_POINTS[0],
     LONGEST = 512,
+    MOST_ROWS = 120,
+    MOST_COLUMNS = 300,
+    AGAIN = 4, /* of so many frames one is drawn twice */
     WAITS = 50 /* of two milliseconds, in one run */
 };
 
@@ -74,9 +77,9 @@ const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED("\0  jm++-u\x12" SETTLED "0"),
         "\3\xa4j\xa3\xa2 \xa5:layer 3" ENTER "\xa6:sort shift" ENTER "\x83\x83G\xa7gg\x06\x02\x04\x15")};
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {":set ", ":mode ", ":sort ", ":export ", ":write", ":verify", ":states ",
-    ":ids ", ":probe ", ":load r.json\n", ":save r.json\n", ":front 1\n", ":evaluate\n", "all=", "full",
-    "=restore\n", "lerp:0.5\n", "qk-pro:", "routing>0.1", "q.angle>=4", "\n", "\x1b", "\t", "\x15", "\x12",
-    "u", " ", "\xc1", "\xc2", "\xc8", "\xa1", "\xa4", "y", NULL};
+    ":ids ", ":probe ", ":load r.json\n", ":save r.json\n", ":front 1\n", ":evaluate\n",
+    "all=", "full", "=restore\n", "lerp:0.5\n", "qk-pro:", "routing>0.1", "q.angle>=4", "\n", "\x1b", "\t",
+    "\x15", "\x12", "u", " ", "\xc1", "\xc2", "\xc8", "\xa1", "\xa4", "y", NULL};
 
 /* --- the terminal --- */
 
@@ -235,9 +238,7 @@ static void check_screen(const struct app *app)
     getmaxyx(stdscr, rows, columns);
     fuzz_check(app->depth >= 1 && app->depth <= SCREEN_DEPTH, "one view at least");
     fuzz_check(app->head >= 0, "a head is selected");
-    fuzz_check(
-        app->cursor_y >= 0 && app->cursor_y < rows && app->cursor_x >= 0, "the cursor is on the screen");
-    fuzz_check(getcurx(stdscr) < columns && getcury(stdscr) < rows, "and left there");
+    fuzz_check(getcurx(stdscr) < columns && getcury(stdscr) < rows, "the cursor is on the screen");
     fuzz_check(app->n_hits >= 0 && app->n_hits <= FOOTER_HITS, "the footer's places");
     fuzz_check(memchr(app->message, '\0', sizeof app->message) != NULL, "the message ends");
     if (top_screen(app) == &attention_screen && app->attention.n_ids > 0)
@@ -257,6 +258,26 @@ static void check_current(const struct app *app)
                 "only q and k are chosen");
         }
     }
+}
+
+/* A frame is of one layout: when nothing happened since, it is drawn again cell by cell as it was. */
+static void check_again(struct app *app)
+{
+    static cchar_t before[MOST_ROWS][MOST_COLUMNS + 1], after[MOST_COLUMNS + 1];
+    int rows, columns, y, x;
+    getmaxyx(stdscr, rows, columns);
+    getyx(stdscr, y, x);
+    for (int row = 0; row < rows; row++)
+        mvin_wchnstr(row, 0, before[row], columns);
+    wmove(stdscr, y, x);
+    app_draw(app, REFRESH_DRAW);
+    fuzz_check(getcury(stdscr) == y && getcurx(stdscr) == x, "the cursor stays");
+    for (int row = 0; row < rows; row++) {
+        mvin_wchnstr(row, 0, after, columns);
+        fuzz_check(memcmp(before[row], after, (size_t)columns * sizeof *after) == 0,
+            "a frame drawn again is the same");
+    }
+    wmove(stdscr, y, x);
 }
 
 static void check(const struct app *app)
@@ -393,6 +414,8 @@ static void run(struct app *app)
             refresh = other_event(app);
         app_draw(app, refresh);
         check(app);
+        if (refresh != REFRESH_NONE && typed.at % AGAIN == 0)
+            check_again(app);
     }
 }
 
