@@ -139,7 +139,7 @@
         "Show how many cases pre, post and the current model answer right, or go back", NULL,                \
         ON_CHOOSING | ON_EVAL, 0, run_evaluate)                                                              \
     X(FRONT, "Evaluation", "front", "s", 2, "search",                                                        \
-        "Search for the selections that answer most, for so many minutes", "MINUTES", ON_EVAL,               \
+        "Search for the selections that answer most, for 'N minutes' or 'N evaluations'", "LIMIT", ON_EVAL,  \
         NEEDS_NO_SEARCH, run_front)                                                                          \
     X(FRONT_STOP, "Evaluation", "stop-search", "X", 2, "stop", "Stop the search; what it found stays", NULL, \
         ON_EVAL, NEEDS_A_SEARCH, run_front_stop)                                                             \

@@ -20,18 +20,31 @@ enum {
 
 /* --- how far it is --- */
 
-static const char *title_text(const struct qk_search_state *found, char out[160])
+enum { PROGRESS_TEXT = 64 };
+
+/* "3:05 of 10:00", "12 of 20 evaluations": how much of its limit is used up. */
+static const char *progress_text(const struct qk_search_state *found, char out[PROGRESS_TEXT])
 {
     char now[NUMBER_TEXT], all[NUMBER_TEXT];
+    if (found->limits.max_trials > 0)
+        snprintf(out, PROGRESS_TEXT, "%zu of %zu evaluations", found->n_measured, found->limits.max_trials);
+    else
+        snprintf(out, PROGRESS_TEXT, "%s of %s", format_seconds(now, found->seconds),
+            format_seconds(all, found->limits.seconds));
+    return out;
+}
+
+static const char *title_text(const struct qk_search_state *found, char out[160])
+{
+    char now[NUMBER_TEXT], progress[PROGRESS_TEXT];
     format_seconds(now, found->seconds);
-    format_seconds(all, found->limit);
     switch (found->stage) {
     case QK_SEARCH_OFF:
         snprintf(out, 160, "search for the selections that answer most: s begins one");
         break;
     case QK_SEARCH_RUNNING:
-        snprintf(
-            out, 160, "searching: %s, %zu selections, %s of %s", found->doing, found->n_trials, now, all);
+        snprintf(out, 160, "searching: %s, %zu selections, %s", found->doing, found->n_trials,
+            progress_text(found, progress));
         break;
     case QK_SEARCH_FAILED:
         snprintf(out, 160, "the search failed after %zu selections", found->n_trials);
@@ -39,7 +52,9 @@ static const char *title_text(const struct qk_search_state *found, char out[160]
     default:
         snprintf(out, 160, "search: %zu selections, %s%s%s", found->n_trials, now,
             found->stage == QK_SEARCH_CANCELLED ? ", stopped" : "",
-            found->stage == QK_SEARCH_LIMITED ? ", its time was up" : "");
+            found->stage != QK_SEARCH_LIMITED ? ""
+            : found->limits.max_trials > 0    ? ", its evaluations were used up"
+                                              : ", its time was up");
         break;
     }
     return out;
@@ -48,10 +63,9 @@ static const char *title_text(const struct qk_search_state *found, char out[160]
 void search_state(const struct app *app, char out[96])
 {
     const struct qk_search_state *found = qk_session_search_state(app->session);
-    char now[NUMBER_TEXT], all[NUMBER_TEXT];
+    char progress[PROGRESS_TEXT];
     if (found->stage == QK_SEARCH_RUNNING)
-        snprintf(out, 96, "searching %s of %s", format_seconds(now, found->seconds),
-            format_seconds(all, found->limit));
+        snprintf(out, 96, "searching %s", progress_text(found, progress));
 }
 
 /* --- the plot --- */

@@ -6,6 +6,7 @@
 #include "ui/preconditions.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool evaluation_busy(const struct app *app)
 {
@@ -30,18 +31,40 @@ unsigned run_evaluate(struct app *app, enum action action, const char *argument)
 
 /* --- search --- */
 
+/* "10", "0.5 minutes", "200 evaluations": a number and what it counts, or how it begins. */
+static bool read_limits(const char *text, struct qk_search_limits *limits)
+{
+    enum { MOST_MINUTES = 1 << 20, MOST_TRIALS = 1 << 24 };
+    static const char *const UNITS[] = {"minutes", "evaluations"};
+    char *unit;
+    double number = strtod(text, &unit);
+    if (unit == text)
+        return false;
+    unit += strspn(unit, " ");
+    size_t length = strlen(unit);
+    while (length > 0 && unit[length - 1] == ' ')
+        length--;
+    if (strncmp(UNITS[0], unit, length) == 0) {
+        *limits = (struct qk_search_limits){.seconds = 60 * number};
+        return number > 0 && number <= MOST_MINUTES;
+    }
+    *limits =
+        (struct qk_search_limits){.max_trials = number >= 1 && number <= MOST_TRIALS ? (size_t)number : 0};
+    return strncmp(UNITS[1], unit, length) == 0 && (double)limits->max_trials == number;
+}
+
 unsigned run_front(struct app *app, enum action action, const char *argument)
 {
-    enum { MOST_MINUTES = 1 << 20 };
     struct qk_error err = {0};
-    char *end;
+    struct qk_search_limits limits;
     if (argument == NULL)
-        return ask_argument(app, action, "minutes to search ", "10",
-            "it runs in the background; X stops it, and run again it goes on from the answers that are kept");
-    double minutes = strtod(argument, &end);
-    if (end == argument || *end != '\0' || !(minutes > 0 && minutes <= MOST_MINUTES))
-        return say_failure(app, "'%s' is no number of minutes (expected more than 0)", argument);
-    if (qk_session_search(app->session, minutes, &err) != QK_OK)
+        return ask_argument(app, action, "search for ", "10 minutes",
+            "or as '200 evaluations'; it runs in the background; X stops it, and run again it goes on from "
+            "the answers that are kept");
+    if (!read_limits(argument, &limits))
+        return say_failure(
+            app, "'%s' is no limit of a search (expected as '10 minutes' or '200 evaluations')", argument);
+    if (qk_session_search(app->session, &limits, &err) != QK_OK)
         return say_error(app, &err);
     app->eval.told = QK_SEARCH_RUNNING;
     return REFRESH_DRAW;
@@ -78,7 +101,8 @@ void evaluation_tell(struct app *app)
     else if (found->stage != QK_SEARCH_RUNNING)
         say(app, STYLE_GOOD, "the search %s: %zu selections, %zu of them on the front",
             found->stage == QK_SEARCH_COMPLETE  ? "came to its end"
-            : found->stage == QK_SEARCH_LIMITED ? "has used its time"
-                                                : "was stopped",
+            : found->stage != QK_SEARCH_LIMITED ? "was stopped"
+            : found->limits.max_trials > 0      ? "has used its evaluations"
+                                                : "has used its time",
             found->n_trials, found->n_points);
 }

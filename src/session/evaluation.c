@@ -207,6 +207,7 @@ static void publish_found(struct asking *asking, struct asking_news *news)
 {
     struct qk_search_state *found = &asking->found;
     found->n_trials = news->n_trials;
+    found->n_measured = news->n_measured;
     if (news->effect != NULL) {
         free(asking->effect);
         found->effect = asking->effect = news->effect;

@@ -245,12 +245,13 @@ static bool do_search(struct asking *asking)
 {
     if (!asking->search_wanted)
         return false;
-    double *prior = asking->prior, seconds = asking->search_seconds;
+    double *prior = asking->prior;
+    const struct qk_search_limits limits = asking->search_limits;
     bool norms = asking->search_norms;
     asking->search_wanted = false;
     asking->prior = NULL;
     pthread_mutex_unlock(&asking->mutex);
-    qk_asking_search(asking, prior, seconds, norms);
+    qk_asking_search(asking, prior, &limits, norms);
     free(prior);
     pthread_mutex_lock(&asking->mutex);
     return true;

@@ -28,7 +28,7 @@ struct asking_news {
     signed char *answer;
     struct qk_error error;
     const char *stage; /* ASKING_TRIAL: static */
-    size_t n_trials;
+    size_t n_trials, n_measured;
     struct qk_estimate *effect; /* as in qk_search_state, or NULL; owned */
     struct qk_search_point *point;
     size_t n_points;
@@ -53,7 +53,8 @@ struct asking {
     bool stop, on;
     bool busy; /* a model is asked for its own sake */
     bool search_wanted, search_norms;
-    double search_seconds, *prior; /* prior: n_layers; owned */
+    struct qk_search_limits search_limits;
+    double *prior; /* n_layers; owned */
     struct qk_selection selection;
     bool norms;
     unsigned generation; /* of selection and norms */
@@ -101,6 +102,7 @@ void qk_asking_serve_quick(struct asking *asking);
 void qk_asking_wake(struct asking *asking);
 
 /* search.c: searches, and tells. */
-void qk_asking_search(struct asking *asking, const double *prior, double seconds, bool norms);
+void qk_asking_search(
+    struct asking *asking, const double *prior, const struct qk_search_limits *limits, bool norms);
 
 #endif

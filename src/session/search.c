@@ -100,6 +100,7 @@ static void told(void *context, const char *stage, const struct qk_trial *trial)
     /* Post is told before pre has been asked, which no trial tells of. */
     message->asking->stage = s->search.parts->differs != NULL ? stage : QK_SEARCH_BEGINS;
     message->asking->n_trials = s->search.n_trials;
+    message->asking->n_measured = s->search.parts->n_measured;
     message->asking->effect = copy_effects(&s->search);
     /* There is a front once pre and post are known; only a trial with every answer changes it. */
     if (s->search.parts->differs != NULL && (!s->begun || trial->n_asked == s->search.cases.n) &&
@@ -121,19 +122,20 @@ static void tell_end(struct searching *s, const struct qk_error *error)
     news->error = *error;
     news->complete = s->search.complete;
     news->n_trials = s->search.n_trials;
+    news->n_measured = s->search.parts != NULL ? s->search.parts->n_measured : 0;
     news->effect = copy_effects(&s->search);
     make_points(&s->search, news, error->code == QK_OK ? &news->error : &unheard);
     qk_session_post(s->asking->session, message);
 }
 
-void qk_asking_search(struct asking *asking, const double *prior, double seconds, bool norms)
+void qk_asking_search(
+    struct asking *asking, const double *prior, const struct qk_search_limits *limits, bool norms)
 {
     struct searching s = {.asking = asking, .norms = norms};
     const struct qk_search_calls calls = {&s, answer, told};
-    const struct qk_search_limits limits = {.seconds = seconds};
     struct qk_error error = {0};
     enum qk_code code = qk_search_run(
-        &s.search, asking->session->pair, &asking->objectives.cases, prior, &limits, &calls, &error);
+        &s.search, asking->session->pair, &asking->objectives.cases, prior, limits, &calls, &error);
     if (code == QK_OK) /* what a trial failed with that the search did without */
         error = (struct qk_error){0};
     tell_end(&s, &error);
@@ -175,7 +177,8 @@ static enum qk_code make_prior(const struct qk_session *session, double **out, s
     return code;
 }
 
-enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err)
+enum qk_code qk_session_search(
+    struct qk_session *session, const struct qk_search_limits *limits, struct qk_error *err)
 {
     struct asking *asking = session->asking;
     double *prior;
@@ -186,7 +189,7 @@ enum qk_code qk_session_search(struct qk_session *session, double minutes, struc
     QK_TRY(make_prior(session, &prior, err));
     pthread_mutex_lock(&asking->mutex);
     asking->prior = prior;
-    asking->search_seconds = 60 * minutes;
+    asking->search_limits = *limits;
     asking->search_norms = session->norms;
     asking->search_wanted = true;
     atomic_store(&asking->search_progress.cancel, false);
@@ -195,9 +198,9 @@ enum qk_code qk_session_search(struct qk_session *session, double minutes, struc
     clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
     asking->found.stage = QK_SEARCH_RUNNING;
     asking->found.doing = QK_SEARCH_BEGINS;
-    asking->found.n_trials = 0;
+    asking->found.n_trials = asking->found.n_measured = 0;
     asking->found.seconds = 0;
-    asking->found.limit = 60 * minutes;
+    asking->found.limits = *limits;
     return QK_OK;
 }
 

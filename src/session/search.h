@@ -11,7 +11,7 @@ enum qk_search_stage {
     QK_SEARCH_OFF,
     QK_SEARCH_RUNNING,
     QK_SEARCH_COMPLETE,
-    QK_SEARCH_LIMITED,   /* its time was up before it came to its end */
+    QK_SEARCH_LIMITED,   /* a limit was reached before it came to its end */
     QK_SEARCH_CANCELLED, /* what it found until then is there */
     QK_SEARCH_FAILED     /* likewise; why: error */
 };
@@ -28,7 +28,9 @@ struct qk_search_state {
     enum qk_search_stage stage;
     const char *doing; /* static: how the trial measured last came up; "post and pre" before the first */
     size_t n_trials;   /* selections measured */
-    double seconds, limit;
+    size_t n_measured; /* as the limit counts: a selection once for each size of its sample */
+    double seconds;    /* since it began, or that it took */
+    struct qk_search_limits limits;
     const char *error;
     size_t n_objectives; /* known once the cases are read */
     const char *const *objective;
@@ -39,10 +41,11 @@ struct qk_search_state {
     const struct qk_search_point *point;
     size_t n_points;
 };
-/* Starts a search of so many minutes over the cases of the evaluation; drift and ranges known by now order its
+/* Starts a search within limits over the cases of the evaluation; drift and ranges known by now order its
  * trials. Meanwhile a new choice gets the few cases that come first, and the rest afterwards. QK_USAGE while one
  * runs and before the cases are read. Effects and front of an earlier one stay until there are new ones. */
-enum qk_code qk_session_search(struct qk_session *session, double minutes, struct qk_error *err);
+enum qk_code qk_session_search(
+    struct qk_session *session, const struct qk_search_limits *limits, struct qk_error *err);
 void qk_session_search_cancel(struct qk_session *session);
 const struct qk_search_state *qk_session_search_state(const struct qk_session *session);
 /* Makes the selection of a point current, as one edit. */

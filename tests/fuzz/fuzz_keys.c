@@ -77,7 +77,7 @@ const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED("\0  jm++-u\x12" SETTLED "0"),
         "\3\xa4j\xa3\xa2 \xa5:layer 3" ENTER "\xa6:sort shift" ENTER "\x83\x83G\xa7gg\x06\x02\x04\x15")};
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {":set ", ":mode ", ":sort ", ":export ", ":write", ":verify", ":states ",
-    ":ids ", ":probe ", ":load r.json\n", ":save r.json\n", ":front 1\n", ":evaluate\n",
+    ":ids ", ":probe ", ":load r.json\n", ":save r.json\n", ":front 1\n", ":front 9 ev\n", ":evaluate\n",
     "all=", "full", "=restore\n", "lerp:0.5\n", "qk-pro:", "routing>0.1", "q.angle>=4", "\n", "\x1b", "\t",
     "\x15", "\x12", "u", " ", "\xc1", "\xc2", "\xc8", "\xa1", "\xa4", "y", NULL};
 

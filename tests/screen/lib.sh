@@ -14,7 +14,7 @@ ln -s "$post" "$work/post"
 export TMUX_TMPDIR="$work" # its sockets vanish with it
 socket=0
 pane_term=tmux-256color
-wait_seconds=${QK_SCREEN_WAIT:-120} # a hang must fail, a sanitizer on a busy machine must not
+wait_seconds=${QK_SCREEN_WAIT:-600} # a hang must fail, a sanitizer on a busy machine must not
 
 tmx() {
     tmux -L "$socket" -f /dev/null "$@"

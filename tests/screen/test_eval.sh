@@ -55,19 +55,19 @@ check "where a search begins is told" wait_for 'search for the selections that a
 keys Enter
 check "there is no front yet" wait_for 'point: no search has found a front yet'
 keys s
-wait_for 'minutes to search 10$'
+wait_for 'search for 10 minutes$'
 keys C-u
 text 'soon'
 keys Enter
-check "minutes are a number" wait_for "'soon' is no number of minutes"
+check "a search has a limit" wait_for "'soon' is no limit of a search"
 keys C-u
-text '5'
+text '1000' # longer than any machine takes to what is waited for
 keys Enter
-check "s searches in the background" wait_for 'searching: .*, [0-9]* selections, 0:[0-9]* of 5:00'
+check "s searches in the background" wait_for 'searching: .*, [0-9]* selections, [0-9:]* of 16:40:00'
 keys s
 check "one at a time" wait_for 'front: a search is running'
 keys q
-check "the list stays usable and tells about it" wait_for 'searching 0:[0-9]* of 5:00'
+check "the list stays usable and tells about it" wait_for 'searching [0-9:]* of 16:40:00'
 check "and has columns for the effects" wait_for 'layer.*recall reaso'
 check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
 keys t
@@ -89,9 +89,22 @@ check "and is that of the list" wait_row 4 '12\.5.*  keep'
 keys u
 check "in one step that u undoes" wait_row 4 'lerp'
 check "of every layer" wait_row 1 'lerp'
-check "what was not measured of the effects is left open" wait_row 0 ' - *- *keep'
 keys u
 wait_for 'no choices' # or the next start would offer them
+keys t s
+wait_for 'search for 10 minutes$'
+keys C-u
+text '4.5 evaluations'
+keys Enter
+check "evaluations are whole" wait_for "'4.5 evaluations' is no limit of a search"
+keys C-u
+text '4 evaluations'
+keys Enter
+check "they limit a search, too" wait_for 'the search has used its evaluations: [0-9]* selections'
+check "which its title tells" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'
+keys q
+check "what was measured of the effects is told" wait_row 7 ' [+]*[0-9.]* *[+]*0\.0 '
+check "what was not is left open" wait_row 0 ' - *- *keep'
 leave
 
 # The folder beside the checkpoints, more cases than are answered at once.

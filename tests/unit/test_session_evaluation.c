@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_SECONDS = 120, TASKS = 2 }; /* a hang must fail, a slow sanitizer run must not */
+enum { WAIT_SECONDS = 600, TASKS = 2 }; /* a hang must fail, a slow sanitizer run must not */
+/* No search of these tests comes to its end, however slow the machine. */
+static const struct qk_search_limits LONG = {.seconds = 1e6};
 
 /* FOLDER/NAME with the first n cases of the demo pair's file of that name, of each prompt its end: what is
  * asked does not matter here, and short prompts are answered sooner. */
@@ -67,6 +69,14 @@ static void wait_for_event(struct qk_session *session)
 static const struct qk_evaluation_state *wait_for(struct qk_session *session, enum qk_evaluation_stage stage)
 {
     while (qk_session_evaluation(session)->stage != stage)
+        wait_for_event(session);
+    return qk_session_evaluation(session);
+}
+
+/* Until the cases are read; more may have happened by then. */
+static const struct qk_evaluation_state *wait_for_cases(struct qk_session *session)
+{
+    while (qk_session_evaluation(session)->stage == QK_EVALUATION_OPENING)
         wait_for_event(session);
     return qk_session_evaluation(session);
 }
@@ -156,19 +166,24 @@ static void test_follows_choices(void **state)
     qk_session_close(session);
 }
 
-/* Few cases of each task first, and nothing while it is paused; closing in the middle frees everything. */
+/* Few cases of each task first, and nothing while it is paused; closing in the middle frees everything. There
+ * are so many cases that a thread which has to wait for its turn still comes before the end. */
 static void test_pause(void **state)
 {
+    enum { RECALL = 400, REASONING = 100 };
     char recall[PATH_SIZE], reasoning[PATH_SIZE];
-    const char *const file[] = {
-        write_head(recall, *state, "recall.jsonl", 60), write_head(reasoning, *state, "reasoning.jsonl", 60)};
+    const char *const file[] = {write_head(recall, *state, "recall.jsonl", RECALL),
+        write_head(reasoning, *state, "reasoning.jsonl", REASONING)};
     struct qk_session *session = open_demo();
     evaluate(session, file, 2);
     const struct qk_evaluation_state *all = qk_session_evaluation(session);
     while (all->model[QK_ASKED_POST].n_known < 16)
         wait_for_event(session);
-    assert_int_equal(all->model[QK_ASKED_POST].score[0].total, 8);
-    assert_int_equal(all->model[QK_ASKED_POST].score[1].total, 8);
+    size_t known[TASKS] = {
+        all->model[QK_ASKED_POST].score[0].total, all->model[QK_ASKED_POST].score[1].total};
+    if (known[0] + known[1] == 16) /* else this thread has not been heard for long, and missed it */
+        assert_true(known[0] == 8 && known[1] == 8);
+    assert_true(known[0] >= 8 && known[1] >= 8);
     qk_session_evaluate_pause(session);
     assert_int_equal(all->stage, QK_EVALUATION_PAUSED);
     while (all->model[QK_ASKED_PRE].running || all->model[QK_ASKED_POST].running)
@@ -180,7 +195,7 @@ static void test_pause(void **state)
     assert_int_equal(all->stage, QK_EVALUATION_RUNNING);
     while (all->model[QK_ASKED_CURRENT].n_known < 16)
         wait_for_event(session);
-    assert_true(all->model[QK_ASKED_POST].n_known < 120); /* current came first */
+    assert_true(all->model[QK_ASKED_POST].n_known < RECALL + REASONING); /* current came first */
     qk_session_close(session);
 }
 
@@ -212,11 +227,11 @@ static void test_search(void **state)
     struct qk_error err = {0};
     const struct qk_search_state *found = qk_session_search_state(session);
     assert_int_equal(found->stage, QK_SEARCH_OFF);
-    expect_failure(qk_session_search(session, 1, &err), &err, QK_USAGE, "no cases");
+    expect_failure(qk_session_search(session, &LONG, &err), &err, QK_USAGE, "no cases");
     evaluate(session, file, 2);
-    wait_for(session, QK_EVALUATION_RUNNING);
-    expect_ok(qk_session_search(session, 1, &err), &err);
-    expect_failure(qk_session_search(session, 1, &err), &err, QK_USAGE, "still running");
+    wait_for_cases(session);
+    expect_ok(qk_session_search(session, &LONG, &err), &err);
+    expect_failure(qk_session_search(session, &LONG, &err), &err, QK_USAGE, "still running");
     found = qk_session_search_state(session);
     assert_int_equal(found->n_objectives, 2);
     assert_string_equal(found->objective[0], "recall");
@@ -246,7 +261,8 @@ static void test_search(void **state)
     qk_session_close(session);
 }
 
-/* Its time is up at once: pre and post are all that was asked, and closing a session ends a search. */
+/* Its time is up at once: pre and post are all that was asked; it is of five evaluations; and closing a
+ * session ends a search. */
 static void test_search_ends(void **state)
 {
     char recall[PATH_SIZE];
@@ -255,12 +271,18 @@ static void test_search_ends(void **state)
     struct qk_error err = {0};
     evaluate(session, file, 1);
     wait_for(session, QK_EVALUATION_READY);
-    expect_ok(qk_session_search(session, 1e-6, &err), &err);
+    expect_ok(qk_session_search(session, &(struct qk_search_limits){.seconds = 1e-5}, &err), &err);
     const struct qk_search_state *found = qk_session_search_state(session);
     while (found->stage == QK_SEARCH_RUNNING)
         wait_for_event(session);
     assert_int_equal(found->stage, QK_SEARCH_LIMITED);
-    expect_ok(qk_session_search(session, 1, &err), &err);
+    expect_ok(qk_session_search(session, &(struct qk_search_limits){.max_trials = 5}, &err), &err);
+    assert_int_equal(found->limits.max_trials, 5);
+    while (found->stage == QK_SEARCH_RUNNING)
+        wait_for_event(session);
+    assert_int_equal(found->stage, QK_SEARCH_LIMITED);
+    assert_int_equal(found->n_measured, 5);
+    expect_ok(qk_session_search(session, &LONG, &err), &err);
     while (found->n_trials < 3)
         wait_for_event(session);
     qk_session_close(session);
@@ -288,7 +310,7 @@ static void test_nothing_to_ask(void **state)
 
     session = open_demo(); /* which has cases beside it */
     evaluate(session, NULL, 0);
-    const struct qk_evaluation_state *all = wait_for(session, QK_EVALUATION_RUNNING);
+    const struct qk_evaluation_state *all = wait_for_cases(session);
     assert_int_equal(all->n_files, 2);
     assert_non_null(strstr(all->file[0], "cases/reasoning.jsonl"));
     qk_session_close(session);
