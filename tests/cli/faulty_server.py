@@ -85,6 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not is_get:
             return self.answer(200, b"", headers, length=len(data))
         if "stall" in self.fault and parts[-1].endswith(".safetensors"):
+            with open(log_path + ".stalled", "w", encoding="ascii") as file:
+                file.write("stalled")
             time.sleep(int(self.fault["stall"]))
         if "fail" in self.fault and parts[-1].endswith(".safetensors"):
             with lock:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_holes.py FOLDER - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of zeros that takes seconds to compare
-and, being holes in sparse files, no room."""
+"""make_holes.py FOLDER [LAYERS] - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of zeros that takes seconds to
+compare and, being holes in sparse files, no room. With hundreds of LAYERS (8) no machine comes to their end."""
 import json
 import os
 import struct
@@ -8,7 +8,7 @@ import sys
 
 
 def main():
-    layers, width, header, at = 8, 8192, {}, 0
+    layers, width, header, at = int(sys.argv[2]) if len(sys.argv) > 2 else 8, 8192, {}, 0
     size = 2 * width * width
     for layer in range(layers):
         for role in "qk":

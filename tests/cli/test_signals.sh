@@ -20,6 +20,7 @@ nothing_left() {
 # --- an export, while it copies and while it computes ---
 python3 "$tools/make_pair.py" "$work/big" 200000000
 python3 "$tools/make_holes.py" "$work/holes"
+python3 "$tools/make_holes.py" "$work/endless" 512
 before=$(sums "$work/big")
 interrupted INT "$work/target" export "$work/big/pre" "$work/big/post" --set all=restore -o "$work/target"
 if [ "$code" -eq 77 ]; then
@@ -54,10 +55,10 @@ check "the inputs are unchanged" test "$before" = "$(sums "$work/big")"
 
 # --- what computes ---
 for signals in INT TERM HUP; do
-    interrupted $signals - diff "$work/holes/pre" "$work/holes/post"
+    interrupted $signals - diff "$work/endless/pre" "$work/endless/post"
     check "SIG$signals while diff compares" complains 130 'interrupted'
 done
-interrupted INT - plan "$work/holes/pre" "$work/holes/post" --set 'routing>0.1=restore' -o "$work/r.json"
+interrupted INT - plan "$work/endless/pre" "$work/endless/post" --set 'routing>0.1=restore' -o "$work/r.json"
 check "SIGINT while plan compares" complains 130 'interrupted'
 check "  leaves no recipe" test ! -e "$work/r.json"
 for signals in INT TERM HUP+HUP; do

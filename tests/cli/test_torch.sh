@@ -183,7 +183,7 @@ check "  of which q and k alone change, v beside them in the storage does not" \
 # --- hostile files ---
 while read -r fault pattern; do
     python3 "$tools/spoil_torch.py" "$fault" "$work/$fault.bin"
-    timeout 20 "$QKSCOPE" info "$work/$fault.bin" >"$out" 2>"$err" </dev/null
+    timeout 600 "$QKSCOPE" info "$work/$fault.bin" >"$out" 2>"$err" </dev/null
     code=$?
     check "$fault" complains 3 "$fault.bin: $pattern"
     echo "$fault" >>"$work/tried"

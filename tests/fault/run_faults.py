@@ -36,7 +36,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TESTS = os.path.dirname(HERE)
 TOOLS = os.path.join(TESTS, "cli")
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")  # the one that Debian's numpy belongs to
-TIME_LIMIT = 60
+TIME_LIMIT = 600
 ASAN, LSAN = 96, 97  # exit codes of the sanitizers
 IO_FAILED = 4
 

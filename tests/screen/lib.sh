@@ -185,7 +185,32 @@ printed() {
 
 # restored - the terminal is as it was: its modes, the main screen, no colours left on.
 restored() {
-    cmp "$work/modes.before" "$work/modes.after" && printed 'before the screen' && printed 'after the screen'
+    cmp "$work/modes.before" "$work/modes.after" && until_true printed 'before the screen' &&
+        until_true printed 'after the screen'
+}
+
+# wrote PATTERN - what the program wrote has a line with it, whether or not it is still to be seen.
+wrote() {
+    LC_ALL=C grep -a -q -e "$1" "$work/raw"
+}
+
+# hold - from now on an export of $held (a command line for screen_start, before its arguments) waits in its midst,
+# until release. Who has to see an export under way need not be quicker than it. SIGINT is ignored meanwhile.
+held="export QK_FAULT=copy_file_range:1+ QK_FAULT_COMMAND='. $work/hold'; "
+cat >"$work/hold" <<EOF
+trap '' HUP
+echo >'$work/holds'
+until [ -e '$work/released' ]; do sleep 0.03; done
+EOF
+hold() {
+    rm -f "$work/released" "$work/holds"
+}
+# wait_held - until one does.
+wait_held() {
+    until_true test -s "$work/holds"
+}
+release() {
+    touch "$work/released"
 }
 
 # done_testing - the plan, after one test more: a wait that ends without what it waited for is a mistake, also where no

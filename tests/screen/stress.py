@@ -373,7 +373,7 @@ class Run:
         self.send(b"q")
         self.shows(rb"layer[^a-z]*kind")
         self.send(b"Q")
-        self.pass_time(0.1)
+        self.shows(b"y/n")  # what is typed before the question does not answer it; without one it has ended
         self.send(b"y")
         self.until("Q and y leave", lambda: False)
         self.counts["keys"] += 4 + i

@@ -123,7 +123,7 @@ tmx resize-window -x 50 -y 10
 check "what comes late holds nothing up" wait_for 'is too small'
 tmx resize-window -x "$columns" -y "$rows"
 wait_for 'layer▲kind'
-check "  and is no key" row_shows 2 keep
+check "  and is no key" wait_row 2 keep
 
 keys g E
 check "E multiplies the gains of the norms in" wait_for 'with norm gains'

@@ -101,7 +101,7 @@ leave
 
 start 120 40 --ascii
 wait_row 7 '\.[0-9][0-9]->\.[0-9][0-9] '
-check "beside the detail rows have bars of four cells, too" row_shows 7 ' 7 full *#### 10\.6 ###[# ] 9\.61 #### 15\.7 '
+check "beside the detail rows have bars of four cells, too" wait_row 7 ' 7 full *#### 10\.6 ###[# ] 9\.61 #### 15\.7 '
 go_to 7
 check "ASCII has histograms" wait_for 'current as post'
 keys f

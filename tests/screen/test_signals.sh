@@ -4,9 +4,10 @@
 . "$srcdir/tests/screen/lib.sh"
 
 helpers=$srcdir/tests/screen
-python3 "$tools/make_holes.py" "$work/holes" # its analysis takes seconds
+python3 "$tools/make_holes.py" "$work/holes" 512 # its analysis does not end
 # begin SIZE WORD... - runs a command line in which $run stands for the program; its process is in $work/pid.
-run="sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE'"
+as_process="sh -c 'echo \$\$ >pid; exec \"\$@\"' start"
+run="$as_process '$QKSCOPE'"
 pid() {
     cat "$work/pid"
 }
@@ -19,9 +20,9 @@ dead() {
 resize() {
     tmx resize-window -x "$1" -y "$2"
 }
-# gone PATTERN - no name in the folder of the large pair has it.
+# gone PATTERN - no name of a target, nor of what is beside it, has it.
 gone() {
-    [ -z "$(find "$work/holes" -name "*$1*")" ]
+    [ -z "$(find "$work" -maxdepth 1 -name "*$1*")" ]
 }
 
 # --- sizes ---
@@ -85,23 +86,26 @@ wait_for '^stopped'
 tmx kill-server
 check "a terminal that is closed while it is stopped ends it, too" until_true dead
 check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
-# exporting - a screen on the large pair, with an export under way.
+# exporting - a screen with an export under way, which is held.
 exporting() {
-    screen_start 80 24 "cd holes; $run pre post; code=\$?; cd ..; (exit \$code)"
-    wait_for 'computing'
-    mv "$work/holes/pid" "$work/pid"
+    hold
+    screen_start 80 24 "$held $as_process '$QKSCOPE_FAULTY' pre post"
+    wait_for 'help'
     keys Space e
     wait_for 'w writes it'
     keys w
     wait_for 'Esc cancel'
+    wait_held
 }
 exporting
 tmx kill-server
+release
 check "a closed terminal ends an export, too" until_true dead
 check "  and nothing is left of it" gone qkscope
 exporting
-kill -INT "$(pid)"
+kill -HUP "$(pid)"
 check "a second signal" kill -TERM "$(pid)"
+release
 check "  cuts nothing off" wait_end 130
 check "  and nothing is left of the export" gone qkscope
 

@@ -12,6 +12,8 @@ wait_row 0 restore
 resize 50 10
 check "too small says both sizes" wait_for '50x10 is too small, 60x15 is needed'
 keys Space Space m
+resize 51 10 # drawn once the keys are read: they were sent before
+wait_for '51x10 is too small'
 resize 80 24
 check "a larger size recovers by itself" wait_for 'layer 1 - full'
 check "keys that nobody could see did nothing" wait_for '1 choice, not exported'

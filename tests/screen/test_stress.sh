@@ -2,6 +2,6 @@
 # test_stress.sh - a few seconds of random keys, sizes, stops and ends over an analysis (stress.py tells what must hold).
 . "$srcdir/tests/cli/common.sh"
 
-check "random keys are stood, always the same ones" python3 "$srcdir/tests/screen/stress.py" --seed 7 --seconds 4 \
+check "random keys are stood, always the same ones" python3 "$srcdir/tests/screen/stress.py" --seed 7 --seconds 4 --answer 600 \
     "$QKSCOPE" "$(dirname "$QKSCOPE")/man/qkscope.1" "$pre" "$post"
 done_testing

@@ -17,11 +17,13 @@ for signal in SEGV ABRT FPE; do
 done
 
 # Ctrl-Z needs a shell that knows jobs.
-screen_start 80 24 "set -m; '$QKSCOPE' pre post; echo stopped; fg"
+screen_start 80 24 "set -m; '$QKSCOPE' pre post; echo stopped; read line; fg"
 wait_for 'help'
 keys Space
 wait_row 0 restore
 keys C-z
+wait_for '^stopped'
+keys Enter
 check "Ctrl-Z and fg come back to the same screen" wait_row 0 restore
 keys Space
 check "keys act again" wait_row 1 restore
@@ -39,11 +41,14 @@ colors() {
 colorless() {
     [ -z "$(colors)" ]
 }
+colored() {
+    [ -n "$(colors)" ]
+}
 
 start
 keys Space Enter
 wait_for 'layer 1'
-check "colours are used where they can be" sh -c "[ -n '$(colors)' ]"
+check "colours are used where they can be" until_true colored
 leave
 
 screen_start 80 24 "NO_COLOR=1 '$QKSCOPE' pre post"
@@ -56,7 +61,7 @@ wait_gone 'every action'
 leave
 screen_start 80 24 "NO_COLOR=1 '$QKSCOPE' pre post --color always"
 wait_for help
-check "--color always wins over it" sh -c "[ -n '$(colors)' ]"
+check "--color always wins over it" until_true colored
 keys q
 wait_end 0
 start --color never
@@ -73,7 +78,7 @@ pane_term=screen
 start 80 24 --theme light
 keys Space
 wait_row 0 restore
-check "eight colours do" sh -c "[ -n '$(colors)' ]"
+check "eight colours do" until_true colored
 leave
 pane_term=tmux-256color
 

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_SECONDS = 120 }; /* a hang must fail, a slow sanitizer run must not */
+enum { WAIT_SECONDS = 600 }; /* a hang must fail, a slow sanitizer run must not */
 
 static struct qk_session *open_demo(const struct qk_probe_options *options)
 {
@@ -41,10 +41,13 @@ static void wait_for_probe(struct qk_session *session)
         wait_for_event(session);
 }
 
+/* Until the layer's current numbers are on post's states, or exact: of a session that was not heard for long
+ * these may be there already where the others were meant. */
 static struct qk_session_range wait_for(struct qk_session *session, int layer, enum qk_current_range what)
 {
     struct qk_session_range range;
-    while (!qk_session_range(session, layer, &range) || range.current_is != what) {
+    while (!qk_session_range(session, layer, &range) ||
+           (range.current_is != what && range.current_is != QK_CURRENT_EXACT)) {
         assert_int_not_equal(range.current_is, QK_CURRENT_FAILED);
         wait_for_event(session);
     }
@@ -91,6 +94,14 @@ static void test_ranges_arrive(void **state)
     qk_session_close(session);
 }
 
+/* The same mean on the same states; when they are exact already, but for what float32 makes of another order.
+ */
+static void expect_mean(const struct qk_session_range *range, double mean)
+{
+    double found = range->current->layer.mean;
+    assert_true(range->current_is == QK_CURRENT_EXACT ? fabs(found - mean) < 1e-6 : found == mean);
+}
+
 static void test_current_follows_choices(void **state)
 {
     (void)state;
@@ -99,9 +110,9 @@ static void test_current_follows_choices(void **state)
     qk_session_want(session, 7, visible, 1);
     choose(session, 7, QK_RESTORE, 0); /* before there are numbers */
     struct qk_session_range range = wait_for(session, 7, QK_CURRENT_SAME);
-    double restored = range.current->layer.mean;
+    double restored = range.restored->layer.mean; /* as was said beforehand */
     assert_true(restored != range.side[QK_POST]->layer.mean);
-    assert_true(restored == range.restored->layer.mean); /* as was said beforehand */
+    expect_mean(&range, restored);
     assert_true(range.restored_shift > 0 && range.restored_shift < range.shift);
     for (int i = 0; i <= 10; i++)
         choose(session, 7, QK_LERP, i / 10.0);
@@ -109,7 +120,7 @@ static void test_current_follows_choices(void **state)
     assert_int_equal(range.current_is, QK_CURRENT_PENDING);
     assert_null(range.current);
     range = wait_for(session, 7, QK_CURRENT_SAME); /* lerp 1 is restore */
-    assert_true(range.current->layer.mean == restored);
+    expect_mean(&range, restored);
     wait_for_probe(session);
     /* a kept layer's current is post's on the same states; exactly, it looks at what the others made of its input */
     assert_true(qk_session_range(session, 10, &range));
@@ -118,7 +129,7 @@ static void test_current_follows_choices(void **state)
     range = wait_for(session, 10, QK_CURRENT_EXACT);
     assert_true(range.current->layer.mean != range.side[QK_POST]->layer.mean);
     range = wait_for(session, 7, QK_CURRENT_EXACT); /* the first choice on the way: its input is post's */
-    assert_true(fabs(range.current->layer.mean - restored) < 1e-6);
+    expect_mean(&range, restored);
     assert_true(qk_session_undo(session, NULL));
     range = wait_for(session, 7, QK_CURRENT_SAME);
     assert_true(range.current->layer.mean != restored);
