@@ -164,7 +164,8 @@ static void draw_manifest(const struct export_view *view, struct canvas *canvas,
         qk_format_bytes(total, manifest->bytes_total));
     draw_label(canvas, area.y + 1, area.x - LABEL, "writes");
     draw_format(canvas, area.y + 1, area.x, area.w, STYLE_TEXT, "%s in %zu files, %s free%s",
-        qk_format_bytes(written, manifest->bytes_written), manifest->n_files, qk_format_bytes(room, manifest->bytes_free),
+        qk_format_bytes(written, manifest->bytes_written), manifest->n_files,
+        qk_format_bytes(room, manifest->bytes_free),
         manifest->target_exists ? "; replaces what is there" : "");
 }
 

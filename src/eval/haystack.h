@@ -33,8 +33,8 @@ struct qk_haystack {
     const struct qk_tokenizer *tokenizer; /* what lengths are counted with; NULL: in bytes. Borrowed */
 };
 
-/* Makes case `number` of this length and depth: *prompt and *value, the answer; the caller frees both. A case depends on nothing but what is given here: neither on other lengths and
- * depths nor on the machine.
+/* Makes case `number` of this length and depth: *prompt and *value, the answer; the caller frees both. A case
+ * depends on nothing but what is given here: neither on other lengths and depths nor on the machine.
  *
  * The prompt, with the special tokens before it, has `length` tokens at most, and less than that by no more
  * than the next sentence of filler would have taken. The needle stands at the end of a sentence, that one
