@@ -6,6 +6,7 @@
 #include "tensor/torch/pickle_class.h"
 #include "tensor/torch/pickle_op.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -482,15 +483,15 @@ static enum qk_code step_with_number(struct machine *m, unsigned op, int width)
     }
 }
 
-/* Opcodes that take a part of the stack into a container: all above the mark, or a fixed number. */
-static enum qk_code step_container(struct machine *m, unsigned op)
+/* Opcodes that take a part of the stack into a container: the upper n values, or with n = 0 all above the mark. */
+static enum qk_code step_container(struct machine *m, unsigned op, int n)
 {
     size_t first = 0;
-    bool marked = op == TUPLE || op == APPENDS || op == SETITEMS;
+    bool marked = n == 0;
     if (marked)
         QK_TRY(find_mark(m, &first));
     else
-        QK_TRY(uppermost(m, op == APPEND ? 1 : op == SETITEM ? 2 : op - TUPLE1 + 1, &first));
+        QK_TRY(uppermost(m, (size_t)n, &first));
     if (op == APPEND || op == APPENDS)
         return add_to_container(m, V_LIST, first, marked);
     if (op == SETITEM || op == SETITEMS)
@@ -504,8 +505,9 @@ static enum qk_code step_container(struct machine *m, unsigned op)
 }
 
 /* What lies above the mark goes into a set, of which nothing is kept. */
-static enum qk_code step_set(struct machine *m, unsigned op)
+static enum qk_code step_set(struct machine *m, unsigned op, int number)
 {
+    (void)number;
     size_t first = 0;
     QK_TRY(find_mark(m, &first));
     m->depth = first - 1;
@@ -516,71 +518,80 @@ static enum qk_code step_set(struct machine *m, unsigned op)
     return QK_OK;
 }
 
-static enum qk_code step(struct machine *m, unsigned op)
+static enum qk_code step_text(struct machine *m, unsigned op, int width)
 {
-    switch (op) {
-    case PROTO:
-    case BININT1:
-    case BINPUT:
-    case BINGET:
-        return step_with_number(m, op, 1);
-    case BININT2:
-        return step_with_number(m, op, 2);
-    case BININT:
-    case LONG_BINPUT:
-    case LONG_BINGET:
-        return step_with_number(m, op, 4);
-    case FRAME:
-    case BINFLOAT:
-        return step_with_number(m, op, 8);
-    case LONG1:
-        return take_long(m);
-    case SHORT_BINUNICODE:
-        return take_text(m, 1);
-    case BINUNICODE:
-        return take_text(m, 4);
-    case MARK:
-        return push(m, (struct value){.kind = V_MARK});
-    case NONE:
-        return push(m, (struct value){.kind = V_NONE});
-    case NEWTRUE:
-    case NEWFALSE:
-        return push(m, (struct value){.kind = V_BOOL, .number = op == NEWTRUE});
-    case EMPTY_TUPLE:
-        return push_object(m, V_TUPLE, m->depth, 0);
-    case EMPTY_SET:
-        return push(m, (struct value){.kind = V_SET});
-    case EMPTY_LIST:
-        return push_object(m, V_LIST, m->depth, 0);
-    case EMPTY_DICT:
-        return push_object(m, V_DICT, m->depth, 0);
-    case TUPLE:
-    case TUPLE1:
-    case TUPLE2:
-    case TUPLE3:
-    case APPEND:
-    case APPENDS:
-    case SETITEM:
-    case SETITEMS:
-        return step_container(m, op);
-    case ADDITEMS:
-    case FROZENSET:
-        return step_set(m, op);
-    case GLOBAL:
-        return take_class(m);
-    case STACK_GLOBAL:
-        return pop_class(m);
-    case MEMOIZE:
-        return put(m, m->n_memo);
-    case BINPERSID:
-        return load_storage(m);
-    case REDUCE:
-        return call(m);
-    case BUILD:
-        return set_attributes(m);
-    default:
-        return refuse(m, op);
-    }
+    (void)op;
+    return take_text(m, width);
+}
+
+static enum qk_code step_value(struct machine *m, unsigned op, int kind)
+{
+    return push(m, (struct value){.kind = (enum kind)kind, .number = op == NEWTRUE});
+}
+
+static enum qk_code step_empty(struct machine *m, unsigned op, int kind)
+{
+    (void)op;
+    return push_object(m, (enum kind)kind, m->depth, 0);
+}
+
+static enum qk_code memoize(struct machine *m)
+{
+    return put(m, m->n_memo);
+}
+
+/* The opcodes that a checkpoint may use. `run` gets the opcode and the row's number: the bytes that follow the
+ * opcode, the kind of value that it pushes, or how many values it takes. */
+static const struct step {
+    enum qk_code (*run)(struct machine *m, unsigned op, int number);
+    int number;
+    enum qk_code (*plain)(struct machine *m); /* where nothing but the machine is needed */
+} STEPS[UCHAR_MAX + 1] = {
+    [PROTO] = {.run = step_with_number, .number = 1},
+    [BININT1] = {.run = step_with_number, .number = 1},
+    [BININT2] = {.run = step_with_number, .number = 2},
+    [BININT] = {.run = step_with_number, .number = 4},
+    [BINPUT] = {.run = step_with_number, .number = 1},
+    [BINGET] = {.run = step_with_number, .number = 1},
+    [LONG_BINPUT] = {.run = step_with_number, .number = 4},
+    [LONG_BINGET] = {.run = step_with_number, .number = 4},
+    [FRAME] = {.run = step_with_number, .number = 8},
+    [BINFLOAT] = {.run = step_with_number, .number = 8},
+    [SHORT_BINUNICODE] = {.run = step_text, .number = 1},
+    [BINUNICODE] = {.run = step_text, .number = 4},
+    [MARK] = {.run = step_value, .number = V_MARK},
+    [NONE] = {.run = step_value, .number = V_NONE},
+    [NEWTRUE] = {.run = step_value, .number = V_BOOL},
+    [NEWFALSE] = {.run = step_value, .number = V_BOOL},
+    [EMPTY_SET] = {.run = step_value, .number = V_SET},
+    [EMPTY_TUPLE] = {.run = step_empty, .number = V_TUPLE},
+    [EMPTY_LIST] = {.run = step_empty, .number = V_LIST},
+    [EMPTY_DICT] = {.run = step_empty, .number = V_DICT},
+    [TUPLE] = {.run = step_container, .number = 0},
+    [TUPLE1] = {.run = step_container, .number = 1},
+    [TUPLE2] = {.run = step_container, .number = 2},
+    [TUPLE3] = {.run = step_container, .number = 3},
+    [APPEND] = {.run = step_container, .number = 1},
+    [APPENDS] = {.run = step_container, .number = 0},
+    [SETITEM] = {.run = step_container, .number = 2},
+    [SETITEMS] = {.run = step_container, .number = 0},
+    [ADDITEMS] = {.run = step_set, .number = 0},
+    [FROZENSET] = {.run = step_set, .number = 0},
+    [LONG1] = {.plain = take_long},
+    [GLOBAL] = {.plain = take_class},
+    [STACK_GLOBAL] = {.plain = pop_class},
+    [MEMOIZE] = {.plain = memoize},
+    [BINPERSID] = {.plain = load_storage},
+    [REDUCE] = {.plain = call},
+    [BUILD] = {.plain = set_attributes},
+};
+
+static enum qk_code step(struct machine *m, unsigned char op)
+{
+    const struct step *row = &STEPS[op];
+    if (row->plain != NULL)
+        return row->plain(m);
+    return row->run != NULL ? row->run(m, op, row->number) : refuse(m, op);
 }
 
 /* *result = what is left when the pickle ends. */
@@ -589,7 +600,7 @@ static enum qk_code run(struct machine *m, struct value *result)
     for (;;) {
         size_t at = 0;
         QK_TRY(take(m, 1, &at));
-        unsigned op = (unsigned char)m->bytes[at];
+        unsigned char op = (unsigned char)m->bytes[at];
         if (op == STOP)
             break;
         QK_TRY(step(m, op));
