@@ -1,4 +1,5 @@
-/* blend.h - the current model's head views: post with the selection applied, as it would be exported.
+/* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c): the current model's head
+ * views, the bytes that an export writes, and whether they can be written.
  *
  * Formulas (design section 4), S = stored rows of one head:
  *   lerp a        (1-a) post + a pre

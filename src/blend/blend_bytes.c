@@ -1,12 +1,10 @@
-/* blend_bytes.c - the bytes that an export writes for the blended rows, and whether they can be written. */
+/* blend_bytes.c - the bytes that an export writes for the blended rows. */
 #include "blend/blend_internal.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* --- bytes --- */
 
 /* Copies the byte ranges of every head; both sides have the same dtype and orientation. */
 static enum qk_code copy_heads(
@@ -93,18 +91,6 @@ static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char
     return QK_OK;
 }
 
-/* Same dtype: bytes can be copied. */
-static bool same_dtype(const struct qk_tensor *a, const struct qk_tensor *b)
-{
-    return a->dtype == b->dtype && a->dtype != QK_DTYPE_OTHER;
-}
-
-static bool copies_weight(const struct qk_pair_layer *layer, enum qk_role role)
-{
-    const struct qk_view *pre = &layer->side[QK_PRE]->role[role], *post = &layer->side[QK_POST]->role[role];
-    return same_dtype(pre->weight, post->weight) && pre->transposed == post->transposed;
-}
-
 /* The head entries of pre's bias, byte for byte. */
 static enum qk_code copy_bias(
     const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
@@ -144,7 +130,7 @@ enum qk_code qk_blend_slice(
     for (uint64_t i = 0; i < to->count; i++) {
         uint64_t first = (to->first + i * to->step) * width; /* the same in pre: qk_pair_open compares */
         char *place = (char *)bytes + first * size;
-        if (same_dtype(from->tensor, to->tensor))
+        if (qk_blend_same_dtype(from->tensor, to->tensor))
             QK_TRY(qk_checkpoint_read(
                 pair->model[QK_PRE]->checkpoint, from->tensor, first * size, place, n * size, err));
         else
@@ -161,12 +147,12 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     enum qk_mode weight = bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_WEIGHT).mode;
     enum qk_mode bias = bias_bytes == NULL ? QK_KEEP : qk_blend_effect(choice, role, QK_PART_BIAS).mode;
     QK_TRY(qk_blend_check(pair, layer, choice, false, err));
-    if (weight == QK_RESTORE && copies_weight(target, role)) {
+    if (weight == QK_RESTORE && qk_blend_copies_weight(target, role)) {
         QK_TRY(copy_heads(pair, layer, role, bytes, err));
         weight = QK_KEEP;
     }
     if (bias == QK_RESTORE &&
-        same_dtype(target->side[QK_PRE]->role[role].bias, target->side[QK_POST]->role[role].bias)) {
+        qk_blend_same_dtype(target->side[QK_PRE]->role[role].bias, target->side[QK_POST]->role[role].bias)) {
         QK_TRY(copy_bias(pair, layer, role, bias_bytes, err));
         bias = QK_KEEP;
     }
@@ -200,7 +186,7 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
         return QK_OK;
     QK_TRY(qk_blend_check(pair, layer, choice, true, err));
     const struct qk_checkpoint *checkpoint = pair->model[QK_PRE]->checkpoint;
-    if (effect.mode == QK_RESTORE && same_dtype(pre, post))
+    if (effect.mode == QK_RESTORE && qk_blend_same_dtype(pre, post))
         return qk_checkpoint_read(checkpoint, pre, 0, bytes, (size_t)pre->bytes, err);
     size_t n = qk_blend_gain_values(post);
     double *values;
@@ -224,92 +210,4 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
     }
     free(values);
     return code;
-}
-
-/* --- checks before anything is written --- */
-
-/* A choice of mode `mode` from pre's tensor into post's: can it be computed? */
-static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_tensor *pre,
-    const struct qk_tensor *post, enum qk_mode mode, bool copied, struct qk_error *err)
-{
-    if (mode == QK_KEEP || (mode == QK_RESTORE && copied))
-        return QK_OK;
-    const struct qk_tensor *tensor[QK_SIDE_COUNT] = {pre, post};
-    for (int s = 0; s < QK_SIDE_COUNT; s++)
-        if (!qk_dtype_readable(tensor[s]->dtype))
-            return qk_blend_fail_unreadable(pair->model[s]->checkpoint, tensor[s], err);
-    if (!qk_dtype_writable(post->dtype))
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: results are not written as %s (expected F64, F32, F16 "
-            "or BF16; restore copies bytes where pre has the same dtype)",
-            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post), post->name, post->dtype_text);
-    return QK_OK;
-}
-
-static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view *pre,
-    const struct qk_view *post, enum qk_mode mode, struct qk_error *err)
-{
-    if (mode == QK_KEEP || post->norm == NULL)
-        return QK_OK;
-    const char *file = qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->norm);
-    size_t found = pre->norm == NULL ? 0 : qk_blend_gain_values(pre->norm),
-           expected = qk_blend_gain_values(post->norm);
-    if (found != expected)
-        return qk_fail(err, QK_INPUT, "%s: %s: pre has no gain of this size (found %zu, expected %zu)", file,
-            post->norm->name, found, expected);
-    return check_tensor(pair, pre->norm, post->norm, mode, same_dtype(pre->norm, post->norm), err);
-}
-
-/* A view of slices is restored, or left alone: nothing in between is defined on factors, or has scales. */
-static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
-{
-    const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
-                         *post = &pair->layer[layer].side[QK_POST]->role[role];
-    struct qk_choice effect = qk_choice_effect(choice[role]);
-    if (effect.mode != QK_KEEP && effect.mode != QK_RESTORE && effect.mode != QK_RESTORE_LATENT)
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: %s %s cannot be blended (found %s, expected keep, restore or restore-latent)",
-            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
-            qk_role_name(role), post->down != NULL ? "of latent attention" : "with scaled blocks",
-            qk_mode_info(effect.mode)->name);
-    for (int i = 0; i < post->n_slices; i++)
-        if (qk_blend_takes_slice(choice, role, &post->slice[i]))
-            QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
-                same_dtype(pre->slice[i].tensor, post->slice[i].tensor), err));
-    return QK_OK;
-}
-
-bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode)
-{
-    const struct qk_layer *post = layer->side[QK_POST];
-    bool latent = post->role[QK_Q].down != NULL || post->role[QK_K].down != NULL;
-    if (mode == QK_RESTORE_LATENT)
-        return latent;
-    if (layer->no_k != NULL && (mode == QK_QKPRO || mode == QK_PROCRUSTES))
-        return false;
-    return !latent || mode == QK_KEEP || mode == QK_RESTORE;
-}
-
-enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
-{
-    const struct qk_pair_layer *target = &pair->layer[layer];
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        enum qk_role role = (enum qk_role)r;
-        const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
-        if (post->weight == NULL) /* q alone; of k qk_selection_set takes no choice */
-            continue;
-        if (post->n_slices > 0)
-            QK_TRY(check_slices(pair, layer, role, choice, err));
-        else
-            QK_TRY(check_tensor(pair, pre->weight, post->weight,
-                qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, copies_weight(target, role), err));
-        if (post->bias != NULL)
-            QK_TRY(check_tensor(pair, pre->bias, post->bias, qk_blend_effect(choice, role, QK_PART_BIAS).mode,
-                same_dtype(pre->bias, post->bias), err));
-        if (norms)
-            QK_TRY(check_gain(pair, pre, post, qk_blend_effect(choice, role, QK_PART_GAIN).mode, err));
-    }
-    return QK_OK;
 }

@@ -1,5 +1,5 @@
-/* blend_internal.h - between the heads of a blend (blend.c) and the bytes that are written for them
- * (blend_bytes.c). */
+/* blend_internal.h - what the files of a blend share: its heads (blend.c), the bytes that are written for them
+ * (blend_bytes.c), and what is checked before (blend_check.c). */
 #ifndef QK_BLEND_BLEND_INTERNAL_H
 #define QK_BLEND_BLEND_INTERNAL_H
 
@@ -57,6 +57,11 @@ size_t qk_blend_gain_values(const struct qk_tensor *norm);
 /* QK_INPUT unless all n values are finite: those of one head in the tensor, or of all (-1). */
 enum qk_code qk_blend_check_finite(const struct qk_model *model, const struct qk_tensor *tensor,
     enum qk_role role, int head, size_t n, const double *values, struct qk_error *err);
+
+/* The tensors have the same known dtype: bytes can be copied. */
+bool qk_blend_same_dtype(const struct qk_tensor *a, const struct qk_tensor *b);
+/* So do both sides' weights of the role, and their rows lie the same way. */
+bool qk_blend_copies_weight(const struct qk_pair_layer *layer, enum qk_role role);
 
 /* QK_INPUT: the tensor's dtype is none whose values are read. */
 enum qk_code qk_blend_fail_unreadable(
