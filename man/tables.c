@@ -180,7 +180,7 @@ static void put_modes(void)
         fputs(".TP\n", stdout);
         put_bold(mode->name);
         if (mode->has_param)
-            fputs(strcmp(mode->ascii, "lam") == 0 ? ":\\fILAMBDA\\fR" : ":\\fIALPHA\\fR", stdout);
+            printf(":\\fI%s\\fR", mode->placeholder);
         putchar('\n');
         put_sentence(mode->help);
     }

@@ -1,4 +1,4 @@
-/* choice.c - what the selected layer's choice comes to: mode, rotation, and the current model's numbers
+/* choice.c - what the selected layer's choice comes to: mode, its form, and the current model's numbers
  * against pre and against post. */
 #include "ui/app.h"
 
@@ -33,18 +33,11 @@ static void measure_text(
                         : "");
 }
 
-/* "procrustes turns whole heads (no positions)": only where that mode is chosen. */
-static void draw_rotation(struct canvas *canvas, int y, int x, int width, const struct qk_current *current)
+/* "turns whole heads (no positions in q and k)": only of a mode that takes a form of its own in each layer. */
+static void draw_form(struct canvas *canvas, int y, int x, int width, const struct qk_current *current)
 {
-    static const char *const FORMS[] = {
-        [QK_ROTATION_FULL] = "whole heads turn",
-        [QK_ROTATION_PLANES] = "planes turn",
-        [QK_ROTATION_NONE] = "nothing turns, as lerp",
-    };
-    if (current->choice[QK_Q].mode != QK_PROCRUSTES && current->choice[QK_K].mode != QK_PROCRUSTES)
-        return;
-    draw_format(canvas, y, x, width, STYLE_DIM, "%s (%s)", FORMS[current->rotation],
-        current->rotation_why != NULL ? current->rotation_why : "");
+    if (current->form.what != NULL)
+        draw_format(canvas, y, x, width, STYLE_DIM, "%s (%s)", current->form.what, current->form.why);
 }
 
 static int draw_mode(const struct app *app, struct canvas *canvas, struct area area, int layer)
@@ -130,11 +123,11 @@ void draw_choice(const struct app *app, struct canvas *canvas, struct area area)
     const struct qk_current *current = qk_session_current(app->session, layer);
     const struct qk_layer_drift *before = qk_session_drift(app->session, layer);
     if (rest.h <= N_MEASURES) {
-        draw_rotation(canvas, area.y, area.x + used, area.w - used, current);
+        draw_form(canvas, area.y, area.x + used, area.w - used, current);
         draw_one_line(app, canvas, rest, before, current);
         return;
     }
     draw_table(app, canvas, rest, before, current);
     if (rest.h > N_MEASURES + 1)
-        draw_rotation(canvas, rest.y + N_MEASURES + 1, area.x, area.w, current);
+        draw_form(canvas, rest.y + N_MEASURES + 1, area.x, area.w, current);
 }

@@ -29,8 +29,7 @@ const char *layer_obstacle(const struct qk_pair_layer *layer)
 
 bool layer_kept(const struct app *app, int layer)
 {
-    const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
-    return choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP;
+    return qk_choices_keep(qk_session_selection(app->session)->choice[layer]);
 }
 
 int head_columns(const struct app *app)

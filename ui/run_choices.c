@@ -81,9 +81,11 @@ static unsigned set_mode(struct app *app, const char *text)
     enum qk_mode mode;
     size_t n = strcspn(text, ": ");
     snprintf(name, sizeof name, "%.*s", (int)n, text);
-    if (!qk_mode_parse(name, &mode))
+    if (!qk_mode_parse(name, &mode)) {
+        char modes[QK_MODE_LIST];
         return say_failure(
-            app, "mode: '%s' is none (expected keep, restore, lerp, qk-pro or procrustes)", name);
+            app, "mode: unknown mode (found '%s', expected %s)", name, qk_mode_list(modes, NULL, false));
+    }
     struct qk_choice choice = {mode, app->last_param[mode]};
     char *end = NULL;
     const char *number = text + n + (text[n] != '\0');
@@ -104,7 +106,7 @@ unsigned run_mode(struct app *app, enum action action, const char *argument)
     do
         mode = (mode + step) % QK_MODE_COUNT;
     while ((app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
-           !qk_blend_offers(&app->pair->layer[first], (enum qk_mode)mode));
+           !qk_blend_offers(app->pair->layer[first].side[QK_POST], (enum qk_mode)mode));
     return choose(app, n, app->role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
 }
 

@@ -3,11 +3,7 @@
 
 #include "base/mem.h"
 #include "drift/product.h"
-#include "linalg/linalg.h"
 
-#include <assert.h>
-#include <cblas.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,28 +13,31 @@ struct qk_choice qk_blend_effect(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part)
 {
     struct qk_choice effect = qk_choice_effect(choice[role]);
-    if (effect.mode == QK_RESTORE_LATENT || (effect.mode == QK_QKPRO && role == QK_K))
-        return (struct qk_choice){QK_RESTORE, 0};
-    if (effect.mode == QK_QKPRO && part != QK_PART_WEIGHT)
-        return (struct qk_choice){QK_KEEP, 0};
-    if (effect.mode == QK_PROCRUSTES && part == QK_PART_GAIN)
-        return qk_choice_effect((struct qk_choice){QK_LERP, effect.param});
-    return effect;
+    const struct qk_mode_ops *ops = qk_mode_ops(effect.mode);
+    return ops->part != NULL ? qk_choice_effect(ops->part(effect, role, part)) : effect;
 }
 
 bool qk_blend_takes_slice(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice)
 {
     bool restored = qk_blend_effect(choice, role, QK_PART_WEIGHT).mode == QK_RESTORE;
-    return restored && (!slice->latent || choice[role].mode == QK_RESTORE_LATENT);
+    return restored && (!slice->latent || qk_mode_info(choice[role].mode)->takes_latent);
+}
+
+bool qk_blend_has_forms(enum qk_mode mode)
+{
+    return qk_mode_ops(mode)->form != NULL;
+}
+
+enum qk_code qk_blend_form(
+    const struct qk_pair *pair, int layer, enum qk_mode mode, struct qk_mode_form *out, struct qk_error *err)
+{
+    const struct qk_mode_ops *ops = qk_mode_ops(mode);
+    *out = (struct qk_mode_form){0};
+    return ops->form != NULL ? ops->form(pair, layer, out, err) : QK_OK;
 }
 
 /* --- head views --- */
-
-static bool has_mode(const struct qk_blend_heads *b, enum qk_mode mode)
-{
-    return qk_choice_effect(b->choice[QK_Q]).mode == mode || qk_choice_effect(b->choice[QK_K]).mode == mode;
-}
 
 /* Without a way out of the loop and in whole numbers, so that it costs less than reading the values. */
 static bool all_finite(size_t n, const double *values)
@@ -72,8 +71,7 @@ enum qk_code qk_blend_fail_unreadable(
         tensor->name, tensor->dtype_text);
 }
 
-/* One head of one side, all of it finite. */
-static enum qk_code read_finite(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role,
+enum qk_code qk_blend_read_finite(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role,
     int head, double *out, struct qk_error *err)
 {
     QK_TRY(qk_view_read(b->pair->model[side], b->side[side], role, head, out, err));
@@ -81,15 +79,14 @@ static enum qk_code read_finite(const struct qk_blend_heads *b, enum qk_side sid
         b->pair->model[side], b->side[side]->role[role].weight, role, head, b->m * b->n, out, err);
 }
 
-static enum qk_code read_both(
+enum qk_code qk_blend_read_both(
     const struct qk_blend_heads *b, enum qk_role role, int head, struct qk_error *err)
 {
-    QK_TRY(read_finite(b, QK_PRE, role, head, b->pre, err));
-    return read_finite(b, QK_POST, role, head, b->post, err);
+    QK_TRY(qk_blend_read_finite(b, QK_PRE, role, head, b->pre, err));
+    return qk_blend_read_finite(b, QK_POST, role, head, b->post, err);
 }
 
-/* The power of two that brings the largest |x| near 1; 0 for zeros. */
-static int size_exponent(size_t n, const double *x)
+int qk_blend_exponent(size_t n, const double *x)
 {
     double largest = 0;
     for (size_t i = 0; i < n; i++) {
@@ -102,7 +99,7 @@ static int size_exponent(size_t n, const double *x)
     return exponent;
 }
 
-static void scale(size_t n, double *x, int exponent)
+void qk_blend_scale(size_t n, double *x, int exponent)
 {
     if (exponent == 0)
         return;
@@ -112,96 +109,29 @@ static void scale(size_t n, double *x, int exponent)
         x[i] = x[i] * half * rest;
 }
 
-/* turn = R of the group. M is only needed up to a factor, and scaled so that it cannot overflow. */
-static enum qk_code prepare_turn(struct qk_blend_heads *b, int group, struct qk_error *err)
+enum qk_code qk_blend_prepare(
+    struct qk_blend_heads *b, enum qk_mode mode, enum qk_role role, int head, struct qk_error *err)
 {
-    size_t m = b->m, n = b->n;
-    double *product = NULL;
-    QK_TRY(qk_alloc(&product, m * m, sizeof *product, err));
-    enum qk_code code = read_both(b, QK_K, group, err);
-    int pre_exponent = 0, post_exponent = 0;
-    for (int i = -1; i < b->per_group && code == QK_OK; i++) { /* -1: the key head */
-        if (i >= 0)
-            code = read_both(b, QK_Q, group * b->per_group + i, err);
-        if (code != QK_OK)
-            break;
-        if (i < 0) {
-            enum { USUAL = 100 };
-            pre_exponent = size_exponent(m * n, b->pre);
-            post_exponent = size_exponent(m * n, b->post);
-            pre_exponent = abs(pre_exponent) > USUAL ? -pre_exponent : 0;
-            post_exponent = abs(post_exponent) > USUAL ? -post_exponent : 0;
-        }
-        scale(m * n, b->pre, pre_exponent);
-        scale(m * n, b->post, post_exponent);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, b->pre, (int)n,
-            b->post, (int)n, 1.0, product, (int)m);
-    }
-    if (code == QK_OK)
-        code = qk_rotation_solve(b->rotation, b->side[QK_POST], product, b->turn, err);
-    free(product);
-    return code;
-}
-
-/* damping = D = l (G/t + l I)^-1 = V diag(l / (e + l)) V^T, e and V the eigenvalues and vectors of G/t. */
-static enum qk_code prepare_damping(struct qk_blend_heads *b, int group, struct qk_error *err)
-{
-    size_t m = b->m, n = b->n;
-    double lambda = b->choice[QK_K].param, trace = 0, *vectors = NULL, *damped, *values;
-    QK_TRY(read_finite(b, QK_PRE, QK_K, group, b->pre, err));
-    scale(m * n, b->pre, -size_exponent(m * n, b->pre));
-    QK_TRY(qk_alloc(&vectors, 2 * m * m + m, sizeof *vectors, err));
-    damped = vectors + m * m;
-    values = damped + m * m;
-    qk_gram(m, n, b->pre, vectors);
-    for (size_t i = 0; i < m; i++)
-        trace += vectors[i * m + i];
-    b->no_keys = trace == 0;
-    for (size_t i = 0; i < m * m && !b->no_keys; i++)
-        vectors[i] /= trace / (double)m;
-    lapack_int failure = b->no_keys ? 0
-                                    : LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, vectors,
-                                          (lapack_int)m, values);
-    if (failure == 0 && !b->no_keys) {
-        for (size_t j = 0; j < m; j++) {
-            /* l / (e + l), so that neither a huge nor a tiny l overflows on the way */
-            double e = fmax(values[j], 0), factor = lambda > 1 ? 1 / (e / lambda + 1) : lambda / (e + lambda);
-            for (size_t i = 0; i < m; i++)
-                damped[i * m + j] = vectors[i * m + j] * factor;
-        }
-        qk_product_abt(m, m, damped, vectors, b->damping);
-    }
-    free(vectors);
-    return failure == 0 ? QK_OK
-                        : qk_fail(err, QK_INPUT, "layer %d: the eigenvalues of key head %d do not converge",
-                              b->base.layer->index, group);
-}
-
-enum qk_code qk_blend_prepare_group(struct qk_blend_heads *b, int group, struct qk_error *err)
-{
-    if (b->group == group)
+    const struct qk_mode_ops *ops = qk_mode_ops(mode);
+    int group = role == QK_K ? head : head / b->per_group;
+    if (ops->prepare_group == NULL || b->group[mode] == group)
         return QK_OK;
-    b->group = -1;
-    if (b->turn != NULL)
-        QK_TRY(prepare_turn(b, group, err));
-    if (b->damping != NULL)
-        QK_TRY(prepare_damping(b, group, err));
-    b->group = group;
+    b->group[mode] = -1;
+    QK_TRY(ops->prepare_group(b, b->state[mode], group, err));
+    b->group[mode] = group;
     return QK_OK;
 }
 
-void qk_blend_turn(const struct qk_blend_heads *b, double alpha, size_t columns, const double *pre,
-    const double *post, double *out)
+/* A head that is a side's as it is, finite or not. */
+static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role, int head,
+    double *out, struct qk_error *err)
 {
-    memcpy(out, pre, b->m * columns * sizeof *out);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)b->m, (int)columns, (int)b->m, 1 - alpha,
-        b->turn, (int)b->m, post, (int)columns, alpha, out, (int)columns);
-}
-
-void qk_blend_lerp(double alpha, size_t n, const double *pre, const double *post, double *out)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = (1 - alpha) * post[i] + alpha * pre[i];
+    if (b->side[side]->role[role].down == NULL)
+        return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
+    bool latent_stays = role == QK_K && !qk_mode_info(b->choice[role].mode)->takes_latent;
+    enum qk_side from = latent_stays ? QK_POST : side;
+    return qk_product_read(
+        b->pair->model[side], b->side[side], b->pair->model[from], b->side[from], role, head, out, err);
 }
 
 /* The blended head before rounding; out (m, n) may not overlap pre and post. */
@@ -209,33 +139,11 @@ static enum qk_code blend_head(
     struct qk_blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
-    size_t m = b->m, n = b->n;
-    if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE) {
-        enum qk_side side = effect.mode == QK_KEEP ? QK_POST : QK_PRE;
-        if (b->side[side]->role[role].down != NULL) {
-            bool latent_stays = role == QK_K && b->choice[role].mode != QK_RESTORE_LATENT;
-            enum qk_side from = latent_stays ? QK_POST : side;
-            return qk_product_read(b->pair->model[side], b->side[side], b->pair->model[from], b->side[from],
-                role, head, out, err);
-        }
-        return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
-    }
-    QK_TRY(qk_blend_prepare_group(b, role == QK_K ? head : head / b->per_group, err));
-    QK_TRY(read_both(b, role, head, err));
-    if (effect.mode == QK_LERP) {
-        qk_blend_lerp(effect.param, m * n, b->pre, b->post, out);
-    } else if (effect.mode == QK_PROCRUSTES) {
-        qk_blend_turn(b, effect.param, n, b->pre, b->post, out);
-    } else if (b->no_keys) {
-        memcpy(out, b->post, m * n * sizeof *out);
-    } else {
-        assert(effect.mode == QK_QKPRO);
-        for (size_t i = 0; i < m * n; i++)
-            b->post[i] = b->pre[i] - b->post[i];
-        memcpy(out, b->pre, m * n * sizeof *out);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)m, -1.0, b->damping,
-            (int)m, b->post, (int)n, 1.0, out, (int)n);
-    }
+    if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
+        return read_side(b, effect.mode == QK_KEEP ? QK_POST : QK_PRE, role, head, out, err);
+    QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
+    QK_TRY(qk_blend_read_both(b, role, head, err));
+    qk_mode_ops(effect.mode)->blend(b, b->state[effect.mode], effect.param, b->n, b->pre, b->post, out);
     return QK_OK;
 }
 
@@ -250,28 +158,23 @@ enum qk_code qk_blend_round(const struct qk_pair *pair, const struct qk_tensor *
     return QK_OK;
 }
 
-/* The weights of both sides are bfloat16, and this blend takes arithmetic. */
+/* The weights of both sides are bfloat16, and this blend has a form in float32. */
 static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
 {
-    enum qk_mode mode = qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         if (b->side[s]->role[role].weight->dtype != QK_BF16)
             return false;
-    return mode == QK_LERP || mode == QK_PROCRUSTES || mode == QK_QKPRO;
+    return qk_mode_ops(qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode)->bf16 != NULL;
 }
 
-/* *done: whether raw (m, n) holds the head; else the way by blend_head will tell what is wrong with it. */
+/* *done: whether raw (m, n) holds the head; else blend_head reports what is wrong with it. */
 static enum qk_code blend_bf16(
     struct qk_blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
 {
     struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
-    QK_TRY(qk_blend_prepare_group(b, role == QK_K ? head : head / b->per_group, err));
-    struct qk_bf16_blend blend = {.weight = effect.param, .factor = 1 - effect.param};
-    if (effect.mode == QK_PROCRUSTES)
-        blend.matrix = b->turn;
-    if (effect.mode == QK_QKPRO)
-        blend = (struct qk_bf16_blend){1, -1, b->damping, true};
-    if (effect.mode == QK_QKPRO && b->no_keys)
+    struct qk_bf16_blend blend;
+    QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
+    if (!qk_mode_ops(effect.mode)->bf16(b->state[effect.mode], effect.param, &blend))
         return QK_OK;
     double *values[QK_SIDE_COUNT] = {b->pre, b->post};
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -328,8 +231,8 @@ void qk_blend_heads_free(struct qk_heads *heads)
     free(b->column);
     free(b->gains[QK_Q]);
     free(b->gains[QK_K]);
-    free(b->turn);
-    free(b->damping);
+    for (int m = 0; m < QK_MODE_COUNT; m++)
+        free(b->state[m]);
     qk_bf16_work_free(&b->bf16);
     free(b);
 }
@@ -359,20 +262,26 @@ static enum qk_code prepare_gains(
     return code;
 }
 
+/* The states of the modes that act on any part. */
+static enum qk_code prepare_modes(struct qk_blend_heads *b, struct qk_error *err)
+{
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = 0; part < QK_PART_COUNT; part++) {
+            enum qk_mode mode = qk_blend_effect(b->choice, (enum qk_role)r, (enum qk_part)part).mode;
+            const struct qk_mode_ops *ops = qk_mode_ops(mode);
+            if (ops->prepare != NULL && b->state[mode] == NULL)
+                QK_TRY(ops->prepare(b, &b->state[mode], err));
+        }
+    return QK_OK;
+}
+
 static enum qk_code allocate_blend(struct qk_blend_heads *b, struct qk_error *err)
 {
     size_t m = b->m, n = b->n;
     QK_TRY(qk_alloc_aligned(&b->pre, m * n, sizeof(double), err));
     QK_TRY(qk_alloc_aligned(&b->post, m * n, sizeof(double), err));
     QK_TRY(qk_alloc(&b->column, m, sizeof(double), err));
-    if (has_mode(b, QK_PROCRUSTES)) {
-        const char *why;
-        QK_TRY(qk_blend_rotation(b->pair, b->base.layer->index, &b->rotation, &why, err));
-        QK_TRY(qk_alloc(&b->turn, m * m, sizeof(double), err));
-    }
-    if (has_mode(b, QK_QKPRO))
-        QK_TRY(qk_alloc(&b->damping, m * m, sizeof(double), err));
-    return QK_OK;
+    return prepare_modes(b, err);
 }
 
 enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
@@ -393,7 +302,8 @@ enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
     b->m = (size_t)post->head_dim;
     b->n = post->d;
     b->per_group = post->no_k != NULL ? 1 : post->role[QK_Q].n_heads / post->role[QK_K].n_heads;
-    b->group = -1;
+    for (int mode = 0; mode < QK_MODE_COUNT; mode++)
+        b->group[mode] = -1;
     enum qk_code code = allocate_blend(b, err);
     if (code != QK_OK)
         qk_blend_heads_free(&b->base);

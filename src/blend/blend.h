@@ -1,17 +1,6 @@
 /* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c): the current model's head
  * views, the bytes that an export writes, and whether they can be written.
  *
- * Formulas (design section 4), S = stored rows of one head:
- *   lerp a        (1-a) post + a pre
- *   qk-pro l      K = pre
- *                 Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre, t = trace(G)/head_dim
- *   procrustes a  (1-a) R post + a pre, R by enum qk_rotation, one R a key group, from M = sum over the
- *                 group's key head and query heads of pre post^T (Schonemann 1966)
- * qk-pro is computed as pre - D (pre - post), D = l (G/t + l I)^-1, from the eigenvalues of G/t instead of by
- * Cholesky: nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0)
- * has no direction to put back: Q = post. Where both sides are bfloat16 most values come from float32, with
- * the bits that float64 gives (blend_bf16.h).
- *
  * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift of
  * the file that export would write. */
 #ifndef QK_BLEND_BLEND_H
@@ -21,20 +10,22 @@
 #include "blend/choice.h"
 #include "drift/heads.h"
 
-/* Which rotations leave post's attention unchanged in this layer. */
-enum qk_rotation {
-    QK_ROTATION_FULL,   /* no positions, no gains in the way: any rotation of the head */
-    QK_ROTATION_PLANES, /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
-    QK_ROTATION_NONE,   /* gains differ or an elementwise map follows: R = I, procrustes equals lerp */
+/* How a mode acts in a layer, where that depends on the layer. */
+struct qk_mode_form {
+    int index;        /* which of the mode's forms */
+    const char *what; /* "turns whole heads" (static); NULL: the mode acts alike in every layer */
+    const char *why;  /* the reason in a few words (static) */
 };
-/* Reads post's gains to decide; *why (static text) says why in a few words. */
-enum qk_code qk_blend_rotation(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
-    const char **why, struct qk_error *err);
+enum { QK_MODE_FORMS = 3 }; /* at most */
+bool qk_blend_has_forms(enum qk_mode mode);
+/* *out = the form of `mode` in this layer of post. Reads tensors. QK_INPUT when these are not numbers. */
+enum qk_code qk_blend_form(
+    const struct qk_pair *pair, int layer, enum qk_mode mode, struct qk_mode_form *out, struct qk_error *err);
 
-/* True when the layer's kind of q and k can be in this mode at all: latent attention knows keep, restore and
- * restore-latent, the others everything but the last; without keys there is neither qk-pro nor procrustes,
- * which turns queries and keys together. What else a choice needs, qk_blend_check tells. */
-bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode);
+/* True when the layer's kind of q and k can be in this mode at all. Latent attention allows modes that copy bytes,
+ * other layers all but those that take the latent; a layer of q alone takes no mode that needs k. qk_blend_check
+ * reports what else a choice needs. */
+bool qk_blend_offers(const struct qk_layer *post, enum qk_mode mode);
 
 /* Which gains of the q/k norms are multiplied into the rows of a view. */
 enum qk_gains {
@@ -50,9 +41,7 @@ enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
     struct qk_error *err);
 
 /* What a role's choice comes to for one part of it: its rows of the weight, their bias, the gain of its q/k
- * norm. restore-latent is restore, and says of no part more than qk_blend_takes_slice does. Of qk-pro, k's
- * parts are restored, q's bias and gain kept; gains are never turned, so procrustes is lerp for them; and
- * what qk_choice_effect says. */
+ * norm. The mode's file says which choice acts there (mode.h); an edge is resolved as by qk_choice_effect. */
 enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
 struct qk_choice qk_blend_effect(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part);
@@ -66,8 +55,8 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
 
-/* True when this choice of the role takes this slice from pre (views of slices know keep, restore and
- * restore-latent alone, which is all that qk_blend_check lets through). */
+/* True when this choice of the role takes this slice from pre. qk_blend_check allows views of slices only choices that
+ * copy bytes. */
 bool qk_blend_takes_slice(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice);
 

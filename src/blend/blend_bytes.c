@@ -71,8 +71,7 @@ static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char
     for (int h = 0; h < b->side[QK_POST]->role[role].n_heads; h++) {
         double *values[QK_SIDE_COUNT] = {b->pre, b->post};
         /* Before pre's and post's buffers are filled: preparing a group uses them. */
-        if (effect.mode == QK_PROCRUSTES)
-            QK_TRY(qk_blend_prepare_group(b, role == QK_K ? h : h / b->per_group, err));
+        QK_TRY(qk_blend_prepare(b, effect.mode, role, h, err));
         for (int s = 0; s < QK_SIDE_COUNT; s++) {
             QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
             if (effect.mode != QK_RESTORE)
@@ -81,10 +80,9 @@ static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char
         }
         if (effect.mode == QK_RESTORE)
             memcpy(b->column, b->pre, m * sizeof *b->column);
-        else if (effect.mode == QK_PROCRUSTES)
-            qk_blend_turn(b, effect.param, 1, b->pre, b->post, b->column);
         else
-            qk_blend_lerp(effect.param, m, b->pre, b->post, b->column);
+            qk_mode_ops(effect.mode)
+                ->blend(b, b->state[effect.mode], effect.param, 1, b->pre, b->post, b->column);
         char *place = bytes + b->side[QK_POST]->role[role].first_row[h] * size;
         QK_TRY(qk_blend_round(b->pair, bias, m, b->column, place, err));
     }
@@ -202,8 +200,7 @@ enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role r
             code = qk_blend_check_finite(pair->model[QK_PRE], pre, role, -1, n, before, err);
             if (code == QK_OK)
                 code = qk_blend_check_finite(pair->model[QK_POST], post, role, -1, n, values, err);
-            qk_blend_lerp(effect.param, n, before, values,
-                values); /* element by element: output and input may be one */
+            qk_mode_ops(effect.mode)->gain(effect.param, n, before, values, values);
         }
         if (code == QK_OK)
             code = qk_blend_round(pair, post, n, values, bytes, err);

@@ -50,13 +50,13 @@ static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_
 {
     const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
                          *post = &pair->layer[layer].side[QK_POST]->role[role];
-    struct qk_choice effect = qk_choice_effect(choice[role]);
-    if (effect.mode != QK_KEEP && effect.mode != QK_RESTORE && effect.mode != QK_RESTORE_LATENT)
-        return qk_fail(err, QK_INPUT,
-            "%s: %s: %s %s cannot be blended (found %s, expected keep, restore or restore-latent)",
+    enum qk_mode mode = qk_choice_effect(choice[role]).mode;
+    char expected[QK_MODE_LIST];
+    if (!qk_mode_copies(mode))
+        return qk_fail(err, QK_INPUT, "%s: %s: %s %s cannot be blended (found %s, expected %s)",
             qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
             qk_role_name(role), post->down != NULL ? "of latent attention" : "with scaled blocks",
-            qk_mode_info(effect.mode)->name);
+            qk_mode_info(mode)->name, qk_mode_list(expected, qk_mode_copies, false));
     for (int i = 0; i < post->n_slices; i++)
         if (qk_blend_takes_slice(choice, role, &post->slice[i]))
             QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
@@ -64,15 +64,13 @@ static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_
     return QK_OK;
 }
 
-bool qk_blend_offers(const struct qk_pair_layer *layer, enum qk_mode mode)
+bool qk_blend_offers(const struct qk_layer *post, enum qk_mode mode)
 {
-    const struct qk_layer *post = layer->side[QK_POST];
+    const struct qk_mode_info *info = qk_mode_info(mode);
     bool latent = post->role[QK_Q].down != NULL || post->role[QK_K].down != NULL;
-    if (mode == QK_RESTORE_LATENT)
-        return latent;
-    if (layer->no_k != NULL && (mode == QK_QKPRO || mode == QK_PROCRUSTES))
-        return false;
-    return !latent || mode == QK_KEEP || mode == QK_RESTORE;
+    if (info->takes_latent || (post->no_k != NULL && info->needs_k))
+        return info->takes_latent && latent;
+    return !latent || info->copies;
 }
 
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,

@@ -5,43 +5,46 @@
 
 #include "blend/blend.h"
 #include "blend/blend_bf16.h"
-#include "blend/rotation.h"
+#include "blend/mode.h"
 
 struct qk_blend_heads {
     struct qk_heads base;
     const struct qk_pair *pair;
     const struct qk_layer *side[QK_SIDE_COUNT];
     struct qk_choice choice[QK_ROLE_COUNT];
-    size_t m, n;   /* head_dim, d */
-    int per_group; /* query heads that share a key head */
-    enum qk_rotation rotation;
+    size_t m, n;                  /* head_dim, d */
+    int per_group;                /* query heads that share a key head */
     double *pre, *post;           /* (m, n) */
     double *column;               /* m: scratch for bias entries */
     double *gains[QK_ROLE_COUNT]; /* what the rows are multiplied by; NULL: by nothing */
-    int group;                    /* what the next two belong to; -1: nothing yet */
-    double *turn;                 /* (m, m) R of the key group, for procrustes */
-    double *damping;              /* (m, m) D of the key head, for qk-pro */
-    bool no_keys;                 /* the key head is all zeros: qk-pro keeps post's queries */
+    void *state[QK_MODE_COUNT];   /* of each mode that is in use and has one; owned */
+    int group[QK_MODE_COUNT];     /* the key group that the state belongs to; -1: none yet */
     struct qk_bf16_work bf16;     /* reserved where it can be used */
 };
 
 /* The heads of a layer under these choices, whose check has passed; gains are left out. The caller frees.
- * QK_IO; QK_INPUT as of rotation.h. */
+ * QK_IO; QK_INPUT as of the modes' prepare (mode.h). */
 enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], struct qk_blend_heads **out, struct qk_error *err);
 
 /* Frees a struct qk_blend_heads by its base. */
 void qk_blend_heads_free(struct qk_heads *heads);
 
-/* What the heads of a key group share; kept until another group is asked for. */
-enum qk_code qk_blend_prepare_group(struct qk_blend_heads *b, int group, struct qk_error *err);
+/* Fills the state of a mode for the key group of a head; b->pre and b->post are lost. It is kept until another group
+ * is asked for. */
+enum qk_code qk_blend_prepare(
+    struct qk_blend_heads *b, enum qk_mode mode, enum qk_role role, int head, struct qk_error *err);
 
-/* out (m, columns) = (1-a) R post + a pre for any number of columns: rows of weights, or a bias. */
-void qk_blend_turn(const struct qk_blend_heads *b, double alpha, size_t columns, const double *pre,
-    const double *post, double *out);
+/* out (m, n) = one head of one side; both sides into b->pre and b->post. QK_INPUT unless all values are finite. */
+enum qk_code qk_blend_read_finite(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role,
+    int head, double *out, struct qk_error *err);
+enum qk_code qk_blend_read_both(
+    const struct qk_blend_heads *b, enum qk_role role, int head, struct qk_error *err);
 
-/* out = (1-a) post + a pre, n values; out may be one of them. */
-void qk_blend_lerp(double alpha, size_t n, const double *pre, const double *post, double *out);
+/* The power of two that brings the largest |x| of n values near 1; 0 for zeros. */
+int qk_blend_exponent(size_t n, const double *x);
+/* x times 2^exponent, n values. */
+void qk_blend_scale(size_t n, double *x, int exponent);
 
 /* The blended head in post's dtype: raw (m, n), which may be pre's buffer. values (m, n) is scratch. */
 enum qk_code qk_blend_round_head(

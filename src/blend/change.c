@@ -90,14 +90,13 @@ static const struct qk_checkpoint *post_checkpoint(const struct qk_pair *pair)
 /* Factors can only be scaled. */
 static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk_role role, enum qk_part part)
 {
-    char text[QK_CHOICE_TEXT];
+    char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
     const struct qk_choice *choice = f->selection->choice[layer];
-    enum qk_mode mode = qk_blend_effect(choice, role, part).mode;
-    if (mode == QK_RESTORE || mode == QK_LERP)
+    double alpha;
+    if (qk_choice_alpha(qk_blend_effect(choice, role, part), &alpha))
         return QK_OK;
-    return qk_fail(f->err, QK_USAGE,
-        "layer %d: an adapter cannot hold this choice (found %s, expected keep, restore or lerp)", layer,
-        qk_choice_text(text, choice[role]));
+    return qk_fail(f->err, QK_USAGE, "layer %d: an adapter cannot hold this choice (found %s, expected %s)",
+        layer, qk_choice_text(text, choice[role]), qk_mode_list(expected, qk_mode_is_linear, false));
 }
 
 /* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is
@@ -148,7 +147,7 @@ static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int
 static enum qk_code find_layer(struct finder *f, int layer)
 {
     const struct qk_choice *choice = f->selection->choice[layer];
-    if (choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP)
+    if (qk_choices_keep(choice))
         return QK_OK;
     if (!f->pair->layer[layer].has_qk)
         return qk_fail(f->err, QK_INPUT, "layer %d cannot be exported with a choice: %s", layer,
@@ -261,7 +260,7 @@ static struct qk_choice factor_choice(const struct qk_pair *pair, const struct q
     return (struct qk_choice){.mode = QK_KEEP};
 }
 
-/* (1 - alpha) (W + s B A) + alpha W = W + s ((1 - alpha) B) A; restore is alpha = 1. */
+/* (1 - alpha) (W + s B A) + alpha W = W + s ((1 - alpha) B) A. */
 static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_change *change, char *bytes, struct qk_error *err)
 {
@@ -270,13 +269,12 @@ static enum qk_code scale_factor(const struct qk_pair *pair, const struct qk_sel
     double *values;
     QK_TRY(qk_alloc(&values, rank, sizeof *values, err));
     for (uint64_t row = 0; row < b->shape[0]; row++, bytes += width) {
-        struct qk_choice choice = factor_choice(pair, selection, change, row);
-        if (choice.mode == QK_KEEP)
+        double alpha = 0;
+        if (!qk_choice_alpha(factor_choice(pair, selection, change, row), &alpha) || alpha == 0)
             continue;
-        double factor = choice.mode == QK_LERP ? 1 - choice.param : 0;
         qk_dtype_to_f64(b->dtype, bytes, rank, values);
         for (size_t k = 0; k < rank; k++)
-            values[k] *= factor;
+            values[k] *= 1 - alpha;
         qk_dtype_from_f64(b->dtype, values, rank, bytes);
     }
     free(values);

@@ -18,7 +18,7 @@ const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool a
 
 /* The tensors of the export's subject that the selection changes, or a merge, by shard and offset; the caller
  * frees *out. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post
- * is none or a choice is neither restore nor lerp. */
+ * is none or a choice is not linear (qk_choice_alpha). */
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     bool adapter, struct qk_change **out, size_t *n, struct qk_error *err);
 

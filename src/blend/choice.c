@@ -1,55 +1,32 @@
 /* choice.c - the table of modes, and what can be said of a choice without looking at any weight. */
 #include "blend/choice.h"
 
+#include "blend/mode.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static const struct qk_mode_info MODES[] = {
-    [QK_KEEP] = {.name = "keep", .symbol = "", .ascii = "", .help = "post's weights, as fine-tuned"},
-    [QK_RESTORE] = {.name = "restore", .symbol = "", .ascii = "", .help = "pre's weights, byte for byte"},
-    [QK_LERP] = {.name = "lerp",
-        .symbol = "α",
-        .ascii = "a",
-        .has_param = true,
-        .start = 0.5,
-        .low = 0,
-        .high = 1,
-        .help = "a straight blend: 0 is post, 1 is pre"},
-    [QK_QKPRO] = {.name = "qk-pro",
-        .symbol = "λ",
-        .ascii = "lam",
-        .has_param = true,
-        .both_roles = true,
-        .start = 0.3,
-        .low = 0,
-        .high = HUGE_VAL,
-        .help = "pre's keys; queries pulled back along strong key directions: 0 is pre, large keeps post's"},
-    [QK_PROCRUSTES] = {.name = "procrustes",
-        .symbol = "α",
-        .ascii = "a",
-        .has_param = true,
-        .start = 0.5,
-        .low = 0,
-        .high = 1,
-        .help = "a blend after turning post's heads onto pre's, as far as attention does not change"},
-    [QK_RESTORE_LATENT] = {.name = "restore-latent",
-        .symbol = "",
-        .ascii = "",
-        .help = "restore with the latent that latent attention makes keys and values of: values move, too"},
-};
-static_assert(sizeof MODES / sizeof MODES[0] == QK_MODE_COUNT, "a row for every mode");
+#define QK_MODE_ROW(id, ops) [id] = &(ops),
+static const struct qk_mode_ops *const MODES[] = {QK_MODES(QK_MODE_ROW)};
+#undef QK_MODE_ROW
+static_assert(QK_KEEP == 0, "zeroed memory means keep");
+
+const struct qk_mode_ops *qk_mode_ops(enum qk_mode mode)
+{
+    return MODES[mode];
+}
 
 const struct qk_mode_info *qk_mode_info(enum qk_mode mode)
 {
-    return &MODES[mode];
+    return &MODES[mode]->info;
 }
 
 bool qk_mode_parse(const char *name, enum qk_mode *mode)
 {
     for (int i = 0; i < QK_MODE_COUNT; i++) {
-        if (strcmp(name, MODES[i].name) == 0) {
+        if (strcmp(name, qk_mode_info((enum qk_mode)i)->name) == 0) {
             *mode = (enum qk_mode)i;
             return true;
         }
@@ -57,14 +34,51 @@ bool qk_mode_parse(const char *name, enum qk_mode *mode)
     return false;
 }
 
+/* --- lists --- */
+
+bool qk_mode_copies(enum qk_mode mode)
+{
+    return qk_mode_info(mode)->copies;
+}
+
+bool qk_mode_is_linear(enum qk_mode mode)
+{
+    return MODES[mode]->alpha != NULL;
+}
+
+char *qk_mode_list(char out[QK_MODE_LIST], bool (*among)(enum qk_mode mode), bool params)
+{
+    int member[QK_MODE_COUNT], n = 0;
+    size_t used = 0;
+    for (int i = 0; i < QK_MODE_COUNT; i++)
+        if (among == NULL || among((enum qk_mode)i))
+            member[n++] = i;
+    out[0] = '\0';
+    for (int i = 0; i < n && used < QK_MODE_LIST; i++) {
+        const struct qk_mode_info *info = qk_mode_info((enum qk_mode)member[i]);
+        const char *before = i == 0 ? "" : i == n - 1 ? " or " : ", ";
+        bool shown = params && info->has_param;
+        used += (size_t)snprintf(out + used, QK_MODE_LIST - used, "%s%s%s%s", before, info->name,
+            shown ? ":" : "", shown ? info->placeholder : "");
+    }
+    return out;
+}
+
+/* --- choices --- */
+
 bool qk_choice_equal(struct qk_choice a, struct qk_choice b)
 {
-    return a.mode == b.mode && (!MODES[a.mode].has_param || a.param == b.param);
+    return a.mode == b.mode && (!qk_mode_info(a.mode)->has_param || a.param == b.param);
+}
+
+bool qk_choices_keep(const struct qk_choice choice[QK_ROLE_COUNT])
+{
+    return choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP;
 }
 
 enum qk_code qk_choice_check(struct qk_choice choice, struct qk_error *err)
 {
-    const struct qk_mode_info *info = &MODES[choice.mode];
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
     if (!info->has_param)
         return QK_OK;
     if (isfinite(choice.param) && choice.param >= info->low && choice.param <= info->high)
@@ -78,18 +92,24 @@ enum qk_code qk_choice_check(struct qk_choice choice, struct qk_error *err)
 
 struct qk_choice qk_choice_effect(struct qk_choice choice)
 {
-    bool zero = choice.param == 0, one = choice.param == 1;
-    enum qk_mode mode = choice.mode;
-    if (mode == QK_LERP && zero)
-        mode = QK_KEEP;
-    else if ((mode == QK_LERP && one) || (mode == QK_PROCRUSTES && one) || (mode == QK_QKPRO && zero))
-        mode = QK_RESTORE;
-    return (struct qk_choice){mode, MODES[mode].has_param ? choice.param : 0};
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
+    for (int i = 0; i < info->n_edges; i++)
+        if (choice.param == info->edge[i].param)
+            return (struct qk_choice){info->edge[i].mode, 0};
+    return (struct qk_choice){choice.mode, info->has_param ? choice.param : 0};
+}
+
+bool qk_choice_alpha(struct qk_choice choice, double *alpha)
+{
+    if (!qk_mode_is_linear(choice.mode))
+        return false;
+    *alpha = MODES[choice.mode]->alpha(choice.param);
+    return true;
 }
 
 char *qk_choice_text(char out[QK_CHOICE_TEXT], struct qk_choice choice)
 {
-    const struct qk_mode_info *info = &MODES[choice.mode];
+    const struct qk_mode_info *info = qk_mode_info(choice.mode);
     if (info->has_param)
         snprintf(out, QK_CHOICE_TEXT, "%s %.6g", info->name, choice.param);
     else

@@ -55,7 +55,7 @@ static enum qk_code check_gains(const struct qk_model *model, const struct qk_la
     return QK_OK;
 }
 
-enum qk_code qk_blend_rotation(
+enum qk_code qk_rotation_find(
     const struct qk_pair *pair, int layer, enum qk_rotation *rotation, const char **why, struct qk_error *err)
 {
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];

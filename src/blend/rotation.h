@@ -2,9 +2,19 @@
 #ifndef QK_BLEND_ROTATION_H
 #define QK_BLEND_ROTATION_H
 
-#include "blend/blend.h"
+#include "model/pair.h"
 
 #include <stddef.h>
+
+/* Which rotations leave post's attention unchanged in a layer. */
+enum qk_rotation {
+    QK_ROTATION_FULL,   /* no positions, no gains in the way: any rotation of the head */
+    QK_ROTATION_PLANES, /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
+    QK_ROTATION_NONE,   /* gains differ or an elementwise map follows: R = I */
+};
+/* Reads post's gains to decide; *why (static text) says why in a few words. QK_INPUT when they are not numbers. */
+enum qk_code qk_rotation_find(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
+    const char **why, struct qk_error *err);
 
 /* r (m, m) = the orthogonal matrix of the given form for which |pre - R post|_F is least, from
  * product = M = sum of pre post^T, (m, m). `layer` tells the rotated pairs.

@@ -9,7 +9,6 @@
 
 enum qk_code qk_selection_init(struct qk_selection *selection, int n_layers, struct qk_error *err)
 {
-    static_assert(QK_KEEP == 0, "zeroed memory means keep");
     *selection = (struct qk_selection){0};
     QK_TRY(qk_alloc(&selection->choice, (size_t)n_layers, sizeof *selection->choice, err));
     selection->n_layers = n_layers;
@@ -50,7 +49,7 @@ int qk_selection_count(const struct qk_selection *selection)
 {
     int count = 0;
     for (int i = 0; i < selection->n_layers; i++)
-        count += selection->choice[i][QK_Q].mode != QK_KEEP || selection->choice[i][QK_K].mode != QK_KEEP;
+        count += !qk_choices_keep(selection->choice[i]);
     return count;
 }
 
@@ -62,7 +61,7 @@ static const char *refused_without_k(const struct qk_pair_layer *layer, int role
         return NULL;
     if (role == QK_K)
         return "it has no k";
-    return qk_mode_info(choice.mode)->both_roles || choice.mode == QK_PROCRUSTES ? "that needs k, too" : NULL;
+    return qk_mode_info(choice.mode)->needs_k ? "that needs k, too" : NULL;
 }
 
 bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_choice choice)

@@ -194,14 +194,12 @@ static enum qk_code parse_role(struct cursor *c, struct qk_spec *spec)
 
 static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
 {
-    static_assert(QK_MODE_COUNT == 6, "the list of modes below is complete");
-    char word[WORD_TEXT];
+    char word[WORD_TEXT], modes[QK_MODE_LIST];
     skip_blanks(c);
     const char *start = c->p;
     take_word(c, LETTERS "-", word);
     if (!qk_mode_parse(word, &spec->choice.mode))
-        return fail_at(c, start, "unknown mode",
-            "keep, restore, restore-latent, lerp:ALPHA, qk-pro:LAMBDA or procrustes:ALPHA");
+        return fail_at(c, start, "unknown mode", qk_mode_list(modes, NULL, true));
     const struct qk_mode_info *info = qk_mode_info(spec->choice.mode);
     skip_blanks(c);
     if (info->both_roles && spec->role >= 0)

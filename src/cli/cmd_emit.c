@@ -57,7 +57,7 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_emit_command = {
     .name = "emit",
     .operands = "mergekit|brainsurgery PRE POST",
-    .summary = "Writes a selection of restore and lerp as a file for another tool",
+    .summary = "Writes a selection as a file for another tool",
     .options = OPTIONS,
     .run = run_emit,
 };

@@ -157,74 +157,92 @@ static bool only_restored(const struct qk_layer *layer)
     return layer->role[QK_Q].n_slices > 0 || layer->role[QK_K].n_slices > 0;
 }
 
-/* Layers whose heads procrustes may turn in each way, by the rule that blends themselves follow. */
-static enum qk_code count_rotations(
-    const struct qk_pair *pair, int count[3], const char *why[3], struct qk_error *err)
-{
-    for (int i = 0; i < pair->n_layers; i++) {
-        enum qk_rotation rotation;
-        const char *reason;
-        if (!pair->layer[i].has_qk || pair->layer[i].no_k != NULL ||
-            only_restored(pair->layer[i].side[QK_POST]))
-            continue;
-        QK_TRY(qk_blend_rotation(pair, i, &rotation, &reason, err));
-        count[rotation]++;
-        why[rotation] = reason;
-    }
-    return QK_OK;
-}
+/* A kind of layers that the same can be done with. */
+enum ability { ABLE_LATENT, ABLE_SCALED, ABLE_Q_ALONE, ABLE_ALL, ABLE_COUNT };
 
-/* Which of the lists below a layer belongs to. */
-static int abilities_of(const struct qk_layer *layer)
+static enum ability ability_of(const struct qk_layer *layer)
 {
     if (layer->role[QK_Q].down != NULL || layer->role[QK_K].down != NULL)
-        return 0;
-    return only_restored(layer) ? 1 : layer->no_k != NULL ? 2 : 3;
+        return ABLE_LATENT;
+    return only_restored(layer) ? ABLE_SCALED : layer->no_k != NULL ? ABLE_Q_ALONE : ABLE_ALL;
 }
 
-static void count_abilities(const struct qk_model *model)
+/* Modes that take a form of their own in each layer have lines of their own (print_forms). */
+static void print_modes(const struct qk_layer *layer)
 {
-    static const char *const lists[] = {"compare, restore, restore-latent",
-        "compare, restore (scaled values)", "compare, restore, lerp of q alone",
-        "compare, restore, lerp, qk-pro"};
-    int count[4] = {0}, all = 0;
+    qk_print("  compare");
+    for (int m = 0; m < QK_MODE_COUNT; m++) {
+        const struct qk_mode_info *info = qk_mode_info((enum qk_mode)m);
+        bool can = qk_blend_offers(layer, (enum qk_mode)m) && (info->copies || !only_restored(layer));
+        if (m != QK_KEEP && can && !qk_blend_has_forms((enum qk_mode)m))
+            qk_print(", %s", info->name);
+    }
+}
+
+static void print_counts_of_abilities(const struct qk_model *model)
+{
+    static const char *const REMARKS[ABLE_COUNT] = {[ABLE_LATENT] = "",
+        [ABLE_SCALED] = " (scaled values)",
+        [ABLE_Q_ALONE] = " of q alone",
+        [ABLE_ALL] = ""};
+    static const struct qk_layer PLAIN = {0};
+    const struct qk_layer *like[ABLE_COUNT] = {[ABLE_ALL] = &PLAIN};
+    int count[ABLE_COUNT] = {0}, all = 0;
     for (int i = 0; i < model->n_layers; i++)
         if (usable(&model->layer[i])) {
-            count[abilities_of(&model->layer[i])]++;
+            enum ability ability = ability_of(&model->layer[i]);
+            like[ability] = &model->layer[i];
+            count[ability]++;
             all++;
         }
     qk_print("\ncan do\n");
-    for (int i = 0; i < 4; i++)
-        if (count[i] > 0 || (i == 3 && all == 0))
-            qk_print("  %s: %d of %d layers\n", lists[i], count[i], model->n_layers);
+    for (int i = 0; i < ABLE_COUNT; i++)
+        if (count[i] > 0 || (i == ABLE_ALL && all == 0)) {
+            print_modes(like[i]);
+            qk_print("%s: %d of %d layers\n", REMARKS[i], count[i], model->n_layers);
+        }
+}
+
+/* "procrustes turns whole heads: 12 layers (RoPE)", a line for each form that the mode takes. */
+static enum qk_code print_forms(const struct qk_pair *pair, enum qk_mode mode, struct qk_error *err)
+{
+    int count[QK_MODE_FORMS] = {0};
+    struct qk_mode_form of[QK_MODE_FORMS] = {0}, form;
+    for (int i = 0; i < pair->n_layers; i++) {
+        const struct qk_layer *post = pair->layer[i].side[QK_POST];
+        if (!pair->layer[i].has_qk || only_restored(post) || !qk_blend_offers(post, mode))
+            continue;
+        QK_TRY(qk_blend_form(pair, i, mode, &form, err));
+        count[form.index]++;
+        of[form.index] = form;
+    }
+    for (int i = 0; i < QK_MODE_FORMS; i++)
+        if (count[i] > 0)
+            qk_print("  %s %s: %d layers (%s)\n", qk_mode_info(mode)->name, of[i].what, count[i], of[i].why);
+    return QK_OK;
 }
 
 static enum qk_code print_abilities(const struct qk_model *model, struct qk_error *err)
 {
-    static const char *const forms[3] = {[QK_ROTATION_FULL] = "turns whole heads",
-        [QK_ROTATION_PLANES] = "turns the planes of RoPE",
-        [QK_ROTATION_NONE] = "turns nothing and equals lerp"};
     struct qk_pair *pair;
     struct qk_error reason = {0};
-    int count[3] = {0};
-    const char *why[3] = {NULL};
-    count_abilities(model);
+    print_counts_of_abilities(model);
     /* The rule is asked of a pair; beside itself the checkpoint makes one, if a layer can be used. */
     enum qk_code code = qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason);
     if (code == QK_INPUT)
         return QK_OK;
-    if (code == QK_OK)
-        code = count_rotations(pair, count, why, &reason);
-    qk_pair_close(pair);
-    for (int i = 0; i < 3 && code == QK_OK; i++)
-        if (count[i] > 0)
-            qk_print("  procrustes %s: %d layers (%s)\n", forms[i], count[i], why[i]);
-    if (code == QK_INPUT) { /* gains that are no numbers, say: no reason to keep the rest back */
-        qk_print("  not procrustes: ");
-        qk_print_name(reason.text);
-        qk_print("\n");
-        return QK_OK;
+    for (int m = 0; code == QK_OK && m < QK_MODE_COUNT; m++) {
+        if (!qk_blend_has_forms((enum qk_mode)m))
+            continue;
+        code = print_forms(pair, (enum qk_mode)m, &reason);
+        if (code == QK_INPUT) { /* gains that are no numbers, say: no reason to keep the rest back */
+            qk_print("  not %s: ", qk_mode_info((enum qk_mode)m)->name);
+            qk_print_name(reason.text);
+            qk_print("\n");
+            code = QK_OK;
+        }
     }
+    qk_pair_close(pair);
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", reason.text);
 }
 

@@ -150,10 +150,9 @@ static enum qk_code run_current(struct range *r, struct qk_progress *progress, s
         code = qk_probe_exact(r->probe, &patch.patch, r->wanted, progress, r->current, err);
     for (int i = 0; i < pair->n_layers && code == QK_OK && !r->exact; i++) {
         const struct qk_layer_range *post = &r->probe->layer[i].side[QK_POST];
-        const struct qk_choice *choice = r->inputs.selection.choice[i];
         if (post->n_heads == 0)
             continue;
-        code = choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP
+        code = qk_choices_keep(r->inputs.selection.choice[i])
                    ? qk_layer_range_copy(&r->current[i], post, err)
                    : qk_probe_same(r->probe, i, &patch.patch, progress, &r->current[i], err);
     }

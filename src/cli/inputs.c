@@ -234,8 +234,7 @@ static bool same_row(const struct qk_inputs *inputs, int a, int b)
 
 static bool is_kept(const struct qk_inputs *inputs, int layer)
 {
-    const struct qk_choice *choice = inputs->selection.choice[layer];
-    return choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP;
+    return qk_choices_keep(inputs->selection.choice[layer]);
 }
 
 void qk_inputs_print(const struct qk_inputs *inputs)

@@ -365,13 +365,23 @@ static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *t
     return code;
 }
 
+/* What the table of modes has for searches, round after round. */
 static enum qk_code add_blends(
     struct qk_search *search, const struct qk_trial *trial, double level, struct qk_error *err)
 {
-    static const struct qk_choice BLENDS[] = {{QK_LERP, 0.5}, {QK_QKPRO, 0.3}, {QK_LERP, 0.75}, {QK_QKPRO, 3},
-        {QK_LERP, 0.25}, {QK_PROCRUSTES, 0.5}};
-    for (size_t i = 0; i < sizeof BLENDS / sizeof BLENDS[0] && qk_search_within(search, 1); i++)
-        QK_TRY(add_blend(search, trial, BLENDS[i], level, err));
+    bool more = true;
+    for (int round = 0; more; round++) {
+        more = false;
+        for (int mode = 0; mode < QK_MODE_COUNT; mode++) {
+            const struct qk_mode_info *info = qk_mode_info((enum qk_mode)mode);
+            for (int i = 0; i < info->n_trials; i++) {
+                struct qk_choice choice = {(enum qk_mode)mode, info->trial[i].param};
+                more = more || info->trial[i].round > round;
+                if (info->trial[i].round == round && qk_search_within(search, 1))
+                    QK_TRY(add_blend(search, trial, choice, level, err));
+            }
+        }
+    }
     return QK_OK;
 }
 

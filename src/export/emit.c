@@ -45,12 +45,13 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
 {
     for (int i = 0; i < selection->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            char text[QK_CHOICE_TEXT];
-            enum qk_mode mode = qk_choice_effect(selection->choice[i][r]).mode;
-            if (mode != QK_KEEP && mode != QK_RESTORE && mode != QK_LERP)
+            char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
+            double alpha;
+            if (!qk_choice_alpha(qk_choice_effect(selection->choice[i][r]), &alpha))
                 return qk_fail(e->err, QK_USAGE,
-                    "layer %d: %s cannot say this choice (found %s, expected keep, restore or lerp)", i,
-                    e->tool, qk_choice_text(text, selection->choice[i][r]));
+                    "layer %d: %s cannot say this choice (found %s, expected %s)", i, e->tool,
+                    qk_choice_text(text, selection->choice[i][r]),
+                    qk_mode_list(expected, qk_mode_is_linear, false));
         }
     return QK_OK;
 }
@@ -64,12 +65,14 @@ static enum qk_code take_changes(struct emitter *e, const struct qk_selection *s
     for (; e->n < n; e->n++) {
         const struct qk_tensor *tensor = change[e->n].tensor;
         struct qk_choice choice;
+        double alpha;
         const struct qk_tensor *pre;
         if (change[e->n].bytes_changed < tensor->bytes)
             return refuse(e, QK_POST, tensor, "it changes only in part, and whole tensors are blended there");
-        if (!qk_change_whole(e->pair, selection, norms, &change[e->n], &choice, &pre))
+        if (!qk_change_whole(e->pair, selection, norms, &change[e->n], &choice, &pre) ||
+            !qk_choice_alpha(choice, &alpha))
             return refuse(e, QK_POST, tensor, "its parts do not change alike");
-        e->edit[e->n] = (struct edit){{pre, tensor}, choice.mode == QK_LERP ? choice.param : 1};
+        e->edit[e->n] = (struct edit){{pre, tensor}, alpha};
     }
     return QK_OK;
 }

@@ -9,11 +9,11 @@ enum qk_emit_tool { QK_EMIT_MERGEKIT, QK_EMIT_BRAINSURGERY };
 
 /* *out = the file's text (YAML), for checkpoints where they are now; the caller frees.
  *   mergekit      a linear merge with a weight for each changed tensor, 0 and 1 for the others; summed in
- *                 float32, and not cast at all where every choice is restore and all dtypes agree. The other
+ *                 float32, and not cast at all where every alpha is 1 and all dtypes agree. The other
  *                 model's weight is 0, not left out: -0 may become 0, and what is not finite in one model
  *                 would spread.
  *   brainsurgery  restored tensors are assigned, blended ones summed in float64 and cast once.
- * QK_USAGE when a choice is neither restore nor lerp (or as good as one), or nothing differs from post.
+ * QK_USAGE when a choice is not linear (qk_choice_alpha), or nothing differs from post.
  * QK_INPUT names the tensor that keeps the selection from being said: one that does not change as a whole or
  * not alike; for mergekit also one that pre and post do not share, or whose dtype it would lose. */
 enum qk_code qk_emit_text(enum qk_emit_tool tool, const struct qk_pair *pair,

@@ -441,10 +441,10 @@ static enum qk_code read_choice(
     QK_TRY(check_keys(r, entry, "choices", keys));
     QK_TRY(read_roles(r, entry, roles));
     const char *name = qk_json_string(entry, "mode", "");
+    char modes[QK_MODE_LIST];
     if (!qk_mode_parse(name, &choice->mode))
-        return qk_fail(r->err, QK_INPUT,
-            "%s: choices.mode: unknown mode (found \"%s\", expected keep, restore, lerp, qk-pro or procrustes)",
-            r->path, name);
+        return qk_fail(r->err, QK_INPUT, "%s: choices.mode: unknown mode (found \"%s\", expected %s)",
+            r->path, name, qk_mode_list(modes, NULL, false));
     const struct qk_mode_info *info = qk_mode_info(choice->mode);
     const cJSON *param = qk_json_get(entry, "param");
     if (!info->has_param)
@@ -458,7 +458,8 @@ static enum qk_code read_choice(
         return qk_fail(r->err, QK_INPUT, "%s: choices.param: out of range for %s (found %g)", r->path, name,
             choice->param);
     if (info->both_roles && !(roles[QK_Q] && roles[QK_K]))
-        return wrong(r, "choices", "roles", "both q and k for qk-pro");
+        return qk_fail(r->err, QK_INPUT, "%s: choices.roles: missing or wrong (expected both q and k for %s)",
+            r->path, name);
     return QK_OK;
 }
 
@@ -625,7 +626,7 @@ static enum qk_code replay_layer(const struct qk_recipe *recipe, const struct qk
 {
     const struct qk_choice *choice = recipe->selection.choice[layer];
     const char *place = recipe->source != NULL ? recipe->source : "recipe";
-    if (choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP)
+    if (qk_choices_keep(choice))
         return QK_OK;
     if (layer >= pair->n_layers)
         return qk_fail(

@@ -222,8 +222,9 @@ static enum qk_code take_current_numbers(
     QK_TRY(qk_alloc(out, 1, sizeof **out, err));
     struct qk_current *current = *out;
     memcpy(current->choice, job->choice, sizeof current->choice);
-    enum qk_code code =
-        qk_blend_rotation(job->session->pair, job->layer, &current->rotation, &current->rotation_why, err);
+    enum qk_code code = QK_OK;
+    for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK && current->form.what == NULL; r++)
+        code = qk_blend_form(job->session->pair, job->layer, job->choice[r].mode, &current->form, err);
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
         code = qk_drift_run_take(job->run[s], &current->against[s], err);
     if (code != QK_OK) {
@@ -324,10 +325,6 @@ void qk_session_ask_current(struct qk_session *session, int layer)
     const struct qk_choice *choice = qk_history_current(session->history)->choice[layer];
     jobs->current_generation++;
     drop_job(&jobs->current);
-    bool kept = true;
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        jobs->choice[r] = choice[r];
-        kept = kept && choice[r].mode == QK_KEEP;
-    }
-    jobs->current_due = !kept && session->pair->layer[layer].has_qk;
+    memcpy(jobs->choice, choice, sizeof jobs->choice);
+    jobs->current_due = !qk_choices_keep(choice) && session->pair->layer[layer].has_qk;
 }

@@ -31,10 +31,9 @@ bool qk_session_effective(const struct qk_session *session);
 /* --- the current model --- */
 struct qk_current {
     struct qk_choice choice[QK_ROLE_COUNT]; /* the choices that these numbers belong to */
-    struct qk_layer_drift
-        against[QK_SIDE_COUNT]; /* current against pre, and against post (post -> current) */
-    enum qk_rotation rotation;  /* which form procrustes takes here */
-    const char *rotation_why;
+    /* Current against pre, and against post (post -> current). */
+    struct qk_layer_drift against[QK_SIDE_COUNT];
+    struct qk_mode_form form; /* of q's mode, else of k's; what is NULL where neither has forms */
 };
 /* NULL until computed for exactly the present choices of the layer (the previous numbers are not shown as if
  * they were these). A layer that is kept has current = post: NULL too; use qk_session_drift. Only layers with

@@ -61,8 +61,7 @@ static void tell(struct range_run *run, enum news_kind kind, int layer)
 
 bool qk_range_run_chosen(const struct range_run *run, int layer)
 {
-    const struct qk_choice *choice = run->selection.choice[layer];
-    return choice[QK_Q].mode != QK_KEEP || choice[QK_K].mode != QK_KEEP;
+    return !qk_choices_keep(run->selection.choice[layer]);
 }
 
 /* --- the first thread: opening, the passes, exact runs --- */

@@ -318,7 +318,7 @@ static void expect_form(const char *folder, const char *config, const double *q,
         "\"lightning_nkv\":1}",
         config);
     expect_ok(qk_pair_open(folder, folder, &pair, &err), &err);
-    expect_ok(qk_blend_rotation(pair, 0, &found, &reason, &err), &err);
+    expect_ok(qk_rotation_find(pair, 0, &found, &reason, &err), &err);
     assert_int_equal(found, form);
     assert_string_equal(reason, why);
     qk_pair_close(pair);
