@@ -1,4 +1,4 @@
-/* main.c - picks the command, and is the only place that prints an error and ends the program. */
+/* main.c - the choice of the command; the only place that prints an error and ends the program. */
 #include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/command.h"

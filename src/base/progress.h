@@ -1,4 +1,4 @@
-/* progress.h - what a long function tells and is told while it runs: done, total, and "stop". */
+/* progress.h - the progress of a long function: done, total, and "stop". */
 #ifndef QK_BASE_PROGRESS_H
 #define QK_BASE_PROGRESS_H
 

@@ -1,4 +1,4 @@
-/* blend.c - what is left of pre and post in a head under a choice, and the current model's head views. */
+/* blend.c - the heads of pre and post under a choice, and the current model's head views. */
 #include "blend/blend_internal.h"
 
 #include "base/mem.h"

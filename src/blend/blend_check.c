@@ -1,4 +1,4 @@
-/* blend_check.c - whether a choice can be computed, before anything is written. */
+/* blend_check.c - the check that a choice can be computed, before anything is written. */
 #include "blend/blend_internal.h"
 
 bool qk_blend_same_dtype(const struct qk_tensor *a, const struct qk_tensor *b)

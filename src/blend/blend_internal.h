@@ -1,4 +1,4 @@
-/* blend_internal.h - what the files of a blend share: its heads (blend.c), the bytes that are written for them
+/* blend_internal.h - the shared part of a blend's files: its heads (blend.c), the bytes that are written for them
  * (blend_bytes.c), and what is checked before (blend_check.c). */
 #ifndef QK_BLEND_BLEND_INTERNAL_H
 #define QK_BLEND_BLEND_INTERNAL_H

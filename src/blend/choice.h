@@ -1,4 +1,4 @@
-/* choice.h - what becomes of one role of one layer, and the table of modes, one file each: keep.c, restore.c, lerp.c,
+/* choice.h - the choice for one role of one layer, and the table of modes, one file each: keep.c, restore.c, lerp.c,
  * qk_pro.c, procrustes.c, restore_latent.c. */
 #ifndef QK_BLEND_CHOICE_H
 #define QK_BLEND_CHOICE_H

@@ -1,4 +1,4 @@
-/* mode.h - what a mode of the table (choice.h) does with the numbers of a role.
+/* mode.h - the operations of a mode of the table (choice.h) on the numbers of a role.
  *
  * The rows of a head are a matrix (m, n): m is head_dim, n the width d of the layer. A mode gets the values of pre and
  * post as float64, all finite. What it returns is rounded to post's dtype afterwards. */

@@ -1,4 +1,4 @@
-/* rotation.c - which rotations leave a layer's attention unchanged, and the best one of them. */
+/* rotation.c - the rotations that leave a layer's attention unchanged, and the best one of them. */
 #include "blend/rotation.h"
 
 #include "base/mem.h"

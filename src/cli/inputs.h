@@ -1,4 +1,4 @@
-/* inputs.h - what a command works on: a pair of checkpoints and, where it takes --set and --recipe, a selection. */
+/* inputs.h - the inputs of a command: checkpoints, and where it takes them, a selection and cases. */
 #ifndef QK_CLI_INPUTS_H
 #define QK_CLI_INPUTS_H
 

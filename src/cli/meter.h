@@ -1,4 +1,4 @@
-/* meter.h - around long work: a line of progress for a person, and a way to stop for the signals. */
+/* meter.h - the frame around long work: a line of progress for a person, and a way to stop for the signals. */
 #ifndef QK_CLI_METER_H
 #define QK_CLI_METER_H
 

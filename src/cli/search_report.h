@@ -1,4 +1,4 @@
-/* search_report.h - what a search found, as tables for people and as JSON, from the same numbers. */
+/* search_report.h - the results of a search, as tables for people and as JSON, from the same numbers. */
 #ifndef QK_CLI_SEARCH_REPORT_H
 #define QK_CLI_SEARCH_REPORT_H
 

@@ -1,4 +1,4 @@
-/* answer.h - whether a continuation gives the answer, known as early as it can be, token by token.
+/* answer.h - the judge of a continuation: does it give the answer? Known as early as it can be, token by token.
  *
  * Without answer_after, the first tokens of the continuation must be the answer's; where the answer has no
  * ids of its own (qk_case_encode), the continuation's text must begin with the answer.

@@ -1,4 +1,4 @@
-/* cases.h - what a model is asked and what it must answer: files of JSON lines, and their tokens.
+/* cases.h - the questions to a model and the answers that count: files of JSON lines, and their tokens.
  *
  * A line is an object: "prompt" and "answer" (texts, not empty), and where wanted "task" (a name; without it
  * the file's, less .jsonl), "depth" (0 to 1, where in the prompt the answer stands), "answer_after" and

@@ -1,4 +1,4 @@
-/* objectives.h - what a search (search.h) is given: case files as objectives, and numbers of layers as the
+/* objectives.h - the inputs of a search (search.h): case files as objectives, and numbers of layers as the
  * order in which they are tried. */
 #ifndef QK_EVAL_OBJECTIVES_H
 #define QK_EVAL_OBJECTIVES_H

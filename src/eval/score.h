@@ -1,4 +1,4 @@
-/* score.h - how many of how many were right, and how sure that makes one. */
+/* score.h - the number of right answers out of how many, and how sure that makes one. */
 #ifndef QK_EVAL_SCORE_H
 #define QK_EVAL_SCORE_H
 

@@ -1,5 +1,5 @@
-/* search.h - which selections answer most of several sets of cases: effects of single layers, a greedy search
- * and successive halving over selections and blends, up to the Pareto front.
+/* search.h - the search for selections that answer most of several sets of cases: effects of single layers,
+ * a greedy search and successive halving over selections and blends, up to the Pareto front.
  *
  * A trial is a selection and its answers to a sample of the cases. Samples are nested, and cases that pre and
  * post answer differently come first in them, for the others hardly tell selections apart; what is estimated

@@ -1,4 +1,4 @@
-/* export.h - writes post with a selection applied: all of it under its final name, or nothing.
+/* export.h - post with a selection applied, written to a folder: all of it under its final name, or nothing.
  *
  * States: (1) nothing; (2) a temporary sibling ".NAME.qkscope-PID-N" is filled, every file fsynced;
  * (3) one rename gives it its name; the parent folder is fsynced. A crash in 2 leaves a sibling that is not

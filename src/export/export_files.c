@@ -1,4 +1,4 @@
-/* export_files.c - which files of post an export holds. */
+/* export_files.c - the choice of post's files that an export holds. */
 #include "export/export_files.h"
 
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* fill.h - fills new files, large ones too, with parts of old ones and parts that are computed: on all
+/* fill.h - new files, large ones too, filled with parts of old ones and parts that are computed: on all
  * processors, in bounded memory, each file synced. What stands in a file does not depend on the processors.
  *
  * Blocks are shared with the old file where the file system can (FICLONE); else the kernel copies

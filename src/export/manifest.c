@@ -1,4 +1,4 @@
-/* manifest.c - what an export would do, and why it cannot be done: everything that is known before writing. */
+/* manifest.c - the effects of an export and the obstacles to it: everything that is known before writing. */
 #include "export/manifest.h"
 
 #include "base/atomic_file.h"

@@ -1,4 +1,4 @@
-/* manifest.h - what an export would write, found out before anything is written. */
+/* manifest.h - the effects of an export, found out before anything is written. */
 #ifndef QK_EXPORT_MANIFEST_H
 #define QK_EXPORT_MANIFEST_H
 

@@ -1,4 +1,4 @@
-/* exponential.h - what is made of exponentials of many values: softmax and logistic functions. The same bits
+/* exponential.h - softmax and logistic functions: all that is made of exponentials of many values. The same bits
  * on every machine: the loops differ in the width of their vectors, not in the order of their sums. */
 #ifndef QK_FORWARD_EXPONENTIAL_H
 #define QK_FORWARD_EXPONENTIAL_H

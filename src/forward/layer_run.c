@@ -1,4 +1,4 @@
-/* layer_run.c - what one layer does to the activations: project, mix over time, add, MLP (layer.h). */
+/* layer_run.c - the effect of one layer on the activations: project, mix over time, add, MLP (layer.h). */
 #include "forward/layer.h"
 
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* grams.c - what Gram matrices tell, and how well (grams.h). */
+/* grams.c - angles and routing from Gram matrices, and bounds of their errors (grams.h). */
 #include "linalg/grams.h"
 
 #include "base/mem.h"

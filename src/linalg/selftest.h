@@ -1,4 +1,4 @@
-/* selftest.h - whether this machine's BLAS and LAPACK compute right.
+/* selftest.h - the test of this machine's BLAS and LAPACK: do they compute right?
  *
  * OpenBLAS picks its kernels by the processor, and some releases have kernels that are wrong on some
  * processors (0.3.21 among them). Nothing else would tell: a wrong product looks like a drift. */

@@ -1,4 +1,4 @@
-/* identity.c - which checkpoint this is (identity.h). */
+/* identity.c - the identity of a checkpoint (identity.h). */
 #include "model/identity.h"
 
 #include "base/json.h"

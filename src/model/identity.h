@@ -1,4 +1,4 @@
-/* identity.h - which checkpoint this is, for what is kept of it between runs.
+/* identity.h - the identity of a checkpoint, for whatever is kept of it between runs.
  *
  * Headers and sizes alone (a recipe's fingerprints) would take pre for post, and another training run of the
  * same shape for this one: here a file is known by inode and change time as well. */

@@ -1,4 +1,4 @@
-/* layout_row.c - what a row of the layout table may hold, and the check that it does. */
+/* layout_row.c - the contents that a row of the layout table may have, and the check of them. */
 #include "model/layout.h"
 
 #include "base/json.h"

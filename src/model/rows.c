@@ -1,4 +1,4 @@
-/* rows.c - where the heads of q and k lie in their tensors, and what a restore copies. */
+/* rows.c - the rows of q and k in their tensors, and those that a restore copies. */
 #include "model/build.h"
 
 #include "base/json.h"

@@ -1,4 +1,4 @@
-/* probe.c - from a probe's options to the ranges of every layer of a pair. */
+/* probe.c - the way from a probe's options to the ranges of every layer of a pair. */
 #include "range/probe.h"
 
 #include "base/mem.h"

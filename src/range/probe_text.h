@@ -1,4 +1,4 @@
-/* probe_text.h - what a probe is made of: the built-in needle document, and files of text or token ids. */
+/* probe_text.h - the text of a probe: the built-in needle document, and files of text or token ids. */
 #ifndef QK_RANGE_PROBE_TEXT_H
 #define QK_RANGE_PROBE_TEXT_H
 

@@ -1,4 +1,4 @@
-/* profile.h - how far a layer with rotary positions would look, judged by its weights alone: an estimate.
+/* profile.h - the reach of a layer with rotary positions, judged by its weights alone: an estimate.
  *
  * With x of unit covariance, the mean logit of a token with itself at distance tau is, over the rotated pairs
  * j, sum a_j cos(theta_j tau) + b_j sin(theta_j tau) + c,   theta_j = base^(-2j / rotary dims) (Su et al.

@@ -1,4 +1,4 @@
-/* range.h - how far attention looks: histograms of distances, their mean, the mass far away, and how much two
+/* range.h - the reach of attention: histograms of distances, their mean, the mass far away, and how much two
  * models' attention differs, added up from blocks of attention so that memory never holds (T, T).
  *
  * For the attention a(t, s) of a query t: distance tau = t - s. Bin 0 is tau = 0, bin b > 0 is 2^(b-1) <= tau

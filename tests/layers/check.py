@@ -21,10 +21,24 @@ MOST_LINES = 60  # of a function, from the first line of its head to its last br
 MOST_LONG_FUNCTIONS = 1
 MOST_PROTOTYPES = 25  # of a header
 MOST_WIDTH = 120  # characters of a line
+# A file is a thing: its first words are neither a clause nor a verb.
+NOT_A_NOUN = ("around", "between", "from", "how", "what", "when", "where", "whether", "which", "who", "why",
+              "fills", "opens", "picks", "prints", "puts", "reads", "writes")
 HEADING_LINES = 2  # a header names the files behind it so early
 
 # What is not true yet: (rule, file) or (rule, folder). A row that is no longer needed fails, and goes.
 KNOWN = {
+    ("first line", "src/base/cache.c"),
+    ("first line", "src/base/left_over.c"),
+    ("first line", "src/session/session_internal.h"),
+    ("first line", "ui/app.c"),
+    ("first line", "ui/choice.c"),
+    ("first line", "ui/complete.c"),
+    ("first line", "ui/dispatch.c"),
+    ("first line", "ui/frame.c"),
+    ("first line", "ui/preconditions.h"),
+    ("first line", "ui/range.c"),
+    ("first line", "ui/theme.h"),
     ("prototypes", "ui/app.h"),
 }
 
@@ -132,8 +146,12 @@ def check_first_lines(files):
     """A file opens with its name and what it is."""
     for file in files:
         first = file.lines[0] if file.lines else ""
-        if not re.match(r"/\* %s - [\w-]" % re.escape(file.name), first):
+        heading = re.match(r"/\* %s - ([\w-]+)" % re.escape(file.name), first)
+        if heading is None:
             yield file.path, 1, "the first line is not '/* %s - WHAT IT IS' (found '%.40s')" % (file.name, first)
+        elif heading.group(1) in NOT_A_NOUN:
+            yield file.path, 1, "the first line does not say what it is in a noun phrase (found '%s ...')" % (
+                heading.group(1))
 
 
 def check_widths(files):

@@ -88,7 +88,8 @@ lines 30000 '' | new src/blend/large.h
 new src/base/left.c </dev/null
 insert src/base/error.c 1 '/* errors.c - errors. */'
 insert src/base/text.c 1 ''
-insert src/base/cache.c 1 "/* cache.c - $(printf '%0105d' 0) */"
+insert src/base/error.h 1 '/* error.h - what went wrong. */'
+insert src/base/digest.c 1 "/* digest.c - $(printf '%0104d' 0) */"
 function_of one 61 | new src/base/one.h
 function_of two 70 | new ui/two.h
 { lines 26 'int f&(int a, int (*b)(int));'; } | new src/base/many.h
@@ -125,7 +126,9 @@ finds "a source file without a header" \
 finds "a first line with another name" \
     "src/base/error.c:1: the first line is not '/* error.c - WHAT IT IS' (found '/* errors.c - errors. */')"
 finds "no first line" "src/base/text.c:1: the first line is not '/* text.c - WHAT IT IS' (found '')"
-finds "a line of 121 characters" "src/base/cache.c:1: 121 characters (expected at most 120)"
+finds "a first line that is a clause" \
+    "src/base/error.h:1: the first line does not say what it is in a noun phrase (found 'what ...')"
+finds "a line of 121 characters" "src/base/digest.c:1: 121 characters (expected at most 120)"
 functions=$((long + 2))
 finds "more than one function of 61 lines" \
     "src/base/one.h:2: one has 61 lines ($functions functions have more than 60, expected at most 1)"

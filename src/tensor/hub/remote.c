@@ -1,4 +1,4 @@
-/* remote.c - which blocks to fetch, and who fetches them. */
+/* remote.c - the blocks to fetch, and the threads that fetch them. */
 #include "tensor/hub/remote.h"
 
 #include "base/cache.h"

@@ -1,4 +1,4 @@
-/* pickle_class.h - what the pickle reader knows of Python's modules: the names that a checkpoint may hold. */
+/* pickle_class.h - the names of Python's modules that a checkpoint may hold, as the pickle reader knows them. */
 #ifndef QK_TENSOR_TORCH_PICKLE_CLASS_H
 #define QK_TENSOR_TORCH_PICKLE_CLASS_H
 

@@ -1,4 +1,4 @@
-/* zip.h - where the entries of a zip archive lie, so that they can be read, and mended, in place.
+/* zip.h - the places of a zip archive's entries, so that they can be read, and mended, in place.
  *
  * PyTorch stores a tensor's bytes uncompressed in an entry of its own, and libzip does not tell where an
  * entry begins. So the directory is read here, once and strictly; libzip reads the few small entries
