@@ -10,6 +10,7 @@
 #include "ui/actions.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,6 +187,60 @@ static void put_modes(void)
     }
 }
 
+/* "keep, restore or lerp.": the modes for which `among` is true. */
+static void put_mode_list(bool (*among)(const struct qk_mode_info *mode))
+{
+    const struct qk_mode_info *member[QK_MODE_COUNT];
+    int n = 0;
+    for (int i = 0; i < QK_MODE_COUNT; i++)
+        if (among(qk_mode_info((enum qk_mode)i)))
+            member[n++] = qk_mode_info((enum qk_mode)i);
+    for (int i = 0; i < n; i++) {
+        fputs(i == 0 ? "" : i == n - 1 ? " or " : ", ", stdout);
+        put_bold(member[i]->name);
+    }
+    fputs(".\n", stdout);
+}
+
+static bool is_mode(const struct qk_mode_info *mode)
+{
+    (void)mode;
+    return true;
+}
+
+static bool acts_on_both(const struct qk_mode_info *mode)
+{
+    return mode->both_roles;
+}
+
+static void put_mode_names(void)
+{
+    put_mode_list(is_mode);
+}
+
+static void put_modes_of_both(void)
+{
+    put_mode_list(acts_on_both);
+}
+
+/* "ALPHA of lerp, from 0 to 1; LAMBDA of qk-pro, from 0." */
+static void put_mode_params(void)
+{
+    const char *before = "";
+    for (int i = 0; i < QK_MODE_COUNT; i++) {
+        const struct qk_mode_info *mode = qk_mode_info((enum qk_mode)i);
+        if (!mode->has_param)
+            continue;
+        printf("%s\\fI%s\\fR of ", before, mode->placeholder);
+        put_bold(mode->name);
+        printf(", from %g", mode->low);
+        if (isfinite(mode->high))
+            printf(" to %g", mode->high);
+        before = "; ";
+    }
+    fputs(".\n", stdout);
+}
+
 static void put_metrics(void)
 {
     for (int i = 0; i < QK_METRIC_COUNT; i++) {
@@ -202,7 +257,8 @@ static const struct {
     void (*put)(void);
 } TABLES[] = {{"@SYNOPSIS@\n", put_synopsis}, {"@COMMANDS@\n", put_commands},
     {"@OPTIONS@\n", put_screen_options}, {"@KEYS@\n", put_keys}, {"@MODES@\n", put_modes},
-    {"@METRICS@\n", put_metrics}};
+    {"@MODE_NAMES@\n", put_mode_names}, {"@MODES_OF_BOTH@\n", put_modes_of_both},
+    {"@MODE_PARAMS@\n", put_mode_params}, {"@METRICS@\n", put_metrics}};
 
 /* --- keys of layout rows --- */
 

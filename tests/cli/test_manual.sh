@@ -5,7 +5,7 @@
 built=$(dirname "$QKSCOPE")/man
 page=$built/qkscope.1
 layout=$built/qkscope-layout.5
-format=$srcdir/man/qkscope-recipe.5
+format=$built/qkscope-recipe.5
 if ! command -v man >/dev/null || [ ! -f "$page" ]; then
     skip "the manual" "man or the built page is missing"
     done_testing
@@ -16,7 +16,8 @@ for file in "$page" "$layout" "$format"; do
     check "${file##*/} has no warnings" test ! -s "$work/warnings"
     check "  and no marks left" sh -c "! grep -q '^@[A-Z]' '$file'"
 done
-MANWIDTH=1000 man -l "$page" 2>/dev/null | sed 's/[[:space:]][[:space:]]*/ /g' >"$work/text"
+MANWIDTH=1000 man -l "$page" 2>/dev/null >"$work/wide"
+sed 's/[[:space:]][[:space:]]*/ /g' "$work/wide" >"$work/text"
 for command in info diff range cases plan export verify emit eval search clean doctor; do
     "$QKSCOPE" $command --help >"$work/help"
     check "$command" grep -q "qkscope $command" "$work/text"
@@ -26,6 +27,16 @@ for command in info diff range cases plan export verify emit eval search clean d
 done
 for word in restore lerp qk-pro procrustes rel_fro cosine norm_ratio angle_max routing HF_HUB_CACHE NO_COLOR; do
     check "$word" grep -q -e "$word" "$work/text"
+done
+# The modes, as the program itself names them: in both pages that list them, and in the table of the README.
+"$QKSCOPE" plan "$pre" "$post" --set all=? 2>"$work/modes"
+modes=$(sed -n 's/.*expected \(.*\))$/\1/p' "$work/modes" | sed 's/:[A-Z]*//g; s/,//g; s/ or / /')
+check "the program lists its modes" test "$(echo $modes | wc -w)" -ge 6
+MANWIDTH=1000 man -l "$format" 2>/dev/null | sed -n '/^ *mode /,/^ *param /p' >"$work/recipe"
+for mode in $modes; do
+    check "  $mode in the manual" grep -q "^ *$mode\(:[A-Z]*\)\{0,1\}\( \|$\)" "$work/wide"
+    check "  $mode in the format of recipes" grep -q "[ ,]$mode[ .,]" "$work/recipe"
+    check "  $mode in the README" grep -q "^| \`$mode[:\`]" "$srcdir/README.md"
 done
 check "the screen's keys" sh -c "sed -n '/^KEYS/,/^CHOICES/p' '$work/text' | grep -q -e ':undo'"
 "$QKSCOPE" export "$pre" "$post" --set 7=lerp:0.5 --comment x -o "$work/out" >"$work/printed"

@@ -117,6 +117,19 @@ keys Tab
 check "and modes" wait_for 'full=procrustes:'
 keys Escape
 wait_gone ':set full'
+text ':set full=restore-'
+keys Tab
+check "each of them" wait_for 'full=restore-latent'
+keys Escape
+wait_gone ':set full'
+text ':mode mend'
+keys Enter
+check "an unknown mode is refused" wait_for "unknown mode (found 'mend', expected keep, restore"
+text ':messages'
+keys Enter
+check "with every mode that there is" wait_for 'restore-latent)'
+keys Escape
+wait_gone mend
 text ':nonsense'
 keys Enter
 check "an unknown name is told" wait_for "no action is called 'nonsense'"
