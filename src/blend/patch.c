@@ -29,6 +29,15 @@ enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk
     return qk_changes_find(pair, &out->selection, norms, false, &out->change, &out->n, err);
 }
 
+bool qk_selection_patch_changes(const struct qk_selection_patch *patch, int layer)
+{
+    const struct qk_layer *post = patch->pair->layer[layer].side[QK_POST];
+    for (size_t i = 0; i < patch->n; i++)
+        if (qk_layer_holds(post, patch->change[i].tensor))
+            return true;
+    return false;
+}
+
 void qk_selection_patch_free(struct qk_selection_patch *patch)
 {
     qk_selection_free(&patch->selection);

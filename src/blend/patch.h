@@ -22,6 +22,8 @@ enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk
 /* What patch.apply is: new bytes where the tensor is a changed one. `context` is the struct qk_selection_patch. */
 enum qk_code qk_selection_patch_apply(
     void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
+/* True when a tensor that the patch changes holds q or k of this layer: a pass must read the layer anew. */
+bool qk_selection_patch_changes(const struct qk_selection_patch *patch, int layer);
 void qk_selection_patch_free(struct qk_selection_patch *patch);
 
 #endif

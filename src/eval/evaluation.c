@@ -151,7 +151,8 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
         for (int i = 0; i < subject.selection->n_layers; i++)
             for (int r = 0; r < QK_ROLE_COUNT; r++) {
                 struct qk_choice choice = qk_choice_effect(subject.selection->choice[i][r]);
-                qk_digest_add(&digest, &choice.mode, sizeof choice.mode);
+                const char *mode = qk_mode_info(choice.mode)->name; /* its number may change with the table */
+                qk_digest_add(&digest, mode, strlen(mode) + 1);
                 qk_digest_add(&digest, &choice.param, sizeof choice.param);
             }
     }
@@ -202,19 +203,6 @@ static void group_done(void *context, size_t n, const size_t *cases, const signe
     tell(a, n, cases, answer);
 }
 
-/* True where a view's rows, bias or gain are in a tensor that the patch changes. */
-static bool is_changed(const struct qk_selection_patch *patch, const struct qk_layer *layer)
-{
-    for (size_t c = 0; c < patch->n; c++)
-        for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            const struct qk_view *view = &layer->role[r];
-            const struct qk_tensor *tensor = patch->change[c].tensor;
-            if (view->weight == tensor || view->bias == tensor || view->norm == tensor)
-                return true;
-        }
-    return false;
-}
-
 /* Asks post with a selection. */
 static enum qk_code take_changed(struct qk_evaluation *e, struct qk_subject subject, size_t n,
     const size_t *cases, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
@@ -228,7 +216,7 @@ static enum qk_code take_changed(struct qk_evaluation *e, struct qk_subject subj
     if (code == QK_OK)
         code = qk_alloc(&changed, (size_t)post->model->n_layers, sizeof *changed, err);
     for (int i = 0; code == QK_OK && i < post->model->n_layers; i++)
-        changed[i] = is_changed(&patch, &post->model->layer[i]);
+        changed[i] = qk_selection_patch_changes(&patch, i);
     if (code == QK_OK)
         code = qk_network_derive(post->network, &patch.patch, changed, &network, err);
     if (code == QK_OK)

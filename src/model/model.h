@@ -101,6 +101,9 @@ enum qk_code qk_model_open_adapted(
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err); /* without one */
 void qk_model_close(struct qk_model *model);
 
+/* True when q or k of the layer is made of this tensor: rows, bias, gain, and with slices every factor and scale. */
+bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor);
+
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
  * (drift/product.h). QK_IO on read errors. Values that are not finite are passed on as they are. Thread-safe.
  */

@@ -1,10 +1,23 @@
-/* views.c - reading head views, biases and gains as float64. */
+/* views.c - head views, biases and gains as float64, and the tensors that hold them. */
 #include "base/mem.h"
 #include "model/model.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+static bool view_holds(const struct qk_view *view, const struct qk_tensor *tensor)
+{
+    bool held = view->weight == tensor || view->bias == tensor || view->norm == tensor;
+    for (int i = 0; i < view->n_slices && !held; i++)
+        held = view->slice[i].tensor == tensor;
+    return held;
+}
+
+bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor)
+{
+    return view_holds(&layer->role[QK_Q], tensor) || view_holds(&layer->role[QK_K], tensor);
+}
 
 void qk_view_ranges(const struct qk_layer *layer, enum qk_role role, int h, uint64_t *first, uint64_t *stride,
     uint64_t *length, uint64_t *count)

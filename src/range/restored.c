@@ -12,9 +12,8 @@ static enum qk_code apply_restored(
     const struct qk_selection_patch *patch = context;
     const struct qk_pair *pair = patch->pair;
     for (int i = 0; i < pair->n_layers; i++)
-        for (int r = 0; r < QK_ROLE_COUNT && pair->layer[i].has_qk; r++)
-            if (pair->layer[i].side[QK_POST]->role[r].weight == tensor)
-                QK_TRY(qk_blend_check(pair, i, RESTORED, false, err));
+        if (pair->layer[i].has_qk && qk_layer_holds(pair->layer[i].side[QK_POST], tensor))
+            QK_TRY(qk_blend_check(pair, i, RESTORED, false, err));
     return qk_selection_patch_apply(context, tensor, bytes, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include "blend/blend.h"
 #include "blend/blend_bf16.h"
+#include "blend/mode.h"
 #include "drift/product.h"
 #include "linalg/linalg.h"
 #include "model/pair.h"
@@ -135,6 +136,28 @@ static void test_identities(void **state)
                 check_identities(pair, i, (enum qk_role)r);
         assert_true(checked > 0);
         qk_pair_close(pair);
+    }
+}
+
+/* What every row of the table must have for what is left to it. */
+static void test_operations(void **state)
+{
+    (void)state;
+    for (int m = 0; m < QK_MODE_COUNT; m++) {
+        const struct qk_mode_ops *ops = qk_mode_ops((enum qk_mode)m);
+        struct qk_choice both = {(enum qk_mode)m, ops->info.start};
+        const struct qk_choice choice[QK_ROLE_COUNT] = {both, both};
+        assert_int_equal(ops->prepare != NULL, ops->prepare_group != NULL);
+        assert_int_equal(qk_choice_effect(both).mode, m); /* it starts at no edge */
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            for (int part = 0; part < QK_PART_COUNT; part++) {
+                struct qk_choice effect = qk_blend_effect(choice, (enum qk_role)r, (enum qk_part)part);
+                const struct qk_mode_ops *acting = qk_mode_ops(effect.mode);
+                if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
+                    continue;
+                assert_false(ops->info.copies);
+                assert_true(part == QK_PART_GAIN ? acting->gain != NULL : acting->blend != NULL);
+            }
     }
 }
 
@@ -710,6 +733,7 @@ int main(void)
         cmocka_unit_test(test_identities),
         cmocka_unit_test(test_views_are_the_exported_bytes),
         test_in_folder(test_biases_follow_their_rows),
+        cmocka_unit_test(test_operations),
         cmocka_unit_test(test_latent_attention),
         cmocka_unit_test(test_gains),
         cmocka_unit_test(test_chosen_gains_in_the_effective_view),

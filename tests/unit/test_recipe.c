@@ -374,7 +374,7 @@ static void test_wrong_keys(void **state)
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":[\"v\"]", "choices.roles: missing or wrong"},
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":[1]", "choices.roles: missing or wrong"},
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":\"qk\"", "choices.roles: missing or wrong (expected a list)"},
-        {"\"mode\":\"restore\"", "\"mode\":\"revert\"", "choices.mode: unknown mode (found \"revert\""},
+        {"\"mode\":\"restore\"", "\"mode\":\"revert\"", "choices.mode: unknown mode (found \"revert\", expected keep, restore|restore-latent"},
         {"\"mode\":\"restore\"", "\"mode\":1", "choices.mode: unknown mode"},
         {"\"mode\":\"restore\"", "\"mode\":\"restore\",\"param\":1",
             "choices.param: missing or wrong (expected none for this mode)"},

@@ -16,29 +16,89 @@ static struct qk_choice choice(enum qk_mode mode, double param)
 
 /* --- choices --- */
 
+/* What is true of every row of the table. */
+static void check_mode(enum qk_mode i)
+{
+    const struct qk_mode_info *info = qk_mode_info(i);
+    enum qk_mode mode;
+    assert_true(qk_mode_parse(info->name, &mode) && mode == i);
+    assert_true(info->help[0] != '\0');
+    assert_int_equal(info->symbol[0] != '\0', info->has_param);
+    assert_int_equal(info->ascii[0] != '\0', info->has_param);
+    assert_int_equal(info->placeholder[0] != '\0', info->has_param);
+    if (info->has_param)
+        assert_true(info->start >= info->low && info->start <= info->high);
+    for (int t = 0; t < info->n_trials; t++) {
+        struct qk_choice tried = choice(i, info->trial[t].param);
+        assert_int_equal(qk_choice_check(tried, NULL), QK_OK);
+        assert_int_equal(qk_choice_effect(tried).mode, i); /* at an edge it is another mode's trial */
+    }
+}
+
 static void test_mode_table(void **state)
 {
     (void)state;
     static const struct {
         const char *name;
-        bool has_param, both_roles;
-    } rows[] = {{"keep", false, false}, {"restore", false, false}, {"lerp", true, false},
-        {"qk-pro", true, true}, {"procrustes", true, false}, {"restore-latent", false, false}};
-    for (int i = 0; i < QK_MODE_COUNT; i++) {
-        const struct qk_mode_info *info = qk_mode_info((enum qk_mode)i);
-        enum qk_mode mode;
-        assert_string_equal(info->name, rows[i].name);
+        bool has_param, both_roles, needs_k, copies, linear;
+    } rows[] = {{"keep", false, false, false, true, true}, {"restore", false, false, false, true, true},
+        {"lerp", true, false, false, false, true}, {"qk-pro", true, true, true, false, false},
+        {"procrustes", true, false, true, false, false},
+        {"restore-latent", false, false, false, true, false}};
+    for (int i = 0; i < QK_MODE_COUNT; i++)
+        check_mode((enum qk_mode)i);
+    enum qk_mode mode;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_true(qk_mode_parse(rows[i].name, &mode));
+        const struct qk_mode_info *info = qk_mode_info(mode);
         assert_int_equal(info->has_param, rows[i].has_param);
         assert_int_equal(info->both_roles, rows[i].both_roles);
-        assert_true(qk_mode_parse(info->name, &mode) && (int)mode == i);
-        assert_true(info->help[0] != '\0');
-        assert_int_equal(info->symbol[0] != '\0', info->has_param);
-        assert_int_equal(info->ascii[0] != '\0', info->has_param);
-        if (info->has_param)
-            assert_true(info->start >= info->low && info->start <= info->high);
+        assert_int_equal(info->needs_k, rows[i].needs_k);
+        assert_int_equal(qk_mode_copies(mode), rows[i].copies);
+        assert_int_equal(qk_mode_is_linear(mode), rows[i].linear);
     }
-    enum qk_mode mode;
     assert_false(qk_mode_parse("Keep", &mode) || qk_mode_parse("", &mode) || qk_mode_parse("qkpro", &mode));
+}
+
+static bool is_keep(enum qk_mode mode)
+{
+    return mode == QK_KEEP;
+}
+
+static bool is_no_mode(enum qk_mode mode)
+{
+    (void)mode;
+    return false;
+}
+
+static void test_mode_list(void **state)
+{
+    (void)state;
+    char out[QK_MODE_LIST], word[64];
+    assert_string_equal(qk_mode_list(out, is_keep, false), "keep");
+    assert_string_equal(qk_mode_list(out, is_no_mode, true), "");
+    assert_string_equal(qk_mode_list(out, qk_mode_copies, true), "keep, restore or restore-latent");
+    qk_mode_list(
+        out, NULL, true); /* every mode stands in it, and it ends with the last one: nothing is cut */
+    for (int i = 0; i < QK_MODE_COUNT; i++) {
+        const struct qk_mode_info *info = qk_mode_info((enum qk_mode)i);
+        snprintf(word, sizeof word, "%s%s%s", info->name, info->has_param ? ":" : "", info->placeholder);
+        assert_non_null(strstr(out, word));
+    }
+    assert_true(qk_ends_with(out, word));
+    assert_null(strstr(qk_mode_list(out, NULL, false), ":"));
+}
+
+static void test_choice_alpha(void **state)
+{
+    (void)state;
+    double alpha = -1;
+    assert_true(qk_choice_alpha(choice(QK_KEEP, 0), &alpha) && alpha == 0);
+    assert_true(qk_choice_alpha(choice(QK_RESTORE, 0), &alpha) && alpha == 1);
+    assert_true(qk_choice_alpha(choice(QK_LERP, 0.3), &alpha) && alpha == 0.3);
+    assert_false(qk_choice_alpha(choice(QK_QKPRO, 0.3), &alpha));
+    assert_false(qk_choice_alpha(choice(QK_PROCRUSTES, 0.3), &alpha));
+    assert_false(qk_choice_alpha(choice(QK_RESTORE_LATENT, 0), &alpha));
 }
 
 static void test_choice_check(void **state)
@@ -324,6 +384,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mode_table),
+        cmocka_unit_test(test_mode_list),
+        cmocka_unit_test(test_choice_alpha),
         cmocka_unit_test(test_choice_check),
         cmocka_unit_test(test_choice_effect),
         cmocka_unit_test(test_choice_text),

@@ -123,7 +123,7 @@ static void test_errors(void **state)
         {"none=restore", "unknown layers (found 'none'"}, {"ALL=restore", "unknown layers (found 'ALL'"},
         {"full", "'full': character 5: no choice given (found the end, expected =MODE"},
         {"full restore", "character 6: no choice given (found 'restore'"},
-        {"full=", "character 6: unknown mode (found the end, expected keep, restore"},
+        {"full=", "character 6: unknown mode (found the end, expected keep, restore|restore-latent"},
         {"full=revert", "unknown mode (found 'revert'"}, {"full=Restore", "unknown mode (found 'Restore'"},
         {"full:=restore", "character 6: unknown role (found '=', expected q, k or qk"},
         {"full:v=restore", "unknown role (found 'v'"}, {"full:kq=restore", "unknown role (found 'kq'"},
