@@ -115,7 +115,7 @@ static enum qk_code read_selection(
 
 static enum qk_code read_selections(const char *path, struct eval *e, struct qk_error *err)
 {
-    enum { MOST_BYTES = 16 << 20 };
+    enum { MOST_BYTES = 64 << 20 };
     char *text;
     size_t n, number = 0;
     QK_TRY(qk_read_file(path, MOST_BYTES, &text, &n, err));

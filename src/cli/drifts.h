@@ -6,7 +6,7 @@
 
 /* *out = one entry a layer of the pair, computed by `threads` workers (0: one a processor) where wanted[i] is
  * set (NULL: all); the others have has_qk = false. Shows progress and can be interrupted (meter.h). The error
- * is the lowest failing layer's. Freed with qk_drifts_free. */
+ * is the lowest failing layer's, whatever `threads` is. Freed with qk_drifts_free. */
 enum qk_code qk_drifts_compute(const struct qk_pair *pair, const bool *wanted, bool effective, int threads,
     struct qk_layer_drift **out, struct qk_error *err);
 void qk_drifts_free(struct qk_layer_drift *drift, int n_layers); /* NULL allowed */

@@ -1,4 +1,4 @@
-/* test_base.c - text, JSON, memory, errors, digests, progress, files, folders and the cache. */
+/* test_base.c - text, JSON, memory, errors, digests, progress, loops, files, folders and the cache. */
 #include "helper.h"
 
 #include "base/cache.h"
@@ -6,6 +6,7 @@
 #include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/text.h"
@@ -556,6 +557,98 @@ static void test_progress(void **state)
     assert_true(qk_cpu_count() >= 1);
 }
 
+/* --- loops over items --- */
+
+struct count {
+    int done[1000];
+    struct qk_progress progress;
+};
+
+static void count_item(void *context, size_t item, size_t worker)
+{
+    struct count *count = context;
+    assert_true(worker < qk_parallel_workers(1000));
+    count->done[item]++;
+    if (item == 10)
+        atomic_store(&count->progress.cancel, true);
+}
+
+static void test_parallel(void **state)
+{
+    (void)state;
+    static struct count all, some;
+    qk_parallel_for(1000, count_item, &all, NULL);
+    qk_parallel_for(1000, count_item, &some, &some.progress);
+    qk_parallel_for(0, count_item, &all, NULL);
+    int begun = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(all.done[i], 1);
+        begun += some.done[i];
+    }
+    assert_true(begun >= 11 && begun < 1000);
+    assert_int_equal(qk_parallel_workers(0), 1);
+    assert_int_equal(qk_parallel_workers(1), 1);
+}
+
+enum { TRIED = 200, FAILING = 60 };
+
+struct attempt {
+    int done[TRIED]; /* by item */
+    size_t workers;
+    struct qk_progress progress;
+};
+
+/* From FAILING on every fifth item fails, the first of them last of all. */
+static enum qk_code try_item(void *context, size_t item, size_t worker, struct qk_error *err)
+{
+    struct attempt *attempt = context;
+    assert_true(worker < attempt->workers);
+    attempt->done[item]++;
+    if (item < FAILING || item % 5 != 0)
+        return QK_OK;
+    if (item == FAILING)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    return qk_fail(err, QK_INPUT, "item %zu", item);
+}
+
+static enum qk_code try_and_cancel(void *context, size_t item, size_t worker, struct qk_error *err)
+{
+    struct attempt *attempt = context;
+    (void)worker, (void)err;
+    attempt->done[item]++;
+    if (item == 10)
+        atomic_store(&attempt->progress.cancel, true);
+    return QK_OK;
+}
+
+/* The failure is the smallest item's, whoever is faster; what stands before it is done. */
+static void test_parallel_try(void **state)
+{
+    static const size_t workers[] = {1, 2, 7, 300};
+    (void)state;
+    for (size_t w = 0; w < sizeof workers / sizeof workers[0]; w++) {
+        struct qk_error err = {0};
+        struct attempt some = {.workers = workers[w]}, all = some, cancelled = some;
+        expect_failure(
+            qk_parallel_try(TRIED, workers[w], try_item, &some, NULL, &err), &err, QK_INPUT, "item 60");
+        expect_ok(qk_parallel_try(FAILING, workers[w], try_item, &all, &all.progress, &err), &err);
+        for (int i = 0; i <= FAILING; i++) {
+            assert_int_equal(some.done[i], 1);
+            assert_int_equal(all.done[i], i < FAILING);
+        }
+        int begun = 0;
+        for (int i = 0; i < TRIED; i++) {
+            assert_true(some.done[i] <= 1);
+            begun += some.done[i];
+        }
+        assert_true(workers[w] > 1 || begun == FAILING + 1);
+        expect_failure(
+            qk_parallel_try(TRIED, workers[w], try_and_cancel, &cancelled, &cancelled.progress, &err), &err,
+            QK_CANCELLED, "interrupted");
+    }
+    expect_ok(qk_parallel_try(0, 4, try_item, NULL, NULL, NULL), &(struct qk_error){0});
+}
+
 /* --- the cache --- */
 
 /* A file of 64 KiB on the disk and a hole of 1 GiB, last touched at `seconds`. */
@@ -653,6 +746,8 @@ int main(void)
         test_in_folder(test_read_file),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_parallel_try),
         test_in_folder(test_folder_names),
         test_in_folder(test_cache_trim),
     };

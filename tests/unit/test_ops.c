@@ -1,7 +1,6 @@
 /* test_ops.c - the kernels of the forward pass against sums written out in float64. */
 #include "helper.h"
 
-#include "base/parallel.h"
 #include "forward/attention.h"
 #include "forward/exponential.h"
 #include "forward/ops.h"
@@ -338,39 +337,6 @@ static void test_delta_rule(void **state)
     free(out);
 }
 
-/* --- loops over items --- */
-
-struct count {
-    int done[1000];
-    struct qk_progress progress;
-};
-
-static void count_item(void *context, size_t item, size_t worker)
-{
-    struct count *count = context;
-    assert_true(worker < qk_parallel_workers(1000));
-    count->done[item]++;
-    if (item == 10)
-        atomic_store(&count->progress.cancel, true);
-}
-
-static void test_parallel(void **state)
-{
-    (void)state;
-    static struct count all, some;
-    qk_parallel_for(1000, count_item, &all, NULL);
-    qk_parallel_for(1000, count_item, &some, &some.progress);
-    qk_parallel_for(0, count_item, &all, NULL);
-    int begun = 0;
-    for (int i = 0; i < 1000; i++) {
-        assert_int_equal(all.done[i], 1);
-        begun += some.done[i];
-    }
-    assert_true(begun >= 11 && begun < 1000);
-    assert_int_equal(qk_parallel_workers(0), 1);
-    assert_int_equal(qk_parallel_workers(1), 1);
-}
-
 static void test_cancelled(void **state)
 {
     (void)state;
@@ -402,7 +368,6 @@ int main(void)
         cmocka_unit_test(test_lightning),
         cmocka_unit_test(test_slopes),
         cmocka_unit_test(test_delta_rule),
-        cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
