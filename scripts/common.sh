@@ -6,6 +6,15 @@ QKSCOPE_PACKAGES="autoconf automake autoconf-archive pkg-config make gcc libc6-d
     libcurl4-openssl-dev"
 QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy python3-yaml man-db nginx-light"
 
+# at_exit COMMAND - runs the command when this shell ends, also when a signal ends it: dash alone would not.
+at_exit() {
+    # shellcheck disable=SC2064
+    trap "$1" EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
 # install_packages NAME... - installs with apt-get what dpkg does not know yet. Chatter goes to stderr.
 install_packages() {
     missing=
@@ -17,14 +26,17 @@ install_packages() {
     [ "$(id -u)" -eq 0 ] || sudo=sudo
     echo "installing:$missing" >&2
     $sudo apt-get update -qq >&2
-    # Tests run servers of their own: the package's must not start. The usual way to say so is this file.
-    policy=/usr/sbin/policy-rc.d
-    if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null && $sudo chmod +x $policy; fi
-    installed=0
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >&2 || installed=$?
-    [ -z "$policy" ] || $sudo rm -f "$policy"
-    return $installed
+    # Tests run servers of their own: the package's must not start. The usual way to say so is this file, which must
+    # not stay, however this ends. Traps in a shell of its own leave the caller's alone.
+    (
+        policy=${QKSCOPE_POLICY:-/usr/sbin/policy-rc.d}
+        if [ ! -e "$policy" ]; then
+            at_exit "$sudo rm -f '$policy'"
+            { printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null && $sudo chmod +x "$policy"; } || exit
+        fi
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >&2
+    )
 }
 
 # configure_in FOLDER [ARGUMENT...] - configures the sources in $top for a build in FOLDER, unless it is already.
