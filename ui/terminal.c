@@ -1,6 +1,7 @@
 /* terminal.c - curses start and stop, signals, keys and stray output. */
 #include "ui/terminal.h"
 
+#include "base/thread.h"
 #include "ui/key.h"
 
 #include <curses.h>
@@ -32,6 +33,7 @@ static struct {
     bool pointer;
     bool pasting;    /* between the marks of a pasted text */
     int empty_reads; /* readable, yet no key: the terminal is gone when that goes on */
+    stack_t stack_before;
 } terminal = {.pipe = {-1, -1}, .error_fd = -1};
 
 /* curses does not return from a report that is not among those asked for, but waits for the next key,
@@ -96,7 +98,8 @@ static void install_signals(void)
     told.sa_flags = SA_RESTART; /* a worker's read goes on; poll(2) is woken all the same */
     sigemptyset(&told.sa_mask);
     sigemptyset(&fatal.sa_mask);
-    fatal.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    fatal.sa_flags = SA_SIGINFO | SA_ONSTACK; /* the fault may be that the thread's own stack is full */
+    qk_signal_stack_take(&terminal.stack_before);
     for (int i = 0; i < N_TOLD; i++) {
         sigaction(TOLD[i], NULL, &before_told[i]);
         /* What nohup and shells told us to ignore stays ignored. */
@@ -120,6 +123,8 @@ static void remove_signals(bool all)
             sigaction(TOLD[i], &before_told[i], NULL);
     for (int i = 0; i < N_FATAL; i++)
         sigaction(FATAL[i], &before_fatal[i], NULL);
+    if (all)
+        qk_signal_stack_return(&terminal.stack_before);
 }
 
 /* --- start and stop --- */

@@ -1,6 +1,8 @@
 /* parallel.c - loops over independent items on several threads (parallel.h). */
 #include "base/parallel.h"
 
+#include "base/thread.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -33,7 +35,7 @@ static void run_loop(struct loop *loop, size_t workers)
 {
     pthread_t thread[MOST_WORKERS];
     size_t started = 0;
-    while (started + 1 < workers && pthread_create(&thread[started], NULL, work, loop) == 0)
+    while (started + 1 < workers && qk_thread_start(&thread[started], work, loop, NULL) == QK_OK)
         started++;
     work(loop);
     while (started > 0)

@@ -2,6 +2,7 @@
 #include "cli/meter.h"
 
 #include "base/text.h"
+#include "base/thread.h"
 #include "tensor/hub/remote.h"
 
 #include <stdatomic.h>
@@ -116,7 +117,7 @@ void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes)
     pthread_mutex_init(&meter->mutex, NULL);
     pthread_cond_init(&meter->wake, &clock);
     pthread_condattr_destroy(&clock);
-    meter->painting = pthread_create(&meter->painter, NULL, painter_main, meter) == 0;
+    meter->painting = qk_thread_start(&meter->painter, painter_main, meter, NULL) == QK_OK;
 }
 
 void qk_meter_limit(struct qk_meter *meter, double seconds)

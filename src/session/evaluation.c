@@ -4,6 +4,7 @@
 #include "session/evaluation_thread.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,11 +66,8 @@ static enum qk_code begin(struct qk_session *session, const char *const *file, s
     pthread_mutex_init(&asking->mutex, NULL);
     pthread_cond_init(&asking->work, NULL);
     enum qk_code code = fill_asking(asking, file, n, err);
-    if (code == QK_OK) {
-        int failure = pthread_create(&asking->thread, NULL, qk_asking_main, asking);
-        if (failure != 0)
-            code = qk_fail(err, QK_IO, "cannot start a thread: %s", strerror(failure));
-    }
+    if (code == QK_OK)
+        code = qk_thread_start(&asking->thread, qk_asking_main, asking, err);
     if (code == QK_OK)
         *out = asking;
     else

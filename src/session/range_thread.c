@@ -2,6 +2,7 @@
 #include "session/range_thread.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "range/range_cache.h"
 #include "range/restored.h"
 #include "token/tokenizer.h"
@@ -390,11 +391,8 @@ static void *follow_main(void *argument)
 enum qk_code qk_range_run_start(struct range_run *run, struct qk_error *err)
 {
     void *(*const mains[2])(void *) = {pass_main, follow_main};
-    for (; run->n_threads < 2; run->n_threads++) {
-        int failure = pthread_create(&run->thread[run->n_threads], NULL, mains[run->n_threads], run);
-        if (failure != 0)
-            return qk_fail(err, QK_IO, "cannot start a thread: %s", strerror(failure));
-    }
+    for (; run->n_threads < 2; run->n_threads++)
+        QK_TRY(qk_thread_start(&run->thread[run->n_threads], mains[run->n_threads], run, err));
     return QK_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "session/session_internal.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,9 +40,7 @@ static enum qk_code open_parts(struct qk_session *session, int threads, struct q
         threads = qk_cpu_count();
     QK_TRY(qk_alloc(&session->worker, (size_t)threads, sizeof *session->worker, err));
     for (int i = 0; i < threads; i++) {
-        int failure = pthread_create(&session->worker[i], NULL, qk_session_worker, session);
-        if (failure != 0)
-            return qk_fail(err, QK_IO, "cannot start a worker thread: %s", strerror(failure));
+        QK_TRY(qk_thread_start(&session->worker[i], qk_session_worker, session, err));
         session->n_workers++;
     }
     return QK_OK;

@@ -4,6 +4,7 @@
 #include "session/session_internal.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "export/export.h"
 #include "export/verify.h"
 
@@ -67,14 +68,13 @@ static enum qk_code start_task(struct qk_session *session, const char *target, s
     session->task_message->kind = MESSAGE_TASK_ENDED;
     memset(&session->task_progress, 0, sizeof session->task_progress);
     clock_gettime(CLOCK_MONOTONIC, &session->task_start);
-    int failure = pthread_create(&session->task_thread, NULL, task_main, session);
-    if (failure != 0) {
+    enum qk_code code = qk_thread_start(&session->task_thread, task_main, session, err);
+    if (code != QK_OK) {
         free(session->task_message);
         session->task_message = NULL;
-        return qk_fail(err, QK_IO, "cannot start a thread: %s", strerror(failure));
     }
-    session->task.running = true;
-    return QK_OK;
+    session->task.running = code == QK_OK;
+    return code;
 }
 
 static enum qk_code task_is_free(struct qk_session *session, struct qk_error *err)

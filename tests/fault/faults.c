@@ -4,6 +4,8 @@
  *   QK_FAULT=KIND:N         the N-th call of that kind fails, the others are made
  *   QK_FAULT=KIND:N+        and all that follow, as on a disk that stays full; several, separated by commas
  *   QK_FAULT_COMMAND=TEXT   the chosen call does not fail, but is made after the shell has run this
+ *   QK_FAULT_OVERFLOW=1     the chosen call does not fail, but overflows the stack of its thread
+ *   QK_FAULT_FROM=FILE      calls count from the time when this file is there
  *   QK_FAULT_COUNT=FILE     at the end, a line "KIND CALLS" for each kind
  *   QK_FAULT_SITES=FILE     at the end, "KIND FIRST LAST" for each path of functions to such calls
  *
@@ -80,7 +82,7 @@ static struct plan {
     bool later;
 } plan[MOST_PLANS];
 static int n_plans;
-static const char *command;
+static const char *command, *overflow, *begin;
 
 /* The paths that were seen: an open hash table. */
 enum { SITES = 1 << 14 };
@@ -97,6 +99,7 @@ extern const char __executable_start, etext;
 
 /* What this file opens and writes is not counted. */
 FILE *__real_fopen(const char *path, const char *mode);
+int __real_access(const char *path, int mode);
 
 /* --- the plan --- */
 
@@ -120,6 +123,8 @@ __attribute__((constructor)) static void read_plans(void)
     const char *text = getenv("QK_FAULT");
     sites_path = getenv("QK_FAULT_SITES");
     command = getenv("QK_FAULT_COMMAND");
+    overflow = getenv("QK_FAULT_OVERFLOW");
+    begin = getenv("QK_FAULT_FROM");
     while (text != NULL && *text != '\0') {
         size_t length = strcspn(text, ",");
         if (n_plans == MOST_PLANS || !read_plan(text, length, &plan[n_plans++])) {
@@ -179,9 +184,28 @@ static void note_site(enum kind kind, unsigned long call)
     pthread_mutex_unlock(&sites_lock);
 }
 
+/* Calls itself until the stack is full. The compiler sees neither that it never ends nor that it could be a loop. */
+static volatile size_t deepest = SIZE_MAX;
+__attribute__((noinline)) static size_t recurse(size_t depth)
+{
+    volatile char frame[256];
+    frame[depth % sizeof frame] = 1;
+    return depth < deepest ? recurse(depth + 1) + (size_t)frame[depth % sizeof frame] : depth;
+}
+
+static bool has_begun(void)
+{
+    int saved = errno;
+    bool there = begin == NULL || __real_access(begin, F_OK) == 0;
+    errno = saved;
+    return there;
+}
+
 /* Counts a call of this kind; true when it is to fail, errno is set then. */
 static bool due(enum kind kind)
 {
+    if (!has_begun())
+        return false;
     unsigned long call = atomic_fetch_add(&calls[kind], 1) + 1;
     bool chosen = false;
     if (sites_path != NULL)
@@ -193,6 +217,8 @@ static bool due(enum kind kind)
         return false;
     if (command != NULL && system(command) != 0)
         _exit(99);
+    if (overflow != NULL)
+        recurse(0);
     errno = TABLE[kind].code;
     return command == NULL;
 }

@@ -110,6 +110,14 @@ def wrong_include(file, name):
     return None
 
 
+def check_threads(files):
+    """Every thread has the second stack that only one file gives it."""
+    for file in files:
+        for number, line in enumerate(file.code_lines, 1):
+            if re.search(r"\bpthread_create\b", line) and file.path != "src/base/thread.c":
+                yield file.path, number, "starts a thread: qk_thread_start gives it a stack for handlers of signals"
+
+
 def folder_lines(files):
     """Folder -> number of lines of its own files."""
     lines = {}
@@ -227,6 +235,7 @@ def check_prototypes(files):
 
 RULES = (
     ("arrow", check_arrows),
+    ("thread", check_threads),
     ("share", check_shares),
     ("header", check_headers),
     ("first line", check_first_lines),

@@ -84,6 +84,7 @@ echo '#include "base/mem.h"' | new src/attic/old.h
 insert ui/ui.h 2 '#include "tensor/checkpoint.h"'
 insert ui/ui.h 3 '#include "cli/print.h"'
 insert ui/ui.h 4 'int x = qk_model_open(0, 0, 0);'
+insert src/eval/answer_store.c 5 'int (*start)() = pthread_create;'
 lines 30000 '' | new src/blend/large.h
 new src/base/left.c </dev/null
 insert src/base/error.c 1 '/* errors.c - errors. */'
@@ -119,6 +120,8 @@ finds "curses in main.c" "src/main.c:2: includes ncursesw/ncurses.h: only ui/ dr
 finds "a screen that reads checkpoints" "ui/ui.h:2: includes tensor/checkpoint.h: ui/ asks the session instead"
 finds "a screen that knows the command line" "ui/ui.h:3: includes cli/print.h: ui/ asks the session instead"
 finds "a screen that opens a checkpoint" "ui/ui.h:4: opens a checkpoint: that is for the session"
+finds "a thread without a second stack" \
+    "src/eval/answer_store.c:5: starts a thread: qk_thread_start gives it a stack for handlers of signals"
 check "a folder that holds too much" \
     grep -qx 'src/blend: holds [0-9.]* % of all lines (expected at most 18 %)' "$found"
 finds "a source file without a header" \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_signals.sh - storms of sizes, a size that changes while stopped, a terminal that is closed, a crash in a worker, and
-# signals that the parent ignores.
+# test_signals.sh - storms of sizes, a size that changes while stopped, a terminal that is closed, a crash in a worker, a
+# stack that is full, and signals that the parent ignores.
 . "$srcdir/tests/screen/lib.sh"
 
 helpers=$srcdir/tests/screen
@@ -113,9 +113,28 @@ check "  and nothing is left of the export" gone qkscope
 screen_start 80 24 "$run holes/pre holes/post"
 wait_for 'computing'
 check "SIGSEGV in a worker" python3 "$helpers/crash_worker.py" "$(pid)"
-check "  kills it" until_true has_code
-check "  by that signal, but for a sanitizer's report" sh -c "grep -qx 139 '$work/code' || grep -q Sanitizer '$work/raw'"
-check "  and the terminal is as before" restored
+# crashed - three checks: that a fault ended it, and how.
+crashed() {
+    check "  kills it" until_true has_code
+    check "  by that signal, but for a sanitizer's report" sh -c "grep -qx 139 '$work/code' || grep -q Sanitizer '$work/raw'"
+    check "  and the terminal is as before" restored
+}
+crashed
+
+# --- a stack that is full ---
+# overflowing CALL - a screen; from when $work/now is there the first such call overflows the stack of its thread.
+overflowing() {
+    rm -f "$work/now"
+    screen_start 80 24 "QK_FAULT=$1:1 QK_FAULT_OVERFLOW=1 QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre post"
+    wait_for 'help' && wait_gone 'computing'
+    touch "$work/now"
+}
+overflowing read
+check "a worker's stack overflows" keys r
+crashed
+overflowing statvfs
+check "the first thread's stack overflows" keys Space e
+crashed
 
 # --- what the parent ignores ---
 screen_start 80 24 "trap '' HUP TSTP INT; $run pre post"

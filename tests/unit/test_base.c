@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/text.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -722,6 +723,29 @@ static void test_cache_trim(void **state)
     assert_int_equal(access(path_in(path, folder, "folder.blocks"), F_OK), 0);
 }
 
+static void *has_second_stack(void *argument)
+{
+    stack_t *stack = argument;
+    sigaltstack(NULL, stack);
+    return argument;
+}
+
+static void test_thread(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    pthread_t thread;
+    stack_t stack[2];
+    void *result;
+    for (int i = 0; i < 2; i++) {
+        expect_ok(qk_thread_start(&thread, has_second_stack, &stack[i], &err), &err);
+        assert_int_equal(pthread_join(thread, &result), 0);
+        assert_ptr_equal(result, &stack[i]);
+        assert_int_equal(stack[i].ss_flags & SS_DISABLE, 0);
+        assert_true(stack[i].ss_size >= (size_t)sysconf(_SC_SIGSTKSZ));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -749,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_parallel_try),
         test_in_folder(test_folder_names),
+        cmocka_unit_test(test_thread),
         test_in_folder(test_cache_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
