@@ -1,5 +1,5 @@
-/* build.h - laying a row of the layout table over a checkpoint, between model.c (the model), layer.c (the
- * tensors of a layer and its numbers of heads) and rows.c (the rows of each head). For these three. */
+/* build.h - the interface between model.c (the model), layer.c (the tensors of a layer and its numbers of heads) and
+ * rows.c (the rows of each head). These three apply a row of the layout table to a checkpoint. */
 #ifndef QK_MODEL_BUILD_H
 #define QK_MODEL_BUILD_H
 
@@ -15,25 +15,26 @@ struct qk_builder {
     struct qk_layout layout;
     struct qk_names names;
     const char **mixer;      /* name of each layer's mixer, from the row */
-    struct qk_config config; /* the model's, as the layer that is being built sees it */
+    struct qk_config config; /* the model's, as seen by the layer that is being built */
 };
 
-/* Heads of one layer, as the row and the config tell them. */
+/* Heads of one layer, from the row and the config. */
 struct qk_geometry {
     long heads, key_heads, head_dim, value_heads, value_dim;
     long rope_dim; /* of latent rows */
     long more;     /* rows of a block behind q, k and v */
 };
 
-/* The layer's problem, replacing an earlier one; cut and escaped as errors are. QK_MEMORY. */
+/* Sets the layer's problem and replaces an earlier one. The text is cut and escaped as errors are. QK_IO when there
+ * is no memory. */
 enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Fills the layer whose index is set. QK_INPUT when its tensors contradict the row. */
 enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct qk_error *err);
 
-/* Fills the rest of a view whose tensors are known (weight, bias, norm, down, scales) and the layer's d.
- * `rows` is the layout's word. QK_INPUT when a shape does not fit. */
+/* Fills the layer's d and the rest of a view whose tensors are known (weight, bias, norm, down, scales). `rows` is
+ * the layout's word. QK_INPUT when a shape does not fit. */
 enum qk_code qk_rows_build(struct qk_builder *b, struct qk_layer *layer, enum qk_role role, const char *rows,
     const struct qk_geometry *g, struct qk_error *err);
 

@@ -1,4 +1,4 @@
-/* config.c - reading config.json. */
+/* config.c - the reader of config.json. */
 #include "model/config.h"
 
 #include "base/json.h"
@@ -29,7 +29,7 @@ enum qk_code qk_config_open(const char *folder, struct qk_config *config, struct
     qk_text_add(&path, "%s/config.json", folder);
     QK_TRY(qk_text_take(&path, &config->path, err));
     bool found = false;
-    /* A link to nowhere is no missing config: opening it tells what is wrong. */
+    /* A link to nowhere is not a missing config: opening it reports what is wrong. */
     enum qk_code code = qk_source_exists(config->path, &found, err);
     if (code == QK_OK && !found) {
         free(config->path);

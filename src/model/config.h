@@ -11,11 +11,11 @@ struct qk_config {
     cJSON *root;            /* owned; NULL when there is no config.json */
     const cJSON *text;      /* the object that describes the language model: root, or its text_config etc. */
     const char *model_type; /* of `text`, else of root, else "" ; borrowed from root */
-    int layer; /* 1 + the layer that is asked about, where lists with an entry a layer are values; else 0 */
+    int layer; /* 1 + the layer in question, where a list stands for its entry of that layer; else 0 */
 };
 
-/* Reads FOLDER/config.json. A folder without one is not an error (root = NULL): shapes and names may still
- * suffice. QK_INPUT when it is not a JSON object. Freed with qk_config_close. */
+/* Reads FOLDER/config.json. A folder without one is no error (root = NULL): shapes and names may still suffice.
+ * QK_INPUT when it is not a JSON object. Freed with qk_config_close. */
 enum qk_code qk_config_open(const char *folder, struct qk_config *config, struct qk_error *err);
 void qk_config_close(struct qk_config *config);
 

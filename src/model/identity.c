@@ -1,4 +1,4 @@
-/* identity.c - the identity of a checkpoint (identity.h). */
+/* identity.c - the digest of what a checkpoint is. */
 #include "model/identity.h"
 
 #include "base/json.h"
@@ -16,8 +16,8 @@ static enum qk_code add_json(struct qk_digest *digest, const cJSON *item, struct
     return QK_OK;
 }
 
-/* Which file this is, and that nothing was written to it since. A modification time alone would not do: pre
- * and post have the same header and size, and what unpacked them may have given both the same time. */
+/* Adds which file this is and when it was last written. A modification time alone does not suffice: pre and post have
+ * the same header and size, and may have the same time from unpacking. */
 static void add_file(struct qk_digest *digest, const struct qk_tensor_file *file)
 {
     const struct qk_source *source = &file->source;

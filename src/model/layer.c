@@ -14,7 +14,7 @@ enum { MAX_MORE_ROWS = 1 << 24 };
 
 enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
 {
-    /* The same cutting and escaping as for errors: tensor names are a stranger's. */
+    /* qk_fail cuts and escapes the text: tensor names come from strangers. */
     struct qk_error text;
     char raw[QK_ERROR_TEXT];
     va_list arguments;
@@ -60,7 +60,7 @@ static bool whole_heads(const struct qk_tensor *tensor, uint64_t hd)
            tensor->shape[0] / hd <= QK_MAX_HEADS;
 }
 
-/* K heads vary by layer inside one model: believe the tensor where it holds whole heads. */
+/* The number of K heads may vary by layer: the tensor decides where it holds whole heads. */
 static enum qk_code believe_key_tensor(
     struct qk_builder *b, const struct qk_layer *layer, struct qk_geometry *g, struct qk_error *err)
 {
@@ -106,7 +106,7 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
         QK_TRY(qk_layout_count(mixer, "heads", config, QK_MAX_HEADS, &g->heads, err));
     if (qk_json_get(mixer, "more_rows") != NULL)
         QK_TRY(qk_layout_count(mixer, "more_rows", config, MAX_MORE_ROWS, &g->more, err));
-    if (layer->no_k != NULL) /* nor values: key_heads stays 0 */
+    if (layer->no_k != NULL) /* it has no values either: key_heads stays 0 */
         return QK_OK;
     if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
         g->key_heads = g->heads;
@@ -123,7 +123,7 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
     return check_sharing(b, layer, rows, g, err);
 }
 
-/* In a family that is not in the table, twice the rows mean that every head's query is followed by a gate. */
+/* In a family that is not in the table, twice the rows mean that a gate follows every head's query. */
 static enum qk_code guess_gate(struct qk_builder *b, const struct qk_layer *layer,
     const struct qk_geometry *g, const char **rows, struct qk_error *err)
 {
@@ -133,11 +133,11 @@ static enum qk_code guess_gate(struct qk_builder *b, const struct qk_layer *laye
         return QK_OK;
     *rows = "gated";
     return qk_lines_add(&b->model->remarks, err,
-        "layer %d: q has twice the rows of its %ld heads: every second block is taken for a gate",
-        layer->index, g->heads);
+        "layer %d: q has twice the rows of its %ld heads: every second block is read as a gate", layer->index,
+        g->heads);
 }
 
-/* The entry of this layer in the list that "rope_layers" names says no. */
+/* True when the entry of this layer in the list of "rope_layers" is false. */
 static bool has_no_rope(const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
     const char *key = qk_json_string(mixer, "rope_layers", NULL);
@@ -162,7 +162,8 @@ static void read_positions(const struct qk_builder *b, struct qk_layer *layer, c
     const struct qk_config *config = &b->config;
     double number;
     layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
-    if (layer->role[QK_K].down != NULL) /* part of a key is every head's: no rotation of one head's rows */
+    if (layer->role[QK_K].down !=
+        NULL) /* all heads share part of a key: one head's rows cannot be rotated alone */
         layer->positions = QK_POSITIONS_FIXED;
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
     if (rope && has_no_rope(b, layer, mixer)) {
@@ -219,8 +220,8 @@ static enum qk_code find_tensors(
     return QK_OK;
 }
 
-/* Weights in 8 bits with scales of another kind than those of blocks, which would have to be
- * restored along with them. */
+/* The scale of 8-bit weights that is not one of blocks. A restore would have to take it along, which is not
+ * supported. */
 static const struct qk_tensor *find_scale(
     const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
@@ -234,8 +235,8 @@ static const struct qk_tensor *find_scale(
     return NULL;
 }
 
-/* Layers whose tensors are those of an earlier one of the same mixer: files hold them once, and a choice for
- * one is a choice for all. */
+/* Notes a layer that uses the tensors of an earlier one of the same mixer. Files hold them once, and a choice for one
+ * layer acts on all. */
 static enum qk_code note_shared(
     struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, bool *shared, struct qk_error *err)
 {
@@ -255,10 +256,10 @@ static enum qk_code note_shared(
     *shared = true;
     QK_TRY(qk_lines_add(&b->model->remarks, err,
         "layer %d uses the q and k of layer %d: a choice there acts on both", layer->index, first));
-    return qk_layer_problem(layer, err, "it uses the q and k of layer %d, and is chosen there", first);
+    return qk_layer_problem(layer, err, "it uses the q and k of layer %d: choose there", first);
 }
 
-/* The layer is in one of the groups, and not its first. */
+/* True when the layer is in one of the groups and is not its first. */
 static bool follows_in_group(const cJSON *groups, int layer)
 {
     for (const cJSON *group = cJSON_IsArray(groups) ? groups->child : NULL; group != NULL;
@@ -270,7 +271,7 @@ static bool follows_in_group(const cJSON *groups, int layer)
     return false;
 }
 
-/* Layers that compute with an earlier layer's keys have queries alone. */
+/* True when the layer computes with the keys of an earlier one: it has queries alone. */
 static bool borrows_keys(const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
 {
     double number;
@@ -316,7 +317,7 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     read_positions(b, layer, mixer);
     if (layer->no_k == NULL && qk_layout_flag(mixer, "k_is_v", &b->config, false))
         QK_TRY(qk_lines_add(&b->model->remarks, err,
-            "layer %d: its keys' tensor is its values', too: restoring k moves v", layer->index));
+            "layer %d: one tensor holds its keys and its values: restoring k moves v", layer->index));
     const struct qk_tensor *scale = find_scale(b, layer, mixer);
     if (scale != NULL && layer->problem == NULL)
         return qk_layer_problem(

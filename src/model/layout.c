@@ -1,4 +1,4 @@
-/* layout.c - the table of families, and answering what a row says of a config. */
+/* layout.c - the table of families, and the values that a row gives for a config. */
 #include "model/layout.h"
 
 #include "base/folder.h"
@@ -14,7 +14,7 @@
 
 enum { MAX_ROW_BYTES = 1 << 20 };
 
-/* Checks the row that was just parsed; frees it when it has a mistake. */
+/* Checks a parsed row, and frees it when it has a mistake. */
 static enum qk_code finish_row(const char *file, struct qk_layout *layout, struct qk_error *err)
 {
     enum qk_code code = qk_layout_check(file, layout->row, err);
@@ -59,7 +59,7 @@ enum qk_code qk_layout_folder(char **out, struct qk_error *err)
     const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
     struct qk_text text = {0};
     *out = NULL;
-    if (config != NULL && config[0] == '/') /* relative ones are to be ignored, says the specification */
+    if (config != NULL && config[0] == '/') /* the specification ignores relative paths */
         qk_text_add(&text, "%s/qkscope/layouts", config);
     else if (home != NULL && home[0] != '\0')
         qk_text_add(&text, "%s/.config/qkscope/layouts", home);
@@ -108,8 +108,8 @@ static enum qk_code each_user_row(take_row *take, void *context, struct qk_error
     return code;
 }
 
-/* Those that hold the word (NULL: all). They spell model types without escapes, so that sixty need not be
- * parsed for the sake of one. */
+/* Parses the rows that hold the word (NULL: all). Built-in rows spell model types without escapes, so a lookup need
+ * not parse all sixty of them. */
 static enum qk_code each_built_in_row(const char *word, take_row *take, void *context, struct qk_error *err)
 {
     struct qk_layout row;
@@ -135,7 +135,7 @@ static void take_match(void *context, struct qk_layout *row)
 {
     struct search *search = context;
     const cJSON *types = qk_json_get(row->row, "model_types");
-    bool star = strcmp(search->model_type, "*") == 0; /* a config may say anything */
+    bool star = strcmp(search->model_type, "*") == 0; /* a config may hold any text */
     struct qk_layout *slot = !star && names_type(types, search->model_type) ? &search->exact
                              : names_type(types, "*")                       ? &search->any
                                                                             : NULL;
@@ -156,7 +156,7 @@ enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, st
         code = each_built_in_row("\"*\"", take_match, &search, err);
     if (code == QK_OK) {
         struct qk_layout *found = search.exact.row != NULL ? &search.exact : &search.any;
-        found->guessed = found == &search.any; /* generic.json at the least */
+        found->guessed = found == &search.any; /* generic.json at least */
         *layout = *found;
         *found = (struct qk_layout){0};
     }
@@ -199,10 +199,10 @@ bool qk_config_true(const cJSON *item)
     return item != NULL && !cJSON_IsNull(item) && !cJSON_IsFalse(item);
 }
 
-/* The first object of the list whose own list "layers" names the layer that is asked about. */
+/* The first object of the list whose own list "layers" names the layer in question. */
 static const cJSON *object_of_layer(const struct qk_config *config, const cJSON *list)
 {
-    int looked_at = 0; /* no honest list names more than there can be layers */
+    int looked_at = 0; /* a valid list does not name more layers than there can be */
     for (const cJSON *object = list->child; object != NULL && config->layer > 0; object = object->next) {
         const cJSON *layers = qk_json_get(object, "layers");
         for (const cJSON *item = cJSON_IsArray(layers) ? layers->child : NULL; item != NULL;
@@ -250,7 +250,7 @@ static bool path_number(const struct qk_config *config, const char *path, size_t
     return true;
 }
 
-/* Operands are numbers or paths, worked out from left to right. */
+/* Computes an expression from left to right; its operands are numbers or paths. */
 static bool one_value(const cJSON *item, const struct qk_config *config, double *out)
 {
     if (cJSON_IsNumber(item)) {
@@ -277,7 +277,7 @@ static bool one_value(const cJSON *item, const struct qk_config *config, double 
     }
 }
 
-/* A config key that is true, or KEY=WORD: a key that is this word. */
+/* True when the condition holds: KEY is true in the config, or KEY=WORD and the key is this word. */
 static bool holds(const struct qk_config *config, const char *condition)
 {
     const char *word = strchr(condition, '=');
@@ -330,7 +330,7 @@ enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct 
     }
     if (!(value >= 1 && value <= (double)limit) || value != floor(value))
         return qk_fail(err, QK_INPUT,
-            "%s: %s makes no sense (found %g, expected a whole number from 1 to %ld)", path, key, value,
+            "%s: %s is out of range (found %g, expected a whole number from 1 to %ld)", path, key, value,
             limit);
     *out = (long)value;
     return QK_OK;
@@ -358,7 +358,7 @@ const char *qk_layout_word(const cJSON *object, const char *key, const struct qk
 
 /* --- rules --- */
 
-/* The layers of a model while the rules pass over them: name[i] is NULL until a rule applies to layer i. */
+/* The layers of a model while the rules apply: name[i] is NULL until a rule names the mixer of layer i. */
 struct kinds {
     const struct qk_layout *layout;
     const struct qk_config *config;
@@ -367,13 +367,13 @@ struct kinds {
     struct qk_error *err;
 };
 
-/* A list, which may be stored as a string that holds a list. *parsed is freed by the caller. */
+/* The list at item, which may be a string that holds a list. The caller frees *parsed. */
 static const cJSON *as_list(const cJSON *item, cJSON **parsed)
 {
     *parsed = NULL;
     if (!cJSON_IsString(item))
         return cJSON_IsArray(item) ? item : NULL;
-    /* Python's repr of a list of strings is JSON but for the quotes. */
+    /* Python prints a list of strings as JSON with other quotes. */
     char *text = strdup(item->valuestring);
     for (char *c = text; c != NULL && *c != '\0'; c++)
         *c = *c == '\'' ? '"' : *c;
@@ -397,7 +397,7 @@ static enum qk_code name_entry(const struct kinds *k, const char *key, const cJS
         snprintf(word, sizeof word, "%g", item->valuedouble);
     k->name[i] = mapped(k, word);
     if (k->name[i] == NULL)
-        return qk_fail(k->err, QK_INPUT, "%s: %s[%d]: \"%s\" is no layer kind that the %s family knows",
+        return qk_fail(k->err, QK_INPUT, "%s: %s[%d]: \"%s\" is not a layer kind of the %s family",
             k->config->path, key, i, word, k->layout->family);
     return QK_OK;
 }
@@ -413,7 +413,7 @@ static enum qk_code name_by_list(const struct kinds *k, const char *key, const c
             key, k->n, length);
     const cJSON *item = code == QK_OK ? list->child : NULL;
     for (int i = 0; i < k->n && code == QK_OK; i++, item = item->next) {
-        if (item == NULL) /* round again */
+        if (item == NULL) /* begin again */
             item = list->child;
         if (k->name[i] == NULL)
             code = name_entry(k, key, item, i);
@@ -430,8 +430,8 @@ static enum qk_code name_by_pattern(const struct kinds *k, const char *key, cons
         const char word[2] = {at < length ? pattern[at] : '\0', '\0'};
         if (k->name[i] == NULL && (k->name[i] = mapped(k, word)) == NULL)
             return qk_fail(k->err, QK_INPUT,
-                "%s: %s: character %d (\"%s\") is no layer kind that the %s family knows", k->config->path,
-                key, i, word, k->layout->family);
+                "%s: %s: character %d (\"%s\") is not a layer kind of the %s family", k->config->path, key, i,
+                word, k->layout->family);
     }
     return QK_OK;
 }
@@ -466,7 +466,7 @@ static enum qk_code name_by_indexes(const struct kinds *k, const cJSON *rule, co
     return QK_OK;
 }
 
-/* Where the key leads through a list of objects, each layer has a list of its own, or none. */
+/* Names the mixer by a key that leads through a list of objects, where each layer has a list of its own or none. */
 static void name_by_objects(const struct kinds *k, const cJSON *rule)
 {
     const char *key = qk_json_string(rule, "key", ""), *when = qk_json_string(rule, "when", NULL);
@@ -531,11 +531,11 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
         return name_by_indexes(k, rule, cJSON_IsArray(value) ? value : qk_json_get(rule, "at"));
     else if (strcmp(kind, "when") == 0 || value == NULL || cJSON_IsNull(value))
         return QK_OK;
-    else if (strcmp(kind, "pattern") == 0 && cJSON_IsNumber(value)) /* a period, which is another rule's */
+    else if (strcmp(kind, "pattern") == 0 && cJSON_IsNumber(value)) /* a period, which is for another rule */
         return QK_OK;
     else if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))
         return name_by_pattern(k, key, value->valuestring, qk_json_bool(rule, "again", false));
-    else if (!cJSON_IsArray(value) || value->child != NULL) /* an empty list says nothing */
+    else if (!cJSON_IsArray(value) || value->child != NULL) /* an empty list names nothing */
         return name_by_list(k, key, value, strcmp(kind, "cycle") == 0);
     return QK_OK;
 }
@@ -550,7 +550,7 @@ enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_con
         QK_TRY(apply_rule(&k, rule));
     for (int i = 0; i < n; i++)
         if (mixer[i] == NULL)
-            return qk_fail(err, QK_INPUT, "%s: nothing tells the kind of layer %d of a %s model",
+            return qk_fail(err, QK_INPUT, "%s: no rule names the kind of layer %d of a %s model",
                 config->path != NULL ? config->path : "config.json", i, layout->family);
     return QK_OK;
 }

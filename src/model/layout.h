@@ -23,8 +23,8 @@ struct qk_layout {
     bool guessed;       /* a "*" row: the model type is not in the table */
 };
 
-/* The row for a model type: a user's, a built-in one, a "*" row. QK_INPUT when a row has a mistake, QK_IO
- * when the user's folder exists and cannot be read. */
+/* Finds the row for a model type: a row of the user's, else a built-in one, else a "*" row. QK_INPUT when a row has a
+ * mistake, QK_IO when the user's folder exists and cannot be read. */
 enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, struct qk_error *err);
 void qk_layout_free(struct qk_layout *layout);
 
@@ -46,35 +46,35 @@ struct qk_layout_key {
 /* Key number i of all, object by object; false behind the last. */
 bool qk_layout_key(size_t i, struct qk_layout_key *out);
 
-/* *out = the folder of the users' rows, whether it exists or not; NULL when neither variable
- * tells one. The caller frees. */
+/* *out = the folder of the user's rows, whether it exists or not; NULL when neither variable is set. The caller
+ * frees. */
 enum qk_code qk_layout_folder(char **out, struct qk_error *err);
 
 /* Calls visit for every model type of the table, the user's rows first, in the order of the files' names. */
 enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
     void *context, struct qk_error *err);
 
-/* mixer[i] = name of the mixer of layer i, for n layers; borrowed from the row. QK_INPUT names the config key
- * that does not fit. Linear in n and in the size of the config. */
+/* mixer[i] = name of the mixer of layer i, for n layers; borrowed from the row. QK_INPUT reports the config key that
+ * does not fit. Linear in n and in the size of the config. */
 enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
     const char **mixer, struct qk_error *err);
 /* The mixer of that name. */
 const cJSON *qk_layout_mixer(const struct qk_layout *layout, const char *name);
 
-/* The value of `key` of an object of the row (of KEY_when, where a config key of it is true), looked up in
- * the config; false when nothing is there. */
+/* *out = the value of `key` of an object of the row, looked up in the config. KEY_when comes first where one of its
+ * conditions holds. False when the value does not exist. */
 bool qk_layout_value(const cJSON *object, const char *key, const struct qk_config *config, double *out);
-/* Like it for whole numbers in 1..limit; QK_INPUT names the key and what was found. */
+/* The same for whole numbers in 1..limit; QK_INPUT reports the key and what was found. */
 enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
     long *out, struct qk_error *err);
-/* A flag; `fallback` when nothing tells. */
+/* The flag `key`; `fallback` when the config does not have it. */
 bool qk_layout_flag(const cJSON *object, const char *key, const struct qk_config *config, bool fallback);
-/* A word, replaced by the first of KEY_when whose config key is true. */
+/* The word `key`, or that of the first pair of KEY_when whose condition holds. */
 const char *qk_layout_word(const cJSON *object, const char *key, const struct qk_config *config);
 
-/* True for what is present and not null, false or 0. */
+/* True when the item is present and not null, false or 0. */
 bool qk_config_true(const cJSON *item);
-/* config path "a.b.c" below the text config, or NULL. */
+/* The item at the config path "a.b.c" below the text config, or NULL. */
 const cJSON *qk_config_path(const struct qk_config *config, const char *path);
 
 #endif

@@ -1,4 +1,4 @@
-/* layout_row.c - the contents that a row of the layout table may have, and the check of them. */
+/* layout_row.c - the keys of a row of the layout table, and the check of a row. */
 #include "model/layout.h"
 
 #include "base/json.h"
@@ -336,7 +336,7 @@ static enum qk_code check_needed(const char *file, const char *where, const cJSO
     return QK_OK;
 }
 
-/* What each rule cannot do without. */
+/* Checks that a rule has the keys it needs, and names mixers that exist. */
 static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *rule, struct qk_error *err)
 {
     static const struct {
@@ -352,7 +352,7 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
     return check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err);
 }
 
-/* A family with a forward pass needs all of it: what a layer adds to its input, and both ends. */
+/* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
     static const char *const ends[] = {"embedding", "final_norm", "activation", "down"};
@@ -396,9 +396,8 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
             QK_TRY(check_needed(file, mixer->string, mixer, needed, sizeof needed / sizeof needed[0], err));
         if ((qk_json_get(mixer, "borrows_k") != NULL || qk_json_get(mixer, "borrows_k_groups") != NULL) &&
             !is_word_of(qk_json_string(mixer, "rows", ""), " separate gated block "))
-            return qk_fail(err, QK_INPUT,
-                "%s: %s: key \"borrows_k\" goes with separate, gated or block rows alone", file,
-                mixer->string);
+            return qk_fail(err, QK_INPUT, "%s: %s: key \"borrows_k\" needs separate, gated or block rows",
+                file, mixer->string);
         if (strcmp(qk_json_string(mixer, "rows", ""), "latent") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, latent, sizeof latent / sizeof latent[0], err));
     }

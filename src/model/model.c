@@ -1,4 +1,4 @@
-/* model.c - laying a row of the layout table over a checkpoint: layers, what is left over, and refusals. */
+/* model.c - the layers that a row of the layout table finds in a checkpoint, what is left over, and refusals. */
 #include "model/build.h"
 
 #include "base/mem.h"
@@ -48,7 +48,8 @@ static bool looks_like_qk(const char *name)
     return false;
 }
 
-/* Tensors that look like q or k and belong to no view: extra heads, towers, adapters that were not merged. */
+/* Remarks on tensors that look like q or k and belong to no view: extra heads, towers, adapters that were not
+ * merged. */
 static enum qk_code remark_left_over(struct qk_builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;
@@ -84,7 +85,7 @@ static enum qk_code remark_left_over(struct qk_builder *b, struct qk_error *err)
 
 /* --- the generic rule's refusals --- */
 
-/* Nothing was found by the generic rule: say what is there instead. */
+/* The generic rule found nothing: the message says what is there instead. */
 static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *err)
 {
     static const char *const fused[] = {"qkv_proj.weight", "query_key_value.weight", "Wqkv.weight",
@@ -105,8 +106,8 @@ static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *
                     "\"latent\" rows for model type \"%s\"",
                     c->path, name, type);
             return qk_fail(err, QK_INPUT,
-                "%s: %s: q and k are fused in an order that model type "
-                "\"%s\" does not tell; the layout table needs a row for it",
+                "%s: %s: q and k are fused in an unknown order; the layout table needs a row for model type "
+                "\"%s\"",
                 c->path, name, type);
         }
     }
@@ -125,7 +126,7 @@ static enum qk_code count_layers(struct qk_builder *b, int found, struct qk_erro
     if (!qk_layout_value(b->layout.row, "layer_count", &model->config, &number))
         return QK_OK;
     if (!(number >= 1 && number <= found) || number != floor(number))
-        return qk_fail(err, QK_INPUT, "%s: the config tells of %g layers (found tensors of %d)",
+        return qk_fail(err, QK_INPUT, "%s: the config has %g layers (found tensors of %d)",
             model->checkpoint->path, number, found);
     model->n_layers = (int)number;
     if (model->n_layers < found)
@@ -139,7 +140,7 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
 {
     struct qk_model *model = b->model;
     if (model->config.root == NULL)
-        QK_TRY(qk_lines_add(&model->remarks, err, "there is no config.json: shapes and names have to do"));
+        QK_TRY(qk_lines_add(&model->remarks, err, "there is no config.json: shapes and names must suffice"));
     if (model->guessed)
         QK_TRY(qk_lines_add(&model->remarks, err,
             "model type \"%s\" is not in the layout table: separate "
@@ -148,8 +149,8 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
     return qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->names.prefix);
 }
 
-/* A layer that contradicts a row of the table contradicts all that is known of the family. One that contradicts a
- * guess (a hybrid's other mixer, say) is that layer's problem, as long as the guess holds for another. */
+/* A layer that contradicts a row of the table contradicts all that is known of the family. A layer that contradicts a
+ * guess (a hybrid's other mixer, say) gets a problem, if the guess holds for another layer. */
 static enum qk_code build_layers(struct qk_builder *b, struct qk_error *err)
 {
     struct qk_model *model = b->model;
@@ -174,7 +175,7 @@ static enum qk_code build_layers(struct qk_builder *b, struct qk_error *err)
     return first.code != QK_OK && !usable ? qk_fail(err, first.code, "%s", first.text) : QK_OK;
 }
 
-/* What a choice for k of latent attention comes to. */
+/* Remarks on what a choice for k of latent attention does. */
 static enum qk_code remark_latent(struct qk_model *model, struct qk_error *err)
 {
     int first = 0;
@@ -184,8 +185,8 @@ static enum qk_code remark_latent(struct qk_model *model, struct qk_error *err)
         return QK_OK;
     const struct qk_view *k = &model->layer[first].role[QK_K];
     return qk_lines_add(&model->remarks, err,
-        "keys and values are made of one latent (%s, rows 0 to %llu): restore leaves it as it is in post, "
-        "restore-latent takes pre's, which moves the values, too",
+        "keys and values have one latent (%s, rows 0 to %llu): restore keeps post's, restore-latent takes "
+        "pre's and moves the values, too",
         k->down->name, (unsigned long long)k->weight->shape[1] - 1);
 }
 
@@ -207,15 +208,15 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
     return remark_left_over(b, err);
 }
 
-/* An adapter alone is no model: the tensors that it adds to are elsewhere. */
+/* Refuses an adapter alone: the tensors that it adds to are elsewhere. */
 static enum qk_code refuse_adapter(const char *path, struct qk_error *err)
 {
     bool adapter;
     QK_TRY(qk_adapter_is(path, &adapter, err));
     if (!adapter)
         return QK_OK;
-    return qk_fail(
-        err, QK_INPUT, "%s: an adapter: it is read as POST, over the checkpoint that is PRE", path);
+    return qk_fail(err, QK_INPUT,
+        "%s: an adapter: give it as POST, with the checkpoint that it was trained on as PRE", path);
 }
 
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err)

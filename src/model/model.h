@@ -31,8 +31,8 @@ enum qk_positions {
     QK_POSITIONS_FIXED, /* an elementwise map (convolution, SiLU, feature map) follows: no rotation at all */
 };
 
-/* Rows of a tensor that a restore of the role copies: `count` runs of `length` rows, `step` apart, from
- * `first` on. What is `latent` makes values, too. */
+/* Rows of a tensor that a restore of the role copies: `count` runs of `length` rows, `step` apart, from `first` on.
+ * `latent` rows make values, too. */
 struct qk_slice {
     const struct qk_tensor *tensor;
     uint64_t first, length, step, count;
@@ -40,12 +40,12 @@ struct qk_slice {
 };
 enum { QK_MAX_SLICES = 9 };
 
-/* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D).
- * Head h owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim).
- * With `down` (latent attention, MLA) the head view is a product instead: rows [first_row[h], first_row[h] +
- * head_dim - tail) of weight, (rows, rank), times diag(down_norm) times the first `rank` rows of down, (rank
- * + tail, d), and below it the last `tail` rows of down, the same for every head. This leaves out the factor
- * by which the norm scales each token. Such a role is read factor by factor, and restored slice by slice. */
+/* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D). Head h
+ * owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim). With `down` (latent attention, MLA)
+ * the head view is a product instead. Its factors are rows [first_row[h], first_row[h] + head_dim - tail) of weight,
+ * (rows, rank), diag(down_norm), and the first `rank` rows of down, (rank + tail, d). Below it are the last `tail`
+ * rows of down, the same for every head. This leaves out the factor by which the norm scales each token. Such a role
+ * is read factor by factor, and restored slice by slice. */
 struct qk_view {
     const struct qk_tensor *weight; /* NULL: the layer has no such role */
     const struct qk_tensor *bias;   /* 1-D over the same rows, or NULL */
@@ -76,26 +76,25 @@ struct qk_layer {
     enum qk_positions positions;
     int rotary_dims;    /* first rows of each head that rotate; 0 without RoPE */
     double rope_theta;  /* 0 without RoPE */
-    int window;         /* 0 unless kind is window and the config tells */
+    int window;         /* 0 unless kind is window and the config has it */
     bool gain_plus_one; /* stored q/k norm gain w acts as 1 + w */
 };
 
 struct qk_model {
     struct qk_checkpoint *checkpoint; /* owned */
     struct qk_config config;          /* owned */
-    char *family; /* name of the layout row that matched, "generic" for the fallback; owned */
-    bool guessed; /* true when the generic rule was used */
+    char *family;                     /* name of the layout row, "generic" for the fallback; owned */
+    bool guessed;                     /* true when the generic rule was used */
     struct qk_layer *layer;
     int n_layers;
-    struct qk_lines remarks; /* what was found and why, oddities: shown by `qkscope info` */
+    struct qk_lines remarks; /* what was found and why; `qkscope info` prints them */
 };
 
 /* Opens the checkpoint at `path`, with the adapter in the folder `adapter` merged into it unless that is NULL
- * (tensor/adapter.h), and lays the layout table over it. QK_INPUT when there is no layer at all,
- * when a tensor's shape contradicts its row ("... (found (96, 64), expected (128, 64) for 4 heads of 32)"),
- * or when q and k of an unknown family are fused in a way that the table does not know (with advice). In a
- * family that is not in the table a layer that contradicts the guess gets a problem, unless every one does.
- * Freed with qk_model_close. */
+ * (tensor/adapter.h), and applies the layout table. QK_INPUT when there is no layer at all, when a tensor's shape
+ * contradicts its row ("... (found (96, 64), expected (128, 64) for 4 heads of 32)"), or when q and k of an unknown
+ * family are fused (with advice). In a family that is not in the table, a layer that contradicts the guess gets a
+ * problem, unless every layer does. Freed with qk_model_close. */
 enum qk_code qk_model_open_adapted(
     const char *path, const char *adapter, struct qk_model **out, struct qk_error *err);
 enum qk_code qk_model_open(const char *path, struct qk_model **out, struct qk_error *err); /* without one */
@@ -105,14 +104,14 @@ void qk_model_close(struct qk_model *model);
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
- * (drift/product.h). QK_IO on read errors. Values that are not finite are passed on as they are. Thread-safe.
- */
+ * (drift/product.h). QK_IO on read errors. Values that are not finite stay as they are. Thread-safe.
+ * */
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 
-/* The factors of a role with `down`, as float64: head h's own rows of weight, (head_dim - tail, rank); the
- * gain of the latent's norm, (rank); rows first .. first + n of down, (n, d), of which the first `rank` make
- * the latent. Errors as qk_view_read. */
+/* Read the factors of a role with `down`, as float64. They are head h's own rows of weight, (head_dim - tail, rank);
+ * the gain of the latent's norm, (rank); and rows first .. first + n of down, (n, d). The first `rank` rows of down
+ * make the latent. Errors as qk_view_read. */
 enum qk_code qk_view_read_up(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 enum qk_code qk_view_read_latent_gain(const struct qk_model *model, const struct qk_layer *layer,
@@ -133,8 +132,8 @@ enum qk_code qk_view_read_bias(const struct qk_model *model, const struct qk_lay
 enum qk_code qk_view_read_gain(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err);
 
-/* The contiguous byte ranges of head h inside the view's weight (one when stored by rows, d when transposed):
- * range i begins at *first + i * *stride within the tensor and is *length bytes, i < *count. */
+/* The contiguous byte ranges of head h inside the view's weight: one when it is stored by rows, d when it is
+ * transposed. Range i, i < *count, begins at *first + i * *stride within the tensor and is *length bytes. */
 void qk_view_ranges(const struct qk_layer *layer, enum qk_role role, int h, uint64_t *first, uint64_t *stride,
     uint64_t *length, uint64_t *count);
 

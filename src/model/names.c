@@ -1,4 +1,4 @@
-/* names.c - plain tensor names, and the prefix under which the layers are numbered. */
+/* names.c - plain tensor names, and the prefix that stands before the layer numbers. */
 #include "model/names.h"
 
 #include "base/mem.h"
@@ -26,7 +26,7 @@ static bool is_wrapper(const char *part, size_t n, bool leading)
     return leading && is_part(part, n, "module");
 }
 
-/* Writes the plain name over `name`; false when the tensor is to be left out. */
+/* Writes the plain name over `name`; false when the tensor does not belong to the model. */
 static bool make_plain(char *name)
 {
     char *to = name;
@@ -84,7 +84,7 @@ static const char *const PREFIXES[] = {"model.language_model.layers.", "language
     "gpt_neox.layers.", "transformer.encoder.layers.", "transformer.blocks.", "transformer.layers.",
     "transformer.h.", "model.layers.", "layers.", "h."};
 
-/* The layer number of a name that starts with these n characters, -1 when it has none. */
+/* The layer number of a name that starts with these n characters, or -1. */
 static int layer_number(const char *name, const char *prefix, size_t n)
 {
     if (strncmp(name, prefix, n) != 0 || !isdigit((unsigned char)name[n]))
@@ -113,7 +113,7 @@ static enum qk_code try_prefix(
     return qk_strndup_to(&names->prefix, prefix, n, err);
 }
 
-/* Towers and heads that hold q_proj and k_proj, too, but are not the language model. */
+/* True for towers and heads that hold q_proj and k_proj but are not the language model. */
 static bool is_elsewhere(const char *name)
 {
     static const char *const words[] = {"vision", "visual", "audio", "mtp", "multi_modal"};
@@ -123,7 +123,7 @@ static bool is_elsewhere(const char *name)
     return false;
 }
 
-/* Length of what stands before the first number between dots, 0 when there is none. */
+/* Length of the text before the first number between dots, or 0. */
 static size_t numbered_prefix(const char *name)
 {
     for (const char *part = name; *part != '\0';) {
@@ -135,7 +135,7 @@ static size_t numbered_prefix(const char *name)
     return 0;
 }
 
-/* A prefix that is in no list: whatever stands before the number of a q_proj. */
+/* Guesses a prefix that is in no list: the text before the number of a q_proj. */
 static enum qk_code guess_prefix(struct qk_names *names, size_t *best, struct qk_error *err)
 {
     enum { MOST = 32 }; /* every try passes over all names */

@@ -1,4 +1,4 @@
-/* pair.c - matching the layers of pre and post. */
+/* pair.c - the layers of pre and post, matched. */
 #include "model/pair.h"
 
 #include "base/mem.h"
@@ -12,7 +12,7 @@ const char *qk_side_name(enum qk_side side)
     return side == QK_PRE ? "pre" : "post";
 }
 
-/* The first thing in which the layers do not fit, as a sentence; empty text when they do. */
+/* Writes the first way in which the layers do not fit, as a sentence; an empty text when they do. */
 static void compare_layers(const struct qk_layer *pre, const struct qk_layer *post, struct qk_text *text)
 {
     if (pre->problem != NULL || post->problem != NULL) {
@@ -20,7 +20,7 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
             pre->problem != NULL ? pre->problem : post->problem);
         return;
     }
-    /* A window may be opened or closed by the config alone; anything else is another mixer. */
+    /* The config alone may open or close a window; any other difference is another mixer. */
     bool softmax = (pre->kind == QK_FULL || pre->kind == QK_WINDOW) &&
                    (post->kind == QK_FULL || post->kind == QK_WINDOW);
     if (pre->kind != post->kind && !softmax) {
@@ -49,12 +49,12 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
         }
         if ((a->scale == NULL) != (b->scale == NULL) || a->block != b->block) {
             const char *scaled = a->scale != NULL ? a->scale->name : b->scale->name;
-            qk_text_add(
-                text, "pre's %s and post's are not scaled alike (%s)", qk_role_name((enum qk_role)r), scaled);
+            qk_text_add(text, "the scales of pre's %s differ from post's (%s)", qk_role_name((enum qk_role)r),
+                scaled);
             return;
         }
         if (a->n_slices != b->n_slices || (a->down != NULL && a->weight->shape[1] != b->weight->shape[1])) {
-            qk_text_add(text, "%s of pre is made of another latent (%s: found %llu columns, expected %llu)",
+            qk_text_add(text, "pre's %s has another latent (%s: found %llu columns, expected %llu)",
                 qk_role_name((enum qk_role)r), a->weight->name, (unsigned long long)a->weight->shape[1],
                 (unsigned long long)b->weight->shape[1]);
             return;

@@ -29,8 +29,7 @@ struct qk_pair {
 enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err);
 void qk_pair_close(struct qk_pair *pair);
 
-/* QK_IO when a file of pre or post is not what it was when it was opened: whatever was read in between
- * may be of neither state. */
+/* QK_IO when a file of pre or post changed after it was opened: what was read in between may be of neither state. */
 enum qk_code qk_pair_unchanged(const struct qk_pair *pair, struct qk_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* rows.c - the rows of q and k in their tensors, and those that a restore copies. */
+/* rows.c - the rows of the heads of q and k in their tensors, and the slices that a restore copies. */
 #include "model/build.h"
 
 #include "base/json.h"
@@ -43,8 +43,8 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
     return (struct row_order){0, hd, 0, all};
 }
 
-/* Rows that the tensor must have. Never "at least": a config that tells of too few heads would make
- * the views cover rows of V. */
+/* Rows that the tensor must have. Never "at least": with too few heads in the config, the views would cover rows of
+ * V. */
 static uint64_t rows_expected(const char *rows, enum qk_role role, const struct qk_geometry *g)
 {
     uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
@@ -86,8 +86,8 @@ static enum qk_code place_heads(struct qk_view *view, enum qk_role role, const c
     return QK_OK;
 }
 
-/* The gain must be one head's or all heads'. Where the family is only guessed, one that is neither
- * belongs to something else. */
+/* The gain must be one head's or all heads'. In a guessed family, a gain that is neither belongs to something
+ * else. */
 static enum qk_code check_norm(struct qk_builder *b, const struct qk_layer *layer, struct qk_view *view,
     enum qk_role role, const struct qk_geometry *g, struct qk_error *err)
 {
@@ -104,7 +104,7 @@ static enum qk_code check_norm(struct qk_builder *b, const struct qk_layer *laye
         layer->index, norm->name);
 }
 
-/* Runs that follow each other without a gap are one. */
+/* Adds a slice; runs that follow each other without a gap become one. */
 static void add_slice(struct qk_view *view, const struct qk_tensor *tensor, uint64_t first, uint64_t length,
     uint64_t step, uint64_t count, bool latent)
 {
@@ -123,8 +123,8 @@ static enum qk_code down_error(const struct qk_builder *b, const struct qk_tenso
         (unsigned long long)rows);
 }
 
-/* What makes the latent, and the slices that a restore copies. Of k the last rows of `down` are its own, the
- * others make values, too; q's latent is q's alone. */
+/* Fills in what makes the latent, and the slices that a restore copies. For k the last rows of `down` are its own,
+ * and the others make values, too. For q the latent is q's alone. */
 static enum qk_code build_down(struct qk_builder *b, struct qk_view *view, enum qk_role role,
     const struct row_order *order, const struct qk_geometry *g, struct qk_error *err)
 {
@@ -149,8 +149,8 @@ static enum qk_code build_down(struct qk_builder *b, struct qk_view *view, enum 
     return QK_OK;
 }
 
-/* The scales of a slice's blocks, as a slice of their own. False when some of its blocks hold other rows,
- * too: then neither can be restored without the other. */
+/* Adds the scales of a slice's blocks as a slice of their own. False when some of its blocks hold other rows, too:
+ * the slice cannot be restored without those. */
 static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_tensor *scale)
 {
     uint64_t block = (uint64_t)view->block, rows = of->tensor->shape[0];
@@ -169,7 +169,7 @@ static bool fits_blocks(const struct qk_tensor *tensor, const struct qk_tensor *
            scale->shape[1] == (tensor->shape[1] + block - 1) / block;
 }
 
-/* What a restore copies of values with scales: both. */
+/* Adds the slices of values with scales: a restore copies both. */
 static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, struct qk_view *view,
     const struct row_order *order, const struct qk_geometry *g, struct qk_error *err)
 {
@@ -232,7 +232,7 @@ enum qk_code qk_rows_build(struct qk_builder *b, struct qk_layer *layer, enum qk
     if (view->norm != NULL)
         QK_TRY(check_norm(b, layer, view, role, g, err));
     const struct qk_tensor *const numbers[] = {weight, view->down, view->down_norm};
-    for (int i = 0; i < 3; i++) /* nor are their bytes known to match their shape: no memory for heads */
+    for (int i = 0; i < 3; i++) /* their bytes may not match their shape: no memory for heads */
         if (numbers[i] != NULL && !qk_dtype_readable(numbers[i]->dtype))
             return qk_layer_problem(layer, err, "%s is stored as %s, which is not read as numbers",
                 numbers[i]->name, numbers[i]->dtype_text);

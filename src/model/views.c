@@ -1,4 +1,4 @@
-/* views.c - head views, biases and gains as float64, and the tensors that hold them. */
+/* views.c - the reader of head views, biases and gains as float64. */
 #include "base/mem.h"
 #include "model/model.h"
 
@@ -39,8 +39,8 @@ void qk_view_ranges(const struct qk_layer *layer, enum qk_role role, int h, uint
     }
 }
 
-/* Columns first .. first + n of a (d, rows) tensor as rows of d: whole rows are read in pieces of about a
- * mebibyte and the columns picked out, which beats d tiny reads. */
+/* Reads columns first .. first + n of a (d, rows) tensor as rows of d. It reads whole rows in pieces of about a
+ * mebibyte and picks the columns out, which is faster than d tiny reads. */
 static enum qk_code read_columns(const struct qk_model *model, const struct qk_tensor *tensor, uint64_t first,
     size_t n, char *out, struct qk_error *err)
 {
@@ -82,8 +82,8 @@ enum qk_code qk_view_read_stored(const struct qk_model *model, const struct qk_l
     return qk_checkpoint_read(model->checkpoint, weight, row * width, bytes, n * (size_t)width, err);
 }
 
-/* Raw bytes at the end of the output become numbers from its beginning on, so that no second buffer is
- * needed: value i is read from at or behind the place where it is written. */
+/* The raw bytes stand at the end of the output and become numbers from its beginning on, without a second buffer.
+ * Value i is read at or behind the place where it is written. */
 static char *raw_part(double *out, size_t n, enum qk_dtype dtype)
 {
     return (char *)out + n * (sizeof *out - qk_dtype_bits(dtype) / 8);

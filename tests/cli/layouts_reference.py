@@ -229,7 +229,7 @@ tensors, layers = merge(separate("model.layers.0.self_attn", "window", 4, 2, 2, 
 del tensors["model.layers.1.self_attn.v_proj.weight"]
 case("gemma4", base("gemma4_text", 2, 4, 2, head_dim=2, global_head_dim=4, num_global_key_value_heads=1, sliding_window=16,
                     attention_k_eq_v=True, layer_types=["sliding_attention", "full_attention"]), tensors, layers,
-     remark="layer 1: its keys' tensor is its values', too")
+     remark="layer 1: one tensor holds its keys and its values")
 tensors, layers = merge(separate("model.layers.0.self_attn", "full", 2, 1, 4))
 tensors["model.layers.1.self_attn.q_proj.weight"] = (8, WIDTH)
 case("hunyuan", base("hunyuan", 2, 2, 1, use_cla=True, cla_share_factor=2), tensors,
@@ -388,7 +388,7 @@ def latent(at, q_rank=6):
 
 
 HEADS = dict(qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=4, kv_lora_rank=5)
-NOTE = "keys and values are made of one latent"
+NOTE = "keys and values have one latent"
 for model in ("deepseek_v3", "glm4_moe_lite", "kimi_k2"):
     case(model + "_made", base(model, 1, 2, 2, q_lora_rank=6, **HEADS), *merge(latent("model.layers.0.self_attn")),
          remark=NOTE, latent=True)

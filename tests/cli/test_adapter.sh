@@ -89,9 +89,9 @@ check "no recipe into the adapter" complains 2 "refused: it lies in post's folde
 run emit mergekit "$base" "$adapter" --set 0=restore
 check "emit names files: an adapter is exported first" complains 3 'an adapter: mergekit is told of whole checkpoints'
 run diff "$adapter" "$base"
-check "an adapter is no PRE" complains 3 'plain: an adapter: it is read as POST'
+check "an adapter is no PRE" complains 3 'plain: an adapter: give it as POST'
 run info "$adapter"
-check "  and nothing alone" complains 3 'plain: an adapter: it is read as POST'
+check "  and nothing alone" complains 3 'plain: an adapter: give it as POST'
 
 copy "$adapter" "$work/both"
 cp "$base/model.safetensors" "$base/config.json" "$work/both"

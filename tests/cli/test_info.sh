@@ -41,7 +41,7 @@ run info "$fixtures/deepseek_v3/post"
 check "latent attention is told" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16$'
 check "  what it can do" grep -q '^  compare, restore, restore-latent: 4 of 4 layers$' "$out"
 check "  and not do" sh -c "! grep -q 'lerp\|procrustes' '$out'"
-check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_mqa.weight, rows 0 to 15): restore leaves it' "$out"
+check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_mqa.weight, rows 0 to 15): restore keeps post' "$out"
 copy "$fixtures/deepseek_v3/post" "$work/latent"
 sed -i 's/"deepseek_v3"/"never-heard-of"/' "$work/latent/config.json"
 run info "$work/latent"

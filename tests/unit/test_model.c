@@ -878,7 +878,7 @@ static void test_generic_refuses_fused(void **state)
         const struct test_tensor tensors[] = {{name, "F32", 2, {16, WIDTH}, NULL}};
         write_model(*state, "{\"model_type\":\"unheard_of\"}", tensors, 1);
         refuse(*state, name);
-        refuse(*state, "fused in an order that model type \"unheard_of\" does not tell");
+        refuse(*state, "needs a row for model type \"unheard_of\"");
     }
     const struct test_tensor bare[] = {{"model.layers.0.mlp.weight", "F32", 2, {16, WIDTH}, NULL}};
     write_model(*state, "{\"model_type\":\"unheard_of\"}", bare, 1);
@@ -997,43 +997,43 @@ static void test_hostile_configs(void **state)
         {"null", "config.json: not a JSON object"}, {"{\"a\\u0000\":1}", "config.json: a NUL"},
         {"{\"model_type\":\"llama\"}", "config.json: head_dim is missing (key \"head_dim\")"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":0,\"hidden_size\":8}",
-            "head_dim makes no sense (found inf"},
+            "head_dim is out of range (found inf"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":0,\"head_dim\":4}",
-            "heads makes no sense (found 0"},
+            "heads is out of range (found 0"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":-2,\"head_dim\":4}",
-            "heads makes no sense (found -2"},
+            "heads is out of range (found -2"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":1e300,\"head_dim\":4}",
-            "heads makes no sense (found 1e+300"},
+            "heads is out of range (found 1e+300"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":1e999,\"head_dim\":4}",
-            "heads makes no sense (found inf"},
+            "heads is out of range (found inf"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2.5,\"head_dim\":4}",
-            "heads makes no sense (found 2.5"},
+            "heads is out of range (found 2.5"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":0}",
-            "head_dim makes no sense (found 0"},
+            "head_dim is out of range (found 0"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":-4}",
-            "head_dim makes no sense (found -4"},
+            "head_dim is out of range (found -4"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":1e300}",
-            "head_dim makes no sense"},
+            "head_dim is out of range"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":65537}",
             "expected a whole number from 1 to 4096"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":3}",
             "expected 6 rows for 2 query heads of 3"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":3,\"hidden_size\":8}",
-            "head_dim makes no sense (found 2.66667"},
+            "head_dim is out of range (found 2.66667"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_key_value_heads\":0}",
-            "key_heads makes no sense"},
+            "key_heads is out of range"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":\"2\",\"head_dim\":\"4\"}",
             "head_dim is missing"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":7}",
-            "the config tells of 7 layers (found tensors of 1)"},
+            "the config has 7 layers (found tensors of 1)"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":0}",
-            "the config tells of 0 layers"},
+            "the config has 0 layers"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":-1}",
-            "the config tells of -1 layers"},
+            "the config has -1 layers"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":1e300}",
-            "the config tells of 1e+300 layers"},
+            "the config has 1e+300 layers"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":0.5}",
-            "the config tells of 0.5 layers"}};
+            "the config has 0.5 layers"}};
     char path[PATH_SIZE];
     write_named(*state, "model.layers.0.self_attn.%s.weight");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
