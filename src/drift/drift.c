@@ -1,4 +1,4 @@
-/* drift.c - the numbers of one layer, put together from those of its key groups. */
+/* drift.c - the numbers of one layer, made of those of its key groups. */
 #include "drift/group.h"
 
 #include "base/mem.h"
@@ -53,14 +53,14 @@ static void role_numbers(const struct qk_head_sums *sums, struct qk_role_drift *
     out->angle_max_deg = sums->angle_max;
 }
 
-/* Root of the summed squares of R_B - R_A over those of R_A, each group's brought to one scale first. */
+/* Root of the summed squares of R_B - R_A over those of R_A, after bringing the groups to one scale. */
 static double routing(const struct qk_group_sums *sums, int n, const struct qk_head_sums role[QK_ROLE_COUNT])
 {
     double base = 0, moved = 0;
     int common = role[QK_Q].exponent + role[QK_K].exponent;
     for (int g = 0; g < n; g++) {
         double by = ldexp(1, 2 * (common - sums[g].role[QK_Q].exponent - sums[g].role[QK_K].exponent));
-        if (sums[g].routing_base == 0) /* all zeros: of no scale */
+        if (sums[g].routing_base == 0) /* all zeros: it has no scale */
             continue;
         base += sums[g].routing_base * by;
         moved += sums[g].routing_moved * by;

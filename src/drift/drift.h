@@ -1,8 +1,8 @@
 /* drift.h - the numbers of one layer (drift.c) and their names (metric.c): how far W_Q, W_K and the routing
  * W_Q^T W_K moved from A to B.
  *
- * All sums in float64. A value that is not defined (norm of A is 0, a tensor holds NaN) is NaN here, null
- * in JSON and "-" in tables. */
+ * All sums in float64. An undefined value (norm of A is 0, a tensor holds NaN) is NaN here, null in JSON and "-" in
+ * tables. */
 #ifndef QK_DRIFT_DRIFT_H
 #define QK_DRIFT_DRIFT_H
 
@@ -28,7 +28,7 @@ struct qk_role_drift {
 struct qk_layer_drift {
     int index;
     enum qk_kind kind;
-    bool has_qk; /* false: nothing below is set; of a layer of q alone k has no heads, and routing is NaN */
+    bool has_qk; /* false: nothing below is set; a layer of q alone has no k heads and NaN for routing */
     struct qk_role_drift role[QK_ROLE_COUNT];
     double routing_rel_fro;
     int n_routing;        /* query heads */
@@ -37,34 +37,34 @@ struct qk_layer_drift {
     char *problem;        /* NULL, or which tensor holds values that are not finite; owned */
 };
 
-/* How much of it: what reading alone gives (rel_fro, cosine, norm_ratio), bound by memory; or all. */
+/* What to compute: the numbers that reading alone gives (rel_fro, cosine, norm_ratio), bound by memory; or all. */
 enum qk_drift_stage { QK_DRIFT_NORMS, QK_DRIFT_ALL };
 
-/* Scratch of one worker; fits itself to the heads it meets: of (m, d) heads about 20 m d bytes, where
- * many need float64 about 100. */
+/* Scratch of one worker, which grows with its heads. For (m, d) heads it takes about 20 m d bytes, and about 100 m d
+ * where many need float64. */
 struct qk_drift_work;
 enum qk_code qk_drift_work_new(struct qk_drift_work **out, struct qk_error *err);
 void qk_drift_work_free(struct qk_drift_work *work); /* NULL allowed */
 
-/* Where a layer's heads come from: A and B, opened anew for every group that a worker takes, in its thread. */
+/* The source of a layer's heads A and B. A worker opens it anew, in its thread, for every group that it takes. */
 struct qk_drift_sides {
     enum qk_code (*open)(
         const void *context, struct qk_heads *side[2], struct qk_error *err); /* both or none */
     const void *context; /* borrowed: it outlives the run */
 };
 
-/* One layer that any number of workers compare key group by key group: each of the groups 0 .. qk_drift_run_groups
- * - 1 once, by any thread, in any order; then qk_drift_run_take, once. The numbers do not depend on who did what.
- * qk_drift_run_new compares pre with post; with `effective` the q/k norm gains are multiplied in. */
+/* One layer that any number of workers compare key group by key group. Each of the groups 0 .. qk_drift_run_groups -
+ * 1 is computed once, by any thread, in any order; then qk_drift_run_take is called once. The numbers do not depend
+ * on the threads. qk_drift_run_new compares pre with post; with `effective` the q/k norm gains are multiplied in. */
 struct qk_drift_run;
 enum qk_code qk_drift_run_new(const struct qk_pair *pair, int index, bool effective,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
 enum qk_code qk_drift_run_of(const struct qk_pair_layer *layer, const struct qk_drift_sides *sides,
     enum qk_drift_stage stage, struct qk_drift_run **out, struct qk_error *err);
 int qk_drift_run_groups(
-    const struct qk_drift_run *run); /* 0: the layer has no q and k; of q alone, its heads */
-/* Only reading can fail (QK_IO, QK_CANCELLED; QK_INPUT never: NaN and Inf give drift.problem and NaN where
- * they reach). progress counts head views read, 2 (n_q + n_k) a layer. */
+    const struct qk_drift_run *run); /* 0: the layer has no q and k; for q alone, its heads */
+/* Only reading can fail (QK_IO, QK_CANCELLED). NaN and Inf are no failure: they give drift.problem, and NaN where
+ * they reach. progress counts head views read, 2 (n_q + n_k) a layer. */
 enum qk_code qk_drift_run_group(struct qk_drift_run *run, int group, struct qk_drift_work *work,
     struct qk_progress *progress, struct qk_error *err);
 /* Moves the numbers to *out, freed with qk_layer_drift_free. */
@@ -99,7 +99,7 @@ struct qk_metric_info {
 };
 const struct qk_metric_info *qk_metric_info(enum qk_metric metric);
 bool qk_metric_parse(const char *key, enum qk_metric *metric);
-/* Value for a role, or for the layer as a whole where the metric has no role (routing); role < 0 means the
+/* The value for a role, or for the layer as a whole where the metric has no role (routing). role < 0 means the
  * stronger drift of q and k. NaN when unknown. */
 double qk_metric_layer(const struct qk_layer_drift *drift, enum qk_metric metric, int role);
 /* Value of one head; routing is defined for query heads alone. NaN when unknown. */

@@ -1,4 +1,4 @@
-/* group.c - reading the heads of a key group from both sides, and their numbers (group.h). */
+/* group.c - the heads of a key group from both sides, and their numbers. */
 #include "drift/group.h"
 
 #include "base/mem.h"
@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The design asks for angles to 1e-3 degrees and ratios to 1e-5. Of float64 so much is asked that a change of
- * basis alone, where the angles are 0, goes on to the factorisation. */
+/* Angles must be right to 1e-3 degrees and ratios to 1e-5. The limit for float64 is so tight that a change of basis
+ * alone, where the angles are 0, goes on to the factorisation. */
 static const struct qk_angle_tolerance SINGLE_ANGLES = {1e-4, 1e-3}, DOUBLE_ANGLES = {1e-8, 1e-3};
 static const double ROUTING_TOLERANCE = 1e-5;
 
-/* Bytes of both sides' pieces that are read, converted and added up before the next: they stay in the cache. */
+/* Bytes of both sides' pieces that are read, converted and added up at a time: they stay in the cache. */
 enum { PIECE_BYTES = 1 << 17 };
 
 /* A head of both sides. */
@@ -70,7 +70,7 @@ void qk_drift_work_free(struct qk_drift_work *work)
     free(work);
 }
 
-/* What every head needs; what only some do is made when one does. */
+/* Reserves what every head needs; what only some need is made when one does. */
 static enum qk_code fit(struct qk_drift_work *work, struct qk_heads *const side[2], struct qk_error *err)
 {
     const struct qk_layer *shape = side[0]->layer->side[QK_POST];
@@ -79,7 +79,7 @@ static enum qk_code fit(struct qk_drift_work *work, struct qk_heads *const side[
     if (work->m == m && work->n == n)
         return QK_OK;
     empty(work);
-    /* A part of a transposed tensor costs as much as the whole, so the pieces hold a whole head then. */
+    /* A part of a transposed tensor costs as much as the whole, so a piece holds a whole head then. */
     for (int s = 0; s < 2; s++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             transposed = transposed || side[s]->named->role[r].transposed;
@@ -115,7 +115,7 @@ void qk_head_sums_add(struct qk_head_sums *to, const struct qk_head_sums *from)
     int exponent = !to->known || from->exponent < to->exponent ? from->exponent : to->exponent;
     double grow = ldexp(1, 2 * (exponent - to->exponent)), by = ldexp(1, 2 * (exponent - from->exponent));
     if (!to->known)
-        grow = 1; /* of nothing */
+        grow = 1; /* of no values */
     to->aa = to->aa * grow + from->aa * by;
     to->bb = to->bb * grow + from->bb * by;
     to->ae = to->ae * grow + from->ae * by;
@@ -149,7 +149,7 @@ struct group {
     enum qk_drift_stage stage;
 };
 
-/* A product of factors is hardly ever exact in float32: finding that out would cost another product. */
+/* A product of factors is rarely exact in float32, and finding out would cost another product. */
 static bool may_be_single(const struct group *g, enum qk_role role)
 {
     for (int s = 0; s < 2; s++)
@@ -159,8 +159,8 @@ static bool may_be_single(const struct group *g, enum qk_role role)
     return true;
 }
 
-/* A side that does not know its rows as they are stored gives the whole head, in wide[s]; what float32 cannot
- * hold exactly is left to float64. */
+/* A side that does not know its stored rows gives the whole head, in wide[s]. Values that float32 cannot hold exactly
+ * are left to float64. */
 static enum qk_code read_exactly(
     const struct group *g, struct head_pair *p, int s, bool *exact, struct qk_error *err)
 {
@@ -180,8 +180,8 @@ static enum qk_dtype dtype_of(const struct group *g, int side, enum qk_role role
     return g->side[side]->named->role[role].weight->dtype;
 }
 
-/* Rows first .. first + rows: their sums, and with `keep` A and E in p->single. *same is cleared when
- * the sides differ in a bit. */
+/* Adds up rows first .. first + rows, and with `keep` stores A and E in p->single. *same is cleared when the sides
+ * differ in a bit. */
 static enum qk_code read_piece(const struct group *g, struct head_pair *p, size_t first, size_t rows,
     bool keep, struct qk_pair_sums *sums, bool *same, struct qk_error *err)
 {
@@ -211,7 +211,7 @@ static enum qk_code read_piece(const struct group *g, struct head_pair *p, size_
     return QK_OK;
 }
 
-/* True when float32 has lost nothing: no product over- or underflowed, and |B|^2 does not come from a difference. */
+/* True when float32 lost nothing: no product over- or underflowed, and |B|^2 is not a difference. */
 static bool sums_hold(const struct qk_head_sums *sums, bool same)
 {
     const double least = 1e-24, most = 1e24;
@@ -258,9 +258,9 @@ static size_t count_not_finite(size_t n, const double *x)
     return count;
 }
 
-/* Every number here is free of scale, but their squares and fourth powers are not: float64 checkpoints at
- * 1e150 would overflow. The first head with a value settles one power of two for the group's heads of its
- * role; the usual range is left as it is. */
+/* The numbers do not depend on scale, but squares and fourth powers overflow for float64 checkpoints at 1e150. The
+ * first head with a value therefore sets one power of two for the group's heads of its role. The usual range is not
+ * scaled. */
 static void scale_wide(const struct group *g, struct head_pair *p)
 {
     enum { USUAL = 100 };
@@ -295,7 +295,7 @@ static void note_fault(const struct group *g, int side, const struct head_pair *
     g->sums->not_finite += bad;
 }
 
-/* The head in float64, exactly as it is stored; values that are not finite are counted. */
+/* Reads the head as float64, exactly as it is stored, and counts the values that are not finite. */
 static enum qk_code read_wide(const struct group *g, struct head_pair *p, struct qk_error *err)
 {
     struct qk_drift_work *work = g->work;
@@ -362,7 +362,7 @@ static enum qk_code read_pair(
 
 /* --- numbers --- */
 
-/* The way that needs no condition: orthonormal bases, of whatever rank. */
+/* The method that needs no condition: orthonormal bases of any rank. */
 static enum qk_code angles_of_bases(
     const struct group *g, const struct head_pair *p, struct qk_head_drift *out, struct qk_error *err)
 {

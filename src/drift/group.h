@@ -1,7 +1,7 @@
-/* group.h - the numbers of one key group of a layer: its key head and the query heads that use it. For drift.c.
+/* group.h - the numbers of one key group of a layer, its key head and the query heads that use it, for drift.c.
  *
- * Float32 where that is good enough, float64 where a bound says it is not, and an orthogonal factorisation
- * where Gram matrices of float64 do not do either: the numbers are the same to 1e-5 whichever it was. */
+ * Float32 serves where it is good enough, and float64 where a bound says that it is not. An orthogonal factorisation
+ * serves where Gram matrices in float64 do not suffice. All three give the same numbers to 1e-5. */
 #ifndef QK_DRIFT_GROUP_H
 #define QK_DRIFT_GROUP_H
 
@@ -25,15 +25,15 @@ struct qk_group_sums {
     int fault_head;
 };
 
-/* The sums of the heads before or after these; exponents are brought together. */
+/* Adds the sums of other heads, after bringing both to one exponent. */
 void qk_head_sums_add(struct qk_head_sums *to, const struct qk_head_sums *from);
 
-/* rel_fro, cosine, norm_ratio of what was summed; NaN where they are not defined. */
+/* rel_fro, cosine and norm_ratio of the sums; NaN where they are not defined. */
 void qk_head_sums_ratios(
     const struct qk_head_sums *sums, double *rel_fro, double *cosine, double *norm_ratio);
 
-/* Group g of the layer whose sides these are: fills the heads in out, which drift.c allocated, and *sums.
- * QK_IO, QK_CANCELLED. progress counts heads read, two a head. */
+/* Computes group g of the layer of these sides: fills the heads in out, which drift.c allocated, and *sums. QK_IO,
+ * QK_CANCELLED. progress counts heads read, two a head. */
 enum qk_code qk_drift_group(struct qk_heads *const side[2], int g, enum qk_drift_stage stage,
     struct qk_drift_work *work, struct qk_progress *progress, struct qk_layer_drift *out,
     struct qk_group_sums *sums, struct qk_error *err);

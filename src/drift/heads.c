@@ -38,7 +38,7 @@ static enum qk_code read_bytes(struct qk_heads *heads, enum qk_role role, int he
     return qk_view_read_stored(stored->model, stored->layer, role, head, first, n, bytes, err);
 }
 
-/* Head views that are rows as they are stored, of both roles. */
+/* True when the head views of both roles are stored rows. */
 static bool is_stored(const struct qk_layer *layer, bool effective)
 {
     for (int r = 0; r < QK_ROLE_COUNT; r++)

@@ -1,4 +1,4 @@
-/* metric.c - the one table of metrics: what tables, sorting, --set tests and heat maps call them. */
+/* metric.c - the one table of metrics, with their names in tables, sorting, --set tests and heat maps. */
 #include "drift/drift.h"
 
 #include <assert.h>
@@ -64,7 +64,7 @@ bool qk_metric_parse(const char *key, enum qk_metric *metric)
     return false;
 }
 
-/* How far a value is from "no drift", so that the stronger of two can be told. */
+/* The distance of a value from "no drift", which says which of two is the stronger. */
 static double strength(enum qk_metric metric, double value)
 {
     switch (metric) {

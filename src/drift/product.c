@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of the latent at once: enough for BLAS, while the whole latent of a large model takes 100 MB a thread. */
+/* Rows of the latent at a time: enough for BLAS. The whole latent of a large model takes 100 MB a thread. */
 enum { AT_ONCE = 256 };
 
 /* out (rows, d) = up (rows, rank) times the latent's rows (rank, d). */

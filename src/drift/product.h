@@ -4,10 +4,10 @@
 
 #include "model/model.h"
 
-/* Head view h of a role with `down` as float64, row-major (head_dim, d), into out: the latent's rows and gain
- * from `latent_layer` of `latent`, the rest from `layer` of `model`; both have the same shapes. Holds about
- * (head_dim - tail) rank + 256 d numbers beside out. QK_IO on read errors; values that are not finite are
- * passed on. Thread-safe. */
+/* Fills out with head view h of a role with `down`, as float64, row-major (head_dim, d). The latent's rows and gain
+ * come from `latent_layer` of `latent`, the rest from `layer` of `model`; both have the same shapes. It holds about
+ * (head_dim - tail) rank + 256 d numbers beside out. QK_IO on read errors. Values that are not finite stay as they
+ * are. Thread-safe. */
 enum qk_code qk_product_read(const struct qk_model *model, const struct qk_layer *layer,
     const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
     struct qk_error *err);

@@ -1,4 +1,4 @@
-/* grams.c - angles and routing from Gram matrices, and bounds of their errors (grams.h). */
+/* grams.c - angles and routing sums from Gram matrices, with their error bounds. */
 #include "linalg/grams.h"
 
 #include "base/mem.h"
@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Columns of one product in float32, whose sums then gather in memory, and of what is gathered there before
- * it is added up in float64. Short products halve the error of long ones, and cost little. */
+/* Columns of one float32 product, and columns whose products gather in memory before they are added up in float64.
+ * Short products halve the error of long ones, and cost little. */
 enum { COLUMNS = 128, BLOCK = 512 };
 
-/* Of an entry: sums of 128 products in float32, on the average; sums of whole rows in float64, at worst. */
+/* The error of an entry: of sums of 128 products in float32 on average, of sums of whole rows in float64 at worst. */
 static const double SINGLE_ERROR = 5e-8, DOUBLE_ERROR = 1e-15;
 
 /* --- storage --- */
@@ -116,7 +116,7 @@ void qk_grams_of_double(size_t n, const double *x, struct qk_grams *grams, struc
 
 /* --- angles --- */
 
-/* g (m, m), symmetric and full, becomes its factor in the lower half; false unless it is positive definite. */
+/* Replaces g (m, m), symmetric and full, by its factor in the lower half; false unless it is positive definite. */
 static bool factor(size_t m, double *g)
 {
     lapack_int size = (lapack_int)m;
@@ -173,10 +173,10 @@ static double reach(const struct error_map *map, const double *lower, double *sc
     return 1.3 * length;
 }
 
-/* How far off an eigenvalue may be: `fixed`, or `share` of it where that is less, and `always` of it. To
- * first order it moves by v^T (dEE - Z dEA^T - dEA Z^T + Z dAA Z^T - square dBB) v with Z = E A^+ and v =
- * M^-T u, |u| = 1. Entries are off by error |x_i| |x_j|, each for itself, so v^T Y dG Y^T v comes to error |D
- * Y^T v|^2. That is at most |M^-1 Y D|^2, and, with K K^T = the Schur complement S, |K^-1 Y D|^2 v^T S v. */
+/* The possible error of an eigenvalue: `fixed`, or `share` of it where that is less, and `always` of it. To first
+ * order it moves by v^T (dEE - Z dEA^T - dEA Z^T + Z dAA Z^T - square dBB) v with Z = E A^+ and v = M^-T u, |u| = 1.
+ * Each entry alone is off by error |x_i| |x_j|, so v^T Y dG Y^T v comes to error |D Y^T v|^2. That is at most |M^-1 Y
+ * D|^2, and, with K K^T = the Schur complement S, |K^-1 Y D|^2 v^T S v. */
 struct doubt {
     double fixed, share, always;
 };
@@ -192,7 +192,7 @@ static struct doubt doubt_about(const struct qk_grams *grams, const double *fact
         .always = grams->error * reach(&all, factor_b, scratch) + DBL_EPSILON};
 }
 
-/* Degrees from squared sines, ascending; false when one of them is not known well enough. */
+/* Converts squared sines to degrees, ascending; false when one of them is not known well enough. */
 static bool take_angles(size_t m, const double *squares, const struct doubt *doubt,
     const struct qk_angle_tolerance *tolerance, double *degrees)
 {
@@ -259,7 +259,7 @@ bool qk_grams_routing(
             cross += q->ea[j * m + i] * (k->ea[i * m + j] + k->ee[i * m + j]);
     *base = cblas_ddot((int)mm, q->aa, 1, k->aa, 1);
     *moved = cblas_ddot((int)mm, q->aa, 1, k->ee, 1) + 2 * cross + cblas_ddot((int)mm, q->ee, 1, k->bb, 1);
-    /* Each product's error: that of one factor's entries, which its traces bound, times the other's norm. */
+    /* The error of each product is that of one factor's entries, which its traces bound, times the other's norm. */
     double error = q->error > k->error ? q->error : k->error;
     double qa = q->trace_aa, qe = q->trace_ee, ka = k->trace_aa, ke = k->trace_ee, kb = ka + ke;
     double unsure = error * (qa * norm(mm, k->ee) + ke * norm(mm, q->aa) +

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Below this reciprocal condition of the Gram matrix (cond(a) about 1e5) CholeskyQR2 stops being orthogonal to
- * machine precision with a safe margin (its proven limit is cond(a) < 1e8 / sqrt(mn)), and Householder takes over. */
+/* Householder replaces CholeskyQR2 below this reciprocal condition of the Gram matrix (cond(a) about 1e5). Above it,
+ * CholeskyQR2 is orthogonal to machine precision with a safe margin; its proven limit is cond(a) < 1e8 / sqrt(mn). */
 static const double GRAM_RCOND_LIMIT = 1e-10;
 
 void qk_linalg_init(void)
@@ -28,7 +28,7 @@ enum qk_code qk_work_reserve(struct qk_work *work, size_t m, size_t n, struct qk
     if (n < work->n)
         n = work->n;
     qk_work_free(work);
-    /* QR with blocking wants 64 columns of workspace; the SVD of an (m, m) triangle at most 5 m + 64 m. */
+    /* QR with blocking takes 64 columns of workspace; the SVD of an (m, m) triangle at most 5 m + 64 m. */
     work->lapack_size = 80 * (m > 0 ? m : 1) + 80 * (n > 0 ? n : 1);
     size_t area = (n != 0 && m > SIZE_MAX / n) ? SIZE_MAX : m * n;
     QK_TRY(qk_alloc_aligned(&work->basis[0], area, sizeof(double), err));
@@ -74,7 +74,7 @@ void qk_gram(size_t m, size_t n, const double *a, double *c)
             c[i * m + j] = c[j * m + i];
 }
 
-/* The exponent that brings the largest |a| into [0.5, 1); *zero when there is nothing but zeros. */
+/* The exponent that brings the largest |a| into [0.5, 1); *zero when all values are 0. */
 static int scale_exponent(size_t count, const double *a, bool *zero)
 {
     double largest = 0.0;
@@ -115,8 +115,8 @@ static bool cholesky_pass(size_t m, size_t n, double *q, double *g, double *rwor
     return true;
 }
 
-/* The rank-revealing way: Householder QR of a^T (row-major rows are LAPACK's columns), then an SVD of the
- * triangle; q (m, n) holds the scaled rows and receives the basis. */
+/* The rank-revealing method: Householder QR of a^T (row-major rows are LAPACK's columns), then an SVD of the
+ * triangle. q (m, n) holds the scaled rows and receives the basis. */
 static enum qk_code basis_by_svd(
     size_t m, size_t n, double *q, size_t *rank, struct qk_work *work, struct qk_error *err)
 {
@@ -138,7 +138,7 @@ static enum qk_code basis_by_svd(
     *rank = 0;
     while (*rank < k && sigma[*rank] > limit)
         ++*rank;
-    /* basis = Q [u; 0], the first `rank` columns; Q lives in q below the diagonal, so build beside it. */
+    /* basis = Q [u; 0], the first `rank` columns; Q is in q below the diagonal, so the basis is built beside it. */
     double *product = work->residual;
     memset(product, 0, *rank * n * sizeof *product);
     for (size_t j = 0; j < *rank; j++)
@@ -152,7 +152,7 @@ static enum qk_code basis_by_svd(
 
 static void copy_scaled(size_t count, const double *a, int exponent, double *out)
 {
-    /* One factor cannot reach from 1e-308 to 1: two steps, each exact. */
+    /* One factor cannot reach from 1e-308 to 1, so two exact steps do. */
     double half = ldexp(1.0, exponent / 2), rest = ldexp(1.0, exponent - exponent / 2);
     for (size_t i = 0; i < count; i++)
         out[i] = a[i] * half * rest;
@@ -177,13 +177,13 @@ enum qk_code qk_row_basis(size_t m, size_t n, const double *a, double *basis, si
         copy_scaled(m * n, a, exponent, basis);
         return basis_by_svd(m, n, basis, rank, work, err);
     }
-    /* More rows than columns: the factors need room for m rows, which the caller's basis has (m, n). */
+    /* With more rows than columns, the factors need room for m rows, which the caller's basis (m, n) has. */
     copy_scaled(m * n, a, exponent, basis);
     return basis_by_svd(m, n, basis, rank, work, err);
 }
 
-/* Singular values of the (m, n) row-major matrix a, m <= n, descending; a is destroyed. Through QR first: the
- * values of a triangle cost n/m times less, and QR is backward stable row by row. */
+/* Singular values of the (m, n) row-major matrix a, m <= n, descending; a is destroyed. QR comes first: the values of
+ * a triangle cost n/m times less, and QR is backward stable row by row. */
 static enum qk_code singular_values(
     size_t m, size_t n, double *a, double *sigma, struct qk_work *work, struct qk_error *err)
 {
@@ -204,7 +204,7 @@ static enum qk_code singular_values(
 enum qk_code qk_principal_angles(size_t n, const double *qa, size_t ra, const double *qb, size_t rb,
     double *degrees, struct qk_work *work, struct qk_error *err)
 {
-    /* The smaller set is projected onto the larger: then every angle has its sine. */
+    /* Projects the smaller set onto the larger, so that every angle has its sine. */
     const double *big = qa, *small = qb;
     size_t p = ra, q = rb;
     if (rb > ra) {

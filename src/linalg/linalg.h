@@ -1,4 +1,4 @@
-/* linalg.h - the linear algebra of the tool in float64: row bases, principal angles, Gram products.
+/* linalg.h - the linear algebra of the program in float64: row bases, principal angles, Gram products.
  *
  * Matrices are dense, row-major, (m, n) with leading dimension n. BLAS runs single-threaded: parallelism is
  * over heads and layers, one BLAS thread a worker. */
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Once, before any other call and before threads start: one BLAS thread a caller. */
+/* Called once, before any other call and before threads start: one BLAS thread a caller. */
 void qk_linalg_init(void);
 
 /* Scratch for matrices of up to (m, n); one per thread. Zero-initialise, then qk_work_reserve. */
@@ -26,20 +26,20 @@ struct qk_work {
 enum qk_code qk_work_reserve(struct qk_work *work, size_t m, size_t n, struct qk_error *err);
 void qk_work_free(struct qk_work *work);
 
-/* Orthonormal basis of the row space of a (m, n): `basis` receives *rank orthonormal rows of length n,
- * *rank <= min(m, n). a is not changed; all its values must be finite.
- *   Well-conditioned rows: CholeskyQR2 (Yamamoto et al. 2015), orthogonal to machine precision while
- *   cond(a) < 1e5; else Householder QR and an SVD of its triangle, singular values below
- *   max(m, n) * 2^-52 * largest counted as zero (the rule of numpy.linalg.matrix_rank).
+/* Orthonormal basis of the row space of a (m, n): `basis` receives *rank orthonormal rows of length n, *rank <=
+ * min(m, n). a stays unchanged; all its values must be finite.
+ *   Well-conditioned rows take CholeskyQR2 (Yamamoto et al. 2015), orthogonal to machine precision while cond(a) <
+ *   1e5. Others take Householder QR and an SVD of its triangle. Singular values below max(m, n) * 2^-52 * largest
+ *   count as zero (the rule of numpy.linalg.matrix_rank).
  * Rows are scaled by one power of two first, so neither 1e-200 nor 1e200 over- or underflows.
  * Needs a work of at least (m, n) whose basis[] it does not touch. QK_INPUT when LAPACK does not converge. */
 enum qk_code qk_row_basis(size_t m, size_t n, const double *a, double *basis, size_t *rank,
     struct qk_work *work, struct qk_error *err);
 
-/* Principal angles in degrees between the spans of two orthonormal row sets, qa (ra, n) and qb (rb, n):
- * min(ra, rb) values, ascending. Cosines are the singular values of qa qb^T (Bjorck & Golub 1973); angles
- * below 45 degrees come from the sines, the singular values of the part of one set outside the other's span
- * (Knyazev & Argentati 2002). Needs a work of at least (max(ra, rb), n). */
+/* Principal angles in degrees between the spans of two orthonormal row sets, qa (ra, n) and qb (rb, n): min(ra, rb)
+ * values, ascending. Cosines are the singular values of qa qb^T (Bjorck & Golub 1973). Angles below 45 degrees come
+ * from the sines: the singular values of the part of one set outside the other's span (Knyazev & Argentati 2002).
+ * Needs a work of at least (max(ra, rb), n). */
 enum qk_code qk_principal_angles(size_t n, const double *qa, size_t ra, const double *qb, size_t rb,
     double *degrees, struct qk_work *work, struct qk_error *err);
 

@@ -1,8 +1,8 @@
-/* selftest.c - every BLAS and LAPACK routine of the tool against plain loops (selftest.h).
+/* selftest.c - the comparison of every BLAS and LAPACK routine of the program with plain loops.
  *
- * Products are tested twice. With small integers every sum is exact in float32 in whatever order it is made,
- * so any wrong entry shows, and multiplying both sides by a vector (Freivalds 1977) makes that cost no more
- * than the matrices themselves. With fractions, entry by entry, it shows whether precision is lost. */
+ * Products are tested twice. With small integers every sum is exact in float32 in any order, so any wrong entry
+ * shows. Multiplying both sides by a vector (Freivalds 1977) makes that cost no more than the matrices themselves.
+ * With fractions, the comparison of each entry shows whether precision is lost. */
 #include "linalg/selftest.h"
 
 #include "base/mem.h"
@@ -24,7 +24,7 @@
 struct room {
     double *a, *b, *c, *d, *e;
     float *x, *y, *z;  /* where single precision is computed */
-    enum qk_code code; /* of what kept a test from its end, and is no matter of kernels */
+    enum qk_code code; /* set when a test could not end for a reason other than kernels */
     struct qk_error *err;
 };
 
@@ -46,7 +46,7 @@ static void free_room(struct room *room)
         free(array[i]);
 }
 
-/* Reproducible values in [-1, 1): xorshift64* (Vigna 2016), so that no library's generator is in question. */
+/* Reproducible values in [-1, 1) by xorshift64* (Vigna 2016), independent of any library's generator. */
 static void fill(double *x, size_t n, uint64_t seed)
 {
     for (size_t i = 0; i < n; i++) {
@@ -57,7 +57,7 @@ static void fill(double *x, size_t n, uint64_t seed)
     }
 }
 
-/* Integers from -7 to 8, by the high bits of a linear congruence (Knuth's MMIX): quicker, as these are many. */
+/* Integers from -7 to 8, from the high bits of a linear congruence (Knuth's MMIX), which is faster for so many. */
 static void fill_integers(double *x, size_t n, uint64_t seed)
 {
     for (size_t i = 0; i < n; i++) {
@@ -89,7 +89,7 @@ static double largest_difference(size_t n, const double *x, const double *y)
     return largest;
 }
 
-/* What rounding may cost a sum of so many products of values below 1. */
+/* The rounding error that a sum of so many products of values below 1 may have. */
 static double allowed(bool single, size_t terms)
 {
     return 8 * (single ? (double)FLT_EPSILON : DBL_EPSILON) * (double)(terms + 8);
@@ -157,7 +157,7 @@ static void multiply(struct room *r, bool ta, bool tb, const struct shape *s, do
     widen(s->m * s->n, r->z, r->c);
 }
 
-/* Whether c = op(a) op(b) + c0 to the last bit, all of integers, from c0 v in `before`: 0, or more than 1. */
+/* 0 when c = op(a) op(b) + c0 to the last bit, all integers, with c0 v in `before`; else more than 1. */
 static double integers_differ(struct room *r, bool ta, bool tb, const struct shape *s, const double *v)
 {
     double *inner = r->e, *want = r->d, *got = r->d + s->m;
@@ -182,7 +182,7 @@ static double test_gemm_as(struct room *r, bool ta, bool tb, const struct shape 
         return worst;
     fill(r->a, s->m * s->k, 5);
     fill(r->b, s->k * s->n, 6);
-    if (s->single) { /* the values that are multiplied are those of float32 */
+    if (s->single) { /* the factors are values of float32 */
         narrow(s->m * s->k, r->a, r->x);
         widen(s->m * s->k, r->x, r->a);
         narrow(s->k * s->n, r->b, r->y);
@@ -288,7 +288,7 @@ static double test_dot(struct room *r, const struct shape *s)
 
 /* --- triangles and factorisations --- */
 
-/* What a test returns when LAPACK did not: that memory ran out says nothing of its kernels. */
+/* What a test returns when LAPACK failed: running out of memory is no fault of its kernels. */
 static double no_result(struct room *r, lapack_int info)
 {
     if (info != LAPACK_WORK_MEMORY_ERROR && info != LAPACK_TRANSPOSE_MEMORY_ERROR)
@@ -308,7 +308,7 @@ static void fill_triangle(double *x, size_t m, uint64_t seed)
     }
 }
 
-/* What is solved must give the right-hand side back. */
+/* The solution must give the right-hand side back. */
 static double test_trsm(struct room *r, const struct shape *s)
 {
     size_t m = s->m;
@@ -427,8 +427,8 @@ static double test_syev(struct room *r, const struct shape *s)
     return fmax(worst, largest_difference(m * m, r->a, r->d)) / wide_allowed(m);
 }
 
-/* Rows turned by known angles out of their span: row i of b is cos(t) e_i + sin(t) e_(m+i), t spread over
- * 1e-6 to 60 degrees. In float64 the angles must come back to 1e-9 of themselves. */
+/* Rows that are turned out of their span by known angles t, from 1e-6 to 60 degrees. Row i of b is cos(t) e_i +
+ * sin(t) e_(m+i). In float64 the angles must come back to 1e-9 of themselves. */
 static double test_angles(struct room *r, const struct shape *s)
 {
     size_t m = s->m, n = 2 * m, rank[2] = {0, 0};
@@ -460,7 +460,7 @@ static double test_angles(struct room *r, const struct shape *s)
 static const struct {
     const char *name;
     bool single;
-    bool integers; /* has a test that serves where plain loops over whole products would take too long */
+    bool integers; /* has a test for sizes where plain loops over whole products would take too long */
     double (*test)(struct room *r, const struct shape *s);
 } tests[] = {
     {"sgemm", true, true, test_gemm},
@@ -480,8 +480,8 @@ static const struct {
 enum { TESTS = sizeof tests / sizeof tests[0] };
 _Static_assert((int)TESTS <= (int)QK_SELFTEST_MAX, "room for every result");
 
-/* Small ones take the paths of small matrices; 130 x 131 x 69 is beyond what OpenBLAS counts as small, and
- * in no dimension a multiple of a kernel's width. */
+/* Small ones take the paths of small matrices. 130 x 131 x 69 is beyond what OpenBLAS counts as small, and no
+ * dimension is a multiple of a kernel's width. */
 static const struct shape quick[] = {{31, 37, 33, true, false}, {130, 131, 69, false, false}};
 static const struct shape all[] = {{1, 1, 1, true, false}, {3, 2, 5, true, false}, {16, 16, 64, true, false},
     {31, 33, 127, true, false}, {64, 48, 256, true, false}, {127, 65, 300, true, false},
@@ -502,7 +502,7 @@ static void run_tests(
     }
 }
 
-/* Elements of the largest array that these need. */
+/* Elements of the largest array that these sizes need. */
 static size_t room_for(const struct shape *shape, size_t n_shapes)
 {
     size_t most = 0;
