@@ -1,4 +1,4 @@
-/* added_tokens.c - reading added tokens, and finding them in a text. */
+/* added_tokens.c - the reader of added tokens, and the search for them in a text. */
 #include "token/added_tokens.h"
 
 #include "base/mem.h"
@@ -39,7 +39,7 @@ static enum qk_code find_spelling(
     enum qk_code code = qk_pieces_put(&pieces, token->content, token->n, QK_NO_TOKEN, true, err);
     if (code == QK_OK)
         code = qk_steps_run(normalizer, false, &pieces, err);
-    if (code == QK_OK) /* normalizers do not cut: there is one piece or none */
+    if (code == QK_OK) /* normalizers do not cut: there is at most one piece */
         code = qk_strndup_to(&token->spelling, pieces.n > 0 ? pieces.bytes + pieces.piece[0].at : "",
             token->n_spelling = pieces.n > 0 ? pieces.piece[0].n : 0, err);
     qk_pieces_free(&pieces);
@@ -90,7 +90,7 @@ static void drop(struct qk_added_token *token)
     free(token->spelling);
 }
 
-/* Sorts by id. The same token twice is one; two tokens of one id are a mistake. */
+/* Sorts by id. The same token twice counts once; two tokens with one id are a mistake. */
 static enum qk_code sort_tokens(const char *path, struct qk_added *added, struct qk_error *err)
 {
     size_t kept = 0;
@@ -132,7 +132,7 @@ static int order_content(const void *a, const void *b)
         (*(const struct qk_added_token *const *)b)->content);
 }
 
-/* Two ids for one content would leave it to chance which is used. */
+/* With two ids for one content, chance would decide which is used. */
 static enum qk_code check_contents(const char *path, const struct qk_added *added, struct qk_error *err)
 {
     const struct qk_added_token **sorted;
@@ -257,8 +257,8 @@ static size_t spaces_behind(const char *text, size_t at, size_t n)
     return at;
 }
 
-/* The first of index->token[low, high) whose byte number `depth` is not less than `byte` (or, with `above`,
- * greater than it); they agree in the bytes before it. */
+/* The first of index->token[low, high) whose byte number `depth` is not less than `byte`, or with `above` greater
+ * than it. The tokens agree in the bytes before it. */
 static size_t narrow(
     const struct qk_added_index *index, size_t low, size_t high, size_t depth, unsigned char byte, bool above)
 {
@@ -299,8 +299,8 @@ static bool stands_alone(const char *text, size_t n, size_t from, size_t to)
     return !is_word(code) && (from == 0 || !is_word(character_before(text, from)));
 }
 
-/* Tokens are looked for one behind the other, not minding the spaces that rstrip takes: one that begins among
- * these is found too, as in the original. */
+/* Finds tokens one behind the other without regard to the spaces that rstrip takes. It also finds one that begins
+ * among these, as the original does. */
 enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, bool first,
     struct qk_pieces *out, struct qk_error *err)
 {

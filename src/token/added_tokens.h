@@ -1,4 +1,4 @@
-/* added_tokens.h - the added tokens of a tokenizer: found in the text itself, before anything else is done to it. */
+/* added_tokens.h - the added tokens of a tokenizer, which are found in the text itself before any other step. */
 #ifndef QK_TOKEN_ADDED_TOKENS_H
 #define QK_TOKEN_ADDED_TOKENS_H
 
@@ -11,7 +11,7 @@
 struct qk_added_token {
     char *content; /* owned */
     size_t n;
-    char *spelling; /* what is looked for: normalized, where the token says so; owned */
+    char *spelling; /* the text to find: normalized, where the token says so; owned */
     size_t n_spelling;
     int32_t id;
     bool special, normalized, single_word, lstrip, rstrip;
@@ -30,16 +30,16 @@ struct qk_added {
     struct qk_added_index plain, normalized;
 };
 
-/* Longer ones are refused. */
+/* The limit for the length of a token. */
 enum { QK_ADDED_BYTES = 256 };
 
-/* The "added_tokens" of a tokenizer.json. A token that is in the vocabulary has its id there, whatever the
- * list says (as in the original). Freed with qk_added_free, on failure too. */
+/* Reads the "added_tokens" of a tokenizer.json. A token in the vocabulary has its id there, whatever the list says
+ * (as in the original). Freed with qk_added_free, on failure too. */
 enum qk_code qk_added_read(const char *path, const cJSON *list, const struct qk_bpe *bpe,
     const struct qk_steps *normalizer, struct qk_added *added, struct qk_error *err);
 void qk_added_free(struct qk_added *added);
 
-/* The token of that id or of that content, or NULL. */
+/* The token with that id or that content, or NULL. */
 const struct qk_added_token *qk_added_by_id(const struct qk_added *added, int32_t id);
 const struct qk_added_token *qk_added_by_content(const struct qk_added *added, const char *content);
 

@@ -1,4 +1,4 @@
-/* bpe.c - merging a word's characters into tokens, lowest rank first. */
+/* bpe.c - the merges of a word's characters into tokens, lowest rank first. */
 #include "token/bpe.h"
 
 #include "base/mem.h"
@@ -200,7 +200,7 @@ static enum qk_code read_merges(
         QK_TRY(read_merge(path, item, rank++, bpe, err));
     }
     qsort(bpe->merge, bpe->n_merges, sizeof *bpe->merge, order_merge);
-    /* of a pair that stands there twice the last counts, as in the original's map */
+    /* the last of equal pairs counts, as in the original's map */
     for (size_t i = 0; i < bpe->n_merges; i++) {
         const struct qk_merge *merge = &bpe->merge[i];
         if (i + 1 < bpe->n_merges && merge[1].left == merge->left && merge[1].right == merge->right)
@@ -211,7 +211,7 @@ static enum qk_code read_merges(
     return QK_OK;
 }
 
-/* What changes tokens in a way that is not built. */
+/* Refuses options that change tokens in a way that is not built in. */
 static enum qk_code refuse_options(const char *path, const cJSON *model, struct qk_error *err)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -264,8 +264,8 @@ void qk_bpe_free(struct qk_bpe *bpe)
 
 /* --- one word --- */
 
-/* The word as a linked list of symbols, and a heap of the merges that are possible: the next one is its top.
- * An entry whose symbols have changed since is passed over when it comes up. */
+/* The word as a linked list of symbols, and a heap of the possible merges with the next one on top. An entry whose
+ * symbols have changed since is skipped when it comes up. */
 struct symbol {
     int32_t id; /* -1: merged into the one before it */
     size_t previous, next;
@@ -313,7 +313,7 @@ static struct candidate pop(struct word *word)
     return top;
 }
 
-/* Puts the merge of the symbol at `at` with the one behind it on the heap, where there is one. */
+/* Puts the merge of the symbol at `at` with the next one on the heap, if there is such a merge. */
 static enum qk_code consider(const struct qk_bpe *bpe, struct word *word, size_t at, struct qk_error *err)
 {
     size_t next = at == NOWHERE ? NOWHERE : word->symbol[at].next;
@@ -365,11 +365,11 @@ static bool has_bytes(const struct qk_bpe *bpe, const char *text, size_t n)
     return bpe->byte_fallback;
 }
 
-/* The word's characters as symbols: tokens, else bytes, else unknown. */
+/* Makes symbols of the word's characters: tokens, else bytes, else unknown. */
 static enum qk_code add_characters(
     const struct qk_bpe *bpe, const char *text, size_t n, struct word *word, struct qk_error *err)
 {
-    bool unknown = false; /* what came last */
+    bool unknown = false; /* the last symbol */
     for (size_t at = 0, length; at < n; at += length) {
         int32_t code;
         length = qk_character(text + at, n - at, &code);
@@ -385,7 +385,7 @@ static enum qk_code add_characters(
                 QK_TRY(add_symbol(word, bpe->unknown, err));
             fused = true;
         } else {
-            fused = unknown; /* vanishes without a trace */
+            fused = unknown; /* the character has no token and vanishes */
         }
         unknown = fused;
     }

@@ -1,5 +1,5 @@
-/* bpe.h - the model of a tokenizer: a vocabulary, and which neighbours are merged, in which order (byte-pair
- * encoding, Sennrich, Haddow, Birch 2016). */
+/* bpe.h - the model of a tokenizer: a vocabulary and the order of merges (byte-pair encoding, Sennrich, Haddow, Birch
+ * 2016). */
 #ifndef QK_TOKEN_BPE_H
 #define QK_TOKEN_BPE_H
 
@@ -38,10 +38,10 @@ struct qk_ids {
 };
 enum qk_code qk_ids_add(struct qk_ids *ids, int32_t id, struct qk_error *err);
 
-/* Longer tokens are refused: real ones have some hundred bytes at most. */
+/* The limit for the length of a token: real ones have some hundred bytes at most. */
 enum { QK_TOKEN_BYTES = 4096 };
 
-/* The "model" of a tokenizer.json. Texts are borrowed from it: it must outlive *bpe. `path` is for messages.
+/* Reads the "model" of a tokenizer.json, which must outlive *bpe: texts are borrowed from it. `path` is for messages.
  * Freed with qk_bpe_free, on failure too. */
 enum qk_code qk_bpe_read(const char *path, const cJSON *model, struct qk_bpe *bpe, struct qk_error *err);
 void qk_bpe_free(struct qk_bpe *bpe);

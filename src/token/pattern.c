@@ -1,4 +1,4 @@
-/* pattern.c - finding a pattern's matches with PCRE2, within limits. */
+/* pattern.c - the matches of a pattern with PCRE2, within limits. */
 #include "token/pattern.h"
 
 #include "base/mem.h"
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A pattern comes with the file, so it may be made to take for ever: one attempt may take so many steps, and
- * all of a text so much processor time (real patterns need less than a microsecond a byte). */
+/* A pattern comes with the file, so it may be made to take for ever. These limits bound the steps of one attempt, and
+ * the processor time of a whole text. Real patterns take less than a microsecond a byte. */
 enum {
     STEPS = 20000000,
     HEAP_KIB = 1 << 18,
@@ -31,7 +31,7 @@ struct qk_pattern {
 static const char *foreign_construct(const char *text)
 {
     bool in_class = false;
-    size_t start = 0; /* of the class */
+    size_t start = 0; /* depth of the class */
     for (size_t i = 0; text[i] != '\0'; i++) {
         if (text[i] == '\\') {
             if (text[++i] == '\0')
@@ -60,7 +60,7 @@ static enum qk_code compile(const char *where, const char *text, pcre2_code **ou
         return qk_fail_memory(err, sizeof(void *));
     pcre2_set_max_pattern_length(context, PATTERN_BYTES);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    /* ^ and $ are of lines in Ruby's syntax */
+    /* ^ and $ match at lines in Ruby's syntax */
     *out = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &number, &offset, context);
     pcre2_compile_context_free(context);
@@ -156,7 +156,7 @@ static enum qk_code find_literal(
     return add_range(found, done, n, false, err);
 }
 
-/* What one search needs besides the pattern. */
+/* What a search needs besides the pattern. */
 struct search {
     pcre2_match_context *context;
     pcre2_match_data *data;
@@ -190,8 +190,8 @@ static bool too_slow(struct search *search)
            search->seconds;
 }
 
-/* *to = where a match that begins exactly at `at` ends; *hit is false when there is none. Attempts are
- * anchored: where PCRE2 looks for the next match by itself, nothing bounds the time that it takes. */
+/* *to = the end of a match that begins exactly at `at`; *hit is false without a match. Attempts are anchored: when
+ * PCRE2 searches for the next match by itself, nothing bounds its time. */
 static enum qk_code match_at(const struct qk_pattern *pattern, struct search *search, const char *text,
     size_t n, size_t at, bool *hit, size_t *to, struct qk_error *err)
 {
@@ -202,7 +202,7 @@ static enum qk_code match_at(const struct qk_pattern *pattern, struct search *se
     *hit = code >= 0;
     if (code < 0 && code != PCRE2_ERROR_NOMATCH)
         return qk_fail(
-            err, QK_INPUT, "a pattern of the tokenizer comes to no end on this text (PCRE2 error %d)", code);
+            err, QK_INPUT, "a pattern of the tokenizer takes too long on this text (PCRE2 error %d)", code);
     if (*hit)
         *to = pcre2_get_ovector_pointer(search->data)[1];
     if (*hit && *to < at)
@@ -220,7 +220,7 @@ static enum qk_code find_in_valid(const struct qk_pattern *pattern, struct searc
         size_t to = at;
         int32_t code;
         QK_TRY(match_at(pattern, search, text + from, n, at, &hit, &to, err));
-        /* Oniguruma's search passes over an empty match where the last one ended */
+        /* Oniguruma's search skips an empty match where the last one ended */
         if (hit && !(to == at && found->n > 0 && *done == from + at)) {
             QK_TRY(add_range(found, *done, from + at, false, err));
             QK_TRY(add_range(found, from + at, from + to, true, err));
@@ -244,7 +244,7 @@ static enum qk_code find_regex(const struct qk_pattern *pattern, struct search *
                 break;
         }
         QK_TRY(find_in_valid(pattern, search, text, from, end, &done, found, err));
-        from = end + (end < n); /* the byte that is no character */
+        from = end + (end < n); /* a byte that is no character */
     }
     return add_range(found, done, n, false, err);
 }
@@ -279,8 +279,8 @@ enum qk_code qk_split_read(const char *where, const char *name, enum qk_split *o
     return qk_fail(err, QK_INPUT, "%s: behavior is not supported (found %.64s)", where, name);
 }
 
-/* Joins ranges in place, as the original's folds do: whether a range goes to the one before it (or behind it)
- * hangs on whether it and its neighbour are matches, neighbours being those of the unjoined list. */
+/* Joins ranges in place, as the original's folds do. A range joins the one before it (or behind it) depending on
+ * whether it and its neighbour in the unjoined list are matches. */
 static void join(struct qk_ranges *ranges, enum qk_split split)
 {
     struct qk_range *range = ranges->range;

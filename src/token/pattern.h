@@ -1,4 +1,4 @@
-/* pattern.h - the patterns of a tokenizer.json (PCRE2), and cutting text by them. */
+/* pattern.h - the patterns of a tokenizer.json (PCRE2), and the cutting of text by them. */
 #ifndef QK_TOKEN_PATTERN_H
 #define QK_TOKEN_PATTERN_H
 
@@ -11,8 +11,8 @@
 
 struct qk_pattern; /* a literal text or a regular expression */
 
-/* Compiles text[0, n). The files' patterns are in Oniguruma's Ruby syntax; a construct that means something
- * else to PCRE2 (nested classes, &&, \w, \b, \h) is refused by name. QK_INPUT messages begin with `where`. */
+/* Compiles text[0, n). The files' patterns are in Oniguruma's Ruby syntax. QK_INPUT names a construct that means
+ * something else to PCRE2 (nested classes, &&, \w, \b, \h). Its messages begin with `where`. */
 enum qk_code qk_pattern_regex(
     const char *where, const char *text, struct qk_pattern **out, struct qk_error *err);
 enum qk_code qk_pattern_literal(const char *text, struct qk_pattern **out, struct qk_error *err);
@@ -23,25 +23,25 @@ void qk_pattern_free(struct qk_pattern *pattern);
 
 struct qk_range {
     size_t from, to;
-    bool match; /* or what lies between matches */
+    bool match; /* false: what lies between matches */
 };
 /* Zero-initialise; the caller frees `range`. */
 struct qk_ranges {
     struct qk_range *range;
     size_t n, capacity;
 };
-/* The matches in text[0, n) and what lies between them, in order and without a gap. Bytes that are not UTF-8
- * are between. QK_INPUT when the pattern takes more steps or time than any sane one. */
+/* Finds the matches in text[0, n) and what lies between them, in order and without a gap. Bytes that are not UTF-8
+ * lie between. QK_INPUT when the pattern takes more steps or time than any real one. */
 enum qk_code qk_pattern_find(const struct qk_pattern *pattern, const char *text, size_t n,
     struct qk_ranges *found, struct qk_error *err);
 
-/* What becomes of the matches when a text is cut at them. */
+/* Where the matches go when a text is cut at them. */
 enum qk_split { QK_ISOLATED, QK_REMOVED, QK_MERGED_WITH_PREVIOUS, QK_MERGED_WITH_NEXT, QK_CONTIGUOUS };
-/* By its name in the files ("Isolated" ...). */
+/* Reads its name in the files ("Isolated" ...). */
 enum qk_code qk_split_read(const char *where, const char *name, enum qk_split *out, struct qk_error *err);
 
-/* Appends the pieces of text[0, n) to `out`; `invert` swaps matches and what lies between;
- * `first` as in struct qk_piece. */
+/* Appends the pieces of text[0, n) to `out`. `invert` swaps matches and what lies between; `first` is that of struct
+ * qk_piece. */
 enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enum qk_split split,
     const char *text, size_t n, bool first, struct qk_pieces *out, struct qk_error *err);
 

@@ -1,4 +1,4 @@
-/* pieces.h - a text on its way to tokens: cut into pieces, each either text or already a token. */
+/* pieces.h - a text that becomes tokens: pieces, each either text or already a token. */
 #ifndef QK_TOKEN_PIECES_H
 #define QK_TOKEN_PIECES_H
 
@@ -16,8 +16,8 @@ struct qk_piece {
     bool first;    /* begins where the whole text began */
 };
 
-/* Zero-initialise, with the limit set. Grown beyond `limit` bytes or pieces it fails: a file's replacements
- * must not blow a text up without bound. */
+/* Zero-initialise, and set the limit. Growth beyond `limit` bytes or pieces fails: a file's replacements must not
+ * enlarge a text without bound. */
 struct qk_pieces {
     char *bytes;
     size_t n_bytes, bytes_capacity;
@@ -26,7 +26,7 @@ struct qk_pieces {
     size_t limit;
 };
 
-/* Appends bytes to what the next qk_pieces_cut makes a piece of. */
+/* Appends bytes to the next piece, which qk_pieces_cut makes. */
 enum qk_code qk_pieces_add(struct qk_pieces *pieces, const char *bytes, size_t n, struct qk_error *err);
 /* Makes a piece of all bytes from `from` on; an empty one is left out. */
 enum qk_code qk_pieces_cut(
@@ -36,8 +36,8 @@ enum qk_code qk_pieces_put(
     struct qk_pieces *pieces, const char *bytes, size_t n, int32_t token, bool first, struct qk_error *err);
 void qk_pieces_free(struct qk_pieces *pieces);
 
-/* Length of the character at p with n > 0 bytes left, and its code; a byte that starts no UTF-8 character
- * counts as a character of its own, with code -1. */
+/* Length of the character at p with n > 0 bytes left, and its code. A byte that starts no UTF-8 character is a
+ * character of its own, with code -1. */
 size_t qk_character(const char *p, size_t n, int32_t *code);
 
 #endif

@@ -1,4 +1,4 @@
-/* steps.c - carrying out the steps of a normalizer, pre_tokenizer or decoder. */
+/* steps.c - the steps of a normalizer, pre_tokenizer or decoder, carried out. */
 #include "token/steps.h"
 
 #include "token/pattern.h"
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* More combining marks than this in a row are no text; sorting them takes quadratic time. */
+/* The limit for combining marks in a row: sorting them takes quadratic time, and no real text has more. */
 enum { MARKS_IN_A_ROW = 4096 };
 
 /* --- GPT-2's alphabet: bytes that print stand for themselves, the others for U+0100 on, in their order --- */
@@ -17,7 +17,7 @@ static bool prints(unsigned byte)
     return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
 }
 
-/* How many bytes below this one do not print: 0 ... 0x20, 0x7f ... 0xa0, 0xad. */
+/* The number of bytes below this one that do not print: 0 ... 0x20, 0x7f ... 0xa0, 0xad. */
 static unsigned hidden_below(unsigned byte)
 {
     return byte <= 0x20 ? byte : byte <= 0xa0 ? byte - 0x7f + 0x21 : 0x43;
@@ -48,13 +48,13 @@ static int character_byte(int32_t code)
 
 /* --- one piece --- */
 
-/* Where a step's work goes, and the text that it works on. */
+/* The output of a step, and the text that it works on. */
 struct task {
     const struct qk_step *step;
     const char *text;
     size_t n;
     bool first;
-    bool begins, inside; /* the first piece of the list; pieces stand within a text */
+    bool begins, inside; /* the first piece of the list; the pieces are within a text */
     struct qk_pieces *out;
 };
 
@@ -143,7 +143,7 @@ static enum qk_code to_bytes(const struct task *task, struct qk_error *err)
     return QK_OK;
 }
 
-/* A token with a character that stands for no byte (an added one, say) is left as it is. */
+/* A token with a character that stands for no byte (an added one, say) stays as it is. */
 static enum qk_code from_bytes(const struct task *task, struct qk_error *err)
 {
     int32_t code;

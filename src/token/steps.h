@@ -1,5 +1,5 @@
-/* steps.h - lists of simple steps, read from a tokenizer.json (steps_read.c) and carried out (steps.c): on text
- * before the model sees it (normalizer, pre_tokenizer), and on tokens' text afterwards (decoder). */
+/* steps.h - lists of simple steps, read from a tokenizer.json (steps_read.c) and carried out (steps.c). The
+ * normalizer and pre_tokenizer act on text before the model sees it, and the decoder on tokens' text afterwards. */
 #ifndef QK_TOKEN_STEPS_H
 #define QK_TOKEN_STEPS_H
 
@@ -17,7 +17,7 @@ struct qk_steps {
     size_t n, capacity;
 };
 
-/* Append the steps of one part, which may be null; QK_INPUT names the part that is not supported. Freed with
+/* These append the steps of one part, which may be null. QK_INPUT names the part that is not supported. Freed with
  * qk_steps_free, on failure too. */
 enum qk_code qk_steps_read_normalizer(
     const char *path, const cJSON *part, struct qk_steps *steps, struct qk_error *err);
@@ -27,8 +27,8 @@ enum qk_code qk_steps_read_decoder(
     const char *path, const cJSON *part, struct qk_steps *steps, struct qk_error *err);
 void qk_steps_free(struct qk_steps *steps);
 
-/* Applies the steps to every piece that is text, and puts the result in the list's place. `inside`: the
- * pieces stand somewhere within a text, so what is done at its two ends is left out. */
+/* Applies the steps to every piece that is text, and replaces the list by the result. `inside`: the pieces are within
+ * a text, so the steps for its two ends are left out. */
 enum qk_code qk_steps_run(
     const struct qk_steps *steps, bool inside, struct qk_pieces *pieces, struct qk_error *err);
 
@@ -40,7 +40,7 @@ enum qk_step_kind {
     QK_STEP_PREFIX, /* prepend unless it is there */
     QK_STEP_REPLACE,
     QK_STEP_SPLIT,
-    QK_STEP_TO_BYTES, /* GPT-2's: every byte as a character */
+    QK_STEP_TO_BYTES, /* GPT-2's: writes every byte as a character */
     QK_STEP_FROM_BYTES,
     QK_STEP_SPACES, /* Metaspace's decoder */
     QK_STEP_BYTE_FALLBACK,

@@ -1,4 +1,4 @@
-/* steps_read.c - the steps that the normalizer, pre_tokenizer and decoder of a tokenizer.json stand for. */
+/* steps_read.c - the reader of the normalizer, pre_tokenizer and decoder of a tokenizer.json. */
 #include "base/mem.h"
 #include "token/pattern.h"
 #include "token/steps.h"
@@ -11,7 +11,7 @@
 static const char GPT2_PATTERN[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* What a reader of one part is given. */
+/* The input of a reader of one part. */
 struct part {
     const char *where; /* "PATH: pre_tokenizer: Split" */
     const char *type;
@@ -48,7 +48,7 @@ static enum qk_code unsupported(const struct part *part, struct qk_error *err)
     return qk_fail(err, QK_INPUT, "%s is not supported; give token ids instead", part->where);
 }
 
-/* Reads a part with `read`, or each of a Sequence's. The depth is bounded by the JSON parser's. */
+/* Reads a part with `read`, or each part of a Sequence. The JSON parser bounds the depth. */
 static enum qk_code read_each(const char *path, const char *name, const char *list, const cJSON *item,
     read_part *read, struct qk_steps *steps, struct qk_error *err)
 {
@@ -133,7 +133,8 @@ enum qk_code qk_steps_read_normalizer(
 
 /* --- pre_tokenizer --- */
 
-/* What stands for a space, and whether one is put before the text: always, only where it begins (first), or never. */
+/* The character for a space, and whether one is put before the text: always, only where it begins (first), or
+ * never. */
 struct metaspace {
     const char *replacement;
     bool never, first;
@@ -146,7 +147,7 @@ static enum qk_code read_metaspace_keys(const struct part *part, struct metaspac
     size_t n = strlen(keys->replacement);
     if (n == 0 || qk_character(keys->replacement, n, &character) != n)
         return qk_fail(err, QK_INPUT, "%s: replacement is not one character", part->where);
-    /* older files have add_prefix_space alone */
+    /* older files have only add_prefix_space */
     bool prefix = qk_json_bool(part->item, "add_prefix_space", true);
     const char *scheme = qk_json_string(part->item, "prepend_scheme", prefix ? "always" : "never");
     keys->never = strcmp(scheme, "never") == 0;

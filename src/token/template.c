@@ -1,4 +1,4 @@
-/* template.c - post_processor, and the two keys of tokenizer_config.json. */
+/* template.c - the reader of post_processor, and of two keys of tokenizer_config.json. */
 #include "token/template.h"
 
 #include "base/mem.h"
@@ -15,7 +15,7 @@ struct reader {
     const struct qk_bpe *bpe;
     const struct qk_added *added;
     struct qk_template *out;
-    bool found; /* a part that tells special tokens */
+    bool found; /* a part that names special tokens */
 };
 
 static bool is_token(const struct reader *reader, int32_t id)
@@ -28,12 +28,12 @@ static enum qk_code add_id(
 {
     uint64_t id;
     if (!qk_json_u64(item, &id) || id >= INT32_MAX || !is_token(reader, (int32_t)id))
-        return qk_fail(
-            err, QK_INPUT, "%s: post_processor: an id of a special token is not a token's", reader->path);
+        return qk_fail(err, QK_INPUT, "%s: post_processor: an id of a special token is not the id of a token",
+            reader->path);
     return qk_ids_add(ids, (int32_t)id, err);
 }
 
-/* {"SpecialToken": {"id": NAME}}, whose ids "special_tokens" tells. */
+/* {"SpecialToken": {"id": NAME}}, whose ids are in "special_tokens". */
 static enum qk_code add_special(const struct reader *reader, const cJSON *specials, const cJSON *piece,
     struct qk_ids *ids, struct qk_error *err)
 {
@@ -86,7 +86,7 @@ static enum qk_code read_processor(struct reader *reader, const cJSON *part, str
     if (part == NULL || cJSON_IsNull(part))
         return QK_OK;
     const char *type = qk_json_string(part, "type", "?");
-    if (strcmp(type, "ByteLevel") == 0) /* about offsets alone */
+    if (strcmp(type, "ByteLevel") == 0) /* affects offsets alone */
         return QK_OK;
     if (strcmp(type, "Sequence") == 0) {
         const cJSON *parts = qk_json_get(part, "processors");

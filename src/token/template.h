@@ -10,8 +10,8 @@ struct qk_template {
     struct qk_ids before, after;
 };
 
-/* The "post_processor" of a tokenizer.json; where that says nothing of special tokens,
- * FOLDER/tokenizer_config.json's add_bos_token and add_eos_token. Freed with qk_template_free, on failure too. */
+/* Reads the "post_processor" of a tokenizer.json. Where it does not mention special tokens, add_bos_token and
+ * add_eos_token of FOLDER/tokenizer_config.json count. Freed with qk_template_free, on failure too. */
 enum qk_code qk_template_read(const char *path, const char *folder, const cJSON *processor,
     const struct qk_bpe *bpe, const struct qk_added *added, struct qk_template *out, struct qk_error *err);
 void qk_template_free(struct qk_template *template);

@@ -1,4 +1,4 @@
-/* tokenizer.c - opening a tokenizer.json, and its way from text to ids and back. */
+/* tokenizer.c - a tokenizer.json, opened, and the path from text to ids and back. */
 #include "token/tokenizer.h"
 
 #include "base/json.h"
@@ -15,14 +15,14 @@
 
 /* Gemma's has 33 MB. */
 enum { MAX_FILE_BYTES = 256 << 20 };
-/* How far a text may grow on its way. */
+/* How far a text may grow on that path. */
 enum { GROWTH = 32, FREE_GROWTH = 1 << 20 };
 
 struct qk_tokenizer {
-    cJSON *vocabulary; /* what bpe's texts are borrowed from */
+    cJSON *vocabulary; /* bpe borrows its texts from it */
     struct qk_bpe bpe;
     struct qk_steps normalizer, pre_tokenizer, decoder;
-    bool joins_with_spaces; /* no decoder: tokens with spaces between them */
+    bool joins_with_spaces; /* no decoder: it puts spaces between tokens */
     struct qk_added added;
     struct qk_template template;
 };
@@ -58,8 +58,7 @@ static enum qk_code open_file(
     cJSON *root;
     QK_TRY(qk_source_exists(path, &found, err));
     if (!found)
-        return qk_fail(
-            err, QK_INPUT, "%s: no such file: without it there is no text; give token ids instead", path);
+        return qk_fail(err, QK_INPUT, "%s: no such file: text needs it; give token ids instead", path);
     QK_TRY(qk_json_read(path, MAX_FILE_BYTES, &root, err));
     enum qk_code code = read_parts(path, folder, root, tokenizer, err);
     cJSON_Delete(root);
@@ -149,7 +148,7 @@ static enum qk_code encode_pieces(const struct qk_tokenizer *tokenizer, const ch
     return QK_OK;
 }
 
-/* The largest length that a text of n bytes may come to. */
+/* The largest length that a text of n bytes may reach. */
 static size_t growth_limit(size_t n)
 {
     return n > (SIZE_MAX - FREE_GROWTH) / GROWTH ? SIZE_MAX : n * GROWTH + FREE_GROWTH;
@@ -194,7 +193,7 @@ static enum qk_code put_token(const struct qk_tokenizer *tokenizer, int32_t id, 
         return QK_OK;
     const struct qk_vocabulary_entry *entry = added == NULL ? qk_bpe_token(&tokenizer->bpe, id) : NULL;
     if (added == NULL && entry == NULL)
-        return qk_fail(err, QK_INPUT, "token id %d is not one of the tokenizer's (at most %zu)", (int)id,
+        return qk_fail(err, QK_INPUT, "token id %d is not in the tokenizer (at most %zu)", (int)id,
             qk_tokenizer_size(tokenizer) - 1);
     if (tokenizer->joins_with_spaces && pieces->n > 0)
         QK_TRY(qk_pieces_put(pieces, " ", 1, QK_NO_TOKEN, false, err));

@@ -231,11 +231,11 @@ static void test_hostile_text(void **state)
     expect_encode_failure(*state,
         PART("pre_tokenizer",
             "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a+a+)+[bc]\"},\"behavior\":\"Isolated\"}"),
-        text, 40, "comes to no end");
+        text, 40, "takes too long");
     expect_encode_failure(*state,
         PART("pre_tokenizer",
             "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:a|(?R))*+(?R)\"},\"behavior\":\"Isolated\"}"),
-        text, MEGABYTE, "comes to no end");
+        text, MEGABYTE, "takes too long");
     expect_encode_failure(*state,
         PART("normalizer",
             "{\"type\":\"Sequence\",\"normalizers\":["
