@@ -13,7 +13,7 @@
 
 /* --- softmax --- */
 
-/* Softmax of row[0..n), in place; the sum in float64, so that long rows keep their last digits. */
+/* Softmax of row[0..n), in place. The sum is float64, so that long rows keep their last digits. */
 static void softmax_row(float *row, size_t n)
 {
     float scale = (float)(1.0 / qk_exp_sum(n, qk_largest(n, row), row));
@@ -27,8 +27,8 @@ static size_t first_key(const struct qk_attention *a, size_t t)
     return a->window != 0 && t + 1 > a->window ? t + 1 - a->window : 0;
 }
 
-/* p (n, keys) = q k^T scale of the queries from t0 on and the keys from s0 on. A single query is a product
- * of a matrix and a vector. */
+/* p (n, keys) = scale q k^T of the queries from t0 on and the keys from s0 on. A single query is a product of a
+ * matrix and a vector. */
 static void multiply_block(
     const struct qk_attention *a, size_t h, size_t t0, size_t n, size_t s0, float *p, size_t ld)
 {
@@ -43,7 +43,7 @@ static void multiply_block(
             (int)a->q_stride, k, (int)a->k_stride, 0.0f, p, (int)ld);
 }
 
-/* Fills columns first_key(t0) <= s < t0 + n of p; those before are left as they are. */
+/* Fills columns first_key(t0) <= s < t0 + n of p, and no column before them. */
 static void attend_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, float *p, size_t ld)
 {
     size_t s0 = first_key(a, t0);
@@ -60,7 +60,7 @@ static void attend_block(const struct qk_attention *a, size_t h, size_t t0, size
     }
 }
 
-/* The block's rows of out = p v. */
+/* Computes the block's rows of out = p v. */
 static void mix_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, const float *p, size_t ld)
 {
     size_t s0 = first_key(a, t0), keys = t0 + n - s0, vd = a->value_dim;
@@ -137,7 +137,7 @@ enum qk_code qk_softmax_attention(
 
 /* --- states of the recurrences --- */
 
-/* state (head_dim, value_dim) = what the tokens before these came to. */
+/* The state (head_dim, value_dim) behind the tokens before these. */
 static void begin_state(const struct qk_attention *a, size_t h, float *state)
 {
     size_t n = a->head_dim * a->value_dim;
@@ -182,7 +182,8 @@ struct lightning_scratch {
     float *state, *p, *scaled, *decay;
 };
 
-/* What the chunk's queries get from the state: to (n, value_dim) = (e^(-slope (i + 1)) scale q_i) state. */
+/* The part of the chunk's output that comes from the state: to (n, value_dim) = (e^(-slope (i + 1)) scale q_i)
+ * state. */
 static void lightning_from_state(
     const struct qk_attention *a, const struct lightning_scratch *s, const float *q, size_t n, float *to)
 {
@@ -194,7 +195,7 @@ static void lightning_from_state(
         s->state, (int)vd, 0.0f, to, (int)(a->n_q * vd));
 }
 
-/* What they get from the chunk itself is added: to += (scale q k^T, decayed and causal) v. */
+/* Adds the part that comes from the chunk itself: to += (scale q k^T, decayed and causal) v. */
 static void lightning_within(const struct qk_attention *a, const struct lightning_scratch *s, const float *q,
     const float *k, const float *v, size_t n, float *to)
 {
@@ -264,8 +265,8 @@ struct delta_job {
     float *scratch;               /* state (head_dim, value_dim) and delta (value_dim), one a worker */
 };
 
-/* s (value_dim) = state^T x; both passes over the state are written out, as its rows are
- * too short for a BLAS call. */
+/* s (value_dim) = state^T x. Both passes over the state are plain loops, because its rows are too short for a BLAS
+ * call. */
 static void state_times(size_t dk, size_t dv, const float *state, const float *x, float *s)
 {
     memset(s, 0, dv * sizeof *s);

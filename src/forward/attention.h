@@ -1,5 +1,5 @@
-/* attention.h - causal softmax attention and the two linear recurrences, over blocks of queries. Heads are
- * shared out among the processors (base/parallel.h). Float32; the sum of a softmax is float64. */
+/* attention.h - causal softmax attention and the two linear recurrences, over blocks of queries. The processors share
+ * the heads (base/parallel.h). Float32; the sum of a softmax is float64. */
 #ifndef QK_FORWARD_ATTENTION_H
 #define QK_FORWARD_ATTENTION_H
 
@@ -16,27 +16,28 @@ struct qk_attention {
     float scale;   /* of the logits */
     float softcap; /* 0: none; else logits become c tanh(logits / c) */
     const float *q, *k,
-        *v; /* (T - first_query, q_stride), (T, k_stride) ...; v NULL: only the maps are wanted */
+        *v; /* (T - first_query, q_stride), (T, k_stride) ...; v NULL: compute the maps only */
     size_t q_stride, k_stride, v_stride;
     float *out; /* (T - first_query, n_q * value_dim); may be NULL when v is */
-    /* Of the recurrences, whose T tokens all have a query: (n_q, head_dim, value_dim), what the tokens before
-     * came to, moved on to behind the last of these. NULL: there were none, and nobody asks. */
+    /* For the recurrences, whose T tokens all have a query. The state (n_q, head_dim, value_dim) is that behind the
+     * tokens before, and moves on to the last of these. NULL: there were no tokens before, and no caller needs the
+     * state. */
     float *state;
-    struct qk_progress *progress; /* NULL, or: once it is cancelled the functions below stop (QK_CANCELLED) */
+    struct qk_progress *progress; /* NULL, or the functions below stop once it is cancelled (QK_CANCELLED) */
 };
 
-/* p (n, ld): row i holds the attention a(t0 + i, s) of one head for s < t0 + n, zeros after the query and
- * before its window. ld >= t0 + n. */
+/* Fills p (n, ld), ld >= t0 + n. Row i holds the attention a(t0 + i, s) of one head for s < t0 + n, zeros after the
+ * query and before its window. */
 void qk_attention_block(const struct qk_attention *a, size_t head, size_t t0, size_t n, float *p, size_t ld);
 
-/* Sees the attention of one head for the queries t0 <= t < t0 + n: row i of p (n, ld) holds a(t0 + i, s) for
- * s < t0 + n, zeros after the query. Called in the order of t within a head; heads may alternate and come
- * from several threads, but never two calls at once. NULL: nobody looks. */
+/* Receives the attention of one head for the queries t0 <= t < t0 + n. Row i of p (n, ld) holds a(t0 + i, s) for s <
+ * t0 + n, zeros after the query. Calls come in the order of t within a head. Heads may alternate and come from
+ * several threads, but never two calls at once. NULL: no caller needs the maps. */
 typedef void (*qk_attention_seen)(void *context, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 
-/* Of each of n sequences, alike in all but T, first_query and where their arrays are: out = softmax(q k^T
- * scale) v, query block by query block: memory is one block of QK_QUERY_BLOCK rows of length T, never (T, T).
- * `seen` (NULL: nobody looks) goes with a single sequence alone. QK_IO on lack of memory. */
+/* For each of n sequences, which differ in T, first_query and their arrays alone: out = softmax(q k^T scale) v, query
+ * block by query block. Memory is one block of QK_QUERY_BLOCK rows of length T, never (T, T). `seen` (NULL allowed)
+ * goes with a single sequence alone. QK_IO when there is no memory. */
 enum { QK_QUERY_BLOCK = 64 };
 enum qk_code qk_softmax_attention(
     const struct qk_attention *a, size_t n, qk_attention_seen seen, void *context, struct qk_error *err);
@@ -51,8 +52,9 @@ void qk_alibi_slopes(size_t n, float *slope);
 
 /* Gated delta rule (Yang et al. 2024): per value head, state S (head_dim, value_dim),
  *   S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  out (T, n_q * value_dim) = S^T q.
- * q, k already normalised and scaled; n_q = value heads, n_k key heads (value head h uses key head
- * h / (n_q / n_k)); g, beta (T, n_q), of each of the n sequences. q has n_k heads here, like k. */
+ * q and k are already normalised and scaled. n_q is the number of value heads, n_k that of key heads; value head h
+ * uses key head h / (n_q / n_k). q has n_k heads here, like k. g and beta (T, n_q) are those of each of the n
+ * sequences. */
 struct qk_gates {
     const float *g, *beta;
 };

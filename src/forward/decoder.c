@@ -1,4 +1,4 @@
-/* decoder.c - a network over sequences that grow (decoder.h). */
+/* decoder.c - a network over sequences that grow. */
 #include "forward/decoder.h"
 
 #include "base/mem.h"
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of x that a layer works on at once: what it makes of them is a few times as large. */
+/* Values of x that a layer works on at once; its results are a few times as large. */
 enum { PART_VALUES = 1 << 24 };
 
 struct qk_decoder {
@@ -102,7 +102,7 @@ static enum qk_code begin_step(struct step *step, struct qk_error *err)
     return QK_OK;
 }
 
-/* The states of a layer, made when a sequence first comes to it. */
+/* Makes the states of a layer when a sequence first needs them. */
 static enum qk_code set_states(
     struct step *step, const struct qk_layer_weights *weights, struct qk_error *err)
 {
@@ -118,7 +118,7 @@ static enum qk_code set_states(
     return QK_OK;
 }
 
-/* The layer over some sequences at a time, as many as PART_VALUES allows. */
+/* Runs the layer over as many sequences at a time as PART_VALUES allows. */
 static enum qk_code run_layer(struct step *step, const struct qk_layer_weights *weights,
     struct qk_progress *progress, struct qk_error *err)
 {
@@ -154,7 +154,7 @@ static enum qk_code run_layers(struct step *step, struct qk_progress *progress, 
     return QK_OK;
 }
 
-/* Logits of each sequence's last token: their rows are brought together at the front of x. */
+/* Computes the logits of each sequence's last token, whose rows move to the front of x. */
 static enum qk_code finish_step(
     struct step *step, float *logits, struct qk_progress *progress, struct qk_error *err)
 {

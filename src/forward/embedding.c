@@ -1,4 +1,4 @@
-/* embedding.c - both ends of a pass (embedding.h). */
+/* embedding.c - both ends of a pass. */
 #include "forward/embedding.h"
 
 #include "base/json.h"
@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The embedding (vocabulary, d), or the output head. */
+/* Finds the embedding (vocabulary, d), or the output head. */
 static enum qk_code find_embedding(
     const struct qk_parts *parts, bool head, const struct qk_tensor **out, struct qk_error *err)
 {

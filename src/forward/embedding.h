@@ -4,23 +4,23 @@
 
 #include "forward/parts.h"
 
-/* x (T, d) = the embedded tokens ids (T) that stand at the positions t0, t0 + 1 ...: rows of the embedding,
- * read one by one (no more of it than is needed), scaled, with the learned positions where the family has
- * them. QK_INPUT when an id is outside the vocabulary, or a tensor is missing or has another shape. */
+/* x (T, d) = the embedded tokens ids (T) at the positions t0, t0 + 1 ... These are rows of the embedding, read one by
+ * one, scaled, with the learned positions where the family has them. QK_INPUT when an id is outside the vocabulary,
+ * or a tensor is missing or has another shape. */
 enum qk_code qk_embed(
     const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err);
 
 /* The output head, which is the embedding where they are tied. */
 struct qk_head {
-    const struct qk_tensor *tensor; /* (vocabulary, d); borrowed of the checkpoint */
+    const struct qk_tensor *tensor; /* (vocabulary, d); borrowed from the checkpoint */
     size_t vocabulary, d;
     float softcap; /* 0: none; else logits become c tanh(logits / c) */
-    float *rows;   /* owned: all of it; NULL: it is read in blocks for each call */
+    float *rows;   /* owned: all rows; NULL: each call reads them in blocks */
 };
 
-/* QK_INPUT when the model has none. */
+/* Finds the head. QK_INPUT when the model has none. */
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err);
-/* Reads the rows, once for all calls. They are freed by qk_head_free. */
+/* Reads the rows once for all calls. qk_head_free frees them. */
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err);
 void qk_head_free(struct qk_head *head);
 

@@ -1,4 +1,4 @@
-/* exponential.c - vector loops for each instruction set, and which of them runs (exponential.h). */
+/* exponential.c - vector loops for each instruction set, and the choice among them. */
 #include "forward/exponential.h"
 
 #include <stdint.h>

@@ -1,13 +1,14 @@
-/* exponential_loops.h - the loops of exponential.c for one width of vector: included once for each, with LANES
- * values a vector, NAME for the names, and ATTRIBUTE for the instruction set. No include guard: that is the point. */
+/* exponential_loops.h - the loops of exponential.c for one width of vector. exponential.c includes it once for each,
+ * with LANES values a vector, NAME for the names, and ATTRIBUTE for the instruction set. So there is no include
+ * guard. */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef int32_t NAME(words) __attribute__((vector_size(LANES * 4)));
 typedef double NAME(doubles) __attribute__((vector_size(LANES * 8)));
 
-/* e^x; below -87 and above 88 as there: 2^n e^r with |r| <= ln(2) / 2, and e^r = 1 + r + r^2 p(r) with the
- * polynomial of Moshier's Cephes library (expf). What is not finite gives NaN. Clamped as whole numbers,
- * where the bits of negative floats grow with their size. */
+/* e^x, with x clamped to -87 ... 88. It is 2^n e^r with |r| <= ln(2) / 2, and e^r = 1 + r + r^2 p(r) with the
+ * polynomial of Moshier's Cephes library (expf). Values that are not finite give NaN. The clamp compares bits as
+ * whole numbers; those of negative floats grow with their size. */
 ATTRIBUTE static inline __attribute__((always_inline)) void NAME(exp_of)(NAME(floats) * x)
 {
     const NAME(words) bits = (NAME(words)) * x;

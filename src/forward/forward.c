@@ -1,4 +1,4 @@
-/* forward.c - the pass over all layers, and one layer's attention on given inputs (forward.h). */
+/* forward.c - the pass over all layers, and one layer's attention on given inputs. */
 #include "forward/forward.h"
 
 #include "base/mem.h"
@@ -120,7 +120,7 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
 {
     struct qk_parts parts;
     if (T == 0 || T > INT_MAX || (logits != NULL && n_logits > T))
-        return qk_fail(err, QK_INPUT, "%s: %zu tokens, of which %zu logits are wanted",
+        return qk_fail(err, QK_INPUT, "%s: wrong number of tokens (found %zu, with logits of the last %zu)",
             model->checkpoint->path, T, logits != NULL ? n_logits : 0);
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     struct pass pass = {

@@ -1,8 +1,8 @@
 /* forward.h - a checkpoint over a sequence of tokens, layer by layer from its files, in float32.
  *
- * A family is a combination of shared parts (norms, positions, attention, recurrences, MLPs); which, its
- * layout row tells (model/layout.h). A layer's weights are read and converted when its turn comes and freed
- * after it: memory is one layer and the activations, never (T, T). */
+ * A family is a combination of shared parts (norms, positions, attention, recurrences, MLPs), which its layout row
+ * describes (model/layout.h). The weights of a layer are read and converted at its turn and freed after it. Memory is
+ * one layer and the activations, never (T, T). */
 #ifndef QK_FORWARD_FORWARD_H
 #define QK_FORWARD_FORWARD_H
 
@@ -12,43 +12,42 @@
 
 #include <stdint.h>
 
-/* Makes another model of the stored one: called with the bytes of every tensor of a layer, and of the final
- * norm, after they were read, to change them in place (restore: the current selection). Embeddings and the
- * output head, read by rows, are as they are stored. */
+/* A change of the stored model. `apply` gets the bytes of every tensor of a layer, and of the final norm, after they
+ * were read. It changes them in place (to those of the current selection, say). Embeddings and the output head, which
+ * are read by rows, stay as they are stored. */
 struct qk_patch {
     enum qk_code (*apply)(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
     void *context;
 };
 
-/* What a pass shows while it runs. Each may be NULL; an error stops the pass. */
+/* Callbacks of a pass. Each may be NULL; an error stops the pass. */
 struct qk_forward_hooks {
     void *context;
     /* x (T, d) is the input of layer `layer`; with layer == n_layers what follows the final norm. */
     enum qk_code (*state)(void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err);
-    /* The attention of a full or window layer, block by block (qk_attention_seen): the blocks of a head in
-     * order, heads alternating, from several threads but never two calls at once. */
+    /* The attention of a full or window layer, block by block (qk_attention_seen). The blocks of a head come in
+     * order. Heads may alternate and come from several threads, but never two calls at once. */
     void (*attention)(void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 };
 
-/* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built
- * in"; static). A rotary scaling that is not built in, and tensors that are missing, only the pass itself tells. */
+/* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
+ * static). Only the pass itself reports a rotary scaling that is not built in, and missing tensors. */
 enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err);
-/* QK_INPUT, with that reason, when there is none. */
+/* QK_INPUT, with that reason, when the family has no forward pass. */
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err);
 
-/* Runs ids (T) through the model. logits, unless NULL, receives (n_logits, vocabulary) of the last n_logits
- * tokens. hooks, patch and progress may be NULL; progress counts layers. T is at least 1. QK_INPUT when the
- * family has no forward pass, an id is outside the vocabulary, or a tensor is missing or has another shape
- * (file, tensor, found, expected). */
+/* Runs ids (T) through the model. logits, unless NULL, receives (n_logits, vocabulary) of the last n_logits tokens.
+ * hooks, patch and progress may be NULL; progress counts layers. T is at least 1. QK_INPUT when the family has no
+ * forward pass, an id is outside the vocabulary, or a tensor is missing or has another shape. */
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);
-/* *n = width of a row of logits; 0 when the model has no embedding that is known. */
+/* *n = width of a row of logits; 0 when the model has no known embedding. */
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);
 
-/* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block: its norm,
- * q and k, their norms and positions are applied; v is NULL. Works for every family whose row tells the
- * layer's norm, with or without a forward pass. Freed with qk_layer_attention_free. */
+/* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block. Its norm, q and
+ * k, their norms and positions are applied; v is NULL. It works for every family whose row has the layer's norm, with
+ * or without a forward pass. Freed with qk_layer_attention_free. */
 struct qk_layer_attention {
     struct qk_attention attention;
     float *buffer; /* owned: q and k */

@@ -1,4 +1,4 @@
-/* generate.c - greedy continuations of prompts (generate.h). */
+/* generate.c - greedy continuations of prompts. */
 #include "forward/generate.h"
 
 #include "base/mem.h"
@@ -14,12 +14,12 @@ struct generation {
     size_t n;
     size_t *made;                /* tokens generated, n */
     int32_t *last;               /* of them, n */
-    struct qk_next_tokens *next; /* n_next: the sequences that go on */
+    struct qk_next_tokens *next; /* n_next: the sequences that continue */
     size_t n_next;
     float *logits; /* (n, vocabulary) */
 };
 
-/* Place of the largest of n values, the first of equal ones; n when one is not a number. */
+/* Index of the largest of n values, the first of equal ones; n when one is not a number. */
 static size_t place_of_largest(size_t n, const float *x)
 {
     size_t best = 0;
@@ -52,8 +52,8 @@ static enum qk_code begin(struct generation *g, struct qk_progress *progress, st
     return code;
 }
 
-/* Takes each sequence's token; those that go on are next. A token that is taken was counted as the step that
- * follows it, so the last one is counted here. */
+/* Takes each sequence's token; `next` lists those that continue. A token counts as the step that follows it, so the
+ * last one is counted here. */
 static enum qk_code take(struct generation *g, qk_token_taken taken, void *context,
     struct qk_progress *progress, struct qk_error *err)
 {

@@ -1,11 +1,11 @@
 /* layer.h - one layer of a forward pass: its weights in float32 (layer_read.c), and its effect on the activations
  * (layer_run.c).
  *
- * Activations x (T, d), row-major, one row a token: the new tokens of a batch of sequences, one sequence
- * after another. What a layer does token by token is done in blocks of QK_TOKEN_BLOCK tokens, shared out
- * among the processors; whole rows of T are kept of q, k, v and the mixer's output alone, so memory beside x
- * is (T, width of [q; k; v] + heads * value_dim). A block never holds tokens of two sequences unless each has
- * a single new one, so that what comes of a prompt does not hang on which others it is put with. */
+ * Activations x (T, d), row-major, have one row a token: the new tokens of a batch of sequences, one sequence after
+ * another. The work on single tokens is done in blocks of QK_TOKEN_BLOCK tokens, which the processors share. Only q,
+ * k, v and the mixer's output exist for all T tokens. Memory beside x is thus (T, width of [q; k; v] + heads *
+ * value_dim). A block never holds tokens of two sequences unless each has a single new one. The result for a prompt
+ * thus does not depend on the other prompts. */
 #ifndef QK_FORWARD_LAYER_H
 #define QK_FORWARD_LAYER_H
 
@@ -17,24 +17,24 @@
 enum { QK_TOKEN_BLOCK = 128 };
 
 struct qk_norm {
-    float *gain, *bias; /* (n); gain NULL: there is no norm */
+    float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
     bool layer;   /* layer norm, else RMS */
     float offset; /* 1 when a gain w acts as 1 + w */
     double eps;
 };
 struct qk_projection {
-    float *weight, *bias; /* (n, k), (n) or NULL; weight NULL: there is none */
+    float *weight, *bias; /* (n, k), (n) or NULL; weight NULL: no projection */
     size_t n, k;
 };
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
-    size_t n_out, value_dim;      /* heads and their width of the mixer's output */
-    size_t n_v;                   /* heads of v: n_k, or n_out of a delta rule */
+    size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
+    size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
-    struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (these may be left out) */
+    struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
     float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
     float rope_factor;             /* of the cosines and sines */
@@ -50,28 +50,29 @@ struct qk_layer_weights {
     size_t values; /* in all of them */
 };
 
-/* Reads a layer: with `all` whole, else what its attention from given inputs needs. QK_INPUT names a tensor
+/* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs. QK_INPUT names a tensor
  * that is missing or has another shape. Freed with qk_layer_weights_free, also after a failure. */
 enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk_layer *layer, bool all,
     struct qk_layer_weights *out, struct qk_error *err);
 void qk_layer_weights_free(struct qk_layer_weights *weights);
 
-/* Reads a norm of n values below the layer (layer >= 0) or of the whole model; none when the row has no such key. */
+/* Reads a norm of n values below the layer (layer >= 0) or of the whole model. The norm is empty when the row has no
+ * such key. */
 enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
-/* out (T, n) = norm of x; a copy when there is none. out may be x. */
+/* out (T, n) = norm of x; a copy without a norm. out may be x. */
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
-/* What a layer keeps of a sequence's tokens, for those that follow: of softmax attention keys and values, of
- * a linear layer its state, and the tokens that a convolution still reaches. */
+/* What a layer keeps of a sequence's tokens for those that follow. Softmax attention keeps keys and values; a linear
+ * layer keeps its state, and the tokens that a convolution still reaches. */
 struct qk_layer_state {
     float *keys;      /* (capacity, heads of k * head_dim + heads of v * value_dim): [k; v] of each token */
     float *recurrent; /* (n_out, head_dim, value_dim) */
     float *tail;      /* (conv_width - 1, channels): before the convolution */
     size_t capacity;
 };
-/* For `capacity` tokens at most (linear layers take any number), as if there were none yet. Freed with
- * qk_layer_state_free, also after a failure. */
+/* Makes an empty state for `capacity` tokens at most (linear layers take any number). Freed with qk_layer_state_free,
+ * also after a failure. */
 enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t capacity,
     struct qk_layer_state *out, struct qk_error *err);
 void qk_layer_state_free(struct qk_layer_state *state);
@@ -79,13 +80,13 @@ void qk_layer_state_free(struct qk_layer_state *state);
 /* New tokens of one sequence: rows first .. first + n of x, n at least 1, the first of them at position t0. */
 struct qk_sequence {
     size_t first, n, t0;
-    struct qk_layer_state *state; /* of this layer: read, and moved on; NULL: t0 is 0 and nothing is kept */
+    struct qk_layer_state *state; /* of this layer: read and moved on; NULL: t0 is 0 and no state is kept */
 };
 struct qk_batch {
     const struct qk_sequence *sequence; /* n, by first, without gaps */
     size_t n;
     size_t T;         /* rows of x */
-    size_t positions; /* more than any position */
+    size_t positions; /* above every position */
 };
 
 /* Angles that several layers share; zero-initialise. */
@@ -97,14 +98,14 @@ struct qk_rope_tables {
     } table[4];
     size_t n;
 };
-/* cos and sin (positions, pairs) of a layer, made when no layer before it had its frequencies over as
- * many. NULL without RoPE. */
+/* Returns cos and sin (positions, pairs) of a layer. It makes them when no layer before it had the same frequencies
+ * for as many positions. NULL without RoPE. */
 enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
     size_t positions, const float **cosines, const float **sines, struct qk_error *err);
 void qk_rope_tables_free(struct qk_rope_tables *tables);
 
-/* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling; of a delta
- * rule the projection alone, and beta (T, n_v) = sigmoid(beta x), g (T, n_v) = its logarithmic decay. */
+/* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling. For a delta
+ * rule it is the projection alone, with beta (T, n_v) = sigmoid(beta x) and g (T, n_v) = its logarithmic decay. */
 struct qk_projected {
     float *qkv, *beta, *g;
 };
@@ -112,18 +113,18 @@ enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const floa
     const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
     struct qk_progress *progress, struct qk_error *err);
 void qk_projected_free(struct qk_projected *projected);
-/* The attention of T tokens that begin their sequence, over what was projected; out is not set. */
+/* The attention of T tokens that begin their sequence, over their projections; out is not set. */
 struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
 
-/* What a layer shows while it runs; zero-initialised: nothing. `seen` goes with a batch of one sequence
+/* The callbacks of a layer that runs; zero-initialised: none. `seen` goes with a batch of one sequence
  * (qk_softmax_attention); `rows` lists single queries of any of its sequences, all of which begin at position 0. */
 struct qk_layer_watch {
     qk_attention_seen seen;
-    const struct qk_rows *rows; /* forward/rows.h; NULL: none */
+    const struct qk_rows *rows; /* forward/rows.h; NULL allowed */
     void *context;              /* handed to both */
 };
 
-/* x = what the layer makes of x. */
+/* x = the layer's output for x. */
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);

@@ -1,4 +1,4 @@
-/* layer_read.c - the weights of one layer as float32, q, k, v and gates cut out of fused tensors (layer.h). */
+/* layer_read.c - the weights of one layer as float32, with q, k, v and gates cut out of fused tensors. */
 #include "forward/layer.h"
 
 #include "base/json.h"
@@ -25,7 +25,7 @@ struct reading {
 
 /* --- memory --- */
 
-/* Takes an array of n values. */
+/* Takes ownership of an array of n values. */
 static enum qk_code own(struct qk_layer_weights *out, void *array, size_t n, struct qk_error *err)
 {
     enum qk_code code = qk_grow(&out->owned, &out->capacity, out->n_owned + 1, sizeof *out->owned, err);
@@ -71,8 +71,8 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     norm->layer = strcmp(qk_json_string(forward, "norm", ""), "layer") == 0;
     norm->offset = qk_json_bool(forward, "norm_plus_one", false) ? 1.0f : 0.0f;
     if (!qk_layout_value(forward, "eps", &parts->model->config, &norm->eps) || !(norm->eps >= 0))
-        return qk_fail(err, QK_INPUT, "%s: the config does not tell the eps of its norms",
-            parts->model->checkpoint->path);
+        return qk_fail(
+            err, QK_INPUT, "%s: the config has no eps for its norms", parts->model->checkpoint->path);
     if (layer >= 0) {
         QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".weight", true, &gain, err));
         QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".bias", false, &bias, err));
@@ -85,7 +85,7 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     return read_owned(parts, gain, n, 0, owner, &norm->gain, err);
 }
 
-/* The gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. */
+/* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. */
 static enum qk_code read_qk_norm(const struct reading *r, enum qk_role role, struct qk_norm *norm)
 {
     const struct qk_view *view = &r->layer->role[role];
@@ -99,8 +99,8 @@ static enum qk_code read_qk_norm(const struct reading *r, enum qk_role role, str
     norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : hd;
     norm->offset = r->layer->gain_plus_one ? 1.0f : 0.0f;
     if (!qk_layout_value(r->parts->forward, "eps", config, &norm->eps) || !(norm->eps >= 0))
-        return qk_fail(r->err, QK_INPUT, "%s: the config does not tell the eps of its norms",
-            r->parts->model->checkpoint->path);
+        return qk_fail(
+            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
     return read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
 }
 
@@ -124,7 +124,7 @@ static enum qk_code read_o_norm(const struct reading *r)
 
 /* --- projections --- */
 
-/* Holds a tensor as (rows, d), turned when it is stored (d, rows). */
+/* Reads a tensor as (rows, d), transposed when it is stored (d, rows). */
 static enum qk_code hold(struct reading *r, const struct qk_tensor *tensor, uint64_t rows, bool transposed)
 {
     if (r->held == tensor)
@@ -150,7 +150,7 @@ static enum qk_code hold(struct reading *r, const struct qk_tensor *tensor, uint
     return QK_OK;
 }
 
-/* First row of head h of v, or of a gate, in the tensor that holds q and k too (orders: model.c). */
+/* First row of head h of v, or of a gate, in the tensor that holds q and k too (orders: model/rows.c). */
 static uint64_t value_row(const struct reading *r, size_t h)
 {
     const struct qk_view *k = &r->layer->role[QK_K];
@@ -171,7 +171,7 @@ static uint64_t gate_row(const struct reading *r, size_t h)
     return value_row(r, h) + r->out->n_v / r->out->n_k * r->out->value_dim; /* key_group: z follows v */
 }
 
-/* A row of the layout table that contradicts itself or the tensors. */
+/* Reports a row of the layout table that contradicts itself or the tensors. */
 static enum qk_code fail_row(const struct reading *r, const char *what)
 {
     return qk_fail(
@@ -200,7 +200,7 @@ static enum qk_code new_projection(
     return bias ? new_array(r->out, n, &projection->bias, r->err) : QK_OK;
 }
 
-/* Rows of the heads of q or k. */
+/* Copies the rows of the heads of q or k. */
 static enum qk_code take_role(struct reading *r, enum qk_role role, size_t to)
 {
     const struct qk_view *view = &r->layer->role[role];
@@ -222,7 +222,7 @@ static bool is_separate(const struct reading *r)
     return strcmp(r->rows, "separate") == 0 || strcmp(r->rows, "gated") == 0;
 }
 
-/* Rows of the heads of v: a tensor of its own, or what q's tensor has beside q and k. */
+/* Copies the rows of the heads of v: those of its own tensor, or those beside q and k in q's tensor. */
 static enum qk_code take_values(
     struct reading *r, const struct qk_tensor *weight, const struct qk_tensor *bias_tensor, size_t to)
 {
@@ -240,7 +240,7 @@ static enum qk_code take_values(
     return code;
 }
 
-/* Heads of v and their width. */
+/* Finds the tensor of v, its heads and their width. */
 static enum qk_code find_values(
     struct reading *r, const struct qk_tensor **weight, const struct qk_tensor **bias)
 {
@@ -270,7 +270,7 @@ static enum qk_code find_values(
     bool by_key = strcmp(r->rows, "head3") == 0 || strcmp(r->rows, "grouped") == 0;
     if ((out->delta && out->n_q != out->n_k) || ((!out->delta || by_key) && out->n_v != out->n_k) ||
         out->n_out % out->n_k != 0)
-        return fail_row(r, "its numbers of query, key and value heads do not go together");
+        return fail_row(r, "its numbers of query, key and value heads do not fit together");
     return QK_OK;
 }
 
@@ -293,7 +293,8 @@ static enum qk_code read_qkv(struct reading *r, bool all)
     return all ? take_values(r, weight, bias, n) : QK_OK;
 }
 
-/* A projection (n, k) of its own; transposed as the mixer's q is (Conv1D). n 0: any number of rows. */
+/* Reads a projection (n, k) with a tensor of its own; transposed as the mixer's q is (Conv1D). n 0: any number of
+ * rows. */
 static enum qk_code read_projection(struct reading *r, const cJSON *object, const char *key, size_t n,
     size_t k, bool needed, struct qk_projection *projection)
 {
@@ -319,7 +320,7 @@ static enum qk_code read_projection(struct reading *r, const cJSON *object, cons
     return bias != NULL ? read_owned(r->parts, bias, n, 0, r->out, &projection->bias, r->err) : QK_OK;
 }
 
-/* The gate of the mixer's output: a tensor of its own, or rows of q's. */
+/* Reads the gate of the mixer's output: a tensor of its own, or rows of q's. */
 static enum qk_code read_gate(struct reading *r)
 {
     struct qk_layer_weights *out = r->out;
@@ -336,7 +337,7 @@ static enum qk_code read_gate(struct reading *r)
     const struct qk_view *q = &r->layer->role[QK_Q];
     float *bias = NULL;
     if (out->n_out != (strcmp(r->rows, "gated") == 0 ? out->n_q : out->n_v))
-        return fail_row(r, "it has not one gate a head");
+        return fail_row(r, "it does not have one gate for each head");
     QK_TRY(new_projection(r, &out->gate, n, out->d, q->bias != NULL));
     QK_TRY(hold(r, q->weight, q->weight->shape[0], false));
     if (q->bias != NULL)
@@ -348,7 +349,7 @@ static enum qk_code read_gate(struct reading *r)
     return code;
 }
 
-/* beta and alpha in one tensor, by key group: [beta of its value heads; alpha of its value heads]. */
+/* Reads beta and alpha from one tensor, by key group: [beta of its value heads; alpha of its value heads]. */
 static enum qk_code split_beta_alpha(struct reading *r)
 {
     struct qk_layer_weights *out = r->out;
@@ -442,7 +443,7 @@ static enum qk_code read_scales(struct reading *r)
     if (qk_layout_value(r->mixer, "softcap", config, &number) && number > 0 && isfinite(number))
         out->softcap = (float)number;
     if (r->layer->kind == QK_WINDOW && r->layer->window <= 0)
-        return qk_fail(r->err, QK_INPUT, "%s: the config does not tell the window of layer %d",
+        return qk_fail(r->err, QK_INPUT, "%s: the config has no window for layer %d",
             r->parts->model->checkpoint->path, r->layer->index);
     if (r->layer->rotary_dims > 0) {
         QK_TRY(new_array(out, (size_t)r->layer->rotary_dims / 2, &out->frequency, r->err));

@@ -1,4 +1,4 @@
-/* layer_run.c - the effect of one layer on the activations: project, mix over time, add, MLP (layer.h). */
+/* layer_run.c - the effect of one layer on the activations: project, mix over time, add, MLP. */
 #include "forward/layer.h"
 
 #include "base/mem.h"
@@ -80,13 +80,13 @@ enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_
 
 /* --- states --- */
 
-/* Channels that go through a convolution: all of qkv, or those of v through kernels of the input's own. */
+/* Channels that go through a convolution: all of qkv, or those of v with kernels made of the input. */
 static size_t tail_channels(const struct qk_layer_weights *w)
 {
     return w->conv != NULL ? w->qkv.n : w->kernel_in.weight != NULL ? w->n_v * w->value_dim : 0;
 }
 
-/* Tokens before its own that a convolution reaches. */
+/* Tokens that a convolution reaches before its own. */
 static size_t taps_before(const struct qk_layer_weights *w)
 {
     return w->conv_width > 0 ? w->conv_width - 1 : 0;
@@ -118,12 +118,12 @@ void qk_layer_state_free(struct qk_layer_state *state)
 
 /* --- blocks of tokens --- */
 
-/* Rows of x that are worked on together, from the sequence `sequence` on. */
+/* Rows of x that one block function works on, from the sequence `sequence` on. */
 struct block {
     size_t row, n, sequence;
 };
 
-/* What the block functions share. scratch: `size` floats a worker. */
+/* The data that the block functions share. scratch: `size` floats a worker. */
 struct run {
     const struct qk_layer_weights *w;
     const struct qk_batch *batch;
@@ -132,8 +132,8 @@ struct run {
     size_t n_blocks;
     const float *cosines, *sines;
     struct qk_projected p;
-    float *joined; /* delta: what goes through the convolution, each sequence behind its tail */
-    float *values; /* delta with kernels of its own: v after the convolution */
+    float *joined; /* delta: the input of the convolution, each sequence behind its tail */
+    float *values; /* delta with kernels made of the input: v after the convolution */
     float *mixed;  /* (T, n_out * value_dim) */
     float *scratch;
     size_t size;
@@ -166,8 +166,8 @@ static enum qk_code make_blocks(struct run *run, struct qk_error *err)
     return QK_OK;
 }
 
-/* Position of the block's row i; *run_length (NULL allowed) rows from it on, at most to the block's end,
- * stand at positions that follow each other. */
+/* Position of the block's row i. *run_length (NULL allowed) rows from it on, at most to the block's end, have
+ * consecutive positions. */
 static size_t block_position(const struct run *run, const struct block *block, size_t i, size_t *run_length)
 {
     const struct qk_sequence *s = &run->batch->sequence[block->sequence];
@@ -283,7 +283,7 @@ enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const floa
     const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
     struct qk_progress *progress, struct qk_error *err)
 {
-    /* Projecting does not write to x. */
+    /* The projection does not write to x. */
     struct run run = {.w = weights, .batch = batch};
     memcpy(&run.x, &x, sizeof x);
     enum qk_code code = project_all(&run, tables, progress, err);
@@ -314,8 +314,8 @@ struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights
 
 /* --- the delta rule --- */
 
-/* Item: a sequence. Puts what goes through the convolution behind the sequence's tail (0 at its beginning):
- * joined (taps + n, channels); its last rows are the next tail. */
+/* Item: a sequence. Puts the input of the convolution behind the sequence's tail (0 at its beginning): joined (taps +
+ * n, channels). Its last rows are the next tail. */
 static void join_sequence(void *context, size_t item, size_t worker)
 {
     (void)worker;
@@ -351,7 +351,7 @@ static void convolve_row(
     qk_convolve(taps + t, channels, channels, w->conv_width, kernel, joined, out);
 }
 
-/* v by kernels made of the input: kernel_out(silu(kernel_in x)), one for each token and channel. */
+/* Convolves v by kernels made of the input: kernel_out(silu(kernel_in x)), one for each token and channel. */
 static void convolve_values(const struct run *run, const struct block *block, float *scratch)
 {
     const struct qk_layer_weights *w = run->w;
@@ -430,7 +430,7 @@ static void keep_keys(void *context, size_t item, size_t worker)
         memcpy(s->state->keys + (s->t0 + t) * width, from + t * w->qkv.n, width * sizeof *from);
 }
 
-/* Keys and values from where they are kept: of all tokens so far. */
+/* Sets keys and values to those of all tokens so far, from the sequence's state. */
 static void look_back(const struct qk_layer_weights *w, const struct qk_sequence *s, struct qk_attention *a)
 {
     a->first_query = s->t0;

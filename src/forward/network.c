@@ -1,4 +1,4 @@
-/* network.c - a model's weights for many passes (network.h). */
+/* network.c - a model's weights for many passes. */
 #include "forward/network.h"
 
 #include "base/mem.h"
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 
 struct qk_network {
-    struct qk_network *base; /* NULL: it is one itself */
+    struct qk_network *base; /* NULL: this is a base itself */
     struct qk_parts parts;
-    struct qk_layer_weights *layer; /* n_layers: those that are held; d is 0 where one is not */
-    bool *changed;                  /* of a derived network: the layers of its own */
+    struct qk_layer_weights *layer; /* n_layers: the layers that are held; d is 0 for the others */
+    bool *changed;                  /* in a derived network: the layers of its own */
     size_t held;                    /* bytes of its own that are held */
-    /* Of a base alone. */
-    size_t memory, used;          /* bytes: what may be held, and what is, by those derived of it, too */
+    /* In a base alone. */
+    size_t memory, used; /* bytes that may be held, and that are held, also by networks derived from it */
     struct qk_layer_weights turn; /* a layer that is not held */
     struct qk_layer_weights final_owner;
     struct qk_norm final_norm;
@@ -30,7 +30,7 @@ static const struct qk_network *const_base_of(const struct qk_network *network)
     return network->base != NULL ? network->base : network;
 }
 
-/* True, and counted, when so many values may be held. */
+/* Counts so many values and returns true when they may be held. */
 static bool may_hold(struct qk_network *network, size_t values)
 {
     struct qk_network *base = base_of(network);
@@ -144,7 +144,7 @@ enum qk_code qk_network_embed(
     return qk_embed(&network->parts, ids, t0, T, x, err);
 }
 
-/* Reads a layer of the network's own into `turn` of its base. */
+/* Reads one of the network's own layers into `turn` of its base. */
 static enum qk_code read_layer(struct qk_network *network, int layer, struct qk_error *err)
 {
     struct qk_layer_weights *turn = &base_of(network)->turn;

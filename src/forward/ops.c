@@ -17,7 +17,7 @@ void qk_linear(
         (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)n);
 }
 
-/* In float64, four at a time: one sum would wait for itself. */
+/* Four sums in float64: in a single one, each step would wait for the one before. */
 static double sum_of_squares(size_t n, const float *row)
 {
     double sum[4] = {0};
@@ -146,7 +146,8 @@ void qk_rope(size_t T, size_t heads, size_t head_dim, size_t ld, size_t pairs, b
 void qk_convolve(
     size_t t, size_t channels, size_t ld, size_t width, const float *kernel, const float *x, float *out)
 {
-    size_t first = t + 1 < width ? width - t - 1 : 0; /* taps before it lie before the first token */
+    size_t first =
+        t + 1 < width ? width - t - 1 : 0; /* the taps before this one lie before the first token */
     for (size_t c = 0; c < channels; c++) {
         float sum = 0.0f;
         for (size_t i = first; i < width; i++)

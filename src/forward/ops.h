@@ -1,7 +1,7 @@
 /* ops.h - the elementwise and row-wise parts of a forward pass, in float32.
  *
  * Activations are row-major (T, width): one row a token. Sums inside a row are float64, so that a result does not
- * hang on the order of the sum; products of matrices go through sgemm (float32). Nothing here starts threads. */
+ * depend on the order of the sum. Products of matrices use sgemm (float32). Nothing here starts threads. */
 #ifndef QK_FORWARD_OPS_H
 #define QK_FORWARD_OPS_H
 
@@ -38,14 +38,14 @@ float qk_softplus(float x);
  * rounded to float32 as the reference implementations do. */
 void qk_rope_table(
     size_t T, size_t pairs, const float *frequency, float factor, float *cosines, float *sines);
-/* Rotates, in place, the first 2*pairs values of each of `heads` blocks of head_dim in every row of x (T,
- * ld): pairs (j, j + pairs), or (2j, 2j + 1) when interleaved. */
+/* Rotates, in place, the first 2*pairs values of each of `heads` blocks of head_dim in every row of x (T, ld). The
+ * pairs are (j, j + pairs), or (2j, 2j + 1) when interleaved. */
 void qk_rope(size_t T, size_t heads, size_t head_dim, size_t ld, size_t pairs, bool interleaved,
     const float *cosines, const float *sines, float *x);
 
-/* One token of a depthwise causal convolution over time, float32: out[c] = sum_i kernel[c][i] x[t - width + 1
- * + i][c] over the first `channels` columns of x (t + 1, ld), zeros before its first row; kernel (channels,
- * width). out (channels) may be row t of x. */
+/* One token of a depthwise causal convolution over time, float32: out[c] = sum_i kernel[c][i] x[t - width + 1 +
+ * i][c]. It takes the first `channels` columns of x (t + 1, ld), with zeros before its first row, and kernel
+ * (channels, width). out (channels) may be row t of x. */
 void qk_convolve(
     size_t t, size_t channels, size_t ld, size_t width, const float *kernel, const float *x, float *out);
 

@@ -1,4 +1,4 @@
-/* parts.c - asking a layout row for the parts of a forward pass (parts.h). */
+/* parts.c - the parts of a forward pass, from a layout row. */
 #include "forward/parts.h"
 
 #include "base/json.h"
@@ -65,7 +65,7 @@ const char *qk_parts_refused(const struct qk_parts *parts)
     if (parts->layout.guessed)
         return "its model type is not in the layout table";
     if (parts->forward == NULL)
-        return "its layout row does not tell what surrounds its attention";
+        return "its layout row does not describe what surrounds its attention";
     const cJSON *refuse = qk_json_get(parts->forward, "refuse");
     for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
         if (qk_config_true(qk_config_path(&parts->model->config, item->string)))
@@ -101,7 +101,7 @@ const char *qk_parts_missing(const struct qk_parts *parts)
 
 /* --- tensors --- */
 
-/* The name at index i of a key that holds one or several, NULL behind the last. */
+/* The name at index i of a key that holds one name or several; NULL behind the last. */
 static const char *name_at(const cJSON *names, int i)
 {
     if (cJSON_IsString(names))
@@ -139,7 +139,7 @@ static const struct qk_tensor *find_plain(const struct qk_names *names, const ch
     return NULL;
 }
 
-/* The length of what stands before the last part of a prefix that ends in a dot: "model." of "model.layers.". */
+/* The length of the text before the last part of a prefix that ends in a dot: "model." in "model.layers.". */
 static size_t outer_length(const char *prefix, size_t n)
 {
     if (n > 0)
@@ -149,7 +149,7 @@ static size_t outer_length(const char *prefix, size_t n)
     return n;
 }
 
-/* Beside the layers first, then outwards to the root. */
+/* Looks beside the layers first, then outwards to the root. */
 static const struct qk_tensor *find_outwards(
     const struct qk_names *names, const char *name, const char *suffix)
 {
@@ -194,12 +194,11 @@ static enum qk_code rope_number(
     *out = qk_json_number(rope, key, -1);
     if (*out > 0 && isfinite(*out))
         return QK_OK;
-    return qk_fail(err, QK_INPUT,
-        "%s: rope scaling: %s is missing or makes no sense (found %g, expected > 0)", config->path, key,
-        *out);
+    return qk_fail(err, QK_INPUT, "%s: rope scaling: %s is missing or out of range (found %g, expected > 0)",
+        config->path, key, *out);
 }
 
-/* Long waves are stretched by `factor`, short ones kept, those between blended. */
+/* Stretches long waves by `factor`, keeps short ones, and blends those between. */
 static enum qk_code scale_llama3(
     const struct qk_config *config, const cJSON *rope, int pairs, float *frequency, struct qk_error *err)
 {
@@ -219,7 +218,8 @@ static enum qk_code scale_llama3(
     return QK_OK;
 }
 
-/* A divisor for each pair. `original` tokens are what the model was made for before it was stretched. */
+/* Divides the frequency of each pair by its divisor. `original` is the number of tokens before the model was
+ * stretched. */
 static enum qk_code scale_longrope(const struct qk_parts *parts, const cJSON *rope, int pairs,
     float *frequency, float *factor, struct qk_error *err)
 {

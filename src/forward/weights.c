@@ -1,4 +1,4 @@
-/* weights.c - reading tensors as float32 (weights.h). */
+/* weights.c - the reader of tensors as float32. */
 #include "forward/weights.h"
 
 #include "base/mem.h"

@@ -1,15 +1,16 @@
-/* weights.h - tensors as float32: whole ones with the patch applied, rows of large ones, shapes checked first. */
+/* weights.h - tensors as float32: whole ones with the patch applied, and rows of large ones, after a check of
+ * shapes. */
 #ifndef QK_FORWARD_WEIGHTS_H
 #define QK_FORWARD_WEIGHTS_H
 
 #include "forward/parts.h"
 
-/* *out = all values of the tensor, which must have this shape (of `columns` 0: one dimension, of rows
- * values); rows 0 takes any number. The patch sees the bytes before they are converted. The caller frees. */
+/* *out = all values of the tensor, which must have this shape. With `columns` 0 it has one dimension of `rows`
+ * values; `rows` 0 takes any number. The patch gets the bytes before they are converted. The caller frees. */
 enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, float **out, struct qk_error *err);
 
-/* Like it, of any shape: the values in the file's order. */
+/* The same for any shape: the values in the file's order. */
 enum qk_code qk_weights_values(
     const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err);
 
