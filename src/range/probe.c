@@ -1,4 +1,4 @@
-/* probe.c - the way from a probe's options to the ranges of every layer of a pair. */
+/* probe.c - the path from a probe's options to the ranges of every layer of a pair. */
 #include "range/probe.h"
 
 #include "base/mem.h"
@@ -36,7 +36,7 @@ int qk_probe_profile_points(const struct qk_probe_options *options)
 
 /* --- tokens --- */
 
-/* Ids of the built-in document: as long as its tokens come to the wanted number, which has to be tried. */
+/* Ids of the built-in document. Its length is found by trying until it has the wanted number of tokens. */
 static enum qk_code document_ids(
     const struct qk_tokenizer *tokenizer, size_t length, int32_t **ids, size_t *n, struct qk_error *err)
 {
@@ -150,7 +150,7 @@ static enum qk_code open_parts(
         return open_ids(probe, options, err);
     }
     QK_TRY(open_states(probe, options, err));
-    /* Only for showing the text; nothing is lost without it. */
+    /* Serves only to show the text; the probe works without it. */
     struct qk_error unheard = {0};
     qk_tokenizer_open(probe->pair->model[QK_POST]->checkpoint->folder, &probe->tokenizer, &unheard);
     return QK_OK;
@@ -203,7 +203,7 @@ static enum qk_code run_pre(
     return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, progress, err);
 }
 
-/* Post, and what is compared with it; pre's own range as well where post's states serve both. */
+/* Computes post's range and what is compared with it, and pre's own range where post's states serve both. */
 static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *restored, int layer,
     const float *x, struct qk_progress *progress, struct qk_error *err)
 {
@@ -226,7 +226,7 @@ static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *rest
         if (code != QK_INPUT)
             return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
     }
-    /* Whatever else was wrong with the layer is found again. */
+    /* Any other fault of the layer shows again below. */
     ranges->restored_shift = NAN;
     return qk_range_layer(&probe->range, layer, x, probe->T, source, ALL - 1, progress, err);
 }
@@ -245,7 +245,7 @@ enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side
 {
     struct qk_layer_attention made;
     *rows = NULL;
-    /* Keys after the query have no part in it. */
+    /* Keys after the query do not contribute. */
     QK_TRY(qk_layer_attention_make(
         probe->pair->model[side], patch, layer, probe->states[QK_POST].layer[layer], query + 1, &made, err));
     size_t n_heads = made.attention.n_q;
@@ -258,16 +258,16 @@ enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side
 
 /* --- passes --- */
 
-/* One pass, looked at layer by layer. */
+/* One pass, with its hook for each layer. */
 struct pass {
     struct qk_probe *probe;
     enum qk_side side;
     const bool *wanted; /* n_layers */
-    int last;           /* the last wanted layer: the pass need not go on behind it */
+    int last;           /* the last wanted layer: the pass may stop behind it */
     const struct qk_probe_watch *watch;
-    struct qk_progress *progress;    /* heeded and counted by qk_forward */
-    uint64_t total;                  /* of all passes, which qk_forward does not know */
-    const struct qk_patch *restored; /* for what is compared with post, or NULL */
+    struct qk_progress *progress;    /* qk_forward counts on it and obeys its cancel flag */
+    uint64_t total;                  /* of all passes, unknown to qk_forward */
+    const struct qk_patch *restored; /* the layers to compare with post, or NULL */
     const struct qk_patch *patch;
     struct qk_layer_range *exact; /* NULL: the models as they are */
     bool finished;
@@ -289,7 +289,7 @@ static enum qk_code see_layer(struct pass *pass, int layer, const float *x, stru
     return QK_OK;
 }
 
-/* Post's states are needed for what follows the pass, pre's for a cache. */
+/* Keeps post's states for the work after the pass, and pre's for a cache. */
 static enum qk_code keep_state(struct pass *pass, int layer, const float *x, size_t d, struct qk_error *err)
 {
     struct qk_probe *probe = pass->probe;
@@ -309,14 +309,14 @@ static enum qk_code see_state(
     qk_progress_total(pass->progress, pass->total);
     QK_TRY(qk_progress_check(pass->progress, err));
     if (layer <= pass->last && pass->wanted[layer]) {
-        QK_TRY(keep_state(pass, layer, x, d, err)); /* first: who is told of the layer may want them */
+        QK_TRY(keep_state(pass, layer, x, d, err)); /* first: the watcher of the layer may use them */
         QK_TRY(see_layer(pass, layer, x, err));
     }
     if (layer < pass->last)
         return QK_OK;
     qk_progress_add(pass->progress, 1);
     pass->finished = true;
-    return QK_CANCELLED; /* what follows changes nothing that is asked for */
+    return QK_CANCELLED; /* the layers behind it do not affect the wanted ones */
 }
 
 static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
@@ -330,7 +330,7 @@ static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
 }
 
-/* The layers that are wanted and can: *mask (the caller frees), and the last of them, -1 for none. */
+/* *mask = the wanted layers that can have ranges (the caller frees), and *last = the last of them, or -1. */
 static enum qk_code choose_layers(
     const struct qk_probe *probe, const bool *wanted, bool **mask, int *last, struct qk_error *err)
 {
@@ -346,7 +346,7 @@ static enum qk_code choose_layers(
     return QK_OK;
 }
 
-/* True when the side's inputs of all wanted layers are known without a pass: from a file, from a cache. */
+/* True when the side's inputs of all wanted layers are known without a pass, from a file or a cache. */
 static bool has_states(const struct pass *pass)
 {
     const struct qk_states *states = &pass->probe->states[pass->side];
@@ -358,7 +358,7 @@ static bool has_states(const struct pass *pass)
     return true;
 }
 
-/* The side on states: of a file, pre's own where there are any; else post's serve it when post has its turn. */
+/* Runs the side on states from a file. Pre has its own where the file exists; else post's serve it at post's turn. */
 static enum qk_code run_states(struct pass *pass, struct qk_error *err)
 {
     const struct qk_states *states = &pass->probe->states[pass->side];
@@ -400,7 +400,7 @@ enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restore
 enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
 {
-    /* see_layer writes nothing of the probe when `exact` is set. */
+    /* With `exact` set, see_layer writes nothing into the probe. */
     struct pass pass = {.probe = (struct qk_probe *)(uintptr_t)probe,
         .side = QK_POST,
         .progress = progress,

@@ -1,10 +1,10 @@
-/* probe.h - the text that two checkpoints are looked at with, and their attention ranges over it.
+/* probe.h - a text that two checkpoints read, and their attention ranges over it.
  *
- * Where ranges come from, best first: a forward pass of each checkpoint over the probe; layers' inputs from a
- * file (states.h); or, for layers with rotary positions, a profile from the weights alone (profile.h), which
- * is an estimate. Each of pre's and post's ranges is taken on its own inputs; what compares them, on post's:
- * the shift, in which everything that attention depends on has a part (input norm, q/k norms, W_Q, W_K), and
- * what is left of it when post's layer gets pre's W_Q and W_K alone, which is what a restore can reach. */
+ * Ranges have three sources. The best is a forward pass of each checkpoint over the probe, the next layers' inputs
+ * from a file (states.h). The last, for layers with rotary positions, is an estimate from the weights alone
+ * (profile.h). Pre's and post's ranges each have their own inputs. What compares them has post's inputs. That is the
+ * shift, to which everything that attention depends on contributes (input norm, q/k norms, W_Q, W_K). It is also the
+ * shift of post's layer with pre's W_Q and W_K alone, which a restore can reach. */
 #ifndef QK_RANGE_PROBE_H
 #define QK_RANGE_PROBE_H
 
@@ -20,20 +20,20 @@ struct qk_tokenizer;
 struct qk_probe_options {
     const char *text_path;                  /* UTF-8, through post's tokenizer */
     const char *ids_path;                   /* decimal ids, separated by white space, taken as they are */
-    const char *states_path[QK_SIDE_COUNT]; /* post's alone: pre is looked at on the same inputs */
-    bool cached;   /* a session: keep states for the next time, take those that are there */
+    const char *states_path[QK_SIDE_COUNT]; /* post's alone: pre has the same inputs */
+    bool cached;   /* a session: keep states for the next time, and use those that are there */
     size_t length; /* cut to so many tokens; 0: the whole file, or QK_PROBE_LENGTH */
     struct qk_range_options range;
 };
 
 enum qk_range_origin { QK_ORIGIN_PASS, QK_ORIGIN_STATES };
 
-/* What one layer came to; n_heads 0 in all of it: it has no ranges. */
+/* The result of one layer; n_heads 0 in all of it: it has no ranges. */
 struct qk_layer_ranges {
     struct qk_layer_range side[QK_SIDE_COUNT]; /* each on its own inputs */
-    double shift;                              /* pre's whole layer from post's, on post's inputs */
-    /* Post's layer restored, on post's inputs, and its divergence from post; n_heads 0 and NaN when it cannot
-     * be restored, or nobody asked. */
+    double shift;                              /* of pre's whole layer from post's, on post's inputs */
+    /* Post's layer restored, on post's inputs, and its divergence from post. n_heads 0 and NaN when it cannot be
+     * restored, or was not asked for. */
     struct qk_layer_range restored;
     double restored_shift;
 };
@@ -44,9 +44,9 @@ struct qk_probe {
     enum qk_range_origin origin;
     size_t T;
     int32_t *ids;                   /* T; owned */
-    struct qk_tokenizer *tokenizer; /* of the ids; NULL when none is known; owned */
-    /* Inputs of layers: from files or a cache, else post's once qk_probe_run has come to them, and pre's with
-     * keep_pre. A side whose wanted layers are all here before qk_probe_run needs no pass. */
+    struct qk_tokenizer *tokenizer; /* of the ids; NULL when it is not known; owned */
+    /* Inputs of layers: from files or a cache, else from qk_probe_run, which keeps post's, and pre's with keep_pre. A
+     * side whose wanted layers are all here before qk_probe_run needs no pass. */
     struct qk_states states[QK_SIDE_COUNT];
     bool keep_pre;
     struct qk_layer_ranges *layer; /* n_layers of the pair; owned */
@@ -54,45 +54,46 @@ struct qk_probe {
 
 /* True when the layer of the pair can have ranges: softmax attention on both sides, with q and k that fit. */
 bool qk_probe_has(const struct qk_pair *pair, int layer);
-/* True when such a layer has a profile (profile.h) on both sides: an estimate, where nothing can be run. */
+/* True when such a layer has a profile (profile.h) on both sides: an estimate, where no pass can run. */
 bool qk_probe_has_profile(const struct qk_pair *pair, int layer);
 /* *why = NULL when both checkpoints have a forward pass, else why not (static). */
 enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why, struct qk_error *err);
-/* Distances that profiles are taken at, for a probe of these options. */
+/* Distances of the points of a profile, for a probe with these options. */
 int qk_probe_profile_points(const struct qk_probe_options *options);
 
-/* Gets the probe's tokens, and states where they come from files. QK_INPUT when nothing can be run: no
- * forward pass of this family and no states (says so and how to go on), no layer with ranges, a tokenizer
- * that is missing or not supported, a file that does not fit. Freed with qk_probe_close. */
+/* Gets the probe's tokens, and states where they come from files. Freed with qk_probe_close. QK_INPUT when this
+ * family has no forward pass and there are no states (the message says how to go on). Also when no layer has ranges,
+ * the tokenizer is missing or not supported, or a file does not fit. */
 enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_options *options,
     struct qk_probe **out, struct qk_error *err);
 void qk_probe_close(struct qk_probe *probe); /* NULL allowed */
 
-/* Told while qk_probe_run works, by the thread that called it. Each may be NULL. */
+/* Callbacks of qk_probe_run, from the thread that called it. Each may be NULL. */
 struct qk_probe_watch {
     void *context;
     void (*side)(void *context, enum qk_side side); /* its turn begins */
     void (*ready)(void *context, int layer);        /* probe->layer[layer] is filled, and stays as it is */
 };
 
-/* Once: fills probe->layer for the wanted layers (NULL: all that can). `restored` makes of post what a
- * restore of each layer would (NULL: that is not asked; blend/patch.h has it); a layer that it refuses with
- * QK_INPUT cannot be restored, which is no failure. progress counts layers of both sides, and is heeded
- * between layers and blocks of queries. watch may be NULL. */
+/* Called once: fills probe->layer for the wanted layers (NULL: all that can). `restored` (NULL: not asked for)
+ * applies a restore of each layer to post; blend/patch.h has it. A layer that it refuses with QK_INPUT cannot be
+ * restored, which is no failure. progress counts layers of both sides; the run can be cancelled between layers and
+ * blocks of queries. watch may be NULL. */
 enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
     const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
-/* Post with a patch (NULL: none) on post's own states, one layer. The layer must be ready. */
+/* Runs one layer of post with a patch (NULL allowed) on post's own states. The layer must be ready. */
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 
-/* The whole of post with a patch run again: out[i] (n_layers) of the wanted layers that can; the others are
- * zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress counts layers. */
+/* Runs the whole of post with a patch again. out[i] (n_layers) are the ranges of the wanted layers that can have
+ * them; the others are zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress
+ * counts layers. */
 enum qk_code qk_probe_exact(const struct qk_probe *probe, const struct qk_patch *patch, const bool *wanted,
     struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
 
-/* The attention of every head of the layer from one query, on post's states: *rows (n_heads, query + 1), the
- * caller frees. The layer must be ready. */
+/* *rows (n_heads, query + 1) = the attention of every head of the layer from one query, on post's states; the caller
+ * frees. The layer must be ready. */
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
     const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err);
 

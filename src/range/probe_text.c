@@ -37,7 +37,7 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
         make_needle(&needle[i], &random);
     for (;;) {
         struct qk_text sentence = {0};
-        /* Facts stand in the first three quarters, evenly: some are asked for from near, some from far. */
+        /* Facts stand evenly in the first three quarters, so that some questions are near and some far. */
         bool due = told < needles && text.length * 4 * needles >= told * 3 * room;
         if (due)
             qk_prose_fact(&sentence, needle[told].key, needle[told].value);
@@ -51,7 +51,7 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
             break;
         told += due;
     }
-    for (size_t i = 0; i < told; i++) { /* the order of asking is not that of telling */
+    for (size_t i = 0; i < told; i++) { /* questions come in another order than facts */
         const struct needle *asked = &needle[(i + told / 2) % told];
         qk_prose_question(&text, asked->key);
         qk_text_add(&text, "%s. ", asked->value);
@@ -68,7 +68,7 @@ enum { MOST_BYTES = 64 << 20 };
 enum qk_code qk_probe_read_text(const char *path, char **out, size_t *n, struct qk_error *err)
 {
     QK_TRY(qk_read_file(path, MOST_BYTES, out, n, err));
-    const char *problem = *n == 0                          ? "there is no text in it"
+    const char *problem = *n == 0                          ? "it holds no text"
                           : !qk_utf8_valid(*out, *n)       ? "not UTF-8"
                           : memchr(*out, '\0', *n) != NULL ? "it holds a NUL byte"
                                                            : NULL;
@@ -99,7 +99,7 @@ static enum qk_code parse_ids(
             at + digits == n || (text[at + digits] != '\0' && strchr(blank, text[at + digits]) != NULL);
         if (digits == 0 || !ends || id > INT32_MAX)
             return qk_fail(err, QK_INPUT,
-                "%s: byte %zu: no token id (expected decimal numbers and white space)", path, at);
+                "%s: byte %zu: not a token id (expected decimal numbers and white space)", path, at);
         if (*n_ids == QK_PROBE_MOST)
             return qk_fail(
                 err, QK_INPUT, "%s: too many token ids (expected at most %d)", path, QK_PROBE_MOST);
@@ -107,7 +107,7 @@ static enum qk_code parse_ids(
         (*out)[(*n_ids)++] = (int32_t)id;
         at += digits;
     }
-    return *n_ids > 0 ? QK_OK : qk_fail(err, QK_INPUT, "%s: there is no token id in it", path);
+    return *n_ids > 0 ? QK_OK : qk_fail(err, QK_INPUT, "%s: it holds no token id", path);
 }
 
 enum qk_code qk_probe_read_ids(const char *path, int32_t **out, size_t *n, struct qk_error *err)

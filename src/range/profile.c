@@ -12,7 +12,7 @@
 const char *qk_profile_missing(const struct qk_layer *layer)
 {
     if (layer->kind != QK_FULL && layer->kind != QK_WINDOW)
-        return "it is no softmax attention layer";
+        return "it is not a softmax attention layer";
     if (layer->problem != NULL)
         return "its queries and keys cannot be used";
     if (layer->no_k != NULL)
@@ -23,7 +23,7 @@ const char *qk_profile_missing(const struct qk_layer *layer)
     return NULL;
 }
 
-/* Rows of one head with the bias as a last column, (head_dim, d + 1), as the logit sees them. */
+/* Reads the rows of one head with the bias as a last column, (head_dim, d + 1), as they enter the logit. */
 static enum qk_code read_rows(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int head, double *rows, double *column, struct qk_error *err)
 {

@@ -1,11 +1,12 @@
-/* profile.h - the reach of a layer with rotary positions, judged by its weights alone: an estimate.
+/* profile.h - an estimate, from the weights alone, of how far a layer with rotary positions would look.
  *
- * With x of unit covariance, the mean logit of a token with itself at distance tau is, over the rotated pairs
- * j, sum a_j cos(theta_j tau) + b_j sin(theta_j tau) + c,   theta_j = base^(-2j / rotary dims) (Su et al.
- * 2021) a_j = <Q1, K1> + <Q2, K2>,  b_j = <Q1, K2> - <Q2, K1>,  c = sum <Q, K> over the rows that do not
- * turn, where Q1, Q2, K1, K2 are the pair's rows of W_Q and W_K (a bias counts as one more column), all over
- * sqrt(head_dim). A q/k norm is taken as division by the rows' expected length, then its gains. The gain of
- * the layer's own norm, the scaling of long contexts and what real tokens have in common are left out. */
+ * With x of unit covariance, the mean logit of a token with itself at distance tau is a sum over the rotated pairs j
+ * (Su et al. 2021):
+ *   sum a_j cos(theta_j tau) + b_j sin(theta_j tau) + c,   theta_j = base^(-2j / rotary dims),
+ *   a_j = <Q1, K1> + <Q2, K2>,   b_j = <Q1, K2> - <Q2, K1>,   c = sum <Q, K> over the rows that do not turn.
+ * Q1, Q2, K1, K2 are the pair's rows of W_Q and W_K (a bias counts as one more column), all divided by sqrt(head_dim).
+ * A q/k norm counts as division by the rows' expected length, and then its gains. The estimate leaves out the gain of
+ * the layer's own norm, the scaling of long contexts and what real tokens have in common. */
 #ifndef QK_RANGE_PROFILE_H
 #define QK_RANGE_PROFILE_H
 
@@ -18,10 +19,10 @@ struct qk_profile {
 
 /* NULL when the layer has a profile, else why not (static). */
 const char *qk_profile_missing(const struct qk_layer *layer);
-/* The layer must have one. QK_IO on read errors; values that are not finite give a NaN. */
+/* Makes the profile of a layer that has one. QK_IO on read errors; values that are not finite give NaN. */
 enum qk_code qk_profile_make(const struct qk_model *model, const struct qk_layer *layer, int n_points,
     struct qk_profile *out, struct qk_error *err);
-/* Of a head, or with head -1 the mean over the heads; NaN when the profile has none. */
+/* The value for a head, or with head -1 the mean over the heads; NaN when the profile has none. */
 double qk_profile_value(const struct qk_profile *profile, int head, int point);
 void qk_profile_free(struct qk_profile *profile);
 

@@ -1,5 +1,5 @@
-/* prose.h - the small language of the built-in texts: sentences that say nothing, facts, and questions about
- * them. It is that of the demo pair's training (data/recipe/documents.py). */
+/* prose.h - the small language of the built-in texts: filler sentences, facts, and questions about them. It is that
+ * of the demo pair's training (data/recipe/documents.py). */
 #ifndef QK_RANGE_PROSE_H
 #define QK_RANGE_PROSE_H
 
@@ -8,10 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* SplitMix64 (Steele, Lea, Flood 2014: "Fast splittable pseudorandom number generators"): the same numbers on
- * every machine. Any state is a good one. */
+/* SplitMix64 (Steele, Lea, Flood 2014: "Fast splittable pseudorandom number generators") gives the same numbers on
+ * every machine. Any state is valid. */
 uint64_t qk_random(uint64_t *state);
-/* 0 to n - 1, n > 0; for n below 2^32 even to 2^-32. */
+/* A number from 0 to n - 1, n > 0; for n below 2^32 uniform to 2^-32. */
 size_t qk_random_below(uint64_t *state, size_t n);
 /* Another state that depends on all bits of both. */
 uint64_t qk_random_mix(uint64_t state, uint64_t number);

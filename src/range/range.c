@@ -1,4 +1,4 @@
-/* range.c - adding up distances, the divergence of two attentions, and a layer run for several models at once. */
+/* range.c - sums over distances, the divergence of two attentions, and one layer of several models at once. */
 #include "range/range.h"
 
 #include "base/mem.h"
@@ -103,8 +103,8 @@ void qk_range_sum_free(struct qk_range_sum *sum)
     sum->head = NULL;
 }
 
-/* Mass of the n values of p, the first of which is `farthest` away, and their mass times distance. Four
- * lanes, so that one addition need not wait for the one before it. */
+/* Adds up the mass of the n values of p, the first of which is `farthest` away, and their mass times distance. It has
+ * four lanes, so that an addition need not wait for the one before it. */
 static void add_run(const float *p, size_t n, size_t farthest, double *mass, double *moment)
 {
     enum { LANES = 4 };
@@ -124,7 +124,7 @@ static void add_run(const float *p, size_t n, size_t farthest, double *mass, dou
     *moment += (w[0] + w[1]) + (w[2] + w[3]);
 }
 
-/* One query at t: run by run of distances that share a bin and a side of long_from. */
+/* Adds one query at t, by runs of distances that share a bin and a side of long_from. */
 static void add_query(struct range_head *head, const float *row, size_t t, size_t long_from)
 {
     for (size_t near = 0; near <= t;) {
@@ -175,8 +175,8 @@ enum qk_code qk_range_sum_finish(
 
 /* --- divergence --- */
 
-/* (1-r) ln(1-r) + (1+r) ln(1+r) = sum over k of r^2k / (k (2k-1)). The series where it converges fast: it has
- * no cancellation, so that models that hardly differ keep every digit of their divergence. */
+/* (1-r) ln(1-r) + (1+r) ln(1+r) = sum over k of r^2k / (k (2k-1)). It uses the series where that converges fast. The
+ * series has no cancellation, so models that hardly differ keep every digit of their divergence. */
 static double entropy_gap(double r)
 {
     enum { TERMS = 10 };
@@ -216,7 +216,7 @@ struct layer_run {
     struct qk_progress *progress;
 };
 
-/* A head is one worker's from its first query to its last, so that sums do not depend on how many there are. */
+/* One worker has a head from its first query to its last, so that sums do not depend on the number of workers. */
 static void run_head(void *context, size_t head, size_t worker)
 {
     struct layer_run *run = context;

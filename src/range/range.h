@@ -1,11 +1,10 @@
-/* range.h - the reach of attention: histograms of distances, their mean, the mass far away, and how much two
- * models' attention differs, added up from blocks of attention so that memory never holds (T, T).
+/* range.h - how far attention looks: histograms of distances, their mean, the mass far away, and the difference of
+ * two models' attention. They are sums over blocks of attention, so that memory never holds (T, T).
  *
- * For the attention a(t, s) of a query t: distance tau = t - s. Bin 0 is tau = 0, bin b > 0 is 2^(b-1) <= tau
- * < 2^b; there are as many bins as it takes to hold T - 1. A head's numbers are means over the chosen
- * queries, a layer's are means over its heads. The shift of two attentions p and r of a query is their
- * Jensen-Shannon divergence in nats (Lin 1991), KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2: 0 to
- * ln 2. All sums in float64. */
+ * For the attention a(t, s) of a query t the distance is tau = t - s. Bin 0 is tau = 0, and bin b > 0 is 2^(b-1) <=
+ * tau < 2^b; there are as many bins as hold T - 1. A head's numbers are means over the chosen queries, a layer's are
+ * means over its heads. The shift of two attentions p and r of a query is their Jensen-Shannon divergence in nats
+ * (Lin 1991). It is KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2, from 0 to ln 2. All sums in float64. */
 #ifndef QK_RANGE_RANGE_H
 #define QK_RANGE_RANGE_H
 
@@ -24,16 +23,16 @@ int qk_range_bins(size_t T); /* bins for T tokens (T >= 1) */
 int qk_range_bin(size_t distance);
 size_t qk_range_bin_first(int bin); /* the least distance of the bin: 0, 1, 2, 4, 8, ... */
 
-/* Which queries count, and what is far. Zero-initialised: the second half, and QK_RANGE_LONG. */
+/* Which queries count, and which distances are long. Zero-initialised: the second half, and QK_RANGE_LONG. */
 enum qk_queries { QK_QUERIES_HALF, QK_QUERIES_ALL, QK_QUERIES_LAST };
 struct qk_range_options {
     enum qk_queries queries;
-    size_t last;      /* QK_QUERIES_LAST: the last so many, all where there are fewer; at least 1 */
+    size_t last;      /* QK_QUERIES_LAST: this many of the last, or all where there are fewer; at least 1 */
     size_t long_from; /* distances from here on are long; 0: QK_RANGE_LONG */
 };
 /* The first query that counts: T / 2, 0, or T - last. */
 size_t qk_range_first_query(const struct qk_range_options *options, size_t T);
-/* "half", "all", "last:N". QK_USAGE for anything else. */
+/* Parses "half", "all" or "last:N". QK_USAGE for anything else. */
 enum qk_code qk_queries_parse(const char *text, struct qk_range_options *options, struct qk_error *err);
 
 struct qk_range {
@@ -42,7 +41,7 @@ struct qk_range {
 };
 /* One layer of one model. */
 struct qk_layer_range {
-    int n_bins, n_heads; /* n_heads 0: nothing is known */
+    int n_bins, n_heads; /* n_heads 0: no numbers */
     struct qk_range layer;
     struct qk_range *head; /* n_heads, owned */
 };
@@ -57,7 +56,7 @@ struct qk_range_sum {
 };
 enum qk_code qk_range_sum_init(struct qk_range_sum *sum, const struct qk_range_options *options, size_t T,
     size_t n_heads, struct qk_error *err);
-/* p (n, ld) as qk_attention_seen gives it; queries that do not count are passed over. */
+/* Adds p (n, ld) as qk_attention_seen gives it; queries that do not count are skipped. */
 void qk_range_sum_add(struct qk_range_sum *sum, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 enum qk_code qk_range_sum_finish(
     const struct qk_range_sum *sum, struct qk_layer_range *out, struct qk_error *err);
@@ -70,13 +69,13 @@ double qk_range_divergence(const float *p, const float *r, size_t n);
 struct qk_range_source {
     const struct qk_model *model;
     const struct qk_patch *patch; /* or NULL */
-    struct qk_layer_range *range; /* receives it; NULL where only the shift is wanted */
+    struct qk_layer_range *range; /* receives the range; NULL where only the shift is needed */
     double *shift; /* receives the divergence of its attention from source 0's, averaged over heads and chosen
-                      queries; NULL where that is not wanted */
+                    * queries; NULL allowed */
 };
-/* Runs layer `layer` of each of the n sources (at most 4) on the same inputs x (T, d), block by block of the
- * chosen queries, heads shared out among the processors. QK_INPUT when the sources have other numbers of
- * heads; attention that is not finite gives NaN. progress is only asked whether to stop. */
+/* Runs layer `layer` of each of the n sources (at most 4) on the same inputs x (T, d), by blocks of the chosen
+ * queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads. Attention that
+ * is not finite gives NaN. progress serves cancellation alone. */
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err);
 

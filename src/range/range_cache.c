@@ -1,4 +1,4 @@
-/* range_cache.c - states of a pass kept in files. */
+/* range_cache.c - files with the states of a pass. */
 #include "range/range_cache.h"
 
 #include "base/atomic_file.h"
@@ -17,8 +17,8 @@ static const char SUFFIX[] = ".states.safetensors";
 
 /* --- names --- */
 
-/* *path = FOLDER/DIGEST.states.safetensors, NULL when there is no folder to be in or nothing may
- * be kept; the caller frees. */
+/* *path = FOLDER/DIGEST.states.safetensors, or NULL when there is no folder or nothing may be kept; the caller
+ * frees. */
 static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
 {
@@ -61,7 +61,7 @@ static void load_side(struct qk_probe *probe, enum qk_side side)
     if (qk_states_read(path, probe->pair->model[side], &states, &unheard) == QK_OK) {
         if (holds_all(probe, &states)) {
             probe->states[side] = states;
-            utimensat(AT_FDCWD, path, NULL, 0); /* used now: not the oldest */
+            utimensat(AT_FDCWD, path, NULL, 0); /* used now, so not the oldest */
         } else {
             qk_states_free(&states);
         }
@@ -88,7 +88,7 @@ static void add_entry(struct qk_text *text, const char *name, const char *dtype,
     *at += bytes;
 }
 
-/* The whole file. Numbers are stored as this machine has them, little-endian, as all of the program expects. */
+/* Writes the whole file. Numbers are stored in this machine's order, little-endian, as the whole program expects. */
 static enum qk_code make_file(
     const struct qk_probe *probe, enum qk_side side, char **out, size_t *n, struct qk_error *err)
 {

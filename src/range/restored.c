@@ -1,11 +1,11 @@
-/* restored.c - a probe of pre and post in which every layer that can be is restored, one at a time. */
+/* restored.c - a probe of pre and post that restores every layer, one at a time. */
 #include "range/restored.h"
 
 #include "blend/blend.h"
 
 static const struct qk_choice RESTORED[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
 
-/* A layer that cannot be restored is refused when its turn comes, so that the others can be. */
+/* Refuses a layer that cannot be restored at its own turn, so that the others run. */
 static enum qk_code apply_restored(
     void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err)
 {

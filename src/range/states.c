@@ -1,4 +1,4 @@
-/* states.c - inputs of layers, kept or read from a safetensors file. */
+/* states.c - inputs of layers, kept in memory or read from a safetensors file. */
 #include "range/states.h"
 
 #include "base/mem.h"
@@ -94,14 +94,14 @@ static enum qk_code read_ids(
         for (size_t i = size; i-- > 0;)
             id = id << 8 | bytes[t * size + i];
         if (id > INT32_MAX)
-            code = qk_fail(err, QK_INPUT, "%s: input_ids: entry %zu is no token id", path, t);
+            code = qk_fail(err, QK_INPUT, "%s: input_ids: entry %zu is not a token id", path, t);
         states->ids[t] = (int32_t)id;
     }
     free(bytes);
     return code;
 }
 
-/* The tensor's n values, piece by piece: only the result is as large as the tensor. */
+/* Reads the tensor's n values in pieces, so that only the result is as large as the tensor. */
 static enum qk_code read_values(const char *path, const struct qk_tensor_file *file,
     const struct qk_tensor *tensor, size_t n, float *out, struct qk_error *err)
 {

@@ -1,8 +1,8 @@
 /* states.h - the inputs of layers, kept from a forward pass or read from a file that any framework can write.
  *
- * A states file is a safetensors with `input_ids` (T, integers) and, for the layers that are wanted,
- * `hidden_states.{i}` (T, d): the input of layer i before its norm. F32, F16, BF16 or F64; a leading axis of
- * 1 (a batch of one) is passed over. Layers that the file does not have stay unknown. */
+ * A states file is a safetensors with `input_ids` (T, integers) and `hidden_states.{i}` (T, d), the input of layer i
+ * before its norm. Types are F32, F16, BF16 or F64; a leading axis of 1 (a batch of one) is skipped. Layers that the
+ * file does not have stay unknown. */
 #ifndef QK_RANGE_STATES_H
 #define QK_RANGE_STATES_H
 
@@ -15,7 +15,7 @@ struct qk_states {
     int32_t *ids;  /* T; owned */
 };
 
-/* True for the layers that have ranges: full and window ones whose q and k can be used. */
+/* True for layers that have ranges: full and window layers whose q and k can be used. */
 bool qk_states_wanted(const struct qk_layer *layer);
 
 enum qk_code qk_states_init(
@@ -23,8 +23,8 @@ enum qk_code qk_states_init(
 /* Keeps a copy of x (T, d) as the input of the layer. */
 enum qk_code qk_states_keep(
     struct qk_states *states, int layer, const float *x, size_t d, struct qk_error *err);
-/* Reads the wanted layers of the file. QK_INPUT names file and tensor: ids that are no vector of integers from 0,
- * states of another shape or type or with values that are not finite, none of the wanted layers there. */
+/* Reads the wanted layers of the file. QK_INPUT names file and tensor when ids are no vector of integers from 0, or
+ * states have another shape or type or are not finite. It also reports a file without any of the wanted layers. */
 enum qk_code qk_states_read(
     const char *path, const struct qk_model *model, struct qk_states *out, struct qk_error *err);
 void qk_states_free(struct qk_states *states);

@@ -188,7 +188,7 @@ run range "$llama_pre" "$llama_post"
 check "a missing tokenizer names --ids" complains 3 'tokenizer.json.*--ids FILE'
 echo '1 2 three' >"$work/bad"
 run range "$pre" "$post" --ids "$work/bad"
-check "ids that are none" complains 3 'byte 4: no token id'
+check "ids that are none" complains 3 'byte 4: not a token id'
 echo '1 2 300' >"$work/bad"
 run range "$pre" "$post" --ids "$work/bad"
 check "ids outside the vocabulary" complains 3 'outside the vocabulary (found 300'

@@ -58,7 +58,7 @@ static void test_wrong_states(void **state)
     write_header(path, "{\"input_ids\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}}", 16);
     expect_probe(pair, &options, "input_ids|found (2, 2)");
     write_header(path, "{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[2],\"data_offsets\":[0,16]}}", 16);
-    expect_probe(pair, &options, "input_ids|entry 0|no token id"); /* pseudo-random bytes */
+    expect_probe(pair, &options, "input_ids|entry 0|not a token id"); /* pseudo-random bytes */
     write_ids_file(path, "");
     expect_probe(pair, &options, "no hidden_states");
     write_ids_file(
@@ -80,7 +80,7 @@ static void test_wrong_ids(void **state)
 {
     static const struct {
         const char *text, *words;
-    } wrong[] = {{"", "no token id"}, {" \n\t", "no token id"}, {"1 2 x", "byte 4|no token id"},
+    } wrong[] = {{"", "holds no token id"}, {" \n\t", "holds no token id"}, {"1 2 x", "byte 4|not a token id"},
         {"1 -2", "byte 2"}, {"1,2", "byte 0"}, {"2147483648", "byte 0"},
         {"99999999999999999999999", "byte 0"}, {"0x10", "byte 0"}, {"1.5", "byte 0"}};
     char path[PATH_SIZE];
