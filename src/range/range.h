@@ -1,5 +1,5 @@
-/* range.h - how far attention looks: histograms of distances, their mean, the mass far away, and the difference of
- * two models' attention. They are sums over blocks of attention, so that memory never holds (T, T).
+/* range.h - attention ranges: histograms of distances, their mean, the mass far away, and the difference of two
+ * models' attention. They are sums over blocks of attention, so that memory never holds (T, T).
  *
  * For the attention a(t, s) of a query t the distance is tau = t - s. Bin 0 is tau = 0, and bin b > 0 is 2^(b-1) <=
  * tau < 2^b; there are as many bins as hold T - 1. A head's numbers are means over the chosen queries, a layer's are
