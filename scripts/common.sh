@@ -2,7 +2,7 @@
 
 # The one list of Debian packages: what the program needs, then what only its tests need.
 QKSCOPE_PACKAGES="autoconf automake autoconf-archive pkg-config make gcc libc6-dev libncurses-dev
-    libopenblas-dev liblapacke-dev libcjson-dev nettle-dev libpcre2-dev libutf8proc-dev libzip-dev zlib1g-dev
+    libopenblas-dev liblapacke-dev libcjson-dev nettle-dev libpcre2-dev libutf8proc-dev zlib1g-dev
     libcurl4-openssl-dev"
 QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy python3-yaml man-db nginx-light"
 

@@ -9,6 +9,7 @@ end records always. Files of the folder that are no safetensors are copied.
 --wrap KEY     the state dict stands under KEY, beside an epoch
 --protocol4    the pickle is of protocol 4
 --one-storage  all tensors of a dtype are views of one storage
+--deflate      the records that are no storage are compressed, which torch.save does not do
 """
 import argparse
 import json
@@ -223,18 +224,22 @@ def state_dict_pickle(tensors, wrap=None, protocol=2):
     return out
 
 
+def deflate(content):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(content) + packer.flush()
+
+
 class Archive:
-    """A zip archive as the miniz of PyTorch writes it. Records may be given wrong values for tests."""
+    """A zip archive as the miniz of PyTorch writes it. Records may be given wrong values for tests: `size` for the
+    length in the directory, `header` for the place of the local header, `stored` for the bytes in the archive."""
 
     def __init__(self, name):
         self.name, self.data, self.directory, self.n = name, bytearray(), bytearray(), 0
 
-    def add(self, record, content, method=0, size=None, header=None):
+    def add(self, record, content, method=0, size=None, header=None, stored=None):
         name = (self.name + "/" + record).encode()
-        stored = content
-        if method == 8:
-            packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-            stored = packer.compress(content) + packer.flush()
+        if stored is None:
+            stored = deflate(content) if method == 8 else content
         at = len(self.data) if header is None else header
         size = len(content) if size is None else size
         crc = zlib.crc32(content)
@@ -262,13 +267,13 @@ class Archive:
                      struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, self.n, self.n, size, at, 0))
 
 
-def archive(name, pickle, storages):
+def archive(name, pickle, storages, method=0):
     out = Archive(name)
-    out.add("data.pkl", pickle)
-    out.add("byteorder", b"little")
+    out.add("data.pkl", pickle, method)
+    out.add("byteorder", b"little", method)
     for key, data in storages.items():
         out.add("data/" + key, data)
-    out.add("version", b"3\n")
+    out.add("version", b"3\n", method)
     return out.finish()
 
 
@@ -299,7 +304,8 @@ def convert(source, name, arguments):
             key = str(len(storages))
             storages[key] = data
             tensors[tensor] = Tensor(dtype, shape, key, len(data))
-    return archive(name, state_dict_pickle(tensors, arguments.wrap, 4 if arguments.protocol4 else 2), storages)
+    pickle = state_dict_pickle(tensors, arguments.wrap, 4 if arguments.protocol4 else 2)
+    return archive(name, pickle, storages, 8 if arguments.deflate else 0)
 
 
 def write(path, data):
@@ -313,6 +319,7 @@ def main():
     parser.add_argument("--wrap")
     parser.add_argument("--protocol4", action="store_true")
     parser.add_argument("--one-storage", action="store_true")
+    parser.add_argument("--deflate", action="store_true")
     parser.add_argument("source")
     parser.add_argument("target")
     arguments = parser.parse_args()

@@ -2,8 +2,9 @@
 """spoil_torch.py FAULT FILE - writes a PyTorch file that has one fault, or is made to do harm; see FAULTS."""
 import struct
 import sys
+import zlib
 
-from make_torch import Archive, Pickler, Raw, Tensor, archive, state_dict_pickle
+from make_torch import Archive, Pickler, Raw, Tensor, archive, deflate, state_dict_pickle
 
 FLOATS = bytes(range(24))
 
@@ -120,6 +121,31 @@ def bad_sum(out, data):
     out.directory[16] ^= 1
 
 
+def deflated(**arguments):
+    """A sound file but for its pickle, which is deflated; arguments(data) are those of Archive.add."""
+    def edit(out, data):
+        out.add("data.pkl", data, method=8, **{name: value(data) for name, value in arguments.items()})
+        out.add("data/0", FLOATS)
+    return records(edit)
+
+
+def deflated_bad_sum(out, data):
+    out.add("data.pkl", data, method=8)
+    out.add("data/0", FLOATS)
+    out.directory[16] ^= 1
+
+
+def other_method(out, data):
+    out.add("data.pkl", data, method=12)
+    out.add("data/0", FLOATS)
+
+
+def other_stored_size(out, data):
+    out.add("data.pkl", data)
+    out.directory[20] ^= 1
+    out.add("data/0", FLOATS)
+
+
 def many_entries():
     data = bytearray(state())
     struct.pack_into("<Q", data, len(data) - 22 - 20 - 56 + 32, 1 << 60)
@@ -178,6 +204,17 @@ FAULTS = {
     "encrypted": lambda: records(encrypted),
     "other-header": lambda: records(other_header),
     "bad-sum": lambda: records(bad_sum),
+    "deflated-bad-sum": lambda: records(deflated_bad_sum),
+    "deflated-shorter": lambda: deflated(size=lambda data: len(data) + 1),
+    "deflated-longer": lambda: deflated(size=lambda data: len(data) - 1),
+    "deflated-cut": lambda: deflated(stored=lambda data: deflate(data)[:-3]),
+    "deflated-empty": lambda: deflated(stored=lambda data: b""),
+    "deflated-broken": lambda: deflated(stored=lambda data: b"\7" + deflate(data)),
+    "deflated-zlib": lambda: deflated(stored=zlib.compress),
+    "deflated-more": lambda: deflated(stored=lambda data: deflate(data) + b"x"),
+    "deflated-much-more": lambda: deflated(stored=lambda data: deflate(data) + bytes(200000)),
+    "other-method": lambda: records(other_method),
+    "other-stored-size": lambda: records(other_stored_size),
     "many-entries": many_entries,
     "far-directory": far_directory,
     "huge-directory": huge_directory,

@@ -47,6 +47,8 @@ run diff --json "$pre" "$post"
 grep -v '"path":' "$out" >"$work/expected"
 same_diff "one side of each format" "$pre" "$work/post"
 same_diff "  and the other way round" "$work/pre" "$post"
+as_torch "$post" "$work/deflated" --deflate
+same_diff "  and of records that are compressed" "$pre" "$work/deflated"
 same_diff "a file by its name" "$work/pre/pytorch_model.bin" "$work/post/pytorch_model.bin"
 mv "$work/pre/pytorch_model.bin" "$work/pre/mine.pt"
 same_diff "  whatever the name is" "$work/pre/mine.pt" "$work/sharded/pytorch_model.bin.index.json"
@@ -61,6 +63,11 @@ run range --json "$work/pre" "$work/post"
 grep -v '"path":' "$out" >"$work/found"
 check "the forward pass is the same" cmp "$work/expected" "$work/found"
 
+run export "$pre" "$work/deflated" --set full=restore -o "$work/deflated.restored"
+check "an export of compressed records" ended 0
+run verify "$work/deflated.restored"
+check "  is verified" ended 0
+check "  and a whole zip archive" python3 -m zipfile -t "$work/deflated.restored/pytorch_model.bin"
 as_torch "$post" "$work/both"
 cp "$post/model.safetensors" "$work/both"
 echo broken >"$work/both/pytorch_model.bin"
@@ -220,7 +227,18 @@ no-storage layers.0.q: its storage archive/data/0 is not there
 big-endian byteorder: found "big", expected "little"
 encrypted archive/data/0: is encrypted
 other-header archive/data/0: its header is not the one
-bad-sum archive/data.pkl: CRC error
+bad-sum archive/data.pkl: CRC error (found [0-9a-f]*, expected [0-9a-f]*)
+deflated-bad-sum archive/data.pkl: CRC error (found [0-9a-f]*, expected [0-9a-f]*)
+deflated-shorter archive/data.pkl: shorter than the directory says (found 230 bytes, expected 231)
+deflated-longer archive/data.pkl: longer than the directory says (found 230 bytes, expected 229)
+deflated-cut archive/data.pkl: its compressed data is cut short
+deflated-empty archive/data.pkl: its compressed data is cut short
+deflated-broken archive/data.pkl: its compressed data is broken (invalid block type)
+deflated-zlib archive/data.pkl: its compressed data is broken (invalid
+deflated-more archive/data.pkl: its compressed data ends before its record (found
+deflated-much-more archive/data.pkl: its compressed data ends before its record (found
+other-method archive/data.pkl: its compression is not known (found method 12, expected 0 or 8)
+other-stored-size archive/data.pkl: stored with another size
 many-entries its directory of .* bytes cannot hold 1152921504606846976 entries
 far-directory not a whole zip archive: its directory is not where
 huge-directory its directory is too large

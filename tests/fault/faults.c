@@ -12,7 +12,7 @@
  * A call can be of several kinds: one write counts as write (fails with ENOSPC), short-write (writes half),
  * eintr-write (fails with EINTR) and full (what needs room on the disk). KINDS below has them all.
  *
- * What it cannot reach: calls that shared libraries make (libzip, libcurl, PCRE2, OpenBLAS, ncurses) and
+ * What it cannot reach: calls that shared libraries make (zlib, libcurl, PCRE2, OpenBLAS, ncurses) and
  * those that the C library makes for itself (stdio's writes, nftw's, malloc in opendir). cJSON is reached for
  * its memory, as the program tells it to allocate by base/json.c. */
 #include <dirent.h>

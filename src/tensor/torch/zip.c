@@ -3,11 +3,11 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <zip.h>
+#include <zlib.h>
 
 /* Signatures, and bytes of the records without names and extra fields. */
 enum {
@@ -280,58 +280,103 @@ const struct qk_zip_entry *qk_zip_at(const struct qk_zip *zip, uint64_t at)
 
 /* --- content --- */
 
-/* libzip reads n bytes of the entry, and must find the same entry, and its end behind them. */
-static enum qk_code read_content(const struct qk_source *source, zip_t *archive,
-    const struct qk_zip_entry *entry, char *out, size_t n, struct qk_error *err)
+enum { STORED = 0, DEFLATED = 8 };
+
+static enum qk_code wrong_length(const struct qk_source *source, const struct qk_zip_entry *entry,
+    const char *how, uint64_t found, struct qk_error *err)
 {
-    zip_stat_t found;
-    char more;
-    zip_int64_t index = zip_name_locate(archive, entry->name, ZIP_FL_ENC_RAW);
-    if (index < 0 || zip_stat_index(archive, (zip_uint64_t)index, 0, &found) != 0 ||
-        found.size != entry->bytes || found.comp_size != entry->stored || found.crc != entry->crc ||
-        found.comp_method != entry->method)
-        return entry_fault(source, entry, "libzip reads another entry than the directory tells of", err);
-    zip_file_t *file = zip_fopen_index(archive, (zip_uint64_t)index, 0);
-    if (file == NULL)
-        return entry_fault(source, entry, zip_strerror(archive), err);
-    /* At the end libzip checks the sum. */
-    zip_int64_t got = zip_fread(file, out, n), behind = got < 0 ? got : zip_fread(file, &more, 1);
-    enum qk_code code = QK_OK;
-    if (got < 0 || behind < 0)
-        code = entry_fault(source, entry, zip_file_strerror(file), err);
-    else if ((size_t)got != n || behind != 0)
-        code = qk_fail(err, QK_INPUT, "%s: %s: %s than the directory says (found %lld bytes, expected %zu)",
-            source->path, entry->name, behind != 0 ? "longer" : "shorter", (long long)(got + behind), n);
-    zip_fclose(file);
+    return qk_fail(err, QK_INPUT, "%s: %s: %s than the directory says (found %llu bytes, expected %llu)",
+        source->path, entry->name, how, (unsigned long long)found, (unsigned long long)entry->bytes);
+}
+
+/* Inflates until the data ends, there is no more of it, or `out` is full; *status is zlib's last word. */
+static enum qk_code inflate_entry(const struct qk_source *source, const struct qk_zip_entry *entry,
+    z_stream *stream, int *status, struct qk_error *err)
+{
+    enum { PIECE = 64 << 10 };
+    unsigned char piece[PIECE];
+    uint64_t done = 0;
+    for (*status = Z_OK; *status == Z_OK && stream->avail_out > 0 && done < entry->stored;) {
+        uint64_t left = entry->stored - done;
+        stream->avail_in = left < PIECE ? (uInt)left : PIECE;
+        stream->next_in = piece;
+        QK_TRY(qk_source_read(source, entry->at + done, piece, stream->avail_in, err));
+        done += stream->avail_in;
+        *status = inflate(stream, Z_NO_FLUSH);
+    }
+    return QK_OK;
+}
+
+/* What zlib's last word and the numbers of bytes say of an entry that was inflated. */
+static enum qk_code check_inflated(const struct qk_source *source, const struct qk_zip_entry *entry,
+    const z_stream *stream, int status, struct qk_error *err)
+{
+    if (status == Z_MEM_ERROR)
+        return qk_fail_memory(err, entry->bytes);
+    if (status != Z_OK && status != Z_STREAM_END && status != Z_BUF_ERROR)
+        return qk_fail(err, QK_INPUT, "%s: %s: its compressed data is broken (%s)", source->path, entry->name,
+            stream->msg != NULL ? stream->msg : zError(status));
+    if (stream->total_out > entry->bytes)
+        return wrong_length(source, entry, "longer", stream->total_out, err);
+    if (status != Z_STREAM_END)
+        return entry_fault(source, entry, "its compressed data is cut short", err);
+    if (stream->total_out < entry->bytes)
+        return wrong_length(source, entry, "shorter", stream->total_out, err);
+    if (stream->total_in != entry->stored)
+        return qk_fail(err, QK_INPUT,
+            "%s: %s: its compressed data ends before its record (found %llu bytes, expected %llu)",
+            source->path, entry->name, (unsigned long long)stream->total_in,
+            (unsigned long long)entry->stored);
+    return QK_OK;
+}
+
+/* `out` has room for one byte more than the entry should have, which shows one that is longer. */
+static enum qk_code read_deflated(
+    const struct qk_source *source, const struct qk_zip_entry *entry, char *out, struct qk_error *err)
+{
+    z_stream stream = {.next_out = (unsigned char *)out, .avail_out = (uInt)entry->bytes + 1};
+    int status = inflateInit2(&stream, -MAX_WBITS); /* negative: raw data, without zlib's own header */
+    if (status != Z_OK)
+        return qk_fail_memory(err, sizeof stream);
+    enum qk_code code = inflate_entry(source, entry, &stream, &status, err);
+    if (code == QK_OK)
+        code = check_inflated(source, entry, &stream, status, err);
+    inflateEnd(&stream);
+    out[entry->bytes] = '\0';
     return code;
+}
+
+static enum qk_code read_content(
+    const struct qk_source *source, const struct qk_zip_entry *entry, char *out, struct qk_error *err)
+{
+    if (entry->method == STORED)
+        QK_TRY(qk_source_read(source, entry->at, out, (size_t)entry->bytes, err));
+    else if (entry->method == DEFLATED)
+        QK_TRY(read_deflated(source, entry, out, err));
+    else
+        return qk_fail(err, QK_INPUT,
+            "%s: %s: its compression is not known (found method %u, expected 0 or 8)", source->path,
+            entry->name, entry->method);
+    uint32_t crc = (uint32_t)crc32_z(0, (const unsigned char *)out, (size_t)entry->bytes);
+    if (crc != entry->crc)
+        return qk_fail(err, QK_INPUT, "%s: %s: CRC error (found %08x, expected %08x)", source->path,
+            entry->name, crc, entry->crc);
+    return QK_OK;
 }
 
 enum qk_code qk_zip_read(const struct qk_source *source, const struct qk_zip_entry *entry, size_t most,
     char **out, size_t *n, struct qk_error *err)
 {
     *out = NULL;
+    assert(most < UINT32_MAX); /* zlib counts what it may write in an unsigned int */
     if (entry->bytes > most || entry->bytes > source->size)
         return qk_fail(err, QK_INPUT, "%s: %s: too large (found %llu bytes, at most %llu%s)", source->path,
             entry->name, (unsigned long long)entry->bytes,
             (unsigned long long)(most < source->size ? most : source->size),
             most < source->size ? "" : ", those of the archive");
     *n = (size_t)entry->bytes;
-    int fd = dup(source->fd), fault = 0;
-    if (fd < 0)
-        return qk_fail_errno(err, source->path, "open");
-    zip_t *archive = zip_fdopen(fd, 0, &fault); /* on success libzip closes it */
-    if (archive == NULL) {
-        zip_error_t error;
-        close(fd);
-        zip_error_init_with_code(&error, fault);
-        enum qk_code failed = not_whole(source, zip_error_strerror(&error), err);
-        zip_error_fini(&error);
-        return failed;
-    }
-    enum qk_code code = qk_alloc(out, *n + 1, 1, err);
-    if (code == QK_OK)
-        code = read_content(source, archive, entry, *out, *n, err);
-    zip_discard(archive);
+    QK_TRY(qk_alloc(out, *n + 1, 1, err));
+    enum qk_code code = read_content(source, entry, *out, err);
     if (code != QK_OK) {
         free(*out);
         *out = NULL;

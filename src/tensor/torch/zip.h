@@ -1,9 +1,8 @@
-/* zip.h - the places of a zip archive's entries, so that they can be read, and mended, in place.
+/* zip.h - the entries of a zip archive: where they lie, so that they can be read and mended in place, and the content
+ * of small ones.
  *
- * PyTorch stores a tensor's bytes uncompressed in an entry of its own, and libzip does not tell where an
- * entry begins. So the directory is read here, once and strictly; libzip reads the few small entries
- * (data.pkl) whose content is wanted as a whole, inflates them and checks their sums, and must agree about
- * them.
+ * PyTorch stores a tensor's bytes uncompressed in an entry of its own. The few small entries (data.pkl) whose
+ * content is wanted as a whole may be deflated.
  *
  * Checks, each with its message: the end record ends the file (so no comment); one disk; the directory lies
  * in the file, ends where the end records begin and holds as many entries as they say; sizes of ZIP64 where
@@ -51,9 +50,10 @@ const struct qk_zip_entry *qk_zip_find(const struct qk_zip *zip, const char *nam
 /* The entry whose data holds byte `at` of the file, or NULL. */
 const struct qk_zip_entry *qk_zip_at(const struct qk_zip *zip, uint64_t at);
 
-/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. QK_INPUT when it
- * would be longer than `most` bytes or than the whole archive, when it is not as long as the directory
- * says, or when its sum is wrong. */
+/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. `most` is
+ * below 4 GiB. QK_INPUT when it would be longer than `most` bytes or than the whole archive, when it is compressed by
+ * another method than deflate, when its compressed data is broken, cut short or does not fill its record, when it is
+ * not as long as the directory says, or when its sum is wrong. No more is ever inflated than the directory says. */
 enum qk_code qk_zip_read(const struct qk_source *source, const struct qk_zip_entry *entry, size_t most,
     char **out, size_t *n, struct qk_error *err);
 
