@@ -18,6 +18,7 @@ cat >"$work/stubs/apt-get" <<'STUB'
 exit "${result:-0}"
 STUB
 chmod +x "$work/stubs"/*
+# shellcheck disable=SC2016
 install='. "$srcdir/scripts/common.sh"; install_packages one two; code=$?; echo "ended: $code"; exit $code'
 
 # install SETTING... - runs the script with these variables.
