@@ -5,8 +5,8 @@
 #include "blend/spec.h"
 #include "ui/key.h"
 #include "ui/preconditions.h"
-#include "ui/state.h"
 #include "ui/terminal.h"
+#include "ui/unsaved.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -262,12 +262,12 @@ enum qk_code qk_ui_run(
     bool started = code == QK_OK;
     if (started) {
         theme_start(&app->theme, options);
-        state_offer(app);
+        unsaved_offer(app);
         if (options->warning != NULL && options->warning[0] != '\0')
             say(app, STYLE_ERROR, "no number can be trusted: %s", options->warning);
         code = loop(app, err);
         terminal_stop();
-        state_keep(app);
+        unsaved_keep(app);
     }
     app_free(app);
     free(app);

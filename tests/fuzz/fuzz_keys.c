@@ -10,7 +10,7 @@
 #include "ui/app.h"
 #include "ui/key.h"
 #include "ui/preconditions.h"
-#include "ui/state.h"
+#include "ui/unsaved.h"
 #include "ui/terminal.h"
 
 #include <fcntl.h>
@@ -340,14 +340,14 @@ static void start_app(struct app *app, const struct qk_ui_options *options, cons
     app->options = options;
     fuzz_check(app_open(app, &err) == QK_OK, "the pair opens");
     theme_start(&app->theme, options);
-    state_offer(app);
+    unsaved_offer(app);
     app_draw(app, REFRESH_DRAW);
 }
 
 static void end_app(struct app *app)
 {
     check_undo(app);
-    state_keep(app);
+    unsaved_keep(app);
     app_free(app);
 }
 

@@ -74,7 +74,7 @@ for ignored in '' "trap '' HUP; "; do
     rm -rf "$work/state"
     tmx kill-server
     check "${ignored:+SIGHUP ignored, }a closed terminal ends it" until_true dead
-    check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
+    check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved-*.json
 done
 screen_start 80 24 "set -m; $run pre post; echo stopped; read line"
 wait_for 'help' && wait_gone 'computing'
@@ -85,7 +85,7 @@ keys C-z
 wait_for '^stopped'
 tmx kill-server
 check "a terminal that is closed while it is stopped ends it, too" until_true dead
-check "  the choices are kept" grep -q '"restore"' "$work/state/qkscope/unsaved.json"
+check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved-*.json
 # exporting - a screen with an export under way, which is held.
 exporting() {
     hold
