@@ -413,15 +413,23 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
     return REFRESH_DRAW;
 }
 
+/* What the view shows after a task was started, or was not. */
+static unsigned started(struct app *app, enum qk_code code, const struct qk_error *err)
+{
+    struct export_view *view = &app->export;
+    view->shows_task = code == QK_OK;
+    view->stale = true;
+    if (code != QK_OK)
+        return say_error(app, err);
+    view->told = false;
+    return REFRESH_DRAW;
+}
+
 static unsigned start_export(struct app *app)
 {
     struct qk_error err = {0};
     struct qk_export_options options = options_of(app);
-    if (qk_session_export(app->session, &options, &err) != QK_OK)
-        return say_error(app, &err);
-    app->export.told = false;
-    app->export.shows_task = true;
-    return REFRESH_DRAW;
+    return started(app, qk_session_export(app->session, &options, &err), &err);
 }
 
 unsigned run_write(struct app *app, enum action action, const char *argument)
@@ -442,11 +450,7 @@ unsigned run_verify(struct app *app, enum action action, const char *argument)
     (void)action;
     (void)argument;
     struct qk_error err = {0};
-    if (qk_session_verify(app->session, app->export.target, &err) != QK_OK)
-        return say_error(app, &err);
-    app->export.told = false;
-    app->export.shows_task = true;
-    return REFRESH_DRAW;
+    return started(app, qk_session_verify(app->session, app->export.target, &err), &err);
 }
 
 unsigned run_cancel(struct app *app, enum action action, const char *argument)

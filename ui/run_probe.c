@@ -18,10 +18,11 @@ bool probe_busy(const struct app *app)
 static enum qk_code start(struct app *app, const struct qk_probe_options *options, struct qk_error *err)
 {
     app->probe_started = true;
+    QK_TRY(options != NULL ? qk_session_probe(app->session, options, err)
+                           : qk_session_probe_again(app->session, err));
     app->attention.ids = NULL;
     app->probe_told = QK_PROBE_RUNNING;
-    return options != NULL ? qk_session_probe(app->session, options, err)
-                           : qk_session_probe_again(app->session, err);
+    return QK_OK;
 }
 
 void probe_start(struct app *app)

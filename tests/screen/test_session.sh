@@ -184,4 +184,40 @@ keys v
 check "can be verified" wait_for 'verify *1 difference'
 leave
 
+# What does not start leaves nothing of the last one on the screen.
+screen_start 80 24 "QK_FAULT=thread:1+ QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre post"
+wait_for 'help' && wait_gone 'computing'
+wait_row 1 '→'
+keys Space e
+wait_for 'w writes it'
+keys t C-u
+text started
+keys Enter w
+wait_for 'written to started'
+touch "$work/now"
+keys v
+check "a verification that cannot start says so" wait_for 'cannot start a thread'
+check "  and the last export is not taken for it" wait_for 'ready *w writes it, q goes back'
+rm "$work/now"
+keys v
+check "  once it can start it ends as always" wait_for 'started is what its recipe says'
+keys q
+wait_gone 'options'
+touch "$work/now"
+keys T
+wait_for 'probe text'
+keys Enter
+check "a probe that cannot start says so" wait_for 'cannot start a thread'
+keys Escape
+wait_gone 'cannot start'
+keys Space
+wait_row 1 '→0'
+keys '!'
+wait_for 'newest first'
+check "  and the last one is not reported again" shows_not 'attention ranges over'
+keys q
+wait_gone 'newest first'
+rm "$work/now"
+leave
+
 done_testing
