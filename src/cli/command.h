@@ -27,7 +27,9 @@ struct qk_command {
 /* Every command, in the order of --help: cmd_NAME.c holds qk_NAME_command. The screen comes first. */
 #define QK_COMMANDS(X)                                                                                       \
     X(screen)                                                                                                \
-    X(info) X(diff) X(range) X(cases) X(plan) X(export) X(verify) X(emit) X(eval) X(search) X(clean) X(doctor)
+    X(info)                                                                                                  \
+    X(diff) X(heads) X(range) X(cases) X(plan) X(export) X(verify) X(emit) X(eval) X(search) X(clean)        \
+        X(doctor)
 #define QK_DECLARE_COMMAND(name) extern const struct qk_command qk_##name##_command;
 QK_COMMANDS(QK_DECLARE_COMMAND)
 
