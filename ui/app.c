@@ -1,4 +1,4 @@
-/* app.c - opens the pair and the terminal, and runs the one loop that waits, acts and draws. */
+/* app.c - the loop that waits, acts and draws, from opening the pair and the terminal to leaving both. */
 #include "ui/app.h"
 
 #include "base/mem.h"

@@ -1,4 +1,4 @@
-/* complete.c - what Tab offers: action names, selectors and modes, columns, paths. */
+/* complete.c - the words that Tab offers: action names, selectors and modes, columns, paths. */
 #include "ui/app.h"
 
 #include <glob.h>

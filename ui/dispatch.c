@@ -1,4 +1,4 @@
-/* dispatch.c - from keys and names to actions and their handlers; the prompt that asks for an argument. */
+/* dispatch.c - keys and names as actions, actions and their handlers, and the prompt that asks for an argument. */
 #include "ui/app.h"
 
 #include "ui/handlers.h"

@@ -1,4 +1,4 @@
-/* frame.c - what is around every view: title, state, footer, messages, prompts and questions. */
+/* frame.c - the surroundings of every view: title, state, footer, messages, prompts and questions. */
 #include "ui/app.h"
 
 #include "ui/format.h"

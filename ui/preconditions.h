@@ -1,4 +1,4 @@
-/* preconditions.h - what must be the case for an action, as functions behind the rows of QK_PRECONDITIONS. */
+/* preconditions.h - the functions behind the rows of QK_PRECONDITIONS: what must be the case for an action. */
 #ifndef QK_UI_PRECONDITIONS_H
 #define QK_UI_PRECONDITIONS_H
 

@@ -1,5 +1,5 @@
-/* theme.h - what things look like: styles by meaning, glyphs in UTF-8 and ASCII. Drawing code names a
- * meaning, never a colour or a character. */
+/* theme.h - the looks of things: styles by meaning, glyphs in UTF-8 and ASCII. Drawing code names a meaning, never a
+ * colour or a character. */
 #ifndef QK_UI_THEME_H
 #define QK_UI_THEME_H
 

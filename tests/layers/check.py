@@ -31,14 +31,6 @@ KNOWN = {
     ("first line", "src/base/cache.c"),
     ("first line", "src/base/left_over.c"),
     ("first line", "src/session/session_internal.h"),
-    ("first line", "ui/app.c"),
-    ("first line", "ui/choice.c"),
-    ("first line", "ui/complete.c"),
-    ("first line", "ui/dispatch.c"),
-    ("first line", "ui/frame.c"),
-    ("first line", "ui/preconditions.h"),
-    ("first line", "ui/range.c"),
-    ("first line", "ui/theme.h"),
     ("prototypes", "ui/app.h"),
 }
 

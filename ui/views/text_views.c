@@ -1,4 +1,4 @@
-/* views.c - help and earlier messages: pages made from the action table and the message log. */
+/* text_views.c - help and earlier messages: pages made from the action table and the message log. */
 #include "ui/app.h"
 
 #include "ui/handlers.h"

@@ -1,4 +1,4 @@
-/* attention.c - the view of one head's attention from one token of the probe: over its whole past, shaded on
+/* attention_view.c - the view of one head's attention from one token of the probe: over its whole past, shaded on
  * the text itself, and the tokens that get most of it. */
 #include "ui/app.h"
 

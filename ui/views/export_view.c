@@ -1,4 +1,4 @@
-/* export.c - the export view: where to, how, what will change, progress, and verification afterwards. */
+/* export_view.c - the export view: where to, how, what will change, progress, and verification afterwards. */
 #include "ui/app.h"
 
 #include "base/atomic_file.h"

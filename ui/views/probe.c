@@ -1,4 +1,4 @@
-/* run_probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
+/* probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
 #include "ui/app.h"
 
 #include "ui/handlers.h"

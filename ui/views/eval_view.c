@@ -1,4 +1,4 @@
-/* eval_panel.c - the view of right answers: pre, post and the current model, task by task, each
+/* eval_view.c - the view of right answers: pre, post and the current model, task by task, each
  * figure with its interval. */
 #include "ui/app.h"
 

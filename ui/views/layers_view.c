@@ -1,4 +1,4 @@
-/* run_layers.c - handlers of moving, finding, sorting, and of how layers are shown. */
+/* layers_view.c - handlers of moving, finding, sorting, and of how layers are shown. */
 #include "ui/app.h"
 
 #include "ui/handlers.h"

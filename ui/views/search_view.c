@@ -1,4 +1,4 @@
-/* front.c - the search for selections on the screen: how far it is, its Pareto front as a plot in cells and
+/* search_view.c - the search for selections on the screen: how far it is, its Pareto front as a plot in cells and
  * as a list, and the effects of single layers. */
 #include "ui/app.h"
 

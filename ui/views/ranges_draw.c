@@ -1,5 +1,4 @@
-/* range.c - how far attention looks: the list's cell, and histograms of pre, post and current
- * with why there are none. */
+/* ranges_draw.c - attention ranges: the list's cells, histograms of pre, post and current, and why there are none. */
 #include "ui/app.h"
 
 #include "ui/format.h"

@@ -1,4 +1,4 @@
-/* detail.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
+/* detail_draw.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
  * attention ranges, and what the choice comes to. */
 #include "ui/app.h"
 

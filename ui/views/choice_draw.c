@@ -1,5 +1,5 @@
-/* choice.c - what the selected layer's choice comes to: mode, its form, and the current model's numbers
- * against pre and against post. */
+/* choice_draw.c - the choice of the selected layer: mode, its form, and the current model's numbers against pre and
+ * against post. */
 #include "ui/app.h"
 
 #include "ui/format.h"

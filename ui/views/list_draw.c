@@ -1,4 +1,4 @@
-/* list.c - the layers, one a row: kind, drift of q and k, routing, reach, choice. The bars of a metric share
+/* list_draw.c - the layers, one a row: kind, drift of q and k, routing, reach, choice. The bars of a metric share
  * one scale: q and k can be compared. */
 #include "ui/app.h"
 
