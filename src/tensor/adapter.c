@@ -1,4 +1,4 @@
-/* adapter.c - reading an adapter's config and factors, and adding their product to what is read. */
+/* adapter.c - the reader of an adapter's config and factors, which adds their product to the base's values. */
 #include "tensor/adapter.h"
 
 #include "base/digest.h"
@@ -20,9 +20,9 @@
 #include <sys/stat.h>
 
 enum { MAX_CONFIG_BYTES = 8 << 20, PATTERN_STEPS = 100000 };
-enum { BLOCK = 1 << 16 }; /* elements that are merged at a time, unless a row is longer */
+enum { BLOCK = 1 << 16 }; /* elements merged at a time, unless a row is longer */
 
-/* Newer and older PEFT. Where a folder has both, the first is read, as PEFT does. */
+/* The names of newer and older PEFT. Where a folder has both, the first counts, as in PEFT. */
 static const char *const WEIGHTS[] = {"adapter_model.safetensors", "adapter_model.bin"};
 static const char PREFIX[] = "base_model.model.", END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
 
@@ -74,13 +74,13 @@ static enum qk_code read_config(struct reader *r)
     free(bytes);
     if (code == QK_OK && !cJSON_IsObject(r->config))
         code = qk_fail(r->err, QK_INPUT, "%s: not a JSON object", source->path);
-    const char *twice = NULL; /* readers differ in which of the two they take */
+    const char *twice = NULL; /* readers differ in which of the two counts */
     if (code == QK_OK)
         code = qk_json_duplicate(r->config, &twice, r->err);
     return twice == NULL ? code : wrong(r, twice, "this key stands twice");
 }
 
-/* True for what is there and not null, false, 0 or empty. */
+/* True when the item exists and is not null, false, 0 or empty. */
 static bool is_set(const cJSON *item)
 {
     if (item == NULL || cJSON_IsNull(item) || cJSON_IsFalse(item))
@@ -92,11 +92,11 @@ static bool is_set(const cJSON *item)
 
 static enum qk_code check_config(const struct reader *r)
 {
-    /* Each makes of the factors something else than W + s B A. */
+    /* With each of these, the factors do not give W + s B A. */
     static const char *const variants[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication",
         "alora_invocation_tokens", "trainable_token_indices", "target_parameters", "use_bdlora",
         "arrow_config", "monteclora_config", "kasa_config"};
-    /* Of the others, some take a part out of the base's own weights. */
+    /* Some of the others remove a part of the base's own weights. */
     static const char *const plain[] = {"gaussian", "eva", "orthogonal"};
     const char *type = qk_json_string(r->config, "peft_type", "");
     if (strcmp(type, "LORA") != 0)
@@ -115,8 +115,8 @@ static enum qk_code check_config(const struct reader *r)
 
 /* --- rank_pattern and alpha_pattern --- */
 
-/* A key that is nothing but letters, digits, _ and dots, which stand for any character: it is the end of the
- * module's name, behind a dot or as a whole. */
+/* True for a key of letters, digits, _ and dots (any character) that is the whole module name, or its end behind a
+ * dot. */
 static bool plain_key_matches(const char *key, size_t n, const char *module)
 {
     size_t length = strlen(module);
@@ -147,7 +147,7 @@ static enum qk_code pattern_matches(
         (PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED, &number, &offset, NULL);
     free(pattern);
     if (code == NULL)
-        return wrong(r, where, "a key is no regular expression");
+        return wrong(r, where, "a key is not a regular expression");
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, NULL);
     pcre2_match_context *context = pcre2_match_context_create(NULL);
     enum qk_code result = QK_OK;
@@ -157,7 +157,7 @@ static enum qk_code pattern_matches(
         pcre2_set_match_limit(context, PATTERN_STEPS);
         int found = pcre2_match(code, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, data, context);
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            result = wrong(r, where, "a key takes too long to look for");
+            result = wrong(r, where, "the search for a key takes too long");
         *out = found >= 0;
     }
     pcre2_match_context_free(context);
@@ -166,7 +166,7 @@ static enum qk_code pattern_matches(
     return result;
 }
 
-/* The number for this module: of the first key of `patterns` that matches, else of `key`. */
+/* The number for this module: that of the first key of `patterns` that matches, else of `key`. */
 static enum qk_code module_number(
     const struct reader *r, const char *patterns, const char *key, const char *module, double *out)
 {
@@ -195,7 +195,9 @@ static enum qk_code find_scale(
     QK_TRY(module_number(r, "rank_pattern", "r", module, &rank));
     QK_TRY(module_number(r, "alpha_pattern", "lora_alpha", module, &alpha));
     if (rank != (double)a->shape[0])
-        return qk_fail(r->err, QK_INPUT, "%s: %s: its rank is not the config's (found %llu, expected %g)",
+        return qk_fail(r->err, QK_INPUT,
+            "%s: %s: its rank differs from the config's (found %llu, expected "
+            "%g)",
             qk_adapter_file(r->adapter)->source.path, a->name, (unsigned long long)a->shape[0], rank);
     *scale = alpha / (qk_json_bool(r->config, "use_rslora", false) ? sqrt(rank) : rank);
     return QK_OK;
@@ -203,7 +205,7 @@ static enum qk_code find_scale(
 
 /* --- the factors --- */
 
-/* The base's tensor of that name. The body of a model may be stored without the name that it has in the whole
+/* Finds the base's tensor of that name. The body of a model may be stored without its prefix in the whole model
  * (gpt2's "transformer."). */
 static const struct qk_tensor *find_plain(const struct reader *r, const char *name)
 {
@@ -212,7 +214,7 @@ static const struct qk_tensor *find_plain(const struct reader *r, const char *na
     return tensor != NULL || dot == NULL ? tensor : qk_checkpoint_find(r->base, dot + 1);
 }
 
-/* PEFT saves a bias of a module that has factors as MODULE.base_layer.bias; NULL in *out: there is none. */
+/* Finds a bias, or *out = NULL. PEFT saves the bias of a module that has factors as MODULE.base_layer.bias. */
 static enum qk_code find_base(const struct reader *r, const char *name, const struct qk_tensor **out)
 {
     static const char wrapper[] = ".base_layer.";
@@ -250,7 +252,7 @@ static enum qk_code check_dtypes(
     return QK_OK;
 }
 
-/* MODULE of "base_model.model.MODULE.lora_A.weight" with another end; the caller frees. */
+/* *out = MODULE of "base_model.model.MODULE.lora_A.weight" with another end; the caller frees. */
 static enum qk_code rename_module(
     const struct reader *r, const char *name, size_t skip, const char *end, char **out)
 {
@@ -313,7 +315,7 @@ static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, str
     return code;
 }
 
-/* A lora_B is taken with its lora_A. */
+/* A lora_B comes with its lora_A. */
 static enum qk_code check_has_a(const struct reader *r, const struct qk_tensor *b)
 {
     char *a_name;
@@ -381,7 +383,7 @@ static enum qk_code add_all(struct reader *r)
 
 /* --- opening --- */
 
-/* The path of the adapter's file, which the caller frees; of the newer form when there is neither. */
+/* *out = the path of the adapter's file, or of the newer name when there is neither; the caller frees. */
 static enum qk_code find_weights(const char *folder, char **path, struct qk_error *err)
 {
     struct stat info;
@@ -467,8 +469,8 @@ static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tens
         qk_adapter_file(adapter)->source.path, tensor->name, tensor->dtype_text);
 }
 
-/* bytes += scale * B A over `rows` rows from `row` on and the columns from `column` on that they hold: rows x
- * columns elements. With fan_in_fan_out the stored weight is (B A)^T = A^T B^T. */
+/* Adds scale * B A to bytes, (rows, columns) elements: `rows` rows from `row` on and `columns` columns from `column`
+ * on. With fan_in_fan_out the stored weight is (B A)^T = A^T B^T. */
 static enum qk_code add_block(const struct qk_adapter *adapter, const struct qk_addition *addition,
     const struct qk_factors *factors, size_t row, size_t rows, size_t column, size_t columns, char *bytes,
     double *values, struct qk_error *err)

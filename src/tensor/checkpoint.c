@@ -1,4 +1,4 @@
-/* checkpoint.c - finding a checkpoint's shards and joining their tensors into one table. */
+/* checkpoint.c - the search for a checkpoint's shards, whose tensors it joins into one table. */
 #include "tensor/checkpoint.h"
 
 #include "base/folder.h"
@@ -20,8 +20,8 @@ enum { MAX_INDEX_BYTES = 64 << 20 };
 
 static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_model.bin.index.json";
 
-/* Names of the entries of a folder that a checkpoint could be made of, sorted; `torch` are PyTorch files and
- * their indexes, which count where there is no safetensors. */
+/* Names of a folder's entries that may belong to a checkpoint, sorted. `torch` are PyTorch files and their indexes,
+ * which count where there is no safetensors. */
 static enum qk_code list_folder(const char *folder, struct qk_lines *weights, struct qk_lines *indexes,
     struct qk_lines *torch, struct qk_error *err)
 {
@@ -48,8 +48,8 @@ static bool holds(const struct qk_lines *lines, const char *name)
     return false;
 }
 
-/* Where there is no safetensors. Of other PyTorch files only their names could tell what they are: states of
- * optimizers go by them, too. */
+/* Lists PyTorch shards, for a folder without safetensors. It takes known names alone: other PyTorch files may be
+ * states of optimizers. */
 static enum qk_code choose_torch(
     struct qk_checkpoint *c, const struct qk_lines *torch, struct qk_lines *names, struct qk_error *err)
 {
@@ -91,7 +91,7 @@ done:
     return code;
 }
 
-/* Splits `path` of a file into the checkpoint's folder and the file's name (borrowed from path). */
+/* Splits the path of a file into the checkpoint's folder and the file's name (borrowed from path). */
 static enum qk_code split_file(
     struct qk_checkpoint *c, const char *path, const char **name, struct qk_error *err)
 {
@@ -102,7 +102,7 @@ static enum qk_code split_file(
     return qk_strndup_to(&c->folder, path, slash == path ? 1 : (size_t)(slash - path), err);
 }
 
-/* A hub is not asked for a list of files: the two names that transformers writes are tried. */
+/* Tries the two names that transformers writes, without asking the hub for a list of files. */
 static enum qk_code choose_remote(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
     char *index, *single;
@@ -216,7 +216,7 @@ static enum qk_code read_index(const char *path, cJSON **root, struct entry **en
     return code;
 }
 
-/* The table and the index, both sorted by name, must say the same. */
+/* Checks that the table and the index, both sorted by name, agree. */
 static enum qk_code compare_with_index(
     const struct qk_checkpoint *c, const struct entry *entries, size_t n, struct qk_error *err)
 {
@@ -280,7 +280,7 @@ static enum qk_code build_table(struct qk_checkpoint *c, struct qk_error *err)
     qsort(c->by_name, n, sizeof *c->by_name, tensors_by_name);
     for (size_t i = 1; i < n; i++)
         if (strcmp(c->by_name[i - 1]->name, c->by_name[i]->name) == 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: stands in two shards (%s and %s)", c->folder,
+            return qk_fail(err, QK_INPUT, "%s: %s: is in two shards (%s and %s)", c->folder,
                 c->by_name[i]->name, c->shard[c->by_name[i - 1]->shard].name,
                 c->shard[c->by_name[i]->shard].name);
     return QK_OK;

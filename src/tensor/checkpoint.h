@@ -1,5 +1,5 @@
-/* checkpoint.h - a checkpoint as one set of tensors: a single file, a folder, or shards with an index; of
- * safetensors or of PyTorch. */
+/* checkpoint.h - a checkpoint as one set of tensors: a single file, a folder, or shards with an index, in safetensors
+ * or PyTorch files. */
 #ifndef QK_TENSOR_CHECKPOINT_H
 #define QK_TENSOR_CHECKPOINT_H
 
@@ -24,7 +24,7 @@ struct qk_checkpoint {
     const struct qk_tensor **by_name; /* every tensor of every shard, sorted by strcmp of name */
     size_t n_tensors;
     uint64_t file_bytes;        /* all shards together */
-    struct qk_adapter *adapter; /* NULL, or what changes the tensors when they are read; owned */
+    struct qk_adapter *adapter; /* NULL, or the adapter that changes the tensors when they are read; owned */
 };
 
 /* `path` is
@@ -34,23 +34,22 @@ struct qk_checkpoint {
  *   an *.index.json: the shards of its weight_map, beside it;
  *   the address of a folder on the hub (tensor/hub/remote.h): model.safetensors.index.json, else
  *     model.safetensors.
- * Shard names in an index must be plain relative names that stay in the folder (no '/', no "..", not empty,
- * ending in .safetensors; in .bin where the index ends in .bin.index.json). Every tensor of the index must be
- * in the shard that it names, and every tensor of a shard in the index; no tensor may stand in two shards.
- * Each fault is QK_INPUT and names file and tensor; files that cannot be read are QK_IO. *out is freed with
- * qk_checkpoint_close. */
+ * Shard names in an index must be plain names in the folder: no '/', no "..", not empty. They end in .safetensors, or
+ * in .bin where the index ends in .bin.index.json. Every tensor of the index must be in the shard that it names, and
+ * every tensor of a shard in the index. No tensor may be in two shards. Each fault is QK_INPUT and names file and
+ * tensor; files that cannot be read are QK_IO. *out is freed with qk_checkpoint_close. */
 enum qk_code qk_checkpoint_open(const char *path, struct qk_checkpoint **out, struct qk_error *err);
 void qk_checkpoint_close(struct qk_checkpoint *checkpoint);
 
-/* The tensor of that exact name, or NULL. */
+/* The tensor with that exact name, or NULL. */
 const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *checkpoint, const char *name);
 
-/* Reads n bytes at `offset` within the tensor, merged with the adapter's changes where there are any: then
- * whole elements. The range must lie inside the tensor (asserted). */
+/* Reads n bytes at `offset` within the tensor. Where the adapter changes it, the bytes are merged, and must be whole
+ * elements. The range must lie inside the tensor (asserted). */
 enum qk_code qk_checkpoint_read(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor,
     uint64_t offset, void *buffer, size_t n, struct qk_error *err);
 
-/* The path of the file that holds the tensor: for messages. */
+/* The path of the file that holds the tensor, for messages. */
 const char *qk_checkpoint_file(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor);
 
 /* QK_IO when a shard or the adapter changed on disk since it was opened. */

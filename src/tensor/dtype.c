@@ -1,4 +1,4 @@
-/* dtype.c - the table of number formats and their conversion to and from float64. */
+/* dtype.c - the table of number formats, and their conversion to and from float64. */
 #include "tensor/dtype.h"
 
 #include <assert.h>
@@ -63,8 +63,8 @@ bool qk_dtype_writable(enum qk_dtype dtype)
     return DTYPES[dtype].writable;
 }
 
-/* --- reading --- memcpy of a fixed size is a load that may be unaligned; files are little-endian, and so are all
- * machines this program is built for (checked in configure). */
+/* --- reading --- A memcpy of a fixed size is a load that may be unaligned. Files are little-endian, and so are all
+ * machines this program is built for (configure checks it). */
 
 static double small_float(unsigned bits, unsigned exponent_bits, unsigned mantissa_bits)
 {
@@ -96,7 +96,7 @@ static double from_f8_e4m3(uint8_t bits)
     return small_float(bits, 4, 3);
 }
 
-/* Loops over blocks of a fixed size are what compilers make vectors of. */
+/* Compilers make vector code of loops over blocks of a fixed size. */
 enum { BLOCK = 16 };
 
 static void from_bf16(const unsigned char *src, size_t n, double *dst)
@@ -159,8 +159,8 @@ void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst
 
 /* --- writing --- */
 
-/* Rounds a float64 to a format of the given widths, to nearest, ties to even, in one step from the float64
- * bits. Going through float32 would round twice and miss by one unit near ties. */
+/* Rounds a float64 to a format of the given widths, to nearest, ties to even, in one step from the float64 bits. A
+ * step through float32 would round twice and miss by one unit near ties. */
 static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantissa_bits)
 {
     uint64_t bits;
@@ -186,14 +186,14 @@ static uint32_t round_bits(double value, unsigned exponent_bits, unsigned mantis
     uint64_t kept = mantissa >> drop, rest = mantissa & ((1ull << drop) - 1), half = 1ull << (drop - 1);
     if (rest > half || (rest == half && (kept & 1)))
         kept++;
-    /* A carry out of the mantissa runs into the exponent, which is what rounding up means; for normal
-     * numbers the hidden bit is already counted in kept. */
+    /* A carry out of the mantissa runs into the exponent, as rounding up requires. For normal numbers, kept already
+     * has the hidden bit. */
     uint64_t result = target == 0 ? kept : ((uint64_t)(target - 1) << mantissa_bits) + kept;
     return sign | (uint32_t)(result >= infinity ? infinity : result);
 }
 
-/* BLOCK values as if they were normal numbers of the format, before and after rounding; false, and nothing
- * that can be used, when one is not. The widths are constants where it is called. */
+/* Rounds BLOCK values as if they were normal numbers of the format, before and after rounding. False, with no valid
+ * result, when one is not. The widths are constants where it is called. */
 static inline bool round_block(
     const double *src, unsigned exponent_bits, unsigned mantissa_bits, uint64_t result[BLOCK])
 {
@@ -205,16 +205,16 @@ static inline bool round_block(
         uint64_t bits;
         memcpy(&bits, src + i, sizeof bits);
         uint64_t magnitude = bits & INT64_MAX;
-        /* A carry out of the mantissa runs into the exponent, which is what rounding up means. */
+        /* A carry out of the mantissa runs into the exponent, as rounding up requires. */
         uint64_t kept = (magnitude + ((1ull << (drop - 1)) - 1) + (magnitude >> drop & 1)) >> drop;
-        /* Below 0, and then the sign is set, when the exponent is too small, or too large when rounded. */
+        /* Negative, with the sign set, when the exponent is too small, or too large after rounding. */
         outside |= ((magnitude >> 52) - least) | (greatest - (kept >> mantissa_bits));
         result[i] = (kept - ((least - 1) << mantissa_bits)) | bits >> 63 << sign_bit;
     }
     return outside >> 63 == 0;
 }
 
-/* Rounds n values; returns how many of them were finite and no longer are. */
+/* Rounds n values; returns how many finite ones became infinite. */
 static inline size_t round_all(
     const double *src, size_t n, unsigned exponent_bits, unsigned mantissa_bits, unsigned char *dst)
 {

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Order is the order of the table in dtype.c. QK_DTYPE_OTHER is any name this program does not know: its
- * bytes are carried through, its size cannot be checked against its shape. */
+/* In the order of the table in dtype.c. QK_DTYPE_OTHER is any unknown name: its bytes are carried along, and its size
+ * cannot be checked against its shape. */
 enum qk_dtype {
     QK_F64,
     QK_F32,
@@ -33,7 +33,7 @@ enum qk_dtype {
 };
 
 const char *qk_dtype_name(enum qk_dtype dtype);
-/* QK_DTYPE_OTHER when unknown. Exact, case-sensitive safetensors spelling ("BF16", "F8_E4M3"). */
+/* Parses the exact, case-sensitive safetensors spelling ("BF16", "F8_E4M3"); QK_DTYPE_OTHER when it is unknown. */
 enum qk_dtype qk_dtype_parse(const char *name);
 /* Bits of one element; 0 for QK_DTYPE_OTHER. */
 unsigned qk_dtype_bits(enum qk_dtype dtype);

@@ -1,4 +1,4 @@
-/* factors.c - reading factors, and the list of those that are kept, the one held last first. */
+/* factors.c - the reader of factors, and the list of those that it keeps, the last one held first. */
 #include "tensor/factors.h"
 
 #include "base/mem.h"
@@ -8,14 +8,14 @@
 #include <stdlib.h>
 
 struct kept {
-    struct qk_factors factors; /* first: what is held is this */
-    const struct qk_tensor *a; /* whose values they are */
+    struct qk_factors factors; /* first: callers hold a pointer to it */
+    const struct qk_tensor *a; /* the tensors of these values */
     size_t bytes, users;
     struct kept *next;
 };
 
 struct qk_factor_cache {
-    pthread_mutex_t mutex; /* guards what follows and what it points to, but for the values */
+    pthread_mutex_t mutex; /* guards the fields below and what they point to, except the values */
     struct kept *first;
     size_t bytes;
 };
@@ -96,7 +96,7 @@ static void put_first(struct qk_factor_cache *cache, struct kept *kept)
     cache->first = kept;
 }
 
-/* Frees the one that was held longest ago of those that nobody holds, until the rest fits. */
+/* Frees unused entries, the one held longest ago first, until the rest fits. */
 static void trim(struct qk_factor_cache *cache)
 {
     while (cache->bytes > QK_FACTORS_MAX) {
@@ -127,7 +127,8 @@ enum qk_code qk_factors_hold(struct qk_factor_cache *cache, const struct qk_tens
         found->users++;
     }
     pthread_mutex_unlock(&cache->mutex);
-    if (found == NULL) { /* read without the lock: two threads may do so, and one of the two is trimmed */
+    if (found ==
+        NULL) { /* reads without the lock: two threads may read the same, and one of the two is trimmed */
         QK_TRY(read_both(file, a, b, &found, err));
         pthread_mutex_lock(&cache->mutex);
         put_first(cache, found);

@@ -1,4 +1,4 @@
-/* float32.c - vector loops for each instruction set, and which of them runs (single.h). */
+/* float32.c - vector loops for each instruction set, and the choice among them. */
 #include "tensor/float32.h"
 
 #include <assert.h>
@@ -51,7 +51,7 @@ bool qk_dtype_is_single(enum qk_dtype dtype)
     return qk_dtype_readable(dtype) && dtype != QK_F64;
 }
 
-/* The rest of the formats: through float64, a piece at a time. */
+/* Converts the other formats through float64, a piece at a time. */
 static void through_f64(enum qk_dtype dtype, const unsigned char *src, size_t n, float *dst)
 {
     enum { PIECE = 512 };

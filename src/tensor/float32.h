@@ -14,9 +14,9 @@ bool qk_dtype_is_single(enum qk_dtype dtype);
  * qk_dtype_is_single, F64 is rounded to nearest. src and dst must not overlap. */
 void qk_dtype_to_f32(enum qk_dtype dtype, const void *src, size_t n, float *dst);
 
-/* e[i] = b[i] - a[i] in float32, and the sums of a a, a e and e e over the n values. Added up in float32 over
- * 1,024 values in 16 lanes, in float64 above: 1e-7 of sum |x y| at worst, far less as a rule. A value that is
- * not finite makes a sum that is not. e may be b itself. */
+/* e[i] = b[i] - a[i] in float32, and the sums of a a, a e and e e over the n values. The sums are float32 over 1,024
+ * values in 16 lanes, and float64 above. Their error is 1e-7 of sum |x y| at worst, and far less as a rule. A value
+ * that is not finite makes a sum that is not finite. e may be b itself. */
 struct qk_pair_sums {
     double aa, ae, ee;
 };

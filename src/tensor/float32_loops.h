@@ -1,8 +1,8 @@
-/* float32_loops.h - the loops of single.c for one width of vector: included once for each, with LANES values
- * a vector, SUFFIX behind the names, and ATTRIBUTE for the instruction set.
+/* float32_loops.h - the loops of float32.c for one width of vector. float32.c includes it once for each, with LANES
+ * values a vector, SUFFIX behind the names, and ATTRIBUTE for the instruction set.
  *
- * Sums have the same 16 lanes in every width, and no multiplication is fused with an addition, so that all
- * machines give the same bits. No include guard: that is the point. */
+ * Sums have the same 16 lanes in every width, and no multiplication is fused with an addition, so that all machines
+ * give the same bits. There is no include guard, because the file is included several times. */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef uint32_t NAME(words) __attribute__((vector_size(LANES * 4)));
@@ -26,7 +26,7 @@ ATTRIBUTE static void NAME(from_bf16)(const unsigned char *src, size_t n, float 
     }
 }
 
-/* Exponent and mantissa moved into place and multiplied by 2^(127 - 15): exact for subnormals, too, where the
+/* Moves exponent and mantissa into place and multiplies by 2^(127 - 15). This is exact for subnormals, too, whose
  * product is a normal number. Infinities and NaN get float32's exponent instead. */
 ATTRIBUTE static void NAME(from_f16)(const unsigned char *src, size_t n, float *dst)
 {
@@ -63,7 +63,7 @@ ATTRIBUTE static inline __attribute__((always_inline)) void NAME(add_up)(
     }
 }
 
-/* One block of at most SUM_BLOCK values, a multiple of SUM_LANES, added up in float32. */
+/* Adds up one block of at most SUM_BLOCK values, a multiple of SUM_LANES, in float32. */
 ATTRIBUTE static void NAME(sum_block)(size_t n, const float *a, const float *b, float *e, double sums[3])
 {
     enum { WAYS = SUM_LANES / LANES };
@@ -87,8 +87,8 @@ ATTRIBUTE static void NAME(sum_block)(size_t n, const float *a, const float *b, 
     NAME(add_up)(aa, ae, ee, sums);
 }
 
-/* The same of bfloat16 values, a multiple of 2 SUM_LANES: a word of two is an odd value, once the lower half
- * is cleared, and an even one, shifted up. */
+/* The same for bfloat16 values, a multiple of 2 SUM_LANES. A word of two values is the odd one with the lower half
+ * cleared, and the even one shifted up. */
 ATTRIBUTE static void NAME(sum_bf16)(size_t n, const unsigned char *a, const unsigned char *b, double sums[3])
 {
     enum { WAYS = SUM_LANES / LANES };

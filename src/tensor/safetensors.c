@@ -1,4 +1,4 @@
-/* safetensors.c - reading and checking the header of one file; the checks are listed in safetensors.h. */
+/* safetensors.c - the reader of a file's header, with the checks that safetensors.h lists. */
 #include "tensor/safetensors.h"
 
 #include "base/digest.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of one tensor in the header; a well-formed entry is a hundred bytes or two. */
+/* The limit for the entry of a tensor; a well-formed one has a hundred bytes or two. */
 enum { MAX_ENTRY = 64 << 10 };
 
 static enum qk_code read_header(struct qk_tensor_file *file, char **text, size_t *n, struct qk_error *err)
@@ -58,7 +58,7 @@ static enum qk_code check_metadata_entry(
     return qk_lines_add(names, err, "%s", walk->key);
 }
 
-/* The member that `outer` stands at. */
+/* Reads __metadata__, the member at which `outer` stands. */
 static enum qk_code check_metadata(const struct qk_json_walk *outer, struct qk_error *err)
 {
     if (outer->text[outer->value] != '{')
@@ -153,8 +153,7 @@ static enum qk_code check_cover(const struct qk_tensor_file *file, struct qk_err
     return QK_OK;
 }
 
-/* The member that the walk stands at. Tensors are counted before they are parsed, so that a
- * half-parsed one is freed, too. */
+/* Reads the tensor at which the walk stands. It counts before it parses, so that a half-parsed one is freed, too. */
 static enum qk_code add_tensor(
     struct qk_tensor_file *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
 {
@@ -171,7 +170,7 @@ static enum qk_code add_tensor(
     return code;
 }
 
-/* Entry by entry: a tree of the whole header would take many times its size. */
+/* Reads entry by entry: a tree of the whole header would take many times its size. */
 static enum qk_code parse_header(
     struct qk_tensor_file *file, const char *text, size_t n, struct qk_error *err)
 {

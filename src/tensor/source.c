@@ -1,4 +1,4 @@
-/* source.c - reading a file by position. */
+/* source.c - a file that is read by position. */
 #include "tensor/source.h"
 
 #include "base/json.h"

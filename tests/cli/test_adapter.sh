@@ -204,8 +204,8 @@ for option in "use_qalora True" "lora_bias True" "layer_replication [[0,2],[1,3]
 done
 bad "DoRA" 'adapter_config.json: use_dora: this variant' "config['use_dora'] = True"
 bad "a base that is changed first" 'init_lora_weights: an initialisation that may change' "config['init_lora_weights'] = 'pissa_niter_4'"
-bad "a rank that is not the config's" 'lora_A.weight: its rank is not the config.s (found 4, expected 16)' "config['r'] = 16"
-bad "a huge rank" 'its rank is not the config.s (found 4, expected 1e+300)' "config['r'] = 1e300"
+bad "a rank that is not the config's" 'lora_A.weight: its rank differs from the config.s (found 4, expected 16)' "config['r'] = 16"
+bad "a huge rank" 'its rank differs from the config.s (found 4, expected 1e+300)' "config['r'] = 1e300"
 bad "a rank of 0" 'the factors do not fit each other' "
 tensors[name] = (dtype, [0, shape[1]], b'')
 tensors[other] = (dtype, [tensors[other][1][0], 0], b'')"
@@ -224,7 +224,7 @@ bad "another model's module" 'not supported, or made for another model' "tensors
 tensors[other.replace('layers.1', 'layers.99')] = tensors[other]"
 bad "a tensor of another kind" 'lora_magnitude_vector: not supported' "tensors[name.replace('lora_A.weight', 'lora_magnitude_vector')] = tensors[name]"
 bad "integers" 'I32 is not read as numbers' "tensors[name] = ('I32', shape, raw)"
-bad "a pattern that is none" 'rank_pattern: a key is no regular expression' "config['rank_pattern'] = {'(': 4}"
+bad "a pattern that is none" 'rank_pattern: a key is not a regular expression' "config['rank_pattern'] = {'(': 4}"
 bad "a pattern without end" 'rank_pattern: a key takes too long' "config['rank_pattern'] = {'(?:(?:.+)+)+[A-Z]': 4}"
 bad "nothing" 'adapter_model.safetensors: holds no tensors' "tensors.clear()"
 echo '[' >"$work/bad/adapter_config.json"

@@ -157,9 +157,9 @@ for status in 500 502 503 504 429; do
     check "$status for ever" fails "$faulty/status=$status+wait=0" 4 "HTTP status $status (tried 2 times)"
 done
 check "429 with a long wait" fails "$faulty/status=429+wait=86400" 4 'asks to wait more than 120 s'
-check "401" fails "$faulty/status=401+head" 4 'wants a token (HTTP status 401).*set HF_TOKEN'
+check "401" fails "$faulty/status=401+head" 4 'asks for a token (HTTP status 401).*set HF_TOKEN'
 check "  is not tried again" test "$(wc -l <"$requests")" -eq 1
-check "403" fails "$faulty/status=403" 4 'wants a token (HTTP status 403)'
+check "403" fails "$faulty/status=403" 4 'asks for a token (HTTP status 403)'
 HF_TOKEN=hf_secret
 export HF_TOKEN
 check "401 to a token" fails "$faulty/status=401+head" 4 'refuses the token in HF_TOKEN (HTTP status 401)'
@@ -171,13 +171,13 @@ check "404 for a shard" fails "$faulty/status=404" 4 'HTTP status 404'
 check "416" fails "$faulty/status=416" 3 'no bytes .*HTTP status 416'
 check "418" fails "$faulty/status=418" 4 'HTTP status 418'
 check "whole files only" fails "$faulty/whole" 3 'model.safetensors: the server sends whole files only (found HTTP status 200, expected 206'
-check "no Content-Range" fails "$faulty/noranges" 3 'does not tell which bytes'
+check "no Content-Range" fails "$faulty/noranges" 3 'does not say which bytes'
 for part in 0 1 2; do
-    check "a wrong Content-Range, number $part" fails "$faulty/range=$part" 3 'other bytes than it was asked for'
+    check "a wrong Content-Range, number $part" fails "$faulty/range=$part" 3 'other bytes than requested'
 done
 check "more bytes than the range has" fails "$faulty/length=7" 3 'wrong length'
 check "fewer" fails "$faulty/length=-7" 3 'wrong length'
-check "encoded bytes" fails "$faulty/gzip" 3 'encodes what it sends (found gzip'
+check "encoded bytes" fails "$faulty/gzip" 3 'encodes its answer (found gzip'
 check "another ETag" fails "$faulty/etag" 4 'was changed on the server while it was read (found "another"'
 check "no ETag at all" fails "$faulty/anonymous" 3 'neither ETag nor Last-Modified'
 check "redirects without end" fails "$faulty/loop" 3 'redirects too often'

@@ -195,14 +195,14 @@ while read -r fault pattern; do
     check "$fault" complains 3 "$fault.bin: $pattern"
     echo "$fault" >>"$work/tried"
 done <<'FAULTS'
-os-system the pickle wants os.system, which a checkpoint does not need
-posix-system the pickle wants posix.system, which
-eval the pickle wants builtins.eval, which
-stack-global the pickle wants os.system, which
-beside the pickle wants os.system, which
+os-system the pickle uses os.system, which a checkpoint does not need
+posix-system the pickle uses posix.system, which
+eval the pickle uses builtins.eval, which
+stack-global the pickle uses os.system, which
+beside the pickle uses os.system, which
 reduce the pickle calls torch.FloatStorage, which is no function
 build the pickle is broken: found a list, expected a dict
-inst the pickle wants os.system, which
+inst the pickle uses os.system, which
 obj the pickle uses the opcode 0x6f (OBJ), which
 newobj the pickle uses the opcode 0x81 (NEWOBJ), which
 nested holds a list, not a state dict
@@ -245,8 +245,8 @@ huge-directory its directory is too large
 truncated not a whole zip archive: .* cut short
 half not a whole zip archive: .* cut short
 empty not a PyTorch file
-bare-pickle the old PyTorch format, which is no zip archive .*: convert it to safetensors
-tar the old PyTorch format, which is no zip archive .*: convert it to safetensors
+bare-pickle the old PyTorch format (from .*: convert it to safetensors
+tar the old PyTorch format (from .*: convert it to safetensors
 other-size layers.0.q: its storage archive/data/0 has another size (found 24 bytes, expected 28)
 short-storage layers.0.q: runs past the end of its storage
 transposed layers.0.q: is a view that is not contiguous
@@ -257,8 +257,8 @@ far-offset layers.0.q: runs past the end of its storage
 overflowing-offset layers.0.q: begins outside of its storage
 overflowing-shape layers.0.q: the product of its shape overflows
 negative-shape layers.0.q: its shape holds a negative number
-unknown-function the pickle wants torch._utils._rebuild_sparse_tensor, which
-unknown-storage the pickle wants torch.QInt8Storage, which
+unknown-function the pickle uses torch._utils._rebuild_sparse_tensor, which
+unknown-storage the pickle uses torch.QInt8Storage, which
 FAULTS
 python3 "$tools/spoil_torch.py" --list >"$work/list"
 check "every fault was tried" cmp "$work/list" "$work/tried"

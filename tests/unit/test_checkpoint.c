@@ -78,7 +78,7 @@ static void test_folder_without_index(void **state)
     shard(*state, "a.safetensors", "ca");
     expect_tensors(*state, "", "abc", 2);
     shard(*state, "c.safetensors", "xa");
-    refuse(*state, "", "a: stands in two shards (a.safetensors and c.safetensors)");
+    refuse(*state, "", "a: is in two shards (a.safetensors and c.safetensors)");
 }
 
 static void test_index(void **state)
@@ -116,7 +116,7 @@ static void test_index_against_shards(void **state)
     refuse(*state, "", "b: in the wrong shard (found s1.safetensors, expected s2.safetensors)");
     shard(*state, "s2.safetensors", "bc");
     write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s2.safetensors\"");
-    refuse(*state, "", "b: stands in two shards (s1.safetensors and s2.safetensors)");
+    refuse(*state, "", "b: is in two shards (s1.safetensors and s2.safetensors)");
 }
 
 static void test_hostile_indexes(void **state)

@@ -1,4 +1,4 @@
-/* blocks.c - a sparse file with marks. */
+/* blocks.c - a sparse file with a mark for each block. */
 #include "tensor/hub/blocks.h"
 
 #include "base/atomic_file.h"
@@ -31,7 +31,7 @@ static enum qk_code read_at(
     return qk_read_at(blocks->fd, blocks->path, blocks->data + blocks->size, at, buffer, n, err);
 }
 
-/* Takes the marks of a file that is what it should be; any other is begun anew. */
+/* Reads the marks of a valid file; begins any other anew. */
 static enum qk_code load(struct qk_blocks *blocks, const char *text, size_t n, struct qk_error *err)
 {
     struct stat info;
@@ -59,12 +59,12 @@ static enum qk_code open_file(struct qk_blocks *blocks, const char *text, size_t
     blocks->fd = open(blocks->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (blocks->fd < 0)
         return qk_fail_errno(err, blocks->path, "open");
-    futimens(blocks->fd, NULL); /* used now: not what is trimmed first */
+    futimens(blocks->fd, NULL); /* used now, so not trimmed first */
     blocks->n = (size_t)((blocks->size + QK_BLOCK_BYTES - 1) / QK_BLOCK_BYTES);
     blocks->marks = n;
     blocks->data = (n + blocks->n + PAGE - 1) / PAGE * PAGE;
     QK_TRY(qk_alloc(&blocks->whole, blocks->n, 1, err));
-    /* Another process must not find the file half made. */
+    /* No other process may find the file half made. */
     while (flock(blocks->fd, LOCK_EX) != 0)
         if (errno != EINTR)
             return qk_fail_errno(err, blocks->path, "lock");

@@ -1,9 +1,8 @@
-/* blocks.h - the part of a large file that was fetched so far, in a sparse file of the cache.
+/* blocks.h - the part of a remote file that was fetched so far, in a sparse file of the cache.
  *
  *   text: "qkscope blocks 1\nURL\nIDENTITY\nSIZE\n"  | one byte a block: 1 when it is whole | the file itself
- * The bytes of a block are on the disk before its mark is set, so what a crash leaves is taken up again. The
- * name is a digest of the text: another state of a remote file is another file here. Several processes may
- * share one. */
+ * The bytes of a block are on the disk before its mark is set, so a run after a crash goes on with the file. The name
+ * is a digest of the text: another state of a remote file is another file here. Several processes may share one. */
 #ifndef QK_TENSOR_HUB_BLOCKS_H
 #define QK_TENSOR_HUB_BLOCKS_H
 
@@ -14,14 +13,15 @@
 
 enum { QK_BLOCK_BYTES = 256 << 10 };
 
-/* How the names of such files end. */
+/* The end of the names of such files. */
 #define QK_BLOCKS_SUFFIX ".blocks"
 
 struct qk_blocks {
-    char *path;                 /* owned */
-    int fd;                     /* -1 when closed */
-    uint64_t size, marks, data; /* of the remote file; where the marks and its bytes begin in this one */
-    unsigned char *whole;       /* n: 1, 0, or 2 for what the user of this struct makes of it */
+    char *path; /* owned */
+    int fd;     /* -1 when closed */
+    uint64_t size, marks,
+        data;             /* size of the remote file; where the marks and its bytes begin in this file */
+    unsigned char *whole; /* n: 1, 0, or 2 with the meaning that the user of this struct gives it */
     size_t n;
 };
 
@@ -30,12 +30,12 @@ enum qk_code qk_blocks_open(const char *folder, const char *url, const char *ide
     struct qk_blocks *blocks, struct qk_error *err);
 void qk_blocks_close(struct qk_blocks *blocks);
 
-/* n bytes at `offset` of the remote file; QK_IO when the cache's disk is full, say. */
+/* Writes n bytes at `offset` of the remote file; QK_IO when the cache's disk is full, say. */
 enum qk_code qk_blocks_write(
     const struct qk_blocks *blocks, uint64_t offset, const void *bytes, size_t n, struct qk_error *err);
 enum qk_code qk_blocks_read(
     const struct qk_blocks *blocks, uint64_t offset, void *buffer, size_t n, struct qk_error *err);
-/* Blocks [first, first + n) were written: syncs them and sets their marks in the file (not in `whole`). */
+/* Syncs the written blocks [first, first + n) and sets their marks in the file (not in `whole`). */
 enum qk_code qk_blocks_mark(const struct qk_blocks *blocks, size_t first, size_t n, struct qk_error *err);
 
 #endif

@@ -16,13 +16,13 @@
 enum {
     MOST_HOPS = 5,
     CONNECT_SECONDS = 10,
-    STALL_SECONDS = 30, /* so long below so many bytes a second */
+    STALL_SECONDS = 30, /* the time below so many bytes a second */
     STALL_BYTES = 1024,
     FIRST_PAUSE_MS = 500,
     MOST_PAUSE_MS = 30000,
-    MOST_WAIT_SECONDS = 120,     /* that a server may ask for */
-    PROGRESS_BYTES = 64 << 10,   /* so many and the failures before them are forgotten */
-    MOST_OTHER_BYTES = 64 << 10, /* of a page that tells of an error: nobody reads it */
+    MOST_WAIT_SECONDS = 120,     /* the longest pause that a server may ask for */
+    PROGRESS_BYTES = 64 << 10,   /* after so many bytes, earlier failures no longer count */
+    MOST_OTHER_BYTES = 64 << 10, /* of an error page, which is not read */
     MOST_LINE = 1024,
 };
 
@@ -38,7 +38,7 @@ static struct {
     bool insecure;
     pthread_mutex_t mutex; /* guards the slots */
     pthread_cond_t freed;
-    CURLSH *open[QK_HTTP_CONNECTIONS]; /* connections that are open, and what is known of their hosts */
+    CURLSH *open[QK_HTTP_CONNECTIONS]; /* open connections, and what is known of their hosts */
     bool busy[QK_HTTP_CONNECTIONS];
     struct qk_progress *_Atomic watched;
     _Atomic uint64_t bytes, requests;
@@ -54,8 +54,8 @@ static void free_origin(struct origin *origin)
     *origin = (struct origin){0};
 }
 
-/* False when the address is not one of http or https with a host; then nothing is to be freed. `bare`: it
- * must have no user, query and fragment. */
+/* False when the address is not one of http or https with a host; the caller then frees nothing. `bare`: it must have
+ * no user, query and fragment. */
 static bool read_origin(const char *url, bool bare, struct origin *origin)
 {
     char *extra = NULL;
@@ -147,11 +147,12 @@ static CURLSH *make_share(void)
         CURL_LOCK_DATA_CONNECT, CURL_LOCK_DATA_DNS, CURL_LOCK_DATA_SSL_SESSION};
     CURLSH *share = curl_share_init();
     for (size_t i = 0; share != NULL && i < sizeof shared / sizeof shared[0]; i++)
-        curl_share_setopt(share, CURLSHOPT_SHARE, shared[i]); /* without one of them it is only slower */
+        curl_share_setopt(
+            share, CURLSHOPT_SHARE, shared[i]); /* without one of them, requests are only slower */
     return share;
 }
 
-/* A slot keeps its connections open from one request to the next; one thread at a time has it. */
+/* A slot keeps its connections open from one request to the next. One thread at a time has it. */
 static enum qk_code take_slot(int *slot, struct qk_error *err)
 {
     pthread_mutex_lock(&client.mutex);
@@ -184,7 +185,7 @@ struct answer {
     uint64_t length, first, last, total;
     char etag[QK_HTTP_IDENTITY], modified[QK_HTTP_IDENTITY];
     char encoding[32];
-    long wait; /* seconds that Retry-After asks for; -1: none */
+    long wait; /* seconds of Retry-After, or -1 */
 };
 
 struct exchange {
@@ -199,12 +200,13 @@ struct exchange {
     CURL *curl;   /* of the last request, or NULL */
     long status;
     struct answer answer;
-    char linked_etag[QK_HTTP_IDENTITY]; /* what a hub says of a file that it redirects to; kept over hops */
+    char linked_etag
+        [QK_HTTP_IDENTITY]; /* what a hub says about a file that it redirects to; kept over redirects */
     uint64_t linked_size;
-    char commit[QK_HTTP_COMMIT]; /* so is this */
+    char commit[QK_HTTP_COMMIT]; /* also kept */
     bool has_linked_size, checked;
     uint64_t other_bytes;
-    enum qk_code code; /* what was found wrong while the answer came; `err` is written */
+    enum qk_code code; /* the fault found while the answer came; `err` is written */
     char problem[CURL_ERROR_SIZE];
 };
 
@@ -224,7 +226,7 @@ static bool is_number(const char *text, uint64_t *out)
     return read_number(&text, out) && *text == '\0';
 }
 
-/* "bytes FIRST-LAST/TOTAL"; what is anything else is as good as not there. */
+/* Parses "bytes FIRST-LAST/TOTAL"; any other text counts as missing. */
 static void read_range(struct answer *answer, const char *text)
 {
     answer->has_range = strncmp(text, "bytes ", 6) == 0 && (text += 6, read_number(&text, &answer->first)) &&
@@ -243,7 +245,7 @@ static long read_wait(const char *text)
     return until <= now ? 0 : until - now > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)(until - now);
 }
 
-/* What can be a part of an address in place of a branch. */
+/* True for a text that may replace a branch in an address. */
 static bool is_commit(const char *text)
 {
     enum { LEAST_DIGITS = 40 };
@@ -299,13 +301,13 @@ static const char *identity_of(const struct exchange *x)
                                        : x->answer.modified;
 }
 
-/* An answer of 200 holds what one of 206 would when the whole of a small file was asked for. */
+/* An answer of 200 is as good as one of 206 when the request is for the whole of a small file. */
 static bool is_whole(const struct exchange *x)
 {
     return x->status == 200 && x->at == 0 && x->end == x->file->size;
 }
 
-/* Is this answer the bytes that were asked for, of the file that was examined? */
+/* Checks that the answer has the requested bytes of the file that was examined. */
 static enum qk_code check_answer(struct exchange *x)
 {
     const struct answer *answer = &x->answer;
@@ -316,7 +318,7 @@ static enum qk_code check_answer(struct exchange *x)
             "%s: was changed on the server while it was read (found %s, expected %s)", url, identity_of(x),
             x->file->identity);
     if (answer->encoding[0] != '\0' && !curl_strequal(answer->encoding, "identity"))
-        return qk_fail(x->err, QK_INPUT, "%s: the server encodes what it sends (found %s, expected none)",
+        return qk_fail(x->err, QK_INPUT, "%s: the server encodes its answer (found %s, expected no encoding)",
             url, answer->encoding);
     if (x->status == 200 && !is_whole(x))
         return qk_fail(x->err, QK_INPUT,
@@ -324,11 +326,11 @@ static enum qk_code check_answer(struct exchange *x)
             url, at, end - 1);
     if (x->status == 206 && !answer->has_range)
         return qk_fail(x->err, QK_INPUT,
-            "%s: the server does not tell which bytes it sends (expected %llu-%llu)", url, at, end - 1);
+            "%s: the server does not say which bytes it sends (expected %llu-%llu)", url, at, end - 1);
     if (x->status == 206 && (answer->first != at || answer->last != end - 1 || answer->total != size))
         return qk_fail(x->err, QK_INPUT,
-            "%s: the server sends other bytes than it was asked for "
-            "(found %llu-%llu of %llu, expected %llu-%llu of %llu)",
+            "%s: the server sends other bytes than requested (found %llu-%llu of %llu, expected %llu-%llu of "
+            "%llu)",
             url, (unsigned long long)answer->first, (unsigned long long)answer->last,
             (unsigned long long)answer->total, at, end - 1, size);
     if (answer->has_length && answer->length != end - at)
@@ -397,9 +399,8 @@ static void set_options(struct exchange *x, const char *url, const struct curl_s
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
 }
 
-/* Each request has a handle of its own: one that is used again looks at headers of its last answer that it
- * has freed, when the first line of the next one is the continuation of another (libcurl before 8.1.1,
- * https://github.com/curl/curl/pull/11103). */
+/* Each request has a handle of its own. libcurl before 8.1.1 reads freed headers of a handle's last answer when the
+ * first line of the next one is a continuation (https://github.com/curl/curl/pull/11103). */
 static CURLcode perform(struct exchange *x, const char *url, bool with_token)
 {
     struct curl_slist *headers = NULL;
@@ -426,8 +427,8 @@ static bool is_redirect(long status)
     return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-/* Follows redirects. What a hub tells of a file before it sends the client to another host is all that an
- * examination wants, and signed addresses need not answer it. */
+/* Follows redirects. An examination needs only what a hub says about a file before it redirects to another host;
+ * signed addresses need not answer it. */
 static enum qk_code follow(struct exchange *x, CURLcode *result)
 {
     struct origin origin;
@@ -470,20 +471,19 @@ static enum qk_code follow(struct exchange *x, CURLcode *result)
 
 enum verdict { DONE, ABSENT, AGAIN, FAILED };
 
-/* Of an examination that was answered. */
+/* Stores the answer to an examination. */
 static enum verdict take_file(struct exchange *x)
 {
     struct qk_http_file *file = x->file;
     const char *identity = identity_of(x);
     bool linked = x->linked_etag[0] != '\0' && x->has_linked_size;
     if (!linked && !x->answer.has_length) {
-        x->code = qk_fail(x->err, QK_INPUT, "%s: the server does not tell the file's size", file->url);
+        x->code = qk_fail(x->err, QK_INPUT, "%s: the server does not give the file's size", file->url);
         return FAILED;
     }
     if (identity[0] == '\0') {
         x->code = qk_fail(x->err, QK_INPUT,
-            "%s: the server tells neither ETag nor Last-Modified, so that a change would not be seen",
-            file->url);
+            "%s: the server gives neither ETag nor Last-Modified, so a change would go unnoticed", file->url);
         return FAILED;
     }
     snprintf(file->identity, sizeof file->identity, "%s", identity);
@@ -511,10 +511,9 @@ static enum verdict judge_status(struct exchange *x)
     case 403:
         x->code = qk_fail(x->err, QK_IO,
             client.authorization != NULL ? "%s: the server refuses the token in HF_TOKEN (HTTP status %ld): "
-                                           "no such model, or no right to it"
-                                         : "%s: the server wants a token (HTTP "
-                                           "status %ld): no such model, or set "
-                                           "HF_TOKEN to one that may read it",
+                                           "no such model, or no access to it"
+                                         : "%s: the server asks for a token (HTTP status %ld): no such "
+                                           "model, or set HF_TOKEN to one that may read it",
             url, x->status);
         return FAILED;
     case 404:
@@ -536,7 +535,7 @@ static enum verdict judge_status(struct exchange *x)
 static bool is_hopeless(CURLcode result)
 {
     switch (result) {
-    case CURLE_COULDNT_RESOLVE_HOST: /* a machine without a network; later it may be a moment's trouble */
+    case CURLE_COULDNT_RESOLVE_HOST: /* a machine without a network; later it may be a passing failure */
         return atomic_load(&client.requests) == 0;
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
@@ -571,7 +570,7 @@ static enum verdict judge(struct exchange *x, CURLcode result)
         return x->status == 200 ? take_file(x) : judge_status(x);
     if (x->status != 200 && x->status != 206)
         return judge_status(x);
-    if (!x->checked) { /* an empty body: nobody looked at its headers */
+    if (!x->checked) { /* an empty body: its headers were not checked yet */
         x->code = check_answer(x);
         x->checked = true;
     }
@@ -590,7 +589,7 @@ static void pause_for(long ms)
         nanosleep(&(struct timespec){.tv_nsec = (ms < STEP_MS ? ms : STEP_MS) * 1000000}, NULL);
 }
 
-/* Between three and five quarters of the doubling pause, so that many clients do not come back at once. */
+/* Between three and five quarters of the doubling pause, so that many clients do not retry at once. */
 static long pause_ms(int failures, long wait)
 {
     struct timespec now;
@@ -610,7 +609,7 @@ static enum verdict run(struct exchange *x)
         CURLcode result = CURLE_OK;
         x->code = QK_OK;
         enum qk_code followed = follow(x, &result);
-        if (x->code == QK_OK) /* else it was written while the answer came */
+        if (x->code == QK_OK) /* else the message was written while the answer came */
             x->code = followed;
         enum verdict verdict = judge(x, result);
         if (verdict != AGAIN)

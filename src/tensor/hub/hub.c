@@ -1,4 +1,4 @@
-/* hub.c - ORG/NAME[@REVISION] to a snapshot folder or an address; see hub.h for the cache's layout. */
+/* hub.c - the path or address of ORG/NAME[@REVISION]. */
 #include "tensor/hub/hub.h"
 
 #include "base/folder.h"
@@ -67,7 +67,7 @@ static enum qk_code find_folder(const char *path, bool *found, struct qk_error *
 
 /* --- taking the operand apart --- */
 
-/* *is = it can only be meant as a path, or is there: the caller opens it as it is. */
+/* *is = it can only be a path, or it exists: the caller opens it as it is. */
 static enum qk_code find_path(const char *operand, bool *is, struct qk_error *err)
 {
     struct stat info;
@@ -83,7 +83,7 @@ static enum qk_code find_path(const char *operand, bool *is, struct qk_error *er
     return QK_OK;
 }
 
-/* A name that can be part of a file name and cannot leave its folder. */
+/* True for a name that can be part of a file name and cannot leave its folder. */
 static bool is_plain(const char *name, const char *allowed)
 {
     return name[0] != '\0' && name[0] != '/' && name[strspn(name, allowed)] == '\0' &&
@@ -106,7 +106,7 @@ static enum qk_code split(struct lookup *l, struct qk_error *err)
 
 /* --- finding the snapshot --- */
 
-/* The hash that refs/REVISION holds; *hash = NULL when there is no such file. */
+/* *hash = the hash in refs/REVISION, or NULL when there is no such file. */
 static enum qk_code read_ref(const struct lookup *l, char **hash, struct qk_error *err)
 {
     char *path, text[MAX_REF_BYTES + 1] = "";
@@ -133,7 +133,7 @@ static enum qk_code read_ref(const struct lookup *l, char **hash, struct qk_erro
     return code != QK_OK ? code : qk_strdup_to(hash, text, err);
 }
 
-/* The one snapshot whose name begins with the revision; *hash = NULL when none does. */
+/* *hash = the one snapshot whose name begins with the revision, or NULL. */
 static enum qk_code complete_hash(const struct lookup *l, char **hash, struct qk_error *err)
 {
     size_t n = strlen(l->revision);
@@ -197,7 +197,7 @@ static enum qk_code resolve(struct lookup *l, char **out, struct qk_error *err)
     QK_TRY(qk_hub_cache(&cache, err));
     if (cache == NULL)
         return qk_fail(
-            err, QK_IO, "the Hugging Face cache is nowhere: HF_HUB_CACHE, HF_HOME and HOME are not set");
+            err, QK_IO, "there is no Hugging Face cache: HF_HUB_CACHE, HF_HOME and HOME are not set");
     struct qk_text text = {0};
     qk_text_add(&text, "%s/models--%s--%s", cache, l->org, l->name);
     free(cache);

@@ -1,4 +1,4 @@
-/* remote.c - the blocks to fetch, and the threads that fetch them. */
+/* remote.c - the choice of blocks to fetch, and of the thread that fetches them. */
 #include "tensor/hub/remote.h"
 
 #include "base/cache.h"
@@ -18,7 +18,7 @@ enum { RETRIES = 6, MOST_RETRIES = 100, MOST_AHEAD = (16 << 20) / QK_BLOCK_BYTES
 enum { ABSENT, WHOLE, COMING }; /* blocks.whole */
 
 struct qk_remote_file {
-    char *path, *url; /* as it was asked for; with its name escaped */
+    char *path, *url; /* as requested; with its name escaped */
     bool found;
     struct qk_http_file file;
     struct qk_blocks blocks;
@@ -56,7 +56,7 @@ static enum qk_code read_retries(int *retries, struct qk_error *err)
     return QK_OK;
 }
 
-/* As huggingface_hub reads it. */
+/* Reads the variable as huggingface_hub does. */
 static bool is_offline(void)
 {
     static const char *const YES[] = {"1", "ON", "YES", "TRUE"};
@@ -83,7 +83,7 @@ static enum qk_code start(struct qk_error *err)
     QK_TRY(qk_strndup_to(&remote.endpoint, endpoint, n, err));
     QK_TRY(qk_cache_folder(&cache, err));
     if (cache == NULL)
-        return qk_fail(err, QK_IO, "the cache is nowhere: XDG_CACHE_HOME and HOME are not set");
+        return qk_fail(err, QK_IO, "there is no cache folder: XDG_CACHE_HOME and HOME are not set");
     enum qk_code code = qk_path_join(cache, "remote", &remote.folder, err);
     free(cache);
     QK_TRY(code);
@@ -143,7 +143,7 @@ void qk_remote_watch(struct qk_progress *progress)
 
 /* --- opening --- */
 
-/* Folders are ours and escaped already; the name behind the last slash is the server's. */
+/* Folders are this program's and already escaped; the name behind the last slash comes from the server. */
 static enum qk_code escape_name(const char *path, char **url, struct qk_error *err)
 {
     static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~";
@@ -169,7 +169,7 @@ static enum qk_code examine(struct qk_remote_file *file, const char *path, struc
     return qk_blocks_open(remote.folder, file->url, file->file.identity, file->file.size, &file->blocks, err);
 }
 
-/* With the list locked: a file is examined once, whoever asks. */
+/* Called with the list locked, so that a file is examined once. */
 static enum qk_code find_or_examine(const char *path, struct qk_remote_file **out, struct qk_error *err)
 {
     for (struct qk_remote_file *file = remote.files; file != NULL; file = file->next)
@@ -239,7 +239,7 @@ static enum qk_code keep_bytes(
     return qk_blocks_write(blocks, offset, bytes, n, err);
 }
 
-/* Blocks before this one that are there or come already: who reads on from them will read on. */
+/* Counts the blocks before this one that are there or coming: a reader of these will read on. */
 static size_t run_before(const struct qk_blocks *blocks, size_t block)
 {
     size_t n = 0;
@@ -248,8 +248,8 @@ static size_t run_before(const struct qk_blocks *blocks, size_t block)
     return n;
 }
 
-/* Fetches the run of absent blocks that begins with `first`. Called and left with the mutex held. Blocks are
- * marked when the whole request is through: a mark costs a sync. */
+/* Fetches the run of absent blocks that begins with `first`. The caller holds the mutex before and after. Blocks are
+ * marked at the end of the whole request, because a mark costs a sync. */
 static enum qk_code fetch_run(
     struct qk_remote_file *file, size_t first, size_t last, size_t limit, struct qk_error *err)
 {

@@ -1,4 +1,4 @@
-/* pickle.c - the stack machine that reads pickles of PyTorch (pickle.h). */
+/* pickle.c - the stack machine that reads pickles of PyTorch. */
 #include "tensor/torch/pickle.h"
 
 #include "base/mem.h"
@@ -17,7 +17,7 @@ enum { MAX_TENSORS = 1 << 18 };
 enum { MAX_KEY = 100 }; /* bytes of a storage's name; torch.save numbers them */
 enum { SHOWN = 100 };   /* bytes of a name from the pickle in a message */
 
-/* Of the refused opcodes those that a reader of the message may want to look up. */
+/* The refused opcodes that the message names. */
 static const struct {
     unsigned char op;
     const char *name;
@@ -53,9 +53,9 @@ struct value {
     int64_t number;  /* V_BOOL, V_INT; V_TEXT: where it begins; V_CLASS: its row; else its object */
 };
 
-/* Items: of a tuple and a list; of a dict keys and values in turn; V_STORAGE: the class, the key and the
- * number of elements; V_TENSOR: the storage, the offset, the shape, the strides, and the class of the dtype
- * where the storage is untyped. */
+/* Items of a tuple and a list; of a dict, keys and values in turn. V_STORAGE has the class, the key and the number of
+ * elements. V_TENSOR has the storage, the offset, the shape, the strides, and the class of the dtype where the
+ * storage is untyped. */
 struct object {
     struct value *item;
     size_t n, capacity;
@@ -90,7 +90,7 @@ static enum qk_code push(struct machine *m, struct value value)
     return QK_OK;
 }
 
-/* The uppermost value, taken from the stack. */
+/* Takes the uppermost value from the stack. */
 static enum qk_code pop(struct machine *m, struct value *value)
 {
     if (m->depth == 0 || m->stack[m->depth - 1].kind == V_MARK)
@@ -134,7 +134,7 @@ static enum qk_code add_items(struct machine *m, struct object *object, const st
     return QK_OK;
 }
 
-/* Pushes a new object that holds the n items, which may lie on the stack from `first` on. */
+/* Pushes a new object with the n items, which may be on the stack from `first` on. */
 static enum qk_code push_object(struct machine *m, enum kind kind, size_t first, size_t n)
 {
     if (m->n_objects == MAX_OBJECTS)
@@ -142,11 +142,11 @@ static enum qk_code push_object(struct machine *m, enum kind kind, size_t first,
     QK_TRY(qk_grow(&m->object, &m->objects_capacity, m->n_objects + 1, sizeof *m->object, m->err));
     struct value value = {.kind = kind, .number = (int64_t)m->n_objects};
     struct object *object = &m->object[m->n_objects++];
-    if (kind == V_TUPLE) { /* never grows, and most hold two or three */
+    if (kind == V_TUPLE) { /* it never grows, and most hold two or three */
         QK_TRY(qk_alloc(&object->item, n, sizeof *object->item, m->err));
         object->capacity = n;
     }
-    if (n > 0) /* else there may be no stack yet */
+    if (n > 0) /* otherwise there may be no stack yet */
         QK_TRY(add_items(m, object, m->stack + first, n));
     m->depth = first;
     return push(m, value);
@@ -165,7 +165,7 @@ static bool text_is(const struct machine *m, struct value value, const char *tex
 
 /* --- operands --- */
 
-/* *at = where n more bytes begin. */
+/* *at = the place of the next n bytes. */
 static enum qk_code take(struct machine *m, uint64_t n, size_t *at)
 {
     if (n > m->n - m->at)
@@ -177,7 +177,7 @@ static enum qk_code take(struct machine *m, uint64_t n, size_t *at)
     return QK_OK;
 }
 
-/* n little-endian bytes. */
+/* Reads n little-endian bytes. */
 static enum qk_code take_number(struct machine *m, int n, uint64_t *number)
 {
     size_t at = 0;
@@ -188,7 +188,7 @@ static enum qk_code take_number(struct machine *m, int n, uint64_t *number)
     return QK_OK;
 }
 
-/* A text whose length stands in `width` bytes before it. */
+/* Reads a text behind its length of `width` bytes. */
 static enum qk_code take_text(struct machine *m, int width)
 {
     uint64_t n = 0;
@@ -200,7 +200,7 @@ static enum qk_code take_text(struct machine *m, int width)
     return push(m, (struct value){.kind = V_TEXT, .length = (uint32_t)n, .number = (int64_t)at});
 }
 
-/* The text up to the end of the line. */
+/* Reads the text up to the end of the line. */
 static enum qk_code take_line(struct machine *m, struct value *line)
 {
     const char *end = memchr(m->bytes + m->at, '\n', m->n - m->at);
@@ -217,7 +217,7 @@ static enum qk_code push_int(struct machine *m, int64_t number)
     return push(m, (struct value){.kind = V_INT, .number = number});
 }
 
-/* A number in two's complement whose length stands in a byte before it. */
+/* Reads a number in two's complement behind its length of one byte. */
 static enum qk_code take_long(struct machine *m)
 {
     uint64_t n = 0, number = 0;
@@ -244,7 +244,7 @@ static enum qk_code push_class(struct machine *m, struct value module, struct va
         qk_pickle_class_find(m->bytes + module.number, module.length, m->bytes + name.number, name.length);
     if (row >= 0)
         return push(m, (struct value){.kind = V_CLASS, .number = row});
-    return qk_fail(m->err, QK_INPUT, "%s: the pickle wants %.*s.%.*s, which a checkpoint does not need",
+    return qk_fail(m->err, QK_INPUT, "%s: the pickle uses %.*s.%.*s, which a checkpoint does not need",
         m->name, shown(module), m->bytes + module.number, shown(name), m->bytes + name.number);
 }
 
@@ -315,8 +315,7 @@ static enum qk_code rebuild_tensor(struct machine *m, const struct object *argum
     size_t least = with_dtype ? 7 : 6;
     if (arguments->n < least || arguments->n > least + 1 || argument[0].kind != V_STORAGE ||
         argument[1].kind != V_INT || !is_shape(m, argument[2]) || !is_shape(m, argument[3]))
-        return fault(m,
-            "a tensor is made of something else than storage, offset, shape and strides of few dimensions");
+        return fault(m, "a tensor is not made of storage, offset, shape and strides of few dimensions");
     enum qk_pickle_what storage = class_of(object_of(m, argument[0])->item[0])->what;
     if (storage != (with_dtype ? QK_PICKLE_UNTYPED : QK_PICKLE_TYPED) ||
         (with_dtype && !is_dtype_of_tensors(argument[6])))
@@ -328,7 +327,7 @@ static enum qk_code rebuild_tensor(struct machine *m, const struct object *argum
     return push_object(m, V_TENSOR, m->depth - n, n);
 }
 
-/* torch.Size((2, 3)), torch.device("cuda", 0), set([...]): nothing of them is kept but that they are there. */
+/* torch.Size((2, 3)), torch.device("cuda", 0), set([...]): only their kind is kept. */
 static enum qk_code make_inert(struct machine *m, const struct object *arguments, enum qk_pickle_what what)
 {
     const struct value *argument = arguments->item;
@@ -336,20 +335,20 @@ static enum qk_code make_inert(struct machine *m, const struct object *arguments
     switch (what) {
     case QK_PICKLE_SIZE:
         if (n != 1 || !is_shape(m, argument[0]))
-            return fault(m, "a size is made of something else than a few whole numbers");
+            return fault(m, "a size is not made of a few whole numbers");
         return push(m, (struct value){.kind = V_PLAIN});
     case QK_PICKLE_DEVICE:
         if (n < 1 || n > 2 || argument[0].kind != V_TEXT || (n == 2 && argument[1].kind != V_INT))
-            return fault(m, "a device is made of something else than a name and a number");
+            return fault(m, "a device is not made of a name and a number");
         return push(m, (struct value){.kind = V_PLAIN});
     default:
         if (n > 1 || (n == 1 && argument[0].kind != V_LIST && argument[0].kind != V_TUPLE))
-            return fault(m, "a set is made of something else than a list");
+            return fault(m, "a set is not made of a list");
         return push(m, (struct value){.kind = V_SET});
     }
 }
 
-/* Nothing is run: a call makes one of the few objects that are known here. */
+/* A call runs nothing: it makes one of the few known objects. */
 static enum qk_code call(struct machine *m)
 {
     struct value arguments = {0}, callee = {0};
@@ -360,26 +359,26 @@ static enum qk_code call(struct machine *m)
     switch (class->what) {
     case QK_PICKLE_ORDERED_DICT:
         if (tuple->n != 0)
-            return fault(m, "an OrderedDict is made of something");
+            return fault(m, "an OrderedDict is made with arguments");
         return push_object(m, V_DICT, m->depth, 0);
     case QK_PICKLE_REBUILD_V2:
     case QK_PICKLE_REBUILD_V3:
         return rebuild_tensor(m, tuple, class->what == QK_PICKLE_REBUILD_V3);
     case QK_PICKLE_REBUILD_PARAMETER: /* (tensor, requires_grad, hooks) */
         if (tuple->n != 3 || tuple->item[0].kind != V_TENSOR)
-            return fault(m, "a parameter is made of something else than a tensor");
+            return fault(m, "a parameter is not made of a tensor");
         return push(m, tuple->item[0]);
     case QK_PICKLE_SIZE:
     case QK_PICKLE_DEVICE:
     case QK_PICKLE_SET:
         return make_inert(m, tuple, class->what);
     default:
-        return qk_fail(m->err, QK_INPUT, "%s: the pickle calls %s.%s, which is no function", m->name,
+        return qk_fail(m->err, QK_INPUT, "%s: the pickle calls %s.%s, which is not a function", m->name,
             class->module, class->name);
     }
 }
 
-/* Attributes of an OrderedDict ("_metadata", versions of modules) tell nothing of its tensors. */
+/* Skips the attributes of an OrderedDict ("_metadata", versions of modules): they do not concern its tensors. */
 static enum qk_code set_attributes(struct machine *m)
 {
     struct value attributes, of = {0};
@@ -390,12 +389,12 @@ static enum qk_code set_attributes(struct machine *m)
 
 /* --- containers and memo --- */
 
-/* Adds what lies on the stack from `first` on to the dict or list below it, or below the mark under it. */
+/* Adds the values on the stack from `first` on to the dict or list below them, or below the mark under them. */
 static enum qk_code add_to_container(struct machine *m, enum kind kind, size_t first, bool marked)
 {
     size_t n = m->depth - first, below = first - marked;
     if (below == 0 || m->stack[below - 1].kind != kind)
-        return fault(m, "it adds items to something that takes none");
+        return fault(m, "it adds items to a value that takes no items");
     if (kind == V_DICT && n % 2 != 0)
         return fault(m, "a key has no value");
     QK_TRY(add_items(m, object_of(m, m->stack[below - 1]), m->stack + first, n));
@@ -413,7 +412,7 @@ static enum qk_code uppermost(const struct machine *m, size_t n, size_t *first)
     return QK_OK;
 }
 
-/* Picklers number the slots of the memo one after the other: a slot far off would be a way to ask for memory. */
+/* Picklers number the slots of the memo one after the other. A slot far off would be a request for memory. */
 static enum qk_code put(struct machine *m, uint64_t slot)
 {
     size_t top = 0;
@@ -441,7 +440,7 @@ static enum qk_code get(struct machine *m, uint64_t slot)
 static enum qk_code refuse(struct machine *m, unsigned op)
 {
     struct value module = {0}, name = {0};
-    if (op == INST) { /* says whom it would call */
+    if (op == INST) { /* names the function that it would call */
         QK_TRY(take_line(m, &module));
         QK_TRY(take_line(m, &name));
         QK_TRY(push_class(m, module, name));
@@ -483,7 +482,7 @@ static enum qk_code step_with_number(struct machine *m, unsigned op, int width)
     }
 }
 
-/* Opcodes that take a part of the stack into a container: the upper n values, or with n = 0 all above the mark. */
+/* Opcodes that move a part of the stack into a container: the upper n values, or with n = 0 all above the mark. */
 static enum qk_code step_container(struct machine *m, unsigned op, int n)
 {
     size_t first = 0;
@@ -504,7 +503,7 @@ static enum qk_code step_container(struct machine *m, unsigned op, int n)
     return QK_OK;
 }
 
-/* What lies above the mark goes into a set, of which nothing is kept. */
+/* The values above the mark go into a set, of which nothing is kept. */
 static enum qk_code step_set(struct machine *m, unsigned op, int number)
 {
     (void)number;
@@ -514,7 +513,7 @@ static enum qk_code step_set(struct machine *m, unsigned op, int number)
     if (op == FROZENSET)
         return push(m, (struct value){.kind = V_SET});
     if (m->depth == 0 || m->stack[m->depth - 1].kind != V_SET)
-        return fault(m, "it adds items to something that takes none");
+        return fault(m, "it adds items to a value that takes no items");
     return QK_OK;
 }
 
@@ -540,12 +539,12 @@ static enum qk_code memoize(struct machine *m)
     return put(m, m->n_memo);
 }
 
-/* The opcodes that a checkpoint may use. `run` gets the opcode and the row's number: the bytes that follow the
- * opcode, the kind of value that it pushes, or how many values it takes. */
+/* The opcodes that a checkpoint may use. `run` gets the opcode and the row's number. That is the number of bytes
+ * behind the opcode, the kind of value that it pushes, or how many values it takes. */
 static const struct step {
     enum qk_code (*run)(struct machine *m, unsigned op, int number);
     int number;
-    enum qk_code (*plain)(struct machine *m); /* where nothing but the machine is needed */
+    enum qk_code (*plain)(struct machine *m); /* for opcodes that need only the machine */
 } STEPS[UCHAR_MAX + 1] = {
     [PROTO] = {.run = step_with_number, .number = 1},
     [BININT1] = {.run = step_with_number, .number = 1},
@@ -594,7 +593,7 @@ static enum qk_code step(struct machine *m, unsigned char op)
     return row->run != NULL ? row->run(m, op, row->number) : refuse(m, op);
 }
 
-/* *result = what is left when the pickle ends. */
+/* *result = the value that is left when the pickle ends. */
 static enum qk_code run(struct machine *m, struct value *result)
 {
     for (;;) {
@@ -611,7 +610,7 @@ static enum qk_code run(struct machine *m, struct value *result)
 
 /* --- the state dict --- */
 
-/* The value that a key of a dict has last, as in Python; NULL when it has none. */
+/* The last value of a dict's key, as in Python; NULL without one. */
 static const struct value *find_key(const struct machine *m, struct value dict, const char *key)
 {
     const struct object *object = object_of(m, dict);
@@ -636,8 +635,8 @@ static enum qk_code find_state_dict(const struct machine *m, struct value *root)
     return QK_OK;
 }
 
-/* What of a tensor's numbers is wrong, NULL when nothing is: negative ones, another order than rows one after
- * the other, an end outside of its storage. Fills shape, offset and bytes. */
+/* Fills shape, offset and bytes. Returns what is wrong with a tensor's numbers, or NULL: negative ones, rows that do
+ * not follow each other, an end outside of its storage. */
 static const char *lay_out(const struct machine *m, const struct object *parts, struct qk_pickled *out)
 {
     const struct object *shape = object_of(m, parts->item[2]), *stride = object_of(m, parts->item[3]);
@@ -713,10 +712,10 @@ static enum qk_code collect(struct machine *m, struct qk_pickle *pickle)
     QK_TRY(find_state_dict(m, &root));
     const struct object *dict = object_of(m, root);
     for (size_t i = 0; i < dict->n; i += 2) {
-        /* Together longer than the pickle: one of them comes from the memo again and again. */
+        /* Names that are together longer than the pickle: one of them comes from the memo again and again. */
         names += dict->item[i].length;
         if (names > m->n)
-            return fault(m, "a name stands in its state dict twice");
+            return fault(m, "a name is in its state dict twice");
         QK_TRY(add_tensor(m, dict->item[i], dict->item[i + 1], pickle, &capacity));
     }
     return pickle->n > 0 ? QK_OK : qk_fail(m->err, QK_INPUT, "%s: no tensors in its state dict", m->name);

@@ -1,4 +1,4 @@
-/* pickle_class.c - the table of names that a checkpoint may hold. */
+/* pickle_class.c - the table of the names of Python's modules that a checkpoint may hold. */
 #include "tensor/torch/pickle_class.h"
 
 #include <stdbool.h>

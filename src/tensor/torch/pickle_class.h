@@ -1,4 +1,4 @@
-/* pickle_class.h - the names of Python's modules that a checkpoint may hold, as the pickle reader knows them. */
+/* pickle_class.h - the names of Python's modules that the pickle reader knows. */
 #ifndef QK_TENSOR_TORCH_PICKLE_CLASS_H
 #define QK_TENSOR_TORCH_PICKLE_CLASS_H
 
@@ -27,7 +27,7 @@ struct qk_pickle_class {
 
 extern const struct qk_pickle_class qk_pickle_classes[];
 
-/* The row of a module's name, neither of which needs to end in a NUL; -1 for every other name. */
+/* The row of a name in a module, neither of which needs to end in a NUL; -1 for every other name. */
 int qk_pickle_class_find(const char *module, size_t module_length, const char *name, size_t name_length);
 
 #endif

@@ -1,4 +1,4 @@
-/* torch.c - the tensors of a PyTorch file, by the places of their bytes (torch.h). */
+/* torch.c - the tensors of a PyTorch file, by the places of their bytes. */
 #include "tensor/torch/torch.h"
 
 #include "base/digest.h"
@@ -23,7 +23,7 @@ struct reader {
     struct qk_error *err;
 };
 
-/* What it is when it is no zip archive: older formats can only be read by running what they say. */
+/* Names the format of a file that is no zip archive. Older formats can only be read by running them. */
 static enum qk_code check_format(const struct reader *r)
 {
     enum { TAR_MAGIC = 257 };
@@ -35,12 +35,12 @@ static enum qk_code check_format(const struct reader *r)
         return QK_OK;
     bool old = (unsigned char)head[0] == 0x80 || memcmp(head + TAR_MAGIC, "ustar", 5) == 0;
     return qk_fail(r->err, QK_INPUT, "%s: %s", source->path,
-        old ? "the old PyTorch format, which is no zip archive (from before 1.6, or saved with "
-              "_use_new_zipfile_serialization=False): convert it to safetensors, or load and save it again"
+        old ? "the old PyTorch format (from before 1.6, or saved with _use_new_zipfile_serialization=False): "
+              "convert it to safetensors, or load and save it again"
             : "not a PyTorch file (no zip archive)");
 }
 
-/* The entry NAME/record, NULL when there is none; *name, which the caller frees, is the whole name. */
+/* *entry = the entry NAME/record, or NULL; *name = its whole name, which the caller frees. */
 static enum qk_code find_record(
     const struct reader *r, const char *record, char **name, const struct qk_zip_entry **entry)
 {
@@ -51,7 +51,7 @@ static enum qk_code find_record(
     return QK_OK;
 }
 
-/* The content of a small record; *text = NULL when there is none. */
+/* *text = the content of a small record, or NULL. */
 static enum qk_code read_record(
     const struct reader *r, const char *record, size_t most, char **text, size_t *n)
 {
@@ -92,7 +92,7 @@ static enum qk_code read_pickle(struct reader *r)
     return qk_pickle_read(path, r->text, n, &r->pickle, r->err);
 }
 
-/* *at = where the storage's bytes begin. */
+/* *at = the place of the storage's bytes. */
 static enum qk_code find_storage(const struct reader *r, const struct qk_pickled *pickled, uint64_t *at)
 {
     const char *path = r->file->source.path, *tensor = pickled->tensor.name;
@@ -105,10 +105,11 @@ static enum qk_code find_storage(const struct reader *r, const struct qk_pickled
     qk_text_free(&record);
     QK_TRY(code);
     if (entry == NULL)
-        code = qk_fail(r->err, QK_INPUT, "%s: %s: its storage %s is not there", path, tensor, name);
+        code = qk_fail(r->err, QK_INPUT, "%s: %s: its storage %s is missing", path, tensor, name);
     else if (entry->method != 0)
         code = qk_fail(r->err, QK_INPUT,
-            "%s: %s: its storage %s is compressed, which torch.save does not do: pack the archive again without",
+            "%s: %s: its storage %s is compressed, which torch.save does not do: pack the archive without "
+            "compression",
             path, tensor, name);
     else if (entry->bytes != pickled->storage_bytes)
         code = qk_fail(r->err, QK_INPUT,
@@ -130,7 +131,7 @@ static enum qk_code take_tensors(struct reader *r)
         QK_TRY(find_storage(r, pickled, &at));
         pickled->tensor.offset += at;
         file->tensor[file->n_tensors++] = pickled->tensor;
-        pickled->tensor.name = NULL; /* the table's now */
+        pickled->tensor.name = NULL; /* the table owns it now */
     }
     return qk_tensor_file_order(file, r->err);
 }
