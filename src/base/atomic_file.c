@@ -1,4 +1,4 @@
-/* atomic_file.c - checked writes and copies. */
+/* atomic_file.c - checked writes, and temporary siblings that are renamed. */
 #include "base/atomic_file.h"
 
 #include "base/left_over.h"
@@ -35,7 +35,7 @@ enum qk_code qk_write_at(
 void qk_start_writing(int fd, uint64_t at, uint64_t n)
 {
 #ifdef HAVE_SYNC_FILE_RANGE
-    sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE); /* what it cannot do, fsync does */
+    sync_file_range(fd, (off_t)at, (off_t)n, SYNC_FILE_RANGE_WRITE); /* fsync does what it cannot do */
 #else
     (void)fd, (void)at, (void)n;
 #endif
@@ -44,7 +44,7 @@ void qk_start_writing(int fd, uint64_t at, uint64_t n)
 enum qk_code qk_sync_close(int fd, const char *path, struct qk_error *err)
 {
     enum qk_code code = QK_OK;
-    /* Some file systems have no fsync for what they keep in memory only; nothing can be lost there. */
+    /* Some file systems have no fsync because they keep files in memory alone, where nothing can be lost. */
     if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
         code = qk_fail_errno(err, path, "write");
     if (close(fd) != 0 && code == QK_OK)
@@ -81,9 +81,9 @@ enum qk_code qk_split_path(const char *path, char **parent, char **name, struct 
     return code;
 }
 
-/* Makes a sibling and locks it. Who removes left-overs may come between the two: then the name counts as
- * taken (EEXIST). Where there are no locks, nobody removes what others make. When it fails, nothing is
- * left, and errno says why. */
+/* Makes a sibling and locks it. Another process may remove it as a left-over in between: then the name counts as
+ * taken (EEXIST). Where there are no locks, no process removes left-overs. After a failure nothing is left, and errno
+ * says why. */
 static bool make_and_hold(const char *path, bool folder, int *fd)
 {
     struct stat opened, named;
@@ -105,7 +105,7 @@ static bool make_and_hold(const char *path, bool folder, int *fd)
         return true;
     int reason = known || errno == ENOENT ? EEXIST : errno;
     if (!known && reason != EEXIST)
-        (void)(folder ? rmdir(path) : unlink(path)); /* it cannot be told whose it is now, but it is empty */
+        (void)(folder ? rmdir(path) : unlink(path)); /* its owner is not known now, but it is empty */
     close(*fd);
     *fd = -1;
     errno = reason;
@@ -120,7 +120,7 @@ enum qk_code qk_sibling_path(
     return qk_text_take(&text, out, err);
 }
 
-/* Names are tried one after the other: mkstemp and mkdtemp would make private files, whatever the umask. */
+/* Tries names one after the other: mkstemp and mkdtemp make private files, whatever the umask. */
 static enum qk_code create_first_free(
     const char *parent, const char *base, bool folder, char **name, int *fd, struct qk_error *err)
 {
@@ -167,7 +167,7 @@ enum qk_code qk_write_text(const char *path, const char *text, size_t n, struct 
     int fd;
     QK_TRY(qk_left_overs_clear(path, err));
     QK_TRY(qk_create_sibling(path, false, &sibling, &fd, err));
-    /* Closing, which may fail, must not let go of the lock before the file has its name. */
+    /* Closing may fail, and must not release the lock before the file has its name. */
     int lock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     enum qk_code code = qk_write_at(fd, path, 0, text, n, err);
     if (code == QK_OK)

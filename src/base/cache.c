@@ -1,4 +1,4 @@
-/* cache.c - where the program's own folders are. */
+/* cache.c - the places of the program's own folders, and the limit for their size. */
 #include "base/cache.h"
 
 #include "base/folder.h"
@@ -17,7 +17,7 @@ static enum qk_code own_folder(const char *variable, const char *below, char **o
     const char *base = getenv(variable), *home = getenv("HOME");
     struct qk_text text = {0};
     *out = NULL;
-    if (base != NULL && base[0] == '/') /* relative ones are to be ignored, says the specification */
+    if (base != NULL && base[0] == '/') /* the specification ignores relative paths */
         qk_text_add(&text, "%s/qkscope", base);
     else if (home != NULL && home[0] == '/')
         qk_text_add(&text, "%s/%s/qkscope", home, below);
@@ -66,7 +66,7 @@ static int oldest_first(const void *a, const void *b)
 static size_t find_kept(
     const char *folder, const struct qk_lines *names, const char *suffix, struct kept *kept, uint64_t *total)
 {
-    enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
+    enum { STAT_BLOCK = 512 }; /* the unit of st_blocks, whatever the file system's own blocks are */
     struct stat info;
     size_t n = 0;
     *total = 0;

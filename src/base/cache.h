@@ -1,4 +1,4 @@
-/* cache.h - the program's own folders: for what can be made or fetched again, and for what is not saved yet. */
+/* cache.h - the program's own folders: one for data that can be made or fetched again, one for unsaved choices. */
 #ifndef QK_BASE_CACHE_H
 #define QK_BASE_CACHE_H
 
@@ -6,20 +6,20 @@
 
 #include <stdint.h>
 
-/* *out = $XDG_CACHE_HOME/qkscope, else ~/.cache/qkscope, whether it exists or not; NULL when no variable
- * tells one. The caller frees. */
+/* *out = $XDG_CACHE_HOME/qkscope, else ~/.cache/qkscope, whether it exists or not; NULL when no variable is set. The
+ * caller frees. */
 enum qk_code qk_cache_folder(char **out, struct qk_error *err);
 
 /* The same of $XDG_STATE_HOME/qkscope, else ~/.local/state/qkscope. */
 enum qk_code qk_state_folder(char **out, struct qk_error *err);
 
-/* Makes the folders above the file `path`, for the user alone; `path` is as it was afterwards
- * unless that fails (QK_IO). */
+/* Makes the folders above the file `path`, for the user alone. QK_IO; `path` is unchanged afterwards unless that
+ * fails. */
 enum qk_code qk_make_folders(char *path, struct qk_error *err);
 
-/* Removes files of the folder whose names end in `suffix`, the one written or touched longest ago first,
- * until those left take at most `most` bytes of the disk (holes take none). What cannot be read or removed
- * stays. A file that a process has open stays readable to it. */
+/* Removes files of the folder whose names end in `suffix`, the one written or touched longest ago first. It stops
+ * when the others take at most `most` bytes of the disk (holes take none). Files that cannot be read or removed stay.
+ * A file that a process has open stays readable to it. */
 void qk_cache_trim(const char *folder, const char *suffix, uint64_t most);
 
 #endif

@@ -1,4 +1,4 @@
-/* error.c - writing the one message of a failure. */
+/* error.c - the writers of a failure's message. */
 #include "base/error.h"
 
 #include "base/text.h"
@@ -17,7 +17,7 @@ enum qk_code qk_fail(struct qk_error *err, enum qk_code code, const char *format
     va_start(arguments, format);
     vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
-    /* Names from files end up here: nothing that a terminal would obey may pass. */
+    /* Names from files come here: no character that a terminal would obey may pass. */
     qk_printable(err->text, sizeof err->text, raw);
     err->code = code;
     return code;

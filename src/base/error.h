@@ -1,8 +1,8 @@
-/* error.h - the one error idiom: a code that is returned, and a text that the detecting function writes.
+/* error.h - the one error idiom: functions return a code, and the detecting function writes the text.
  *
- * The function that detects a fault calls qk_fail() with the whole message
- * ("FILE: TENSOR: what is wrong (found X, expected Y)"); every caller passes the code on unchanged
- * (QK_TRY). Only main prints, only main exits, and the codes are its exit codes. */
+ * The function that detects a fault calls qk_fail() with the whole message ("FILE: TENSOR: what is wrong (found X,
+ * expected Y)"). Every caller returns the code unchanged (QK_TRY). Only main prints, only main exits, and the codes
+ * are its exit codes. */
 #ifndef QK_BASE_ERROR_H
 #define QK_BASE_ERROR_H
 
@@ -12,7 +12,7 @@ enum qk_code {
     QK_OK = 0,
     QK_DIFFERS = 1,     /* a check found a difference */
     QK_USAGE = 2,       /* wrong command line, --set, choice or parameter */
-    QK_INPUT = 3,       /* a file's content is not what it must be */
+    QK_INPUT = 3,       /* the content of a file is wrong */
     QK_IO = 4,          /* the operating system refused: open, read, write, memory, threads */
     QK_CANCELLED = 130, /* the user asked to stop */
 };
@@ -30,13 +30,13 @@ struct qk_error {
 enum qk_code qk_fail(struct qk_error *err, enum qk_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "PATH: cannot VERB: strerror(errno)"; returns QK_IO (QK_CANCELLED is never made of EINTR). */
+/* Writes "PATH: cannot VERB: strerror(errno)"; returns QK_IO, also for EINTR. */
 enum qk_code qk_fail_errno(struct qk_error *err, const char *path, const char *verb);
 
-/* "out of memory (N bytes)"; returns QK_IO. */
+/* Writes "out of memory (N bytes)"; returns QK_IO. */
 enum qk_code qk_fail_memory(struct qk_error *err, size_t bytes);
 
-/* "interrupted"; returns QK_CANCELLED. */
+/* Writes "interrupted"; returns QK_CANCELLED. */
 enum qk_code qk_fail_cancelled(struct qk_error *err);
 
 #define QK_TRY(call)                                                                                         \

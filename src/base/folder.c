@@ -1,4 +1,4 @@
-/* folder.c - listing, measuring and removing folders. */
+/* folder.c - the files of a folder: listed, measured and removed. */
 #include "base/folder.h"
 
 #include "base/mem.h"
@@ -56,7 +56,7 @@ struct listing {
 
 static enum qk_code list_below(const struct listing *l, const char *below, int depth);
 
-/* Takes `name` over. */
+/* Takes ownership of `name`. */
 static enum qk_code add_entry(const struct listing *l, char *name, const char *path, int depth)
 {
     struct stat info;
@@ -149,7 +149,7 @@ const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char 
 
 /* --- measuring and removing --- */
 
-/* nftw hands nothing through. */
+/* nftw passes no context. */
 static _Thread_local struct {
     uint64_t bytes;
     time_t changed;
@@ -157,7 +157,7 @@ static _Thread_local struct {
 
 static int measure_entry(const char *path, const struct stat *info, int type, struct FTW *place)
 {
-    enum { STAT_BLOCK = 512 }; /* what st_blocks counts, whatever the file system's own blocks are */
+    enum { STAT_BLOCK = 512 }; /* the unit of st_blocks, whatever the file system's own blocks are */
     (void)path, (void)place;
     if (type == FTW_NS)
         return 0;

@@ -23,21 +23,21 @@ struct qk_folder {
     size_t n, capacity;
 };
 
-/* Names of all entries of the folder `path` but "." and "..", sorted by strcmp; qk_lines_free frees them. QK_IO
- * names a folder that cannot be read; then there are no names. Where there is no such folder *found is false and
- * nothing fails; with `found` NULL that is QK_IO, too. */
+/* Lists the names of all entries of the folder `path` except "." and "..", sorted by strcmp; qk_lines_free frees
+ * them. QK_IO names a folder that cannot be read; then there are no names. A missing folder sets *found to false and
+ * is no failure; with `found` NULL it is QK_IO, too. */
 enum qk_code qk_folder_names(const char *path, bool *found, struct qk_lines *names, struct qk_error *err);
 
-/* What is in the folder `path`, sorted by strcmp of name; links are followed. With `deep`, everything below it, a
- * folder before what is in it: QK_INPUT names an entry that is neither a file nor a folder, or folders nested too
- * deeply (a link that leads back). Else its regular files alone. QK_IO names what cannot be read. */
+/* Lists the regular files of the folder `path`, sorted by strcmp of name; links are followed. With `deep` it lists
+ * everything below the folder, a folder before its entries. QK_INPUT then names an entry that is neither a file nor a
+ * folder, or folders nested too deeply (a link that leads back). QK_IO names what cannot be read. */
 enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err);
 void qk_folder_free(struct qk_folder *folder);
 /* The entry of that name, or NULL. */
 const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char *name);
 
-/* The bytes of the disk that a folder and all below it take (holes take none), and when any of it was last
- * written to; what cannot be examined is left out. Links are not followed. `path` may be a file. */
+/* Measures the bytes of the disk that a folder and all below it take (holes take none), and when any of it was last
+ * written. Entries that cannot be examined are left out. Links are not followed. `path` may be a file. */
 void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed);
 
 /* Removes a folder, or a file, and all below it; links are removed, not followed. */

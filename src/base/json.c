@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* cJSON builds a node of 64 bytes and more for every value, so a file of "[0,0,0,..." would take forty times
- * its size. Real files of more than this many values have longer ones. */
+/* cJSON builds a node of 64 bytes and more for every value, so a file of "[0,0,0,..." takes forty times its size.
+ * Real files with more values than this have longer ones. */
 enum { FREE_VALUES = 1 << 20, BYTES_PER_VALUE = 8 };
 
-/* Whether this thread was refused memory for a tree since it last asked. */
+/* True when this thread was refused memory for a tree since its last check. */
 static _Thread_local bool refused;
 
 static void *allocate(size_t n)
@@ -29,7 +29,7 @@ void qk_json_init(void)
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate, .free_fn = free});
 }
 
-/* True when a string in the text holds \u0000, at which cJSON would silently cut it. */
+/* True when a string in the text holds \u0000, at which cJSON silently cuts it. */
 static bool has_escaped_nul(const char *bytes, size_t n)
 {
     for (size_t i = 0; i + 1 < n; i++) {
@@ -37,12 +37,12 @@ static bool has_escaped_nul(const char *bytes, size_t n)
             continue;
         if (i + 6 <= n && memcmp(bytes + i, "\\u0000", 6) == 0)
             return true;
-        i++; /* whatever is escaped, it does not start an escape */
+        i++; /* the escaped character does not start an escape */
     }
     return false;
 }
 
-/* The place behind the string that starts (with its quote) at `at`; n when it does not end. */
+/* The place behind the string that starts, with its quote, at `at`; n when it does not end. */
 static size_t string_end(const char *text, size_t at, size_t n)
 {
     for (at++; at < n && text[at] != '"'; at++)
@@ -50,7 +50,7 @@ static size_t string_end(const char *text, size_t at, size_t n)
     return at < n ? at + 1 : n;
 }
 
-/* At least as many as there are values. */
+/* An upper bound for the number of values. */
 static size_t count_values(const char *text, size_t n)
 {
     size_t count = 1;
@@ -146,7 +146,7 @@ static bool take(struct qk_json_walk *walk, char wanted)
     return true;
 }
 
-/* Passes over one value without looking at what it holds. */
+/* Skips one value without checking its content. */
 static void skip_value(struct qk_json_walk *walk)
 {
     size_t depth = 0;

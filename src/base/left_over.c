@@ -1,4 +1,4 @@
-/* left_over.c - what killed programs left; left_over.h tells how it is known. */
+/* left_over.c - the search for left-overs of killed programs, and their removal. */
 #include "base/left_over.h"
 
 #include "base/atomic_file.h"
@@ -15,7 +15,7 @@
 
 /* --- what is one --- */
 
-/* The length of NAME in ".NAME.qkscope-PID-N"; 0: this is no such name. */
+/* The length of NAME in ".NAME.qkscope-PID-N"; 0 for any other name. */
 static size_t name_length(const char *entry)
 {
     static const char DIGITS[] = "0123456789";
@@ -34,7 +34,7 @@ static size_t name_length(const char *entry)
     return n > 0 && dash[1 + n] == '\0' ? (size_t)(mark - entry - 1) : 0;
 }
 
-/* A locked descriptor of a left-over; -1: it is in use, or not ours, or neither a folder nor a file. */
+/* A locked descriptor of a left-over; -1 when it is in use, another user's, or neither a folder nor a file. */
 static int lock_left_over(const char *path, struct stat *info)
 {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -50,7 +50,7 @@ static int lock_left_over(const char *path, struct stat *info)
 
 /* --- finding --- */
 
-/* What is looked for: siblings of one name, of all others, or of all. */
+/* What to look for: siblings of one name, of all others, or of all. */
 struct search {
     const char *folder, *of, *but;
     struct qk_left_overs *out;
@@ -162,7 +162,7 @@ enum qk_code qk_left_overs_clear(const char *target, struct qk_error *err)
     char *parent, *name;
     struct qk_left_overs left;
     QK_TRY(qk_split_path(target, &parent, &name, err));
-    /* A folder that cannot be read is told by whoever writes into it. */
+    /* A writer into a folder that cannot be read reports it. */
     if (find(&(struct search){.folder = parent, .of = name, .out = &left}) == QK_OK) {
         for (size_t i = 0; i < left.n; i++)
             qk_left_over_remove(parent, left.entry[i].name, NULL);

@@ -1,4 +1,4 @@
-/* mem.c - checked allocation. */
+/* mem.c - checked allocation, with errors through struct qk_error. */
 #include "base/mem.h"
 
 #include <stdint.h>

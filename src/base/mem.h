@@ -1,4 +1,4 @@
-/* mem.h - checked allocation: zeroed, overflow-tested, reported through struct qk_error. */
+/* mem.h - checked allocation: zeroed and overflow-tested, with errors through struct qk_error. */
 #ifndef QK_BASE_MEM_H
 #define QK_BASE_MEM_H
 
@@ -13,8 +13,8 @@ enum qk_code qk_alloc(void *out, size_t n, size_t size, struct qk_error *err);
 /* Like qk_alloc, aligned to 64 bytes and not zeroed: for numeric buffers. free() frees it. */
 enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error *err);
 
-/* Makes the array at *array (capacity *capacity elements of `size` bytes) hold at least `need` elements,
- * growing geometrically; new elements are zeroed. On failure the old array stays valid. */
+/* Makes the array at *array (*capacity elements of `size` bytes) hold at least `need` elements. It grows
+ * geometrically, and new elements are zeroed. After a failure the old array stays valid. */
 enum qk_code qk_grow(void *array, size_t *capacity, size_t need, size_t size, struct qk_error *err);
 
 /* *out = copy of text (n bytes of it for qk_strndup_to), NUL-terminated; the caller frees. */

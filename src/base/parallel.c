@@ -1,4 +1,4 @@
-/* parallel.c - loops over independent items on several threads (parallel.h). */
+/* parallel.c - loops over independent items on several threads. */
 #include "base/parallel.h"
 
 #include "base/thread.h"

@@ -9,15 +9,15 @@
 
 #include <stddef.h>
 
-/* Does one item; worker < qk_parallel_workers(n) is the same for no two calls at once. */
+/* Works on one item. worker < qk_parallel_workers(n); no two calls at once have the same worker. */
 typedef void (*qk_parallel_item)(void *context, size_t item, size_t worker);
 
-/* Workers of a loop over n items: the processors of the process, at most n, at least 1. */
+/* The number of workers of a loop over n items: the processors of the process, at most n, at least 1. */
 size_t qk_parallel_workers(size_t n);
 
-/* Calls `item` for 0 <= i < n, each once, the smaller first, on qk_parallel_workers(n) threads, the caller's
- * among them, and returns when all are done. A thread that cannot be started leaves its share to the others.
- * With `progress` (NULL allowed) no item begins once it is cancelled. */
+/* Calls `item` for 0 <= i < n, each once, the smaller first, on qk_parallel_workers(n) threads, of which the caller's
+ * is one. It returns when all are done. Other threads take the share of a thread that cannot start. With `progress`
+ * (NULL allowed) no item begins once it is cancelled. */
 void qk_parallel_for(size_t n, qk_parallel_item item, void *context, struct qk_progress *progress);
 
 /* Does one item; worker < `workers` of the loop. */

@@ -1,4 +1,4 @@
-/* read_file.c - opening and reading regular files (read_file.h). */
+/* read_file.c - regular files: opened, read by position, and read whole. */
 #include "base/read_file.h"
 
 #include "base/mem.h"

@@ -8,17 +8,17 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* Opens a file for reading and examines it. QK_IO when that fails, QK_INPUT when it is not a regular file; nothing
- * is open then, and *fd is -1. Opening never waits. */
+/* Opens a file for reading and examines it. QK_IO when that fails, and QK_INPUT when it is not a regular file; then
+ * nothing is open, and *fd is -1. Opening never waits. */
 enum qk_code qk_open_regular(const char *path, int *fd, struct stat *info, struct qk_error *err);
 
-/* Exactly n bytes from offset `at` on, whatever pread(2) gives at a time. QK_IO names `path` on a read error, and when
- * the file ends before: it had `size` bytes when it was opened. Safe from several threads at once. */
+/* Reads exactly n bytes from offset `at` on, whatever pread(2) gives at a time. QK_IO names `path` on a read error,
+ * and when the file, which had `size` bytes at its opening, ends early. Safe from several threads at once. */
 enum qk_code qk_read_at(
     int fd, const char *path, uint64_t size, uint64_t at, void *bytes, size_t n, struct qk_error *err);
 
-/* *out = all of a regular file, *n bytes and a NUL behind them; the caller frees. QK_INPUT when it has more than
- * `most` bytes, else the codes of the two above; *out is NULL then. */
+/* *out = the whole of a regular file, *n bytes and a NUL behind them; the caller frees. QK_INPUT when it has more
+ * than `most` bytes, else the codes of the two functions above; *out is NULL then. */
 enum qk_code qk_read_file(const char *path, size_t most, char **out, size_t *n, struct qk_error *err);
 
 #endif

@@ -125,7 +125,7 @@ enum qk_code qk_path_join(const char *folder, const char *name, char **out, stru
     return qk_text_take(&text, out, err);
 }
 
-/* Length of the well-formed UTF-8 sequence at p with n bytes left, 0 when there is none; *code its value. */
+/* Length of the well-formed UTF-8 sequence at p with n bytes left, and its value in *code; 0 for a broken one. */
 static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
 {
     size_t length = p[0] < 0x80   ? 1

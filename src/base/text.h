@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Zero-initialise before use. s is NUL-terminated whenever it is not NULL; `failed` is set once memory ran
- * out and stays set, so a long run of appends needs one check at the end (qk_text_take). */
+/* Zero-initialise before use. s is NUL-terminated whenever it is not NULL. `failed` is set when memory runs out and
+ * stays set, so a long run of appends needs one check at the end (qk_text_take). */
 struct qk_text {
     char *s;
     size_t length, capacity;
@@ -18,11 +18,11 @@ struct qk_text {
 
 void qk_text_add(struct qk_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void qk_text_add_bytes(struct qk_text *text, const char *bytes, size_t n);
-/* Hands the buffer over (never NULL on success; caller frees) and empties `text`. */
+/* Gives the buffer to the caller, who frees it (never NULL on success), and empties `text`. */
 enum qk_code qk_text_take(struct qk_text *text, char **out, struct qk_error *err);
 void qk_text_free(struct qk_text *text);
 
-/* A list of lines, e.g. the remarks a model collects while it is opened. Zero-initialise before use. */
+/* A list of lines, such as the remarks that a model collects while it opens. Zero-initialise before use. */
 struct qk_lines {
     char **line;
     size_t n, capacity;
@@ -33,12 +33,12 @@ void qk_lines_free(struct qk_lines *lines);
 
 /* Sorts n texts by strcmp. */
 void qk_sort_texts(char **text, size_t n);
-/* Sorts them, too; the first that stands twice, or NULL. */
+/* Sorts them, too, and returns the first that appears twice, or NULL. */
 const char *qk_find_twice(char **text, size_t n);
 
 bool qk_ends_with(const char *text, const char *end);
 
-/* True when `path` is `folder` or lies below it; both absolute, without links, dots and slashes at the end. */
+/* True when `path` is `folder` or below it. Both are absolute, without links, dots and slashes at the end. */
 bool qk_path_inside(const char *path, const char *folder);
 
 /* *out = "FOLDER/NAME"; the caller frees. */
@@ -47,11 +47,11 @@ enum qk_code qk_path_join(const char *folder, const char *name, char **out, stru
 /* True when the n bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF). */
 bool qk_utf8_valid(const char *bytes, size_t n);
 
-/* Copies `text` to out (capacity n, always terminated) with every control character, DEL, C1 control and
- * broken UTF-8 byte written as \xNN, so that it is safe to print on a terminal. Returns out. */
+/* Copies `text` to out (capacity n, always terminated), with every control character, DEL, C1 control and broken
+ * UTF-8 byte as \xNN. The copy is safe to print on a terminal. Returns out. */
 char *qk_printable(char *out, size_t n, const char *text);
 
-/* "812 B", "12.4 MB", "18.2 GB": decimal units, three significant digits. Returns out. */
+/* Writes "812 B", "12.4 MB" or "18.2 GB": decimal units, three significant digits. Returns out. */
 enum { QK_BYTES_TEXT = 16 };
 char *qk_format_bytes(char out[QK_BYTES_TEXT], uint64_t bytes);
 
