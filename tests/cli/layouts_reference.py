@@ -2,10 +2,11 @@
 """layouts_reference.py - pairs of checkpoints made by hand, one for each way in which families store q and k.
 
     layouts_reference.py make FOLDER            writes FOLDER/NAME/{pre,post}, prints the names
-    layouts_reference.py info NAME < JSON       compares `qkscope info --json`
-    layouts_reference.py drift NAME < JSON      compares `qkscope diff --json`
+    layouts_reference.py info NAME JSON         compares `qkscope info --json`
+    layouts_reference.py drift NAME FOLDER JSON compares `qkscope diff --json`
     layouts_reference.py export NAME FOLDER OUT [WITH_LATENT]
                                                 compares the files of `qkscope export --set all=restore`
+    layouts_reference.py serve                  does the same for each line of such words
 
 Where the rows of each head begin is written down here, case by case, and shares nothing with the program's table.
 Values to 1e-5 of themselves (float32 weights, sums in float64 on both sides); bytes exactly: the rows of q and k are
@@ -645,16 +646,34 @@ def check_export(name, folder, out, with_latent):
             expect(f"{tensor} row {i} restored right", written[tensor][i] == wanted, True)
 
 
-def main():
-    command, name = sys.argv[1], sys.argv[2]
+def answer(command, name, *rest):
     if command == "make":
         make(name)
     elif command == "info":
-        check_info(name, json.load(sys.stdin))
+        with open(rest[0], encoding="utf-8") as file:
+            check_info(name, json.load(file))
     elif command == "drift":
-        check_drift(name, sys.argv[3], json.load(sys.stdin))
+        with open(rest[1], encoding="utf-8") as file:
+            check_drift(name, rest[0], json.load(file))
     else:
-        check_export(name, *sys.argv[3:5], len(sys.argv) > 5)
+        check_export(name, *rest[:2], len(rest) > 2)
+
+
+def serve():
+    """For each line of words what they ask for, then a line "code N"; it is started once, not a hundred times."""
+    for line in sys.stdin:
+        faults.clear()
+        try:
+            answer(*line.split())
+        except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
+            faults.append(repr(error))
+        print("\n".join([*faults, f"code {int(bool(faults))}"]), flush=True)
+
+
+def main():
+    if sys.argv[1] == "serve":
+        return serve()
+    answer(*sys.argv[1:])
     if faults:
         print("\n".join(faults))
     sys.exit(bool(faults))

@@ -1,10 +1,10 @@
 """stored.py - stored tensors as float64 numbers and back, for the references of the tests: numpy and nothing else."""
 import glob
-import json
 import os
-import struct
 
 import numpy as np
+
+from stored_file import read_file, write_file  # noqa: F401 - for those who import both from here
 
 # bits of the fraction, smallest exponent of a normal number
 FORMATS = {"BF16": (7, -126), "F16": (10, -14), "F32": (23, -126), "F64": (52, -1022)}
@@ -44,31 +44,9 @@ def order(dtype, values):
     return np.where(bits >= top, top - bits, bits)
 
 
-def read_file(path):
-    """{name: (dtype, shape, bytes)}"""
-    with open(path, "rb") as file:
-        (n,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(n))
-        data = file.read()
-    header.pop("__metadata__", None)
-    return {name: (t["dtype"], t["shape"], data[slice(*t["data_offsets"])]) for name, t in header.items()}
-
-
 def read_folder(folder):
     """{name: (dtype, numbers)} of all weights in a folder, or of the one file that it is; a test's extra files
     (golden*) are none."""
     paths = [folder] if os.path.isfile(folder) else glob.glob(os.path.join(folder, "model*.safetensors"))
     return {name: (dtype, decode(dtype, raw).reshape(shape)) for path in paths
             for name, (dtype, shape, raw) in read_file(path).items()}
-
-
-def write_file(path, tensors):
-    """tensors: {name: (dtype, shape, bytes)}, written in their order."""
-    header, at = {}, 0
-    for name, (dtype, shape, raw) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + len(raw)]}
-        at += len(raw)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(raw for _, _, raw in tensors.values()))

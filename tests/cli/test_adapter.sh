@@ -180,8 +180,8 @@ bad() {
     rm -rf "$work/bad"
     copy "$adapter" "$work/bad"
     PYTHONPATH=$tools "$python" -c "
-import json, sys
-from stored import *
+import json, struct, sys
+from stored_file import *
 folder = sys.argv[1]
 config = json.load(open(folder + '/adapter_config.json'))
 tensors = read_file(folder + '/adapter_model.safetensors')
@@ -217,7 +217,7 @@ bad "no lora_B" 'q_proj.lora_B.weight: missing, though there is' "del tensors[ot
 bad "no lora_A" 'q_proj.lora_A.weight: missing, though there is' "del tensors[name]"
 bad "factors of two ranks" 'the factors do not fit each other' "tensors[name] = (dtype, [2, shape[1]], raw[:len(raw) // 2])"
 bad "another width" 'lora_A.weight: it does not fit the base' "tensors[name] = (dtype, [shape[0], shape[1] // 2], raw[:len(raw) // 2])"
-bad "NaN" 'q_proj.lora_A.weight: holds a value that is not finite' "tensors[name] = (dtype, shape, encode(dtype, [float('nan')]) + raw[4:])"
+bad "NaN" 'q_proj.lora_A.weight: holds a value that is not finite' "tensors[name] = (dtype, shape, struct.pack('<f', float('nan')) + raw[4:])"
 bad "what does not fit" 'the merged weight does not fit BF16' "
 config['lora_alpha'] = 1e300"
 bad "another model's module" 'not supported, or made for another model' "tensors[name.replace('layers.1', 'layers.99')] = tensors[name]

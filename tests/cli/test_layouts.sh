@@ -3,26 +3,44 @@
 . "$srcdir/tests/cli/common.sh"
 
 python3 "$tools/layouts_reference.py" make "$work" >"$work/names" || exit 1
+mkfifo "$work/questions" "$work/answers"
+python3 "$tools/layouts_reference.py" serve <"$work/questions" >"$work/answers" &
+exec 3>"$work/questions" 4<"$work/answers"
+# reference WORD... - what layouts_reference.py says to it.
+reference() {
+    echo "$*" >&3
+    while read -r line <&4; do
+        case $line in
+        code*) return "${line#code }" ;;
+        esac
+        echo "$line"
+    done
+    return 1
+}
+quiet() {
+    [ ! -s "$err" ]
+}
+
 while read -r name latent; do
     pair=$work/$name
     run info "$pair/post" --json
-    check "$name: layers, heads, positions" sh -c "python3 '$tools/layouts_reference.py' info $name <'$out' && [ ! -s '$err' ]"
+    check "$name: layers, heads, positions" eval 'reference info "$name" "$out" && quiet'
     run diff "$pair/pre" "$pair/post" --json
     if [ "$latent" = refused ]; then
         check "  is refused" complains 3 'no layer has q and k that fit'
         continue
     fi
-    check "  drift" sh -c "python3 '$tools/layouts_reference.py' drift $name '$work' <'$out'"
+    check "  drift" reference drift "$name" "$work" "$out"
     run export "$pair/pre" "$pair/post" --set all=restore -o "$work/out"
     check "  export" ended 0
-    check "  restores q and k and no other byte" python3 "$tools/layouts_reference.py" export "$name" "$work" "$work/out"
+    check "  restores q and k and no other byte" reference export "$name" "$work" "$work/out"
     run verify "$work/out"
     check "  and verifies" ended 0
     rm -rf "$work/out"
     [ -n "$latent" ] || continue
     run export "$pair/pre" "$pair/post" --set all=restore-latent -o "$work/out"
     check "  restore-latent takes what values are made of, too" \
-        python3 "$tools/layouts_reference.py" export "$name" "$work" "$work/out" with-latent
+        reference export "$name" "$work" "$work/out" with-latent
     run verify "$work/out"
     check "  and verifies" ended 0
     rm -rf "$work/out"
@@ -33,7 +51,7 @@ run export "$work/fp8/pre" "$work/fp8/post" --set all:q=lerp:0.5 -o "$work/out"
 check "8 bits with scales are not blended" complains 3 'q_proj.weight: q with scaled blocks cannot be blended'
 run diff "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post" --json
 check "latent attention as transformers writes it" \
-    sh -c "python3 '$tools/layouts_reference.py' drift deepseek_v3 '$fixtures' <'$out'"
+    reference drift deepseek_v3 "$fixtures" "$out"
 
 # layers that use an earlier one's keys have q alone
 pair=$work/gemma3n

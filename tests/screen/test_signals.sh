@@ -34,7 +34,7 @@ for i in $(seq 25); do
     resize $((60 + i)) $((14 + i))
     resize 61 15
 done
-python3 "$helpers/storm.py" "$(pid)" 100000 WINCH
+python3 "$helpers/storm.py" "$(pid)" 20000 WINCH
 check "a storm of sizes while it computes does no harm" alive
 resize 80 24
 keys Space
