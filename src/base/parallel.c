@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* By default, and when more are asked for. */
+/* The default, and the limit when a caller asks for more. */
 enum { USUAL_WORKERS = 64, MOST_WORKERS = 1024 };
 
 struct loop {
@@ -30,7 +30,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* On so many threads, the caller's among them. */
+/* Runs the loop on so many threads, of which the caller's is one. */
 static void run_loop(struct loop *loop, size_t workers)
 {
     pthread_t thread[MOST_WORKERS];
@@ -66,7 +66,7 @@ struct trial {
     qk_parallel_task task;
     void *context;
     pthread_mutex_t lock;
-    size_t failed; /* the smallest item that failed; n: none; with its message: under the lock */
+    size_t failed; /* the smallest item that failed, or n, with its message: under the lock */
     struct qk_error error;
 };
 

@@ -1,6 +1,6 @@
-/* parallel.h - loops over independent items on several threads: the one way in which work is shared out.
+/* parallel.h - loops over independent items on several threads, the one way to share work.
  *
- * Scratch is the caller's, one a worker. What threads there are is this file's business alone: callers see numbers of
+ * Callers have scratch of their own, one for each worker. Only this file knows threads: callers see numbers of
  * workers. */
 #ifndef QK_BASE_PARALLEL_H
 #define QK_BASE_PARALLEL_H
@@ -20,12 +20,12 @@ size_t qk_parallel_workers(size_t n);
  * (NULL allowed) no item begins once it is cancelled. */
 void qk_parallel_for(size_t n, qk_parallel_item item, void *context, struct qk_progress *progress);
 
-/* Does one item; worker < `workers` of the loop. */
+/* Works on one item; worker < `workers` of the loop. */
 typedef enum qk_code (*qk_parallel_task)(void *context, size_t item, size_t worker, struct qk_error *err);
 
-/* The same on `workers` threads (at most n of them are started) for items that can fail. The failure of the smallest
- * item that fails is the loop's, however many workers there are: what stands before it is done in any case, and what
- * stands behind it does not begin any more. QK_CANCELLED when no item failed and progress is cancelled. */
+/* The same on `workers` threads (at most n start) for items that can fail. The loop returns the failure of the
+ * smallest item that fails, with any number of workers. All items before it are done, and no item behind it begins
+ * any more. QK_CANCELLED when no item failed and progress is cancelled. */
 enum qk_code qk_parallel_try(size_t n, size_t workers, qk_parallel_task task, void *context,
     struct qk_progress *progress, struct qk_error *err);
 

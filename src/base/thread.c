@@ -1,4 +1,4 @@
-/* thread.c - threads that are started with a second stack for handlers of signals. */
+/* thread.c - threads that start with a second stack for handlers of signals. */
 #include "base/thread.h"
 
 #include "base/mem.h"
@@ -22,7 +22,7 @@ static void *run(void *argument)
     free(argument);
     qk_signal_stack_take(&before);
     void *result = start.main(start.argument);
-    qk_signal_stack_return(&before); /* a sanitizer unmaps its own at the thread's end */
+    qk_signal_stack_return(&before); /* a sanitizer unmaps its own stack at the thread's end */
     return result;
 }
 

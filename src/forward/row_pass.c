@@ -1,11 +1,11 @@
-/* row_pass.c - sequences through a network layer by layer, and rows of one layer on given inputs. */
+/* row_pass.c - sequences that pass through a network layer by layer, and rows of one layer on given inputs. */
 #include "forward/row_pass.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 
-/* Values of x that a layer works on at once: what it makes of them is a few times as large. */
+/* Values of x that a layer works on at once; its results are a few times as large. */
 enum { PART_VALUES = 1 << 24 };
 
 struct run {
@@ -14,10 +14,10 @@ struct run {
     struct qk_progress *progress;
     struct qk_rope_tables tables;
     struct qk_sequence *sequence; /* n */
-    struct qk_row_query *query;   /* n_queries: of the part at work, sequences counted from its first */
+    struct qk_row_query *query;   /* n_queries of the part at work, with sequences counted from its first */
     size_t T, longest;
     int layer;
-    size_t first_query; /* number of the part's first */
+    size_t first_query; /* number of the part's first query */
 };
 
 static void show(void *context, size_t head, size_t i, const float *row)
@@ -46,7 +46,7 @@ static void end_run(struct run *run)
     free(run->sequence);
 }
 
-/* The queries of sequences first <= i < end; *n of them, from number run->first_query on. */
+/* Finds the *n queries of sequences first <= i < end, from number run->first_query on. */
 static void pick_queries(struct run *run, size_t first, size_t end, size_t *n)
 {
     const struct qk_row_batch *batch = run->batch;
@@ -58,7 +58,7 @@ static void pick_queries(struct run *run, size_t first, size_t end, size_t *n)
         run->query[*n] = (struct qk_row_query){batch->query[at].sequence - first, batch->query[at].t};
 }
 
-/* What is done with the rows x of a part: they become the next layer's (changed not NULL), or are only looked at. */
+/* Works on the rows x of a part: they become the next layer's (changed not NULL), or are only shown. */
 static enum qk_code run_part(struct run *run, const struct qk_layer_weights *weights, size_t first,
     size_t end, const float *x, float *changed, struct qk_error *err)
 {
@@ -83,7 +83,7 @@ static enum qk_code run_part(struct run *run, const struct qk_layer_weights *wei
     return code;
 }
 
-/* As many sequences at a time as PART_VALUES allows. */
+/* Takes as many sequences at a time as PART_VALUES allows. */
 static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *weights, const float *x,
     float *changed, struct qk_error *err)
 {
@@ -138,7 +138,8 @@ enum qk_code qk_row_pass_run(struct qk_network *network, const int32_t *ids, con
 
 /* --- one layer --- */
 
-/* The weights of a softmax layer's attention, or the whole of a linear layer, whose coefficients take all of it. */
+/* Reads the weights of a softmax layer's attention, or the whole of a linear layer, whose coefficients need all of
+ * it. */
 static enum qk_code read_layer(const struct qk_parts *parts, const struct qk_layer *layer,
     struct qk_layer_weights *weights, struct qk_error *err)
 {

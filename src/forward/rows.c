@@ -1,4 +1,4 @@
-/* rows.c - attention of single queries, computed head by head. */
+/* rows.c - the attention of single queries, head by head. */
 #include "forward/rows.h"
 
 #include "base/mem.h"
@@ -12,7 +12,7 @@ struct rows_job {
     const struct qk_row_past *past;
     const struct qk_rows *rows;
     void *context;
-    size_t heads;  /* whose rows are shown */
+    size_t heads;  /* the queries whose rows are shown */
     float *row;    /* `length` a worker */
     double *w, *c; /* of the delta rule: head_dim and `length` a worker */
     size_t length;
@@ -58,7 +58,7 @@ static void add_delta_row(const struct qk_attention *a, const struct qk_gates *g
         row[s] += (float)(share * fabs(c[s]) / sum);
 }
 
-/* The mean over the value heads that share the query head. */
+/* Computes the mean over the value heads that share the query head. */
 static void delta_row(const struct rows_job *job, const struct qk_attention *a, const struct qk_gates *gates,
     size_t h, size_t t, size_t worker, float *row)
 {

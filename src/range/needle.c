@@ -1,4 +1,4 @@
-/* needle.c - needles through a network in groups, and the means of what their answers attend to. */
+/* needle.c - needles that pass through a network in groups, and the mean attention of their answers. */
 #include "range/needle.h"
 
 #include "base/mem.h"
@@ -65,7 +65,7 @@ void qk_needle_layer_free(struct qk_needle_layer *layer)
     *layer = (struct qk_needle_layer){0};
 }
 
-/* Of values[i] - less[i] (less NULL: 0) over the n needles that `counts` (NULL: all) holds for. */
+/* Mean of values[i] - less[i] (less NULL: 0) over the n needles where `counts` is true (NULL: all). */
 static struct qk_needle_mean mean_of(
     size_t n, const double *values, const double *less, const bool *counts, size_t *n_counted)
 {
@@ -125,7 +125,7 @@ struct qk_needle_mean qk_needle_mass_at(
 
 /* --- rows --- */
 
-/* A group of needles at work: its queries, and where each one's numbers go. */
+/* A group of needles at work: its queries, and the place of each one's numbers. */
 struct group {
     const struct qk_model *model;
     const struct qk_needles *needles;
@@ -133,7 +133,7 @@ struct group {
     struct qk_row_batch batch;
     size_t *length;             /* n; owned, like all below */
     struct qk_row_query *query; /* n_queries */
-    size_t *answer;             /* which answer token of its needle a query belongs to */
+    size_t *answer;             /* the answer token of its needle to which a query belongs */
     double *mass, *copy;        /* (n_heads, n_queries) of the layer at work */
     const struct qk_needle_watch *watch;
     struct qk_needle_layer *out; /* n_layers */
@@ -184,7 +184,7 @@ static void take_row(void *context, int layer, size_t head, size_t i, const floa
     group->copy[head * group->batch.n_queries + i] = largest == place && row[place] > 0;
 }
 
-/* Means of the layer's numbers over each needle's answer, into its column. */
+/* Writes the means of the layer's numbers over each needle's answer into its column. */
 static enum qk_code finish_layer(
     const struct group *group, size_t n_heads, struct qk_needle_layer *out, struct qk_error *err)
 {

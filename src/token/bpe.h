@@ -26,7 +26,7 @@ struct qk_bpe {
     size_t n;
     struct qk_merge *merge; /* sorted by left, then right */
     size_t n_merges;
-    int32_t byte[256]; /* ids of <0x00> ... <0xFF>; -1 where there is none */
+    int32_t byte[256]; /* ids of <0x00> ... <0xFF>; -1 without one */
     int32_t unknown;   /* -1: characters that are not in the vocabulary vanish */
     bool fuse_unknown, byte_fallback, ignore_merges;
 };

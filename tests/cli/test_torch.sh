@@ -217,7 +217,7 @@ a-list holds a list, not a state dict
 bomb archive/data.pkl: too large (found 33554432 bytes, at most [0-9]*, those of the archive)
 large-bomb archive/data.pkl: too large
 lying-bomb archive/data.pkl: longer than the directory says
-overlapping archive/data/0: its header is not the one that the directory tells of
+overlapping archive/data/0: its header differs from its entry in the directory
 overlapping-data archive/data/0: overlaps archive/data.pkl
 compressed-storage layers.0.q: its storage archive/data/0 is compressed
 twice archive/data/0: stands twice

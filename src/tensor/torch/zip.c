@@ -1,4 +1,4 @@
-/* zip.c - the directory of a zip archive (zip.h). Names of fields are those of PKWARE's APPNOTE.TXT 6.3.10. */
+/* zip.c - the directory of a zip archive. Names of fields are those of PKWARE's APPNOTE.TXT 6.3.10. */
 #include "tensor/torch/zip.h"
 
 #include "base/mem.h"
@@ -142,7 +142,7 @@ static enum qk_code read_central(const struct qk_source *source, struct qk_zip *
     const char *record = zip->directory + *at;
     size_t left = zip->directory_bytes - *at;
     if (left < CENTRAL_BYTES || number(record, 4) != CENTRAL)
-        return not_whole(source, "its directory holds something that is no entry", err);
+        return not_whole(source, "its directory holds something that is not an entry", err);
     size_t name = (size_t)number(record + 28, 2), extra = (size_t)number(record + 30, 2),
            bytes = CENTRAL_BYTES + name + extra + (size_t)number(record + 32, 2);
     if (bytes > left)
@@ -180,7 +180,7 @@ static enum qk_code read_local(const struct qk_source *source, const struct qk_z
     QK_TRY(qk_source_read(source, entry->header, record, n, err));
     if (number(record, 4) != LOCAL || number(record + 26, 2) != name ||
         memcmp(record + LOCAL_BYTES, entry->name, name) != 0 || number(record + 8, 2) != entry->method)
-        return entry_fault(source, entry, "its header is not the one that the directory tells of", err);
+        return entry_fault(source, entry, "its header differs from its entry in the directory", err);
     entry->at = entry->header + n + number(record + 28, 2);
     if (entry->at > end || entry->stored > end - entry->at)
         return qk_fail(err, QK_INPUT, "%s: %s: its data runs past the end (found %llu bytes, expected %llu)",
@@ -216,7 +216,7 @@ static enum qk_code order_entries(const struct qk_source *source, struct qk_zip 
         if (before->at + before->stored > entry->header)
             return qk_fail(err, QK_INPUT, "%s: %s: overlaps %s", source->path, entry->name, before->name);
         if (strcmp(zip->by_name[i - 1]->name, zip->by_name[i]->name) == 0)
-            return entry_fault(source, zip->by_name[i], "stands twice in the archive", err);
+            return entry_fault(source, zip->by_name[i], "is twice in the archive", err);
     }
     return QK_OK;
 }
@@ -289,7 +289,7 @@ static enum qk_code wrong_length(const struct qk_source *source, const struct qk
         source->path, entry->name, how, (unsigned long long)found, (unsigned long long)entry->bytes);
 }
 
-/* Inflates until the data ends, there is no more of it, or `out` is full; *status is zlib's last word. */
+/* Inflates until the data ends, is cut short, or `out` is full; *status is zlib's last code. */
 static enum qk_code inflate_entry(const struct qk_source *source, const struct qk_zip_entry *entry,
     z_stream *stream, int *status, struct qk_error *err)
 {
@@ -307,7 +307,7 @@ static enum qk_code inflate_entry(const struct qk_source *source, const struct q
     return QK_OK;
 }
 
-/* What zlib's last word and the numbers of bytes say of an entry that was inflated. */
+/* Checks an inflated entry by zlib's last code and the numbers of bytes. */
 static enum qk_code check_inflated(const struct qk_source *source, const struct qk_zip_entry *entry,
     const z_stream *stream, int status, struct qk_error *err)
 {
@@ -330,7 +330,7 @@ static enum qk_code check_inflated(const struct qk_source *source, const struct 
     return QK_OK;
 }
 
-/* `out` has room for one byte more than the entry should have, which shows one that is longer. */
+/* `out` has room for one byte more than the entry should have, so that a longer entry shows. */
 static enum qk_code read_deflated(
     const struct qk_source *source, const struct qk_zip_entry *entry, char *out, struct qk_error *err)
 {
@@ -368,7 +368,7 @@ enum qk_code qk_zip_read(const struct qk_source *source, const struct qk_zip_ent
     char **out, size_t *n, struct qk_error *err)
 {
     *out = NULL;
-    assert(most < UINT32_MAX); /* zlib counts what it may write in an unsigned int */
+    assert(most < UINT32_MAX); /* zlib counts the room of its output in an unsigned int */
     if (entry->bytes > most || entry->bytes > source->size)
         return qk_fail(err, QK_INPUT, "%s: %s: too large (found %llu bytes, at most %llu%s)", source->path,
             entry->name, (unsigned long long)entry->bytes,
