@@ -1,4 +1,4 @@
-/* copy_range.c - copying inside the kernel where it can be done, by blocks elsewhere. */
+/* copy_range.c - copies inside the kernel where it can make them, and by blocks elsewhere. */
 #include "export/copy_range.h"
 
 #include "base/atomic_file.h"
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { COPY_BLOCK = 4 << 20 }; /* also how often a copy asks whether to stop */
+enum { COPY_BLOCK = 4 << 20 }; /* a copy checks after each whether to stop */
 
-/* copy_file_range until it declines; *at..end is left. */
+/* Copies with copy_file_range until it declines; *at..end is left. */
 static void copy_in_kernel(
     const struct qk_source *source, uint64_t *at, uint64_t end, int fd, struct qk_progress *progress)
 {
@@ -21,7 +21,7 @@ static void copy_in_kernel(
         ssize_t copied = copy_file_range(source->fd, &from, fd, &to, (size_t)step, 0);
         if (copied < 0 && errno == EINTR)
             continue;
-        if (copied <= 0) /* an error (the plain way will name it), or the file became shorter */
+        if (copied <= 0) /* an error (the plain copy reports it), or the file became shorter */
             return;
         *at += (uint64_t)copied;
     }
@@ -30,8 +30,8 @@ static void copy_in_kernel(
 #endif
 }
 
-/* The data in [*at, end): from *at to *data_end. False when there is none. Where the file system knows no
- * holes, or anything goes wrong, all is data. */
+/* Finds the next data in [*at, end), from *at to *data_end; false without any. All is data where the file system
+ * knows no holes, or where the search fails. */
 static bool find_data(const struct qk_source *source, uint64_t *at, uint64_t end, uint64_t *data_end)
 {
     *data_end = end;

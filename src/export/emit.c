@@ -35,7 +35,7 @@ static const struct qk_checkpoint *checkpoint(const struct emitter *e, enum qk_s
 static enum qk_code refuse(
     const struct emitter *e, enum qk_side side, const struct qk_tensor *tensor, const char *what)
 {
-    return qk_fail(e->err, QK_INPUT, "%s: %s: %s cannot say this selection: %s",
+    return qk_fail(e->err, QK_INPUT, "%s: %s: %s cannot express this selection: %s",
         qk_checkpoint_file(checkpoint(e, side), tensor), tensor->name, e->tool, what);
 }
 
@@ -49,7 +49,7 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
             double alpha;
             if (!qk_choice_alpha(qk_choice_effect(selection->choice[i][r]), &alpha))
                 return qk_fail(e->err, QK_USAGE,
-                    "layer %d: %s cannot say this choice (found %s, expected %s)", i, e->tool,
+                    "layer %d: %s cannot express this choice (found %s, expected %s)", i, e->tool,
                     qk_choice_text(text, selection->choice[i][r]),
                     qk_mode_list(expected, qk_mode_is_linear, false));
         }
@@ -60,7 +60,7 @@ static enum qk_code take_changes(struct emitter *e, const struct qk_selection *s
     const struct qk_change *change, size_t n)
 {
     if (n == 0)
-        return qk_fail(e->err, QK_USAGE, "emit: nothing differs from post with this selection");
+        return qk_fail(e->err, QK_USAGE, "emit: this selection changes nothing in post");
     QK_TRY(qk_alloc(&e->edit, n, sizeof *e->edit, e->err));
     for (; e->n < n; e->n++) {
         const struct qk_tensor *tensor = change[e->n].tensor;
@@ -77,14 +77,14 @@ static enum qk_code take_changes(struct emitter *e, const struct qk_selection *s
     return QK_OK;
 }
 
-/* Names of files would not say that an adapter is merged first. */
+/* Refuses adapters: names of files do not say that an adapter is merged first. */
 static enum qk_code check_adapter(const struct emitter *e)
 {
     const struct qk_checkpoint *post = checkpoint(e, QK_POST);
-    return post->adapter == NULL ? QK_OK
-                                 : qk_fail(e->err, QK_INPUT,
-                                       "%s: an adapter: %s is told of whole checkpoints (export it first)",
-                                       post->path, e->tool);
+    return post->adapter == NULL
+               ? QK_OK
+               : qk_fail(e->err, QK_INPUT, "%s: an adapter: %s reads whole checkpoints (export it first)",
+                     post->path, e->tool);
 }
 
 static enum qk_code find_edits(struct emitter *e, const struct qk_selection *selection, bool norms)
@@ -107,15 +107,16 @@ static enum qk_code check_printable(const struct emitter *e, const char *text)
     size_t n = 4 * strlen(text) + 1;
     QK_TRY(qk_alloc(&printable, n, 1, e->err));
     bool plain = strcmp(qk_printable(printable, n, text), text) == 0;
-    enum qk_code code = plain ? QK_OK
-                              : qk_fail(e->err, QK_INPUT,
-                                    "%s: %s cannot say this name (found control characters)", text, e->tool);
+    enum qk_code code =
+        plain ? QK_OK
+              : qk_fail(e->err, QK_INPUT, "%s: %s cannot express this name (found control characters)", text,
+                    e->tool);
     free(printable);
     return code;
 }
 
-/* A single-quoted scalar of both texts in one; backslashes mean themselves in it. Each character of the
- * second that stands in `special` gets a backslash before it. */
+/* Writes both texts as one single-quoted scalar, in which a backslash is a plain character. Each character of the
+ * second text that is in `special` gets a backslash before it. */
 static void add_quoted(struct emitter *e, const char *prefix, const char *text, const char *special)
 {
     qk_text_add(&e->text, "'%s", prefix);
@@ -129,7 +130,7 @@ static void add_quoted(struct emitter *e, const char *prefix, const char *text, 
     qk_text_add(&e->text, "'");
 }
 
-/* The shortest digits that give the number back. YAML 1.1 takes 1e-05 for a text: it wants a point. */
+/* Writes the shortest digits that give the number back, with a point: YAML 1.1 reads 1e-05 as a text. */
 static void add_number(struct emitter *e, double value)
 {
     char digits[32];
@@ -157,7 +158,7 @@ static const char *torch_dtype(enum qk_dtype dtype)
     }
 }
 
-/* The absolute path of a side; with `whole_folder`, QK_USAGE where it is not a folder. */
+/* Finds the absolute path of a side. With `whole_folder`, QK_USAGE where it is not a folder. */
 static enum qk_code find_path(struct emitter *e, enum qk_side side, bool whole_folder)
 {
     struct stat info;
@@ -185,7 +186,7 @@ static bool same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
     return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
 }
 
-/* A linear merge passes over every tensor, so each must be there on both sides. */
+/* A linear merge takes every tensor, so each must exist on both sides. */
 static enum qk_code check_shared(const struct emitter *e, bool *same_dtypes)
 {
     const struct qk_checkpoint *pre = checkpoint(e, QK_PRE), *post = checkpoint(e, QK_POST);
@@ -201,20 +202,20 @@ static enum qk_code check_shared(const struct emitter *e, bool *same_dtypes)
             return refuse(e, QK_POST, post->by_name[j], "only post has it, and every tensor is merged there");
         const struct qk_tensor *a = pre->by_name[i++], *b = post->by_name[j++];
         if (!same_shape(a, b))
-            return refuse(e, QK_POST, b, "its shape is another in pre, and every tensor is merged there");
+            return refuse(e, QK_POST, b, "it has another shape in pre, and every tensor is merged there");
         *same_dtypes = *same_dtypes && a->dtype == b->dtype;
     }
     return QK_OK;
 }
 
-/* A filter is for every tensor whose name it is part of. */
+/* A filter applies to every tensor whose name contains it. */
 static enum qk_code check_filters(const struct emitter *e)
 {
     const struct qk_checkpoint *post = checkpoint(e, QK_POST);
     for (size_t i = 0; i < e->n; i++) {
         const struct qk_tensor *tensor = e->edit[i].side[QK_POST];
         if (strcmp(e->edit[i].side[QK_PRE]->name, tensor->name) != 0)
-            return refuse(e, QK_POST, tensor, "its name is another in pre");
+            return refuse(e, QK_POST, tensor, "it has another name in pre");
         for (size_t k = 0; k < post->n_tensors; k++)
             if (post->by_name[k] != tensor && strstr(post->by_name[k]->name, tensor->name) != NULL)
                 return refuse(
@@ -230,7 +231,7 @@ static enum qk_code check_uniform(const struct emitter *e)
     for (size_t k = 0; k < post->n_tensors; k++)
         if (post->by_name[k]->dtype != dtype || dtype == QK_F64 || torch_dtype(dtype) == NULL)
             return refuse(e, QK_POST, post->by_name[k],
-                "all are cast to float32 and back to one dtype there (bfloat16, float16 or float32)");
+                "mergekit casts all tensors to float32 and back to one dtype (bfloat16, float16 or float32)");
     return QK_OK;
 }
 
@@ -265,7 +266,8 @@ static enum qk_code emit_mergekit(struct emitter *e)
         QK_TRY(find_path(e, (enum qk_side)s, true));
         if (strpbrk(e->path[s], "+@") != NULL)
             return qk_fail(e->err, QK_INPUT,
-                "%s: mergekit cannot say this path (found + or @, which name an adapter or a revision there)",
+                "%s: mergekit cannot express this path (found + or @, which mean an adapter or a revision "
+                "there)",
                 e->path[s]);
     }
     QK_TRY(check_shared(e, &same_dtypes));
@@ -273,9 +275,8 @@ static enum qk_code emit_mergekit(struct emitter *e)
     bool cast = !same_dtypes || any_blend(e);
     if (cast)
         QK_TRY(check_uniform(e));
-    qk_text_add(&e->text, "# Run: mergekit-yaml THIS_FILE OUTPUT_FOLDER\n"
-                          "# base_model is where the configuration and the tokenizer come from.\n"
-                          "merge_method: linear\nbase_model: ");
+    qk_text_add(&e->text, "# Run: mergekit-yaml THIS_FILE OUTPUT_FOLDER\n# The configuration and the "
+                          "tokenizer come from base_model.\nmerge_method: linear\nbase_model: ");
     add_quoted(e, "", e->path[QK_POST], "");
     qk_text_add(&e->text, "\nmodels:\n");
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -289,7 +290,7 @@ static enum qk_code emit_mergekit(struct emitter *e)
 
 /* --- brainsurgery --- */
 
-/* A reference is a regular expression where it finds tensors, a template where it names what is written. */
+/* A reference is a regular expression where it finds tensors, and a template where it names the written ones. */
 #define REGEX_SPECIAL "\\.^$*+?{}[]|()"
 #define TEMPLATE_SPECIAL "\\"
 
@@ -305,7 +306,7 @@ static void add_written(struct emitter *e, const char *name)
     add_quoted(e, "post::", name, TEMPLATE_SPECIAL);
 }
 
-/* All that is written stands under one alias: it is the one that brainsurgery saves. */
+/* All written tensors have one alias, which is the one that brainsurgery saves. */
 static const char *const WORK[QK_SIDE_COUNT] = {"qkscope.pre", "qkscope.post"};
 
 static void add_work_copy(struct emitter *e, const struct edit *edit, enum qk_side side, const char *dtype)
@@ -356,7 +357,7 @@ static enum qk_code add_edit(struct emitter *e, const struct edit *edit)
 {
     const struct qk_tensor *pre = edit->side[QK_PRE], *post = edit->side[QK_POST];
     if (strstr(pre->name, "::") != NULL || strstr(post->name, "::") != NULL)
-        return refuse(e, QK_POST, post, ":: stands between alias and name there");
+        return refuse(e, QK_POST, post, ":: separates alias and name there");
     if (edit->alpha < 1) {
         add_blend(e, edit);
     } else if (pre->dtype == post->dtype) {
@@ -371,9 +372,8 @@ static enum qk_code add_edit(struct emitter *e, const struct edit *edit)
 
 static enum qk_code emit_brainsurgery(struct emitter *e)
 {
-    qk_text_add(&e->text, "# Run: brainsurgery THIS_FILE [output.path=FOLDER]\n"
-                          "# Weights alone are written: configuration and tokenizer are post's.\n"
-                          "inputs:\n");
+    qk_text_add(&e->text, "# Run: brainsurgery THIS_FILE [output.path=FOLDER]\n# It writes weights alone: "
+                          "configuration and tokenizer are post's.\ninputs:\n");
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         QK_TRY(find_path(e, (enum qk_side)s, false));
         qk_text_add(&e->text, "  - ");

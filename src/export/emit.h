@@ -1,10 +1,10 @@
-/* emit.h - a selection in the language of another tool, where it can be said there exactly. */
+/* emit.h - a selection in the language of another tool, where that tool can express it exactly. */
 #ifndef QK_EXPORT_EMIT_H
 #define QK_EXPORT_EMIT_H
 
 #include "blend/selection.h"
 
-/* The tools whose languages are known. Order is the order of the words in the command's operands. */
+/* The known tools, in the order of the words in the command's operands. */
 enum qk_emit_tool { QK_EMIT_MERGEKIT, QK_EMIT_BRAINSURGERY };
 
 /* *out = the file's text (YAML), for checkpoints where they are now; the caller frees.
@@ -13,9 +13,9 @@ enum qk_emit_tool { QK_EMIT_MERGEKIT, QK_EMIT_BRAINSURGERY };
  *                 model's weight is 0, not left out: -0 may become 0, and what is not finite in one model
  *                 would spread.
  *   brainsurgery  restored tensors are assigned, blended ones summed in float64 and cast once.
- * QK_USAGE when a choice is not linear (qk_choice_alpha), or nothing differs from post.
- * QK_INPUT names the tensor that keeps the selection from being said: one that does not change as a whole or
- * not alike; for mergekit also one that pre and post do not share, or whose dtype it would lose. */
+ * QK_USAGE when a choice is not linear (qk_choice_alpha), or nothing differs from post. QK_INPUT names the tensor
+ * that makes this impossible: one that does not change as a whole or not alike. For mergekit it may also be one that
+ * pre and post do not share, or whose dtype it would lose. */
 enum qk_code qk_emit_text(enum qk_emit_tool tool, const struct qk_pair *pair,
     const struct qk_selection *selection, bool norms, char **out, struct qk_error *err);
 

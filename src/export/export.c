@@ -1,4 +1,4 @@
-/* export.c - writing an export: a temporary sibling is filled, then renamed; export.h tells the states. */
+/* export.c - the writer of an export, which fills a temporary sibling and renames it. */
 #include "export/export.h"
 
 #include "base/atomic_file.h"
@@ -32,13 +32,13 @@ struct exporter {
     struct qk_error *err;
     struct qk_export_manifest manifest;
     struct qk_folder files;
-    struct qk_recipe recipe; /* with the digests of what was written */
+    struct qk_recipe recipe; /* with the digests of the written tensors */
     struct qk_fill fill;
     struct qk_source *other; /* n_others: the files that are no shards */
     size_t n_others;
-    char *header;  /* a patch's */
+    char *header;  /* of a patch */
     char *sibling; /* the folder that is filled */
-    int lock;      /* its descriptor, which tells others that it is in use (left_over.h); -1: none */
+    int lock;      /* its descriptor, whose lock shows others that it is in use (left_over.h); -1: none */
 };
 
 /* --- files --- */
@@ -52,13 +52,13 @@ static enum qk_code write_header(const struct exporter *e, unsigned char *bytes,
     return QK_OK;
 }
 
-/* The new bytes of changed tensor number `index`, noted in the recipe. */
+/* Makes the new bytes of changed tensor number `index`, and notes their digest in the recipe. */
 static enum qk_code make_tensor(
     void *context, size_t index, void *bytes, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
     enum { DIGEST_PIECE = 8 << 20 };
     struct exporter *e = context;
-    if (index == e->manifest.n_changes) /* a patch's header */
+    if (index == e->manifest.n_changes) /* the header of a patch */
         return write_header(e, bytes, n);
     const struct qk_change *change = &e->manifest.change[index];
     QK_TRY(qk_checkpoint_read(e->post, change->tensor, 0, bytes, n, err));
@@ -83,7 +83,7 @@ static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
     return qk_fill_add_made(&e->fill, at, change->tensor->bytes, memory, index, e->err);
 }
 
-/* A file that is copied, but for the tensors that change when it is a shard. */
+/* Adds a file that is copied, except for the tensors that change when it is a shard. */
 static enum qk_code add_file(
     struct exporter *e, const struct qk_file *file, int shard, const char *from, const char *to)
 {
@@ -107,7 +107,7 @@ static enum qk_code add_entry(
     if (file->is_folder)
         return mkdir(to, file->mode | S_IRWXU) == 0 ? QK_OK : qk_fail_errno(e->err, to, "create");
     int shard = qk_export_shard(e->post, file->name);
-    /* A hard link is refused across file systems and by some of them; then the file is copied. */
+    /* Some file systems refuse hard links, as all do across file systems; then the file is copied. */
     if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->manifest, shard) &&
         linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
         return QK_OK;
@@ -131,7 +131,7 @@ static enum qk_code add_entries(struct exporter *e)
     return QK_OK;
 }
 
-/* A zip archive has sums of its entries, which can be told when all of an entry is written. */
+/* Updates the sums of a zip archive's entries, which are known when all of an entry is written. */
 static enum qk_code mend_sums(const struct exporter *e, int shard)
 {
     struct qk_sum *sum;
@@ -248,7 +248,7 @@ static enum qk_code fill_sibling(struct exporter *e)
     return qk_sync_folder(e->sibling, e->err);
 }
 
-/* rename with a flag of renameat2; false, errno ENOSYS, where it is not to be had. */
+/* Renames with a flag of renameat2; false, with errno ENOSYS, where that does not exist. */
 static bool rename_with(const char *from, const char *to, unsigned flag)
 {
 #ifdef HAVE_RENAMEAT2
@@ -263,8 +263,8 @@ static bool rename_with(const char *from, const char *to, unsigned flag)
     return false;
 }
 
-/* Where the old folder stands while the new one gets its name: ".NAME.qkscope-replaced" is no name of a
- * left-over, so nobody removes it. */
+/* The name of the old folder while the new one gets its name. ".NAME.qkscope-replaced" is no name of a left-over, so
+ * no program removes it. */
 static enum qk_code replaced_path(const char *target, char **out, struct qk_error *err)
 {
     char *parent, *name;
@@ -275,7 +275,7 @@ static enum qk_code replaced_path(const char *target, char **out, struct qk_erro
     return code;
 }
 
-/* A lock on the folder, which tells others that it is in use; -1: there is none to be had. */
+/* Locks the folder, which shows others that it is in use; -1 without locks. */
 static int hold(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -286,7 +286,7 @@ static int hold(const char *path)
     return -1;
 }
 
-/* Puts the old folder aside, the new one in its place: for file systems that cannot exchange two names. */
+/* Puts the old folder aside and the new one in its place, for file systems that cannot exchange two names. */
 static enum qk_code replace_in_two_steps(const struct exporter *e)
 {
     const char *target = e->options->target;
@@ -310,8 +310,8 @@ static enum qk_code replace_in_two_steps(const struct exporter *e)
     return code;
 }
 
-/* Ends what replace_in_two_steps was killed in: the old folder gets its name back, or goes
- * where the new one has it. */
+/* Ends a replace_in_two_steps that was killed: the old folder gets its name back, or is removed where the new one has
+ * it. */
 static enum qk_code recover_replaced(const char *target, struct qk_error *err)
 {
     char *aside;
@@ -329,14 +329,15 @@ static enum qk_code recover_replaced(const char *target, struct qk_error *err)
     return code;
 }
 
-/* Gives the sibling its name. */
+/* Gives the sibling its final name. */
 static enum qk_code publish(struct exporter *e)
 {
     enum { NOREPLACE = 1, EXCHANGE = 2 }; /* <linux/fs.h> */
     const char *target = e->options->target;
     if (e->manifest.target_exists) {
         if (rename_with(e->sibling, target, EXCHANGE)) {
-            qk_folder_remove(e->sibling, NULL); /* the old one; else the next export to this target does */
+            qk_folder_remove(
+                e->sibling, NULL); /* removes the old one; else the next export to this target does */
         } else {
             if (errno != ENOSYS)
                 return qk_fail_errno(e->err, target, "replace");

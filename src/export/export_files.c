@@ -16,7 +16,7 @@ static bool ends_with_one_of(const char *name, const char *const *ends)
     return false;
 }
 
-/* Keeps what `wanted` holds for; the rest is freed. */
+/* Keeps the entries for which `wanted` holds, and frees the others. */
 static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post,
     bool (*wanted)(const struct qk_checkpoint *post, const struct qk_file *file))
 {
@@ -30,8 +30,7 @@ static void keep_files(struct qk_folder *files, const struct qk_checkpoint *post
     files->n = kept;
 }
 
-/* An earlier recipe would be taken for this export's, and the config of an adapter that is merged would
- * have it added once more. */
+/* An earlier recipe would look like this export's, and the config of a merged adapter would add it once more. */
 static bool still_true(const struct qk_checkpoint *post, const struct qk_file *file)
 {
     return strcmp(file->name, QK_RECIPE_NAME) != 0 &&

@@ -1,4 +1,4 @@
-/* fill.c - files filled part by part (fill.h). */
+/* fill.c - new files, filled part by part. */
 #include "export/fill.h"
 
 #include "base/atomic_file.h"
@@ -18,17 +18,17 @@
 #include <linux/fs.h>
 #endif
 
-/* Of a part that is copied: what a worker takes at a time, and how many files are open at once beside one
- * a worker. And of what is made: what is written before the next look at whether to stop. */
+/* Copied parts: what a worker takes at a time, and how many files are open at once beside one for each worker. Made
+ * parts: what is written before the next check whether to stop. */
 enum { COPY_BYTES = 16 << 20, FILES_AHEAD = 2, WRITE_BYTES = 4 << 20 };
 static const uint64_t MADE_AT_ONCE = 192 << 20;
 
 struct qk_fill_state {
     pthread_mutex_t lock; /* for opening */
     int fd;               /* -1 until its first part is begun */
-    bool shared;          /* its blocks are the old file's: nothing need be copied */
-    bool copying;         /* a worker copies into it; under the run's lock */
-    atomic_size_t left;   /* parts that are not done */
+    bool shared;          /* it shares the blocks of the old file: no copy is needed */
+    bool copying;         /* true while a worker copies into it; under the run's lock */
+    atomic_size_t left;   /* parts not done yet */
 };
 
 /* --- what is to be done --- */
@@ -41,7 +41,7 @@ static enum qk_code add_part(struct qk_fill *fill, struct qk_fill_part part, str
     return QK_OK;
 }
 
-/* Parts that copy what stands before `end` of the last file and has none yet. */
+/* Adds parts that copy the bytes before `end` of the last file that have no part yet. */
 static enum qk_code add_copied(struct qk_fill *fill, uint64_t end, struct qk_error *err)
 {
     size_t file = fill->n_files - 1;
@@ -84,9 +84,9 @@ struct run {
     struct qk_fill *fill;
     struct qk_progress *progress;
     size_t *order;         /* of the parts */
-    bool *begun;           /* by place in the order; this and what follows: under the lock */
-    size_t first;          /* the first place that is not begun */
-    uint64_t memory;       /* of the parts that are being made */
+    bool *begun;           /* by place in the order; this and the fields below: under the lock */
+    size_t first;          /* the first place not begun yet */
+    uint64_t memory;       /* of the parts in the making */
     size_t failed;         /* the first place in the order that failed; SIZE_MAX: none */
     struct qk_error error; /* its message */
     pthread_mutex_t lock;
@@ -110,7 +110,7 @@ static enum qk_code open_file(const struct qk_fill_file *file, struct qk_error *
     if (state->fd < 0)
         return qk_fail_errno(err, file->path, "create");
     state->shared = share_blocks(file->source, state->fd);
-    /* The length first: holes at the end need no part that writes. */
+    /* Sets the length first: holes at the end need no part that writes. */
     if (ftruncate(state->fd, (off_t)file->bytes) != 0)
         return qk_fail_errno(err, file->path, "write");
     return QK_OK;
@@ -124,8 +124,8 @@ static enum qk_code ensure_open(const struct qk_fill_file *file, struct qk_error
     return code;
 }
 
-/* Whether a part may begin: two that copy into one file would do nothing but wait for each other, and what is
- * made at once is bounded. */
+/* True when a part may begin: two copies into one file would only wait for each other, and the bytes made at once are
+ * bounded. */
 static bool may_begin(const struct run *run, const struct qk_fill_part *part)
 {
     if (part->memory == 0)
@@ -133,9 +133,9 @@ static bool may_begin(const struct run *run, const struct qk_fill_part *part)
     return run->memory == 0 || run->memory + part->memory <= MADE_AT_ONCE;
 }
 
-/* The first place in the order that may begin, begun; each call has one, so there is one, or another worker
- * ends what it waits for. *wanted: whether no part before it failed. What stands before a failure is done in
- * any case, so that the message does not depend on who was faster. */
+/* Begins the first place in the order that may begin. Each call has one: another worker ends what it waits for.
+ * *wanted: no part before it failed. All parts before a failure are done, so that the message does not depend on the
+ * speed of threads. */
 static size_t begin_part(struct run *run, bool *wanted)
 {
     size_t n = run->fill->n_parts, place = n;
@@ -160,7 +160,7 @@ static size_t begin_part(struct run *run, bool *wanted)
     return place;
 }
 
-/* Lets others begin. */
+/* Lets other parts begin. */
 static void end_part(struct run *run, const struct qk_fill_part *part)
 {
     pthread_mutex_lock(&run->lock);
@@ -171,7 +171,7 @@ static void end_part(struct run *run, const struct qk_fill_part *part)
     pthread_mutex_unlock(&run->lock);
 }
 
-/* Keeps a failure when no earlier part failed. */
+/* Stores a failure when no earlier part failed. */
 static void note_failure(struct run *run, size_t place, const struct qk_error *error)
 {
     pthread_mutex_lock(&run->lock);
@@ -189,7 +189,7 @@ static enum qk_code make_part(struct run *run, const struct qk_fill_part *part, 
     QK_TRY(qk_alloc_aligned(&bytes, (size_t)part->n, 1, err));
     enum qk_code code =
         run->fill->make(run->fill->context, part->number, bytes, (size_t)part->n, run->progress, err);
-    /* A piece at a time: what copies into the same file has its turn, and stopping does not wait. */
+    /* Works a piece at a time, so that other copies into the same file have a turn, and stopping does not wait. */
     for (uint64_t at = 0, n; at < part->n && code == QK_OK; at += n) {
         n = part->n - at < WRITE_BYTES ? part->n - at : WRITE_BYTES;
         code = qk_progress_check(run->progress, err);
@@ -213,7 +213,7 @@ static enum qk_code do_part(struct run *run, const struct qk_fill_part *part, st
     return qk_copy_range(file->source, part->at, part->n, file->state->fd, file->path, run->progress, err);
 }
 
-/* After the last part of a file nobody else uses it. */
+/* After the last part of a file no other worker uses it. */
 static enum qk_code close_if_last(const struct qk_fill_file *file, struct qk_error *err)
 {
     if (atomic_fetch_sub(&file->state->left, 1) > 1)
@@ -234,9 +234,9 @@ static void work(void *context, size_t item, size_t worker)
     const struct qk_fill_file *file = &run->fill->file[part->file];
     enum qk_code code = wanted ? do_part(run, part, &error) : QK_OK;
     end_part(run, part);
-    if (wanted && code == QK_OK) /* nobody waits for the disk to have what is to be removed */
+    if (wanted && code == QK_OK) /* a file that will be removed is not synced */
         code = qk_progress_check(run->progress, &error);
-    if (wanted && code == QK_OK) { /* others copy on while the disk is told */
+    if (wanted && code == QK_OK) { /* others go on copying meanwhile */
         qk_progress_add(run->progress, part->n);
         qk_start_writing(file->state->fd, part->at, part->n);
         code = close_if_last(file, &error);
@@ -245,12 +245,12 @@ static void work(void *context, size_t item, size_t worker)
         note_failure(run, place, &error);
 }
 
-/* A few files at a time, so that no more are open, and their parts in turn: writes to one
- * file wait for each other. */
+/* Orders parts by a few files at a time, so that no more are open. Their parts take turns, because writes to one file
+ * wait for each other. */
 static enum qk_code order_parts(struct run *run, size_t at_once, struct qk_error *err)
 {
     const struct qk_fill *fill = run->fill;
-    size_t *next, n = 0; /* next: by file, the first part that has no place */
+    size_t *next, n = 0; /* next: by file, the first part without a place */
     QK_TRY(qk_alloc(&run->order, fill->n_parts, sizeof *run->order, err));
     QK_TRY(qk_alloc(&run->begun, fill->n_parts + 1, sizeof *run->begun, err));
     QK_TRY(qk_alloc(&next, fill->n_files + 1, sizeof *next, err));
@@ -282,7 +282,7 @@ static enum qk_code prepare(struct qk_fill *fill, struct qk_error *err)
     return QK_OK;
 }
 
-/* Files that have no bytes have no parts either. */
+/* Files without bytes have no parts. */
 static enum qk_code create_empty(const struct qk_fill *fill, struct qk_error *err)
 {
     for (size_t i = 0; i < fill->n_files; i++) {

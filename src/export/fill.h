@@ -1,9 +1,9 @@
-/* fill.h - new files, large ones too, filled with parts of old ones and parts that are computed: on all
- * processors, in bounded memory, each file synced. What stands in a file does not depend on the processors.
+/* fill.h - new files of any size, filled with parts of old ones and computed parts: on all processors, in bounded
+ * memory, each file synced. Their content does not depend on the processors.
  *
- * Blocks are shared with the old file where the file system can (FICLONE); else the kernel copies
- * (copy_file_range), and holes stay holes; else it is read and written. The disk is told to begin with every
- * part as soon as it is there (sync_file_range), so that fsync, at the end of a file, finds little to do. */
+ * Files share blocks with the old file where the file system can (FICLONE). Else the kernel copies (copy_file_range),
+ * and holes stay holes; else bytes are read and written. Writing to the disk begins with every part at once
+ * (sync_file_range), so that fsync, at the end of a file, has little to do. */
 #ifndef QK_EXPORT_FILL_H
 #define QK_EXPORT_FILL_H
 
@@ -14,43 +14,43 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Fills n bytes of part number `part`. Called by several threads at once, for different parts. */
+/* Makes the n bytes of part number `part`. Several threads call it at once, for different parts. */
 typedef enum qk_code (*qk_fill_make)(
     void *context, size_t part, void *bytes, size_t n, struct qk_progress *progress, struct qk_error *err);
 
 struct qk_fill_part {
     size_t file, number; /* number: the caller's, for made parts */
     uint64_t at, n;
-    uint64_t memory; /* bytes that are held while it is made; 0: it is copied */
+    uint64_t memory; /* bytes in memory while it is made; 0: it is copied */
 };
 struct qk_fill_file {
     char *path; /* owned */
     mode_t mode;
-    uint64_t bytes, covered; /* covered: those that have their parts already */
+    uint64_t bytes, covered; /* covered: bytes that already have their parts */
     const struct qk_source *source;
-    struct qk_fill_state *state; /* while it is filled */
+    struct qk_fill_state *state; /* state while it is filled */
 };
 /* Zero-initialise, set make and context; freed with qk_fill_free in every case. */
 struct qk_fill {
     qk_fill_make make;
-    void *context; /* handed to make */
+    void *context; /* passed to make */
     struct qk_fill_file *file;
     struct qk_fill_part *part;
     size_t n_files, files_capacity, n_parts, parts_capacity;
 };
 
-/* A file to be created, and filled with the same bytes of `source` (borrowed; NULL when all is made). */
+/* Adds a file to create, and to fill with the same bytes of `source` (borrowed; NULL when all parts are made). */
 enum qk_code qk_fill_add_file(struct qk_fill *fill, const char *path, mode_t mode, uint64_t bytes,
     const struct qk_source *source, struct qk_error *err);
 
-/* Bytes [at, at + n) of the file that was added last are made: make is called with `number`. Parts are added
- * in the order of `at`. `scratch` is what making takes beside the n bytes themselves; no more than 192 MiB
- * are made at once, or one part. */
+/* Adds a made part, bytes [at, at + n) of the file that was added last: make is called with `number`. Parts are added
+ * in the order of `at`. `scratch` is the memory that making takes beside the n bytes. No more than 192 MiB are made
+ * at once, or one part. */
 enum qk_code qk_fill_add_made(
     struct qk_fill *fill, uint64_t at, uint64_t n, uint64_t scratch, size_t number, struct qk_error *err);
 
-/* Creates and fills the files; progress counts bytes. Ends at the first failure, which is that of the part
- * that stands first, and leaves the files as they are then. QK_IO names the file. */
+/* Creates and fills the files; progress counts bytes. It ends at the first failure, that of the first part that
+ * fails, and leaves the files as they are then. QK_IO names the file. */
 enum qk_code qk_fill_run(struct qk_fill *fill, struct qk_progress *progress, struct qk_error *err);
 
 void qk_fill_free(struct qk_fill *fill);

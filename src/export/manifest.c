@@ -1,4 +1,4 @@
-/* manifest.c - the effects of an export and the obstacles to it: everything that is known before writing. */
+/* manifest.c - the effects of an export and the obstacles to it, found before anything is written. */
 #include "export/manifest.h"
 
 #include "base/atomic_file.h"
@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* Where the target is or will be: its parent resolved, its last part as given. */
+/* *out = the place of the target, which need not exist: its parent resolved, its last part as given. */
 static enum qk_code resolve_target(const char *target, char **out, char **parent, struct qk_error *err)
 {
     char *given, *name, resolved[PATH_MAX];
@@ -39,14 +39,14 @@ static enum qk_code keep_folder_safe(
     if (realpath(folder, resolved) == NULL)
         return qk_fail_errno(err, folder, "resolve");
     if (qk_path_inside(target, resolved))
-        return qk_fail(
-            err, QK_USAGE, "%s: refused: it is or lies in %s's folder (%s)", target, side, resolved);
+        return qk_fail(err, QK_USAGE, "%s: refused: it is %s's folder or in it (%s)", target, side, resolved);
     if (qk_path_inside(resolved, target))
         return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
     return QK_OK;
 }
 
-/* The target may not be, hold or lie in what is read. Links are resolved: shards may be links out of their folder. */
+/* Checks that the target is no input, holds none and is in none. Links are resolved: shards may be links out of their
+ * folder. */
 static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *target, struct qk_error *err)
 {
     char resolved[PATH_MAX];
@@ -68,8 +68,8 @@ static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *tar
     return QK_OK;
 }
 
-/* A folder may be replaced when this export would write every name that is in it: then nothing of the user's
- * own is lost. An empty folder and an earlier export of the same checkpoint are such. */
+/* Checks that this export would write every name of an existing folder, so that nothing of the user's is lost. That
+ * holds for an empty folder and for an earlier export of the same checkpoint. */
 static enum qk_code check_replaceable(const char *target, const struct qk_folder *files, struct qk_error *err)
 {
     struct qk_folder present;

@@ -1,35 +1,35 @@
-/* manifest.h - the effects of an export, found out before anything is written. */
+/* manifest.h - the effects of an export, found before anything is written. */
 #ifndef QK_EXPORT_MANIFEST_H
 #define QK_EXPORT_MANIFEST_H
 
 #include "blend/change.h"
 
-/* The one file of weights in a patch. */
+/* The file of weights in a patch. */
 #define QK_PATCH_NAME "qkscope-patch.safetensors"
 
 struct qk_export_options {
     const char *target;  /* DIR */
     bool force;          /* replace an existing export (a folder with a recipe, or an empty one) */
     bool link;           /* hard-link shards that do not change */
-    bool adapter;        /* post's adapter with its factors changed, not what it makes of pre */
+    bool adapter;        /* post's adapter with its factors changed, not the merged checkpoint */
     bool patch_only;     /* only the changed tensors (QK_PATCH_NAME) and the recipe */
-    bool norms;          /* the gains of the q/k norms go with their role */
+    bool norms;          /* the gains of the q/k norms follow their role */
     const char *comment; /* for the recipe, or NULL */
 };
 
 struct qk_export_manifest {
     struct qk_change *change; /* by shard and offset */
     size_t n_changes;
-    uint64_t bytes_total;   /* of the finished folder, without its recipe */
-    uint64_t bytes_written; /* of these, what is not hard-linked */
+    uint64_t bytes_total;   /* bytes of the finished folder, without its recipe */
+    uint64_t bytes_written; /* of these, the bytes that are not hard-linked */
     uint64_t bytes_changed; /* sum over the changes */
-    uint64_t bytes_free;    /* of the target's file system for us */
+    uint64_t bytes_free;    /* free bytes of the target's file system for this user */
     size_t n_files, n_shards_changed;
     bool target_exists;
 };
 
-/* What an export would do; checks everything that can be checked without writing (target inside an input, existing
- * target without force, free space, problems of chosen layers). Freed with qk_export_manifest_free. */
+/* Computes what an export would do, and checks all that it can without writing. That is a target inside an input, an
+ * existing target without force, free space, and problems of chosen layers. Freed with qk_export_manifest_free. */
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err);
 void qk_export_manifest_free(struct qk_export_manifest *manifest);

@@ -1,4 +1,4 @@
-/* recipe.c - writing and reading recipes. What is read is a stranger's file: every key is checked. */
+/* recipe.c - the writer and the reader of recipes. They come from strangers: every key is checked. */
 #include "export/recipe.h"
 
 #include "base/atomic_file.h"
@@ -19,8 +19,8 @@ static const char FORMAT[] = "qkscope-recipe";
 
 /* --- making --- */
 
-/* JSON holds UTF-8 only; other bytes of a file name are written visibly, the same way on both
- * sides of every comparison. */
+/* JSON holds UTF-8 only. Other bytes of a file name are written in visible form, on both sides of every
+ * comparison. */
 static enum qk_code portable(char **out, const char *name, struct qk_error *err)
 {
     if (qk_utf8_valid(name, strlen(name)))
@@ -31,8 +31,8 @@ static enum qk_code portable(char **out, const char *name, struct qk_error *err)
     return QK_OK;
 }
 
-/* Absolute, with the folder's links resolved but not the file's own: in the Hugging Face cache a shard is a
- * link to a blob without a suffix, in a folder of blobs. */
+/* Makes a path absolute, with the folder's links resolved but not the file's own. In the Hugging Face cache a shard
+ * is a link to a blob without a suffix. */
 static enum qk_code absolute_path(const char *path, char **out, struct qk_error *err)
 {
     struct stat info;
@@ -70,7 +70,8 @@ static void print_weights(struct qk_file_print *print, const struct qk_tensor_fi
     memcpy(print->header_digest, file->header_digest, sizeof print->header_digest);
 }
 
-/* The base's files are those of the other side; the config holds the scale, and is all header. */
+/* Lists an adapter's files. The base's files are those of the other side; the config holds the scale, and all of it
+ * counts as header. */
 static enum qk_code print_adapter(
     const struct qk_adapter *adapter, struct qk_file_print **out, size_t *n, struct qk_error *err)
 {
@@ -151,10 +152,10 @@ void qk_recipe_free(struct qk_recipe *recipe)
 
 /* --- writing --- */
 
-/* Roles of a layer that share its choice: both, or the one asked for. */
+/* Adds the roles of a layer that share its choice: both, or the given one. */
 enum { WHICH_BOTH = QK_ROLE_COUNT, WHICH_COUNT };
 
-/* True when the layer has an entry for q, for k, or one for both; *choice is what it says. */
+/* True when the layer has an entry for q, for k, or one for both; *choice is its choice. */
 static bool layer_entry(const struct qk_selection *selection, int layer, int which, struct qk_choice *choice)
 {
     const struct qk_choice *slot = selection->choice[layer];
@@ -181,7 +182,7 @@ static void add_entry(cJSON *choices, const struct qk_selection *selection, int 
         qk_json_add_exact(entry, "param", choice.param);
 }
 
-/* An entry for each different choice, at the first layer that has it. */
+/* Adds an entry for each different choice, at the first layer that has it. */
 static void add_choices(cJSON *root, const struct qk_selection *selection)
 {
     cJSON *choices = cJSON_AddArrayToObject(root, "choices");
@@ -247,7 +248,7 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
     return qk_text_take(&whole, out, err);
 }
 
-/* The folder that holds `path`, resolved. */
+/* *out = the folder of `path`, resolved. */
 static enum qk_code resolve_folder(const char *path, char resolved[PATH_MAX], struct qk_error *err)
 {
     char *copy;
@@ -258,7 +259,7 @@ static enum qk_code resolve_folder(const char *path, char resolved[PATH_MAX], st
     return code;
 }
 
-/* Only a recipe may be replaced. */
+/* Refuses to replace anything but a recipe. */
 static enum qk_code check_replaced(const char *path, const char *side, struct qk_error *err)
 {
     struct stat info;
@@ -270,12 +271,12 @@ static enum qk_code check_replaced(const char *path, const char *side, struct qk
     if (code == QK_OK)
         qk_recipe_free(&recipe);
     if (code == QK_INPUT)
-        return qk_fail(err, QK_USAGE, "%s: refused: it stands beside %s and is no recipe", path, side);
+        return qk_fail(err, QK_USAGE, "%s: refused: it is beside %s and not a recipe", path, side);
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", why.text);
 }
 
-/* Inputs never change: no recipe goes into a checkpoint's folder. Beside a checkpoint that is a single file
- * it may stand, but replaces nothing there except a recipe. `target` is the resolved folder of `path`. */
+/* Inputs never change: no recipe goes into a checkpoint's folder. Beside a checkpoint of a single file it may be
+ * written, but it replaces only a recipe there. `target` is the resolved folder of `path`. */
 static enum qk_code keep_input_safe(const struct qk_recipe *recipe, enum qk_side s, const char *path,
     const char *target, struct qk_error *err)
 {
@@ -289,7 +290,7 @@ static enum qk_code keep_input_safe(const struct qk_recipe *recipe, enum qk_side
             return qk_fail_errno(err, given, "resolve");
         return !qk_path_inside(target, input)
                    ? QK_OK
-                   : qk_fail(err, QK_USAGE, "%s: refused: it lies in %s's folder (%s)", path, side, input);
+                   : qk_fail(err, QK_USAGE, "%s: refused: it is in %s's folder (%s)", path, side, input);
     }
     QK_TRY(resolve_folder(given, input, err));
     return strcmp(target, input) == 0 ? check_replaced(path, side, err) : QK_OK;
@@ -333,8 +334,8 @@ static enum qk_code wrong(const struct reader *r, const char *where, const char 
         where[0] != '\0' && key[0] != '\0' ? "." : "", key, expected);
 }
 
-/* Objects may hold the keys of the list (NULL-terminated) and no others, each once: a misspelt key would
- * otherwise silently change what is exported. */
+/* Checks that an object holds only keys of the list (NULL-terminated), each once: a misspelt key would silently
+ * change what is exported. */
 static enum qk_code check_keys(
     const struct reader *r, const cJSON *object, const char *where, const char *const *keys)
 {
@@ -343,7 +344,7 @@ static enum qk_code check_keys(
         return wrong(r, where, "", "an object");
     QK_TRY(qk_json_duplicate(object, &twice, r->err));
     if (twice != NULL)
-        return qk_fail(r->err, QK_INPUT, "%s: %s: the key \"%s\" stands twice", r->path, where, twice);
+        return qk_fail(r->err, QK_INPUT, "%s: %s: the key \"%s\" appears twice", r->path, where, twice);
     for (const cJSON *item = object->child; item != NULL; item = item->next) {
         size_t i = 0;
         while (keys[i] != NULL && strcmp(keys[i], item->string) != 0)
@@ -374,7 +375,7 @@ static enum qk_code read_digest(
     return QK_OK;
 }
 
-/* The elements of the array `key`; *n their number. */
+/* *first = the elements of the array `key`; *n = their number. */
 static enum qk_code read_array(const struct reader *r, const cJSON *object, const char *where,
     const char *key, const cJSON **out, size_t *n)
 {
@@ -450,7 +451,7 @@ static enum qk_code read_choice(
     if (!info->has_param)
         return param == NULL || cJSON_IsNull(param) || (cJSON_IsNumber(param) && param->valuedouble == 0)
                    ? QK_OK
-                   : wrong(r, "choices", "param", "none for this mode");
+                   : wrong(r, "choices", "param", "no value for this mode");
     if (!cJSON_IsNumber(param))
         return wrong(r, "choices", "param", "a number");
     choice->param = param->valuedouble;
@@ -544,8 +545,8 @@ static enum qk_code read_recipe(const struct reader *r, const cJSON *root, struc
             r->err, QK_INPUT, "%s: not a qkscope recipe (expected \"format\": \"%s\")", r->path, FORMAT);
     int64_t version = qk_json_int(root, "version", -1);
     if (version != RECIPE_VERSION)
-        return qk_fail(r->err, QK_INPUT, "%s: version: not one that this program reads (expected %d)",
-            r->path, RECIPE_VERSION);
+        return qk_fail(r->err, QK_INPUT, "%s: version: this program does not read it (expected %d)", r->path,
+            RECIPE_VERSION);
     QK_TRY(check_keys(r, root, "", keys));
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         QK_TRY(read_side(r, root, (enum qk_side)s, recipe));
@@ -634,7 +635,7 @@ static enum qk_code replay_layer(const struct qk_recipe *recipe, const struct qk
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         struct qk_error reason = {0};
         enum qk_code code = qk_selection_set(selection, pair, layer, r, choice[r], &reason);
-        if (code == QK_USAGE) /* the user's words are right, the recipe's are not */
+        if (code == QK_USAGE) /* the fault is in the recipe, not in the command line */
             return qk_fail(err, QK_INPUT, "%s: the recipe does not fit: %s", place, reason.text);
         if (code != QK_OK)
             return qk_fail(err, code, "%s", reason.text);

@@ -1,4 +1,4 @@
-/* verify.c - reading an export again: every file, every byte, against its recipe, pre and post. */
+/* verify.c - the comparison of an export, every file and every byte, with its recipe, pre and post. */
 #include "export/verify.h"
 
 #include "base/digest.h"
@@ -23,7 +23,7 @@ struct verifier {
     const struct qk_checkpoint *post;
     struct qk_recipe recipe;
     struct qk_selection selection;
-    struct qk_export_manifest manifest; /* its changes alone */
+    struct qk_export_manifest manifest; /* the changes of this shard alone */
     struct qk_folder expected, found;
     struct qk_progress *progress;
     struct qk_lines *differences;
@@ -31,7 +31,7 @@ struct verifier {
     struct qk_error *err;
 };
 
-/* Notes one difference; verification goes on. `place` is "FILE" or "FILE: TENSOR". */
+/* Notes a difference; verification goes on. `place` is "FILE" or "FILE: TENSOR". */
 static enum qk_code differs(struct verifier *v, const char *place, const char *what)
 {
     if (v->first.code == QK_OK)
@@ -54,7 +54,7 @@ static enum qk_code differs_at(
 
 /* --- unchanged bytes --- */
 
-/* The first difference of n bytes at two places; *at = n when there is none. */
+/* *at = the first difference of n bytes at two places, or n. */
 static enum qk_code compare_range(struct verifier *v, const struct qk_source *a, uint64_t a_offset,
     const struct qk_source *b, uint64_t b_offset, uint64_t n, uint64_t *at)
 {
@@ -84,7 +84,7 @@ static enum qk_code compare_range(struct verifier *v, const struct qk_source *a,
     return code;
 }
 
-/* Bytes [begin, end) of a file that must equal post's, named by the tensor they belong to where they do. */
+/* Compares bytes [begin, end) of a file with post's. The message names their tensor where they have one. */
 static enum qk_code check_copied(struct verifier *v, const struct qk_source *found,
     const struct qk_source *post, const struct qk_tensor *tensor, uint64_t begin, uint64_t end)
 {
@@ -95,18 +95,18 @@ static enum qk_code check_copied(struct verifier *v, const struct qk_source *fou
 
 /* --- changed tensors --- */
 
-/* Neighbours in the order of the format's numbers, or equal: another BLAS kernel may round a tie the other way. */
+/* True for equal numbers and neighbours in the format: another BLAS kernel may round a tie the other way. */
 static bool one_step_apart(size_t size, const char *a, const char *b)
 {
     uint64_t x = 0, y = 0, sign = 1ull << (8 * size - 1);
     memcpy(&x, a, size); /* little-endian, as the files are */
     memcpy(&y, b, size);
-    x = x & sign ? 2 * sign - x : x + sign; /* now ordered like the numbers; both zeros are one */
+    x = x & sign ? 2 * sign - x : x + sign; /* now in the order of the numbers, with both zeros equal */
     y = y & sign ? 2 * sign - y : y + sign;
     return x > y ? x - y <= 1 : y - x <= 1;
 }
 
-/* The first byte of n that is not what the selection makes of it; *at = n when there is none. */
+/* *at = the first of n bytes that differs from the selection's result, or n. */
 static void compare_tensor(const struct verifier *v, const struct qk_change *change, const char *found,
     const char *expected, uint64_t n, uint64_t *at)
 {
@@ -147,16 +147,15 @@ static enum qk_code check_digest(
     if (recorded != NULL && strcmp(recorded, found) == 0)
         return QK_OK;
     qk_text_add(&place, "%s: %s", path, tensor->name);
-    enum qk_code code = place.failed
-                            ? qk_fail_memory(v->err, strlen(path))
-                            : differs(v, place.s,
-                                  recorded == NULL ? "the recipe has no digest of it"
-                                                   : "its digest is not the one that the export recorded");
+    enum qk_code code = place.failed ? qk_fail_memory(v->err, strlen(path))
+                                     : differs(v, place.s,
+                                           recorded == NULL ? "the recipe has no digest of it"
+                                                            : "its digest differs from the recorded one");
     qk_text_free(&place);
     return code;
 }
 
-/* The changed tensor at `offset` of the file `found`. */
+/* Compares the changed tensor at `offset` of the file `found`. */
 static enum qk_code check_changed(
     struct verifier *v, const struct qk_change *change, const struct qk_source *found, uint64_t offset)
 {
@@ -175,7 +174,7 @@ static enum qk_code check_changed(
             qk_change_apply(v->pair, &v->selection, v->recipe.norms, change, expected, v->progress, v->err);
     if (code == QK_OK) {
         compare_tensor(v, change, bytes, expected, n, &at);
-        code = at < n ? differs_at(v, found->path, tensor, at, "what the recipe makes of pre and post")
+        code = at < n ? differs_at(v, found->path, tensor, at, "the recipe's result")
                       : check_digest(v, found->path, tensor, bytes);
         qk_progress_add(v->progress, n);
     }
@@ -192,7 +191,7 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Bytes [begin, end) between tensors, but for the sums of changed entries. */
+/* Compares bytes [begin, end) between tensors, except the sums of changed entries. */
 static enum qk_code check_between(struct verifier *v, const struct qk_source *found,
     const struct qk_source *post, const uint64_t *place, size_t n, uint64_t begin, uint64_t end)
 {
@@ -206,7 +205,7 @@ static enum qk_code check_between(struct verifier *v, const struct qk_source *fo
     return begin < end ? check_copied(v, found, post, NULL, begin, end) : QK_OK;
 }
 
-/* That the sums of changed entries are those of their bytes. */
+/* Checks that the sums of changed entries are those of their bytes. */
 static enum qk_code check_sums(
     struct verifier *v, const struct qk_source *found, const struct qk_sum *sum, size_t n)
 {
@@ -222,7 +221,7 @@ static enum qk_code check_sums(
     return QK_OK;
 }
 
-/* A shard, tensor by tensor, so that a difference can be named, and what lies between them. */
+/* Compares a shard tensor by tensor, so that a message can name a difference, and the bytes between them. */
 static enum qk_code check_tensors(
     struct verifier *v, int shard, const struct qk_source *found, const uint64_t *place, size_t n_places)
 {
@@ -315,7 +314,7 @@ static enum qk_code check_file(struct verifier *v, const struct qk_file *file)
     return code;
 }
 
-/* Names that neither post nor the program put there. */
+/* Reports names that neither post nor the program put there. */
 static enum qk_code check_no_others(struct verifier *v)
 {
     for (size_t i = 0; i < v->found.n; i++) {
@@ -399,7 +398,7 @@ static enum qk_code open_export(struct verifier *v, const char *pre, const char 
     QK_TRY(code);
     QK_TRY(qk_pair_open(pre != NULL ? pre : v->recipe.path[QK_PRE],
         post != NULL ? post : v->recipe.path[QK_POST], &v->pair, v->err));
-    /* Merged into a model's folder, an adapter leaves no config of its own. */
+    /* An adapter that is merged into a model's folder leaves no config of its own. */
     bool adapter;
     QK_TRY(qk_adapter_is(v->folder, &adapter, v->err));
     adapter = adapter && v->pair->model[QK_POST]->checkpoint->adapter != NULL;

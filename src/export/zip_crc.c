@@ -1,4 +1,4 @@
-/* zip_crc.c - finding, computing and writing the sums of changed zip entries (zip_crc.h). */
+/* zip_crc.c - the sums of changed zip entries: found, computed and written. */
 #include "export/zip_crc.h"
 
 #include "base/atomic_file.h"
@@ -16,8 +16,8 @@ static uint32_t number(const unsigned char *p)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* An entry whose header was written before its data has zeros there and its sum behind the data, where a
- * signature goes before it or not. */
+/* An entry whose header was written before its data has zeros there, and its sum behind the data, with or without a
+ * signature before it. */
 static enum qk_code find_places(const struct qk_source *source, const struct qk_zip_entry *entry,
     struct qk_sum *sum, struct qk_error *err)
 {
@@ -30,7 +30,7 @@ static enum qk_code find_places(const struct qk_source *source, const struct qk_
         sum->place[sum->n_places++] = entry->header + SUM_IN_HEADER;
     if ((entry->flags & DESCRIBED) == 0)
         return QK_OK;
-    /* The directory and its end follow, so there are 8 bytes. */
+    /* The directory and its end follow, so 8 bytes exist. */
     QK_TRY(qk_source_read(source, end, behind, sizeof behind, err));
     if (number(behind) == SIGNATURE && number(behind + 4) == entry->crc)
         sum->place[sum->n_places++] = end + 4;
@@ -93,13 +93,14 @@ static enum qk_code mend(const struct qk_source *file, int fd, const struct qk_s
 {
     uint32_t crc = 0;
     QK_TRY(qk_sum_compute(file, sum, progress, &crc, err));
-    /* Little-endian, as all machines are that this is built for. */
+    /* Little-endian, as all machines for which this is built. */
     for (int i = 0; i < sum->n_places; i++)
         QK_TRY(qk_write_at(fd, file->path, sum->place[i], &crc, sizeof crc, err));
     return QK_OK;
 }
 
-/* A copy has post's rights, which may not let even its owner write. *mode: those it has. */
+/* Makes a copy writable: it has post's rights, which may forbid even its owner to write. *mode = its rights
+ * before. */
 static enum qk_code open_for_writing(
     const struct qk_source *file, int *fd, mode_t *mode, struct qk_error *err)
 {

@@ -77,7 +77,7 @@ static enum qk_code read_config(struct reader *r)
     const char *twice = NULL; /* readers differ in which of the two counts */
     if (code == QK_OK)
         code = qk_json_duplicate(r->config, &twice, r->err);
-    return twice == NULL ? code : wrong(r, twice, "this key stands twice");
+    return twice == NULL ? code : wrong(r, twice, "this key appears twice");
 }
 
 /* True when the item exists and is not null, false, 0 or empty. */

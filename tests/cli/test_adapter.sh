@@ -83,11 +83,11 @@ run plan "$base" "$work/scaled" --recipe "$work/recipe.json"
 check "  nor on the same factors with another scale" complains 3 'adapter_config.json: the recipe was made for another'
 
 run export "$base" "$adapter" --set 0=restore -o "$adapter/out"
-check "no export into the adapter" complains 2 "refused: it is or lies in post's folder"
+check "no export into the adapter" complains 2 "refused: it is post's folder or in it"
 run plan "$base" "$adapter" --set 0=restore -o "$adapter/r.json"
-check "no recipe into the adapter" complains 2 "refused: it lies in post's folder"
+check "no recipe into the adapter" complains 2 "refused: it is in post's folder"
 run emit mergekit "$base" "$adapter" --set 0=restore
-check "emit names files: an adapter is exported first" complains 3 'an adapter: mergekit is told of whole checkpoints'
+check "emit names files: an adapter is exported first" complains 3 'an adapter: mergekit reads whole checkpoints'
 run diff "$adapter" "$base"
 check "an adapter is no PRE" complains 3 'plain: an adapter: give it as POST'
 run info "$adapter"

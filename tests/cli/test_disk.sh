@@ -114,9 +114,9 @@ check "  a recipe, too" complains 4 'Not a directory'
 run plan "$@" -o "$work/none/new.json"
 check "a recipe in a folder that is not there" complains 4 'No such file or directory'
 run plan "$@" -o "$post/new.json"
-check "  in an input" complains 2 "new.json: refused: it lies in post's folder"
+check "  in an input" complains 2 "new.json: refused: it is in post's folder"
 run plan "$@" -o "$weights"
-check "  over an input" complains 2 "refused: it lies in post's folder"
+check "  over an input" complains 2 "refused: it is in post's folder"
 run cases needle --length 160 --count 1 -o "$work/none/new.jsonl"
 check "cases in a folder that is not there" complains 4 'No such file or directory'
 if [ -w /dev/shm ] && [ "$(stat -c %d /dev/shm)" -ne "$(stat -c %d "$work")" ]; then

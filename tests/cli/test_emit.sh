@@ -25,15 +25,15 @@ for tool in mergekit brainsurgery; do
     # as good as restore
     same $tool rotated "$fixtures/llama/pre" "$fixtures/llama/post" 0 --set all=procrustes:1 --set 0=qk-pro:0
     run emit $tool "$pre" "$post" --set 4=qk-pro:0.3 --set 1=restore
-    check "$tool: no qk-pro" complains 2 "layer 4: $tool cannot say this choice (found qk-pro 0.3, expected keep, restore or lerp)"
+    check "$tool: no qk-pro" complains 2 "layer 4: $tool cannot express this choice (found qk-pro 0.3, expected keep, restore or lerp)"
     run emit $tool "$pre" "$post" --set 4:q=procrustes:0.5
-    check "$tool: no procrustes" complains 2 "layer 4: $tool cannot say this choice (found procrustes 0.5"
+    check "$tool: no procrustes" complains 2 "layer 4: $tool cannot express this choice (found procrustes 0.5"
     run emit $tool "$fixtures/phi3/pre" "$fixtures/phi3/post" --set 1=restore
     check "$tool: no rows of a fused tensor" complains 3 'post/model.safetensors: .*layers.1.self_attn.qkv_proj.weight: .*only in part'
     run emit $tool "$fixtures/qwen3_next/pre" "$fixtures/qwen3_next/post" --set full:q=restore
     check "$tool: no rows of a gated q_proj" complains 3 'self_attn.q_proj.weight: .*only in part'
     run emit $tool "$pre" "$post" --set full=keep
-    check "$tool: nothing to say" complains 2 'nothing differs from post'
+    check "$tool: nothing to say" complains 2 'this selection changes nothing in post'
     run emit $tool "$pre" "$post"
     check "$tool: nothing chosen" complains 2 'emit: nothing is chosen'
 done
@@ -69,7 +69,7 @@ run emit mergekit "$pre" "$work/less" --set full=restore
 check "mergekit: a tensor that only pre has" complains 3 'pre/model.safetensors: model.norm.weight: .*only pre has it'
 odd wide "tensors[name] = (dtype, [shape[0] + 1], raw + raw[:2])"
 run emit mergekit "$pre" "$work/wide" --set full=restore
-check "mergekit: another shape" complains 3 'model.norm.weight: .*its shape is another in pre'
+check "mergekit: another shape" complains 3 'model.norm.weight: .*it has another shape in pre'
 odd mixed "tensors[name] = ('F32', shape, encode('F32', decode(dtype, raw)))"
 run emit mergekit "$pre" "$work/mixed" --set full=restore
 check "mergekit: more than one dtype" complains 3 'model.norm.weight: .*one dtype'
@@ -83,7 +83,7 @@ run emit mergekit "$work/named" "$work/named2" --set 1=restore
 check "mergekit: a filter that would catch another tensor" complains 3 'the name of a changed tensor is part of its name'
 mkdir "$work/a+b" && copy "$post" "$work/a+b/post"
 run emit mergekit "$pre" "$work/a+b/post" --set full=restore
-check "mergekit: a path that means an adapter there" complains 3 'a+b/post: mergekit cannot say this path'
+check "mergekit: a path that means an adapter there" complains 3 'a+b/post: mergekit cannot express this path'
 run emit mergekit "$pre" "$post/model.safetensors" --set full=restore
 check "mergekit: a file" complains 2 'model.safetensors: mergekit reads folders (found a file)'
 same brainsurgery file "$pre/model.safetensors" "$post/model.safetensors" 0 --set full=restore
@@ -92,7 +92,7 @@ same mergekit quoted "$pre" "$work/it's: #1 {post}" 0 --set 1=restore
 same brainsurgery quoted "$pre" "$work/it's: #1 {post}" 0 --set 1=restore
 
 run emit mergekit "$pre" "$work/it's: #1 {post}" --set 1=restore -o "$work/it's: #1 {post}/config.json"
-check "nothing is written into an input" complains 2 'refused: it lies in'
+check "nothing is written into an input" complains 2 'refused: it is in'
 run emit mergekit "$pre" "$post" --set 1=restore -o "$work/no/such.yaml"
 check "a folder that is not there" complains 4 "no: cannot"
 check "the inputs are unchanged" test "$before" = "$(sums "$fixtures" "$QK_DEMO_DATA")"

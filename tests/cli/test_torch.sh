@@ -220,7 +220,7 @@ lying-bomb archive/data.pkl: longer than the directory says
 overlapping archive/data/0: its header differs from its entry in the directory
 overlapping-data archive/data/0: overlaps archive/data.pkl
 compressed-storage layers.0.q: its storage archive/data/0 is compressed
-twice archive/data/0: stands twice
+twice archive/data/0: is twice
 past-end archive/data/0: its data runs past the end
 no-pickle not a PyTorch file (no data.pkl
 no-storage layers.0.q: its storage archive/data/0 is not there

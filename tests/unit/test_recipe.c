@@ -333,10 +333,10 @@ static void test_wrong_keys(void **state)
     } rows[] = {{"{\"format\"", "x{\"format\"", "not valid JSON"},
         {"\"format\":\"qkscope-recipe\"", "\"format\":\"other\"", "not a qkscope recipe"},
         {"\"format\":\"qkscope-recipe\",", "", "not a qkscope recipe"},
-        {"\"version\":1", "\"version\":2", "version: not one that this program reads (expected 1)"},
+        {"\"version\":1", "\"version\":2", "version: this program does not read it (expected 1)"},
         {"\"version\":1", "\"version\":\"1\"", "version: not one"},
         {"\"version\":1,", "", "version: not one"}, {"\"version\":1", "\"version\":1.5", "version: not one"},
-        {"\"version\":1", "\"version\":1,\"version\":1", "the key \"version\" stands twice"},
+        {"\"version\":1", "\"version\":1,\"version\":1", "the key \"version\" appears twice"},
         {"\"version\":1", "\"version\":1,\"verison\":1", "recipe: unknown key \"verison\""},
         {"\"comment\":\"c\"", "\"comment\":3", "comment: missing or wrong (expected a text)"},
         {"\"pre\":{", "\"prae\":{", "unknown key \"prae\""},
@@ -374,10 +374,11 @@ static void test_wrong_keys(void **state)
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":[\"v\"]", "choices.roles: missing or wrong"},
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":[1]", "choices.roles: missing or wrong"},
         {"\"roles\":[\"q\",\"k\"]", "\"roles\":\"qk\"", "choices.roles: missing or wrong (expected a list)"},
-        {"\"mode\":\"restore\"", "\"mode\":\"revert\"", "choices.mode: unknown mode (found \"revert\", expected keep, restore|restore-latent"},
+        {"\"mode\":\"restore\"", "\"mode\":\"revert\"",
+            "choices.mode: unknown mode (found \"revert\", expected keep, restore|restore-latent"},
         {"\"mode\":\"restore\"", "\"mode\":1", "choices.mode: unknown mode"},
         {"\"mode\":\"restore\"", "\"mode\":\"restore\",\"param\":1",
-            "choices.param: missing or wrong (expected none for this mode)"},
+            "choices.param: missing or wrong (expected no value for this mode)"},
         {"\"mode\":\"restore\"", "\"mode\":\"restore\",\"alpha\":1", "choices: unknown key \"alpha\""},
         {"\"mode\":\"restore\"", "\"mode\":\"lerp\"", "choices.param: missing or wrong (expected a number)"},
         {"\"param\":0.5", "\"param\":\"0.5\"", "choices.param: missing or wrong (expected a number)"},
@@ -460,10 +461,10 @@ static void test_write_refuses(void **state)
     struct qk_pair *pair = open_pair(pre, post);
     struct qk_selection selection = new_selection(pair);
     expect_ok(qk_recipe_make(pair, &selection, false, NULL, &recipe, &err), &err);
-    expect_failure(
-        qk_recipe_write(&recipe, path_in(path, pre, "r.json"), &err), &err, QK_USAGE, "lies in pre's folder");
+    expect_failure(qk_recipe_write(&recipe, path_in(path, pre, "r.json"), &err), &err, QK_USAGE,
+        "it is in pre's folder");
     expect_failure(qk_recipe_write(&recipe, path_in(path, post, "config.json"), &err), &err, QK_USAGE,
-        "lies in post's folder");
+        "it is in post's folder");
     expect_failure(
         qk_recipe_write(&recipe, path_in(path, *state, "no/r.json"), &err), &err, QK_IO, "no: cannot");
     qk_recipe_free(&recipe);
@@ -471,7 +472,7 @@ static void test_write_refuses(void **state)
     pair = open_pair(path_in(file, pre, "model.safetensors"), post);
     expect_ok(qk_recipe_make(pair, &selection, false, NULL, &recipe, &err), &err);
     expect_failure(
-        qk_recipe_write(&recipe, file, &err), &err, QK_USAGE, "stands beside pre and is no recipe");
+        qk_recipe_write(&recipe, file, &err), &err, QK_USAGE, "it is beside pre and not a recipe");
     expect_ok(qk_recipe_write(&recipe, path_in(path, pre, "r.json"), &err), &err);
     expect_ok(qk_recipe_write(&recipe, path, &err), &err); /* a recipe may replace a recipe */
     qk_recipe_free(&recipe);
