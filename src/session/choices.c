@@ -1,56 +1,68 @@
 /* choices.c - the choices of a session: every change is one edit that can be undone. */
 #include "session/choices.h"
+#include "session/layers.h"
 #include "session/session_internal.h"
 
+#include "base/mem.h"
 #include "base/text.h"
 #include "blend/spec.h"
 #include "export/recipe.h"
 
 #include <stdlib.h>
 
+struct choices {
+    struct qk_history *history;
+    bool norms;
+    struct qk_selection saved; /* as last saved or exported, with its norms */
+    bool saved_norms;
+};
+
+static enum qk_code open_choices(struct qk_session *session, struct qk_error *err)
+{
+    int n = session->pair->n_layers;
+    QK_TRY(qk_alloc(&session->choices, 1, sizeof *session->choices, err));
+    QK_TRY(qk_history_new(n, &session->choices->history, err));
+    return qk_selection_init(&session->choices->saved, n, err);
+}
+
+static void close_choices(struct qk_session *session)
+{
+    struct choices *choices = session->choices;
+    if (choices == NULL)
+        return;
+    qk_history_free(choices->history);
+    qk_selection_free(&choices->saved);
+    free(choices);
+}
+
+const struct session_part qk_choices_part = {.open = open_choices, .close = close_choices};
+
+/* --- edits --- */
+
 const struct qk_selection *qk_session_selection(const struct qk_session *session)
 {
-    return qk_history_current(session->history);
+    return qk_history_current(session->choices->history);
 }
 
-/* After the current selection went from `before` to what it is: asks for the numbers of what changed. */
-static void selection_changed(struct qk_session *session, const struct qk_selection *before)
+static int count_changed(const struct qk_selection *a, const struct qk_selection *b)
 {
-    const struct qk_selection *now = qk_history_current(session->history);
-    pthread_mutex_lock(&session->shared.mutex);
-    for (int i = 0; i < now->n_layers; i++) {
-        bool same = true;
-        for (int r = 0; r < QK_ROLE_COUNT; r++)
-            same = same && qk_choice_equal(now->choice[i][r], before->choice[i][r]);
-        if (same)
-            continue;
-        qk_session_ask_current(session, i);
-        qk_session_forget_current(session, i);
-    }
-    pthread_cond_broadcast(&session->shared.work);
-    pthread_mutex_unlock(&session->shared.mutex);
-    qk_session_follow_choices(session);
-    qk_session_ask_anew(session);
+    int n = 0;
+    for (int i = 0; i < a->n_layers; i++)
+        n += !qk_choice_equal(a->choice[i][QK_Q], b->choice[i][QK_Q]) ||
+             !qk_choice_equal(a->choice[i][QK_K], b->choice[i][QK_K]);
+    return n;
 }
 
-/* Makes `next` current as one edit; frees nothing. *n_changed counts layers. */
+/* Makes `next` current as one edit; frees nothing. *n_changed (may be NULL) counts layers. */
 static enum qk_code commit(struct qk_session *session, const struct qk_selection *next, const char *label,
     int *n_changed, struct qk_error *err)
 {
-    struct qk_selection before;
-    QK_TRY(qk_selection_copy(&before, qk_history_current(session->history), err));
-    enum qk_code code = qk_history_commit(session->history, next, label, err);
-    if (code == QK_OK) {
-        int changed = 0;
-        for (int i = 0; i < next->n_layers; i++)
-            changed += !qk_choice_equal(next->choice[i][QK_Q], before.choice[i][QK_Q]) ||
-                       !qk_choice_equal(next->choice[i][QK_K], before.choice[i][QK_K]);
-        if (n_changed != NULL)
-            *n_changed = changed;
-        selection_changed(session, &before);
-    }
-    qk_selection_free(&before);
-    return code;
+    int changed = count_changed(next, qk_session_selection(session));
+    QK_TRY(qk_history_commit(session->choices->history, next, label, err));
+    if (n_changed != NULL)
+        *n_changed = changed;
+    qk_session_follow(session);
+    return QK_OK;
 }
 
 static enum qk_code edit_label(
@@ -72,7 +84,7 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 {
     struct qk_selection next;
     char *label = NULL;
-    QK_TRY(qk_selection_copy(&next, qk_history_current(session->history), err));
+    QK_TRY(qk_selection_copy(&next, qk_session_selection(session), err));
     enum qk_code code = qk_choice_check(choice, err);
     for (int i = 0; i < n && code == QK_OK; i++) {
         if (n > 1 && !qk_selection_takes(&session->pair->layer[layers[i]], role, choice))
@@ -101,9 +113,9 @@ enum qk_code qk_session_set(
         code = qk_fail(err, QK_USAGE, "%s: the numbers it tests are not all known yet (%d of %d layers)",
             spec, done, total);
     if (code == QK_OK)
-        code = qk_selection_copy(&next, qk_history_current(session->history), err);
+        code = qk_selection_copy(&next, qk_session_selection(session), err);
     if (code == QK_OK)
-        code = qk_spec_apply(&parsed, session->pair, session->drift, &next, NULL, err);
+        code = qk_spec_apply(&parsed, session->pair, qk_layers_drift(session), &next, NULL, err);
     if (code == QK_OK)
         code = commit(session, &next, spec, n_changed, err);
     qk_selection_free(&next);
@@ -119,8 +131,9 @@ enum qk_code qk_session_find(
     QK_TRY(qk_spec_parse_selector(selector, &parsed, err));
     for (int i = 0; i < session->pair->n_layers; i++) {
         /* An old number is kept while the layer is computed again: it must not answer for the new one. */
-        bool known = parsed.selector != QK_SELECT_TEST || session->published[i].state == QK_LAYER_READY;
-        if (known && qk_spec_matches(&parsed, session->pair, session->drift, i))
+        bool known =
+            parsed.selector != QK_SELECT_TEST || qk_session_layer_state(session, i) == QK_LAYER_READY;
+        if (known && qk_spec_matches(&parsed, session->pair, qk_layers_drift(session), i))
             layers[(*n)++] = i;
     }
     qk_spec_free(&parsed);
@@ -155,53 +168,62 @@ enum qk_code qk_session_load_recipe(
     return code;
 }
 
+/* --- saving --- */
+
 enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err)
 {
     struct qk_recipe recipe;
-    const struct qk_selection *now = qk_history_current(session->history);
-    QK_TRY(qk_recipe_make(session->pair, now, session->norms, NULL, &recipe, err));
+    struct qk_selection saved;
+    const struct qk_selection *now = qk_session_selection(session);
+    QK_TRY(qk_recipe_make(session->pair, now, session->choices->norms, NULL, &recipe, err));
     enum qk_code code = qk_recipe_write(&recipe, path, err);
     qk_recipe_free(&recipe);
-    struct qk_selection saved;
-    if (code == QK_OK && (code = qk_selection_copy(&saved, now, err)) == QK_OK) {
-        qk_selection_free(&session->saved);
-        session->saved = saved;
-    }
-    return code;
+    QK_TRY(code);
+    QK_TRY(qk_selection_copy(&saved, now, err));
+    qk_choices_saved(session, &saved, session->choices->norms);
+    return QK_OK;
 }
+
+void qk_choices_saved(struct qk_session *session, struct qk_selection *selection, bool norms)
+{
+    struct choices *choices = session->choices;
+    qk_selection_free(&choices->saved);
+    choices->saved = *selection;
+    choices->saved_norms = norms;
+    *selection = (struct qk_selection){0};
+}
+
+bool qk_session_unsaved(const struct qk_session *session)
+{
+    const struct choices *choices = session->choices;
+    const struct qk_selection *now = qk_session_selection(session);
+    bool norms_differ = choices->norms != choices->saved_norms && qk_selection_count(now) > 0;
+    return norms_differ || !qk_selection_equal(now, &choices->saved);
+}
+
+/* --- norms --- */
 
 bool qk_session_norms(const struct qk_session *session)
 {
-    return session->norms;
+    return session->choices->norms;
 }
 
 void qk_session_set_norms(struct qk_session *session, bool norms)
 {
-    if (session->norms == norms)
+    if (session->choices->norms == norms)
         return;
-    session->norms = norms;
-    pthread_mutex_lock(&session->shared.mutex);
-    session->shared.norms = norms;
-    for (int i = 0; session->effective && i < session->pair->n_layers; i++) {
-        qk_session_ask_current(session, i);
-        qk_session_forget_current(session, i);
-    }
-    pthread_cond_broadcast(&session->shared.work);
-    pthread_mutex_unlock(&session->shared.mutex);
-    qk_session_follow_choices(session);
-    qk_session_ask_anew(session);
+    session->choices->norms = norms;
+    qk_session_follow(session);
 }
+
+/* --- history --- */
 
 static bool step_history(
     struct qk_session *session, bool (*step)(struct qk_history *, const char **), const char **label)
 {
-    struct qk_selection before;
-    if (qk_selection_copy(&before, qk_history_current(session->history), NULL) != QK_OK)
-        return false;
-    bool moved = step(session->history, label);
+    bool moved = step(session->choices->history, label);
     if (moved)
-        selection_changed(session, &before);
-    qk_selection_free(&before);
+        qk_session_follow(session);
     return moved;
 }
 
@@ -217,15 +239,10 @@ bool qk_session_redo(struct qk_session *session, const char **label)
 
 int qk_session_undo_depth(const struct qk_session *session)
 {
-    return qk_history_undo_depth(session->history);
+    return qk_history_undo_depth(session->choices->history);
 }
 
 int qk_session_redo_depth(const struct qk_session *session)
 {
-    return qk_history_redo_depth(session->history);
-}
-
-bool qk_session_unsaved(const struct qk_session *session)
-{
-    return !qk_selection_equal(qk_history_current(session->history), &session->saved);
+    return qk_history_redo_depth(session->choices->history);
 }

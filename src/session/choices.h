@@ -14,7 +14,7 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 enum qk_code qk_session_set(
     struct qk_session *session, const char *spec, int *n_changed, struct qk_error *err);
 /* The layers that a SELECTOR of spec.h names, ascending into layers (room for all), *n of them; a layer whose
- * number is not known yet matches no test. QK_USAGE tells the place of a fault. */
+ * number is not known yet matches no test. QK_USAGE names the place of a fault. */
 enum qk_code qk_session_find(
     const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err);
 /* Replaces the whole selection; `label` is what undo calls the edit. */
@@ -24,8 +24,8 @@ enum qk_code qk_session_select(struct qk_session *session, const struct qk_selec
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
 enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err);
-/* Whether the gains of q/k norms go with their role: what a recipe says that was loaded, until it is set. A
- * recipe that is saved says so, too; of an export its options decide. With the gains multiplied in
+/* Whether the gains of q/k norms go with their role: as the recipe says that was loaded last, or as it was set after
+ * that. A recipe that is saved stores it; an export does as its options say. With the gains multiplied in
  * (qk_session_recompute) the numbers of the current model follow it. */
 bool qk_session_norms(const struct qk_session *session);
 void qk_session_set_norms(struct qk_session *session, bool norms);
@@ -33,7 +33,8 @@ bool qk_session_undo(struct qk_session *session, const char **label);
 bool qk_session_redo(struct qk_session *session, const char **label);
 int qk_session_undo_depth(const struct qk_session *session);
 int qk_session_redo_depth(const struct qk_session *session);
-/* True when the selection differs from the one last exported or saved (and from all-keep at the start). */
+/* True when the selection, or its norms, differ from what was last exported or saved (at the start: all keep). The
+ * norms of a selection without choices make no difference. */
 bool qk_session_unsaved(const struct qk_session *session);
 
 #endif

@@ -11,307 +11,304 @@
 
 /* --- starting and ending --- */
 
-static void free_asking(struct asking *asking)
+static void free_run(struct evaluation_run *run)
 {
-    for (size_t i = 0; asking->named != NULL && i < asking->n_named; i++)
-        free(asking->named[i]);
+    for (size_t i = 0; run->named != NULL && i < run->n_named; i++)
+        free(run->named[i]);
     for (int who = 0; who < QK_ASKED_COUNT; who++) {
-        free(asking->answer[who]);
-        free(asking->state.model[who].score);
-        free(asking->model_error[who]);
+        free(run->answer[who]);
+        free(run->state.model[who].score);
     }
-    for (size_t i = 0; i < asking->found.n_points; i++)
-        qk_search_point_free(&asking->point[i]);
-    qk_objectives_free(&asking->objectives);
-    qk_evaluation_close(asking->evaluation);
-    qk_cases_free(&asking->cases);
-    qk_selection_free(&asking->selection);
-    pthread_cond_destroy(&asking->work);
-    pthread_mutex_destroy(&asking->mutex);
-    free(asking->named);
-    free(asking->list);
-    free(asking->got);
-    free(asking->place);
-    free(asking->size);
-    free(asking->n_of_task);
-    free(asking->error);
-    free(asking->prior);
-    free(asking->effect);
-    free(asking->point);
-    free(asking->search_error);
-    free(asking);
+    qk_search_order_free(&run->search);
+    qk_search_record_free(&run->found);
+    qk_evaluation_event_free(run->last);
+    qk_objectives_free(&run->objectives);
+    qk_evaluation_close(run->evaluation);
+    qk_cases_free(&run->cases);
+    qk_selection_free(&run->selection);
+    pthread_cond_destroy(&run->work);
+    pthread_mutex_destroy(&run->mutex);
+    free(run->named);
+    free(run->list);
+    free(run->got);
+    free(run->place);
+    free(run->size);
+    free(run->n_of_task);
+    free(run);
 }
 
-static enum qk_code fill_asking(
-    struct asking *asking, const char *const *file, size_t n, struct qk_error *err)
+static enum qk_code fill_run(
+    struct evaluation_run *run, const char *const *file, size_t n, struct qk_error *err)
 {
-    const struct qk_session *session = asking->session;
-    QK_TRY(qk_alloc(&asking->named, n, sizeof *asking->named, err));
-    for (; asking->n_named < n; asking->n_named++)
-        QK_TRY(qk_strdup_to(&asking->named[asking->n_named], file[asking->n_named], err));
-    asking->norms = session->norms;
-    asking->generation = asking->answered = 1;
-    return qk_selection_copy(&asking->selection, qk_session_selection(session), err);
+    const struct qk_session *session = run->session;
+    QK_TRY(qk_alloc(&run->named, n, sizeof *run->named, err));
+    for (; run->n_named < n; run->n_named++)
+        QK_TRY(qk_strdup_to(&run->named[run->n_named], file[run->n_named], err));
+    run->norms = qk_session_norms(session);
+    run->generation = run->answered = 1;
+    QK_TRY(qk_evaluation_event_new(EVALUATION_ENDED, &run->last, err));
+    return qk_selection_copy(&run->selection, qk_session_selection(session), err);
 }
 
 static enum qk_code begin(struct qk_session *session, const char *const *file, size_t n, bool no_cache,
-    struct asking **out, struct qk_error *err)
+    struct evaluation_run **out, struct qk_error *err)
 {
-    struct asking *asking;
-    QK_TRY(qk_alloc(&asking, 1, sizeof *asking, err));
-    asking->session = session;
-    asking->no_cache = no_cache;
-    asking->on = true;
-    asking->state.stage = QK_EVALUATION_OPENING;
-    pthread_mutex_init(&asking->mutex, NULL);
-    pthread_cond_init(&asking->work, NULL);
-    enum qk_code code = fill_asking(asking, file, n, err);
+    struct evaluation_run *run;
+    QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
+    run->session = session;
+    run->no_cache = no_cache;
+    run->on = true;
+    run->state.stage = QK_EVALUATION_OPENING;
+    pthread_mutex_init(&run->mutex, NULL);
+    pthread_cond_init(&run->work, NULL);
+    enum qk_code code = fill_run(run, file, n, err);
     if (code == QK_OK)
-        code = qk_thread_start(&asking->thread, qk_asking_main, asking, err);
+        code = qk_thread_start(&run->thread, qk_evaluation_main, run, err);
     if (code == QK_OK)
-        *out = asking;
+        *out = run;
     else
-        free_asking(asking);
+        free_run(run);
     return code;
 }
 
-void qk_asking_wake(struct asking *asking)
+void qk_evaluation_wake(struct evaluation_run *run)
 {
-    if (asking->busy)
-        atomic_store(&asking->progress.cancel, true);
-    pthread_cond_broadcast(&asking->work);
+    if (run->busy)
+        atomic_store(&run->progress.cancel, true);
+    pthread_cond_broadcast(&run->work);
 }
 
 enum qk_code qk_session_evaluate(
     struct qk_session *session, const char *const *file, size_t n, bool no_cache, struct qk_error *err)
 {
-    struct asking *asking = session->asking;
-    if (asking == NULL)
-        return begin(session, file, n, no_cache, &session->asking, err);
-    pthread_mutex_lock(&asking->mutex);
-    asking->on = true;
-    pthread_cond_broadcast(&asking->work);
-    pthread_mutex_unlock(&asking->mutex);
-    if (asking->state.stage == QK_EVALUATION_PAUSED)
-        asking->state.stage = QK_EVALUATION_RUNNING;
+    struct evaluation_run *run = session->evaluation;
+    if (run == NULL)
+        return begin(session, file, n, no_cache, &session->evaluation, err);
+    pthread_mutex_lock(&run->mutex);
+    run->on = true;
+    pthread_cond_broadcast(&run->work);
+    pthread_mutex_unlock(&run->mutex);
+    if (run->state.stage == QK_EVALUATION_PAUSED)
+        run->state.stage = QK_EVALUATION_RUNNING;
     return QK_OK;
 }
 
 void qk_session_evaluate_pause(struct qk_session *session)
 {
-    struct asking *asking = session->asking;
-    if (asking == NULL)
+    struct evaluation_run *run = session->evaluation;
+    if (run == NULL)
         return;
-    pthread_mutex_lock(&asking->mutex);
-    asking->on = false;
-    qk_asking_wake(asking);
-    pthread_mutex_unlock(&asking->mutex);
-    if (asking->state.stage == QK_EVALUATION_RUNNING)
-        asking->state.stage = QK_EVALUATION_PAUSED;
+    pthread_mutex_lock(&run->mutex);
+    run->on = false;
+    qk_evaluation_wake(run);
+    pthread_mutex_unlock(&run->mutex);
+    if (run->state.stage == QK_EVALUATION_RUNNING)
+        run->state.stage = QK_EVALUATION_PAUSED;
 }
 
-void qk_session_close_asking(struct qk_session *session)
+static void close_evaluation(struct qk_session *session)
 {
-    struct asking *asking = session->asking;
-    if (asking == NULL)
+    struct evaluation_run *run = session->evaluation;
+    if (run == NULL)
         return;
-    pthread_mutex_lock(&asking->mutex);
-    asking->stop = true;
-    atomic_store(&asking->progress.cancel, true);
-    atomic_store(&asking->search_progress.cancel, true);
-    pthread_cond_broadcast(&asking->work);
-    pthread_mutex_unlock(&asking->mutex);
-    pthread_join(asking->thread, NULL);
-    free_asking(asking);
-    session->asking = NULL;
+    pthread_mutex_lock(&run->mutex);
+    run->stop = true;
+    atomic_store(&run->progress.cancel, true);
+    atomic_store(&run->search_progress.cancel, true);
+    pthread_cond_broadcast(&run->work);
+    pthread_mutex_unlock(&run->mutex);
+    pthread_join(run->thread, NULL);
+    free_run(run);
 }
 
-/* --- following choices --- */
+/* --- the state --- */
 
-static void forget_current(struct asking *asking)
+static void set_model_error(struct evaluation_run *run, enum qk_asked who, const struct qk_error *error)
 {
-    struct qk_evaluated *current = &asking->state.model[QK_ASKED_CURRENT];
+    run->model_error[who] = *error;
+    run->state.model[who].error = error->code != QK_OK ? run->model_error[who].text : NULL;
+}
+
+/* What is left to be asked is not asked any more, once the thread ended. */
+static void give_up(struct evaluation_run *run)
+{
+    for (int who = 0; who < QK_ASKED_COUNT; who++) {
+        struct qk_evaluated *model = &run->state.model[who];
+        model->running = false;
+        if (model->error == NULL && !model->is_post && model->n_known < run->state.n_cases)
+            set_model_error(run, (enum qk_asked)who, &run->ended);
+    }
+    run->state.stage = QK_EVALUATION_READY;
+    qk_search_give_up(run);
+}
+
+static void forget_current(struct evaluation_run *run)
+{
+    struct qk_evaluated *current = &run->state.model[QK_ASKED_CURRENT];
     if (current->score != NULL)
-        memset(current->score, 0, asking->state.n_tasks * sizeof *current->score);
+        memset(current->score, 0, run->state.n_tasks * sizeof *current->score);
     current->n_known = 0;
-    current->is_post = qk_selection_count(&asking->selection) == 0;
-    qk_session_replace_text(&asking->model_error[QK_ASKED_CURRENT], NULL);
-    current->error = NULL;
+    current->is_post = qk_selection_count(&run->selection) == 0;
+    set_model_error(run, QK_ASKED_CURRENT, &(struct qk_error){.code = QK_OK});
 }
 
-void qk_session_ask_anew(struct qk_session *session)
+static void follow_evaluation(struct qk_session *session)
 {
-    struct asking *asking = session->asking;
+    struct evaluation_run *run = session->evaluation;
     const struct qk_selection *now = qk_session_selection(session);
-    if (asking == NULL || (asking->norms == session->norms && qk_selection_equal(&asking->selection, now)))
+    bool norms = qk_session_norms(session);
+    if (run == NULL || (run->norms == norms && qk_selection_equal(&run->selection, now)))
         return;
-    pthread_mutex_lock(&asking->mutex);
+    pthread_mutex_lock(&run->mutex);
     for (int i = 0; i < now->n_layers; i++)
-        memcpy(asking->selection.choice[i], now->choice[i], sizeof now->choice[i]);
-    asking->norms = session->norms;
-    asking->generation++;
-    qk_asking_wake(asking);
-    pthread_mutex_unlock(&asking->mutex);
-    forget_current(asking);
-    if (asking->state.stage == QK_EVALUATION_READY)
-        asking->state.stage = asking->on ? QK_EVALUATION_RUNNING : QK_EVALUATION_PAUSED;
+        memcpy(run->selection.choice[i], now->choice[i], sizeof now->choice[i]);
+    run->norms = norms;
+    run->generation++;
+    qk_evaluation_wake(run);
+    pthread_mutex_unlock(&run->mutex);
+    forget_current(run);
+    if (run->ended.code != QK_OK)
+        give_up(run);
+    else if (run->state.stage == QK_EVALUATION_READY)
+        run->state.stage = run->on ? QK_EVALUATION_RUNNING : QK_EVALUATION_PAUSED;
 }
 
 /* --- publishing --- */
 
-static enum qk_code publish_opened(struct asking *asking, struct qk_error *err)
+static enum qk_code fill_state(struct evaluation_run *run, struct qk_error *err)
 {
-    struct qk_evaluation_state *state = &asking->state;
-    const struct qk_cases *cases = &asking->cases;
-    QK_TRY(qk_alloc(&asking->n_of_task, cases->n_tasks, sizeof *asking->n_of_task, err));
+    struct qk_evaluation_state *state = &run->state;
+    const struct qk_cases *cases = &run->cases;
+    QK_TRY(qk_alloc(&run->n_of_task, cases->n_tasks, sizeof *run->n_of_task, err));
     for (size_t i = 0; i < cases->n; i++)
-        asking->n_of_task[cases->item[i].task]++;
+        run->n_of_task[cases->item[i].task]++;
     for (int who = 0; who < QK_ASKED_COUNT; who++)
         QK_TRY(qk_alloc(&state->model[who].score, cases->n_tasks, sizeof *state->model[who].score, err));
-    asking->found.n_objectives = asking->objectives.cases.n_objectives;
-    asking->found.objective = (const char *const *)asking->objectives.name;
+    run->found.state.n_objectives = run->objectives.cases.n_objectives;
+    run->found.state.objective = (const char *const *)run->objectives.name;
     state->n_cases = cases->n;
     state->n_tasks = cases->n_tasks;
     state->n_files = cases->n_files;
     state->task = (const char *const *)cases->task;
     state->file = (const char *const *)cases->file;
-    state->n_of_task = asking->n_of_task;
+    state->n_of_task = run->n_of_task;
     /* `on` and the selection are written by this thread alone. */
-    state->stage = asking->on ? QK_EVALUATION_RUNNING : QK_EVALUATION_PAUSED;
-    forget_current(asking);
+    state->stage = run->on ? QK_EVALUATION_RUNNING : QK_EVALUATION_PAUSED;
+    forget_current(run);
     return QK_OK;
 }
 
-static void publish_failed(struct asking *asking, const struct qk_error *error)
+static void set_failed(struct evaluation_run *run, const struct qk_error *error)
 {
-    asking->state.stage = error->code == QK_OK ? QK_EVALUATION_NO_CASES : QK_EVALUATION_FAILED;
-    qk_session_replace_text(&asking->error, error->code != QK_OK ? error->text : NULL);
-    asking->state.error = asking->error;
+    run->state.stage = error->code == QK_OK ? QK_EVALUATION_NO_CASES : QK_EVALUATION_FAILED;
+    run->error = *error;
+    run->state.error = error->code != QK_OK ? run->error.text : NULL;
 }
 
-static void publish_stopped(struct asking *asking, const struct asking_news *news)
+static void publish_opened(struct evaluation_run *run, struct evaluation_event *event)
 {
-    struct qk_evaluated *model = &asking->state.model[news->who];
-    model->running = false;
-    if (news->error.code == QK_OK ||
-        (news->who == QK_ASKED_CURRENT && news->generation != asking->generation))
+    if (fill_state(run, &event->error) != QK_OK)
+        set_failed(run, &event->error);
+}
+
+static void publish_started(struct evaluation_run *run, struct evaluation_event *event)
+{
+    run->state.model[event->who].running = true;
+}
+
+/* The event is about an earlier selection. */
+static bool is_stale(const struct evaluation_run *run, const struct evaluation_event *event)
+{
+    return event->who == QK_ASKED_CURRENT && event->generation != run->generation;
+}
+
+static void publish_answers(struct evaluation_run *run, struct evaluation_event *event)
+{
+    struct qk_evaluated *model = &run->state.model[event->who];
+    if (is_stale(run, event) || model->score == NULL)
         return;
-    qk_session_replace_text(&asking->model_error[news->who], news->error.text);
-    model->error = asking->model_error[news->who];
+    qk_evaluation_score(&run->cases, event->n, event->list, event->answer, model->score);
+    model->n_known += event->n;
 }
 
-/* Effects and front; a message without (a search may have been cancelled too soon) leaves those before it. */
-static void publish_found(struct asking *asking, struct asking_news *news)
+static void publish_stopped(struct evaluation_run *run, struct evaluation_event *event)
 {
-    struct qk_search_state *found = &asking->found;
-    found->n_trials = news->n_trials;
-    found->n_measured = news->n_measured;
-    if (news->effect != NULL) {
-        free(asking->effect);
-        found->effect = asking->effect = news->effect;
-        news->effect = NULL;
-    }
-    if (news->n_points == 0)
-        return;
-    for (size_t i = 0; i < found->n_points; i++)
-        qk_search_point_free(&asking->point[i]);
-    free(asking->point);
-    found->point = asking->point = news->point;
-    found->n_points = news->n_points;
-    news->point = NULL;
-    news->n_points = 0;
+    run->state.model[event->who].running = false;
+    if (event->error.code != QK_OK && !is_stale(run, event))
+        set_model_error(run, event->who, &event->error);
 }
 
-static void publish_searched(struct asking *asking, struct asking_news *news)
+static void publish_complete(struct evaluation_run *run, struct evaluation_event *event)
 {
-    struct qk_search_state *found = &asking->found;
-    enum qk_code code = news->error.code;
-    publish_found(asking, news);
-    found->seconds = qk_seconds_since(&asking->search_start);
-    found->stage = code == QK_CANCELLED ? QK_SEARCH_CANCELLED
-                   : code != QK_OK      ? QK_SEARCH_FAILED
-                   : news->complete     ? QK_SEARCH_COMPLETE
-                                        : QK_SEARCH_LIMITED;
-    qk_session_replace_text(
-        &asking->search_error, found->stage == QK_SEARCH_FAILED ? news->error.text : NULL);
-    found->error = asking->search_error;
+    if (!is_stale(run, event) && run->state.stage == QK_EVALUATION_RUNNING)
+        run->state.stage = QK_EVALUATION_READY;
 }
 
-void qk_session_take_asking_news(struct qk_session *session, struct asking_news *news)
+static void publish_ended(struct evaluation_run *run, struct evaluation_event *event)
 {
-    struct asking *asking = session->asking;
-    struct qk_evaluated *model = &asking->state.model[news->who];
-    bool stale = news->who == QK_ASKED_CURRENT && news->generation != asking->generation;
-    struct qk_error error = {0};
-    switch (news->kind) {
-    case ASKING_OPENED:
-        if (publish_opened(asking, &error) != QK_OK)
-            publish_failed(asking, &error);
-        break;
-    case ASKING_FAILED:
-        publish_failed(asking, &news->error);
-        break;
-    case ASKING_STARTED:
-        model->running = true;
-        break;
-    case ASKING_ANSWERS:
-        if (stale || model->score == NULL)
-            break;
-        qk_evaluation_score(&asking->cases, news->n, news->list, news->answer, model->score);
-        model->n_known += news->n;
-        break;
-    case ASKING_STOPPED:
-        publish_stopped(asking, news);
-        break;
-    case ASKING_COMPLETE:
-        if (!stale && asking->state.stage == QK_EVALUATION_RUNNING)
-            asking->state.stage = QK_EVALUATION_READY;
-        break;
-    case ASKING_TRIAL:
-        asking->found.doing = news->stage;
-        publish_found(asking, news);
-        break;
-    case ASKING_SEARCHED:
-        publish_searched(asking, news);
-        break;
+    if (run->state.stage == QK_EVALUATION_OPENING) {
+        set_failed(run, &event->error);
+    } else if (run->state.n_tasks > 0) {
+        run->ended = event->error;
+        give_up(run);
     }
 }
 
-bool qk_session_watch_asking(struct qk_session *session)
+void qk_evaluation_publish(struct qk_session *session, struct event *event)
 {
-    struct asking *asking = session->asking;
-    bool running = asking != NULL && asking->found.stage == QK_SEARCH_RUNNING;
+    static void (*const PUBLISH[EVALUATION_NEWS_COUNT])(
+        struct evaluation_run *, struct evaluation_event *) = {[EVALUATION_OPENED] = publish_opened,
+        [EVALUATION_STARTED] = publish_started,
+        [EVALUATION_ANSWERS] = publish_answers,
+        [EVALUATION_STOPPED] = publish_stopped,
+        [EVALUATION_COMPLETE] = publish_complete,
+        [EVALUATION_TRIAL] = qk_search_publish_trial,
+        [EVALUATION_SEARCHED] = qk_search_publish_end,
+        [EVALUATION_ENDED] = publish_ended};
+    struct evaluation_event *own = (struct evaluation_event *)event;
+    PUBLISH[own->news](session->evaluation, own);
+}
+
+static bool watch_evaluation(struct qk_session *session)
+{
+    struct evaluation_run *run = session->evaluation;
+    bool running = run != NULL && run->found.state.stage == QK_SEARCH_RUNNING;
     if (running)
-        asking->found.seconds = qk_seconds_since(&asking->search_start);
-    for (int who = 0; asking != NULL && who < QK_ASKED_COUNT; who++) {
-        struct qk_evaluated *model = &asking->state.model[who];
+        run->found.state.seconds = qk_seconds_since(&run->found.start);
+    for (int who = 0; run != NULL && who < QK_ASKED_COUNT; who++) {
+        struct qk_evaluated *model = &run->state.model[who];
         if (!model->running)
             continue;
         running = true;
-        model->done = atomic_load(&asking->progress.done);
-        model->total = atomic_load(&asking->progress.total);
+        model->done = atomic_load(&run->progress.done);
+        model->total = atomic_load(&run->progress.total);
     }
     return running;
 }
 
+const struct session_part qk_evaluation_part = {
+    .follow = follow_evaluation, .watch = watch_evaluation, .close = close_evaluation};
+
+/* --- for the front end --- */
+
 const struct qk_evaluation_state *qk_session_evaluation(const struct qk_session *session)
 {
     static const struct qk_evaluation_state off = {.stage = QK_EVALUATION_OFF};
-    return session->asking != NULL ? &session->asking->state : &off;
+    return session->evaluation != NULL ? &session->evaluation->state : &off;
 }
 
 struct qk_score qk_session_objective(const struct qk_session *session, enum qk_asked who, size_t objective)
 {
-    const struct asking *asking = session->asking;
+    const struct evaluation_run *run = session->evaluation;
     struct qk_score sum = {0};
-    if (asking == NULL || asking->state.n_tasks == 0)
+    if (run == NULL || run->state.n_tasks == 0)
         return sum;
-    if (asking->state.model[who].is_post)
+    if (run->state.model[who].is_post)
         who = QK_ASKED_POST;
-    for (size_t t = 0; t < asking->state.n_tasks; t++)
-        if (asking->objectives.objective[t] == objective) {
-            sum.right += asking->state.model[who].score[t].right;
-            sum.total += asking->state.model[who].score[t].total;
+    for (size_t t = 0; t < run->state.n_tasks; t++)
+        if (run->objectives.objective[t] == objective) {
+            sum.right += run->state.model[who].score[t].right;
+            sum.total += run->state.model[who].score[t].total;
         }
     return sum;
 }

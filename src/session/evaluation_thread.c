@@ -9,47 +9,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- news --- */
+/* --- events --- */
 
-void qk_session_free_asking_news(struct asking_news *news)
+void qk_evaluation_event_free(struct evaluation_event *event)
 {
-    if (news == NULL)
+    if (event == NULL)
         return;
-    free(news->list);
-    free(news->answer);
-    free(news->effect);
-    for (size_t i = 0; i < news->n_points; i++)
-        qk_search_point_free(&news->point[i]);
-    free(news->point);
-    free(news);
+    free(event->list);
+    free(event->answer);
+    free(event->effect);
+    for (size_t i = 0; i < event->n_points; i++)
+        qk_search_point_free(&event->point[i]);
+    free(event->point);
+    free(event);
 }
 
-struct message *qk_asking_message(enum asking_kind kind, enum qk_asked who, unsigned generation)
+static void free_event(struct event *event)
 {
-    struct message *message = calloc(1, sizeof *message);
-    struct asking_news *news = calloc(1, sizeof *news);
-    if (message == NULL || news == NULL) {
-        free(message);
-        free(news);
-        return NULL;
-    }
-    message->kind = MESSAGE_ASKING;
-    message->asking = news;
-    news->kind = kind;
-    news->who = who;
-    news->generation = generation;
-    return message;
+    qk_evaluation_event_free((struct evaluation_event *)event);
 }
 
-static void tell(struct asking *asking, enum asking_kind kind, enum qk_asked who, unsigned generation,
-    const struct qk_error *error)
+enum qk_code qk_evaluation_event_new(
+    enum evaluation_news news, struct evaluation_event **out, struct qk_error *err)
 {
-    struct message *message = qk_asking_message(kind, who, generation);
-    if (message == NULL)
-        return;
-    if (error != NULL)
-        message->asking->error = *error;
-    qk_session_post(asking->session, message);
+    QK_TRY(qk_alloc(out, 1, sizeof **out, err));
+    (*out)->event = (struct event){.publish = qk_evaluation_publish, .free = free_event};
+    (*out)->news = news;
+    return QK_OK;
+}
+
+static enum qk_code post_news(struct evaluation_run *run, enum evaluation_news news, enum qk_asked who,
+    unsigned generation, struct qk_error *err)
+{
+    struct evaluation_event *event;
+    QK_TRY(qk_evaluation_event_new(news, &event, err));
+    event->who = who;
+    event->generation = generation;
+    qk_session_post(run->session, &event->event);
+    return QK_OK;
 }
 
 /* --- the cases --- */
@@ -70,53 +67,52 @@ static enum qk_code list_beside(const char *folder, struct qk_lines *files, stru
     return code;
 }
 
-static enum qk_code read_beside(struct asking *asking, struct qk_error *err)
+static enum qk_code read_beside(struct evaluation_run *run, struct qk_error *err)
 {
     struct qk_lines files = {0};
     enum qk_code code = QK_OK;
     for (int s = QK_SIDE_COUNT - 1; s >= 0 && files.n == 0 && code == QK_OK; s--)
-        code = list_beside(asking->session->pair->model[s]->checkpoint->folder, &files, err);
+        code = list_beside(run->session->pair->model[s]->checkpoint->folder, &files, err);
     for (size_t i = 0; i < files.n && code == QK_OK; i++)
-        code = qk_cases_read(files.line[i], &asking->cases, err);
+        code = qk_cases_read(files.line[i], &run->cases, err);
     qk_lines_free(&files);
     return code;
 }
 
-/* Places of the cases in their tasks, which tell what is asked first. */
-static enum qk_code make_lists(struct asking *asking, struct qk_error *err)
+/* Places of the cases in their tasks, from which follows what is asked first. */
+static enum qk_code make_lists(struct evaluation_run *run, struct qk_error *err)
 {
-    size_t n = asking->cases.n;
-    QK_TRY(qk_alloc(&asking->list, n, sizeof *asking->list, err));
-    QK_TRY(qk_alloc(&asking->got, n, 1, err));
-    QK_TRY(qk_alloc(&asking->place, n, sizeof *asking->place, err));
-    QK_TRY(qk_alloc(&asking->size, asking->cases.n_tasks, sizeof *asking->size, err));
+    size_t n = run->cases.n;
+    QK_TRY(qk_alloc(&run->list, n, sizeof *run->list, err));
+    QK_TRY(qk_alloc(&run->got, n, 1, err));
+    QK_TRY(qk_alloc(&run->place, n, sizeof *run->place, err));
+    QK_TRY(qk_alloc(&run->size, run->cases.n_tasks, sizeof *run->size, err));
     for (size_t i = 0; i < n; i++)
-        asking->place[i] = asking->size[asking->cases.item[i].task]++;
+        run->place[i] = run->size[run->cases.item[i].task]++;
     for (int who = 0; who < QK_ASKED_COUNT; who++) {
-        QK_TRY(qk_alloc(&asking->answer[who], n, 1, err));
-        memset(asking->answer[who], -1, n);
+        QK_TRY(qk_alloc(&run->answer[who], n, 1, err));
+        memset(run->answer[who], -1, n);
     }
     return QK_OK;
 }
 
-static enum qk_code open_asking(struct asking *asking, struct qk_error *err)
+static enum qk_code open_run(struct evaluation_run *run, struct qk_error *err)
 {
-    const struct qk_evaluation_options options = {.no_cache = asking->no_cache};
-    for (size_t i = 0; i < asking->n_named; i++)
-        QK_TRY(qk_cases_read(asking->named[i], &asking->cases, err));
-    if (asking->n_named == 0)
-        QK_TRY(read_beside(asking, err));
-    if (asking->cases.n == 0)
+    const struct qk_evaluation_options options = {.no_cache = run->no_cache};
+    for (size_t i = 0; i < run->n_named; i++)
+        QK_TRY(qk_cases_read(run->named[i], &run->cases, err));
+    if (run->n_named == 0)
+        QK_TRY(read_beside(run, err));
+    if (run->cases.n == 0)
         return QK_OK;
-    QK_TRY(make_lists(asking, err));
-    QK_TRY(
-        qk_evaluation_open(asking->session->pair, NULL, &asking->cases, &options, &asking->evaluation, err));
-    return qk_objectives_make(&asking->cases, asking->evaluation, &asking->objectives, err);
+    QK_TRY(make_lists(run, err));
+    QK_TRY(qk_evaluation_open(run->session->pair, NULL, &run->cases, &options, &run->evaluation, err));
+    return qk_objectives_make(&run->cases, run->evaluation, &run->objectives, err);
 }
 
 /* --- whom to ask what --- */
 
-struct asking_job {
+struct model_job {
     enum qk_asked who;
     unsigned generation;
     bool norms;
@@ -125,161 +121,189 @@ struct asking_job {
 
 /* True for the cases of a level: so many of each task, evenly spread over it. Each level has
  * those of the one before. */
-static bool in_level(const struct asking *asking, size_t i, int level)
+static bool in_level(const struct evaluation_run *run, size_t i, int level)
 {
     static const size_t MOST[QK_ASKING_LEVELS] = {8, 64, SIZE_MAX};
-    size_t n = asking->size[asking->cases.item[i].task], at = asking->place[i], most = MOST[level];
+    size_t n = run->size[run->cases.item[i].task], at = run->place[i], most = MOST[level];
     return n <= most || at == 0 || at * most / n != (at - 1) * most / n;
 }
 
-static bool is_due(const struct asking *asking, enum qk_asked who)
+static bool is_due(const struct evaluation_run *run, enum qk_asked who)
 {
-    return asking->level[who] < QK_ASKING_LEVELS &&
-           (who != QK_ASKED_CURRENT || qk_selection_count(&asking->selection) > 0);
+    return run->level[who] < QK_ASKING_LEVELS &&
+           (who != QK_ASKED_CURRENT || qk_selection_count(&run->selection) > 0);
 }
 
-static void forget_current(struct asking *asking)
+static void forget_current(struct evaluation_run *run)
 {
-    memset(asking->answer[QK_ASKED_CURRENT], -1, asking->cases.n);
-    asking->level[QK_ASKED_CURRENT] = 0;
-    asking->answered = asking->generation;
+    memset(run->answer[QK_ASKED_CURRENT], -1, run->cases.n);
+    run->level[QK_ASKED_CURRENT] = 0;
+    run->answered = run->generation;
 }
 
 /* Whoever is at the lowest level, current before post before pre; with the lock held. `quick`: only
  * the first level of current. */
-static bool take_job(struct asking *asking, bool quick, struct asking_job *job)
+static bool take_job(struct evaluation_run *run, bool quick, struct model_job *job)
 {
     int least = -1;
-    if (asking->answered != asking->generation)
-        forget_current(asking);
+    if (run->answered != run->generation)
+        forget_current(run);
     for (int who = QK_ASKED_COUNT - 1; who >= 0; who--)
-        if (is_due(asking, (enum qk_asked)who) && (least < 0 || asking->level[who] < asking->level[least]))
+        if (is_due(run, (enum qk_asked)who) && (least < 0 || run->level[who] < run->level[least]))
             least = who;
-    if (!asking->on || least < 0 || (quick && (least != QK_ASKED_CURRENT || asking->level[least] > 0)))
+    if (!run->on || least < 0 || (quick && (least != QK_ASKED_CURRENT || run->level[least] > 0)))
         return false;
     job->who = (enum qk_asked)least;
-    job->generation = asking->generation;
-    job->norms = asking->norms;
-    asking->busy = true;
-    atomic_store(&asking->progress.cancel, false);
-    return qk_selection_copy(&job->selection, &asking->selection, NULL) == QK_OK;
+    job->generation = run->generation;
+    job->norms = run->norms;
+    run->busy = true;
+    atomic_store(&run->progress.cancel, false);
+    return true;
 }
 
 /* --- asking --- */
 
-void qk_asking_heard(void *context, size_t n, const size_t *list, const signed char *answer)
+void qk_evaluation_answers(void *context, size_t n, const size_t *list, const signed char *answer)
 {
-    const struct asking_watch *watch = context;
-    signed char *known = watch->asking->answer[watch->who];
-    struct message *message = qk_asking_message(ASKING_ANSWERS, watch->who, watch->generation);
-    struct asking_news *news = message != NULL ? message->asking : NULL;
-    if (news == NULL)
+    struct answers_watch *watch = context;
+    signed char *known = watch->run->answer[watch->who];
+    struct evaluation_event *event;
+    if (qk_evaluation_event_new(EVALUATION_ANSWERS, &event, &watch->error) != QK_OK)
         return;
-    if (qk_alloc(&news->list, n, sizeof *news->list, NULL) != QK_OK ||
-        qk_alloc(&news->answer, n, 1, NULL) != QK_OK) {
-        qk_session_free_message(message);
+    event->who = watch->who;
+    event->generation = watch->generation;
+    if (qk_alloc(&event->list, n, sizeof *event->list, &watch->error) != QK_OK ||
+        qk_alloc(&event->answer, n, 1, &watch->error) != QK_OK) {
+        qk_evaluation_event_free(event);
         return;
     }
     for (size_t i = 0; i < n; i++) {
         if (known[list[i]] >= 0)
             continue;
-        known[list[i]] = news->answer[news->n] = answer[i];
-        news->list[news->n++] = list[i];
+        known[list[i]] = event->answer[event->n] = answer[i];
+        event->list[event->n++] = list[i];
     }
-    qk_session_post(watch->asking->session, message);
+    qk_session_post(watch->run->session, &event->event);
 }
 
-static void run_job(struct asking *asking, const struct asking_job *job)
+/* The cases of the model's level that it has not answered, into run->list; returns how many. */
+static size_t list_cases(struct evaluation_run *run, enum qk_asked who)
 {
-    struct asking_watch watch = {asking, job->who, job->generation};
-    const struct qk_exam_watch heard = {&watch, qk_asking_heard};
+    uint64_t total = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < run->cases.n; i++)
+        if (run->answer[who][i] < 0 && in_level(run, i, run->level[who])) {
+            run->list[n++] = i;
+            total += qk_evaluation_cost(run->evaluation, i);
+        }
+    atomic_store(&run->progress.done, 0);
+    qk_progress_total(&run->progress, total);
+    return n;
+}
+
+/* Fails only without memory for its events; what else goes wrong is the model's error. */
+static enum qk_code run_job(struct evaluation_run *run, const struct model_job *job, struct qk_error *err)
+{
+    struct answers_watch watch = {.run = run, .who = job->who, .generation = job->generation};
+    const struct qk_exam_watch answers = {&watch, qk_evaluation_answers};
     const struct qk_subject subject = {.side = job->who == QK_ASKED_PRE ? QK_PRE : QK_POST,
         .selection = job->who == QK_ASKED_CURRENT ? &job->selection : NULL,
         .norms = job->norms};
-    struct qk_error error = {0};
-    uint64_t total = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < asking->cases.n; i++)
-        if (asking->answer[job->who][i] < 0 && in_level(asking, i, asking->level[job->who])) {
-            asking->list[n++] = i;
-            total += qk_evaluation_cost(asking->evaluation, i);
-        }
-    atomic_store(&asking->progress.done, 0);
-    qk_progress_total(&asking->progress, total);
-    tell(asking, ASKING_STARTED, job->who, job->generation, NULL);
-    enum qk_code code = qk_evaluation_answer(
-        asking->evaluation, subject, n, asking->list, asking->got, &heard, &asking->progress, NULL, &error);
-    if (code == QK_OK)
-        asking->level[job->who]++;
-    else if (code != QK_CANCELLED)
-        asking->level[job->who] = QK_ASKING_LEVELS;
-    tell(asking, ASKING_STOPPED, job->who, job->generation,
-        code != QK_OK && code != QK_CANCELLED ? &error : NULL);
-}
-
-/* Takes a job and does it; false when there is none. Called and left with the lock held. */
-static bool do_job(struct asking *asking, bool quick)
-{
-    struct asking_job job = {0};
-    bool taken = take_job(asking, quick, &job);
-    if (taken) {
-        pthread_mutex_unlock(&asking->mutex);
-        run_job(asking, &job);
-        pthread_mutex_lock(&asking->mutex);
+    struct evaluation_event *stopped;
+    QK_TRY(qk_evaluation_event_new(EVALUATION_STOPPED, &stopped, err));
+    stopped->who = job->who;
+    stopped->generation = job->generation;
+    size_t n = list_cases(run, job->who);
+    enum qk_code code = post_news(run, EVALUATION_STARTED, job->who, job->generation, err);
+    if (code != QK_OK) {
+        qk_evaluation_event_free(stopped);
+        return code;
     }
-    qk_selection_free(&job.selection);
-    asking->busy = false;
-    return taken;
+    code = qk_evaluation_answer(
+        run->evaluation, subject, n, run->list, run->got, &answers, &run->progress, NULL, &stopped->error);
+    if (code == QK_CANCELLED)
+        stopped->error = (struct qk_error){0};
+    else if (code != QK_OK)
+        run->level[job->who] = QK_ASKING_LEVELS;
+    else if (watch.error.code == QK_OK)
+        run->level[job->who]++;
+    qk_session_post(run->session, &stopped->event);
+    if (watch.error.code != QK_OK && err != NULL)
+        *err = watch.error;
+    return watch.error.code;
 }
 
-void qk_asking_serve_quick(struct asking *asking)
+/* Takes a job and does it; *taken: there was one. Called and left with the lock held. */
+static enum qk_code do_job(struct evaluation_run *run, bool quick, bool *taken, struct qk_error *err)
 {
-    pthread_mutex_lock(&asking->mutex);
-    while (!asking->stop && do_job(asking, true))
-        ;
-    pthread_mutex_unlock(&asking->mutex);
+    struct model_job job = {0};
+    *taken = take_job(run, quick, &job);
+    if (!*taken)
+        return QK_OK;
+    enum qk_code code = qk_selection_copy(&job.selection, &run->selection, err);
+    if (code == QK_OK) {
+        pthread_mutex_unlock(&run->mutex);
+        code = run_job(run, &job, err);
+        pthread_mutex_lock(&run->mutex);
+        qk_selection_free(&job.selection);
+    }
+    run->busy = false;
+    return code;
+}
+
+enum qk_code qk_evaluation_serve_quick(struct evaluation_run *run, struct qk_error *err)
+{
+    enum qk_code code = QK_OK;
+    bool taken = true;
+    pthread_mutex_lock(&run->mutex);
+    while (!run->stop && taken && code == QK_OK)
+        code = do_job(run, true, &taken, err);
+    pthread_mutex_unlock(&run->mutex);
+    return code;
 }
 
 /* Called and left with the lock held; false when no search is wanted. */
-static bool do_search(struct asking *asking)
+static bool do_search(struct evaluation_run *run)
 {
-    if (!asking->search_wanted)
+    struct search_order order = run->search;
+    if (order.serial == 0)
         return false;
-    double *prior = asking->prior;
-    const struct qk_search_limits limits = asking->search_limits;
-    bool norms = asking->search_norms;
-    asking->search_wanted = false;
-    asking->prior = NULL;
-    pthread_mutex_unlock(&asking->mutex);
-    qk_asking_search(asking, prior, &limits, norms);
-    free(prior);
-    pthread_mutex_lock(&asking->mutex);
+    run->search = (struct search_order){0};
+    pthread_mutex_unlock(&run->mutex);
+    qk_search_serve(run, &order);
+    pthread_mutex_lock(&run->mutex);
     return true;
 }
 
-static void serve(struct asking *asking)
+static enum qk_code serve(struct evaluation_run *run, struct qk_error *err)
 {
-    pthread_mutex_lock(&asking->mutex);
-    while (!asking->stop) {
-        if (do_search(asking) || do_job(asking, false))
+    enum qk_code code = QK_OK;
+    pthread_mutex_lock(&run->mutex);
+    while (!run->stop && code == QK_OK) {
+        bool taken = do_search(run);
+        if (!taken)
+            code = do_job(run, false, &taken, err);
+        if (taken || code != QK_OK)
             continue;
-        if (asking->on)
-            tell(asking, ASKING_COMPLETE, QK_ASKED_CURRENT, asking->generation, NULL);
-        pthread_cond_wait(&asking->work, &asking->mutex);
+        if (run->on)
+            code = post_news(run, EVALUATION_COMPLETE, QK_ASKED_CURRENT, run->generation, err);
+        if (code == QK_OK)
+            pthread_cond_wait(&run->work, &run->mutex);
     }
-    pthread_mutex_unlock(&asking->mutex);
+    pthread_mutex_unlock(&run->mutex);
+    return code;
 }
 
-void *qk_asking_main(void *argument)
+void *qk_evaluation_main(void *argument)
 {
-    struct asking *asking = argument;
-    struct qk_error error = {0};
-    enum qk_code code = open_asking(asking, &error);
-    if (code != QK_OK || asking->cases.n == 0) {
-        tell(asking, ASKING_FAILED, QK_ASKED_POST, 0, &error);
-        return NULL;
-    }
-    tell(asking, ASKING_OPENED, QK_ASKED_POST, 0, NULL);
-    serve(asking);
+    struct evaluation_run *run = argument;
+    struct evaluation_event *last = run->last;
+    run->last = NULL;
+    enum qk_code code = open_run(run, &last->error);
+    if (code == QK_OK && run->cases.n > 0)
+        code = post_news(run, EVALUATION_OPENED, QK_ASKED_POST, 0, &last->error);
+    if (code == QK_OK && run->cases.n > 0)
+        serve(run, &last->error);
+    qk_session_post(run->session, &last->event);
     return NULL;
 }

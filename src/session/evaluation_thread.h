@@ -1,5 +1,8 @@
 /* evaluation_thread.h - the evaluation of a session: one thread, what it is to do, and what it found. Shared by
- * evaluation.c (the front end's thread: asking and publishing), and the thread: evaluation_thread.c and search.c. */
+ * evaluation.c (the front end's thread: asking and publishing), evaluation_thread.c (the thread) and search.c (both).
+ *
+ * The event that reports the end of the thread is there before it starts, and that of a search before the search. A
+ * thread that has no memory for another event ends, and its last event says why. */
 #ifndef QK_SESSION_EVALUATION_THREAD_H
 #define QK_SESSION_EVALUATION_THREAD_H
 
@@ -9,40 +12,64 @@
 #include "session/search.h"
 #include "session/session_internal.h"
 
-enum asking_kind {
-    ASKING_OPENED,
-    ASKING_FAILED, /* error; QK_OK: there are no cases */
-    ASKING_STARTED,
-    ASKING_ANSWERS,
-    ASKING_STOPPED,  /* nobody is asked just now: error tells what went wrong, if anything did */
-    ASKING_COMPLETE, /* all that was known to be wanted is answered */
-    ASKING_TRIAL,
-    ASKING_SEARCHED /* a search ended: error tells how */
+enum evaluation_news {
+    EVALUATION_OPENED,
+    EVALUATION_STARTED,
+    EVALUATION_ANSWERS,
+    EVALUATION_STOPPED,  /* nobody is asked just now; error: what went wrong, if anything did */
+    EVALUATION_COMPLETE, /* all that is wanted is answered, as far as it can be */
+    EVALUATION_TRIAL,
+    EVALUATION_SEARCHED, /* a search ended; error: how */
+    EVALUATION_ENDED, /* the thread; error: what it could not go on without. Before OPENED: nothing can be asked */
+    EVALUATION_NEWS_COUNT
 };
-struct asking_news {
-    enum asking_kind kind;
+struct evaluation_event {
+    struct event event;
+    enum evaluation_news news;
     enum qk_asked who;
     unsigned generation; /* of the selection */
-    size_t n;            /* ASKING_ANSWERS: cases and their answers; owned */
+    size_t n;            /* EVALUATION_ANSWERS: cases and their answers; owned */
     size_t *list;
     signed char *answer;
-    struct qk_error error;
-    const char *stage; /* ASKING_TRIAL: static */
+    uint64_t search;   /* EVALUATION_TRIAL and SEARCHED: its serial number */
+    const char *stage; /* EVALUATION_TRIAL: static */
     size_t n_trials, n_measured;
     struct qk_estimate *effect; /* as in qk_search_state, or NULL; owned */
     struct qk_search_point *point;
     size_t n_points;
     bool complete;
+    struct qk_error error;
 };
 
-struct asking {
+/* What the front end asks the thread to search. */
+struct search_order {
+    uint64_t serial; /* 0: nothing */
+    struct qk_search_limits limits;
+    bool norms;
+    double *prior;                  /* n_layers; owned */
+    struct evaluation_event *ended; /* reports its end; owned */
+};
+
+/* What the front end sees of the last search. */
+struct search_record {
+    struct qk_search_state state;
+    uint64_t serial;
+    bool norms;
+    struct qk_estimate *effect;    /* the state's; owned */
+    struct qk_search_point *point; /* likewise */
+    struct qk_error error;
+    struct timespec start;
+};
+
+struct evaluation_run {
     struct qk_session *session;
     char **named; /* n_named paths; owned */
     size_t n_named;
     bool no_cache;
     pthread_t thread;
+    struct evaluation_event *last; /* EVALUATION_ENDED, owned until it is posted */
 
-    /* Written by the thread before ASKING_OPENED, read by all behind it. */
+    /* Written by the thread before EVALUATION_OPENED, read by all behind it. */
     struct qk_cases cases;
     struct qk_evaluation *evaluation; /* the thread's alone */
     struct qk_objectives objectives;
@@ -52,9 +79,7 @@ struct asking {
     pthread_cond_t work;
     bool stop, on;
     bool busy; /* a model is asked for its own sake */
-    bool search_wanted, search_norms;
-    struct qk_search_limits search_limits;
-    double *prior; /* n_layers; owned */
+    struct search_order search;
     struct qk_selection selection;
     bool norms;
     unsigned generation; /* of selection and norms */
@@ -70,39 +95,42 @@ struct asking {
     /* --- the front end's --- */
     struct qk_evaluation_state state;
     size_t *n_of_task;
-    char *error, *model_error[QK_ASKED_COUNT];
-    struct qk_search_state found;
-    struct qk_estimate *effect;    /* found's */
-    struct qk_search_point *point; /* likewise */
-    char *search_error;
-    struct timespec search_start;
+    struct qk_error error, model_error[QK_ASKED_COUNT];
+    struct qk_error ended; /* why the thread ended early */
+    struct search_record found;
 };
 
 enum { QK_ASKING_LEVELS = 3 };
 
-/* What a search is doing before it has any effect. */
-#define QK_SEARCH_BEGINS "post and pre"
-
-void *qk_asking_main(void *asking); /* the thread's main */
-
-/* evaluation_thread.c, for the thread. */
-struct asking_watch {
-    struct asking *asking;
+/* --- evaluation_thread.c --- */
+void *qk_evaluation_main(void *run); /* the thread's main */
+enum qk_code qk_evaluation_event_new(
+    enum evaluation_news news, struct evaluation_event **out, struct qk_error *err);
+void qk_evaluation_event_free(struct evaluation_event *event); /* NULL allowed */
+/* A qk_exam_watch with such a context keeps answers and reports those that are new. */
+struct answers_watch {
+    struct evaluation_run *run;
     enum qk_asked who;
     unsigned generation;
+    struct qk_error error; /* set when some could not be reported: they are not known then */
 };
-/* A qk_exam_watch with such a context: keeps answers and tells those that are new. */
-void qk_asking_heard(void *context, size_t n, const size_t *list, const signed char *answer);
-/* A message with news in it; NULL when memory ran out: then the front end does not learn of it. */
-struct message *qk_asking_message(enum asking_kind kind, enum qk_asked who, unsigned generation);
+void qk_evaluation_answers(void *context, size_t n, const size_t *list, const signed char *answer);
 /* Puts the first cases to a current model of which nothing is known. */
-void qk_asking_serve_quick(struct asking *asking);
+enum qk_code qk_evaluation_serve_quick(struct evaluation_run *run, struct qk_error *err);
 
-/* evaluation.c: with the lock held: what is asked is given up, what is known of it stays. */
-void qk_asking_wake(struct asking *asking);
+/* --- evaluation.c --- */
+/* With the lock held: the thread leaves the model that it asks, and looks for what is to be done. */
+void qk_evaluation_wake(struct evaluation_run *run);
+void qk_evaluation_publish(struct qk_session *session, struct event *event);
 
-/* search.c: searches, and tells. */
-void qk_asking_search(
-    struct asking *asking, const double *prior, const struct qk_search_limits *limits, bool norms);
+/* --- search.c --- */
+/* The search, in the thread; posts its end, and frees what the order holds. */
+void qk_search_serve(struct evaluation_run *run, struct search_order *order);
+void qk_search_order_free(struct search_order *order);
+void qk_search_record_free(struct search_record *found);
+void qk_search_publish_trial(struct evaluation_run *run, struct evaluation_event *event);
+void qk_search_publish_end(struct evaluation_run *run, struct evaluation_event *event);
+/* After the thread ended early: a search that it did not begin fails for the same reason. */
+void qk_search_give_up(struct evaluation_run *run);
 
 #endif

@@ -1,26 +1,10 @@
 /* layer_jobs.c - the workers of a session: what is computed next, and how. */
-#include "session/session_internal.h"
+#include "session/layer_jobs.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-void qk_session_post(struct qk_session *session, struct message *message)
-{
-    struct shared *shared = &session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    message->next = NULL;
-    *shared->last = message;
-    shared->last = &message->next;
-    if (!shared->signalled) {
-        /* The pipe holds at most one byte, so this cannot block. */
-        ssize_t written = write(session->pipe_write, "", 1);
-        shared->signalled = written == 1;
-    }
-    pthread_mutex_unlock(&shared->mutex);
-}
 
 /* What a worker took: one group of a job. */
 struct share {
@@ -28,19 +12,64 @@ struct share {
     int group;
 };
 
-/* --- jobs; with the lock held --- */
+/* --- events --- */
+
+static void free_event(struct event *event)
+{
+    struct layer_event *own = (struct layer_event *)event;
+    qk_layer_drift_free(&own->drift);
+    qk_current_free(own->current);
+    free(own);
+}
+
+static enum qk_code new_event(const struct layer_job *job,
+    void (*publish)(struct qk_session *, struct event *), struct layer_event **out, struct qk_error *err)
+{
+    QK_TRY(qk_alloc(out, 1, sizeof **out, err));
+    (*out)->event = (struct event){.publish = publish, .free = free_event};
+    (*out)->layer = job->layer;
+    (*out)->serial = job->serial;
+    return QK_OK;
+}
+
+/* --- jobs --- */
 
 static void free_job(struct layer_job *job)
 {
+    if (job == NULL)
+        return;
     for (int i = 0; i < QK_SIDE_COUNT; i++)
         qk_drift_run_free(job->run[i]);
+    if (job->result != NULL)
+        free_event(&job->result->event);
+    free_job(job->then);
     free(job);
 }
 
-static void drop_job(struct layer_job **at)
+enum qk_code qk_layer_job_new(const struct layer_job *order, struct layer_job **out, struct qk_error *err)
 {
-    struct layer_job *job = *at;
-    *at = NULL;
+    static void (*const PUBLISH[WORK_COUNT])(struct qk_session *, struct event *) = {
+        [WORK_DRIFT] = qk_layers_publish_drift, [WORK_CURRENT] = qk_layers_publish_current};
+    struct layer_job *job;
+    QK_TRY(qk_alloc(&job, 1, sizeof *job, err));
+    *job = *order;
+    enum qk_code code = new_event(job, PUBLISH[job->work], &job->result, err);
+    if (code == QK_OK && job->work == WORK_DRIFT && job->stage == QK_DRIFT_NORMS) {
+        struct layer_job second = *order;
+        second.stage = QK_DRIFT_ALL;
+        code = qk_layer_job_new(&second, &job->then, err);
+    }
+    if (code != QK_OK) {
+        free_job(job);
+        job = NULL;
+    }
+    *out = job;
+    return code;
+}
+
+/* With the lock held. */
+static void drop_job(struct layer_job *job)
+{
     if (job == NULL)
         return;
     job->next = job->n_runs * job->n_groups; /* nobody takes any more of it */
@@ -49,12 +78,16 @@ static void drop_job(struct layer_job **at)
         free_job(job);
 }
 
-void qk_session_drop_jobs(struct layer_jobs *jobs)
+void qk_layer_job_put(struct layers *layers, int layer, enum layer_work work, struct layer_job *job)
 {
-    drop_job(&jobs->drift);
-    drop_job(&jobs->current);
-    jobs->drift_due = jobs->current_due = false;
+    pthread_mutex_lock(&layers->mutex);
+    drop_job(layers->job[layer][work]);
+    layers->job[layer][work] = job;
+    pthread_cond_broadcast(&layers->work);
+    pthread_mutex_unlock(&layers->mutex);
 }
+
+/* --- beginning; with the lock held --- */
 
 /* One side of the pair, and the current model. */
 static enum qk_code open_current(const void *context, struct qk_heads *side[2], struct qk_error *err)
@@ -76,7 +109,7 @@ static enum qk_code open_current(const void *context, struct qk_heads *side[2], 
 static enum qk_code make_runs(struct layer_job *job, struct qk_error *err)
 {
     const struct qk_pair *pair = job->session->pair;
-    if (job->kind == MESSAGE_DRIFT) {
+    if (job->work == WORK_DRIFT) {
         job->n_runs = 1;
         return qk_drift_run_new(pair, job->layer, job->effective, job->stage, &job->run[0], err);
     }
@@ -89,71 +122,45 @@ static enum qk_code make_runs(struct layer_job *job, struct qk_error *err)
     return QK_OK;
 }
 
-/* NULL when memory ran out: the layer waits until something else was freed. */
-static struct layer_job *begin_job(const struct qk_session *session, int layer, enum message_kind kind)
+/* A job that cannot be begun has no groups: the worker that tried ends it. */
+static void begin_job(struct layer_job *job)
 {
-    const struct shared *shared = &session->shared;
-    const struct layer_jobs *jobs = &shared->layer[layer];
-    struct layer_job *job = calloc(1, sizeof *job);
-    struct qk_error unheard = {0};
-    if (job == NULL)
-        return NULL;
-    job->kind = kind;
-    job->session = session;
-    job->layer = layer;
-    job->generation = kind == MESSAGE_DRIFT ? shared->generation : jobs->current_generation;
-    job->stage = jobs->drift_stage;
-    job->effective = shared->effective;
-    job->norms = shared->norms;
-    memcpy(job->choice, jobs->choice, sizeof job->choice);
-    if (make_runs(job, &unheard) != QK_OK) {
-        free_job(job);
-        return NULL;
-    }
-    job->n_groups = qk_drift_run_groups(job->run[0]);
-    return job;
+    job->begun = true;
+    if (make_runs(job, &job->error) == QK_OK)
+        job->n_groups = qk_drift_run_groups(job->run[0]);
 }
 
 static bool take_share(struct layer_job *job, struct share *share)
 {
-    if (job == NULL || job->next >= job->n_runs * job->n_groups)
+    if (job == NULL || (job->begun && job->next >= job->n_runs * job->n_groups))
         return false;
+    if (!job->begun)
+        begin_job(job);
     share->job = job;
     share->group = job->next++;
     job->running++;
     return true;
 }
 
-static bool take_drift(struct qk_session *session, int layer, enum qk_drift_stage stage, struct share *share)
+static bool take_drift(struct layers *layers, int layer, enum qk_drift_stage stage, struct share *share)
 {
-    struct layer_jobs *jobs = &session->shared.layer[layer];
-    if (!jobs->drift_due || jobs->drift_stage != stage)
-        return false;
-    if (jobs->drift == NULL)
-        jobs->drift = begin_job(session, layer, MESSAGE_DRIFT);
-    return take_share(jobs->drift, share);
+    struct layer_job *job = layers->job[layer][WORK_DRIFT];
+    return job != NULL && job->stage == stage && take_share(job, share);
 }
 
-static bool take_current(struct qk_session *session, int layer, struct share *share)
+static bool take_current(struct layers *layers, int layer, struct share *share)
 {
-    struct layer_jobs *jobs = &session->shared.layer[layer];
-    if (!jobs->current_due)
-        return false;
-    if (jobs->current == NULL)
-        jobs->current = begin_job(session, layer, MESSAGE_CURRENT);
-    return take_share(jobs->current, share);
+    return take_share(layers->job[layer][WORK_CURRENT], share);
 }
 
 static bool take_stage(
-    struct qk_session *session, enum qk_drift_stage stage, bool currents, struct share *share)
+    struct layers *layers, int n, enum qk_drift_stage stage, bool currents, struct share *share)
 {
-    const struct shared *shared = &session->shared;
-    int n = session->pair->n_layers;
-    if (shared->selected >= 0 && shared->selected < n && take_drift(session, shared->selected, stage, share))
+    if (layers->selected >= 0 && layers->selected < n && take_drift(layers, layers->selected, stage, share))
         return true;
-    for (int i = 0; i < shared->n_visible + n; i++) {
-        int layer = i < shared->n_visible ? shared->visible[i] : i - shared->n_visible;
-        if ((currents && take_current(session, layer, share)) || take_drift(session, layer, stage, share))
+    for (int i = 0; i < layers->n_visible + n; i++) {
+        int layer = i < layers->n_visible ? layers->visible[i] : i - layers->n_visible;
+        if ((currents && take_current(layers, layer, share)) || take_drift(layers, layer, stage, share))
             return true;
     }
     return false;
@@ -161,14 +168,15 @@ static bool take_stage(
 
 /* The selected layer's choice, which the user just made; norms of all layers, which fill the list; then the
  * rest. In each the selected layer is the first, then what is in view. */
-static bool take_any(struct qk_session *session, struct share *share)
+static bool take_any(struct layers *layers, int n, struct share *share)
 {
-    int selected = session->shared.selected;
-    if (selected >= 0 && selected < session->pair->n_layers && take_current(session, selected, share))
+    if (layers->selected >= 0 && layers->selected < n && take_current(layers, layers->selected, share))
         return true;
-    return take_stage(session, QK_DRIFT_NORMS, false, share) ||
-           take_stage(session, QK_DRIFT_ALL, true, share);
+    return take_stage(layers, n, QK_DRIFT_NORMS, false, share) ||
+           take_stage(layers, n, QK_DRIFT_ALL, true, share);
 }
+
+/* --- ending; with the lock held --- */
 
 /* True for the worker that ends the job, which still counts as running. */
 static bool finish_share(struct layer_job *job, const struct qk_error *error)
@@ -185,36 +193,23 @@ static bool finish_share(struct layer_job *job, const struct qk_error *error)
     return false;
 }
 
-/* After its numbers were posted, so that the next stage's come behind them. Its layer's books may hold a
- * newer one meanwhile, or none. */
-static void end_job(struct shared *shared, struct layer_job *job)
+/* After its result was posted, so that the result of what follows comes behind it. The books of its layer may hold
+ * a newer job by now, or none. */
+static void end_job(struct layers *layers, struct layer_job *job)
 {
-    struct layer_jobs *jobs = &shared->layer[job->layer];
-    if (jobs->drift == job) {
-        jobs->drift = NULL;
-        jobs->drift_due = job->stage == QK_DRIFT_NORMS && job->error.code == QK_OK;
-        jobs->drift_stage = QK_DRIFT_ALL;
-        pthread_cond_broadcast(&shared->work);
-    }
-    if (jobs->current == job) {
-        jobs->current = NULL;
-        jobs->current_due = false;
+    struct layer_job **at = &layers->job[job->layer][job->work];
+    if (*at == job) {
+        *at = NULL;
+        if (job->error.code == QK_OK) {
+            *at = job->then;
+            job->then = NULL;
+            pthread_cond_broadcast(&layers->work);
+        }
     }
     free_job(job);
 }
 
 /* --- running; without it --- */
-
-static struct message *new_message(enum message_kind kind, const struct layer_job *job)
-{
-    struct message *message = calloc(1, sizeof *message);
-    if (message == NULL)
-        return NULL;
-    message->kind = kind;
-    message->layer = job->layer;
-    message->generation = job->generation;
-    return message;
-}
 
 static enum qk_code take_current_numbers(
     const struct layer_job *job, struct qk_current **out, struct qk_error *err)
@@ -228,103 +223,72 @@ static enum qk_code take_current_numbers(
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
         code = qk_drift_run_take(job->run[s], &current->against[s], err);
     if (code != QK_OK) {
-        qk_session_free_current(current);
+        qk_current_free(current);
         *out = NULL;
     }
     return code;
 }
 
-/* The job's numbers, or why there are none. Nothing can be told without memory: the layer stays as it is
- * until it is asked for again. */
-static void publish_job(struct qk_session *session, const struct layer_job *job)
+/* Posts the job's numbers, or why there are none; nothing of a job that was dropped. */
+static void publish_job(struct layer_job *job)
 {
-    struct message *result = new_message(job->kind, job);
-    if (result == NULL)
+    struct layer_event *result = job->result;
+    if (job->error.code == QK_OK && job->work == WORK_DRIFT)
+        qk_drift_run_take(job->run[0], &result->drift, &job->error);
+    else if (job->error.code == QK_OK)
+        take_current_numbers(job, &result->current, &job->error);
+    if (job->error.code == QK_CANCELLED)
         return;
     result->error = job->error;
-    if (job->error.code == QK_OK && job->kind == MESSAGE_DRIFT)
-        qk_drift_run_take(job->run[0], &result->drift, &result->error);
-    else if (job->error.code == QK_OK)
-        take_current_numbers(job, &result->current, &result->error);
-    if (result->error.code == QK_CANCELLED)
-        qk_session_free_message(result);
-    else
-        qk_session_post(session, result);
+    job->result = NULL;
+    qk_session_post(job->session, &result->event);
 }
 
-static void run_share(struct qk_session *session, const struct share *share, struct qk_drift_work *work)
+/* Without memory for it the layer is shown as waiting until it has numbers. */
+static void post_started(struct layer_job *job)
 {
-    struct shared *shared = &session->shared;
+    struct layer_event *started;
+    if (new_event(job, qk_layers_publish_started, &started, NULL) == QK_OK)
+        qk_session_post(job->session, &started->event);
+}
+
+static void run_share(const struct share *share, struct qk_drift_work *work)
+{
     struct layer_job *job = share->job;
+    struct layers *layers = job->session->layers;
     struct qk_error error = {0};
-    bool begins = job->kind == MESSAGE_DRIFT && share->group == 0;
-    struct message *started = begins ? new_message(MESSAGE_STARTED, job) : NULL;
-    if (started != NULL)
-        qk_session_post(session, started);
-    qk_drift_run_group(
-        job->run[share->group / job->n_groups], share->group % job->n_groups, work, &job->progress, &error);
-    pthread_mutex_lock(&shared->mutex);
+    if (job->work == WORK_DRIFT && share->group == 0)
+        post_started(job);
+    if (job->n_groups > 0)
+        qk_drift_run_group(job->run[share->group / job->n_groups], share->group % job->n_groups, work,
+            &job->progress, &error);
+    pthread_mutex_lock(&layers->mutex);
     bool last = finish_share(job, &error);
-    pthread_mutex_unlock(&shared->mutex);
+    pthread_mutex_unlock(&layers->mutex);
     if (!last)
         return;
-    publish_job(session, job);
-    pthread_mutex_lock(&shared->mutex);
-    end_job(shared, job);
-    pthread_mutex_unlock(&shared->mutex);
+    publish_job(job);
+    pthread_mutex_lock(&layers->mutex);
+    end_job(layers, job);
+    pthread_mutex_unlock(&layers->mutex);
 }
 
-static void work_until_stopped(struct qk_session *session, struct qk_drift_work *work)
+void *qk_layer_worker_main(void *argument)
 {
-    struct shared *shared = &session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    while (!shared->stop) {
+    const struct layer_worker *worker = argument;
+    struct layers *layers = worker->session->layers;
+    int n = worker->session->pair->n_layers;
+    pthread_mutex_lock(&layers->mutex);
+    while (!layers->stop) {
         struct share share;
-        if (!take_any(session, &share)) {
-            pthread_cond_wait(&shared->work, &shared->mutex);
+        if (!take_any(layers, n, &share)) {
+            pthread_cond_wait(&layers->work, &layers->mutex);
             continue;
         }
-        pthread_mutex_unlock(&shared->mutex);
-        run_share(session, &share, work);
-        pthread_mutex_lock(&shared->mutex);
+        pthread_mutex_unlock(&layers->mutex);
+        run_share(&share, worker->work);
+        pthread_mutex_lock(&layers->mutex);
     }
-    pthread_mutex_unlock(&shared->mutex);
-}
-
-void *qk_session_worker(void *argument)
-{
-    struct qk_session *session = argument;
-    struct qk_drift_work *work;
-    struct qk_error unheard = {0};
-    if (qk_drift_work_new(&work, &unheard) != QK_OK) /* some dozen bytes: the other workers go on */
-        return NULL;
-    work_until_stopped(session, work);
-    qk_drift_work_free(work);
+    pthread_mutex_unlock(&layers->mutex);
     return NULL;
-}
-
-/* --- asking --- */
-
-void qk_session_ask_drift(struct qk_session *session)
-{
-    struct shared *shared = &session->shared;
-    for (int i = 0; i < session->pair->n_layers; i++) {
-        if (!session->pair->layer[i].has_qk)
-            continue;
-        struct layer_jobs *jobs = &shared->layer[i];
-        drop_job(&jobs->drift);
-        jobs->drift_due = true;
-        jobs->drift_stage = QK_DRIFT_NORMS;
-    }
-    pthread_cond_broadcast(&shared->work);
-}
-
-void qk_session_ask_current(struct qk_session *session, int layer)
-{
-    struct layer_jobs *jobs = &session->shared.layer[layer];
-    const struct qk_choice *choice = qk_history_current(session->history)->choice[layer];
-    jobs->current_generation++;
-    drop_job(&jobs->current);
-    memcpy(jobs->choice, choice, sizeof jobs->choice);
-    jobs->current_due = !qk_choices_keep(choice) && session->pair->layer[layer].has_qk;
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- news --- */
+/* --- events --- */
 
 void qk_range_rows_free(struct range_rows *rows)
 {
@@ -20,44 +20,36 @@ void qk_range_rows_free(struct range_rows *rows)
     memset(rows, 0, sizeof *rows);
 }
 
-void qk_session_free_news(struct range_news *news)
+static void free_event(struct event *event)
 {
-    if (news == NULL)
-        return;
-    qk_layer_range_free(&news->range);
-    for (int i = 0; news->exact != NULL && i < news->n_exact; i++)
-        qk_layer_range_free(&news->exact[i]);
-    free(news->exact);
-    qk_range_rows_free(&news->rows);
+    struct range_event *own = (struct range_event *)event;
+    qk_layer_range_free(&own->range);
+    for (int i = 0; own->exact != NULL && i < own->n_exact; i++)
+        qk_layer_range_free(&own->exact[i]);
+    free(own->exact);
+    qk_range_rows_free(&own->rows);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
-        qk_profile_free(&news->profile[s]);
-    free(news);
+        qk_profile_free(&own->profile[s]);
+    free(own);
 }
 
-/* A message with news in it; NULL when memory ran out: then the front end does not learn of it. */
-static struct message *new_message(struct range_run *run, enum news_kind kind)
+enum qk_code qk_range_event_new(
+    const struct range_run *run, enum range_news news, struct range_event **out, struct qk_error *err)
 {
-    struct message *message = calloc(1, sizeof *message);
-    struct range_news *news = calloc(1, sizeof *news);
-    if (message == NULL || news == NULL) {
-        free(message);
-        free(news);
-        return NULL;
-    }
-    message->kind = MESSAGE_RANGE;
-    message->news = news;
-    news->run = run;
-    news->kind = kind;
-    return message;
+    QK_TRY(qk_alloc(out, 1, sizeof **out, err));
+    (*out)->event = (struct event){.publish = qk_ranges_publish, .free = free_event};
+    (*out)->serial = run->serial;
+    (*out)->news = news;
+    return QK_OK;
 }
 
-static void tell(struct range_run *run, enum news_kind kind, int layer)
+static enum qk_code post_news(struct range_run *run, enum range_news news, int layer, struct qk_error *err)
 {
-    struct message *message = new_message(run, kind);
-    if (message == NULL)
-        return;
-    message->news->layer = layer;
-    qk_session_post(run->session, message);
+    struct range_event *event;
+    QK_TRY(qk_range_event_new(run, news, &event, err));
+    event->layer = layer;
+    qk_session_post(run->session, &event->event);
+    return QK_OK;
 }
 
 bool qk_range_run_chosen(const struct range_run *run, int layer)
@@ -80,9 +72,11 @@ static enum qk_code make_pieces(struct range_run *run, struct qk_error *err)
     return QK_OK;
 }
 
+/* What the passes report on the way is in the run, too: the event that reports their end makes up for those for
+ * which there is no memory. */
 static void on_side(void *context, enum qk_side side)
 {
-    tell(context, NEWS_SIDE, (int)side);
+    post_news(context, RANGE_SIDE, (int)side, NULL);
 }
 
 static void on_ready(void *context, int layer)
@@ -92,7 +86,7 @@ static void on_ready(void *context, int layer)
     run->ready[layer] = true;
     pthread_cond_broadcast(&run->work);
     pthread_mutex_unlock(&run->mutex);
-    tell(run, NEWS_LAYER, layer);
+    post_news(run, RANGE_LAYER, layer, NULL);
 }
 
 static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
@@ -101,36 +95,36 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
     QK_TRY(qk_probe_open(run->session->pair, &run->options, &run->probe, err));
     QK_TRY(make_pieces(run, err));
     QK_TRY(qk_progress_check(&run->progress, err));
-    tell(run, NEWS_OPENED, 0);
+    post_news(run, RANGE_OPENED, 0, NULL);
     if (run->options.cached)
         qk_range_cache_load(run->probe);
     return qk_probe_run_restored(run->probe, NULL, &watch, &run->progress, err);
 }
 
-static void run_exact(
-    struct range_run *run, const struct qk_selection *selection, bool norms, unsigned generation)
+/* Fails only without memory for its events; all else is in the event. */
+static enum qk_code run_exact(struct range_run *run, const struct qk_selection *selection, bool norms,
+    unsigned generation, struct qk_error *err)
 {
-    struct message *message = new_message(run, NEWS_EXACT);
-    if (message == NULL)
-        return;
-    struct range_news *news = message->news;
+    struct range_event *event;
     struct qk_selection_patch patch;
-    tell(run, NEWS_EXACT_STARTED, 0);
-    news->generation = generation;
-    news->n_exact = run->n_layers;
-    enum qk_code code = qk_alloc(&news->exact, (size_t)run->n_layers, sizeof *news->exact, &news->error);
+    QK_TRY(post_news(run, RANGE_EXACT_STARTED, 0, err));
+    QK_TRY(qk_range_event_new(run, RANGE_EXACT, &event, err));
+    event->generation = generation;
+    event->n_exact = run->n_layers;
+    enum qk_code code = qk_alloc(&event->exact, (size_t)run->n_layers, sizeof *event->exact, &event->error);
     if (code == QK_OK) {
-        code = qk_selection_patch_make(run->session->pair, selection, -1, norms, &patch, &news->error);
+        code = qk_selection_patch_make(run->session->pair, selection, -1, norms, &patch, &event->error);
         if (code == QK_OK)
             code = qk_probe_exact(
-                run->probe, &patch.patch, NULL, &run->exact_progress, news->exact, &news->error);
+                run->probe, &patch.patch, NULL, &run->exact_progress, event->exact, &event->error);
         qk_selection_patch_free(&patch);
     }
     if (code != QK_OK) {
-        free(news->exact); /* its entries hold nothing then */
-        news->exact = NULL;
+        free(event->exact); /* its entries hold nothing then */
+        event->exact = NULL;
     }
-    qk_session_post(run->session, message);
+    qk_session_post(run->session, &event->event);
+    return QK_OK;
 }
 
 /* True once the choices have rested; waits for a part of the time otherwise. */
@@ -147,10 +141,11 @@ static bool rested(struct range_run *run)
     return false;
 }
 
-static void follow_exactly(struct range_run *run)
+static enum qk_code follow_exactly(struct range_run *run, struct qk_error *err)
 {
+    enum qk_code code = QK_OK;
     pthread_mutex_lock(&run->mutex);
-    while (!run->stop) {
+    while (!run->stop && code == QK_OK) {
         struct qk_selection selection;
         if (run->exact_tried == run->generation || qk_selection_count(&run->selection) == 0) {
             pthread_cond_wait(&run->work, &run->mutex);
@@ -160,18 +155,20 @@ static void follow_exactly(struct range_run *run)
             continue;
         unsigned generation = run->exact_tried = run->generation;
         bool norms = run->norms;
-        if (qk_selection_copy(&selection, &run->selection, NULL) != QK_OK)
-            continue;
+        code = qk_selection_copy(&selection, &run->selection, err);
+        if (code != QK_OK)
+            break;
         run->exact_busy = true;
         atomic_store(&run->exact_progress.cancel, false);
         atomic_store(&run->exact_progress.done, 0);
         pthread_mutex_unlock(&run->mutex);
-        run_exact(run, &selection, norms, generation);
+        code = run_exact(run, &selection, norms, generation, err);
         qk_selection_free(&selection);
         pthread_mutex_lock(&run->mutex);
         run->exact_busy = false;
     }
     pthread_mutex_unlock(&run->mutex);
+    return code;
 }
 
 /* --- estimates, where nothing can be run --- */
@@ -187,74 +184,58 @@ static bool estimates(const struct range_run *run)
            qk_probe_pass_missing(pair, &why, NULL) == QK_OK && why != NULL;
 }
 
-static int selected_layer(struct range_run *run)
-{
-    struct shared *shared = &run->session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    int selected = shared->selected;
-    pthread_mutex_unlock(&shared->mutex);
-    return selected;
-}
-
-static void run_profile(struct range_run *run, int layer)
+static enum qk_code run_profile(struct range_run *run, int layer, struct qk_error *err)
 {
     const struct qk_pair *pair = run->session->pair;
-    struct message *message = new_message(run, NEWS_PROFILE);
-    if (message == NULL)
-        return;
-    struct range_news *news = message->news;
+    struct range_event *event;
+    QK_TRY(qk_range_event_new(run, RANGE_PROFILE, &event, err));
     enum qk_code code = QK_OK;
-    news->layer = layer;
+    event->layer = layer;
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
         code = qk_profile_make(pair->model[s], pair->layer[layer].side[s],
-            qk_probe_profile_points(&run->options), &news->profile[s], &news->error);
-    qk_session_post(run->session, message);
+            qk_probe_profile_points(&run->options), &event->profile[s], &event->error);
+    qk_session_post(run->session, &event->event);
+    return QK_OK;
 }
 
 /* The selected layer whenever it is not there yet, else the next. */
-static void run_profiles(struct range_run *run)
+static enum qk_code run_profiles(struct range_run *run, struct qk_error *err)
 {
     const struct qk_pair *pair = run->session->pair;
-    bool *done;
-    if (qk_alloc(&done, (size_t)run->n_layers, sizeof *done, NULL) != QK_OK)
-        return;
     for (int next = 0; next < run->n_layers && qk_progress_check(&run->progress, NULL) == QK_OK;) {
-        int selected = selected_layer(run);
-        bool first = selected >= 0 && selected < run->n_layers && !done[selected];
+        int selected = qk_layers_selected(run->session);
+        bool first = selected >= 0 && selected < run->n_layers && !run->profiled[selected];
         int layer = first ? selected : next++;
-        if (!done[layer] && qk_probe_has_profile(pair, layer))
-            run_profile(run, layer);
-        done[layer] = true;
+        if (!run->profiled[layer] && qk_probe_has_profile(pair, layer))
+            QK_TRY(run_profile(run, layer, err));
+        run->profiled[layer] = true;
     }
-    free(done);
+    return QK_OK;
 }
 
-static void tell_done(struct range_run *run, const struct qk_error *error, bool estimated)
+static void post_last(struct range_run *run, struct range_event **last, const struct qk_error *error)
 {
-    struct message *message = new_message(run, NEWS_DONE);
-    if (message == NULL)
-        return;
-    message->news->error = *error;
-    message->news->estimated = estimated;
-    qk_session_post(run->session, message);
+    struct range_event *event = *last;
+    *last = NULL;
+    event->error = *error;
+    qk_session_post(run->session, &event->event);
 }
 
 static void *pass_main(void *argument)
 {
     struct range_run *run = argument;
-    struct message *ended = new_message(run, NEWS_ENDED);
-    struct qk_error error = {0};
+    struct qk_error error = {0}, ended = {0};
     enum qk_code code = run_probe(run, &error);
     bool estimated = code == QK_INPUT && estimates(run);
-    tell_done(run, &error, estimated);
+    run->done->estimated = estimated;
+    post_last(run, &run->done, &error);
     if (estimated)
-        run_profiles(run);
+        run_profiles(run, &ended);
     if (code == QK_OK && run->options.cached)
         qk_range_cache_store(run->probe, NULL); /* nothing is lost without it but time */
     if (code == QK_OK && run->probe->origin == QK_ORIGIN_PASS)
-        follow_exactly(run);
-    if (ended != NULL)
-        qk_session_post(run->session, ended);
+        follow_exactly(run, &ended);
+    post_last(run, &run->last[RANGE_PASSES], &ended);
     return NULL;
 }
 
@@ -275,8 +256,7 @@ static bool needs_same(const struct range_run *run, int layer)
 
 static bool take_same(struct range_run *run, int layer, struct follow_job *job)
 {
-    if (layer < 0 || layer >= run->n_layers || !needs_same(run, layer) ||
-        qk_selection_copy(&job->selection, &run->selection, NULL) != QK_OK)
+    if (layer < 0 || layer >= run->n_layers || !needs_same(run, layer))
         return false;
     job->layer = layer;
     job->generation = run->answered[layer] = run->asked[layer];
@@ -288,8 +268,7 @@ static bool take_same(struct range_run *run, int layer, struct follow_job *job)
 
 static bool take_rows(struct range_run *run, struct follow_job *job)
 {
-    if (!run->rows_wanted || !run->ready[run->rows_layer] ||
-        qk_selection_copy(&job->selection, &run->selection, NULL) != QK_OK)
+    if (!run->rows_wanted || !run->ready[run->rows_layer])
         return false;
     run->rows_wanted = false;
     job->layer = -1 - run->rows_layer;
@@ -303,7 +282,7 @@ static bool take_rows(struct range_run *run, struct follow_job *job)
 /* The selected layer, then what is asked about tokens, then the rest. */
 static bool take_job(struct range_run *run, struct follow_job *job)
 {
-    if (take_same(run, selected_layer(run), job) || take_rows(run, job))
+    if (take_same(run, qk_layers_selected(run->session), job) || take_rows(run, job))
         return true;
     for (int i = 0; i < run->n_layers; i++)
         if (take_same(run, i, job))
@@ -345,44 +324,47 @@ static enum qk_code compute_same(
     return code;
 }
 
-static void run_job(struct range_run *run, const struct follow_job *job)
+/* Fails only without memory for its event; all else is in the event. */
+static enum qk_code run_job(struct range_run *run, const struct follow_job *job, struct qk_error *err)
 {
-    struct message *message = new_message(run, job->layer < 0 ? NEWS_ROWS : NEWS_SAME);
-    if (message == NULL)
-        return;
-    struct range_news *news = message->news;
-    news->layer = job->layer;
-    news->generation = job->generation;
+    struct range_event *event;
+    QK_TRY(qk_range_event_new(run, job->layer < 0 ? RANGE_ROWS : RANGE_SAME, &event, err));
+    event->layer = job->layer;
+    event->generation = job->generation;
     if (job->layer < 0)
-        compute_rows(run, job, &news->rows, &news->error);
+        compute_rows(run, job, &event->rows, &event->error);
     else
-        compute_same(run, job, &news->range, &news->error);
-    if (news->error.code == QK_CANCELLED)
-        qk_session_free_message(message);
+        compute_same(run, job, &event->range, &event->error);
+    if (event->error.code == QK_CANCELLED)
+        free_event(&event->event);
     else
-        qk_session_post(run->session, message);
+        qk_session_post(run->session, &event->event);
+    return QK_OK;
 }
 
 static void *follow_main(void *argument)
 {
     struct range_run *run = argument;
-    struct message *ended = new_message(run, NEWS_ENDED);
+    struct qk_error ended = {0};
+    enum qk_code code = QK_OK;
     pthread_mutex_lock(&run->mutex);
-    while (!run->stop) {
+    while (!run->stop && code == QK_OK) {
         struct follow_job job = {0};
         if (!take_job(run, &job)) {
             pthread_cond_wait(&run->work, &run->mutex);
             continue;
         }
+        code = qk_selection_copy(&job.selection, &run->selection, &ended);
+        if (code != QK_OK)
+            break;
         pthread_mutex_unlock(&run->mutex);
-        run_job(run, &job);
+        code = run_job(run, &job, &ended);
         qk_selection_free(&job.selection);
         pthread_mutex_lock(&run->mutex);
         run->same_layer = -1;
     }
     pthread_mutex_unlock(&run->mutex);
-    if (ended != NULL)
-        qk_session_post(run->session, ended);
+    post_last(run, &run->last[RANGE_FOLLOWS], &ended);
     return NULL;
 }
 
@@ -390,9 +372,10 @@ static void *follow_main(void *argument)
 
 enum qk_code qk_range_run_start(struct range_run *run, struct qk_error *err)
 {
-    void *(*const mains[2])(void *) = {pass_main, follow_main};
-    for (; run->n_threads < 2; run->n_threads++)
-        QK_TRY(qk_thread_start(&run->thread[run->n_threads], mains[run->n_threads], run, err));
+    static void *(*const MAIN[RANGE_THREADS])(void *) = {
+        [RANGE_PASSES] = pass_main, [RANGE_FOLLOWS] = follow_main};
+    for (; run->n_threads < RANGE_THREADS; run->n_threads++)
+        QK_TRY(qk_thread_start(&run->thread[run->n_threads], MAIN[run->n_threads], run, err));
     return QK_OK;
 }
 
@@ -417,12 +400,16 @@ void qk_range_run_free(struct range_run *run)
         qk_layer_range_free(&run->layer[i].same);
         for (int s = 0; s < QK_SIDE_COUNT; s++)
             qk_profile_free(&run->layer[i].profile[s]);
-        free(run->layer[i].error);
     }
     for (int i = 0; run->exact != NULL && i < run->n_layers; i++)
         qk_layer_range_free(&run->exact[i]);
     for (size_t i = 0; i < sizeof run->path / sizeof run->path[0]; i++)
         free(run->path[i]);
+    for (int i = 0; i < RANGE_THREADS; i++)
+        if (run->last[i] != NULL)
+            free_event(&run->last[i]->event);
+    if (run->done != NULL)
+        free_event(&run->done->event);
     qk_range_rows_free(&run->rows);
     qk_selection_free(&run->selection);
     qk_probe_close(run->probe);
@@ -434,7 +421,6 @@ void qk_range_run_free(struct range_run *run)
     free(run->ready);
     free(run->asked);
     free(run->answered);
-    free(run->error);
-    free(run->exact_error);
+    free(run->profiled);
     free(run);
 }

@@ -1,9 +1,12 @@
-/* range_thread.h - one probe of a session: two threads and what they found. Shared by ranges.c (the
- * front end's thread: asking and publishing) and range_thread.c (the threads).
+/* range_thread.h - one probe of a session: two threads and what they found. Shared by ranges.c (the front end's
+ * thread: asking and publishing) and range_thread.c (the threads).
  *
- * The first thread opens the probe, runs it, and afterwards runs the current model exactly whenever the
- * choices have rested; the second follows each choice on post's states and computes rows of attention. A run
- * that was replaced ends by itself; whoever polls joins it then. */
+ * The first thread opens the probe, runs it, and afterwards runs the current model exactly whenever the choices have
+ * rested; the second follows each choice on post's states and computes rows of attention. A run that was replaced ends
+ * by itself; whoever polls joins it then.
+ *
+ * The events that report the end of the passes and of each thread are there before the threads start. A thread that
+ * has no memory for another event ends, and its last event says why. */
 #ifndef QK_SESSION_RANGE_THREAD_H
 #define QK_SESSION_RANGE_THREAD_H
 
@@ -12,8 +15,9 @@
 #include "session/session_internal.h"
 
 enum { QK_RANGE_SIDES = QK_RANGE_CURRENT + 1 };
+enum range_thread { RANGE_PASSES, RANGE_FOLLOWS, RANGE_THREADS };
 
-/* The attention of all heads of a layer from one query; in news and published. */
+/* The attention of all heads of a layer from one query; in events and published. */
 struct range_rows {
     int layer;
     size_t query;
@@ -22,29 +26,31 @@ struct range_rows {
     float *row[QK_RANGE_SIDES]; /* (n_heads, query + 1), owned */
 };
 
-enum news_kind {
-    NEWS_OPENED,
-    NEWS_SIDE,
-    NEWS_LAYER,
-    NEWS_DONE, /* error: how it ended */
-    NEWS_SAME,
-    NEWS_EXACT_STARTED,
-    NEWS_EXACT,
-    NEWS_ROWS,
-    NEWS_PROFILE,
-    NEWS_ENDED, /* a thread: nothing follows from it */
+enum range_news {
+    RANGE_OPENED,
+    RANGE_SIDE,
+    RANGE_LAYER,
+    RANGE_DONE, /* error: how the passes ended */
+    RANGE_SAME,
+    RANGE_EXACT_STARTED,
+    RANGE_EXACT,
+    RANGE_ROWS,
+    RANGE_PROFILE,
+    RANGE_ENDED, /* a thread; error: what it could not go on without */
+    RANGE_NEWS_COUNT
 };
-struct range_news {
-    struct range_run *run; /* may be gone: to be compared before it is looked at */
-    enum news_kind kind;
-    int layer; /* NEWS_SIDE: the side */
+struct range_event {
+    struct event event;
+    uint64_t serial; /* of the run, which may be gone */
+    enum range_news news;
+    int layer; /* RANGE_SIDE: the side; RANGE_ENDED: the thread */
     unsigned generation;
-    struct qk_layer_range range;  /* NEWS_SAME */
-    struct qk_layer_range *exact; /* NEWS_EXACT: n_exact, or NULL on failure; owned */
+    struct qk_layer_range range;  /* RANGE_SAME */
+    struct qk_layer_range *exact; /* RANGE_EXACT: n_exact, or NULL on failure; owned */
     int n_exact;
-    struct range_rows rows;                   /* NEWS_ROWS */
-    struct qk_profile profile[QK_SIDE_COUNT]; /* NEWS_PROFILE */
-    bool estimated;                           /* NEWS_DONE: profiles follow */
+    struct range_rows rows;                   /* RANGE_ROWS */
+    struct qk_profile profile[QK_SIDE_COUNT]; /* RANGE_PROFILE */
+    bool estimated;                           /* RANGE_DONE: profiles follow */
     struct qk_error error;
 };
 
@@ -60,21 +66,24 @@ struct range_layer {
     unsigned same_generation; /* of same or of the error */
     struct qk_layer_range same;
     struct qk_profile profile[QK_SIDE_COUNT]; /* n_heads 0: not there */
-    char *error;                              /* of the current numbers, or of the profile */
+    struct qk_error error;                    /* of the current numbers, or of the profile */
 };
 
 struct range_run {
-    struct range_run *next; /* among those that were replaced */
+    struct range_run *next; /* that it replaced */
+    uint64_t serial;
     struct qk_session *session;
     struct qk_probe_options options; /* its paths are `path` */
     char *path[4];                   /* owned */
     int n_layers;
-    pthread_t thread[2];
-    int n_threads, n_ended; /* the front end's */
+    pthread_t thread[RANGE_THREADS];
+    int n_threads, n_ended;                         /* the front end's */
+    struct range_event *done, *last[RANGE_THREADS]; /* owned until they are posted */
 
     /* Written by the first thread before NEWS_OPENED, read by all behind it. */
     struct qk_probe *probe;
     struct range_piece *piece; /* T, or NULL */
+    bool *profiled;            /* n_layers; the first thread's */
 
     struct qk_progress progress, same_progress, exact_progress;
     pthread_mutex_t mutex; /* guards what follows */
@@ -95,21 +104,27 @@ struct range_run {
     /* --- the front end's --- */
     struct qk_probe_state state;
     struct timespec start;
-    char *error, *exact_error;
+    struct qk_error error, exact_error, rows_error, ended[RANGE_THREADS];
     struct range_layer *layer;    /* n_layers */
     struct qk_layer_range *exact; /* n_layers, or NULL */
     unsigned exact_generation;
     struct range_rows rows, rows_asked;
 };
 
+/* An event of the run; with its memory it is owned by whoever holds it. */
+enum qk_code qk_range_event_new(
+    const struct range_run *run, enum range_news news, struct range_event **out, struct qk_error *err);
 /* Starts the threads. */
 enum qk_code qk_range_run_start(struct range_run *run, struct qk_error *err);
 /* Asks them to end as soon as they can. */
 void qk_range_run_stop(struct range_run *run);
-/* Joins the threads and frees everything. */
+/* Joins the threads and frees everything. Events that were posted stay in the inbox. */
 void qk_range_run_free(struct range_run *run);
 void qk_range_rows_free(struct range_rows *rows);
 /* True when the layer has a choice. The caller holds the lock, or is the thread that writes the selection. */
 bool qk_range_run_chosen(const struct range_run *run, int layer);
+
+/* ranges.c: what the events of a run do. */
+void qk_ranges_publish(struct qk_session *session, struct event *event);
 
 #endif

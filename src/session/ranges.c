@@ -28,11 +28,31 @@ static enum qk_code fill_run(
     QK_TRY(qk_alloc(&run->ready, n, sizeof *run->ready, err));
     QK_TRY(qk_alloc(&run->asked, n, sizeof *run->asked, err));
     QK_TRY(qk_alloc(&run->answered, n, sizeof *run->answered, err));
+    QK_TRY(qk_alloc(&run->profiled, n, sizeof *run->profiled, err));
+    QK_TRY(qk_range_event_new(run, RANGE_DONE, &run->done, err));
+    for (int i = 0; i < RANGE_THREADS; i++) {
+        QK_TRY(qk_range_event_new(run, RANGE_ENDED, &run->last[i], err));
+        run->last[i]->layer = i;
+    }
     for (size_t i = 0; i < n; i++)
         run->asked[i] = 1;
     run->generation = 1;
-    run->norms = session->norms;
+    run->norms = qk_session_norms(session);
     return qk_selection_copy(&run->selection, qk_session_selection(session), err);
+}
+
+/* Frees those that were replaced and whose threads have ended. */
+static void free_ended(struct qk_session *session)
+{
+    for (struct range_run **at = &session->ranges->next; *at != NULL;) {
+        struct range_run *run = *at;
+        if (run->n_ended < run->n_threads) {
+            at = &run->next;
+            continue;
+        }
+        *at = run->next;
+        qk_range_run_free(run);
+    }
 }
 
 enum qk_code qk_session_probe(
@@ -41,6 +61,7 @@ enum qk_code qk_session_probe(
     struct range_run *run;
     QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
     run->session = session;
+    run->serial = qk_session_serial(session);
     run->n_layers = session->pair->n_layers;
     run->same_layer = run->rows.layer = run->rows_asked.layer = -1;
     pthread_condattr_t attributes;
@@ -60,54 +81,46 @@ enum qk_code qk_session_probe(
         return code;
     }
     run->state.stage = QK_PROBE_RUNNING;
-    if (session->run != NULL) {
-        qk_range_run_stop(session->run);
-        session->run->next = session->old_runs;
-        session->old_runs = session->run;
-    }
-    session->run = run;
+    if (session->ranges != NULL)
+        qk_range_run_stop(session->ranges);
+    run->next = session->ranges;
+    session->ranges = run;
+    free_ended(session);
     return QK_OK;
 }
 
 enum qk_code qk_session_probe_again(struct qk_session *session, struct qk_error *err)
 {
-    return session->run == NULL ? QK_OK : qk_session_probe(session, &session->run->options, err);
+    return session->ranges == NULL ? QK_OK : qk_session_probe(session, &session->ranges->options, err);
 }
 
 void qk_session_probe_cancel(struct qk_session *session)
 {
-    if (session->run == NULL)
+    if (session->ranges == NULL)
         return;
-    atomic_store(&session->run->progress.cancel, true);
-    atomic_store(&session->run->exact_progress.cancel, true);
+    atomic_store(&session->ranges->progress.cancel, true);
+    atomic_store(&session->ranges->exact_progress.cancel, true);
 }
 
-void qk_session_close_ranges(struct qk_session *session)
+static void close_ranges(struct qk_session *session)
 {
-    if (session->run != NULL) {
-        session->run->next = session->old_runs;
-        session->old_runs = session->run;
-        session->run = NULL;
-    }
-    for (struct range_run *run = session->old_runs; run != NULL; run = run->next)
+    for (struct range_run *run = session->ranges; run != NULL; run = run->next)
         qk_range_run_stop(run);
-    while (session->old_runs != NULL) {
-        struct range_run *run = session->old_runs;
-        session->old_runs = run->next;
+    while (session->ranges != NULL) {
+        struct range_run *run = session->ranges;
+        session->ranges = run->next;
         qk_range_run_free(run);
     }
 }
 
-void qk_session_follow_choices(struct qk_session *session)
+/* --- following choices --- */
+
+/* With the lock held: takes over the choices; false when nothing changed that could matter. */
+static bool take_choices(struct range_run *run, const struct qk_selection *now, bool norms)
 {
-    struct range_run *run = session->run;
-    const struct qk_selection *now = qk_session_selection(session);
     bool changed = false;
-    if (run == NULL)
-        return;
-    pthread_mutex_lock(&run->mutex);
     for (int i = 0; i < run->n_layers; i++) {
-        bool same = run->norms == session->norms || !qk_range_run_chosen(run, i);
+        bool same = run->norms == norms || !qk_range_run_chosen(run, i);
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             same = same && qk_choice_equal(run->selection.choice[i][r], now->choice[i][r]);
             run->selection.choice[i][r] = now->choice[i][r];
@@ -119,8 +132,17 @@ void qk_session_follow_choices(struct qk_session *session)
         if (run->same_layer == i)
             atomic_store(&run->same_progress.cancel, true);
     }
-    run->norms = session->norms;
-    if (changed) {
+    run->norms = norms;
+    return changed;
+}
+
+static void follow_ranges(struct qk_session *session)
+{
+    struct range_run *run = session->ranges;
+    if (run == NULL)
+        return;
+    pthread_mutex_lock(&run->mutex);
+    if (take_choices(run, qk_session_selection(session), qk_session_norms(session))) {
         run->generation++;
         clock_gettime(CLOCK_MONOTONIC, &run->changed);
         atomic_store(&run->exact_progress.cancel, run->exact_busy);
@@ -131,9 +153,10 @@ void qk_session_follow_choices(struct qk_session *session)
 
 /* --- publishing --- */
 
-static void publish_opened(struct range_run *run)
+static void publish_opened(struct range_run *run, struct range_event *event)
 {
     const struct qk_probe *probe = run->probe;
+    (void)event;
     run->state.origin = probe->origin;
     run->state.ids = probe->ids;
     run->state.n_ids = probe->T;
@@ -142,10 +165,21 @@ static void publish_opened(struct range_run *run)
     run->state.long_from = probe->range.long_from > 0 ? probe->range.long_from : QK_RANGE_LONG;
 }
 
-static void publish_done(struct range_run *run, const struct range_news *news)
+static void publish_side(struct range_run *run, struct range_event *event)
 {
-    const struct qk_error *error = &news->error;
-    run->state.estimated = news->estimated;
+    run->state.doing = qk_side_name((enum qk_side)event->layer);
+}
+
+static void publish_layer(struct range_run *run, struct range_event *event)
+{
+    run->layer[event->layer].ready = true;
+}
+
+/* Also what events would have reported for which there was no memory. */
+static void publish_done(struct range_run *run, struct range_event *event)
+{
+    const struct qk_error *error = &event->error;
+    run->state.estimated = event->estimated;
     run->state.stage = error->code == QK_OK          ? QK_PROBE_READY
                        : error->code == QK_CANCELLED ? QK_PROBE_CANCELLED
                                                      : QK_PROBE_FAILED;
@@ -153,114 +187,107 @@ static void publish_done(struct range_run *run, const struct range_news *news)
     run->state.done = atomic_load(&run->progress.done);
     run->state.total = atomic_load(&run->progress.total);
     run->state.seconds = qk_seconds_since(&run->start);
-    qk_session_replace_text(&run->error, run->state.stage == QK_PROBE_FAILED ? error->text : NULL);
-    run->state.error = run->error;
+    run->error = *error;
+    run->state.error = run->state.stage == QK_PROBE_FAILED ? run->error.text : NULL;
+    if (error->code == QK_OK)
+        publish_opened(run, event);
+    pthread_mutex_lock(&run->mutex);
+    for (int i = 0; i < run->n_layers; i++)
+        run->layer[i].ready = run->ready[i];
+    pthread_mutex_unlock(&run->mutex);
 }
 
-static void publish_same(struct range_run *run, struct range_news *news)
+static void publish_same(struct range_run *run, struct range_event *event)
 {
-    struct range_layer *layer = &run->layer[news->layer];
+    struct range_layer *layer = &run->layer[event->layer];
     qk_layer_range_free(&layer->same);
-    layer->same = news->range;
-    news->range = (struct qk_layer_range){0};
+    layer->same = event->range;
+    event->range = (struct qk_layer_range){0};
     layer->has_same = true;
-    layer->same_generation = news->generation;
-    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
+    layer->same_generation = event->generation;
+    layer->error = event->error;
 }
 
-static void publish_exact(struct range_run *run, struct range_news *news)
+static void publish_exact_started(struct range_run *run, struct range_event *event)
+{
+    (void)event;
+    run->state.exact_running = true;
+}
+
+static void publish_exact(struct range_run *run, struct range_event *event)
 {
     run->state.exact_running = false;
-    if (news->error.code == QK_CANCELLED)
+    if (event->error.code == QK_CANCELLED)
         return;
     for (int i = 0; run->exact != NULL && i < run->n_layers; i++)
         qk_layer_range_free(&run->exact[i]);
     free(run->exact);
-    run->exact = news->exact;
-    run->exact_generation = news->generation;
-    news->exact = NULL;
-    qk_session_replace_text(&run->exact_error, news->error.code != QK_OK ? news->error.text : NULL);
-    run->state.exact_error = run->exact_error;
+    run->exact = event->exact;
+    run->exact_generation = event->generation;
+    event->exact = NULL;
+    run->exact_error = event->error;
+    run->state.exact_error = event->error.code != QK_OK ? run->exact_error.text : NULL;
 }
 
-static void publish_rows(struct range_run *run, struct range_news *news)
+static void publish_rows(struct range_run *run, struct range_event *event)
 {
     qk_range_rows_free(&run->rows);
-    run->rows = news->rows;
-    memset(&news->rows, 0, sizeof news->rows);
-    if (news->error.code != QK_OK) {
+    run->rows = event->rows;
+    memset(&event->rows, 0, sizeof event->rows);
+    run->rows_error = event->error;
+    if (event->error.code != QK_OK) {
         qk_range_rows_free(&run->rows);
         run->rows.layer = -1;
     }
 }
 
-static void publish_profile(struct range_run *run, struct range_news *news)
+static void publish_profile(struct range_run *run, struct range_event *event)
 {
-    struct range_layer *layer = &run->layer[news->layer];
-    if (news->error.code == QK_OK) {
-        memcpy(layer->profile, news->profile, sizeof layer->profile);
-        memset(news->profile, 0, sizeof news->profile);
-    }
-    qk_session_replace_text(&layer->error, news->error.code != QK_OK ? news->error.text : NULL);
-}
-
-/* A thread of a run ended: the second of one that was replaced frees it. */
-static void end_thread(struct qk_session *session, const struct range_run *gone)
-{
-    for (struct range_run **at = &session->old_runs; *at != NULL; at = &(*at)->next) {
-        struct range_run *run = *at;
-        if (run != gone || ++run->n_ended < run->n_threads)
-            continue;
-        *at = run->next;
-        qk_range_run_free(run);
+    struct range_layer *layer = &run->layer[event->layer];
+    layer->error = event->error;
+    if (event->error.code != QK_OK)
         return;
-    }
+    memcpy(layer->profile, event->profile, sizeof layer->profile);
+    memset(event->profile, 0, sizeof event->profile);
 }
 
-void qk_session_take_news(struct qk_session *session, struct range_news *news)
+static void publish_ended(struct range_run *run, struct range_event *event)
 {
-    struct range_run *run = session->run;
-    if (news->kind == NEWS_ENDED && news->run != run)
-        end_thread(session, news->run);
-    if (run == NULL || news->run != run)
+    run->n_ended++;
+    run->ended[event->layer] = event->error;
+    if (event->layer != RANGE_PASSES || event->error.code == QK_OK)
         return;
-    switch (news->kind) {
-    case NEWS_OPENED:
-        publish_opened(run);
-        break;
-    case NEWS_SIDE:
-        run->state.doing = qk_side_name((enum qk_side)news->layer);
-        break;
-    case NEWS_LAYER:
-        run->layer[news->layer].ready = true;
-        break;
-    case NEWS_DONE:
-        publish_done(run, news);
-        break;
-    case NEWS_SAME:
-        publish_same(run, news);
-        break;
-    case NEWS_EXACT_STARTED:
-        run->state.exact_running = true;
-        break;
-    case NEWS_EXACT:
-        publish_exact(run, news);
-        break;
-    case NEWS_ROWS:
-        publish_rows(run, news);
-        break;
-    case NEWS_PROFILE:
-        publish_profile(run, news);
-        break;
-    case NEWS_ENDED:
-        run->n_ended++;
-        break;
-    }
+    run->state.exact_running = false;
+    run->state.exact_error = run->ended[RANGE_PASSES].text;
 }
 
-bool qk_session_watch_ranges(struct qk_session *session)
+/* The newest run hears everything, those that it replaced only that their threads ended. */
+void qk_ranges_publish(struct qk_session *session, struct event *event)
 {
-    struct range_run *run = session->run;
+    static void (*const PUBLISH[RANGE_NEWS_COUNT])(struct range_run *, struct range_event *) = {
+        [RANGE_OPENED] = publish_opened,
+        [RANGE_SIDE] = publish_side,
+        [RANGE_LAYER] = publish_layer,
+        [RANGE_DONE] = publish_done,
+        [RANGE_SAME] = publish_same,
+        [RANGE_EXACT_STARTED] = publish_exact_started,
+        [RANGE_EXACT] = publish_exact,
+        [RANGE_ROWS] = publish_rows,
+        [RANGE_PROFILE] = publish_profile,
+        [RANGE_ENDED] = publish_ended};
+    struct range_event *own = (struct range_event *)event;
+    struct range_run *run = session->ranges;
+    while (run != NULL && run->serial != own->serial)
+        run = run->next;
+    if (run != NULL && (run == session->ranges || own->news == RANGE_ENDED))
+        PUBLISH[own->news](run, own);
+    if (session->ranges != NULL)
+        free_ended(session);
+}
+
+static bool watch_ranges(struct qk_session *session)
+{
+    struct range_run *run = session->ranges;
     if (run == NULL)
         return false;
     struct qk_probe_state *state = &run->state;
@@ -275,22 +302,30 @@ bool qk_session_watch_ranges(struct qk_session *session)
     return running || state->exact_running;
 }
 
+const struct session_part qk_ranges_part = {
+    .follow = follow_ranges, .watch = watch_ranges, .close = close_ranges};
+
 /* --- asking --- */
 
 const struct qk_probe_state *qk_session_probe_state(const struct qk_session *session)
 {
     static const struct qk_probe_state off = {.stage = QK_PROBE_OFF};
-    return session->run != NULL ? &session->run->state : &off;
+    return session->ranges != NULL ? &session->ranges->state : &off;
 }
 
 const char *qk_session_probe_piece(const struct qk_session *session, size_t i, size_t *n)
 {
-    const struct range_run *run = session->run;
+    const struct range_run *run = session->ranges;
     *n = 0;
     if (run == NULL || i >= run->state.n_ids || run->piece == NULL || run->piece[i].text == NULL)
         return NULL;
     *n = run->piece[i].n;
     return run->piece[i].text;
+}
+
+static const char *text_of(const struct qk_error *error)
+{
+    return error->code != QK_OK ? error->text : NULL;
 }
 
 static void current_range(const struct range_run *run, int layer, struct qk_session_range *out)
@@ -306,19 +341,19 @@ static void current_range(const struct range_run *run, int layer, struct qk_sess
         out->current = &run->exact[layer];
     } else if (!qk_range_run_chosen(run, layer)) { /* on the same states a kept layer is post's */
         out->current_is = QK_CURRENT_SAME;
-    } else if (fresh && own->error == NULL) {
+    } else if (fresh && own->error.code == QK_OK) {
         out->current_is = QK_CURRENT_SAME;
         out->current = &own->same;
     } else {
-        out->current_is = fresh ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
+        out->current_error = text_of(fresh ? &own->error : &run->ended[RANGE_FOLLOWS]);
+        out->current_is = out->current_error != NULL ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
         out->current = NULL;
-        out->current_error = fresh ? own->error : NULL;
     }
 }
 
 bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out)
 {
-    const struct range_run *run = session->run;
+    const struct range_run *run = session->ranges;
     *out = (struct qk_session_range){0};
     if (run == NULL || !run->layer[layer].ready)
         return false;
@@ -336,7 +371,7 @@ bool qk_session_range(const struct qk_session *session, int layer, struct qk_ses
 const char *qk_session_range_error(const struct qk_session *session, int layer)
 {
     const struct qk_pair_layer *both = &session->pair->layer[layer];
-    const struct range_run *run = session->run;
+    const struct range_run *run = session->ranges;
     if (both->kind != QK_FULL && both->kind != QK_WINDOW)
         return NULL;
     if (!qk_probe_has(session->pair, layer))
@@ -346,13 +381,14 @@ const char *qk_session_range_error(const struct qk_session *session, int layer)
     if (run != NULL && run->state.stage == QK_PROBE_READY && !run->layer[layer].ready)
         return "its input is not in the states file";
     if (run != NULL && run->state.estimated)
-        return run->layer[layer].error;
+        return text_of(
+            run->layer[layer].error.code != QK_OK ? &run->layer[layer].error : &run->ended[RANGE_PASSES]);
     return NULL;
 }
 
 const struct qk_profile *qk_session_profile(const struct qk_session *session, int layer, enum qk_side side)
 {
-    const struct range_run *run = session->run;
+    const struct range_run *run = session->ranges;
     return run != NULL && run->layer[layer].profile[side].n_heads > 0 ? &run->layer[layer].profile[side]
                                                                       : NULL;
 }
@@ -367,6 +403,7 @@ static void ask_rows(struct range_run *run, int layer, size_t query, unsigned ge
     asked->layer = layer;
     asked->query = query;
     asked->generation = generation;
+    run->rows_error = (struct qk_error){0};
     pthread_mutex_lock(&run->mutex);
     run->rows_wanted = true;
     run->rows_layer = layer;
@@ -378,7 +415,7 @@ static void ask_rows(struct range_run *run, int layer, size_t query, unsigned ge
 const float *qk_session_attention_row(
     struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side)
 {
-    struct range_run *run = session->run;
+    struct range_run *run = session->ranges;
     if (run == NULL || !run->layer[layer].ready || query >= run->state.n_ids)
         return NULL;
     const struct range_rows *rows = &run->rows;
@@ -394,4 +431,12 @@ const float *qk_session_attention_row(
         return NULL;
     const float *row = rows->row[side];
     return row != NULL ? row + (size_t)head * (query + 1) : NULL;
+}
+
+const char *qk_session_attention_error(const struct qk_session *session)
+{
+    const struct range_run *run = session->ranges;
+    if (run == NULL)
+        return NULL;
+    return text_of(run->rows_error.code != QK_OK ? &run->rows_error : &run->ended[RANGE_FOLLOWS]);
 }

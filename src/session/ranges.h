@@ -78,11 +78,13 @@ const char *qk_session_range_error(const struct qk_session *session, int layer);
  * NULL until then, and when it failed (qk_session_range_error). */
 const struct qk_profile *qk_session_profile(const struct qk_session *session, int layer, enum qk_side side);
 
-/* Where the attention of a head goes from one query: query + 1 values a(query, s), all three on post's
- * states. NULL until computed: then an event comes. Every (layer, query) that is asked for replaces what was
- * asked before; all heads and sides of it are computed at once. */
+/* Where the attention of a head goes from one query: query + 1 values a(query, s), all three on post's states. NULL
+ * until computed: then an event comes. Every (layer, query) that is asked for replaces what was asked before. All heads
+ * and sides of it are computed at once. */
 enum qk_range_side { QK_RANGE_PRE, QK_RANGE_POST, QK_RANGE_CURRENT };
 const float *qk_session_attention_row(
     struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side);
+/* Why the attention that was asked for last could not be computed, or NULL. */
+const char *qk_session_attention_error(const struct qk_session *session);
 
 #endif

@@ -1,4 +1,5 @@
 /* search.c - a search of a session: how the front end starts it, and what it does in the evaluation's thread. */
+#include "session/search.h"
 #include "session/choices.h"
 #include "session/evaluation_thread.h"
 #include "session/layers.h"
@@ -13,16 +14,19 @@
 
 /* --- in the thread --- */
 
+/* What a search is doing before it has any effect. */
+#define SEARCH_BEGINS "post and pre"
+
 /* One search, while it runs. */
 struct searching {
-    struct asking *asking;
-    bool norms;
-    bool begun; /* a front has been told */
+    struct evaluation_run *run;
+    const struct search_order *order;
+    bool begun; /* a front has been posted */
     struct qk_search search;
 };
 
-/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when
- * none is, and without memory. */
+/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when none are, and
+ * without memory. */
 static struct qk_estimate *copy_effects(const struct qk_search *search)
 {
     size_t n = search->cases.n_objectives;
@@ -38,22 +42,21 @@ static struct qk_estimate *copy_effects(const struct qk_search *search)
     return effect;
 }
 
+/* Answers of pre and post that cannot be reported here are asked for again after the search. */
 static enum qk_code answer(void *context, const struct qk_selection *selection, const size_t *cases, size_t n,
     signed char *out, double *cost, struct qk_error *err)
 {
     struct searching *s = context;
-    struct asking *asking = s->asking;
+    struct evaluation_run *run = s->run;
     bool pre = selection == NULL, post = !pre && qk_selection_count(selection) == 0;
-    struct asking_watch watch = {asking, pre ? QK_ASKED_PRE : QK_ASKED_POST, 0};
-    const struct qk_exam_watch heard = {&watch, qk_asking_heard};
-    const struct qk_subject subject = {pre ? QK_PRE : QK_POST, selection, s->norms};
-    QK_TRY(qk_progress_check(&asking->search_progress, err));
-    qk_asking_serve_quick(asking);
-    return qk_evaluation_answer(asking->evaluation, subject, n, cases, out, pre || post ? &heard : NULL,
-        &asking->search_progress, cost, err);
+    struct answers_watch watch = {.run = run, .who = pre ? QK_ASKED_PRE : QK_ASKED_POST};
+    const struct qk_exam_watch answers = {&watch, qk_evaluation_answers};
+    const struct qk_subject subject = {pre ? QK_PRE : QK_POST, selection, s->order->norms};
+    QK_TRY(qk_progress_check(&run->search_progress, err));
+    QK_TRY(qk_evaluation_serve_quick(run, err));
+    return qk_evaluation_answer(run->evaluation, subject, n, cases, out, pre || post ? &answers : NULL,
+        &run->search_progress, cost, err);
 }
-
-/* --- the front --- */
 
 static enum qk_code make_point(const struct qk_search *search, const struct qk_trial *trial,
     struct qk_search_point *out, struct qk_error *err)
@@ -69,80 +72,84 @@ static enum qk_code make_point(const struct qk_search *search, const struct qk_t
     return QK_OK;
 }
 
-/* The front into news, in the order that the front end numbers from 1. */
+/* The front into the event, in the order that the front end numbers from 1. */
 static enum qk_code make_points(
-    const struct qk_search *search, struct asking_news *news, struct qk_error *err)
+    const struct qk_search *search, struct evaluation_event *event, struct qk_error *err)
 {
     const struct qk_trial **front;
     size_t n;
     QK_TRY(qk_search_front(search, &front, &n, err));
-    enum qk_code code = qk_alloc(&news->point, n, sizeof *news->point, err);
+    enum qk_code code = qk_alloc(&event->point, n, sizeof *event->point, err);
     for (size_t i = 0; i < n && code == QK_OK; i++) {
-        code = make_point(search, front[i], &news->point[i], err);
+        code = make_point(search, front[i], &event->point[i], err);
         if (code == QK_OK)
-            news->n_points++;
+            event->n_points++;
         else
-            qk_search_point_free(&news->point[i]);
+            qk_search_point_free(&event->point[i]);
     }
     free(front);
     return code;
 }
 
-/* --- telling --- */
-
-static void told(void *context, const char *stage, const struct qk_trial *trial)
+/* Without memory for it the trial is not reported: what it changed comes with the next one, or with the end. */
+static void on_trial(void *context, const char *stage, const struct qk_trial *trial)
 {
     struct searching *s = context;
-    struct message *message = qk_asking_message(ASKING_TRIAL, QK_ASKED_POST, 0);
-    struct qk_error unheard = {0};
-    if (message == NULL)
+    struct evaluation_event *event;
+    if (qk_evaluation_event_new(EVALUATION_TRIAL, &event, NULL) != QK_OK)
         return;
-    /* Post is told before pre has been asked, which no trial tells of. */
-    message->asking->stage = s->search.parts->differs != NULL ? stage : QK_SEARCH_BEGINS;
-    message->asking->n_trials = s->search.n_trials;
-    message->asking->n_measured = s->search.parts->n_measured;
-    message->asking->effect = copy_effects(&s->search);
+    /* Post is measured before pre has been asked, which no trial reports. */
+    event->search = s->order->serial;
+    event->stage = s->search.parts->differs != NULL ? stage : SEARCH_BEGINS;
+    event->n_trials = s->search.n_trials;
+    event->n_measured = s->search.parts->n_measured;
+    event->effect = copy_effects(&s->search);
     /* There is a front once pre and post are known; only a trial with every answer changes it. */
     if (s->search.parts->differs != NULL && (!s->begun || trial->n_asked == s->search.cases.n) &&
-        qk_search_mark_front(&s->search, &unheard) == QK_OK) {
-        make_points(&s->search, message->asking, &unheard);
+        qk_search_mark_front(&s->search, NULL) == QK_OK) {
+        make_points(&s->search, event, NULL);
         s->begun = true;
     }
-    qk_session_post(s->asking->session, message);
+    qk_session_post(s->run->session, &event->event);
 }
 
 /* Of a search that was cancelled, too: what it found until then counts. */
-static void tell_end(struct searching *s, const struct qk_error *error)
+static void post_end(struct searching *s, const struct qk_error *error)
 {
-    struct message *message = qk_asking_message(ASKING_SEARCHED, QK_ASKED_POST, 0);
-    if (message == NULL)
-        return;
-    struct asking_news *news = message->asking;
-    struct qk_error unheard = {0};
-    news->error = *error;
-    news->complete = s->search.complete;
-    news->n_trials = s->search.n_trials;
-    news->n_measured = s->search.parts != NULL ? s->search.parts->n_measured : 0;
-    news->effect = copy_effects(&s->search);
-    make_points(&s->search, news, error->code == QK_OK ? &news->error : &unheard);
-    qk_session_post(s->asking->session, message);
+    struct evaluation_event *event = s->order->ended;
+    event->search = s->order->serial;
+    event->error = *error;
+    event->complete = s->search.complete;
+    event->n_trials = s->search.n_trials;
+    event->n_measured = s->search.parts != NULL ? s->search.parts->n_measured : 0;
+    event->effect = copy_effects(&s->search);
+    make_points(&s->search, event, error->code == QK_OK ? &event->error : NULL);
+    qk_session_post(s->run->session, &event->event);
 }
 
-void qk_asking_search(
-    struct asking *asking, const double *prior, const struct qk_search_limits *limits, bool norms)
+void qk_search_serve(struct evaluation_run *run, struct search_order *order)
 {
-    struct searching s = {.asking = asking, .norms = norms};
-    const struct qk_search_calls calls = {&s, answer, told};
+    struct searching s = {.run = run, .order = order};
+    const struct qk_search_calls calls = {&s, answer, on_trial};
     struct qk_error error = {0};
     enum qk_code code = qk_search_run(
-        &s.search, asking->session->pair, &asking->objectives.cases, prior, limits, &calls, &error);
+        &s.search, run->session->pair, &run->objectives.cases, order->prior, &order->limits, &calls, &error);
     if (code == QK_OK) /* what a trial failed with that the search did without */
         error = (struct qk_error){0};
-    tell_end(&s, &error);
+    post_end(&s, &error);
+    order->ended = NULL;
+    qk_search_order_free(order);
     qk_search_free(&s.search);
 }
 
-/* --- the front end's side --- */
+void qk_search_order_free(struct search_order *order)
+{
+    free(order->prior);
+    qk_evaluation_event_free(order->ended);
+    *order = (struct search_order){0};
+}
+
+/* --- publishing --- */
 
 void qk_search_point_free(struct qk_search_point *point)
 {
@@ -151,6 +158,75 @@ void qk_search_point_free(struct qk_search_point *point)
     free(point->score);
     *point = (struct qk_search_point){0};
 }
+
+static void free_points(struct search_record *found)
+{
+    for (size_t i = 0; i < found->state.n_points; i++)
+        qk_search_point_free(&found->point[i]);
+    free(found->point);
+}
+
+void qk_search_record_free(struct search_record *found)
+{
+    free_points(found);
+    free(found->effect);
+}
+
+/* Effects and front; an event without (a search may have been cancelled too soon) leaves those before it. */
+static void take_found(struct search_record *found, struct evaluation_event *event)
+{
+    found->state.n_trials = event->n_trials;
+    found->state.n_measured = event->n_measured;
+    if (event->effect != NULL) {
+        free(found->effect);
+        found->state.effect = found->effect = event->effect;
+        event->effect = NULL;
+    }
+    if (event->n_points == 0)
+        return;
+    free_points(found);
+    found->state.point = found->point = event->point;
+    found->state.n_points = event->n_points;
+    event->point = NULL;
+    event->n_points = 0;
+}
+
+void qk_search_publish_trial(struct evaluation_run *run, struct evaluation_event *event)
+{
+    struct search_record *found = &run->found;
+    if (event->search != found->serial)
+        return;
+    found->state.doing = event->stage;
+    take_found(found, event);
+}
+
+void qk_search_publish_end(struct evaluation_run *run, struct evaluation_event *event)
+{
+    struct search_record *found = &run->found;
+    enum qk_code code = event->error.code;
+    if (event->search != found->serial)
+        return;
+    take_found(found, event);
+    found->state.seconds = qk_seconds_since(&found->start);
+    found->state.stage = code == QK_CANCELLED ? QK_SEARCH_CANCELLED
+                         : code != QK_OK      ? QK_SEARCH_FAILED
+                         : event->complete    ? QK_SEARCH_COMPLETE
+                                              : QK_SEARCH_LIMITED;
+    found->error = event->error;
+    found->state.error = found->state.stage == QK_SEARCH_FAILED ? found->error.text : NULL;
+}
+
+void qk_search_give_up(struct evaluation_run *run)
+{
+    struct search_record *found = &run->found;
+    if (found->state.stage != QK_SEARCH_RUNNING)
+        return;
+    found->state.stage = QK_SEARCH_FAILED;
+    found->error = run->ended;
+    found->state.error = found->error.text;
+}
+
+/* --- for the front end --- */
 
 /* By how far each layer's routing drifted and how much attention shift its restore undoes, as far
  * as that is known by now. */
@@ -177,43 +253,59 @@ static enum qk_code make_prior(const struct qk_session *session, double **out, s
     return code;
 }
 
+static enum qk_code make_order(struct qk_session *session, const struct qk_search_limits *limits,
+    struct search_order *order, struct qk_error *err)
+{
+    order->serial = qk_session_serial(session);
+    order->limits = *limits;
+    order->norms = qk_session_norms(session);
+    QK_TRY(qk_evaluation_event_new(EVALUATION_SEARCHED, &order->ended, err));
+    return make_prior(session, &order->prior, err);
+}
+
 enum qk_code qk_session_search(
     struct qk_session *session, const struct qk_search_limits *limits, struct qk_error *err)
 {
-    struct asking *asking = session->asking;
-    double *prior;
-    if (asking == NULL || asking->found.n_objectives == 0)
+    struct evaluation_run *run = session->evaluation;
+    struct search_order order = {0};
+    if (run == NULL || run->found.state.n_objectives == 0)
         return qk_fail(err, QK_USAGE, "no cases have been read that could be asked");
-    if (asking->found.stage == QK_SEARCH_RUNNING)
+    if (run->found.state.stage == QK_SEARCH_RUNNING)
         return qk_fail(err, QK_USAGE, "a search is still running");
-    QK_TRY(make_prior(session, &prior, err));
-    pthread_mutex_lock(&asking->mutex);
-    asking->prior = prior;
-    asking->search_limits = *limits;
-    asking->search_norms = session->norms;
-    asking->search_wanted = true;
-    atomic_store(&asking->search_progress.cancel, false);
-    qk_asking_wake(asking);
-    pthread_mutex_unlock(&asking->mutex);
-    clock_gettime(CLOCK_MONOTONIC, &asking->search_start);
-    asking->found.stage = QK_SEARCH_RUNNING;
-    asking->found.doing = QK_SEARCH_BEGINS;
-    asking->found.n_trials = asking->found.n_measured = 0;
-    asking->found.seconds = 0;
-    asking->found.limits = *limits;
+    if (run->ended.code != QK_OK)
+        return qk_fail(err, run->ended.code, "%s", run->ended.text);
+    enum qk_code code = make_order(session, limits, &order, err);
+    if (code != QK_OK) {
+        qk_search_order_free(&order);
+        return code;
+    }
+    run->found.serial = order.serial;
+    run->found.norms = order.norms;
+    clock_gettime(CLOCK_MONOTONIC, &run->found.start);
+    struct qk_search_state *state = &run->found.state;
+    state->stage = QK_SEARCH_RUNNING;
+    state->doing = SEARCH_BEGINS;
+    state->n_trials = state->n_measured = 0;
+    state->seconds = 0;
+    state->limits = order.limits;
+    pthread_mutex_lock(&run->mutex);
+    run->search = order;
+    atomic_store(&run->search_progress.cancel, false);
+    qk_evaluation_wake(run);
+    pthread_mutex_unlock(&run->mutex);
     return QK_OK;
 }
 
 void qk_session_search_cancel(struct qk_session *session)
 {
-    if (session->asking != NULL)
-        atomic_store(&session->asking->search_progress.cancel, true);
+    if (session->evaluation != NULL)
+        atomic_store(&session->evaluation->search_progress.cancel, true);
 }
 
 const struct qk_search_state *qk_session_search_state(const struct qk_session *session)
 {
     static const struct qk_search_state off = {.stage = QK_SEARCH_OFF};
-    return session->asking != NULL ? &session->asking->found : &off;
+    return session->evaluation != NULL ? &session->evaluation->found.state : &off;
 }
 
 enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err)
@@ -228,7 +320,7 @@ enum qk_code qk_session_take_point(struct qk_session *session, size_t point, str
 int qk_session_point(const struct qk_session *session)
 {
     const struct qk_search_state *found = qk_session_search_state(session);
-    if (session->asking == NULL || session->asking->search_norms != session->norms)
+    if (session->evaluation == NULL || session->evaluation->found.norms != qk_session_norms(session))
         return -1; /* they were measured with the other norms */
     for (size_t i = 0; i < found->n_points; i++)
         if (qk_selection_equal(&found->point[i].selection, qk_session_selection(session)))

@@ -1,49 +1,41 @@
-/* session.c - a live pair: opening, closing, and fetching what the workers found. */
+/* session.c - a live pair: opening, closing, and the inbox that threads fill and the front end empties. */
 #include "session/session_internal.h"
 
 #include "base/mem.h"
-#include "base/thread.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
-void qk_session_free_message(struct message *message)
-{
-    qk_layer_drift_free(&message->drift);
-    qk_session_free_current(message->current);
-    qk_session_free_news(message->news);
-    qk_session_free_asking_news(message->asking);
-    free(message);
-}
+/* In the order in which they open, hear of choices and look after what runs; they close the other way round, since
+ * each may ask those before it. */
+static const struct session_part *const PARTS[] = {
+    &qk_choices_part, &qk_layers_part, &qk_ranges_part, &qk_evaluation_part, &qk_task_part};
+enum { N_PARTS = sizeof PARTS / sizeof PARTS[0] };
 
 /* --- opening and closing --- */
 
-static enum qk_code open_parts(struct qk_session *session, int threads, struct qk_error *err)
+static enum qk_code open_inbox(struct inbox *inbox, struct qk_error *err)
 {
-    size_t n = (size_t)session->pair->n_layers;
-    QK_TRY(qk_alloc(&session->drift, n, sizeof *session->drift, err));
-    QK_TRY(qk_alloc(&session->published, n, sizeof *session->published, err));
-    QK_TRY(qk_alloc(&session->shared.layer, n, sizeof *session->shared.layer, err));
-    QK_TRY(qk_alloc(&session->shared.visible, n, sizeof *session->shared.visible, err));
-    QK_TRY(qk_history_new((int)n, &session->history, err));
-    QK_TRY(qk_selection_init(&session->saved, (int)n, err));
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
-        return qk_fail_errno(err, "pipe", "create");
-    session->pipe_read = ends[0];
-    session->pipe_write = ends[1];
-    qk_session_ask_drift(session);
-    if (threads <= 0)
-        threads = qk_cpu_count();
-    QK_TRY(qk_alloc(&session->worker, (size_t)threads, sizeof *session->worker, err));
-    for (int i = 0; i < threads; i++) {
-        QK_TRY(qk_thread_start(&session->worker[i], qk_session_worker, session, err));
-        session->n_workers++;
+    inbox->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return inbox->fd >= 0 ? QK_OK : qk_fail_errno(err, "eventfd", "create");
+}
+
+static void free_events(struct event *event)
+{
+    while (event != NULL) {
+        struct event *next = event->next;
+        event->free(event);
+        event = next;
     }
-    return QK_OK;
+}
+
+static void close_inbox(struct inbox *inbox)
+{
+    free_events(inbox->first);
+    if (inbox->fd >= 0)
+        close(inbox->fd);
+    pthread_mutex_destroy(&inbox->mutex);
 }
 
 enum qk_code qk_session_open(
@@ -51,14 +43,16 @@ enum qk_code qk_session_open(
 {
     struct qk_session *session;
     QK_TRY(qk_alloc(&session, 1, sizeof *session, err));
-    session->pipe_read = session->pipe_write = -1;
-    session->shared.selected = -1;
-    session->shared.last = &session->shared.first;
-    pthread_mutex_init(&session->shared.mutex, NULL);
-    pthread_cond_init(&session->shared.work, NULL);
+    session->threads = threads;
+    session->inbox.fd = -1;
+    session->inbox.last = &session->inbox.first;
+    pthread_mutex_init(&session->inbox.mutex, NULL);
     enum qk_code code = qk_pair_open(pre, post, &session->pair, err);
     if (code == QK_OK)
-        code = open_parts(session, threads, err);
+        code = open_inbox(&session->inbox, err);
+    for (int i = 0; i < N_PARTS && code == QK_OK; i++)
+        if (PARTS[i]->open != NULL)
+            code = PARTS[i]->open(session, err);
     if (code != QK_OK) {
         qk_session_close(session);
         session = NULL;
@@ -67,58 +61,13 @@ enum qk_code qk_session_open(
     return code;
 }
 
-static void stop_workers(struct qk_session *session)
-{
-    struct shared *shared = &session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    shared->stop = true;
-    for (int i = 0; shared->layer != NULL && i < session->pair->n_layers; i++)
-        qk_session_drop_jobs(&shared->layer[i]);
-    pthread_cond_broadcast(&shared->work);
-    pthread_mutex_unlock(&shared->mutex);
-    for (int i = 0; i < session->n_workers; i++)
-        pthread_join(session->worker[i], NULL);
-}
-
 void qk_session_close(struct qk_session *session)
 {
     if (session == NULL)
         return;
-    stop_workers(session);
-    qk_session_close_ranges(session);
-    qk_session_close_asking(session);
-    if (session->task.running) {
-        atomic_store(&session->task_progress.cancel, true);
-        pthread_join(session->task_thread, NULL);
-    }
-    qk_session_free_task(session);
-    for (struct message *m = session->shared.first; m != NULL;) {
-        struct message *next = m->next;
-        qk_session_free_message(m);
-        m = next;
-    }
-    for (int i = 0; session->pair != NULL && i < session->pair->n_layers; i++) {
-        if (session->drift != NULL)
-            qk_layer_drift_free(&session->drift[i]);
-        if (session->published == NULL)
-            continue;
-        free(session->published[i].error);
-        free(session->published[i].current_error);
-        qk_session_free_current(session->published[i].current);
-    }
-    free(session->drift);
-    free(session->published);
-    free(session->shared.layer);
-    free(session->shared.visible);
-    free(session->worker);
-    qk_history_free(session->history);
-    qk_selection_free(&session->saved);
-    if (session->pipe_read >= 0)
-        close(session->pipe_read);
-    if (session->pipe_write >= 0)
-        close(session->pipe_write);
-    pthread_cond_destroy(&session->shared.work);
-    pthread_mutex_destroy(&session->shared.mutex);
+    for (int i = N_PARTS - 1; i >= 0; i--)
+        PARTS[i]->close(session);
+    close_inbox(&session->inbox);
     qk_pair_close(session->pair);
     free(session);
 }
@@ -128,71 +77,61 @@ const struct qk_pair *qk_session_pair(const struct qk_session *session)
     return session->pair;
 }
 
+/* --- the inbox --- */
+
 int qk_session_event_fd(const struct qk_session *session)
 {
-    return session->pipe_read;
+    return session->inbox.fd;
 }
 
-/* --- fetching results --- */
-
-void qk_session_replace_text(char **text, const char *with)
+void qk_session_post(struct qk_session *session, struct event *event)
 {
-    free(*text);
-    *text = with != NULL ? strdup(with) : NULL; /* a missing explanation is no reason to stop */
+    struct inbox *inbox = &session->inbox;
+    const uint64_t one = 1;
+    pthread_mutex_lock(&inbox->mutex);
+    event->next = NULL;
+    *inbox->last = event;
+    inbox->last = &event->next;
+    /* It can only fail, or block, after 2^64 - 2 events that nobody has fetched. */
+    ssize_t written = write(inbox->fd, &one, sizeof one);
+    (void)written;
+    pthread_mutex_unlock(&inbox->mutex);
 }
 
-static void publish(struct qk_session *session, struct message *message)
+static struct event *take_events(struct inbox *inbox)
 {
-    switch (message->kind) {
-    case MESSAGE_STARTED:
-        if (message->generation == session->generation &&
-            session->published[message->layer].state == QK_LAYER_WAITING)
-            session->published[message->layer].state = QK_LAYER_RUNNING;
-        break;
-    case MESSAGE_DRIFT:
-        if (message->generation == session->generation)
-            qk_session_publish_drift(session, message);
-        break;
-    case MESSAGE_CURRENT:
-        /* Only this thread raises the generation, so reading it needs no lock. */
-        if (message->generation == session->shared.layer[message->layer].current_generation)
-            qk_session_publish_current(session, message);
-        break;
-    case MESSAGE_TASK_ENDED:
-        qk_session_end_task(session, message);
-        break;
-    case MESSAGE_RANGE:
-        qk_session_take_news(session, message->news);
-        break;
-    case MESSAGE_ASKING:
-        qk_session_take_asking_news(session, message->asking);
-        break;
-    }
+    uint64_t count;
+    pthread_mutex_lock(&inbox->mutex);
+    struct event *list = inbox->first;
+    inbox->first = NULL;
+    inbox->last = &inbox->first;
+    ssize_t n = read(inbox->fd, &count, sizeof count); /* none: there is no event */
+    (void)n;
+    pthread_mutex_unlock(&inbox->mutex);
+    return list;
 }
 
 bool qk_session_poll(struct qk_session *session)
 {
-    struct shared *shared = &session->shared;
-    pthread_mutex_lock(&shared->mutex);
-    struct message *list = shared->first;
-    shared->first = NULL;
-    shared->last = &shared->first;
-    if (shared->signalled) {
-        char byte;
-        while (read(session->pipe_read, &byte, 1) == 1)
-            ;
-        shared->signalled = false;
-    }
-    pthread_mutex_unlock(&shared->mutex);
-
+    struct event *list = take_events(&session->inbox);
     bool changed = list != NULL;
-    while (list != NULL) {
-        struct message *message = list;
-        list = message->next;
-        publish(session, message);
-        qk_session_free_message(message);
-    }
-    bool task = qk_session_watch_task(session), ranges = qk_session_watch_ranges(session);
-    bool asking = qk_session_watch_asking(session);
-    return task || ranges || asking || changed;
+    for (struct event *event = list; event != NULL; event = event->next)
+        event->publish(session, event);
+    free_events(list);
+    for (int i = 0; i < N_PARTS; i++)
+        if (PARTS[i]->watch != NULL && PARTS[i]->watch(session))
+            changed = true;
+    return changed;
+}
+
+uint64_t qk_session_serial(struct qk_session *session)
+{
+    return ++session->last_serial;
+}
+
+void qk_session_follow(struct qk_session *session)
+{
+    for (int i = 0; i < N_PARTS; i++)
+        if (PARTS[i]->follow != NULL)
+            PARTS[i]->follow(session);
 }

@@ -141,6 +141,10 @@ text choices.json
 keys Enter
 check "w saves a recipe" wait_for 'choices saved: choices.json'
 check "then nothing is unsaved" wait_for 'choices, saved'
+keys e N q
+check "other norms than the recipe's are unsaved" wait_for 'choices, not exported'
+keys e N q
+check "as soon as they are the recipe's again, they are saved" wait_for 'choices, saved'
 text ':set all=keep'
 keys Enter
 wait_for 'no\|not'

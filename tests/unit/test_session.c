@@ -73,6 +73,12 @@ static void choose(struct qk_session *session, int layer, int role, enum qk_mode
         qk_session_choose(session, &layer, 1, role, (struct qk_choice){mode, param}, NULL, &err), QK_OK);
 }
 
+static void finish_task(struct qk_session *session)
+{
+    while (qk_session_task(session)->running)
+        wait_for_event(session);
+}
+
 static void test_numbers_arrive(void **state)
 {
     (void)state;
@@ -160,6 +166,33 @@ static void test_undo_redo_and_unsaved(void **state)
     qk_session_close(session);
 }
 
+/* A recipe and an export store the norms, too. */
+static void test_unsaved_norms(void **state)
+{
+    char path[PATH_SIZE], target[PATH_SIZE];
+    struct qk_session *session = open_demo(1);
+    struct qk_error err = {0};
+    qk_session_set_norms(session, true);
+    assert_false(qk_session_unsaved(session)); /* nothing is chosen whose norms could go along */
+    choose(session, 7, -1, QK_RESTORE, 0);
+    expect_ok(qk_session_save_recipe(session, path_in(path, *state, "recipe.json"), &err), &err);
+    assert_false(qk_session_unsaved(session));
+    qk_session_set_norms(session, false);
+    assert_true(qk_session_unsaved(session));
+    qk_session_set_norms(session, true);
+    assert_false(qk_session_unsaved(session));
+    const struct qk_export_options options = {.target = path_in(target, *state, "out"), .norms = true};
+    expect_ok(qk_session_export(session, &options, &err), &err);
+    qk_session_set_norms(session, false); /* does not reach the export */
+    finish_task(session);
+    expect_ok(qk_session_task(session)->error.code, &qk_session_task(session)->error);
+    assert_true(qk_session_unsaved(session));
+    expect_ok(qk_session_load_recipe(session, path, false, &err), &err);
+    assert_true(qk_session_norms(session));
+    assert_false(qk_session_unsaved(session));
+    qk_session_close(session);
+}
+
 static void test_metric_tests_need_the_numbers(void **state)
 {
     (void)state;
@@ -171,12 +204,6 @@ static void test_metric_tests_need_the_numbers(void **state)
     assert_int_equal(qk_session_set(session, "routing>0.15=restore", &changed, &err), QK_OK);
     assert_int_equal(changed, 3); /* layers 6, 7, 11: drift.json */
     qk_session_close(session);
-}
-
-static void finish_task(struct qk_session *session)
-{
-    while (qk_session_task(session)->running)
-        wait_for_event(session);
 }
 
 static void test_export_verify_and_cancel(void **state)
@@ -240,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_restored_layer_is_pre),
         cmocka_unit_test(test_current_follows_the_newest_choice),
         cmocka_unit_test(test_undo_redo_and_unsaved),
+        test_in_folder(test_unsaved_norms),
         cmocka_unit_test(test_metric_tests_need_the_numbers),
         test_in_folder(test_export_verify_and_cancel),
         cmocka_unit_test(test_close_at_once),
