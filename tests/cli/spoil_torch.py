@@ -146,6 +146,12 @@ def other_stored_size(out, data):
     out.add("data/0", FLOATS)
 
 
+def other_disk(out, data):
+    out.add("data.pkl", data)
+    out.directory[34] = 1
+    out.add("data/0", FLOATS)
+
+
 def many_entries():
     data = bytearray(state())
     struct.pack_into("<Q", data, len(data) - 22 - 20 - 56 + 32, 1 << 60)
@@ -215,6 +221,7 @@ FAULTS = {
     "deflated-much-more": lambda: deflated(stored=lambda data: deflate(data) + bytes(200000)),
     "other-method": lambda: records(other_method),
     "other-stored-size": lambda: records(other_stored_size),
+    "other-disk": lambda: records(other_disk),
     "many-entries": many_entries,
     "far-directory": far_directory,
     "huge-directory": huge_directory,

@@ -239,6 +239,7 @@ deflated-more archive/data.pkl: its compressed data ends before its record (foun
 deflated-much-more archive/data.pkl: its compressed data ends before its record (found
 other-method archive/data.pkl: its compression is not known (found method 12, expected 0 or 8)
 other-stored-size archive/data.pkl: stored with another size
+other-disk not a whole zip archive: it is one of several
 many-entries its directory of .* bytes cannot hold 1152921504606846976 entries
 far-directory not a whole zip archive: its directory is not where
 huge-directory its directory is too large

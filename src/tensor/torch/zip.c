@@ -154,6 +154,8 @@ static enum qk_code read_central(const struct qk_source *source, struct qk_zip *
         .bytes = number(record + 24, 4),
         .header = number(record + 42, 4),
         .crc_at = zip->directory_at + *at + 16};
+    if (number(record + 34, 2) != 0)
+        return not_whole(source, "it is one of several", err);
     QK_TRY(qk_strndup_to(&entry->name, record + CENTRAL_BYTES, name, err));
     if (strlen(entry->name) != name)
         return entry_fault(source, entry, "its name has a NUL character", err);

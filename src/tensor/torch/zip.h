@@ -1,8 +1,7 @@
-/* zip.h - the entries of a zip archive: their places, for reading and mending them there, and the content of small
- * ones.
+/* zip.h - the places of a zip archive's entries, so that they can be read, and mended, in place.
  *
- * PyTorch stores a tensor's bytes uncompressed in an entry of its own. The few small entries (data.pkl) that are read
- * as a whole may be deflated.
+ * PyTorch stores a tensor's bytes uncompressed in an entry of its own. A few small entries (data.pkl) are read
+ * whole; they may be deflated.
  *
  * Each check has its message:
  *   The end record ends the file (so there is no comment), and there is one disk.
@@ -53,10 +52,10 @@ const struct qk_zip_entry *qk_zip_find(const struct qk_zip *zip, const char *nam
 /* The entry whose data holds byte `at` of the file, or NULL. */
 const struct qk_zip_entry *qk_zip_at(const struct qk_zip *zip, uint64_t at);
 
-/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. `most` is below 4 GiB. QK_INPUT
- * when the content is longer than `most` bytes or than the whole archive, or not as long as the directory says. Also
- * when it is compressed by another method than deflate, or its sum is wrong. Also when its compressed data is broken,
- * cut short or does not fill its record. It never inflates more than the directory says. */
+/* *out = the content of an entry, *n bytes and a NUL behind them; the caller frees. `most` is below
+ * 4 GiB. QK_INPUT when it would be longer than `most` bytes or than the whole archive, when it is not as long as the
+ * directory says, or when its sum is wrong. QK_INPUT also for a method other than deflate, and for compressed data
+ * that is broken, cut short or does not fill its entry. It inflates at most one byte more than the directory says. */
 enum qk_code qk_zip_read(const struct qk_source *source, const struct qk_zip_entry *entry, size_t most,
     char **out, size_t *n, struct qk_error *err);
 
