@@ -12,14 +12,12 @@
 #include "export/export_files.h"
 #include "export/fill.h"
 #include "export/recipe.h"
+#include "export/replace.h"
 #include "export/zip_crc.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -248,112 +246,9 @@ static enum qk_code fill_sibling(struct exporter *e)
     return qk_sync_folder(e->sibling, e->err);
 }
 
-/* Renames with a flag of renameat2; false, with errno ENOSYS, where that does not exist. */
-static bool rename_with(const char *from, const char *to, unsigned flag)
-{
-#ifdef HAVE_RENAMEAT2
-    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, flag) == 0)
-        return true;
-    if (errno == EINVAL)
-        errno = ENOSYS;
-#else
-    (void)from, (void)to, (void)flag;
-    errno = ENOSYS;
-#endif
-    return false;
-}
-
-/* The name of the old folder while the new one gets its name. ".NAME.qkscope-replaced" is no name of a left-over, so
- * no program removes it. */
-static enum qk_code replaced_path(const char *target, char **out, struct qk_error *err)
-{
-    char *parent, *name;
-    QK_TRY(qk_split_path(target, &parent, &name, err));
-    enum qk_code code = qk_sibling_path(parent, name, "replaced", out, err);
-    free(parent);
-    free(name);
-    return code;
-}
-
-/* Locks the folder, which shows others that it is in use; -1 without locks. */
-static int hold(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-/* Puts the old folder aside and the new one in its place, for file systems that cannot exchange two names. */
-static enum qk_code replace_in_two_steps(const struct exporter *e)
-{
-    const char *target = e->options->target;
-    char *aside;
-    QK_TRY(replaced_path(target, &aside, e->err));
-    int fd = hold(target);
-    enum qk_code code = QK_OK;
-    if (rename(target, aside) != 0) {
-        code = qk_fail_errno(e->err, target, "replace");
-    } else if (rename(e->sibling, target) != 0) {
-        code = qk_fail_errno(e->err, target, "replace");
-        if (rename(aside, target) != 0)
-            code = qk_fail(e->err, QK_IO, "%s: cannot be put back: %s; the next export to %s puts it back",
-                aside, strerror(errno), target);
-    } else {
-        qk_folder_remove(aside, NULL); /* else the next export to this target does */
-    }
-    if (fd >= 0)
-        close(fd);
-    free(aside);
-    return code;
-}
-
-/* Ends a replace_in_two_steps that was killed: the old folder gets its name back, or is removed where the new one has
- * it. */
-static enum qk_code recover_replaced(const char *target, struct qk_error *err)
-{
-    char *aside;
-    struct stat info;
-    QK_TRY(replaced_path(target, &aside, err));
-    int fd = hold(aside);
-    enum qk_code code = QK_OK;
-    if (fd >= 0 && lstat(target, &info) == 0)
-        qk_folder_remove(aside, NULL);
-    else if (fd >= 0 && errno == ENOENT && rename(aside, target) != 0)
-        code = qk_fail_errno(err, aside, "put back");
-    if (fd >= 0)
-        close(fd);
-    free(aside);
-    return code;
-}
-
-/* Gives the sibling its final name. */
-static enum qk_code publish(struct exporter *e)
-{
-    enum { NOREPLACE = 1, EXCHANGE = 2 }; /* <linux/fs.h> */
-    const char *target = e->options->target;
-    if (e->manifest.target_exists) {
-        if (rename_with(e->sibling, target, EXCHANGE)) {
-            qk_folder_remove(
-                e->sibling, NULL); /* removes the old one; else the next export to this target does */
-        } else {
-            if (errno != ENOSYS)
-                return qk_fail_errno(e->err, target, "replace");
-            QK_TRY(replace_in_two_steps(e));
-        }
-    } else if (!rename_with(e->sibling, target, NOREPLACE)) {
-        /* A plain rename replaces at most an empty folder. */
-        if (errno != ENOSYS || rename(e->sibling, target) != 0)
-            return qk_fail_errno(e->err, target, "create");
-    }
-    return qk_sync_parent(target, e->err);
-}
-
 static enum qk_code run(struct exporter *e)
 {
-    QK_TRY(recover_replaced(e->options->target, e->err));
+    QK_TRY(qk_replaced_recover(e->options->target, e->err));
     QK_TRY(qk_left_overs_clear(e->options->target, e->err));
     QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->manifest, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
@@ -364,7 +259,7 @@ static enum qk_code run(struct exporter *e)
     QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &e->lock, e->err));
     enum qk_code code = fill_sibling(e);
     if (code == QK_OK)
-        code = publish(e);
+        code = qk_replace_folder(e->sibling, e->options->target, e->manifest.target_exists, e->err);
     if (code != QK_OK)
         qk_folder_remove(e->sibling, NULL);
     return code;
