@@ -82,7 +82,7 @@ static enum qk_code read_list(const char *name, const char *text, const char *ch
                 text, low, high);
         for (int i = 0; i < *n; i++)
             if (out[i] == value)
-                return qk_fail(err, QK_USAGE, "--%s: %g stands twice", name, value);
+                return qk_fail(err, QK_USAGE, "--%s: %g appears twice", name, value);
         out[(*n)++] = value;
         if (*end == '\0')
             return QK_OK;

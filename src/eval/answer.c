@@ -1,4 +1,4 @@
-/* answer.c - comparing a continuation with the answer as it grows. */
+/* answer.c - the comparison of a growing continuation with the answer. */
 #include "eval/answer.h"
 
 #include "base/json.h"
@@ -17,7 +17,7 @@ static enum qk_code add_end(const char *path, const cJSON *item, struct qk_ends 
 {
     uint64_t id;
     if (!qk_json_u64(item, &id) || id > INT32_MAX || out->n == MOST_ENDS)
-        return qk_fail(err, QK_INPUT, "%s: eos_token_id is neither a token's id nor a list of them", path);
+        return qk_fail(err, QK_INPUT, "%s: eos_token_id is neither a token id nor a list of them", path);
     QK_TRY(qk_grow(&out->id, &out->capacity, out->n + 1, sizeof *out->id, err));
     out->id[out->n++] = (int32_t)id;
     return QK_OK;
@@ -138,7 +138,7 @@ static void look_for_start(struct qk_answer *answer)
     }
 }
 
-/* How much of `wanted` stands at text[at, n): false where something else does. *n_matched <= its length. */
+/* *n_matched = the length of the beginning of `wanted` at text[at, n); false where the text differs. */
 static bool matches(const char *text, size_t n, const char *wanted, size_t *n_matched)
 {
     size_t length = strlen(wanted);
@@ -146,8 +146,8 @@ static bool matches(const char *text, size_t n, const char *wanted, size_t *n_ma
     return memcmp(text, wanted, *n_matched) == 0;
 }
 
-/* answer + until is what must stand behind answer_after: that answer_until is not found earlier, the reader
- * of the cases saw to. At the `end` answer_until may be missing, but not begun. */
+/* The text behind answer_after must be answer + until. The reader of the cases ensures that answer_until does not
+ * come earlier. At the `end` answer_until may be missing, but not begun. */
 static enum qk_verdict compare_text(const struct qk_answer *answer, bool end)
 {
     const char *rest = answer->text.s + answer->start;

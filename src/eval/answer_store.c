@@ -1,4 +1,4 @@
-/* answer_store.c - a file of answers, read whole and appended to (answer_store.h). */
+/* answer_store.c - a file of answers, read whole and appended to. */
 #include "eval/answer_store.h"
 
 #include "base/atomic_file.h"
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { DIGITS = QK_DIGEST_TEXT - 1, LINE = DIGITS + 3 };
-/* More than any number of cases comes to; a larger file is not ours. */
+/* The limit for such a file: more than any number of cases needs. */
 enum { MOST_BYTES = 1 << 28 };
 static const char SUFFIX[] = ".answers";
 
@@ -39,7 +39,7 @@ static bool is_line(const char *line)
            (line[DIGITS + 1] == 'r' || line[DIGITS + 1] == 'w') && line[DIGITS + 2] == '\n';
 }
 
-/* Takes the lines of a text that ends in NUL. */
+/* Reads the lines of a text that ends in NUL. */
 static enum qk_code take_lines(
     struct qk_answer_store *store, const char *text, size_t size, struct qk_error *err)
 {
@@ -56,7 +56,7 @@ static enum qk_code take_lines(
     return QK_OK;
 }
 
-/* A file that cannot be read is as good as none: its questions are asked again. */
+/* A file that cannot be read counts as empty: its questions are asked again. */
 static enum qk_code read_file(struct qk_answer_store *store, struct qk_error *err)
 {
     char *text;

@@ -1,4 +1,4 @@
-/* arithmetic.c - problems in steps. */
+/* arithmetic.c - problems of several steps. */
 #include "eval/arithmetic.h"
 
 #include "eval/cases.h"
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Above SURE_SUBTRACT a step subtracts, and up to SURE_ADD it adds, so that all stays between 1 and 99. */
+/* Above SURE_SUBTRACT a step subtracts, and up to SURE_ADD it adds, so that all numbers stay between 1 and 99. */
 enum { MOST_START = 60, MOST_ADD = 39, MOST_SUBTRACT = 40, SURE_SUBTRACT = 60, SURE_ADD = 9 };
 
 struct problem {
@@ -35,7 +35,7 @@ static void draw(struct problem *problem, int low, int high, uint64_t *random)
     problem->result = now;
 }
 
-/* True when the prompt has the result as one of its numbers: then copying would do for calculating. */
+/* True when the result is a number of the prompt: then copying would replace calculating. */
 static bool gives_away(const struct problem *problem)
 {
     bool found = problem->start == problem->result;
@@ -44,7 +44,7 @@ static bool gives_away(const struct problem *problem)
     return found;
 }
 
-/* What the demo pair's responses need in bytes ("Steps: 56+30=86; ... Answer: 57. "), and some more. */
+/* Bytes that the demo pair's responses need ("Steps: 56+30=86; ... Answer: 57. "), and some more. */
 static size_t response_limit(int steps)
 {
     enum { LEAST = 80, AROUND = 25, PER_STEP = 11 };

@@ -1,4 +1,4 @@
-/* cases.c - reading files of cases, and making tokens of them. */
+/* cases.c - the reader of files of cases, and their tokens. */
 #include "eval/cases.h"
 
 #include "base/json.h"
@@ -20,7 +20,7 @@ enum { MOST_LINE = 16 << 20, MOST_NAME = 255, DEFAULT_NEW_TOKENS = 256 };
 enum key { PROMPT, ANSWER, TASK, AFTER, UNTIL, DEPTH, NEW_TOKENS, KEYS };
 static const char *const KEY[KEYS] = {
     "prompt", "answer", "task", "answer_after", "answer_until", "depth", "max_new_tokens"};
-enum { TEXTS = DEPTH }; /* keys before it hold texts */
+enum { TEXTS = DEPTH }; /* the keys before this one hold texts */
 
 struct line {
     const char *path;
@@ -67,7 +67,7 @@ static enum qk_code take_number(struct line *line, int key, const cJSON *value, 
     return QK_OK;
 }
 
-/* The walk's present member, where it is of a key that is known. */
+/* Reads the walk's present member, if its key is known. */
 static enum qk_code take_member(const struct qk_json_walk *walk, struct line *line, struct qk_error *err)
 {
     int key = 0;
@@ -77,9 +77,9 @@ static enum qk_code take_member(const struct qk_json_walk *walk, struct line *li
     if (key == KEYS)
         return QK_OK;
     if (line->seen[key])
-        return qk_fail(err, QK_INPUT, "%s: %s stands twice", line->name, KEY[key]);
+        return qk_fail(err, QK_INPUT, "%s: %s appears twice", line->name, KEY[key]);
     line->seen[key] = true;
-    /* No list ever becomes a tree, which may take a multiple of its text. */
+    /* Lists never become trees, which may take a multiple of their text. */
     if (walk->length > 0 && strchr("[{", walk->text[walk->value]) != NULL)
         return qk_fail(
             err, QK_INPUT, "%s: %s is not a %s", line->name, KEY[key], key < TEXTS ? "text" : "number");
@@ -107,8 +107,7 @@ static enum qk_code read_members(
     return code;
 }
 
-/* The answer is what stands before the first answer_until: where that begins within the
- * answer, nothing is ever right. */
+/* The answer ends before the first answer_until: where that begins within the answer, nothing can be right. */
 static enum qk_code check_until(const struct line *line, struct qk_error *err)
 {
     const char *answer = line->text[ANSWER], *until = line->text[UNTIL];
@@ -116,7 +115,7 @@ static enum qk_code check_until(const struct line *line, struct qk_error *err)
     if (until == NULL)
         return QK_OK;
     if (line->text[AFTER] == NULL)
-        return qk_fail(err, QK_INPUT, "%s: answer_until stands without answer_after", line->name);
+        return qk_fail(err, QK_INPUT, "%s: answer_until needs answer_after", line->name);
     qk_text_add_bytes(&both, answer, strlen(answer));
     qk_text_add_bytes(&both, until, strlen(until));
     bool failed = both.failed, ends = !failed && strstr(both.s, until) == both.s + strlen(answer);
@@ -125,7 +124,7 @@ static enum qk_code check_until(const struct line *line, struct qk_error *err)
     if (failed)
         return qk_fail_memory(err, wanted);
     return ends ? QK_OK
-                : qk_fail(err, QK_INPUT, "%s: answer_until is found within the answer, so nothing is right",
+                : qk_fail(err, QK_INPUT, "%s: answer_until is within the answer, so nothing can be right",
                       line->name);
 }
 
@@ -136,7 +135,9 @@ static enum qk_code check_line(const struct line *line, struct qk_error *err)
         if (line->text[needed[i]] == NULL)
             return qk_fail(err, QK_INPUT, "%s: %s is missing", line->name, KEY[needed[i]]);
     if (line->text[TASK] != NULL && strlen(line->text[TASK]) > MOST_NAME)
-        return qk_fail(err, QK_INPUT, "%s: task is too long a name (found %zu bytes, expected at most %d)",
+        return qk_fail(err, QK_INPUT,
+            "%s: the name of the task is too long (found %zu bytes, expected at "
+            "most %d)",
             line->name, strlen(line->text[TASK]), MOST_NAME);
     return check_until(line, err);
 }
@@ -208,7 +209,7 @@ static enum qk_code name_line(const char *path, size_t number, char **out, struc
     return qk_text_take(&name, out, err);
 }
 
-/* text[begin, end) is line `number`; a blank one is passed over. */
+/* Reads line `number`, text[begin, end); skips a blank one. */
 static enum qk_code read_line(struct qk_cases *cases, const char *path, size_t number, const char *text,
     size_t begin, size_t end, struct qk_error *err)
 {
@@ -238,7 +239,7 @@ static enum qk_code read_line(struct qk_cases *cases, const char *path, size_t n
 static enum qk_code read_lines(
     struct qk_cases *cases, const char *path, const char *text, size_t n, struct qk_error *err)
 {
-    static const char mark[] = "\xef\xbb\xbf"; /* what editors may put before UTF-8 */
+    static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that editors may put before UTF-8 */
     size_t before = cases->n, number = 1;
     size_t at = n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
     for (; at < n; number++) {
@@ -247,7 +248,7 @@ static enum qk_code read_lines(
         QK_TRY(read_line(cases, path, number, text, at, end, err));
         at = end + 1;
     }
-    return cases->n > before ? QK_OK : qk_fail(err, QK_INPUT, "%s: there is no case in it", path);
+    return cases->n > before ? QK_OK : qk_fail(err, QK_INPUT, "%s: it holds no case", path);
 }
 
 enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_error *err)
@@ -304,7 +305,7 @@ enum qk_code qk_case_write(
 
 /* --- digest --- */
 
-/* With its length in front, so that no two lists of texts are the same bytes. */
+/* Adds a text with its length in front, so that two different lists of texts never give the same bytes. */
 static void digest_text(struct qk_digest *digest, const char *text)
 {
     char length[32];
@@ -339,7 +340,7 @@ static enum qk_code encode(const struct qk_tokenizer *tokenizer, const char *tex
     return QK_OK;
 }
 
-/* out->answer from prompt and answer together, where the prompt's ids are the first of these. */
+/* Sets out->answer from the ids of prompt and answer together, if these begin with the prompt's. */
 static enum qk_code encode_answer(const struct qk_case *item, const struct qk_tokenizer *tokenizer,
     struct qk_case_tokens *out, struct qk_error *err)
 {

@@ -1,4 +1,4 @@
-/* evaluation.c - models put to cases by way of what is known already (evaluation.h). */
+/* evaluation.c - the answers of models to cases, taken from the store or asked. */
 #include "eval/evaluation.h"
 
 #include "base/json.h"
@@ -13,13 +13,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Answers of another way of computing them are not taken. */
+/* Answers of another version of the computation do not count. */
 static const char FORMAT[] = "qkscope answers 1";
 
 struct subject_side {
     const struct qk_model *model;
     struct qk_exam exam;
-    struct qk_network *network; /* NULL until it is asked */
+    struct qk_network *network; /* NULL until it is first asked */
     bool opened;                /* exam is valid */
 };
 
@@ -113,8 +113,8 @@ static bool has_key(const cJSON *item, const char *key)
     return false;
 }
 
-/* What answers hang on beside weights and cases: how tokens are spelled, and (forward/network.h) the longest
- * case where a model's rotary frequencies hang on that. */
+/* Adds what answers depend on beside weights and cases. That is how tokens are spelled, and the longest case where
+ * rotary frequencies depend on it (forward/network.h). */
 static void add_exam(struct qk_digest *digest, const struct subject_side *side)
 {
     size_t longest = qk_exam_longest(&side->exam);
@@ -151,7 +151,9 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
         for (int i = 0; i < subject.selection->n_layers; i++)
             for (int r = 0; r < QK_ROLE_COUNT; r++) {
                 struct qk_choice choice = qk_choice_effect(subject.selection->choice[i][r]);
-                const char *mode = qk_mode_info(choice.mode)->name; /* its number may change with the table */
+                const char *mode =
+                    qk_mode_info(choice.mode)->name; /* not its number, which may change with the
+                                                                     * table */
                 qk_digest_add(&digest, mode, strlen(mode) + 1);
                 qk_digest_add(&digest, &choice.param, sizeof choice.param);
             }
@@ -168,7 +170,7 @@ struct asking {
     struct qk_answer_store *store;
     const struct qk_exam *exam;
     const struct qk_exam_watch *watch;
-    size_t *open; /* places in the list that are not known */
+    size_t *open; /* places in the list without a known answer */
     size_t n_known, n_open;
 };
 
@@ -178,7 +180,7 @@ static void tell(const struct asking *a, size_t n, const size_t *cases, const si
         a->watch->done(a->watch->context, n, cases, answer);
 }
 
-/* Answers of files that another program has changed are of no state that there was. */
+/* Answers from files that another program changed belong to no single state of them. */
 static enum qk_code check_unchanged(const struct qk_evaluation *e, struct qk_error *err)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -187,7 +189,7 @@ static enum qk_code check_unchanged(const struct qk_evaluation *e, struct qk_err
     return QK_OK;
 }
 
-/* Keeps a group's answers as soon as they are there: an interruption costs one group. */
+/* Stores a group's answers at once, so that an interruption costs one group. */
 static void group_done(void *context, size_t n, const size_t *cases, const signed char *answer)
 {
     struct asking *a = context;
@@ -227,7 +229,7 @@ static enum qk_code take_changed(struct qk_evaluation *e, struct qk_subject subj
     return code;
 }
 
-/* The cases of the list that the store does not know. */
+/* Asks the cases of the list that the store does not know. */
 static enum qk_code ask_open(struct qk_evaluation *e, struct qk_subject subject, struct asking *a,
     const size_t *list, signed char *answer, struct qk_progress *progress, struct qk_error *err)
 {
@@ -252,7 +254,7 @@ static enum qk_code ask_open(struct qk_evaluation *e, struct qk_subject subject,
     return code;
 }
 
-/* Answers what the store knows, and puts the rest into a->open. */
+/* Answers the cases that the store knows, and puts the others into a->open. */
 static enum qk_code split(struct asking *a, size_t n, const size_t *list, signed char *answer,
     struct qk_progress *progress, struct qk_error *err)
 {

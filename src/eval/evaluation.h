@@ -1,4 +1,4 @@
-/* evaluation.h - pre, post, and post with selections put to cases, with answers kept between runs. */
+/* evaluation.h - the answers of pre, post, and post with selections to cases, kept between runs. */
 #ifndef QK_EVAL_EVALUATION_H
 #define QK_EVAL_EVALUATION_H
 
@@ -11,38 +11,38 @@ struct qk_evaluation;
 
 /* Zero-initialised: the defaults. */
 struct qk_evaluation_options {
-    bool no_cache; /* keep no answers, take none that are kept */
+    bool no_cache; /* neither store answers nor use stored ones */
     size_t memory; /* bytes of weights to hold (forward/network.h); 0: half of the machine's memory */
 };
 
-/* Of a pair, or of one checkpoint alone (`pair` NULL, `alone` not). All are borrowed and must outlive it; the
- * models' weights are read when they are first asked. QK_INPUT as qk_exam_open. Freed with
+/* Opens an evaluation of a pair, or of one checkpoint alone (`pair` NULL, `alone` not). All are borrowed and must
+ * outlive it. A model's weights are read when it is first asked. QK_INPUT as qk_exam_open. Freed with
  * qk_evaluation_close (NULL allowed). Not for two threads at once. */
 enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,
     const struct qk_cases *cases, const struct qk_evaluation_options *options, struct qk_evaluation **out,
     struct qk_error *err);
 void qk_evaluation_close(struct qk_evaluation *evaluation);
 
-/* Who is asked: a side of the pair, or (selection not NULL; then side is QK_POST) post with a selection, with
- * `norms` the gains of q/k norms among it. One checkpoint alone is QK_POST. */
+/* The model to ask: a side of the pair, or post with a selection (selection not NULL, and side QK_POST). With `norms`
+ * the gains of q/k norms follow their role. One checkpoint alone is QK_POST. */
 struct qk_subject {
     enum qk_side side;
     const struct qk_selection *selection;
     bool norms;
 };
 
-/* answer[i] = 1 right, 0 wrong, for the case list[i], n of them. Those that are known are told first (watch),
- * the others as they come, and kept. *cost (NULL allowed) is what qk_exam_cost says of the cases that were
- * not known. progress counts the same, of all n, and its total is the caller's. QK_INPUT when a choice cannot
- * be computed; what was told before an error is valid. */
+/* answer[i] = 1 right, 0 wrong, for the n cases list[i]. The watch gets known answers first, and the others as they
+ * come; these are stored. *cost (NULL allowed) is the sum of qk_exam_cost over the unknown cases. progress counts the
+ * same over all n, and the caller sets its total. QK_INPUT when a choice cannot be computed. Answers reported before
+ * an error are valid. */
 enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_subject subject, size_t n,
     const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
     double *cost, struct qk_error *err);
 
-/* What case i costs, in tokens. */
+/* The cost of case i, in tokens. */
 size_t qk_evaluation_cost(const struct qk_evaluation *evaluation, size_t i);
 
-/* Adds the answers of n cases (those below 0 are none) to the scores (n_tasks) of their tasks. */
+/* Adds the answers of n cases (below 0: no answer) to the scores (n_tasks) of their tasks. */
 void qk_evaluation_score(const struct qk_cases *cases, size_t n, const size_t *list,
     const signed char *answer, struct qk_score *score);
 

@@ -1,4 +1,4 @@
-/* exam.c - groups of cases through greedy generation (exam.h). */
+/* exam.c - groups of cases that pass through greedy generation. */
 #include "eval/exam.h"
 
 #include "base/mem.h"
@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A group: enough tokens for every processor to have work, and few enough for what is kept of them to
- * stay below so many bytes. */
+/* The size of a group: enough tokens for every processor to have work, and few enough to keep their states below so
+ * many bytes. */
 enum { GROUP_TOKENS = 1 << 14, GROUP_CASES = 64, GROUP_BYTES = 1 << 30 };
 
 /* --- what is asked --- */
 
-/* Of everything but the weights that the answer hangs on. */
+/* Digest of everything on which the answer depends, except the weights. */
 static void digest_case(const struct qk_exam *exam, size_t i, char out[QK_DIGEST_TEXT])
 {
     const struct qk_case_tokens *t = &exam->tokens[i];
@@ -142,8 +142,8 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
     return code;
 }
 
-/* About what is kept of a token (keys and values of softmax layers) and of a sequence (states of linear ones,
- * which may have twice as many heads of v as of k), in bytes. */
+/* Estimated bytes that a token keeps (keys and values of softmax layers) and that a sequence keeps (states of linear
+ * layers). The latter may have twice as many heads of v as of k. */
 static void kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence)
 {
     *token = *sequence = 0;
@@ -157,7 +157,7 @@ static void kept_bytes(const struct qk_model *model, size_t *token, size_t *sequ
     }
 }
 
-/* Length of the group that begins the list: at least one. */
+/* Length of the first group of the list, at least one. */
 static size_t group_length(
     const struct qk_exam *exam, size_t token, size_t sequence, size_t n, const size_t *list)
 {

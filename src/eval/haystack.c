@@ -1,4 +1,4 @@
-/* haystack.c - filler, needles, and as much of the filler as the length allows. */
+/* haystack.c - prompts of needles and as much filler as the length allows. */
 #include "eval/haystack.h"
 
 #include "base/mem.h"
@@ -28,10 +28,10 @@ struct maker {
     double depth;
     uint64_t random;       /* of the filler */
     size_t next;           /* byte of the user's text, or sentence of the noise */
-    struct needle *needle; /* the one that is asked for, then the distractors */
+    struct needle *needle; /* the needle of the question, then the distractors */
     size_t n_needles;
     struct qk_text pool;     /* sentences one behind the other: needles first, then filler */
-    struct sentence *filler; /* n_filler so far, made as they are needed */
+    struct sentence *filler; /* n_filler so far; more are made when needed */
     size_t n_filler, filler_capacity;
     struct sentence *fact, *order; /* of the needles; of a prompt */
     size_t order_capacity;
@@ -73,7 +73,7 @@ static bool is_taken(const struct maker *maker, size_t n, const struct needle *n
     return false;
 }
 
-/* No two have a key or a value in common, as far as there are enough of them. */
+/* Makes needles of which no two share a key or a value, as far as there are enough of them. */
 static enum qk_code make_needles(struct maker *maker, uint64_t random, struct qk_error *err)
 {
     const struct qk_haystack *haystack = maker->haystack;
@@ -102,8 +102,8 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Length of the sentence at text[0, n): up to a mark that ends one and the blanks behind it, or to an empty
- * line; a very long one is cut behind a blank, or between characters. */
+/* Length of the sentence at text[0, n): up to an end mark and the blanks behind it, or to an empty line. A very long
+ * one is cut behind a blank, or between characters. */
 static size_t sentence_length(const char *text, size_t n)
 {
     static const char *const wide[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"}; /* 。！？ */
@@ -141,7 +141,7 @@ static void add_text(struct maker *maker)
     const char *text = haystack->text + maker->next;
     size_t n = sentence_length(text, haystack->n_text - maker->next);
     qk_text_add_bytes(&maker->pool, text, n);
-    if (!is_blank(text[n - 1])) /* as good as the needles, which end in a blank */
+    if (!is_blank(text[n - 1])) /* ends in a blank, as the needles do */
         qk_text_add_bytes(&maker->pool, " ", 1);
     maker->next += n;
 }
@@ -163,7 +163,7 @@ static enum qk_code add_filler(struct maker *maker, struct qk_error *err)
     return maker->pool.failed ? qk_fail_memory(err, maker->pool.length) : QK_OK;
 }
 
-/* A sentence of the user's text drawn by lot: the first that begins behind a byte drawn by lot. */
+/* A random sentence of the user's text: the first that begins behind a random byte. */
 static void draw_start(struct maker *maker)
 {
     const struct qk_haystack *haystack = maker->haystack;
@@ -195,7 +195,7 @@ static size_t place_of_needle(const struct maker *maker, size_t n)
     return i;
 }
 
-/* maker->prompt from the first n_filler sentences of filler. */
+/* Makes maker->prompt from the first n_filler sentences of filler. */
 static enum qk_code make_prompt(struct maker *maker, size_t n_filler, struct qk_error *err)
 {
     size_t n = n_filler;
@@ -228,9 +228,9 @@ static enum qk_code measure(const struct maker *maker, size_t *length, struct qk
     return QK_OK;
 }
 
-/* Where to look next, between low (which fits, `fits` long) and high (which does not; SIZE_MAX: not known):
- * as sentences are about alike, where a line through 0 and low gets to the length; every third time, so that
- * it ends soon in any case, in the middle. */
+/* The next number to try between low, which fits and is `fits` long, and high, which does not fit (SIZE_MAX:
+ * unknown). Sentences are about equally long, so it is where a line through 0 and low reaches the length. Every third
+ * time it is the middle, so that the search ends soon in any case. */
 static size_t next_try(const struct maker *maker, size_t low, size_t high, size_t fits, int tried)
 {
     double rate = low > 0 ? (double)fits / (double)low : 0;
@@ -243,7 +243,7 @@ static size_t next_try(const struct maker *maker, size_t low, size_t high, size_
     return low + step;
 }
 
-/* As many sentences of filler as fit; their prompt is left in maker->prompt. */
+/* Finds how many sentences of filler fit, and leaves their prompt in maker->prompt. */
 static enum qk_code fill(struct maker *maker, struct qk_error *err)
 {
     size_t low = 0, high = SIZE_MAX, fits, now;
@@ -276,7 +276,7 @@ static size_t count(const char *text, const char *what)
 
 /* --- a case --- */
 
-/* One try with the needles of `random`; *found = key and value stand nowhere else. */
+/* Makes one try with the needles of `random`; *found = key and value are nowhere else. */
 static enum qk_code try_needles(struct maker *maker, uint64_t random, bool *found, struct qk_error *err)
 {
     QK_TRY(make_needles(maker, random, err));
@@ -294,7 +294,7 @@ static enum qk_code make(struct maker *maker, uint64_t random, struct qk_error *
     for (int tries = 0; !found; tries++) {
         if (tries == TRIES / 10)
             return qk_fail(err, QK_USAGE,
-                "no value was found that stands nowhere else in the text (tried %d of %d digits)", tries,
+                "every value that was tried is elsewhere in the text, too (tried %d of %d digits)", tries,
                 maker->haystack->digits);
         maker->random = qk_random(&random);
         maker->next = maker->n_filler = maker->pool.length = 0;

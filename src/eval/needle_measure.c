@@ -1,4 +1,4 @@
-/* needle_measure.c - the passes of needles over a pair, one model at a time. */
+/* needle_measure.c - the passes of a pair over needles, one model at a time. */
 #include "eval/needle_measure.h"
 
 #include "base/mem.h"
@@ -32,7 +32,7 @@ struct measure {
     struct qk_selection_patch restored;
 };
 
-/* Post's layer restored on the inputs at hand; one that cannot be restored has no numbers. */
+/* Runs post's layer restored on the given inputs; a layer that cannot be restored has no numbers. */
 static enum qk_code measure_restored(
     void *context, int layer, size_t first, size_t n, const float *x, size_t d, struct qk_error *err)
 {

@@ -10,7 +10,7 @@ struct qk_needle_pair {
     int n_layers;
     struct qk_needle_layer *side[QK_SIDE_COUNT]; /* each on its own inputs */
     struct qk_needle_layer *restored;            /* post's layer with pre's q and k, on post's inputs */
-    struct qk_needle_layer *current; /* the whole of post with the selection; NULL: none was given */
+    struct qk_needle_layer *current;             /* the whole of post with the selection; NULL without one */
 };
 
 /* Runs the needles through pre, post and, unless selection is NULL, post with it. `memory`: bytes of weights held

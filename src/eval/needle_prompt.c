@@ -1,4 +1,4 @@
-/* needle_prompt.c - needles of cases and of made prompts, and why a case is not one. */
+/* needle_prompt.c - needles from cases and from made prompts. */
 #include "eval/needle_prompt.h"
 
 #include "base/mem.h"
@@ -19,7 +19,7 @@ void qk_needle_prompts_free(struct qk_needle_prompts *prompts)
 
 /* --- aligning --- */
 
-/* The case's ids with the last `moved` bytes of its prompt, which are blanks, at the front of its answer. */
+/* Encodes the case with the last `moved` bytes of its prompt, which are blanks, at the front of its answer. */
 static enum qk_code encode_moved(const struct qk_cases *cases, size_t i, size_t moved,
     const struct qk_tokenizer *tokenizer, struct qk_case_tokens *out, struct qk_error *err)
 {
@@ -53,9 +53,9 @@ static size_t trailing_blanks(const char *text)
     return blanks < n ? blanks : 0;
 }
 
-static const char TWICE[] = "the answer's tokens stand in the prompt more than once";
+static const char TWICE[] = "the answer's tokens are in the prompt more than once";
 
-/* Adds the needle that the tokens are; *why (static) says why they are none, else it is NULL. */
+/* Adds the tokens as a needle; *why = NULL, or the reason why they cannot be one (static). */
 static enum qk_code add_tokens(const struct qk_case_tokens *tokens, struct qk_needle_prompts *prompts,
     const char **why, struct qk_error *err)
 {
@@ -76,7 +76,7 @@ static enum qk_code add_case(const struct qk_cases *cases, size_t i, const struc
 {
     const struct qk_case *item = &cases->item[i];
     size_t blanks = trailing_blanks(item->prompt);
-    *why = "the answer does not stand in the prompt";
+    *why = "the answer is not in the prompt";
     if (strstr(item->prompt, item->answer) == NULL)
         return QK_OK;
     for (size_t moved = 0; *why != NULL && *why != TWICE && moved <= blanks;
@@ -108,7 +108,7 @@ enum qk_code qk_needle_prompts_read(const struct qk_cases *cases, const struct q
 
 /* --- making --- */
 
-/* One prompt; another value is tried until one tokenises alike. */
+/* Makes one prompt, with another value until one has the same tokens at both places. */
 static enum qk_code make_prompt(const struct qk_haystack *haystack, size_t length, double depth,
     size_t number, struct qk_needle_prompts *prompts, struct qk_error *err)
 {

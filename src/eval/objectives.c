@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The file's name without its folder and .jsonl. */
+/* Names an objective by the file's name without its folder and .jsonl. */
 static enum qk_code short_name(const char *path, char **out, struct qk_error *err)
 {
     const char *slash = strrchr(path, '/'), *base = slash != NULL ? slash + 1 : path;
@@ -16,7 +16,7 @@ static enum qk_code short_name(const char *path, char **out, struct qk_error *er
     return qk_strndup_to(out, base, n, err);
 }
 
-/* The whole path where an earlier file has that name. */
+/* Takes the whole path where an earlier file has that name. */
 static enum qk_code name_file(
     const struct qk_cases *cases, size_t i, struct qk_objectives *out, struct qk_error *err)
 {
@@ -51,7 +51,7 @@ enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_ev
             ;
         if (task == cases->n_tasks)
             return qk_fail(err, QK_INPUT,
-                "%s: every task of it stands in a file before it: there is nothing of its own to be good at",
+                "%s: every task of it is in a file before it, so it is no objective of its own",
                 cases->file[o]);
     }
     out->cases = (struct qk_search_cases){cases->n, cases->n_tasks, n, out->task, out->objective, out->cost};

@@ -1,12 +1,11 @@
-/* objectives.h - the inputs of a search (search.h): case files as objectives, and numbers of layers as the
- * order in which they are tried. */
+/* objectives.h - the inputs of a search (search.h): case files as objectives, and numbers that order the layers. */
 #ifndef QK_EVAL_OBJECTIVES_H
 #define QK_EVAL_OBJECTIVES_H
 
 #include "eval/evaluation.h"
 #include "eval/search.h"
 
-/* Zero-initialise. Owned, but for what the cases own; `cases` points into the arrays. */
+/* Zero-initialise. Owned, except what the cases own; `cases` points into the arrays. */
 struct qk_objectives {
     struct qk_search_cases cases;
     char **name; /* cases.n_objectives */
@@ -14,15 +13,15 @@ struct qk_objectives {
     double *cost;
 };
 
-/* Each file is an objective, called by its name without folder and .jsonl; one file alone has its tasks for
- * objectives. A task that stands in two files belongs to the first; QK_INPUT when a file has none of its own.
- * Freed with qk_objectives_free, on failure too. */
+/* Each file is an objective, named by the file without folder and .jsonl; with one file alone, its tasks are the
+ * objectives. A task in two files belongs to the first. QK_INPUT when a file has no task of its own. Freed with
+ * qk_objectives_free, on failure too. */
 enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_evaluation *evaluation,
     struct qk_objectives *out, struct qk_error *err);
 void qk_objectives_free(struct qk_objectives *objectives);
 
-/* Adds n values, none below 0, to the sums, each divided by the largest, so that numbers of two kinds count
- * alike; one that is not finite counts as 0. */
+/* Adds n values, none below 0, to the sums, each divided by the largest, so that numbers of two kinds have equal
+ * weight. A value that is not finite counts as 0. */
 void qk_prior_add(double *sum, const double *value, int n);
 
 #endif

@@ -1,4 +1,4 @@
-/* score.c - Wilson's interval. */
+/* score.c - Wilson's interval for a share of right answers. */
 #include "eval/score.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ struct qk_interval qk_score_interval(struct qk_score score)
     double n = (double)score.total, p = (double)score.right / n;
     double middle = p + z * z / (2 * n), half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
     struct qk_interval interval = {(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)};
-    /* At its ends the interval begins or ends there; what rounding left of that is taken off. */
+    /* At 0 and 1 the interval begins or ends there exactly, without the error of rounding. */
     if (score.right == 0)
         interval.low = 0;
     if (score.right == score.total)

@@ -1,5 +1,4 @@
-/* search.c - the stages of a search: both ends, effects of single layers, greedy walks, successive halving
- * (search.h). */
+/* search.c - the stages of a search: both ends, effects of single layers, greedy walks, successive halving. */
 #include "eval/search_internal.h"
 
 #include "base/mem.h"
@@ -9,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shares of what the limits leave after both ends, after which a stage gives way to the next. */
+/* Shares of the limits that are left after both ends, at which each stage ends. */
 static const double EFFECTS_END = 0.35, GREEDY_END = 0.5;
-/* Least share of the cases that a trial is asked, and what is asked where nothing limits the time. */
+/* The least share of the cases for a trial, and the share where nothing limits the time. */
 static const double LEAST_LEVEL = 0.05, USUAL_LEVEL = 0.25;
 
 /* --- moves --- */
 
-/* One or both roles of a layer: restored, or kept. */
+/* A move: one or both roles of a layer restored, or kept. */
 struct move {
     int layer;
     enum qk_effect_roles roles;
@@ -113,14 +112,14 @@ static enum qk_code measure_ends(struct qk_search *search, struct qk_error *err)
 
 /* --- effects --- */
 
-/* The share of the limits at which a share of what was left of them after both ends is over. */
+/* The share of the limits at which a share of the rest after both ends is used up. */
 static double stage_end(const struct qk_search *search, double share)
 {
     double spent = search->parts->spent;
     return spent + (1 - spent) * share;
 }
 
-/* Share of the cases for n trials to fit between now and a share of the limits. */
+/* The share of the cases with which n trials fit between now and a share of the limits. */
 static double fitting_level(const struct qk_search *search, double share, size_t n)
 {
     double whole = qk_search_whole_seconds(search), left = qk_search_left(search, share);
@@ -142,7 +141,7 @@ static enum qk_code keep_effect(struct qk_search *search, const struct qk_trial 
     return QK_OK;
 }
 
-/* From all that the trials have answered by now. */
+/* Computes the effects from all answers so far. */
 static enum qk_code tell_effect(
     struct qk_search *search, int layer, enum qk_effect_roles roles, struct qk_error *err)
 {
@@ -162,7 +161,7 @@ static enum qk_code tell_effects(struct qk_search *search, struct qk_error *err)
     return QK_OK;
 }
 
-/* In and out of one layer. */
+/* Measures in and out of one layer. */
 static enum qk_code find_effect(
     struct qk_search *search, int layer, enum qk_effect_roles roles, double level, struct qk_error *err)
 {
@@ -175,7 +174,7 @@ static enum qk_code find_effect(
     return tell_effect(search, layer, roles, err);
 }
 
-/* Layers whose effect is known and largest, in or out, stand first: what their roles do is asked first. */
+/* Layers with the largest known effect, in or out, come first: the effects of their roles are measured first. */
 static void order_by_effect(struct qk_search *search)
 {
     struct qk_search_parts *p = search->parts;
@@ -198,7 +197,7 @@ static void order_by_effect(struct qk_search *search)
         }
 }
 
-/* Whole layers first, on samples that leave a third of the time for the roles by themselves. */
+/* Measures whole layers first, on samples that leave a third of the time for the single roles. */
 static enum qk_code find_effects(struct qk_search *search, double *level, struct qk_error *err)
 {
     struct qk_search_parts *p = search->parts;
@@ -219,7 +218,7 @@ static enum qk_code find_effects(struct qk_search *search, double *level, struct
 
 /* --- greedy walks --- */
 
-/* What a walk is after: objectives by weight. */
+/* The aim of a walk: objectives by weight. */
 static double score(const struct qk_search *search, const struct qk_trial *trial, const double *weight)
 {
     double sum = 0;
@@ -236,7 +235,7 @@ static int by_gain(const void *a, const void *b)
     return x->layer != y->layer ? x->layer - y->layer : (int)x->roles - (int)y->roles;
 }
 
-/* The moves that are open from a selection, most promising first; list holds all. */
+/* Lists the possible moves from a selection, most promising first; list has room for all. */
 static size_t find_moves(const struct qk_search *search, const struct qk_selection *from, enum qk_mode mode,
     const double *weight, struct move *list)
 {
@@ -256,7 +255,7 @@ static size_t find_moves(const struct qk_search *search, const struct qk_selecti
     return n;
 }
 
-/* From `trial` to the best of its most promising neighbours; *next NULL when none is better. */
+/* *next = the best of the most promising neighbours of `trial`, or NULL when no neighbour is better. */
 static enum qk_code walk_step(struct qk_search *search, const struct qk_trial *trial, enum qk_mode mode,
     const double *weight, double level, struct move *list, struct qk_trial **next, struct qk_error *err)
 {
@@ -289,7 +288,7 @@ static enum qk_code walk(struct qk_search *search, struct qk_trial *from, enum q
     return code;
 }
 
-/* Forwards from post and backwards from all restored, after all objectives alike and after each most of all. */
+/* Walks forwards from post and backwards from all restored, for all objectives equally and for each most of all. */
 static enum qk_code walk_all(struct qk_search *search, double level, struct qk_error *err)
 {
     static const double MOST = 4;
@@ -310,7 +309,7 @@ static enum qk_code walk_all(struct qk_search *search, double level, struct qk_e
 
 /* --- selections to halve --- */
 
-/* Layers of a kind restored as a whole; nothing where there is no such layer. */
+/* Tries all layers of a kind restored, if there are any. */
 static enum qk_code add_kind(struct qk_search *search, enum qk_kind kind, enum qk_effect_roles roles,
     double level, struct qk_error *err)
 {
@@ -336,8 +335,7 @@ static enum qk_code add_kinds(struct qk_search *search, double level, struct qk_
     return QK_OK;
 }
 
-/* The restored roles of a trial blended instead; a layer of which only one role is
- * restored takes no blend of both. */
+/* Blends the restored roles of a trial instead. A layer with only one restored role takes no blend of both. */
 static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *trial, struct qk_choice choice,
     double level, struct qk_error *err)
 {
@@ -357,7 +355,7 @@ static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *t
     if (code == QK_OK)
         code = qk_search_measure(search, &next, level, "blend", &made, &why);
     qk_selection_free(&next);
-    /* A blend that a layer does not take (its weights have scales, say) is none that can be tried. */
+    /* Skips a blend that a layer does not take (its weights have scales, say). */
     if (code == QK_OK || code == QK_USAGE || code == QK_INPUT)
         return QK_OK;
     if (err != NULL)
@@ -365,7 +363,7 @@ static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *t
     return code;
 }
 
-/* What the table of modes has for searches, round after round. */
+/* Tries what the table of modes has for searches, round after round. */
 static enum qk_code add_blends(
     struct qk_search *search, const struct qk_trial *trial, double level, struct qk_error *err)
 {
@@ -385,7 +383,7 @@ static enum qk_code add_blends(
     return QK_OK;
 }
 
-/* Neighbours of a trial: one role of one layer put to the other of restored and kept. */
+/* Tries the neighbours of a trial: one role of one layer changed between restored and kept. */
 static enum qk_code add_neighbours(
     struct qk_search *search, const struct qk_trial *trial, double level, struct qk_error *err)
 {
@@ -402,7 +400,7 @@ static enum qk_code add_neighbours(
 
 /* --- successive halving (Jamieson & Talwalkar 2016) --- */
 
-/* The trials measured at a level or more, in list; the caller frees. */
+/* *list = the trials measured at a level or more; the caller frees. */
 static enum qk_code list_trials(
     const struct qk_search *search, double level, struct qk_trial ***list, size_t *n, struct qk_error *err)
 {
@@ -414,11 +412,11 @@ static enum qk_code list_trials(
     return QK_OK;
 }
 
-/* A sample is so many times as large as the one before, and takes this part of what is left of the
- * limits; the last takes all. */
+/* Each sample is so many times as large as the one before, and takes this part of the limits that are left. The last
+ * takes all. */
 static const double GROWTH = 4, PART = 0.4;
 
-/* How many trials may go on from a sample to the next. */
+/* The number of trials that go on from a sample to the next. */
 static size_t may_go_on(const struct qk_search *search, double from, double level)
 {
     enum { LEAST = 2, MOST = 64 };
@@ -451,7 +449,7 @@ static enum qk_code halve(struct qk_search *search, double level, struct qk_erro
     return QK_OK;
 }
 
-/* Blends, then neighbours, of what stands best, halved again, until nothing new comes up. */
+/* Tries blends, then neighbours, of the best trials and halves them again, until nothing new comes up. */
 static enum qk_code refine(struct qk_search *search, double level, struct qk_error *err)
 {
     enum { ROUNDS = 8, PARENTS = 3 };
@@ -479,7 +477,7 @@ static enum qk_code run(struct qk_search *search, const double *prior, struct qk
     double level;
     QK_TRY(find_layers(search, prior, err));
     QK_TRY(measure_ends(search, err));
-    /* The usual choice: what others are to be better than is known of every case. */
+    /* Measures the usual choice on every case: other trials are compared with it. */
     QK_TRY(add_kind(search, QK_FULL, QK_EFFECT_BOTH, 1, err));
     search->parts->spent = qk_search_spent(search);
     QK_TRY(find_effects(search, &level, err));

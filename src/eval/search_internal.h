@@ -9,48 +9,49 @@ struct qk_search_parts {
     struct qk_search_calls calls;
     struct timespec start;
     size_t n_measured;        /* trials of the limit */
-    double run_cost, seconds; /* of cases that were really run */
+    double run_cost, seconds; /* of cases that were run */
     double whole_cost;        /* of all cases */
-    bool cut;                 /* something was left out, as the limits did not allow it */
-    double spent;             /* share of the limits that both ends took */
-    bool *differs; /* of each case: pre and post answer it differently; NULL until both are known */
-    size_t *order; /* cases, task after task, each in the order of its samples */
-    size_t *first; /* n_tasks + 1: where the tasks begin in order */
+    bool cut;                 /* the limits left something out */
+    double spent;             /* share of the limits used by both ends */
+    bool *differs; /* for each case: pre and post answer it differently; NULL until both are known */
+    size_t *order; /* cases by task, each task in the order of its samples */
+    size_t *first; /* n_tasks + 1: the beginning of each task in order */
     int *layer;    /* n_used: those that can be restored, by prior */
     int n_used;
-    /* Of the cases that pre and post answer alike, for each objective: how many answers of other trials are
-     * known, and how many of them are not post's. */
+    /* For each objective, over the cases that pre and post answer alike: how many answers of other trials are known,
+     * and how many differ from post's. */
     size_t *alike, *turned;
     struct qk_effect_trials *effect; /* n_layers */
     struct qk_trial *all;            /* every layer restored; NULL: not tried */
 };
 
-/* What the effects of a layer are told from; NULL where it was not tried. */
+/* The trials from which the effects of a layer are computed; NULL where none was made. */
 struct qk_effect_trials {
     struct qk_trial *in[QK_EFFECT_ROLES], *out[QK_EFFECT_ROLES];
 };
 
-/* True while less than this share (0 to 1) of the limits is used up; without limits always. */
+/* True while less than this share (0 to 1) of the limits is used; without limits always. */
 bool qk_search_within(const struct qk_search *search, double share);
-/* Share of the limits that is used up, 0 to 1. */
+/* The used share of the limits, 0 to 1. */
 double qk_search_spent(const struct qk_search *search);
-/* Seconds left of that share of the limit; HUGE_VAL without one. */
+/* Seconds left of that share of the limit; HUGE_VAL without a limit. */
 double qk_search_left(const struct qk_search *search, double share);
-/* Expected seconds of one trial over all cases; 0 when nothing was run yet. */
+/* Expected seconds of one trial over all cases; 0 before the first run. */
 double qk_search_whole_seconds(const struct qk_search *search);
 
 /* Puts the cases in the order of samples, once post (trial 0) and pre are known. */
 enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err);
 
-/* *out = the trial of the selection, made when there is none (choices of equal effect are one), with the first
- * ceil(level * cases) of each task asked. *out NULL when the limits are used up, or would be on the way. */
+/* *out = the trial of the selection, with the first ceil(level * cases) of each task asked. It is made when it does
+ * not exist yet; choices of equal effect are one trial. *out = NULL when the limits are used up, or would be on the
+ * way. */
 enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selection *selection, double level,
     const char *stage, struct qk_trial **out, struct qk_error *err);
 
 void qk_search_free_trials(struct qk_search *search);
 
-/* Sorts n trials, best first: by fronts (Pareto rank of their estimated rates), and within one by how far
- * they stand from their neighbours (Deb et al. 2002). */
+/* Sorts n trials, best first (Deb et al. 2002): by fronts (Pareto rank of their estimated rates), and within a front
+ * by their distance to their neighbours. */
 enum qk_code qk_search_rank(
     const struct qk_search *search, struct qk_trial **trial, size_t n, struct qk_error *err);
 

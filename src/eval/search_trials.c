@@ -1,4 +1,4 @@
-/* search_trials.c - the trials of a search: their samples, estimates from them, and which is better. */
+/* search_trials.c - the trials of a search: their samples, the estimates from them, and their order. */
 #include "eval/search_internal.h"
 
 #include "base/mem.h"
@@ -37,14 +37,15 @@ double qk_search_whole_seconds(const struct qk_search *search)
 
 /* --- samples --- */
 
-/* Cases of one task in the order of its samples: three that tell pre from post, then one that does not. */
+/* Orders the cases of a task for its samples: three that pre and post answer differently, then one that they answer
+ * alike. */
 static size_t order_task(const struct qk_search *search, size_t task, size_t at)
 {
     const struct qk_search_cases *cases = &search->cases;
     size_t next[2] = {0, 0}, turn = 0;
     for (;;) {
         bool wanted = turn++ % 4 != 3;
-        for (int other = 0; other < 2; other++) { /* the other kind when there is none of the wanted */
+        for (int other = 0; other < 2; other++) { /* the other kind when there are no more of this */
             bool differs = other == 0 ? wanted : !wanted;
             size_t *i = &next[differs];
             while (*i < cases->n && (cases->task[*i] != task || search->parts->differs[*i] != differs))
@@ -84,8 +85,8 @@ static int by_index(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Number of cases of the sample that the trial was not asked yet, put into list in the order of the case
- * files; list holds all. Before the order of samples is known the sample is all cases. */
+/* Lists the cases of the sample that the trial was not asked yet, in the order of the case files. Returns their
+ * number; list has room for all. Before the order of samples is known the sample is all cases. */
 static size_t find_open(
     const struct qk_search *search, const struct qk_trial *trial, double level, size_t *list)
 {
@@ -174,7 +175,7 @@ static enum qk_code ask(struct qk_search *search, struct qk_trial *trial, const 
     return QK_OK;
 }
 
-/* No less than a trial's last tenth may be missing when the time is up. */
+/* When the time is up, a trial may end if at most its last tenth is missing. */
 static bool fits(const struct qk_search *search, const size_t *list, size_t n)
 {
     static const double OVER = 1.1;
@@ -207,7 +208,7 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
             *out = trial;
     }
     search->parts->cut |= code == QK_OK && *out == NULL;
-    if (trial->n_asked == 0 && search->n_trials > 1) /* it was made here, and there was no time for it */
+    if (trial->n_asked == 0 && search->n_trials > 1) /* it was made here, and the time did not suffice */
         free_trial(search->trial[--search->n_trials]);
     free(answer);
     free(list);
@@ -218,7 +219,7 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
 
 /* --- estimates --- */
 
-/* Sums over the asked cases of one stratum: the cases of a task that pre and post answer differently, or
+/* Sums over the asked cases of a stratum. A stratum is the cases of a task that pre and post answer differently, or
  * those of an objective that they answer alike. */
 struct stratum {
     size_t all, n;
@@ -235,8 +236,8 @@ static void add_case(struct stratum *s, double value, bool asked)
     }
 }
 
-/* Adds the stratum's part of a mean over `total` cases, and of its variance, of which `spread` is that of one
- * case (with the correction for a sample of a finite whole). Without a sample nothing is taken to differ. */
+/* Adds the stratum's part of a mean over `total` cases, and of its variance. `spread` is the variance of one case,
+ * with the correction for a sample of a finite whole. Without a sample no case counts as different. */
 static void add_stratum(const struct stratum *s, size_t total, double spread, double *mean, double *variance)
 {
     double weight = (double)s->all / (double)total, n = (double)s->n;
@@ -246,16 +247,16 @@ static void add_stratum(const struct stratum *s, size_t total, double spread, do
     *variance += weight * weight * spread / (n > 1 ? n : 1) * (1 - n / (double)s->all);
 }
 
-/* The variance of one case, of the sample. One more case that differs, as most do, and one that does not are
- * added: no sample is certain. */
+/* The variance of one case in the sample. It adds one case that differs, as most do, and one that does not, because
+ * no sample is certain. */
 static double spread_of(const struct stratum *s)
 {
     double n = (double)s->n, mean = (fabs(s->sum) + 1) / (n + 2);
     return (s->squares + 1) / (n + 2) - mean * mean;
 }
 
-/* The same of cases that pre and post answer alike: what is known of all trials, for few selections turn such
- * an answer, and one trial's sample of them is small. */
+/* The same for cases that pre and post answer alike, from all trials. Few selections turn such an answer, and one
+ * trial's sample of them is small. */
 static double spread_alike(const struct qk_search *search, const struct qk_trial *base, size_t objective)
 {
     const struct qk_search_parts *p = search->parts;
@@ -274,7 +275,7 @@ static void add_task(const struct qk_search *search, const struct qk_trial *tria
     }
 }
 
-/* The mean of trial less base over the objective's cases. */
+/* The mean of trial minus base over the objective's cases. */
 static struct qk_estimate difference(const struct qk_search *search, const struct qk_trial *trial,
     const struct qk_trial *base, size_t objective, size_t total)
 {
@@ -296,7 +297,7 @@ static struct qk_estimate difference(const struct qk_search *search, const struc
     return result;
 }
 
-/* Cases of an objective, and how many of them a trial has right. */
+/* Counts the cases of an objective, and how many of them a trial has right. */
 static size_t count_objective(
     const struct qk_search *search, const struct qk_trial *trial, size_t objective, size_t *right)
 {
@@ -311,9 +312,9 @@ static size_t count_objective(
     return total;
 }
 
-/* Post's, which is known of every case, and the difference from it (a difference estimator: Cochran 1977, ch.
- * 7). Of a trial that was asked everything it is a quotient of whole numbers: equal counts are equal rates.
- */
+/* The rate of post, which is known for every case, plus the difference from it (a difference estimator: Cochran 1977,
+ * ch. 7). For a trial that was asked every case it is a quotient of whole numbers, so equal counts are equal rates.
+ * */
 struct qk_estimate qk_search_rate(
     const struct qk_search *search, const struct qk_trial *trial, size_t objective)
 {
@@ -356,7 +357,7 @@ static bool dominates(const double *a, const double *b, size_t n)
     return better;
 }
 
-/* The first front gets rank 1, what is then left over the next. */
+/* The first front gets rank 1, the front of the rest the next, and so on. */
 static void find_ranks(struct ranked *r, size_t n, size_t n_objectives)
 {
     size_t done = 0;
@@ -374,8 +375,8 @@ static void find_ranks(struct ranked *r, size_t n, size_t n_objectives)
     }
 }
 
-/* Distance to the neighbours on both sides of the same front, summed over the objectives; the ends of a
- * front stand infinitely far. */
+/* The distance to the neighbours on both sides of the same front, summed over the objectives. For the ends of a front
+ * it is infinite. */
 static void find_distances(struct ranked *r, size_t n, size_t n_objectives)
 {
     for (size_t o = 0; o < n_objectives; o++)
@@ -404,7 +405,7 @@ static int by_rank(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-/* Entry `index` of a list, its rates in the list's own array of rates. */
+/* Sets entry `index` of a list, with its rates in the list's own array of rates. */
 static struct ranked rank_of(
     const struct qk_search *search, struct qk_trial *trial, size_t index, double *rates)
 {
@@ -439,8 +440,8 @@ enum qk_code qk_search_rank(
     return QK_OK;
 }
 
-/* True when a stands before b: better somewhere and as good everywhere; of equals the one with fewer layers
- * changed, then the one that came first. */
+/* True when a comes before b: better somewhere and as good everywhere. Of equals, the one with fewer changed layers
+ * comes first, then the older one. */
 static bool beats(const struct qk_search *search, const struct ranked *a, const struct ranked *b)
 {
     size_t n = search->cases.n_objectives;

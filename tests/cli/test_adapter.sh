@@ -83,7 +83,7 @@ run plan "$base" "$work/scaled" --recipe "$work/recipe.json"
 check "  nor on the same factors with another scale" complains 3 'adapter_config.json: the recipe was made for another'
 
 run export "$base" "$adapter" --set 0=restore -o "$adapter/out"
-check "no export into the adapter" complains 2 "refused: it is post's folder or in it"
+check "no export into the adapter" complains 2 "refused: it is, or is in, post's folder"
 run plan "$base" "$adapter" --set 0=restore -o "$adapter/r.json"
 check "no recipe into the adapter" complains 2 "refused: it is in post's folder"
 run emit mergekit "$base" "$adapter" --set 0=restore

@@ -70,7 +70,7 @@ run cases needle --digits 1 --distractors 30
 check "too few values" complains 2 'values are too short for so many needles (found 31 of 1 digits)'
 seq 0 9 | tr '\n' '.' >"$work/digits.txt"
 run cases needle --digits 1 -n 600 --haystack "$work/digits.txt"
-check "no value that stands nowhere else" complains 2 'no value was found that stands nowhere else in the text'
+check "no value that stands nowhere else" complains 2 'every value that was tried is elsewhere in the text, too'
 printf '\377' >"$work/broken.txt"
 run cases needle --haystack "$work/broken.txt"
 check "a text that is not UTF-8" complains 3 'broken.txt: not UTF-8'

@@ -71,9 +71,9 @@ static void test_refused(void **state)
     static const struct {
         const char *text, *words;
     } rows[] = {
-        {"", "c.jsonl: there is no case in it"},
-        {"\n \n", "there is no case in it"},
-        {"\xef\xbb\xbf", "there is no case in it"},
+        {"", "c.jsonl: it holds no case"},
+        {"\n \n", "it holds no case"},
+        {"\xef\xbb\xbf", "it holds no case"},
         {"{\"prompt\":\"p\",\"answer\":\"a\"}\n\n{\"prompt\":\"p\"}\n", "c.jsonl:3: answer is missing"},
         {"{\"answer\":\"a\"}", "c.jsonl:1: prompt is missing"},
         {"{\"prompt\":null,\"answer\":\"a\"}", "c.jsonl:1: prompt is missing"},
@@ -89,13 +89,13 @@ static void test_refused(void **state)
             "max_new_tokens is out of range|found 0"},
         {"{\"prompt\":\"p\",\"answer\":\"a\",\"max_new_tokens\":1e9}", "max_new_tokens is out of range"},
         {"{\"prompt\":\"p\",\"answer\":\"a\",\"max_new_tokens\":1.5}", "max_new_tokens is out of range"},
-        {"{\"prompt\":\"p\",\"answer\":\"a\",\"answer\":\"b\"}", "c.jsonl:1: answer stands twice"},
+        {"{\"prompt\":\"p\",\"answer\":\"a\",\"answer\":\"b\"}", "c.jsonl:1: answer appears twice"},
         {"{\"prompt\":\"p\",\"answer\":\"a\",\"answer_until\":\".\"}",
-            "answer_until stands without answer_after"},
+            "answer_until needs answer_after"},
         {"{\"prompt\":\"p\",\"answer\":\"a.b\",\"answer_after\":\":\",\"answer_until\":\".\"}",
-            "c.jsonl:1: answer_until is found within the answer"},
+            "c.jsonl:1: answer_until is within the answer"},
         {"{\"prompt\":\"p\",\"answer\":\"a.\",\"answer_after\":\":\",\"answer_until\":\"..\"}",
-            "answer_until is found within the answer"}, /* "a..." has ".." a byte early */
+            "answer_until is within the answer"}, /* "a..." has ".." a byte early */
         {"[{\"prompt\":\"p\",\"answer\":\"a\"}]", "c.jsonl:1: not a JSON object (expected one a line)"},
         {"{\n\"prompt\":\"p\",\"answer\":\"a\"}", "c.jsonl: not valid JSON|line 1, "},
         {"{\"prompt\":\"p\",\"answer\":\"a\"} x", "c.jsonl: not valid JSON|line 1, column 29"},

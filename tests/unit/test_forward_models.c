@@ -371,9 +371,9 @@ static void test_short(void **state)
     expect_ok(qk_forward(model, NULL, ids, N_IDS, NULL, last, 1, NULL, &err), &err);
     assert_true(worst(one, all, VOCABULARY) < 1e-5); /* nothing looks ahead */
     assert_true(worst(last, all + (N_IDS - 1) * VOCABULARY, VOCABULARY) < 1e-5);
-    expect_failure(qk_forward(model, NULL, ids, 0, NULL, NULL, 0, NULL, &err), &err, QK_INPUT, "0 tokens");
+    expect_failure(qk_forward(model, NULL, ids, 0, NULL, NULL, 0, NULL, &err), &err, QK_INPUT, "found 0");
     expect_failure(
-        qk_forward(model, NULL, ids, 1, NULL, all, 2, NULL, &err), &err, QK_INPUT, "1 tokens|2 logits");
+        qk_forward(model, NULL, ids, 1, NULL, all, 2, NULL, &err), &err, QK_INPUT, "found 1|last 2");
     ids[7] = VOCABULARY;
     expect_failure(
         qk_forward(model, NULL, ids, N_IDS, NULL, NULL, 0, NULL, &err), &err, QK_INPUT, "token 7|128|127");

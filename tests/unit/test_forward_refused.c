@@ -47,7 +47,7 @@ static void test_hostile_configs(void **state)
         const char *family, *key, *value, *words;
     } rows[] = {{"llama", "hidden_act", "\"relu\"", "activation \"relu\""},
         {"llama", "rms_norm_eps", "null", "eps"}, {"llama", "rms_norm_eps", "-1", "eps"},
-        {"gemma3_text", "sliding_window", "null", "window of layer 0"},
+        {"gemma3_text", "sliding_window", "null", "window for layer 0"},
         {"gemma3_text", "use_bidirectional_attention", "true", "both ways"},
         {"hypenet", "attn_logits_scaling", "\"hype\"", "attn_logits_scaling"},
         {"hypenet", "attn_logits_scaling", "\"hype 1\"", "attn_logits_scaling"},

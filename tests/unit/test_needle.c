@@ -230,9 +230,9 @@ static void test_cases(void **state)
     assert_int_equal(needle->query[0], needle->T - 4);
     assert_int_equal(prompts.n_skipped, 2);
     assert_non_null(
-        strstr(prompts.skipped.line[0], "cases.jsonl:2: the answer does not stand in the prompt"));
+        strstr(prompts.skipped.line[0], "cases.jsonl:2: the answer is not in the prompt"));
     assert_non_null(
-        strstr(prompts.skipped.line[1], "cases.jsonl:3: the answer's tokens stand in the prompt more"));
+        strstr(prompts.skipped.line[1], "cases.jsonl:3: the answer's tokens are in the prompt more"));
     qk_needle_prompts_free(&prompts);
     qk_tokenizer_free(tokenizer);
     qk_pair_close(pair);
