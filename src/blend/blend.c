@@ -39,7 +39,7 @@ enum qk_code qk_blend_form(
 
 /* --- head views --- */
 
-/* Without a way out of the loop and in whole numbers, so that it costs less than reading the values. */
+/* The loop has no exit and works in whole numbers, so that it costs less than reading the values. */
 static bool all_finite(size_t n, const double *values)
 {
     const uint64_t exponent = 0x7ffull << 52;
@@ -47,7 +47,7 @@ static bool all_finite(size_t n, const double *values)
     for (size_t i = 0; i < n; i++) {
         uint64_t bits;
         memcpy(&bits, &values[i], sizeof bits);
-        found |= (bits & exponent) + (1ull << 52); /* all ones run over into the sign */
+        found |= (bits & exponent) + (1ull << 52); /* all ones carry over into the sign */
     }
     return found >> 63 == 0;
 }
@@ -103,7 +103,7 @@ void qk_blend_scale(size_t n, double *x, int exponent)
 {
     if (exponent == 0)
         return;
-    /* 2^1074 is no number: two factors, the first of which is exact where it makes numbers larger. */
+    /* 2^1074 is no number, so there are two factors; the first is exact where it makes numbers larger. */
     double half = ldexp(1.0, exponent / 2), rest = ldexp(1.0, exponent - exponent / 2);
     for (size_t i = 0; i < n; i++)
         x[i] = x[i] * half * rest;
@@ -122,7 +122,7 @@ enum qk_code qk_blend_prepare(
     return QK_OK;
 }
 
-/* A head that is a side's as it is, finite or not. */
+/* Copies a head of one side as it is, finite or not. */
 static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role, int head,
     double *out, struct qk_error *err)
 {
@@ -134,7 +134,7 @@ static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side,
         b->pair->model[side], b->side[side], b->pair->model[from], b->side[from], role, head, out, err);
 }
 
-/* The blended head before rounding; out (m, n) may not overlap pre and post. */
+/* Computes the blended head before rounding; out (m, n) must not overlap pre and post. */
 static enum qk_code blend_head(
     struct qk_blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
 {
@@ -158,7 +158,7 @@ enum qk_code qk_blend_round(const struct qk_pair *pair, const struct qk_tensor *
     return QK_OK;
 }
 
-/* The weights of both sides are bfloat16, and this blend has a form in float32. */
+/* True when the weights of both sides are bfloat16 and this blend has a form in float32. */
 static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -167,7 +167,7 @@ static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
     return qk_mode_ops(qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode)->bf16 != NULL;
 }
 
-/* *done: whether raw (m, n) holds the head; else blend_head reports what is wrong with it. */
+/* *done: raw (m, n) holds the head; otherwise blend_head reports what is wrong with it. */
 static enum qk_code blend_bf16(
     struct qk_blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
 {
@@ -205,7 +205,7 @@ static enum qk_code read_blend(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct qk_blend_heads *b = (struct qk_blend_heads *)heads;
-    bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not it */
+    bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not the product */
     if (product || qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
         QK_TRY(blend_head(b, role, head, out, err));
     } else {
@@ -214,9 +214,11 @@ static enum qk_code read_blend(
     }
     const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
     for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
-        size_t first =
-            qk_blend_gain_values(norm) == b->m ? 0 : (size_t)head * b->m; /* one for all, or each its own */
-        /* Not dscal, which makes zeros of NaN when it scales by 0. */
+        size_t first = qk_blend_gain_values(norm) == b->m
+                           ? 0
+                           : (size_t)head * b->m; /* one gain for all heads, or one for
+                                                                           * each */
+        /* Not by dscal, which turns NaN into 0 when it scales by 0. */
         for (size_t j = 0; j < b->n; j++)
             out[i * b->n + j] *= b->gains[role][first + i];
     }
@@ -237,7 +239,7 @@ void qk_blend_heads_free(struct qk_heads *heads)
     free(b);
 }
 
-/* The values of the role's norm, all of them, as they act. */
+/* Reads all values of the role's norm, as they act. */
 static enum qk_code prepare_gains(
     struct qk_blend_heads *b, enum qk_role role, enum qk_gains gains, struct qk_error *err)
 {
@@ -262,7 +264,7 @@ static enum qk_code prepare_gains(
     return code;
 }
 
-/* The states of the modes that act on any part. */
+/* Prepares the states of the modes that act on any part. */
 static enum qk_code prepare_modes(struct qk_blend_heads *b, struct qk_error *err)
 {
     for (int r = 0; r < QK_ROLE_COUNT; r++)

@@ -1,8 +1,8 @@
-/* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c): the current model's head
- * views, the bytes that an export writes, and whether they can be written.
+/* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c): the current model's head views,
+ * the bytes of an export, and the check that they can be written.
  *
- * Every value is rounded to post's dtype before it is handed out, so drift of the current model is the drift of
- * the file that export would write. */
+ * Every value is rounded to post's dtype first, so the drift of the current model is that of the file that export
+ * would write. */
 #ifndef QK_BLEND_BLEND_H
 #define QK_BLEND_BLEND_H
 
@@ -18,13 +18,13 @@ struct qk_mode_form {
 };
 enum { QK_MODE_FORMS = 3 }; /* at most */
 bool qk_blend_has_forms(enum qk_mode mode);
-/* *out = the form of `mode` in this layer of post. Reads tensors. QK_INPUT when these are not numbers. */
+/* *out = the form of `mode` in this layer of post. It reads tensors; QK_INPUT when their values are not numbers. */
 enum qk_code qk_blend_form(
     const struct qk_pair *pair, int layer, enum qk_mode mode, struct qk_mode_form *out, struct qk_error *err);
 
 /* True when the layer's kind of q and k can be in this mode at all. Latent attention allows modes that copy bytes,
- * other layers all but those that take the latent; a layer of q alone takes no mode that needs k. qk_blend_check
- * reports what else a choice needs. */
+ * and other layers all except those that take the latent. A layer of q alone takes no mode that needs k.
+ * qk_blend_check reports what else a choice needs. */
 bool qk_blend_offers(const struct qk_layer *post, enum qk_mode mode);
 
 /* Which gains of the q/k norms are multiplied into the rows of a view. */
@@ -40,17 +40,17 @@ enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
     struct qk_error *err);
 
-/* What a role's choice comes to for one part of it: its rows of the weight, their bias, the gain of its q/k
- * norm. The mode's file says which choice acts there (mode.h); an edge is resolved as by qk_choice_effect. */
+/* The choice that acts on one part of a role: its rows of the weight, their bias, or the gain of its q/k norm. The
+ * mode's file decides which (mode.h); an edge is resolved as by qk_choice_effect. */
 enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
 struct qk_choice qk_blend_effect(
     const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part);
 
-/* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor (already holding
- * post's bytes), and of its bias into `bias_bytes`; either may be NULL and is then left out. restore copies
- * pre's bytes when the dtypes are equal and converts otherwise. Rows that belong to no head view of the role
- * stay untouched. progress is only asked whether to stop. QK_INPUT names the tensor when an input of a blend
- * is not finite, a result does not fit post's dtype, or a dtype cannot be computed with. */
+/* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor with post's bytes, and those
+ * of its bias into `bias_bytes`. Either may be NULL. restore copies pre's bytes when the dtypes are equal and
+ * converts otherwise. Rows that belong to no head view of the role stay as they are. progress serves cancellation
+ * alone. QK_INPUT names the tensor when a blend's input is not finite, its result does not fit post's dtype, or a
+ * dtype is not readable. */
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
@@ -65,7 +65,7 @@ bool qk_blend_takes_slice(
 enum qk_code qk_blend_slice(
     const struct qk_pair *pair, int layer, enum qk_role role, int slice, void *bytes, struct qk_error *err);
 
-/* Bytes that qk_blend_role holds at most beside what it is given, for this layer of post. */
+/* The most bytes that qk_blend_role allocates for this layer of post. */
 size_t qk_blend_memory(const struct qk_layer *post);
 
 /* qk_blend_role for the gain of the role's q/k norm: the whole of post's norm tensor, which `bytes` holds
@@ -73,8 +73,8 @@ size_t qk_blend_memory(const struct qk_layer *post);
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
 
-/* QK_INPUT when the choice needs a dtype that cannot be computed with or written: what qk_blend_role would
- * find, told before anything is written. Reads no tensor data. */
+/* QK_INPUT when the choice needs a dtype that cannot be read or written. It reports before any write what
+ * qk_blend_role would find, and reads no tensor data. */
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err);
 

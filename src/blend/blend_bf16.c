@@ -1,16 +1,15 @@
-/* blend_bf16.c - float32 for nearly all values of a head, float64 for those too near to a tie (blend_bf16.h).
+/* blend_bf16.c - a blend in float32 for nearly all values of a head, and in float64 for those too near to a tie.
  *
- * How far float32 can be off. u = 2^-24, m <= 4096 terms, all sizes such that nothing overflows. M and X are
- * rounded to float32 (u each; X = pre - post is exact unless the two differ by 2^16); the sum of m products
- * in any order, fused or not, is off by at most m u / (1 - m u) of the sum of magnitudes (Higham, Accuracy
- * and Stability of Numerical Algorithms, 3.1); the factor is rounded and multiplied by (2 u). In all less
- * than (m + 7) u |factor| r c, where r is the row's sum of |M_ij| and c the column's largest |X_j|, as (m +
- * 4) u / (1 - (m + 4) u) < (m + 6) u for m <= 4096. weight pre is off by 2 u |weight pre|. The addition of
- * both, and of the bound to that sum, round once each: u of |weight pre| + |factor| r c. Together less than
- * (m + 9) u |factor| r c + 4 u |weight pre|; that is raised to m + 16 and 8 for the rounding of the bound
- * itself and of what float64 computes. Where numbers are too small for relative errors, each step is off by
- * at most 2^-126 (subnormals or none), m of them by 2^-114: below the bound of the least r, c and |factor|
- * that are reckoned with. */
+ * The error of float32, with u = 2^-24, m <= 4096 terms, and sizes such that nothing overflows. M and X are rounded
+ * to float32 (u each; X = pre - post is exact unless the two differ by 2^16). The sum of m products in any order,
+ * fused or not, is off by at most m u / (1 - m u) of the sum of magnitudes (Higham, Accuracy and Stability of
+ * Numerical Algorithms, 3.1). The factor is rounded and multiplied by (2 u). In all this is less than (m + 7) u
+ * |factor| r c, where r is the row's sum of |M_ij| and c the column's largest |X_j|, because (m + 4) u / (1 - (m + 4)
+ * u) < (m + 6) u for m <= 4096. weight pre is off by 2 u |weight pre|. The addition of both, and of the bound to that
+ * sum, round once each: u of |weight pre| + |factor| r c. Together the error is less than (m + 9) u |factor| r c + 4
+ * u |weight pre|. That is raised to m + 16 and 8 for the rounding of the bound itself and of what float64 computes.
+ * Where numbers are too small for relative errors, each step is off by at most 2^-126 (subnormals or none), and m of
+ * them by 2^-114. That is below the bound of the least r, c and |factor| in use. */
 #include "blend/blend_bf16.h"
 
 #include "base/mem.h"
@@ -23,8 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Columns at a time, so that a block stays in the cache, and values at a time, which is what
- * compilers make vectors of. */
+/* Columns at a time, so that a block stays in the cache, and values at a time, of which compilers make vectors. */
 enum { COLUMNS = 256, GROUP = 16, MAX_M = 4096 };
 static const double UNIT = 0x1p-24, LEAST_REACH = 0x1p-20, LEAST_FACTOR = 0x1p-20;
 static const float LEAST_X = 0x1p-40f, GREATEST_X = 0x1p60f;
@@ -40,12 +38,12 @@ enum qk_code qk_bf16_work_reserve(struct qk_bf16_work *work, size_t m, struct qk
     if (work->m == m)
         return QK_OK;
     qk_bf16_work_free(work);
-    for (int i = 0; i < 4; i++) /* zeroed: the last group of a row may reach over its end */
+    for (int i = 0; i < 4; i++) /* zeroed, because the last group of a row may reach over its end */
         QK_TRY(qk_alloc(&work->block[i], m * COLUMNS, sizeof(float), err));
     QK_TRY(qk_alloc(&work->matrix, m * m, sizeof *work->matrix, err));
     QK_TRY(qk_alloc(&work->reach, m, sizeof *work->reach, err));
     QK_TRY(qk_alloc(&work->column, m, sizeof *work->column, err));
-    work->m = m; /* last: what failed half way is reserved anew */
+    work->m = m; /* last, so that a failed reserve starts anew */
     return QK_OK;
 }
 
@@ -59,7 +57,7 @@ void qk_bf16_work_free(struct qk_bf16_work *work)
     *work = (struct qk_bf16_work){0};
 }
 
-/* The matrix in float32, and of each row what c is to be multiplied by for its part of the bound. */
+/* Converts the matrix to float32, and computes for each row the factor of c in its part of the bound. */
 static bool prepare(const struct qk_bf16_blend *blend, struct qk_bf16_work *work)
 {
     size_t m = work->m;
@@ -86,7 +84,7 @@ static int32_t magnitude(float value)
     return bits & INT32_MAX;
 }
 
-/* restrict, or compilers make no vectors of these two. */
+/* Without restrict, compilers make no vectors of these two. */
 static void subtract(const float *restrict a, const float *restrict b, float *restrict x)
 {
     for (size_t c = 0; c < COLUMNS; c++)
@@ -101,7 +99,7 @@ static void raise_to(const float *restrict x, int32_t *restrict most)
     }
 }
 
-/* Columns first .. first + n: pre, post and X, and of each column its c; false when one is too large. */
+/* Reads columns first .. first + n of pre, post and X, and the c of each column; false when one is too large. */
 static bool load_block(const struct qk_bf16_blend *blend, size_t width, size_t first, size_t n,
     const char *pre, const char *post, struct qk_bf16_work *work, float largest[COLUMNS])
 {
@@ -121,14 +119,14 @@ static bool load_block(const struct qk_bf16_blend *blend, size_t width, size_t f
         memcpy(&largest[c], &most[c], sizeof largest[c]);
         if (most[c] > magnitude(GREATEST_X))
             return false;
-        /* Where pre alone is left and nothing is multiplied, nothing is rounded either. */
+        /* Where pre alone is left without a factor, nothing is rounded. */
         if ((largest[c] > 0 || blend->weight < 1) && largest[c] < LEAST_X)
             largest[c] = LEAST_X;
     }
     return true;
 }
 
-/* Nearest bfloat16, ties to even, of a number; what is none becomes none or stays so. */
+/* The nearest bfloat16 of a number, ties to even; NaN and Inf do not become numbers. */
 static uint32_t round_bits(float value)
 {
     uint32_t bits;
@@ -136,7 +134,7 @@ static uint32_t round_bits(float value)
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
-/* GROUP results of a row; *open: not zero where the bounds do not agree. */
+/* Computes GROUP results of a row; *open is not zero where the bounds do not agree. */
 static void round_group(const struct qk_bf16_blend *blend, const float *pre, const float *product,
     const float *largest, float reach, uint32_t bits[GROUP], uint32_t open[GROUP])
 {
@@ -146,13 +144,13 @@ static void round_group(const struct qk_bf16_blend *blend, const float *pre, con
         float bound = reach * largest[i] + (float)(8 * UNIT) * fabsf(part);
         uint32_t low = round_bits(value - bound);
         bits[i] = round_bits(value + bound);
-        /* all ones in the exponent, of either, run over */
+        /* all ones in the exponent of either carry over */
         uint32_t special = ((low & 0x7f80) + 0x80) | ((bits[i] & 0x7f80) + 0x80);
         open[i] = (low ^ bits[i]) | (special & 0x8000);
     }
 }
 
-/* One value in float64. */
+/* Computes one value in float64. */
 static double compute(
     const struct qk_bf16_blend *blend, size_t row, size_t column, const struct qk_bf16_work *work)
 {

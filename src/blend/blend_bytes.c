@@ -23,7 +23,7 @@ static enum qk_code copy_heads(
     return QK_OK;
 }
 
-/* Puts the columns of a head's raw (m, n) where a transposed view keeps them, as rows. */
+/* Puts the columns of a head's raw (m, n) as rows into a transposed view. */
 static void store_columns(
     const struct qk_layer *layer, enum qk_role role, int head, const char *raw, char *bytes)
 {
@@ -70,7 +70,7 @@ static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char
     size_t m = b->m, size = qk_dtype_bits(bias->dtype) / 8;
     for (int h = 0; h < b->side[QK_POST]->role[role].n_heads; h++) {
         double *values[QK_SIDE_COUNT] = {b->pre, b->post};
-        /* Before pre's and post's buffers are filled: preparing a group uses them. */
+        /* Comes before pre's and post's buffers are filled: preparing a group uses them. */
         QK_TRY(qk_blend_prepare(b, effect.mode, role, h, err));
         for (int s = 0; s < QK_SIDE_COUNT; s++) {
             QK_TRY(qk_view_read_bias(b->pair->model[s], b->side[s], role, h, values[s], err));
@@ -89,7 +89,7 @@ static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char
     return QK_OK;
 }
 
-/* The head entries of pre's bias, byte for byte. */
+/* Copies the heads' entries of pre's bias, byte for byte. */
 static enum qk_code copy_bias(
     const struct qk_pair *pair, int layer, enum qk_role role, char *bytes, struct qk_error *err)
 {
@@ -170,7 +170,7 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
 size_t qk_blend_memory(const struct qk_layer *post)
 {
     size_t m = (size_t)post->head_dim;
-    /* pre, post, what comes of them; squares; float32's part */
+    /* pre, post, the result; squares; the part for float32 */
     return (3 * m * post->d + 6 * m * m) * sizeof(double) + qk_bf16_work_bytes(m);
 }
 

@@ -12,7 +12,7 @@ bool qk_blend_copies_weight(const struct qk_pair_layer *layer, enum qk_role role
     return qk_blend_same_dtype(pre->weight, post->weight) && pre->transposed == post->transposed;
 }
 
-/* A choice of mode `mode` from pre's tensor into post's: can it be computed? */
+/* Checks that a choice of mode `mode` from pre's tensor into post's can be computed. */
 static enum qk_code check_tensor(const struct qk_pair *pair, const struct qk_tensor *pre,
     const struct qk_tensor *post, enum qk_mode mode, bool copied, struct qk_error *err)
 {
@@ -44,7 +44,7 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
     return check_tensor(pair, pre->norm, post->norm, mode, qk_blend_same_dtype(pre->norm, post->norm), err);
 }
 
-/* A view of slices is restored, or left alone: nothing in between is defined on factors, or has scales. */
+/* A view of slices can be restored or left alone: no blend is defined on factors or scales. */
 static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
 {
@@ -80,7 +80,7 @@ enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
         const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
-        if (post->weight == NULL) /* q alone; of k qk_selection_set takes no choice */
+        if (post->weight == NULL) /* q alone; qk_selection_set takes no choice for k */
             continue;
         if (post->n_slices > 0)
             QK_TRY(check_slices(pair, layer, role, choice, err));

@@ -1,4 +1,4 @@
-/* change.c - the tensors that a selection changes, and the files around them. */
+/* change.c - the tensors that a selection changes, with their new bytes. */
 #include "blend/change.h"
 
 #include "base/mem.h"
@@ -25,7 +25,7 @@ static const struct qk_tensor *part_tensor(const struct qk_view *view, int part)
     return part == QK_PART_WEIGHT ? view->weight : part == QK_PART_BIAS ? view->bias : view->norm;
 }
 
-/* The tensor that the choice of this role changes by this part; NULL when it changes none. */
+/* The tensor that this part of the role's choice changes, or NULL. */
 static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
     const struct qk_selection *selection, bool norms, int layer, enum qk_role role, int part)
 {
@@ -66,7 +66,7 @@ static enum qk_code note_change(struct finder *f, int layer, enum qk_role role,
     const struct qk_tensor *tensor, uint64_t bytes, struct qk_change **out)
 {
     struct qk_change *change = NULL;
-    for (size_t i = 0; i < f->n; i++) /* q and k of a layer may stand in one tensor */
+    for (size_t i = 0; i < f->n; i++) /* one tensor may hold q and k of a layer */
         if (f->change[i].tensor == tensor)
             change = &f->change[i];
     if (change == NULL) {
@@ -99,8 +99,7 @@ static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk
         layer, qk_choice_text(text, choice[role]), qk_mode_list(expected, qk_mode_is_linear, false));
 }
 
-/* The rows of lora_B that are the role's rows of the weight; the weight that it makes with them is
- * pre's but for their product. */
+/* Adds the rows of lora_B for the role's rows of the weight. Without their product, that weight is pre's. */
 static enum qk_code add_factor(
     struct finder *f, int layer, enum qk_role role, int part, const struct qk_tensor *tensor)
 {
@@ -117,8 +116,8 @@ static enum qk_code add_factor(
             addition->instead->name);
     if (part >= QK_PART_COUNT)
         return qk_fail(f->err, QK_USAGE,
-            "layer %d: %s is a product of stored tensors (latent attention), of which no choice is written "
-            "into an adapter: export the merged checkpoint, without --adapter",
+            "layer %d: %s is a product of stored tensors (latent attention), and an adapter holds no choice "
+            "for it: export the merged checkpoint, without --adapter",
             layer, qk_role_name(role));
     const struct qk_tensor *b = addition->b;
     if (!qk_dtype_writable(b->dtype))
@@ -159,7 +158,7 @@ static enum qk_code find_layer(struct finder *f, int layer)
     return QK_OK;
 }
 
-/* What an adapter changes differs from the files that are copied, chosen or not. */
+/* Adds what an adapter changes: it differs from the copied files, chosen or not. */
 static enum qk_code add_merged(struct finder *f)
 {
     const struct qk_checkpoint *post = post_checkpoint(f->pair);
@@ -186,7 +185,7 @@ static int by_place(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Tensors of a PyTorch file may be views of the same bytes: what changes one would change the other. */
+/* Tensors of a PyTorch file may be views of the same bytes: a change of one would change the other. */
 static enum qk_code check_alone(
     const struct qk_checkpoint *post, const struct qk_tensor *tensor, struct qk_error *err)
 {
@@ -225,7 +224,7 @@ enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selecti
     *n = 0;
     if (adapter && post_checkpoint(pair)->adapter == NULL)
         return qk_fail(
-            err, QK_USAGE, "%s: post is no adapter, so none can be written", post_checkpoint(pair)->path);
+            err, QK_USAGE, "%s: post is not an adapter, so none can be written", post_checkpoint(pair)->path);
     enum qk_code code = find_all(&f);
     if (code != QK_OK) {
         free(f.change);
@@ -249,7 +248,7 @@ static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, u
     return false;
 }
 
-/* The choice that a row of the factor lora_B comes about by. */
+/* The choice that applies to a row of the factor lora_B. */
 static struct qk_choice factor_choice(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_change *change, uint64_t row)
 {

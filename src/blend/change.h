@@ -7,31 +7,31 @@
 
 struct qk_change {                      /* one changed tensor */
     const struct qk_tensor *tensor;     /* post's, or its adapter's; borrowed */
-    const struct qk_addition *addition; /* NULL, or that whose factor B the tensor is */
+    const struct qk_addition *addition; /* NULL, or the weight whose factor B the tensor is */
     int layer;                          /* -1: no choice, but post's adapter changes it */
     char roles[4];                      /* "q", "k", "qk"; "" without a choice */
-    uint64_t bytes_changed;             /* of its rows that belong to chosen roles */
+    uint64_t bytes_changed;             /* bytes of its rows that belong to chosen roles */
 };
 
-/* What an export is a copy of: post, or, where that is an adapter, the adapter alone. Borrowed. */
+/* The checkpoint that an export copies: post, or with an adapter the adapter alone. Borrowed. */
 const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter);
 
-/* The tensors of the export's subject that the selection changes, or a merge, by shard and offset; the caller
- * frees *out. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post
- * is none or a choice is not linear (qk_choice_alpha). */
+/* *out = the tensors of the export's subject that the selection or a merge changes, by shard and offset; the caller
+ * frees. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post is not one or
+ * a choice is not linear (qk_choice_alpha). */
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     bool adapter, struct qk_change **out, size_t *n, struct qk_error *err);
 
-/* Turns `bytes`, the subject's bytes of the changed tensor, into those of the export. */
+/* Changes `bytes`, the subject's bytes of the changed tensor, to those of the export. */
 enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, void *bytes, struct qk_progress *progress, struct qk_error *err);
 
-/* The mode by which element `index` of the changed tensor came about: keep, restore, or a blend. */
+/* The mode that made element `index` of the changed tensor: keep, restore, or a blend. */
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, uint64_t index);
 
-/* True when every element of the changed tensor comes about by one choice, from the element of pre in the
- * same place: *choice, as qk_blend_effect tells it, and *pre, that tensor of pre. */
+/* True when one choice makes every element of the changed tensor, from the element of pre in the same place. *choice
+ * is that of qk_blend_effect, and *pre is the tensor of pre. */
 bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
 

@@ -1,4 +1,4 @@
-/* choice.c - the table of modes, and what can be said of a choice without looking at any weight. */
+/* choice.c - the table of modes, and the properties of a choice that need no weights. */
 #include "blend/choice.h"
 
 #include "blend/mode.h"

@@ -22,7 +22,7 @@ enum qk_mode { QK_MODES(QK_MODE_ID) QK_MODE_COUNT };
 
 struct qk_choice {
     enum qk_mode mode;
-    double param; /* alpha, lambda; 0 of a mode without one */
+    double param; /* alpha, lambda; 0 for a mode without one */
 };
 
 /* A parameter at which a mode gives the bytes of another one. */
@@ -39,7 +39,7 @@ struct qk_mode_trial {
 
 enum { QK_MODE_EDGES = 2, QK_MODE_TRIALS = 3 };
 
-/* What is known of a mode without its numbers. */
+/* The properties of a mode that need no weights. */
 struct qk_mode_info {
     const char *name;           /* as in --set and recipes */
     const char *symbol, *ascii; /* of the parameter: "α" and "a"; "" without one */
@@ -48,7 +48,7 @@ struct qk_mode_info {
     bool has_param;
     bool both_roles;         /* acts on q and k at once */
     bool needs_k;            /* a layer of q alone does not take it */
-    bool copies;             /* copies bytes and computes nothing, so that it can be said of slices, too */
+    bool copies;             /* copies bytes and computes nothing, so that it also applies to slices */
     bool takes_latent;       /* restores the slices that make values, too; for latent attention alone */
     double start, low, high; /* default and allowed range; high may be HUGE_VAL */
     struct qk_mode_edge edge[QK_MODE_EDGES];
@@ -68,16 +68,16 @@ enum { QK_MODE_LIST = 256 };
 char *qk_mode_list(char out[QK_MODE_LIST], bool (*among)(enum qk_mode mode), bool params);
 
 bool qk_choice_equal(struct qk_choice a, struct qk_choice b);
-/* Both roles of a layer are kept. */
+/* True when both roles of a layer are kept. */
 bool qk_choices_keep(const struct qk_choice choice[QK_ROLE_COUNT]);
 /* QK_USAGE when the parameter is not finite or outside the mode's range. */
 enum qk_code qk_choice_check(struct qk_choice choice, struct qk_error *err);
-/* The choice that stands for the bytes that result: of a mode at its edge, the mode there. lerp 0 is keep, say,
- * and lerp 1, procrustes 1 and qk-pro 0 are restore. */
+/* The choice with the same bytes: for a mode at its edge, the mode there. lerp 0 is keep, say, and lerp 1, procrustes
+ * 1 and qk-pro 0 are restore. */
 struct qk_choice qk_choice_effect(struct qk_choice choice);
 /* True when every value becomes (1 - a) post + a pre; *alpha = a: 0 for keep, 1 for restore. */
 bool qk_choice_alpha(struct qk_choice choice, double *alpha);
-/* "restore", "lerp 0.5", "qk-pro 0.3". Returns out. */
+/* Writes "restore", "lerp 0.5" or "qk-pro 0.3". Returns out. */
 enum { QK_CHOICE_TEXT = 32 };
 char *qk_choice_text(char out[QK_CHOICE_TEXT], struct qk_choice choice);
 

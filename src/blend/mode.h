@@ -31,10 +31,11 @@ struct qk_mode_ops {
     void (*blend)(const struct qk_blend_heads *b, const void *state, double param, size_t columns,
         const double *pre, double *post, double *out);
 
-    /* The same as *out, for float32. False when the state allows no such form. NULL: there is none. */
+    /* *out = the same for float32. False when the state allows no such form. NULL: there is no such form. */
     bool (*bf16)(const void *state, double param, struct qk_bf16_blend *out);
 
-    /* out = the blended gains of a q/k norm, n values; out may be pre or post. NULL: `part` leaves none to the mode. */
+    /* out = the blended gains of a q/k norm, n values; out may be pre or post. NULL: `part` leaves no gains to the
+     * mode. */
     void (*gain)(double param, size_t n, const double *pre, const double *post, double *out);
 
     /* The form that the mode takes in a layer (blend.h). NULL: the mode acts alike in every layer. */

@@ -44,7 +44,7 @@ static enum qk_code add_head(struct qk_blend_heads *b, enum qk_role role, int he
     size_t m = b->m, n = b->n;
     QK_TRY(qk_blend_read_both(b, role, head, err));
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        if (role == QK_K) { /* the first head of the group tells for the others */
+        if (role == QK_K) { /* the first head of the group decides for the others */
             exponent[s] = qk_blend_exponent(m * n, values[s]);
             exponent[s] = abs(exponent[s]) > USUAL ? -exponent[s] : 0;
         }

@@ -4,9 +4,9 @@
  *   Q = post + G (G + l t I)^-1 (pre - post), G = S_K S_K^T of pre's key head, t = trace(G) / m
  * It is the least |W_Q - post|_F under W_Q W_K^T = R of pre with W_K = pre, ridge-regularised (design section 4).
  *
- * Q is computed as pre - D (pre - post), D = l (G/t + l I)^-1, from the eigenvalues of G/t instead of by Cholesky:
+ * Q is computed as pre - D (pre - post), D = l (G/t + l I)^-1, from the eigenvalues of G/t instead of by Cholesky. So
  * nothing is lost as l -> 0, and a singular G needs no special case. A key head of zeros (t = 0) has no direction to
- * put back: Q = post. Biases follow: k's is pre's, q's is post's. */
+ * restore: Q = post. Biases follow: k's is pre's, q's is post's. */
 #include "blend/blend_internal.h"
 
 #include "base/mem.h"
@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a key head. */
+/* The state of a key head. */
 struct damping {
     bool no_keys;           /* the key head is all zeros */
     alignas(16) double d[]; /* (m, m) D */
@@ -59,7 +59,7 @@ static enum qk_code prepare_group(struct qk_blend_heads *b, void *state, int gro
                                                 (lapack_int)m, values);
     if (failure == 0 && !damping->no_keys) {
         for (size_t j = 0; j < m; j++) {
-            /* l / (e + l), so that neither a huge nor a tiny l overflows on the way */
+            /* l / (e + l), computed so that neither a huge nor a tiny l overflows */
             double e = fmax(values[j], 0), factor = lambda > 1 ? 1 / (e / lambda + 1) : lambda / (e + lambda);
             for (size_t i = 0; i < m; i++)
                 damped[i * m + j] = vectors[i * m + j] * factor;

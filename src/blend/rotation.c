@@ -25,8 +25,8 @@ static bool all_equal(const double *gain, int n)
     return true;
 }
 
-/* Gains are applied after R and before positions: R passes through them only where they scale the
- * rows that it mixes alike. */
+/* Gains are applied after R and before positions. R commutes with them only where they scale the rows that it mixes
+ * alike. */
 static bool gains_allow(const struct qk_layer *layer, enum qk_rotation rotation, const double *gain)
 {
     if (rotation == QK_ROTATION_FULL)
@@ -87,7 +87,7 @@ enum qk_code qk_rotation_find(
 
 /* --- the best rotation --- */
 
-/* The (n, n) block of r at row and column `first` = U V^T of the same block of product. */
+/* Sets the (n, n) block of r at row and column `first` to U V^T of the same block of product. */
 static enum qk_code solve_block(
     size_t m, size_t first, size_t n, const double *product, double *r, struct qk_error *err)
 {

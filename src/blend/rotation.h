@@ -8,16 +8,17 @@
 
 /* Which rotations leave post's attention unchanged in a layer. */
 enum qk_rotation {
-    QK_ROTATION_FULL,   /* no positions, no gains in the way: any rotation of the head */
+    QK_ROTATION_FULL,   /* no positions and equal gains: any rotation of the head */
     QK_ROTATION_PLANES, /* RoPE: one plane rotation per rotated pair, any rotation of the non-rotary tail */
     QK_ROTATION_NONE,   /* gains differ or an elementwise map follows: R = I */
 };
-/* Reads post's gains to decide; *why (static text) says why in a few words. QK_INPUT when they are not numbers. */
+/* Finds the form from post's gains; *why (static) gives the reason in a few words. QK_INPUT when they are not
+ * numbers. */
 enum qk_code qk_rotation_find(const struct qk_pair *pair, int layer, enum qk_rotation *rotation,
     const char **why, struct qk_error *err);
 
-/* r (m, m) = the orthogonal matrix of the given form for which |pre - R post|_F is least, from
- * product = M = sum of pre post^T, (m, m). `layer` tells the rotated pairs.
+/* r (m, m) = the orthogonal matrix of the given form for which |pre - R post|_F is least. product (m, m) is M = sum
+ * of pre post^T. `layer` gives the rotated pairs.
  *   FULL    R = U V^T of M's SVD (Schonemann 1966)
  *   PLANES  for each rotated pair (i, j) the block [[c, -s], [s, c]], angle atan2(M_ji - M_ij, M_ii + M_jj);
  *           the rows after the rotary ones as under FULL, from their own block of M

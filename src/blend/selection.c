@@ -53,7 +53,7 @@ int qk_selection_count(const struct qk_selection *selection)
     return count;
 }
 
-/* Why a layer of q alone does not take a choice; NULL when it does. Of both roles it is q's. */
+/* Why a layer of q alone does not take a choice, or NULL when it does. A choice for both roles is q's. */
 static const char *refused_without_k(const struct qk_pair_layer *layer, int role, struct qk_choice choice)
 {
     enum qk_mode mode = qk_choice_effect(choice).mode;
@@ -88,7 +88,7 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
             qk_mode_info(choice.mode)->name, refused, target->no_k);
 
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    if (!info->has_param || choice.param == 0) /* nor a -0, which would be shown and saved as such */
+    if (!info->has_param || choice.param == 0) /* and no -0, which would be shown and saved as such */
         choice.param = 0;
     struct qk_choice *slot = selection->choice[layer];
     if (target->no_k != NULL) {

@@ -1,4 +1,4 @@
-/* spec.c - reading the --set grammar (spec.h), by recursive descent over one line. */
+/* spec.c - the parser of the --set grammar, by recursive descent over one line. */
 #include "blend/spec.h"
 
 #include "base/mem.h"
@@ -25,10 +25,10 @@ static void skip_blanks(struct cursor *c)
         c->p++;
 }
 
-/* Every message tells the place, what stands there and what may stand there. */
+/* Every message gives the place, what was found there and what was expected. */
 static enum qk_code fail_at(const struct cursor *c, const char *at, const char *what, const char *expected)
 {
-    enum { SHOWN = 120 }; /* of each, or the reason would not fit into the message */
+    enum { SHOWN = 120 }; /* limit for each, so that the reason fits into the message */
     int n = (int)strcspn(at, "=:,<> \t");
     if (n == 0 && *at != '\0')
         n = 1;
@@ -50,7 +50,7 @@ static bool take(struct cursor *c, char wanted)
     return true;
 }
 
-/* A run of the given characters, cut to nothing when longer than any word of the grammar. */
+/* Reads a run of the given characters; an empty word when it is longer than any word of the grammar. */
 static void take_word(struct cursor *c, const char *characters, char out[WORD_TEXT])
 {
     skip_blanks(c);
@@ -120,7 +120,7 @@ static enum qk_code parse_list(struct cursor *c, struct qk_spec *spec)
     return QK_OK;
 }
 
-/* What stands left of the comparison: [q.|k.]METRIC. */
+/* Parses the left side of the comparison: [q.|k.]METRIC. */
 static enum qk_code parse_metric(
     const struct cursor *c, const char *start, const char *word, struct qk_spec *spec)
 {
@@ -309,7 +309,7 @@ enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pai
             continue;
         if (spec->selector != QK_SELECT_LIST &&
             !qk_selection_takes(&pair->layer[i], spec->role, spec->choice))
-            continue; /* it has q alone: not what "all" is about */
+            continue; /* it has q alone: "all" does not mean it */
         matched++;
         code = qk_selection_set(&next, pair, i, spec->role, spec->choice, err);
     }

@@ -4,7 +4,7 @@
  *   ROLE      q | k | qk (default qk)
  *   TEST      [q.|k.]METRIC OP NUMBER, OP one of > >= < <=; METRIC a key of drift.h's table; a layer whose
  *             number is unknown never matches
- * `all`, kinds and tests pass over layers without q and k; a LIST that names one is an error. */
+ * `all`, kinds and tests skip layers without q and k; a LIST that names one is an error. */
 #ifndef QK_BLEND_SPEC_H
 #define QK_BLEND_SPEC_H
 
@@ -27,7 +27,7 @@ struct qk_spec {
     struct qk_choice choice;
 };
 
-/* QK_USAGE with the place of the fault and what would be accepted. Freed with qk_spec_free. */
+/* Parses a whole text. QK_USAGE with the place of the fault and what is accepted. Freed with qk_spec_free. */
 enum qk_code qk_spec_parse(const char *text, struct qk_spec *spec, struct qk_error *err);
 void qk_spec_free(struct qk_spec *spec);
 /* Parses the SELECTOR alone (the screen's "select by" prompt); role is -1, choice keep. */
@@ -35,8 +35,8 @@ enum qk_code qk_spec_parse_selector(const char *text, struct qk_spec *spec, stru
 /* drift may be NULL unless selector is QK_SELECT_TEST; else n_layers entries. */
 bool qk_spec_matches(
     const struct qk_spec *spec, const struct qk_pair *pair, const struct qk_layer_drift *drift, int layer);
-/* Applies to every matching layer; *n_matched (may be NULL) counts them. QK_USAGE when a LIST names a layer
- * that does not exist or has no q and k. Nothing is changed on failure. */
+/* Applies the choice to every matching layer; *n_matched (may be NULL) counts them. QK_USAGE when a LIST names a
+ * layer that does not exist or has no q and k. A failure changes nothing. */
 enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pair,
     const struct qk_layer_drift *drift, struct qk_selection *selection, int *n_matched, struct qk_error *err);
 

@@ -166,7 +166,7 @@ for choice in restore restore-latent; do
         'layer 1: q is a product of stored tensors (latent attention), of which no choice is written into an adapter'
 done
 run export "$base" "$merged" --set 1=restore --adapter -o "$work/none"
-check "--adapter: no checkpoint" complains 2 'plain-merged: post is no adapter'
+check "--adapter: no checkpoint" complains 2 'plain-merged: post is not an adapter'
 run export "$base" "$adapter" --set 1=restore --adapter --patch-only -o "$work/none"
 check "--adapter: no patch" complains 2 'adapter and --patch-only cannot be given together'
 check "  nothing is written" test ! -e "$work/none"
