@@ -163,7 +163,7 @@ check "--adapter: no whole tensors" complains 3 'layers.1.self_attn.q_proj.base_
 for choice in restore restore-latent; do
     run export "$fixtures/deepseek_v3/pre" "$work/latent" --set 1=$choice --adapter -o "$work/none"
     check "--adapter: no latent attention, $choice" complains 2 \
-        'layer 1: q is a product of stored tensors (latent attention), of which no choice is written into an adapter'
+        'layer 1: q is a product of stored tensors (latent attention), and an adapter holds no choice for it'
 done
 run export "$base" "$merged" --set 1=restore --adapter -o "$work/none"
 check "--adapter: no checkpoint" complains 2 'plain-merged: post is not an adapter'
