@@ -1,15 +1,25 @@
-/* action_list.h - every action of the screen and what it needs, one row each: the list macros behind dispatch,
- * footer, help, the ":" line and the manual.
+/* action_list.h - the views, every action of the screen and what it needs, one row each: the list macros behind
+ * dispatch, footer, help, the ":" line and the manual.
  *
  *   X(ID, group, name, keys, rank, hint, help, argument, where, needs, run)
  *   keys      names of key.h, separated by blanks; the first is the one the footer shows
  *   rank      place in the footer (1 first), 0: not there
  *   argument  what follows the name on the ":" line, NULL: nothing
- *   where     screens where it acts; a key may mean another action elsewhere
+ *   where     views where it acts; a key may mean another action elsewhere
  *   needs     preconditions, or'ed: NEEDS_ and the id of their row; else pressing the key shows why not
  *   run       the handler; handlers.h declares it */
 #ifndef QK_UI_ACTION_LIST_H
 #define QK_UI_ACTION_LIST_H
+
+/* The views: X(ID, ops), ops being its struct screen_ops. */
+#define QK_SCREENS(X)                                                                                        \
+    X(LIST, list_screen)                                                                                     \
+    X(DETAIL, detail_screen)                                                                                 \
+    X(EXPORT, export_screen)                                                                                 \
+    X(HELP, help_screen)                                                                                     \
+    X(MESSAGES, messages_screen)                                                                             \
+    X(ATTENTION, attention_screen)                                                                           \
+    X(EVAL, eval_screen)
 
 /* What must be the case. The first row that is not met says why: its message, or what `why` returns.
  *
@@ -67,9 +77,8 @@
         NULL, ON_CHOOSING, NEEDS_QK, run_toggle)                                                             \
     X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_CHOOSING, NEEDS_QK,     \
         run_keep)                                                                                            \
-    X(MODE, "Choices", "mode", "m", 5, "mode",                                                               \
-        "Next mode that the layer allows, or the named one", "[NAME[:PARAMETER]]",                           \
-        ON_CHOOSING, NEEDS_QK, run_mode)                                                                     \
+    X(MODE, "Choices", "mode", "m", 5, "mode", "Next mode that the layer allows, or the named one",          \
+        "[NAME[:PARAMETER]]", ON_CHOOSING, NEEDS_QK, run_mode)                                               \
     X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode) \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,          \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                  \

@@ -27,17 +27,22 @@ enum action {
     ACTION_NONE = -1
 };
 
-/* Where an action acts. */
+enum screen_id {
+#define X(id, ops) SCREEN_##id,
+    QK_SCREENS(X)
+#undef X
+        SCREEN_COUNT
+};
+
+/* Where an action acts: a bit for each row of QK_SCREENS. */
 enum {
-    ON_LIST = 1,
-    ON_DETAIL = 2,
-    ON_EXPORT = 4,
-    ON_TEXT = 8,
-    ON_ATTENTION = 16,
-    ON_EVAL = 32,
+#define X(id, ops) ON_##id = 1 << SCREEN_##id,
+    QK_SCREENS(X)
+#undef X
+        ON_TEXT = ON_HELP | ON_MESSAGES,
     ON_LAYERS = ON_LIST | ON_DETAIL,
     ON_CHOOSING = ON_LAYERS | ON_ATTENTION, /* choices can be made */
-    ON_ALL = ON_LAYERS | ON_ATTENTION | ON_EVAL | ON_EXPORT | ON_TEXT
+    ON_ALL = (1 << SCREEN_COUNT) - 1
 };
 
 /* What must be the case for it: a bit for each row of QK_PRECONDITIONS. */

@@ -3,36 +3,39 @@
 
 #include "base/mem.h"
 #include "blend/spec.h"
+#include "ui/dispatch.h"
+#include "ui/frame.h"
 #include "ui/key.h"
+#include "ui/message.h"
 #include "ui/preconditions.h"
+#include "ui/screen.h"
 #include "ui/terminal.h"
 #include "ui/unsaved.h"
+#include "ui/views/eval_view.h"
+#include "ui/views/probe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { TICK_MILLISECONDS = 100 }; /* while an export, a verification, a probe or an evaluation runs */
 
-/* --- views --- */
+/* --- what is asked of the state --- */
 
-const struct screen_ops *top_screen(const struct app *app)
+const struct qk_pair_layer *selected_layer(const struct app *app)
 {
-    return app->screen[app->depth - 1];
+    return app->rows.selected >= 0 ? &app->pair->layer[app->rows.selected] : NULL;
 }
 
-void open_screen(struct app *app, const struct screen_ops *screen)
+const char *layer_obstacle(const struct qk_pair_layer *layer)
 {
-    if (app->depth < SCREEN_DEPTH)
-        app->screen[app->depth++] = screen;
-    app->help.found = app->message_page.found = -1;
+    if (layer->problem != NULL)
+        return layer->problem;
+    return layer->has_qk ? NULL : "it has no q and k";
 }
 
-void close_screen(struct app *app)
+bool layer_kept(const struct app *app, int layer)
 {
-    if (app->depth > 1 && app->screen[--app->depth] == &eval_screen)
-        qk_session_evaluate_pause(app->session);
-    if (top_screen(app) == &export_screen)
-        export_manifest(app);
+    return qk_choices_keep(qk_session_selection(app->session)->choice[layer]);
 }
 
 /* --- start --- */
@@ -83,12 +86,11 @@ enum qk_code app_open(struct app *app, struct qk_error *err)
     app->pair = qk_session_pair(app->session);
     QK_TRY(rows_init(&app->rows, app->pair->n_layers, err));
     QK_TRY(qk_alloc(&app->targets, (size_t)app->pair->n_layers, sizeof *app->targets, err));
-    QK_TRY(export_init(app, err));
     for (int m = 0; m < QK_MODE_COUNT; m++)
         app->last_param[m] = qk_mode_info((enum qk_mode)m)->start;
-    app->screen[app->depth++] = &list_screen;
-    app->detail_shown = true;
+    app->screen[app->depth++] = SCREEN_LIST;
     app->role = -1;
+    QK_TRY(screens_start(app, err));
     QK_TRY(start_choices(app, err));
     rows_update(&app->rows, app->session);
     return QK_OK;
@@ -101,11 +103,7 @@ void app_free(struct app *app)
     free(app->targets);
     free(app->offered);
     free(app->loading);
-    free(app->eval.selection);
-    export_free(app);
-    attention_free(app);
-    page_free(&app->help);
-    page_free(&app->message_page);
+    screens_end(app);
     qk_lines_free(&app->messages);
     for (int i = 0; i < ACTION_COUNT; i++)
         qk_lines_free(&app->history[i]);
@@ -139,7 +137,7 @@ static unsigned pointer_moved(struct app *app)
                 return run_action(app, app->hit[i].action, NULL);
         return REFRESH_NONE;
     }
-    if (top_screen(app)->click != NULL && top_screen(app)->click(app, pointer.y, pointer.x))
+    if (top_ops(app)->click != NULL && top_ops(app)->click(app, pointer.y, pointer.x))
         return run_action(app, ACTION_OPEN, NULL);
     return REFRESH_DRAW;
 }
@@ -198,10 +196,7 @@ unsigned app_take_results(struct app *app)
 {
     if (!qk_session_poll(app->session))
         return REFRESH_NONE;
-    export_tell(app);
-    probe_tell(app);
-    evaluation_tell(app);
-    find_point(app);
+    screens_report(app);
     set_what_waits(app);
     return REFRESH_ROWS | REFRESH_DRAW;
 }

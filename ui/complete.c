@@ -1,5 +1,9 @@
 /* complete.c - the words that Tab offers: action names, selectors and modes, columns, paths. */
+#include "ui/complete.h"
+
 #include "ui/app.h"
+#include "ui/dispatch.h"
+#include "ui/screen.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -139,14 +143,13 @@ void complete_argument(void *context, const char *text, struct qk_lines *to)
     }
     size_t n = strcspn(text, " ");
     if (text[n] == ' ') {
-        enum action action = action_of_name(text, n, top_screen(app)->where);
+        enum action action = action_of_name(text, n, here(app));
         if (action != ACTION_NONE)
             offer_argument(to, action, (int)(n + strspn(text + n, " ")), text);
         return;
     }
     for (int i = 0; i < ACTION_COUNT; i++) {
-        if (!action_exists(app, (enum action)i) ||
-            (action_traits((enum action)i)->where & top_screen(app)->where) == 0)
+        if (!action_exists(app, (enum action)i) || (action_traits((enum action)i)->where & here(app)) == 0)
             continue;
         const char *name = qk_action_info(i)->name, *argument = action_traits((enum action)i)->argument;
         char word[48];

@@ -1,8 +1,12 @@
 /* dispatch.c - keys and names as actions, actions and their handlers, and the prompt that asks for an argument. */
-#include "ui/app.h"
+#include "ui/dispatch.h"
 
+#include "ui/app.h"
+#include "ui/complete.h"
 #include "ui/handlers.h"
+#include "ui/message.h"
 #include "ui/preconditions.h"
+#include "ui/screen.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +33,7 @@ enum action action_for_key(const struct app *app, int key)
 {
     enum action blocked = ACTION_NONE;
     for (int n = 0;; n++) {
-        enum action action = action_of_key(key, top_screen(app)->where, n);
+        enum action action = action_of_key(key, here(app), n);
         if (action == ACTION_NONE)
             return blocked;
         if (action_blocked(app, action) == NULL)
@@ -41,7 +45,7 @@ enum action action_for_key(const struct app *app, int key)
 
 unsigned run_action(struct app *app, enum action action, const char *argument)
 {
-    if ((action_traits(action)->where & top_screen(app)->where) == 0)
+    if ((action_traits(action)->where & here(app)) == 0)
         return say_failure(app, "%s: not in this view", qk_action_info((int)action)->name);
     const char *why = action_blocked(app, action);
     if (why != NULL)
@@ -71,7 +75,7 @@ static unsigned preview(struct app *app)
         rows->selected = app->prompt_selected; /* whatever half a word may have hidden */
         return REFRESH_ROWS | REFRESH_DRAW;
     }
-    if (app->prompt_action != ACTION_SEARCH || (top_screen(app)->where & ON_LAYERS) == 0)
+    if (app->prompt_action != ACTION_SEARCH || (here(app) & ON_LAYERS) == 0)
         return REFRESH_DRAW;
     snprintf(rows->search, sizeof rows->search, "%.*s", MATCH_TEXT - 1, app->prompt.text);
     rows->selected = app->prompt_selected;

@@ -1,66 +1,17 @@
 /* frame.c - the surroundings of every view: title, state, footer, messages, prompts and questions. */
-#include "ui/app.h"
+#include "ui/frame.h"
 
-#include "ui/format.h"
+#include "ui/app.h"
+#include "ui/dispatch.h"
+#include "ui/screen.h"
+#include "ui/views/layers_view.h"
+#include "ui/views/search_view.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024, LONGEST_MESSAGE = 4 };
-
-/* --- messages and questions --- */
-
-static void remember(struct app *app, const char *text)
-{
-    size_t n = app->messages.n;
-    if (n > 0 && strcmp(app->messages.line[n - 1], text) == 0)
-        return;
-    if (qk_lines_add(&app->messages, NULL, "%s", text) != QK_OK)
-        return;
-    app->message_page.width = 0; /* to be made again */
-}
-
-void say(struct app *app, enum style style, const char *format, ...)
-{
-    char text[QK_ERROR_TEXT];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    qk_printable(app->message, sizeof app->message, text);
-    app->message_style = style;
-    remember(app, app->message);
-}
-
-unsigned say_error(struct app *app, const struct qk_error *err)
-{
-    say(app, STYLE_ERROR, "%s", err->text);
-    return REFRESH_FAILED | REFRESH_DRAW;
-}
-
-unsigned say_failure(struct app *app, const char *format, ...)
-{
-    char text[QK_ERROR_TEXT];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    say(app, STYLE_WARNING, "%s", text);
-    return REFRESH_FAILED | REFRESH_DRAW;
-}
-
-void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
-{
-    char text[QK_ERROR_TEXT];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    qk_printable(app->question, sizeof app->question, text);
-    app->answer = answer;
-}
 
 /* --- title --- */
 
@@ -120,22 +71,6 @@ static void count_kinds(const struct app *app, struct qk_text *text)
     }
 }
 
-/* What changes how the list is to be read. */
-static void list_state(const struct app *app, struct qk_text *text, const char *dot)
-{
-    int marked = rows_marked(&app->rows);
-    if (qk_session_effective(app->session))
-        qk_text_add(text, " %s with norm gains", dot);
-    if (app->show_current)
-        qk_text_add(text, " %s heads of the current model", dot);
-    if (app->rows.filter[0] != '\0')
-        qk_text_add(text, " %s filter '%s' shows %d", dot, app->rows.filter, app->rows.n);
-    if (app->rows.n > app->rows.height && app->rows.height > 0)
-        qk_text_add(text, " %s row %d/%d", dot, rows_at(&app->rows) + 1, app->rows.n);
-    if (marked > 0)
-        qk_text_add(text, " %s %d marked", dot, marked);
-}
-
 /* What runs over the probe text, or over cases. */
 static enum style probe_state(const struct app *app, char out[96])
 {
@@ -179,7 +114,7 @@ static void draw_state(const struct app *app, struct canvas *canvas, int width)
     qk_text_add(&text, "%s%s %s %d layer%s", model->family, model->guessed ? " (guessed)" : "", dot,
         app->pair->n_layers, app->pair->n_layers == 1 ? "" : "s");
     count_kinds(app, &text);
-    list_state(app, &text, dot);
+    describe_list(app, &text);
     if (text.s != NULL) {
         char shown[PATH_TEXT];
         draw_text(canvas, 1, 1, width - right - 3, ALIGN_LEFT, STYLE_DIM,
@@ -198,8 +133,7 @@ static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
     for (int i = 0; i < ACTION_COUNT && n < FOOTER_HITS; i++) {
         enum action action = (enum action)i;
         const struct action_traits *traits = action_traits(action);
-        if (traits->rank == 0 || (traits->where & top_screen(app)->where) == 0 ||
-            action_blocked(app, action) != NULL)
+        if (traits->rank == 0 || (traits->where & here(app)) == 0 || action_blocked(app, action) != NULL)
             continue;
         int k = n++;
         for (; k > 0 && action_traits(out[k - 1])->rank > traits->rank; k--)
@@ -309,14 +243,12 @@ void place_frame(struct app *app)
     int rows, columns;
     const struct canvas canvas = {.window = stdscr, .theme = &app->theme};
     getmaxyx(stdscr, rows, columns);
-    app->list_area.h = app->detail_area.h = app->heads_area.h = 0;
     app->n_hits = 0;
-    attention_sync(app);
     if (!fits(rows, columns))
         return;
     struct area view = view_area(rows, columns);
     place_rows(app, view); /* whatever is shown: line two tells the row, and keys of other views move it */
-    top_screen(app)->place(app, &canvas, view);
+    top_ops(app)->place(app, &canvas, view);
     if (app->question[0] == '\0' && !app->prompt.open)
         place_footer(app, &canvas, rows - 2, columns);
 }
@@ -330,7 +262,7 @@ void draw_frame(const struct app *app)
     if (fits(rows, columns)) {
         draw_names(app, &canvas, columns);
         draw_state(app, &canvas, columns);
-        top_screen(app)->draw(app, &canvas, view_area(rows, columns));
+        top_ops(app)->draw(app, &canvas, view_area(rows, columns));
         draw_bottom(app, &canvas, rows, columns);
     } else {
         draw_too_small(&canvas, rows, columns);

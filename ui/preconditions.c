@@ -2,6 +2,7 @@
 #include "ui/preconditions.h"
 
 #include "ui/app.h"
+#include "ui/views/layers_view.h"
 
 #include <assert.h>
 
@@ -106,21 +107,6 @@ const char *why_busy(const struct app *app)
 {
     return qk_session_task(app->session)->kind == QK_TASK_VERIFY ? "a verification is running: Esc stops it"
                                                                  : NULL;
-}
-
-bool export_has_manifest(const struct app *app)
-{
-    return app->export.has_manifest;
-}
-
-const char *why_no_export(const struct app *app)
-{
-    return app->export.refused.text;
-}
-
-bool target_holds_export(const struct app *app)
-{
-    return app->export.exported;
 }
 
 /* --- attention and searches --- */

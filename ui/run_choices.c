@@ -1,8 +1,11 @@
 /* run_choices.c - handlers of the actions that choose what becomes of layers. */
 #include "ui/app.h"
 
+#include "ui/dispatch.h"
 #include "ui/format.h"
 #include "ui/handlers.h"
+#include "ui/message.h"
+#include "ui/screen.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -57,8 +60,7 @@ unsigned run_toggle(struct app *app, enum action action, const char *argument)
     int role = action == ACTION_RESTORE_Q ? QK_Q : action == ACTION_RESTORE_K ? QK_K : -1;
     int n = targets(app);
     enum qk_mode mode = all_restored(app, n, role) ? QK_KEEP : QK_RESTORE;
-    bool single =
-        app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && top_screen(app) != &attention_screen;
+    bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && (here(app) & ON_LAYERS) != 0;
     unsigned refresh = choose(app, n, role, (struct qk_choice){mode, 0});
     if (single && action == ACTION_RESTORE && (refresh & REFRESH_FAILED) == 0 &&
         app->rows.sort != SORT_CHOICE)

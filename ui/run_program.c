@@ -2,8 +2,11 @@
 #include "ui/app.h"
 
 #include "export/recipe.h"
+#include "ui/complete.h"
+#include "ui/dispatch.h"
 #include "ui/handlers.h"
-#include "ui/preconditions.h"
+#include "ui/message.h"
+#include "ui/screen.h"
 #include "ui/terminal.h"
 
 #include <stdlib.h>
@@ -85,7 +88,7 @@ unsigned run_command(struct app *app, enum action action, const char *argument)
     const char *rest = argument + n + strspn(argument + n, " ");
     if (n == 0)
         return REFRESH_DRAW;
-    enum action named = action_of_name(argument, n, top_screen(app)->where);
+    enum action named = action_of_name(argument, n, here(app));
     if (named == ACTION_NONE)
         return say_failure(app, "no action is called '%.*s'", (int)n, argument);
     if (rest[0] != '\0' && action_traits(named)->argument == NULL)
@@ -128,25 +131,13 @@ unsigned run_back(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    struct rows *rows = &app->rows;
-    if (app->depth > 1 && (top_screen(app)->where & ON_LAYERS) == 0) {
+    unsigned refresh = top_ops(app)->back != NULL ? top_ops(app)->back(app) : REFRESH_NONE;
+    if (refresh != REFRESH_NONE)
+        return refresh;
+    if (app->depth > 1)
         close_screen(app);
-    } else if (rows->anchor >= 0) {
-        rows->anchor = -1;
-    } else if (rows_marked(rows) > 0) {
-        memset(rows->marked, 0, (size_t)app->pair->n_layers * sizeof *rows->marked);
-    } else if (rows->filter[0] != '\0') {
-        rows->filter[0] = '\0';
-        return REFRESH_ROWS;
-    } else if (app->depth > 1) {
-        close_screen(app);
-    } else if (app->panel != PANEL_LAYERS) {
-        app->panel = PANEL_LAYERS;
-    } else if (probe_busy(app)) {
-        return run_probe_stop(app, ACTION_PROBE_STOP, NULL);
-    } else {
+    else
         say(app, STYLE_DIM, "q leaves");
-    }
     return REFRESH_DRAW;
 }
 

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "export/recipe.h"
 #include "ui/app.h"
+#include "ui/message.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,10 +8,14 @@
 #include "fuzz.h"
 
 #include "ui/app.h"
+#include "ui/dispatch.h"
 #include "ui/key.h"
 #include "ui/preconditions.h"
-#include "ui/unsaved.h"
+#include "ui/screen.h"
 #include "ui/terminal.h"
+#include "ui/unsaved.h"
+#include "ui/views/attention_view.h"
+#include "ui/views/eval_view.h"
 
 #include <fcntl.h>
 #include <locale.h>
@@ -241,8 +245,9 @@ static void check_screen(const struct app *app)
     fuzz_check(getcurx(stdscr) < columns && getcury(stdscr) < rows, "the cursor is on the screen");
     fuzz_check(app->n_hits >= 0 && app->n_hits <= FOOTER_HITS, "the footer's places");
     fuzz_check(memchr(app->message, '\0', sizeof app->message) != NULL, "the message ends");
-    if (top_screen(app) == &attention_screen && app->attention.n_ids > 0)
-        fuzz_check(app->attention.query < app->attention.n_ids, "the query is a token");
+    const struct attention_view *attention = app->state[SCREEN_ATTENTION];
+    if (top_screen(app) == SCREEN_ATTENTION && attention->n_ids > 0)
+        fuzz_check(attention->query < attention->n_ids, "the query is a token");
 }
 
 /* Numbers of the current model are of the choices that are shown beside them. */

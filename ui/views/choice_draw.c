@@ -1,6 +1,6 @@
 /* choice_draw.c - the choice of the selected layer: mode, its form, and the current model's numbers against pre and
  * against post. */
-#include "ui/app.h"
+#include "ui/views/layers_view.h"
 
 #include "ui/format.h"
 

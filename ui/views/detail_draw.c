@@ -1,240 +1,10 @@
 /* detail_draw.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
  * attention ranges, and what the choice comes to. */
-#include "ui/app.h"
-
-#include "ui/format.h"
+#include "ui/views/layers_view.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { NARROW_LABEL = 8, NARROW_HEAD = 7, WIDE_LABEL = 10, WIDE_HEAD = 8, WALL_CELLS = 2, AXIS_CELLS = 6 };
-
-/* The rows of the heat map, the most telling first: a low panel shows the first ones. */
-static const enum qk_metric HEAT_ROWS[] = {QK_METRIC_REL_FRO, QK_METRIC_ROUTING, QK_METRIC_ANGLE_MEAN,
-    QK_METRIC_ANGLE_MAX, QK_METRIC_COSINE, QK_METRIC_NORM_RATIO};
-enum { N_HEAT_ROWS = sizeof HEAT_ROWS / sizeof HEAT_ROWS[0] };
-
-const struct qk_pair_layer *selected_layer(const struct app *app)
-{
-    return app->rows.selected >= 0 ? &app->pair->layer[app->rows.selected] : NULL;
-}
-
-const char *layer_obstacle(const struct qk_pair_layer *layer)
-{
-    if (layer->problem != NULL)
-        return layer->problem;
-    return layer->has_qk ? NULL : "it has no q and k";
-}
-
-bool layer_kept(const struct app *app, int layer)
-{
-    return qk_choices_keep(qk_session_selection(app->session)->choice[layer]);
-}
-
-int head_columns(const struct app *app)
-{
-    const struct qk_pair_layer *layer = selected_layer(app);
-    if (layer == NULL || !layer->has_qk)
-        return 0;
-    return layer->side[QK_POST]->role[QK_Q].n_heads + layer->side[QK_POST]->role[QK_K].n_heads;
-}
-
-/* Role and head of a column of the heat map. */
-static enum qk_role role_of_column(const struct qk_pair_layer *layer, int column, int *head)
-{
-    int n_q = layer->side[QK_POST]->role[QK_Q].n_heads;
-    *head = column < n_q ? column : column - n_q;
-    return column < n_q ? QK_Q : QK_K;
-}
-
-/* --- heat map --- */
-
-/* How far from "no drift" a value is, for its colour. */
-static double heat(enum qk_metric metric, double value)
-{
-    if (metric == QK_METRIC_COSINE || metric == QK_METRIC_NORM_RATIO)
-        return fabs(value - 1);
-    return value;
-}
-
-/* The hottest head of all layers: colours mean the same from layer to layer. */
-static double hottest(const struct app *app, enum qk_metric metric)
-{
-    double top = 0;
-    for (int i = 0; i < app->pair->n_layers; i++) {
-        const struct qk_layer_drift *drift = qk_session_drift(app->session, i);
-        if (drift == NULL || !drift->has_qk)
-            continue;
-        for (int r = 0; r < QK_ROLE_COUNT; r++)
-            for (int h = 0; h < drift->role[r].n_heads; h++)
-                top = fmax(top, heat(metric, qk_metric_head(drift, metric, (enum qk_role)r, h)));
-    }
-    return top;
-}
-
-static void draw_heat_cell(const struct app *app, struct canvas *canvas, struct area cell,
-    enum qk_metric metric, double value, double top)
-{
-    char number[NUMBER_TEXT];
-    if (isnan(value)) {
-        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, STYLE_DIM, "");
-        return;
-    }
-    double part = top > 0 ? fmin(heat(metric, value) / top, 1) : 0;
-    enum style style = (enum style)(STYLE_HEAT + (int)lround(part * (HEAT_LEVELS - 1)));
-    draw_text(
-        canvas, cell.y, cell.x, 1, ALIGN_LEFT, style, theme_column_part(&app->theme, (int)ceil(part * 8)));
-    draw_text(canvas, cell.y, cell.x + 1, cell.w - 1, ALIGN_LEFT, style,
-        format_metric(number, metric, value, cell.w - 2));
-}
-
-/* The unit goes along where there is room for it. */
-static void draw_heat_label(
-    const struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric)
-{
-    const struct qk_metric_info *info = qk_metric_info(metric);
-    char text[32];
-    const char *unit = info->percent ? " %" : info->degrees && !app->theme.ascii ? " °" : "";
-    snprintf(text, sizeof text, "%s%s", info->label, unit);
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, STYLE_HEADING,
-        text_cells(canvas, text) < cell.w ? text : info->label);
-}
-
-/* Keeps the selected head in sight. */
-static void scroll_heads(struct app *app, int shown, int n)
-{
-    if (app->head >= n)
-        app->head = n - 1;
-    if (app->head < app->first_head)
-        app->first_head = app->head;
-    if (app->head >= app->first_head + shown)
-        app->first_head = app->head - shown + 1;
-    if (app->first_head > n - shown)
-        app->first_head = n > shown ? n - shown : 0;
-}
-
-static void draw_head_column(const struct app *app, struct canvas *canvas, struct area area, int column,
-    const struct qk_layer_drift *drift, const double top[N_HEAT_ROWS])
-{
-    int head;
-    char name[16];
-    enum qk_role role = role_of_column(selected_layer(app), column, &head);
-    bool selected = column == app->head;
-    snprintf(name, sizeof name, " %s%d", qk_role_name(role), head);
-    canvas->selected = selected;
-    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, selected ? STYLE_STRONG : STYLE_HEADING, name);
-    canvas->selected = selected && canvas->theme->tinted; /* reverse video would turn the heat around */
-    for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++)
-        draw_heat_cell(app, canvas, (struct area){area.y + 1 + i, area.x, 1, area.w}, HEAT_ROWS[i],
-            qk_metric_head(drift, HEAT_ROWS[i], role, head), top[i]);
-    canvas->selected = false;
-    if (selected && app->panel == PANEL_HEADS) {
-        canvas->cursor_y = area.y;
-        canvas->cursor_x = area.x;
-    }
-}
-
-/* "head", and which of them are shown when that is not all. */
-static void draw_heads_heading(
-    const struct app *app, struct canvas *canvas, struct area cell, int shown, int n)
-{
-    char text[32] = "head";
-    if (shown < n)
-        snprintf(text, sizeof text, "%d-%d/%d", app->first_head + 1, app->first_head + shown, n);
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT,
-        app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING, text);
-}
-
-static void draw_wall(const struct app *app, struct canvas *canvas, struct area area)
-{
-    for (int i = 0; i < area.h && i <= N_HEAT_ROWS; i++)
-        draw_text(canvas, area.y + i, area.x, WALL_CELLS, ALIGN_LEFT, STYLE_RULE,
-            theme_glyph(&app->theme, GLYPH_WALL));
-}
-
-static void place_heads(struct app *app, struct area area)
-{
-    int n = head_columns(app);
-    bool wide = n * WIDE_HEAD + WIDE_LABEL + WALL_CELLS <= area.w;
-    int label = wide ? WIDE_LABEL : NARROW_LABEL;
-    app->head_cells = wide ? WIDE_HEAD : NARROW_HEAD;
-    app->heads_area = (struct area){area.y, area.x + label, area.h, area.w - label};
-    scroll_heads(app, (area.w - label - WALL_CELLS) / app->head_cells, n);
-}
-
-static void draw_heads(
-    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
-{
-    double top[N_HEAT_ROWS];
-    int n = head_columns(app), n_q = drift->role[QK_Q].n_heads, cells = app->head_cells;
-    int x = app->heads_area.x, label = x - area.x, shown = (app->heads_area.w - WALL_CELLS) / cells;
-    shown = n - app->first_head < shown ? n - app->first_head : shown;
-    draw_heads_heading(app, canvas, (struct area){area.y, area.x, 1, label}, shown, n);
-    for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++) {
-        top[i] = hottest(app, HEAT_ROWS[i]);
-        draw_heat_label(app, canvas, (struct area){area.y + 1 + i, area.x, 1, label}, HEAT_ROWS[i]);
-    }
-    for (int i = 0; i < shown; i++) {
-        int column = app->first_head + i;
-        if (column == n_q && i > 0) {
-            draw_wall(app, canvas, (struct area){area.y, x, area.h, WALL_CELLS});
-            x += WALL_CELLS;
-        }
-        draw_head_column(app, canvas, (struct area){area.y, x, area.h, cells}, column, drift, top);
-        x += cells;
-    }
-}
-
-void click_head(struct app *app, int y, int x)
-{
-    struct area area = app->heads_area;
-    if (app->detail_area.h == 0 || head_columns(app) == 0 || y < area.y || y >= area.y + area.h || x < area.x)
-        return;
-    int n_q = selected_layer(app)->side[QK_POST]->role[QK_Q].n_heads, at = (x - area.x) / app->head_cells;
-    if (app->first_head < n_q && app->first_head + at >= n_q)
-        at = (x - area.x - WALL_CELLS) / app->head_cells;
-    if (app->first_head + at < head_columns(app))
-        app->head = app->first_head + at;
-}
-
-/* --- principal angles --- */
-
-static void draw_spectrum(
-    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
-{
-    int head;
-    const struct qk_pair_layer *layer = selected_layer(app);
-    enum qk_role role = role_of_column(layer, app->head, &head);
-    const struct qk_head_drift *h = &drift->role[role].head[head];
-    const char *degree = theme_glyph(&app->theme, GLYPH_DEGREE);
-    char mean[NUMBER_TEXT], top[NUMBER_TEXT], rank[64] = "";
-    if (drift->norms_only) {
-        draw_format(canvas, area.y, area.x, area.w, STYLE_PENDING, "angles of %s%d %s", qk_role_name(role),
-            head, theme_glyph(&app->theme, GLYPH_WAIT));
-        return;
-    }
-    if (h->rank[0] < layer->side[QK_POST]->head_dim || h->rank[1] < layer->side[QK_POST]->head_dim)
-        snprintf(rank, sizeof rank, ", rank %d and %d of %d", h->rank[0], h->rank[1],
-            layer->side[QK_POST]->head_dim);
-    int used = draw_format(
-        canvas, area.y, area.x, area.w, STYLE_HEADING, "angles of %s%d ", qk_role_name(role), head);
-    draw_format(canvas, area.y, area.x + used, area.w - used, STYLE_TEXT, " %d, mean %s%s, max %s%s%s",
-        h->n_angles, format_number(mean, h->angle_mean_deg), degree, format_number(top, h->angle_max_deg),
-        degree, rank);
-    if (area.h < 2 || h->n_angles == 0)
-        return;
-    int plot = area.h - 1;
-    enum style style = role == QK_Q ? STYLE_Q : STYLE_K;
-    if (plot >= 3)
-        draw_text(canvas, area.y + plot, area.x, AXIS_CELLS, ALIGN_RIGHT, STYLE_DIM, "0");
-    draw_format(canvas, area.y + 1, area.x, AXIS_CELLS, STYLE_DIM, "%*s", AXIS_CELLS,
-        format_number(top, h->angle_max_deg));
-    draw_columns(canvas, (struct area){area.y + 1, area.x + AXIS_CELLS + 1, plot, area.w - AXIS_CELLS - 1},
-        style, h->angle_deg, h->n_angles, h->angle_max_deg);
-}
-
-/* --- the panel --- */
 
 static void name_layer(const struct app *app, const struct qk_pair_layer *layer, struct qk_text *text)
 {
@@ -300,9 +70,10 @@ static void free_description(struct description *d)
 static void draw_description(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     char shown[256];
     struct description d = describe(app, canvas, area.w, layer);
-    draw_rule(canvas, area.y, area.x, area.w, app->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING,
+    draw_rule(canvas, area.y, area.x, area.w, view->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING,
         qk_printable(shown, sizeof shown, d.line[0].s != NULL ? d.line[0].s : ""));
     if (d.line[1].s != NULL)
         draw_text(canvas, area.y + 1, area.x + 1, area.w - 1, ALIGN_LEFT, STYLE_DIM, d.line[1].s);
@@ -323,6 +94,7 @@ static struct area below_description(
 static const struct qk_layer_drift *shown_drift(
     const struct app *app, const struct qk_pair_layer *layer, const char **why, enum style *style)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     *why = layer_obstacle(layer);
     *style = STYLE_DIM;
     if (*why != NULL)
@@ -333,7 +105,7 @@ static const struct qk_layer_drift *shown_drift(
         *why = qk_session_layer_error(app->session, layer->index);
         return NULL;
     }
-    if (app->show_current && !layer_kept(app, layer->index)) {
+    if (view->show_current && !layer_kept(app, layer->index)) {
         const struct qk_current *current = qk_session_current(app->session, layer->index);
         *why = "computing the numbers of this choice";
         return current != NULL ? &current->against[QK_PRE] : NULL;
@@ -364,7 +136,7 @@ static int least(int a, int b)
 /* Each at its smallest first, then as large as there is room. */
 static struct shares share_without_ranges(int rows)
 {
-    struct shares s = {.heat = least(rows, N_HEAT_ROWS + 1)};
+    struct shares s = {.heat = least(rows, HEADS_ROWS)};
     int left = rows - s.heat;
     if (left >= SMALL_CHOICE)
         s.choice = SMALL_CHOICE;
@@ -383,7 +155,7 @@ static struct shares share_with_ranges(int rows)
     int left = rows - s.heat - s.ranges;
     s.choice = least(left, SMALL_CHOICE);
     left -= s.choice;
-    int heat = least(left, N_HEAT_ROWS + 1 - s.heat);
+    int heat = least(left, HEADS_ROWS - s.heat);
     s.heat += heat;
     left -= heat;
     if (left >= BOTH_RANGES - LEAST_RANGES) {
@@ -405,7 +177,8 @@ static struct shares share_with_ranges(int rows)
 
 static struct shares share(const struct app *app, int rows)
 {
-    bool ranges = app->plot == PLOT_RANGES && qk_probe_has(app->pair, app->rows.selected) &&
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    bool ranges = view->plot == PLOT_RANGES && qk_probe_has(app->pair, app->rows.selected) &&
                   rows >= SMALL_HEAT + LEAST_RANGES;
     return ranges ? share_with_ranges(rows) : share_without_ranges(rows);
 }
@@ -429,10 +202,12 @@ static void draw_parts(
 
 void place_detail(struct app *app, const struct canvas *canvas, struct area area)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     const struct qk_pair_layer *layer = selected_layer(app);
     const char *why;
     enum style style;
-    app->detail_area = area;
+    view->detail_area = area;
+    view->heads_area.h = 0;
     if (layer == NULL || shown_drift(app, layer, &why, &style) == NULL)
         return;
     area = below_description(app, canvas, area, layer);

@@ -1,11 +1,15 @@
-/* eval_view.c - the view of right answers: pre, post and the current model, task by task, each
- * figure with its interval. */
-#include "ui/app.h"
+/* eval_view.c - right answers: pre, post and the current model, task by task, each figure with its interval. */
+#include "ui/views/eval_view.h"
 
-#include "ui/format.h"
+#include "ui/app.h"
+#include "ui/handlers.h"
+#include "ui/message.h"
+#include "ui/preconditions.h"
+#include "ui/screen.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A figure: "57.0 50-64", its bar, and of how many cases. */
@@ -192,14 +196,15 @@ static struct area tasks_area(const struct app *app, struct area area)
 /* Where the search is: below the tasks and how far they are. */
 static struct area search_area(const struct app *app, struct area area, const struct columns *c)
 {
-    int used = 3 + app->eval.height * c->rows;
+    const struct eval_view *view = app->state[SCREEN_EVAL];
+    int used = 3 + view->height * c->rows;
     return (struct area){area.y + used, area.x, area.h - used, area.w};
 }
 
 static void place_eval(struct app *app, const struct canvas *canvas, struct area area)
 {
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
-    struct eval_view *view = &app->eval;
+    struct eval_view *view = app->state[SCREEN_EVAL];
     struct area tasks = tasks_area(app, area);
     struct columns c = columns_in(canvas, state, tasks.w, tasks.h);
     int n = (int)state->n_tasks;
@@ -213,7 +218,7 @@ static void place_eval(struct app *app, const struct canvas *canvas, struct area
 static void draw_eval(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
-    const struct eval_view *view = &app->eval;
+    const struct eval_view *view = app->state[SCREEN_EVAL];
     char text[QK_ERROR_TEXT], shown[QK_ERROR_TEXT];
     draw_title(canvas, area, state);
     if (state->n_tasks == 0) {
@@ -235,9 +240,9 @@ static void draw_eval(const struct app *app, struct canvas *canvas, struct area 
 
 static void move_eval(struct app *app, enum action action)
 {
-    struct eval_view *view = &app->eval;
+    struct eval_view *view = app->state[SCREEN_EVAL];
     int n_points = (int)qk_session_search_state(app->session)->n_points,
-        *at = n_points > 0 ? &view->point : &view->top;
+        *at = n_points > 0 ? &view->search.point : &view->top;
     int page = view->height > 1 ? view->height - 1 : 1, n = (int)qk_session_evaluation(app->session)->n_tasks;
     switch (action) {
     case ACTION_UP:
@@ -260,13 +265,44 @@ static void move_eval(struct app *app, enum action action)
         *at = action == ACTION_LAST ? n + n_points : 0;
         break;
     }
-    view->point = view->point >= n_points ? n_points - 1 : view->point;
-    view->point = view->point < 0 ? 0 : view->point;
+    int point = view->search.point >= n_points ? n_points - 1 : view->search.point;
+    view->search.point = point < 0 ? 0 : point;
+}
+
+static void close_eval(struct app *app)
+{
+    qk_session_evaluate_pause(app->session);
+}
+
+static void end_eval(void *state)
+{
+    struct eval_view *view = state;
+    free(view->search.selection);
 }
 
 const struct screen_ops eval_screen = {
-    .where = ON_EVAL,
+    .state_size = sizeof(struct eval_view),
     .place = place_eval,
     .draw = draw_eval,
     .go = move_eval,
+    .report = report_search,
+    .close = close_eval,
+    .end = end_eval,
 };
+
+bool evaluation_busy(const struct app *app)
+{
+    const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
+    return state->stage == QK_EVALUATION_OPENING || state->stage == QK_EVALUATION_RUNNING || search_runs(app);
+}
+
+unsigned run_evaluate(struct app *app, enum action action, const char *argument)
+{
+    struct qk_error err = {0};
+    (void)action;
+    (void)argument;
+    if (top_screen(app) != SCREEN_EVAL &&
+        qk_session_evaluate(app->session, app->options->cases, app->options->n_cases, false, &err) != QK_OK)
+        return say_error(app, &err);
+    return toggle_screen(app, SCREEN_EVAL);
+}

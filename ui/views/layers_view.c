@@ -1,8 +1,12 @@
-/* layers_view.c - handlers of moving, finding, sorting, and of how layers are shown. */
-#include "ui/app.h"
+/* layers_view.c - the layers as a list and in detail: moving, finding, sorting, and how they are shown. */
+#include "ui/views/layers_view.h"
 
+#include "ui/dispatch.h"
 #include "ui/handlers.h"
+#include "ui/message.h"
+#include "ui/preconditions.h"
 #include "ui/terminal.h"
+#include "ui/views/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +29,12 @@ static void move_heads(struct app *app, enum action action)
     app->head = app->head < 0 ? 0 : app->head;
 }
 
-void move_layers(struct app *app, enum action action)
+static void move_layers(struct app *app, enum action action)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     struct rows *rows = &app->rows;
     int at = rows_at(rows), page = rows->height > 1 ? rows->height - 1 : 1, half = (page + 1) / 2;
-    bool heads = app->panel == PANEL_HEADS && (action == ACTION_FIRST || action == ACTION_LAST);
+    bool heads = view->panel == PANEL_HEADS && (action == ACTION_FIRST || action == ACTION_LAST);
     if (heads || action == ACTION_LEFT || action == ACTION_RIGHT) {
         move_heads(app, action);
         return;
@@ -45,10 +50,116 @@ void move_layers(struct app *app, enum action action)
     rows_select(rows, at);
 }
 
+/* --- the two views --- */
+
+void describe_list(const struct app *app, struct qk_text *text)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    const char *dot = theme_glyph(&app->theme, GLYPH_DOT);
+    int marked = rows_marked(&app->rows);
+    if (qk_session_effective(app->session))
+        qk_text_add(text, " %s with norm gains", dot);
+    if (view->show_current)
+        qk_text_add(text, " %s heads of the current model", dot);
+    if (app->rows.filter[0] != '\0')
+        qk_text_add(text, " %s filter '%s' shows %d", dot, app->rows.filter, app->rows.n);
+    if (app->rows.n > app->rows.height && app->rows.height > 0)
+        qk_text_add(text, " %s row %d/%d", dot, rows_at(&app->rows) + 1, app->rows.n);
+    if (marked > 0)
+        qk_text_add(text, " %s %d marked", dot, marked);
+}
+
+static bool find_layer(struct app *app, bool backwards)
+{
+    int at = rows_at(&app->rows);
+    return rows_find(&app->rows, app->session, backwards ? at - 1 : at + 1, backwards);
+}
+
+static bool click_layer(struct app *app, int y, int x)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    struct area area = view->list_area;
+    click_head(app, y, x);
+    if (y <= area.y || y >= area.y + area.h || x >= area.x + area.w)
+        return false;
+    int row = app->rows.top + y - area.y - 1;
+    if (row >= app->rows.n)
+        return false;
+    bool again = app->rows.layer[row] == app->rows.selected;
+    rows_select(&app->rows, row);
+    return again;
+}
+
+/* Of range, marks and filter the first that there is. */
+static unsigned back_rows(struct app *app)
+{
+    struct rows *rows = &app->rows;
+    if (rows->anchor >= 0)
+        rows->anchor = -1;
+    else if (rows_marked(rows) > 0)
+        memset(rows->marked, 0, (size_t)app->pair->n_layers * sizeof *rows->marked);
+    else if (rows->filter[0] != '\0')
+        rows->filter[0] = '\0';
+    else
+        return REFRESH_NONE;
+    return REFRESH_ROWS | REFRESH_DRAW;
+}
+
+static unsigned back_list(struct app *app)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    unsigned refresh = back_rows(app);
+    if (refresh != REFRESH_NONE)
+        return refresh;
+    if (view->panel == PANEL_LAYERS)
+        return probe_busy(app) ? run_probe_stop(app, ACTION_PROBE_STOP, NULL) : REFRESH_NONE;
+    view->panel = PANEL_LAYERS;
+    return REFRESH_DRAW;
+}
+
+static void place_whole_detail(struct app *app, const struct canvas *canvas, struct area area)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    view->list_area.h = 0;
+    place_detail(app, canvas, area);
+}
+
+static enum qk_code start_layers(struct app *app, struct qk_error *err)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    (void)err;
+    view->detail_shown = true;
+    return QK_OK;
+}
+
+const struct screen_ops list_screen = {
+    .state_size = sizeof(struct layers_view),
+    .start = start_layers,
+    .place = place_layers,
+    .draw = draw_layers,
+    .go = move_layers,
+    .find = find_layer,
+    .click = click_layer,
+    .back = back_list,
+    .report = probe_report,
+};
+
+/* The same keys with the detail on the whole screen. */
+const struct screen_ops detail_screen = {
+    .place = place_whole_detail,
+    .draw = draw_detail,
+    .go = move_layers,
+    .find = find_layer,
+    .click = click_layer,
+    .back = back_rows,
+};
+
+/* --- handlers --- */
+
 unsigned run_move(struct app *app, enum action action, const char *argument)
 {
     (void)argument;
-    top_screen(app)->go(app, action);
+    top_ops(app)->go(app, action);
     return REFRESH_DRAW;
 }
 
@@ -69,12 +180,13 @@ unsigned run_layer(struct app *app, enum action action, const char *argument)
 
 unsigned run_panel(struct app *app, enum action action, const char *argument)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     (void)action; /* two panels: next and previous are the same */
     (void)argument;
-    bool both = app->detail_area.h > 0 && app->list_area.h > 0;
-    if (!both && app->panel == PANEL_LAYERS)
+    bool both = view->detail_area.h > 0 && view->list_area.h > 0;
+    if (!both && view->panel == PANEL_LAYERS)
         return say_failure(app, "there is only one panel here: Enter opens the layer, d shows its detail");
-    app->panel = app->panel == PANEL_LAYERS ? PANEL_HEADS : PANEL_LAYERS;
+    view->panel = view->panel == PANEL_LAYERS ? PANEL_HEADS : PANEL_LAYERS;
     return REFRESH_DRAW;
 }
 
@@ -82,10 +194,10 @@ unsigned run_open(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    if (top_screen(app) != &list_screen)
+    if (top_screen(app) != SCREEN_LIST)
         close_screen(app);
     else
-        open_screen(app, &detail_screen);
+        open_screen(app, SCREEN_DETAIL);
     return REFRESH_DRAW;
 }
 
@@ -102,16 +214,16 @@ unsigned run_search(struct app *app, enum action action, const char *argument)
         return rows->search[0] != '\0' ? run_search_on(app, ACTION_NEXT, NULL) : REFRESH_DRAW;
     }
     snprintf(rows->search, sizeof rows->search, "%.*s", MATCH_TEXT - 1, argument);
-    bool layers = (top_screen(app)->where & ON_LAYERS) != 0;
+    bool layers = (here(app) & ON_LAYERS) != 0;
     bool found =
-        layers ? rows_find(rows, app->session, rows_at(rows), false) : top_screen(app)->find(app, false);
+        layers ? rows_find(rows, app->session, rows_at(rows), false) : top_ops(app)->find(app, false);
     return found ? REFRESH_DRAW : say_failure(app, "not found: %s", argument);
 }
 
 unsigned run_search_on(struct app *app, enum action action, const char *argument)
 {
     (void)argument;
-    if (!top_screen(app)->find(app, action == ACTION_PREVIOUS))
+    if (!top_ops(app)->find(app, action == ACTION_PREVIOUS))
         return say_failure(app, "not found: %s", app->rows.search);
     return REFRESH_DRAW;
 }
@@ -143,21 +255,23 @@ unsigned run_sort(struct app *app, enum action action, const char *argument)
 
 unsigned run_detail(struct app *app, enum action action, const char *argument)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     (void)action;
     (void)argument;
-    app->detail_shown = !app->detail_shown;
-    if (!app->detail_shown)
-        app->panel = PANEL_LAYERS;
+    view->detail_shown = !view->detail_shown;
+    if (!view->detail_shown)
+        view->panel = PANEL_LAYERS;
     return REFRESH_DRAW;
 }
 
 unsigned run_current(struct app *app, enum action action, const char *argument)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     (void)action;
     (void)argument;
-    app->show_current = !app->show_current;
+    view->show_current = !view->show_current;
     say(app, STYLE_DIM, "heads of %s, from pre",
-        app->show_current ? "post with the choices applied" : "post as it is");
+        view->show_current ? "post with the choices applied" : "post as it is");
     return REFRESH_DRAW;
 }
 

@@ -1,8 +1,9 @@
 /* list_draw.c - the layers, one a row: kind, drift of q and k, routing, reach, choice. The bars of a metric share
  * one scale: q and k can be compared. */
-#include "ui/app.h"
+#include "ui/views/layers_view.h"
 
 #include "ui/format.h"
+#include "ui/views/search_view.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 enum { GROUPS = 3, POINTER_CELLS = 2, INDEX_CELLS = 3, KIND_CELLS = 6, GAP = 2, ANGLE_CELLS = 7 };
 enum { LEFT_CELLS = POINTER_CELLS + INDEX_CELLS + 1 + KIND_CELLS + GAP };
 enum { TIGHT_NUMBER = 5, NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 4 };
+enum { MOST_EFFECTS = 2, EFFECT_CELLS = 7 };
 enum { LEAST_BOTH = 74 };                                        /* for reach beside effects, without these */
 enum { CHOICE_CELLS = 16, PAIR_CHOICE = 17, ROOMY_CHOICE = 24 }; /* PAIR_CHOICE: "Q keep  K restore" */
 
@@ -27,6 +29,39 @@ static const struct group GROUP[GROUPS] = {
     {"K drift", "K", QK_METRIC_REL_FRO, QK_K, STYLE_K, SORT_K},
     {"routing", "rout.", QK_METRIC_ROUTING, -1, STYLE_ROUTING, SORT_ROUTING},
 };
+
+static int effect_columns(const struct app *app)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    if (found->effect == NULL)
+        return 0;
+    return found->n_objectives < MOST_EFFECTS ? (int)found->n_objectives : MOST_EFFECTS;
+}
+
+static void draw_effect_name(
+    const struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style)
+{
+    char name[256];
+    draw_text(canvas, cell.y, cell.x, cell.w, objective_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT,
+        style, qk_printable(name, sizeof name, qk_session_search_state(app->session)->objective[objective]));
+}
+
+static void draw_effect(
+    const struct app *app, struct canvas *canvas, struct area cell, int layer, int objective)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    struct qk_estimate effect = found->effect[(size_t)layer * found->n_objectives + (size_t)objective];
+    char text[32];
+    if (effect.n == 0) {
+        bool waits = found->stage == QK_SEARCH_RUNNING;
+        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_RIGHT, waits ? STYLE_PENDING : STYLE_DIM,
+            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        return;
+    }
+    snprintf(text, sizeof text, "%+.1f", 100 * effect.value + 0.0);
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_RIGHT,
+        fabs(effect.value) > 1.96 * effect.error ? STYLE_STRONG : STYLE_DIM, text);
+}
 
 /* Where the columns of a list of some width are. */
 struct columns {
@@ -117,12 +152,13 @@ static void draw_range_names(const struct app *app, struct canvas *canvas, int y
 
 static void draw_heading(const struct app *app, struct canvas *canvas, struct area area, struct columns c)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     char text[64];
     enum sort sort = app->rows.sort;
     /* Numbers sort from the largest down; what sorts upwards first is told by the other arrow. */
     bool up = (sort == SORT_INDEX || sort == SORT_KIND) != app->rows.reverse;
     const char *arrow = theme_glyph(&app->theme, up ? GLYPH_UP : GLYPH_DOWN);
-    enum style style = app->panel == PANEL_LAYERS ? STYLE_FOCUS : STYLE_HEADING;
+    enum style style = view->panel == PANEL_LAYERS ? STYLE_FOCUS : STYLE_HEADING;
     draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, style, "");
     snprintf(text, sizeof text, "layer%s", sort == SORT_INDEX ? arrow : "");
     draw_text(canvas, area.y, area.x, 6, ALIGN_LEFT, style, text);
@@ -305,6 +341,7 @@ static void draw_row_name(const struct app *app, struct canvas *canvas, int y, i
 static void draw_row(const struct app *app, struct canvas *canvas, struct area area, struct columns c, int i,
     const double scale[GROUPS])
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     int layer = app->rows.layer[i], y = area.y + 1 + i - app->rows.top, x = area.x;
     const struct qk_pair_layer *row = &app->pair->layer[layer];
     bool selected = layer == app->rows.selected;
@@ -328,7 +365,7 @@ static void draw_row(const struct app *app, struct canvas *canvas, struct area a
     if (row->has_qk)
         draw_choice_cell(app, canvas, y, x + c.choice_x, c.choice, layer);
     canvas->selected = false;
-    if (selected && app->panel == PANEL_LAYERS) {
+    if (selected && view->panel == PANEL_LAYERS) {
         canvas->cursor_y = y;
         canvas->cursor_x = x;
     }
@@ -355,9 +392,10 @@ enum { BESIDE_COLUMNS = 120, LEAST_BESIDE = 70, BELOW_ROWS = 18, LEAST_DETAIL = 
 /* Divides the view: the detail's area has no rows where it is not shown. */
 static void divide(const struct app *app, struct area area, struct area *list, struct area *detail)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     *list = *detail = area;
     detail->h = 0;
-    if (!app->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS))
+    if (!view->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS))
         return;
     if (area.w >= BESIDE_COLUMNS) {
         int width = area.w - 54; /* what the heads of a small model take */
@@ -382,59 +420,23 @@ void place_rows(struct app *app, struct area area)
     rows_scroll(&app->rows, list.h - 1);
 }
 
-static void place_layers(struct app *app, const struct canvas *canvas, struct area area)
+void place_layers(struct app *app, const struct canvas *canvas, struct area area)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     struct area detail;
-    divide(app, area, &app->list_area, &detail);
+    divide(app, area, &view->list_area, &detail);
+    view->detail_area.h = 0;
     if (detail.h > 0)
         place_detail(app, canvas, detail);
 }
 
-static void draw_layers(const struct app *app, struct canvas *canvas, struct area area)
+void draw_layers(const struct app *app, struct canvas *canvas, struct area area)
 {
-    int wall = app->list_area.x + app->list_area.w;
-    draw_list(app, canvas, app->list_area);
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    int wall = view->list_area.x + view->list_area.w;
+    draw_list(app, canvas, view->list_area);
     for (int y = area.y; y < area.y + area.h && wall < area.x + area.w; y++)
         draw_text(canvas, y, wall, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));
-    if (app->detail_area.h > 0)
-        draw_detail(app, canvas, app->detail_area);
+    if (view->detail_area.h > 0)
+        draw_detail(app, canvas, view->detail_area);
 }
-
-static bool find_layer(struct app *app, bool backwards)
-{
-    int at = rows_at(&app->rows);
-    return rows_find(&app->rows, app->session, backwards ? at - 1 : at + 1, backwards);
-}
-
-static bool click_layer(struct app *app, int y, int x)
-{
-    struct area area = app->list_area;
-    click_head(app, y, x);
-    if (y <= area.y || y >= area.y + area.h || x >= area.x + area.w)
-        return false;
-    int row = app->rows.top + y - area.y - 1;
-    if (row >= app->rows.n)
-        return false;
-    bool again = app->rows.layer[row] == app->rows.selected;
-    rows_select(&app->rows, row);
-    return again;
-}
-
-const struct screen_ops list_screen = {
-    .where = ON_LIST,
-    .place = place_layers,
-    .draw = draw_layers,
-    .go = move_layers,
-    .find = find_layer,
-    .click = click_layer,
-};
-
-/* The same keys with the detail on the whole screen. */
-const struct screen_ops detail_screen = {
-    .where = ON_DETAIL,
-    .place = place_detail,
-    .draw = draw_detail,
-    .go = move_layers,
-    .find = find_layer,
-    .click = click_layer,
-};

@@ -1,8 +1,14 @@
 /* probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
-#include "ui/app.h"
+#include "ui/views/probe.h"
 
+#include "ui/app.h"
+#include "ui/complete.h"
+#include "ui/dispatch.h"
 #include "ui/handlers.h"
+#include "ui/message.h"
 #include "ui/preconditions.h"
+#include "ui/views/attention_view.h"
+#include "ui/views/layers_view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,19 +23,21 @@ bool probe_busy(const struct app *app)
 /* Options NULL: the last probe's. */
 static enum qk_code start(struct app *app, const struct qk_probe_options *options, struct qk_error *err)
 {
-    app->probe_started = true;
+    struct layers_view *view = app->state[SCREEN_LIST];
+    view->probe.started = true;
     QK_TRY(options != NULL ? qk_session_probe(app->session, options, err)
                            : qk_session_probe_again(app->session, err));
-    app->attention.ids = NULL;
-    app->probe_told = QK_PROBE_RUNNING;
+    attention_follow(app);
+    view->probe.seen = QK_PROBE_RUNNING;
     return QK_OK;
 }
 
 void probe_start(struct app *app)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     const struct qk_probe_options options = {.cached = true};
     struct qk_error err = {0};
-    if (app->probe_started || !any_ranges(app))
+    if (view->probe.started || !any_ranges(app))
         return;
     if (start(app, &options, &err) != QK_OK)
         say_error(app, &err);
@@ -37,52 +45,57 @@ void probe_start(struct app *app)
 
 void probe_again(struct app *app)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     struct qk_error err = {0};
-    if (app->probe_started && start(app, NULL, &err) != QK_OK)
+    if (view->probe.started && start(app, NULL, &err) != QK_OK)
         say_error(app, &err);
 }
 
 /* What the user asked for is told in full; of the default probe's failure one short line, the whole of it
  * being in the detail and among the messages. */
-static void tell_failure(struct app *app, const char *why)
+static void report_failure(struct app *app, const char *why)
 {
-    bool quiet = app->message[0] != '\0' && !app->probe_asked;
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    bool quiet = app->message[0] != '\0' && !view->probe.asked;
     if (quiet)
         return;
     say(app, STYLE_ERROR, "no attention ranges: %s", why != NULL ? why : "the probe failed");
-    if (!app->probe_asked)
+    if (!view->probe.asked)
         say(app, STYLE_DIM, "no attention ranges%s: ! tells why",
             qk_session_probe_state(app->session)->estimated ? ", but an estimate from weights" : "");
 }
 
-static void tell_exact(struct app *app, const char *why)
+static void report_exact(struct app *app, const char *why)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     bool failed = why != NULL;
-    if (failed && !app->exact_told)
+    if (failed && !view->probe.exact_failed)
         say(app, STYLE_WARNING, "no exact ranges: %s", why);
-    app->exact_told = failed;
+    view->probe.exact_failed = failed;
 }
 
-void probe_tell(struct app *app)
+void probe_report(struct app *app)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
-    if (!app->probe_started)
+    if (!view->probe.started)
         return;
-    tell_exact(app, state->exact_error);
-    if (state->stage == app->probe_told)
+    report_exact(app, state->exact_error);
+    if (state->stage == view->probe.seen)
         return;
-    app->probe_told = state->stage;
+    view->probe.seen = state->stage;
     if (state->stage == QK_PROBE_FAILED)
-        tell_failure(app, state->error);
-    else if (state->stage == QK_PROBE_READY && app->probe_asked)
+        report_failure(app, state->error);
+    else if (state->stage == QK_PROBE_READY && view->probe.asked)
         say(app, STYLE_GOOD, "attention ranges over %zu tokens, %zu queries", state->n_ids,
             state->n_ids - state->first_query);
 }
 
 static unsigned start_asked(struct app *app, const struct qk_probe_options *options)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     struct qk_error err = {0};
-    app->probe_asked = true;
+    view->probe.asked = true;
     return start(app, options, &err) == QK_OK ? REFRESH_ROWS : say_error(app, &err);
 }
 
@@ -139,10 +152,11 @@ unsigned run_probe_stop(struct app *app, enum action action, const char *argumen
 
 unsigned run_plot(struct app *app, enum action action, const char *argument)
 {
+    struct layers_view *view = app->state[SCREEN_LIST];
     (void)action;
     (void)argument;
-    app->plot = app->plot == PLOT_RANGES ? PLOT_ANGLES : PLOT_RANGES;
+    view->plot = view->plot == PLOT_RANGES ? PLOT_ANGLES : PLOT_RANGES;
     say(app, STYLE_DIM, "the detail shows %s",
-        app->plot == PLOT_RANGES ? "attention ranges, and angles where there is room" : "angles alone");
+        view->plot == PLOT_RANGES ? "attention ranges, and angles where there is room" : "angles alone");
     return REFRESH_DRAW;
 }

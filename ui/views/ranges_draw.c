@@ -1,5 +1,5 @@
 /* ranges_draw.c - attention ranges: the list's cells, histograms of pre, post and current, and why there are none. */
-#include "ui/app.h"
+#include "ui/views/layers_view.h"
 
 #include "ui/format.h"
 
@@ -319,6 +319,7 @@ static int part_height(int left)
 
 static void draw_estimate(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     const struct qk_profile *side[QK_SIDE_COUNT];
     int left = area.h - 1, head = range_head(app);
     draw_run(canvas, area.y, area.x, area.w, STYLE_HEADING, "estimate from weights: mean logit by distance");
@@ -331,7 +332,7 @@ static void draw_estimate(const struct app *app, struct canvas *canvas, struct a
         }
     }
     bool both = area.h < left;
-    draw_profiles(canvas, area, side, both || app->panel != PANEL_HEADS ? -1 : head);
+    draw_profiles(canvas, area, side, both || view->panel != PANEL_HEADS ? -1 : head);
     area.y += area.h;
     if (both)
         draw_profiles(canvas, area, side, head);
@@ -403,8 +404,8 @@ static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct 
     int used = draw_wrapped(canvas, (struct area){area.y, area.x, area.h > 1 ? area.h - 1 : 1, area.w},
         STYLE_DIM, qk_printable(shown, sizeof shown, range_obstacle(app, layer)));
     if (state->stage == QK_PROBE_FAILED)
-        draw_wrapped(
-            canvas, (struct area){area.y + used, area.x, area.h - used, area.w}, STYLE_DIM, RANGE_ADVICE);
+        draw_wrapped(canvas, (struct area){area.y + used, area.x, area.h - used, area.w}, STYLE_DIM,
+            "typed here as :states FILE, :ids FILE or :probe FILE");
 }
 
 int range_head(const struct app *app)
@@ -417,6 +418,7 @@ int range_head(const struct app *app)
 
 void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
 {
+    const struct layers_view *view = app->state[SCREEN_LIST];
     struct qk_session_range range;
     int layer = app->rows.selected, left = area.h - 1;
     if (!qk_session_range(app->session, layer, &range)) {
@@ -432,7 +434,7 @@ void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
     int head = range_head(app);
     area = (struct area){area.y + 1, area.x, part_height(left), area.w};
     bool both = area.h < left; /* else one of the two: the heads' when they have the keys */
-    draw_histograms(app, canvas, area, &range, both || app->panel != PANEL_HEADS ? -1 : head);
+    draw_histograms(app, canvas, area, &range, both || view->panel != PANEL_HEADS ? -1 : head);
     area.y += area.h;
     if (both)
         draw_histograms(app, canvas, area, &range, head);

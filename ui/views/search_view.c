@@ -1,397 +1,97 @@
-/* search_view.c - the search for selections on the screen: how far it is, its Pareto front as a plot in cells and
- * as a list, and the effects of single layers. */
-#include "ui/app.h"
+/* search_view.c - the search for selections: begun, stopped, reported, and a point of its front chosen. */
+#include "ui/views/search_view.h"
 
-#include "ui/format.h"
+#include "ui/dispatch.h"
+#include "ui/handlers.h"
+#include "ui/message.h"
+#include "ui/views/eval_view.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    BESIDE_COLUMNS = 100,
-    LEAST_PLOT = 5,
-    MOST_PLOT = 24,
-    LABEL_CELLS = 6,
-    RATE_CELLS = 13,
-    NUMBER_CELLS = 6
-};
-
-/* --- how far it is --- */
-
-enum { PROGRESS_TEXT = 64 };
-
-/* "3:05 of 10:00", "12 of 20 evaluations": how much of its limit is used up. */
-static const char *progress_text(const struct qk_search_state *found, char out[PROGRESS_TEXT])
+struct search_view *search_of(const struct app *app)
 {
-    char now[NUMBER_TEXT], all[NUMBER_TEXT];
-    if (found->limits.max_trials > 0)
-        snprintf(out, PROGRESS_TEXT, "%zu of %zu evaluations", found->n_measured, found->limits.max_trials);
-    else
-        snprintf(out, PROGRESS_TEXT, "%s of %s", format_seconds(now, found->seconds),
-            format_seconds(all, found->limits.seconds));
-    return out;
+    struct eval_view *view = app->state[SCREEN_EVAL];
+    return &view->search;
 }
 
-static const char *title_text(const struct qk_search_state *found, char out[160])
+void report_search(struct app *app)
 {
-    char now[NUMBER_TEXT], progress[PROGRESS_TEXT];
-    format_seconds(now, found->seconds);
-    switch (found->stage) {
-    case QK_SEARCH_OFF:
-        snprintf(out, 160, "search for the selections that answer most: s begins one");
-        break;
-    case QK_SEARCH_RUNNING:
-        snprintf(out, 160, "searching: %s, %zu selections, %s", found->doing, found->n_trials,
-            progress_text(found, progress));
-        break;
-    case QK_SEARCH_FAILED:
-        snprintf(out, 160, "the search failed after %zu selections", found->n_trials);
-        break;
-    default:
-        snprintf(out, 160, "search: %zu selections, %s%s%s", found->n_trials, now,
-            found->stage == QK_SEARCH_CANCELLED ? ", stopped" : "",
-            found->stage != QK_SEARCH_LIMITED ? ""
-            : found->limits.max_trials > 0    ? ", its evaluations were used up"
-                                              : ", its time was up");
-        break;
-    }
-    return out;
-}
-
-void search_state(const struct app *app, char out[96])
-{
+    struct search_view *view = search_of(app);
     const struct qk_search_state *found = qk_session_search_state(app->session);
-    char progress[PROGRESS_TEXT];
-    if (found->stage == QK_SEARCH_RUNNING)
-        snprintf(out, 96, "searching %s", progress_text(found, progress));
+    for (size_t i = 0; i < found->n_points && view->selection != NULL; i++)
+        if (strcmp(found->point[i].text, view->selection) == 0)
+            view->point = (int)i;
+    if (found->stage == view->seen)
+        return;
+    view->seen = found->stage;
+    if (found->stage == QK_SEARCH_FAILED)
+        say(app, STYLE_ERROR, "the search failed: %s", found->error != NULL ? found->error : "out of memory");
+    else if (found->stage != QK_SEARCH_RUNNING)
+        say(app, STYLE_GOOD, "the search %s: %zu selections, %zu of them on the front",
+            found->stage == QK_SEARCH_COMPLETE  ? "came to its end"
+            : found->stage != QK_SEARCH_LIMITED ? "was stopped"
+            : found->limits.max_trials > 0      ? "has used its evaluations"
+                                                : "has used its time",
+            found->n_trials, found->n_points);
 }
 
-/* --- the plot --- */
-
-static double rate_of(struct qk_score score)
+/* "10", "0.5 minutes", "200 evaluations": a number and what it counts, or how it begins. */
+static bool read_limits(const char *text, struct qk_search_limits *limits)
 {
-    return score.total > 0 ? (double)score.right / (double)score.total : NAN;
-}
-
-/* What the plot shows: from low to high, first objective to the right, second upwards. */
-struct axes {
-    double low[2], high[2];
-};
-
-static void reach_to(struct axes *axes, const double at[2])
-{
-    for (int o = 0; o < 2; o++) {
-        axes->low[o] = fmin(axes->low[o], at[o]); /* passes over NaN */
-        axes->high[o] = fmax(axes->high[o], at[o]);
-    }
-}
-
-static void place_of(const struct app *app, enum qk_asked who, double at[2])
-{
-    for (size_t o = 0; o < 2; o++)
-        at[o] = rate_of(qk_session_objective(app->session, who, o));
-}
-
-/* Of the points, post and current. Pre is often far away (it cannot do what post learned) and
- * would leave them no room. */
-static struct axes axes_of(const struct app *app, const struct qk_search_state *found)
-{
-    struct axes axes = {{1, 1}, {0, 0}};
-    double at[2];
-    for (size_t i = 0; i < found->n_points; i++) {
-        at[0] = rate_of(found->point[i].score[0]);
-        at[1] = rate_of(found->point[i].score[1]);
-        reach_to(&axes, at);
-    }
-    for (int who = QK_ASKED_POST; who < QK_ASKED_COUNT; who++) {
-        place_of(app, (enum qk_asked)who, at);
-        reach_to(&axes, at);
-    }
-    for (int o = 0; o < 2; o++)
-        if (axes.high[o] - axes.low[o] < 0.01) { /* one place has no scale */
-            axes.low[o] = fmax(axes.low[o] - 0.01, 0);
-            axes.high[o] = fmin(axes.high[o] + 0.01, 1);
-        }
-    return axes;
-}
-
-/* The cell of a place in the plot; false when it is not known. */
-static bool find_cell(struct area plot, const struct axes *axes, const double at[2], int *y, int *x)
-{
-    if (!(isfinite(at[0]) && isfinite(at[1])))
+    enum { MOST_MINUTES = 1 << 20, MOST_TRIALS = 1 << 24 };
+    static const char *const UNITS[] = {"minutes", "evaluations"};
+    char *unit;
+    double number = strtod(text, &unit);
+    if (unit == text)
         return false;
-    *x = plot.x + (int)lround((at[0] - axes->low[0]) / (axes->high[0] - axes->low[0]) * (plot.w - 1));
-    *y = plot.y + (int)lround((axes->high[1] - at[1]) / (axes->high[1] - axes->low[1]) * (plot.h - 1));
-    return true;
-}
-
-/* Draws text so that its first cell is at the place; what would go over the edge is moved in. */
-static void draw_at(struct canvas *canvas, struct area plot, const struct axes *axes, const double at[2],
-    enum style style, const char *text)
-{
-    int y, x, cells = text_cells(canvas, text), last = plot.x + plot.w - cells;
-    if (find_cell(plot, axes, at, &y, &x))
-        draw_run(canvas, y, x > last ? last : x, cells, style, text);
-}
-
-/* A dot at the place of pre or post and its name beside it, three cells off: a point may be there, too. What
- * is outside the plot is named at its edge, with an arrow there. */
-static void draw_name_at(struct canvas *canvas, struct area plot, const struct axes *axes, const double at[2],
-    enum style style, const char *name)
-{
-    int y, x, cells = text_cells(canvas, name);
-    if (!find_cell(plot, axes, at, &y, &x))
-        return;
-    int right = plot.x + plot.w - 1, bottom = plot.y + plot.h - 1;
-    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_DOT;
-    x = x < plot.x ? plot.x : x > right ? right : x;
-    y = y < plot.y ? plot.y : y > bottom ? bottom : y;
-    draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, glyph));
-    draw_run(canvas, y, x + 2 + cells <= right ? x + 3 : x - 2 - cells, cells, style, name);
-}
-
-static void draw_frame_of(
-    struct canvas *canvas, struct area area, const struct axes *axes, const struct qk_search_state *found)
-{
-    char text[32], name[2][64];
-    int bottom = area.y + area.h - 1, x = area.x + LABEL_CELLS + 1, w = area.w - LABEL_CELLS - 1;
-    for (int y = area.y; y < bottom; y++)
-        draw_text(canvas, y, x - 1, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(canvas->theme, GLYPH_WALL));
-    for (int end = 0; end < 2; end++) {
-        snprintf(text, sizeof text, "%.1f", 100 * (end == 0 ? axes->high[1] : axes->low[1]));
-        draw_text(canvas, end == 0 ? area.y : bottom - 1, area.x, LABEL_CELLS, ALIGN_RIGHT, STYLE_DIM, text);
-        snprintf(text, sizeof text, "%.1f", 100 * (end == 0 ? axes->low[0] : axes->high[0]));
-        draw_text(canvas, bottom, end == 0 ? x : x + w - LABEL_CELLS, LABEL_CELLS,
-            end == 0 ? ALIGN_LEFT : ALIGN_RIGHT, STYLE_DIM, text);
-        qk_printable(name[end], sizeof name[end], found->objective[end]);
+    unit += strspn(unit, " ");
+    size_t length = strlen(unit);
+    while (length > 0 && unit[length - 1] == ' ')
+        length--;
+    if (strncmp(UNITS[0], unit, length) == 0) {
+        *limits = (struct qk_search_limits){.seconds = 60 * number};
+        return number > 0 && number <= MOST_MINUTES;
     }
-    draw_format(canvas, bottom, x + LABEL_CELLS + 1, w - 2 * LABEL_CELLS - 2, STYLE_HEADING,
-        "%s %s, upwards %s", theme_glyph(canvas->theme, GLYPH_ARROW), name[0], name[1]);
+    *limits =
+        (struct qk_search_limits){.max_trials = number >= 1 && number <= MOST_TRIALS ? (size_t)number : 0};
+    return strncmp(UNITS[1], unit, length) == 0 && (double)limits->max_trials == number;
 }
 
-/* Pre and post by name, the points by number, the current selection by a bullet; what is drawn
- * later covers what was there. */
-static void draw_plot(
-    const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
+unsigned run_front(struct app *app, enum action action, const char *argument)
 {
-    static const char *const NAMES[] = {"pre", "post"};
-    struct axes axes = axes_of(app, found);
-    struct area plot = {area.y, area.x + LABEL_CELLS + 1, area.h - 1, area.w - LABEL_CELLS - 1};
-    double at[2];
-    draw_frame_of(canvas, area, &axes, found);
-    for (int who = QK_ASKED_PRE; who <= QK_ASKED_POST; who++) {
-        place_of(app, (enum qk_asked)who, at);
-        draw_name_at(canvas, plot, &axes, at, who == QK_ASKED_PRE ? STYLE_PRE : STYLE_POST, NAMES[who]);
-    }
-    place_of(app, QK_ASKED_CURRENT, at);
-    int current = qk_session_point(app->session);
-    if (current < 0)
-        draw_at(canvas, plot, &axes, at, STYLE_CHOICE, theme_glyph(canvas->theme, GLYPH_BULLET));
-    for (size_t k = 0; k <= found->n_points; k++) { /* the selected one again at the end */
-        size_t i = k < found->n_points ? k : (size_t)app->eval.point;
-        char text[24];
-        snprintf(text, sizeof text, "%zu%s", i + 1,
-            (int)i == current ? theme_glyph(canvas->theme, GLYPH_BULLET) : "");
-        at[0] = rate_of(found->point[i].score[0]);
-        at[1] = rate_of(found->point[i].score[1]);
-        canvas->selected = (int)i == app->eval.point;
-        draw_at(canvas, plot, &axes, at, (int)i == current ? STYLE_CHOICE : STYLE_STRONG, text);
-        canvas->selected = false;
-    }
+    struct qk_error err = {0};
+    struct qk_search_limits limits;
+    if (argument == NULL)
+        return ask_argument(app, action, "search for ", "10 minutes",
+            "or as '200 evaluations'; it runs in the background; X stops it, and run again it goes on from "
+            "the answers that are kept");
+    if (!read_limits(argument, &limits))
+        return say_failure(
+            app, "'%s' is no limit of a search (expected as '10 minutes' or '200 evaluations')", argument);
+    if (qk_session_search(app->session, &limits, &err) != QK_OK)
+        return say_error(app, &err);
+    search_of(app)->seen = QK_SEARCH_RUNNING;
+    return REFRESH_DRAW;
 }
 
-/* --- the list --- */
-
-/* Names of tasks differ at their ends, those of files at their beginnings. */
-static enum align name_align(const struct app *app)
+unsigned run_front_stop(struct app *app, enum action action, const char *argument)
 {
-    return qk_session_evaluation(app->session)->n_files > 1 ? ALIGN_LEFT : ALIGN_TAIL;
+    (void)action;
+    (void)argument;
+    qk_session_search_cancel(app->session);
+    return REFRESH_DRAW;
 }
 
-/* Objectives that have room beside the selection. */
-static int shown_objectives(const struct qk_search_state *found, int width)
+unsigned run_point(struct app *app, enum action action, const char *argument)
 {
-    int n = (width - NUMBER_CELLS - 16) / RATE_CELLS;
-    n = n < 1 ? 1 : n;
-    return n < (int)found->n_objectives ? n : (int)found->n_objectives;
-}
-
-static void draw_point(const struct app *app, struct canvas *canvas, struct area row,
-    const struct qk_search_state *found, int i, int n_shown)
-{
-    const struct qk_search_point *point = &found->point[i];
-    char text[64];
-    int x = row.x + NUMBER_CELLS;
-    bool current = i == qk_session_point(app->session);
-    canvas->selected = i == app->eval.point;
-    draw_text(canvas, row.y, row.x, row.w, ALIGN_LEFT, STYLE_TEXT, "");
-    draw_text(canvas, row.y, row.x, 1, ALIGN_LEFT, STYLE_POINTER,
-        canvas->selected ? theme_glyph(&app->theme, GLYPH_POINTER) : "");
-    snprintf(text, sizeof text, "%d%s", i + 1, current ? theme_glyph(&app->theme, GLYPH_BULLET) : " ");
-    draw_text(
-        canvas, row.y, row.x + 1, NUMBER_CELLS - 2, ALIGN_RIGHT, current ? STYLE_CHOICE : STYLE_STRONG, text);
-    for (int o = 0; o < n_shown; o++, x += RATE_CELLS) {
-        struct qk_interval interval = qk_score_interval(point->score[o]);
-        snprintf(text, sizeof text, "%5.1f %.0f-%.0f", 100 * rate_of(point->score[o]), 100 * interval.low,
-            100 * interval.high);
-        draw_text(canvas, row.y, x, RATE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);
-    }
-    draw_text(
-        canvas, row.y, x, row.x + row.w - x, ALIGN_LEFT, current ? STYLE_CHOICE : STYLE_TEXT, point->text);
-    if (canvas->selected) {
-        canvas->cursor_y = row.y;
-        canvas->cursor_x = row.x;
-    }
-    canvas->selected = false;
-}
-
-/* Remembers which point is selected: the front grows while a search runs. */
-static void keep_point(struct app *app, const struct qk_search_state *found)
-{
-    struct eval_view *view = &app->eval;
-    const char *text = found->point[view->point].text;
-    if (view->selection != NULL && strcmp(view->selection, text) == 0)
-        return;
-    free(view->selection);
-    view->selection = strdup(text); /* without it the number stays */
-}
-
-void find_point(struct app *app)
-{
-    const struct qk_search_state *found = qk_session_search_state(app->session);
-    for (size_t i = 0; i < found->n_points && app->eval.selection != NULL; i++)
-        if (strcmp(found->point[i].text, app->eval.selection) == 0)
-            app->eval.point = (int)i;
-}
-
-static void draw_points(
-    const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
-{
-    const struct eval_view *view = &app->eval;
-    int n = (int)found->n_points, rows = area.h - 1, n_shown = shown_objectives(found, area.w);
-    char name[256];
-    draw_text(canvas, area.y, area.x, NUMBER_CELLS, ALIGN_LEFT, STYLE_HEADING, "point");
-    for (int o = 0; o < n_shown; o++)
-        draw_text(canvas, area.y, area.x + NUMBER_CELLS + o * RATE_CELLS, RATE_CELLS - 1, name_align(app),
-            STYLE_HEADING, qk_printable(name, sizeof name, found->objective[o]));
-    draw_text(canvas, area.y, area.x + NUMBER_CELLS + n_shown * RATE_CELLS,
-        area.w - NUMBER_CELLS - n_shown * RATE_CELLS, ALIGN_LEFT, STYLE_HEADING, "selection");
-    for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
-        draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
-            i, n_shown);
-}
-
-/* Plot and list beside each other, or one above the other; without room for both, or with one objective, the
- * list alone: the plot's area has no rows then. */
-static void divide(
-    struct area area, const struct qk_search_state *found, struct area *plot, struct area *list)
-{
-    int n = (int)found->n_points;
-    bool plotted = found->n_objectives > 1, beside = area.w >= BESIDE_COLUMNS && area.h >= LEAST_PLOT;
-    *plot = *list = area;
-    plot->h = 0;
-    if (plotted && beside) {
-        plot->w = area.w * 2 / 5;
-        plot->h = area.h > MOST_PLOT ? MOST_PLOT : area.h;
-        *list = (struct area){area.y, area.x + plot->w + 2, area.h, area.w - plot->w - 2};
-    } else if (plotted && area.h >= LEAST_PLOT + 2) {
-        int rows = n + 1 < area.h / 3 + 1 ? n + 1 : area.h / 3 + 1;
-        plot->h = area.h - rows > MOST_PLOT ? MOST_PLOT : area.h - rows;
-        *list = (struct area){area.y + plot->h, area.x, area.h - plot->h, area.w};
-    }
-}
-
-/* Where the front is in the area of a search: below its title and what it failed with, of which *error_rows
- * (may be NULL) is the number of rows. No rows: there is none. */
-static struct area front_area(
-    const struct canvas *canvas, struct area area, const struct qk_search_state *found, int *error_rows)
-{
-    char shown[QK_ERROR_TEXT];
-    int used = 0;
-    area = (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2};
-    if (found->error != NULL && area.h > 0)
-        used =
-            wrapped_rows(canvas, qk_printable(shown, sizeof shown, found->error), area.w, area.h > 2 ? 2 : 1);
-    if (error_rows != NULL)
-        *error_rows = used;
-    area.y += used;
-    area.h = found->n_points > 0 && area.h - used > 1 ? area.h - used : 0;
-    return area;
-}
-
-void place_search(struct app *app, const struct canvas *canvas, struct area area)
-{
-    struct eval_view *view = &app->eval;
-    const struct qk_search_state *found = qk_session_search_state(app->session);
-    struct area front = front_area(canvas, area, found, NULL), plot, list;
-    if (front.h == 0)
-        return;
-    divide(front, found, &plot, &list);
-    int n = (int)found->n_points, rows = list.h - 1;
-    if (view->point >= n)
-        view->point = n - 1;
-    if (view->point < view->first_point)
-        view->first_point = view->point;
-    if (view->point >= view->first_point + rows)
-        view->first_point = view->point - rows + 1;
-    if (view->first_point > n - rows)
-        view->first_point = n > rows ? n - rows : 0;
-    keep_point(app, found);
-}
-
-void draw_search(const struct app *app, struct canvas *canvas, struct area area)
-{
-    const struct qk_search_state *found = qk_session_search_state(app->session);
-    char text[160], shown[QK_ERROR_TEXT];
-    struct area plot, list;
-    int error_rows;
-    if (area.h < 1)
-        return;
-    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, title_text(found, text));
-    struct area front = front_area(canvas, area, found, &error_rows);
-    if (error_rows > 0)
-        draw_wrapped(canvas, (struct area){area.y + 1, front.x, error_rows, front.w}, STYLE_ERROR,
-            qk_printable(shown, sizeof shown, found->error));
-    if (front.h == 0)
-        return;
-    divide(front, found, &plot, &list);
-    if (plot.h > 0)
-        draw_plot(app, canvas, plot, found);
-    draw_points(app, canvas, list, found);
-}
-
-/* --- effects of layers --- */
-
-int effect_columns(const struct app *app)
-{
-    const struct qk_search_state *found = qk_session_search_state(app->session);
-    if (found->effect == NULL)
-        return 0;
-    return found->n_objectives < MOST_EFFECTS ? (int)found->n_objectives : MOST_EFFECTS;
-}
-
-void draw_effect_name(
-    const struct app *app, struct canvas *canvas, struct area cell, int objective, enum style style)
-{
-    char name[256];
-    draw_text(canvas, cell.y, cell.x, cell.w, name_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT, style,
-        qk_printable(name, sizeof name, qk_session_search_state(app->session)->objective[objective]));
-}
-
-void draw_effect(const struct app *app, struct canvas *canvas, struct area cell, int layer, int objective)
-{
-    const struct qk_search_state *found = qk_session_search_state(app->session);
-    struct qk_estimate effect = found->effect[(size_t)layer * found->n_objectives + (size_t)objective];
-    char text[32];
-    if (effect.n == 0) {
-        bool waits = found->stage == QK_SEARCH_RUNNING;
-        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_RIGHT, waits ? STYLE_PENDING : STYLE_DIM,
-            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
-        return;
-    }
-    snprintf(text, sizeof text, "%+.1f", 100 * effect.value + 0.0);
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_RIGHT,
-        fabs(effect.value) > 1.96 * effect.error ? STYLE_STRONG : STYLE_DIM, text);
+    const struct search_view *view = search_of(app);
+    struct qk_error err = {0};
+    (void)action;
+    (void)argument;
+    if (qk_session_take_point(app->session, (size_t)view->point, &err) != QK_OK)
+        return say_error(app, &err);
+    say(app, STYLE_DIM, "point %d: %s; u takes that back", view->point + 1,
+        qk_session_search_state(app->session)->point[view->point].text);
+    return REFRESH_ROWS;
 }

@@ -1,0 +1,55 @@
+/* message.c - the message on the last line, those before it, and questions. */
+#include "ui/message.h"
+
+#include "ui/app.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void remember(struct app *app, const char *text)
+{
+    size_t n = app->messages.n;
+    if (n == 0 || strcmp(app->messages.line[n - 1], text) != 0)
+        qk_lines_add(&app->messages, NULL, "%s", text); /* one that is missing there was seen all the same */
+}
+
+void say(struct app *app, enum style style, const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    qk_printable(app->message, sizeof app->message, text);
+    app->message_style = style;
+    remember(app, app->message);
+}
+
+unsigned say_error(struct app *app, const struct qk_error *err)
+{
+    say(app, STYLE_ERROR, "%s", err->text);
+    return REFRESH_FAILED | REFRESH_DRAW;
+}
+
+unsigned say_failure(struct app *app, const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    say(app, STYLE_WARNING, "%s", text);
+    return REFRESH_FAILED | REFRESH_DRAW;
+}
+
+void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
+{
+    char text[QK_ERROR_TEXT];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    qk_printable(app->question, sizeof app->question, text);
+    app->answer = answer;
+}

@@ -1,0 +1,41 @@
+/* attention_view.h - the attention of one head from one token of the probe: its state (attention_view.c) and drawing
+ * (attention_draw.c). */
+#ifndef QK_UI_VIEWS_ATTENTION_VIEW_H
+#define QK_UI_VIEWS_ATTENTION_VIEW_H
+
+#include "ui/app.h"
+#include "ui/screen.h"
+
+enum { PIECE_TEXT = 256, N_ATTENTION_SIDES = 3 };
+
+/* app->state[SCREEN_ATTENTION] */
+struct attention_view {
+    size_t query;
+    enum qk_range_side side; /* whose weights shade the text */
+    const int32_t *ids;      /* the probe that query and lines belong to */
+    size_t n_ids;
+    size_t *line; /* first token of each line, wrapped for `width` cells; owned */
+    size_t n_lines, capacity;
+    int width, height, listed; /* cells and rows of the text, rows of the strongest */
+};
+
+/* By enum qk_range_side. */
+struct attention_side {
+    const char *name;
+    enum style style;
+};
+extern const struct attention_side ATTENTION_SIDES[N_ATTENTION_SIDES];
+
+/* Takes over another probe, from its last token: nothing of the one before is looked at any more. */
+void attention_follow(struct app *app);
+/* The characters that begin in token i, control characters made visible; *ends (may be NULL): a line ends with it. */
+char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *ends);
+/* Breaks the probe into lines of so many cells. */
+void wrap_tokens(struct app *app, const struct canvas *canvas, int width);
+/* Line of the token. */
+size_t line_of(const struct attention_view *view, size_t token);
+
+void place_attention(struct app *app, const struct canvas *canvas, struct area area);
+void draw_attention(const struct app *app, struct canvas *canvas, struct area area);
+
+#endif

@@ -1,0 +1,28 @@
+/* export_view.h - the export: its state and tasks (export_view.c) and drawing (export_draw.c). */
+#ifndef QK_UI_VIEWS_EXPORT_VIEW_H
+#define QK_UI_VIEWS_EXPORT_VIEW_H
+
+#include "ui/app.h"
+#include "ui/page.h"
+#include "ui/screen.h"
+
+/* app->state[SCREEN_EXPORT]: options and the manifest made of them. */
+struct export_view {
+    char *target; /* owned */
+    bool force, link, patch_only;
+    bool has_manifest; /* manifest is filled and the export can be done */
+    struct qk_export_manifest manifest;
+    struct qk_error refused; /* why not */
+    struct area manifest_area, task_area;
+    struct page changes;
+    bool stale;      /* `changes` has to be made again */
+    bool reported;   /* the end of the last task, in a message */
+    bool shows_task; /* what became of the last task is shown, until the manifest becomes another one */
+    bool exported;   /* there is an export at the target: it can be verified */
+    bool offered;    /* to remove what killed exports left beside the target: asked once */
+};
+
+void place_export(struct app *app, const struct canvas *canvas, struct area area);
+void draw_export(const struct app *app, struct canvas *canvas, struct area area);
+
+#endif

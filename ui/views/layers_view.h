@@ -1,0 +1,83 @@
+/* layers_view.h - the layers as a list (list_draw.c) with the detail of one beside it: detail_draw.c, heads_draw.c,
+ * choice_draw.c, ranges_draw.c. LIST and DETAIL are two views with one state. */
+#ifndef QK_UI_VIEWS_LAYERS_VIEW_H
+#define QK_UI_VIEWS_LAYERS_VIEW_H
+
+#include "ui/app.h"
+#include "ui/screen.h"
+
+#include "base/text.h"
+
+enum panel { PANEL_LAYERS, PANEL_HEADS };
+enum plot { PLOT_RANGES, PLOT_ANGLES };
+
+/* app->state[SCREEN_LIST] */
+struct layers_view {
+    bool detail_shown;
+    /* Where things are on the screen; h = 0: not there. */
+    struct area list_area, detail_area;
+    struct area heads_area; /* of the shown columns of heads */
+    int head_cells;         /* width of one */
+    int first_head;         /* shown */
+    enum panel panel;       /* that has the keys */
+    enum plot plot;         /* what the detail shows where both have no room */
+    bool show_current;      /* heads of the current model instead of post's */
+    struct {
+        bool asked;               /* by the user: its end is reported */
+        bool started;             /* the default probe waits for the first frame */
+        bool exact_failed;        /* which has been reported */
+        enum qk_probe_stage seen; /* last */
+    } probe;
+};
+
+/* What changes how the list is to be read, for the state line. */
+void describe_list(const struct app *app, struct qk_text *text);
+
+/* --- list_draw.c --- */
+/* Scrolls the rows as the list would in a view of that area. */
+void place_rows(struct app *app, struct area area);
+void place_layers(struct app *app, const struct canvas *canvas, struct area area);
+void draw_layers(const struct app *app, struct canvas *canvas, struct area area);
+
+/* --- detail_draw.c --- */
+void place_detail(struct app *app, const struct canvas *canvas, struct area area);
+void draw_detail(const struct app *app, struct canvas *canvas, struct area area);
+
+/* --- heads_draw.c --- */
+enum { HEADS_ROWS = 7 }; /* of the whole heat map */
+/* Heads of the selected layer, q's and k's together; 0 without. */
+int head_columns(const struct app *app);
+void place_heads(struct app *app, struct area area);
+void draw_heads(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
+/* Principal angles of the selected head. */
+void draw_spectrum(
+    const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
+/* Selects the head at that place of the screen, if one is there. */
+void click_head(struct app *app, int y, int x);
+
+/* --- choice_draw.c --- */
+void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
+
+/* --- ranges_draw.c --- */
+/* Widths of the list's cell of long mass: short numbers, and whole ones with and without current's. */
+enum {
+    TIGHT_REACH = 8,
+    NARROW_REACH = 11,
+    ROOMY_REACH = 16,
+    SHIFT_CELLS = 6,
+    LEAST_RANGES = 5,
+    BOTH_RANGES = 9
+};
+/* True when a layer of the pair can have ranges. */
+bool any_ranges(const struct app *app);
+/* Why the layer has no ranges here and now, or NULL. */
+const char *range_obstacle(const struct app *app, int layer);
+void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+/* Histograms of the layer, and of the selected head from BOTH_RANGES rows on; LEAST_RANGES at least. */
+void draw_ranges(const struct app *app, struct canvas *canvas, struct area area);
+/* The query head that the selected column stands for: a key head's first one. */
+int range_head(const struct app *app);
+
+#endif
