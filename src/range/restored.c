@@ -21,6 +21,7 @@ enum qk_code qk_restored_patch_make(
     const struct qk_pair *pair, struct qk_selection_patch *out, struct qk_error *err)
 {
     struct qk_selection all;
+    *out = (struct qk_selection_patch){0}; /* callers free it after a failure, too */
     QK_TRY(qk_selection_init(&all, pair->n_layers, err));
     for (int i = 0; i < pair->n_layers; i++) {
         struct qk_error refused = {0};
