@@ -189,7 +189,7 @@ screen_start 80 24 "QK_FAULT=thread:1+ QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre p
 wait_for 'help' && wait_gone 'computing'
 wait_row 1 '→'
 keys Space e
-wait_for 'w writes it'
+wait_for 'target *post-qkscope'
 keys t C-u
 text started
 keys Enter w
