@@ -200,7 +200,7 @@ posix-system the pickle uses posix.system, which
 eval the pickle uses builtins.eval, which
 stack-global the pickle uses os.system, which
 beside the pickle uses os.system, which
-reduce the pickle calls torch.FloatStorage, which is no function
+reduce the pickle calls torch.FloatStorage, which is not a function
 build the pickle is broken: found a list, expected a dict
 inst the pickle uses os.system, which
 obj the pickle uses the opcode 0x6f (OBJ), which
@@ -223,10 +223,10 @@ compressed-storage layers.0.q: its storage archive/data/0 is compressed
 twice archive/data/0: is twice
 past-end archive/data/0: its data runs past the end
 no-pickle not a PyTorch file (no data.pkl
-no-storage layers.0.q: its storage archive/data/0 is not there
+no-storage layers.0.q: its storage archive/data/0 is missing
 big-endian byteorder: found "big", expected "little"
 encrypted archive/data/0: is encrypted
-other-header archive/data/0: its header is not the one
+other-header archive/data/0: its header differs from its entry
 bad-sum archive/data.pkl: CRC error (found [0-9a-f]*, expected [0-9a-f]*)
 deflated-bad-sum archive/data.pkl: CRC error (found [0-9a-f]*, expected [0-9a-f]*)
 deflated-shorter archive/data.pkl: shorter than the directory says (found 230 bytes, expected 231)

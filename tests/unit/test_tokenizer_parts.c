@@ -194,7 +194,7 @@ static void test_refused(void **state)
         {PART("post_processor", TEMPLATE("{\"SpecialToken\":{\"id\":\"T\"}}")),
             "special_tokens has no ids of T"},
         {PART("post_processor", "{\"type\":\"BertProcessing\",\"cls\":[\"a\",0],\"sep\":[\"z\",77]}"),
-            "not a token's"}};
+            "not the id of a token"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_error err = {0};
         struct qk_tokenizer *tokenizer = (void *)&err;
