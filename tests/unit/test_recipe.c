@@ -335,7 +335,8 @@ static void test_wrong_keys(void **state)
         {"\"format\":\"qkscope-recipe\",", "", "not a qkscope recipe"},
         {"\"version\":1", "\"version\":2", "version: this program does not read it (expected 1)"},
         {"\"version\":1", "\"version\":\"1\"", "version: this program does not read it"},
-        {"\"version\":1,", "", "version: this program does not read it"}, {"\"version\":1", "\"version\":1.5", "version: this program does not read it"},
+        {"\"version\":1,", "", "version: this program does not read it"},
+        {"\"version\":1", "\"version\":1.5", "version: this program does not read it"},
         {"\"version\":1", "\"version\":1,\"version\":1", "the key \"version\" appears twice"},
         {"\"version\":1", "\"version\":1,\"verison\":1", "recipe: unknown key \"verison\""},
         {"\"comment\":\"c\"", "\"comment\":3", "comment: missing or wrong (expected a text)"},
@@ -471,8 +472,7 @@ static void test_write_refuses(void **state)
     qk_pair_close(pair);
     pair = open_pair(path_in(file, pre, "model.safetensors"), post);
     expect_ok(qk_recipe_make(pair, &selection, false, NULL, &recipe, &err), &err);
-    expect_failure(
-        qk_recipe_write(&recipe, file, &err), &err, QK_USAGE, "it is beside pre and not a recipe");
+    expect_failure(qk_recipe_write(&recipe, file, &err), &err, QK_USAGE, "it is beside pre and not a recipe");
     expect_ok(qk_recipe_write(&recipe, path_in(path, pre, "r.json"), &err), &err);
     expect_ok(qk_recipe_write(&recipe, path, &err), &err); /* a recipe may replace a recipe */
     qk_recipe_free(&recipe);
