@@ -40,7 +40,7 @@ printf '%s\n' '{"prompt": "The code of abc is 4711. It is ", "answer": "4711"}' 
     >"$work/needles.jsonl"
 run heads "$pre" "$post" --needles "$work/needles.jsonl" --json
 check "cases of one's own" json_holds "d['prompts'] == 1 and len(d['skipped']) == 1"
-check "  one that is no needle is named" grep -q "needles.jsonl:2: the answer does not stand in the prompt" "$err"
+check "  one that is no needle is named" grep -q "needles.jsonl:2: the answer is not in the prompt" "$err"
 
 run heads "$srcdir/tests/data/fixtures/jet_nemotron/pre" "$srcdir/tests/data/fixtures/jet_nemotron/post" --prompts 2
 check "without a tokenizer: exit 3" ended 3
