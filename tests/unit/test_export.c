@@ -390,15 +390,15 @@ static void test_targets_that_are_refused(void **state)
 {
     char path[PATH_SIZE], other[PATH_SIZE];
     struct qk_pair *pair = open_sharded(*state, SHARDS);
-    expect_refused(pair, path_in(path, *state, "post"), true, "in post's folder");
-    expect_refused(pair, path_in(path, *state, "pre/out"), true, "in pre's folder");
-    expect_refused(pair, path_in(path, *state, "post/original/../../post/x"), true, "in post's folder");
+    expect_refused(pair, path_in(path, *state, "post"), true, "is in, post's folder");
+    expect_refused(pair, path_in(path, *state, "pre/out"), true, "is in, pre's folder");
+    expect_refused(pair, path_in(path, *state, "post/original/../../post/x"), true, "is in, post's folder");
     expect_refused(pair, *state, true, "holds pre's folder");
     expect_refused(pair, path_in(path, *state, ".."), true, "not a name");
     expect_refused(pair, "", true, "not a name");
     assert_int_equal(symlink("post", path_in(path, *state, "alias")), 0);
     expect_refused(pair, path, true, "not a folder");
-    expect_refused(pair, path_in(other, *state, "alias/out"), true, "in post's folder");
+    expect_refused(pair, path_in(other, *state, "alias/out"), true, "is in, post's folder");
     write_text(path_in(path, *state, "file"), "text");
     expect_refused(pair, path, true, "not a folder");
     make_folder(path_in(path, *state, "empty"));
