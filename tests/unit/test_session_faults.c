@@ -50,9 +50,9 @@ static void arm(long call, bool lasts)
 }
 
 /* The last probe's run. With `reuse` the next one gets the same address, whatever the allocator would give. */
-static void *last_run;
-static bool reuse, run_free;
-static int n_freed;
+static void *_Atomic last_run;
+static atomic_bool reuse, run_free;
+static atomic_int n_freed;
 
 #define WRAP(type, name, ...)                                                                                \
     type __real_##name(__VA_ARGS__);                                                                         \
