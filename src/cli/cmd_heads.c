@@ -125,6 +125,18 @@ static void note_recall(const struct heads *h)
             most);
 }
 
+/* The drift of the layers that the report shows: a table shows its first rows alone. */
+static enum qk_code compute_drift(const struct qk_arguments *arguments, struct heads *h, struct qk_error *err)
+{
+    bool all = qk_arguments_has(arguments, "json") || qk_arguments_has(arguments, "csv"), *wanted;
+    QK_TRY(qk_alloc(&wanted, (size_t)h->inputs.pair->n_layers, sizeof *wanted, err));
+    for (size_t i = 0; i < h->n && (all || i < (size_t)h->rows); i++)
+        wanted[h->head[i].layer] = true;
+    enum qk_code code = qk_drifts_compute(h->inputs.pair, wanted, false, h->threads, &h->drift, err);
+    free(wanted);
+    return code;
+}
+
 /* --- the command --- */
 
 static enum qk_code measure(struct heads *h, struct qk_error *err)
@@ -166,7 +178,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct heads *h, s
     QK_TRY(make_prompts(arguments, h, err));
     QK_TRY(measure(h, err));
     QK_TRY(rank_heads(h, err));
-    QK_TRY(qk_drifts_compute(h->inputs.pair, NULL, false, h->threads, &h->drift, err));
+    QK_TRY(compute_drift(arguments, h, err));
     QK_TRY(qk_pair_unchanged(h->inputs.pair, err));
     note_recall(h);
     return print_report(arguments, h, err);

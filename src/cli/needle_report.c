@@ -128,14 +128,6 @@ void qk_needle_table(const struct qk_needle_report *report)
 
 /* --- CSV --- */
 
-static void csv_number(double value)
-{
-    if (isfinite(value))
-        qk_print(",%.10g", value);
-    else
-        qk_print(",");
-}
-
 void qk_needle_csv(const struct qk_needle_report *report)
 {
     qk_print(
@@ -144,16 +136,16 @@ void qk_needle_csv(const struct qk_needle_report *report)
     for (size_t i = 0; i < report->n; i++) {
         const struct qk_needle_head *head = &report->head[i];
         qk_print("%d,q%d,%s", head->layer, head->head, qk_kind_name(report->pair->layer[head->layer].kind));
-        csv_number(head->mass[QK_PRE].mean);
-        csv_number(head->mass[QK_POST].mean);
-        csv_number(head->drop.mean);
-        csv_number(head->drop.error);
-        csv_number(mass_of(report, RESTORED, head).mean);
-        csv_number(mass_of(report, CURRENT, head).mean);
-        csv_number(copies_of(report, QK_PRE, head));
-        csv_number(copies_of(report, QK_POST, head));
-        csv_number(routing_of(report, head));
-        csv_number(angle_of(report, head));
+        qk_print_csv_number(head->mass[QK_PRE].mean);
+        qk_print_csv_number(head->mass[QK_POST].mean);
+        qk_print_csv_number(head->drop.mean);
+        qk_print_csv_number(head->drop.error);
+        qk_print_csv_number(mass_of(report, RESTORED, head).mean);
+        qk_print_csv_number(mass_of(report, CURRENT, head).mean);
+        qk_print_csv_number(copies_of(report, QK_PRE, head));
+        qk_print_csv_number(copies_of(report, QK_POST, head));
+        qk_print_csv_number(routing_of(report, head));
+        qk_print_csv_number(angle_of(report, head));
         qk_print("\n");
     }
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <langinfo.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,14 @@ void qk_print_note(const char *format, ...)
     vsnprintf(raw, sizeof raw, format, arguments);
     va_end(arguments);
     fprintf(stderr, "qkscope: %s\n", qk_printable(visible, sizeof visible, raw));
+}
+
+void qk_print_csv_number(double value)
+{
+    if (isfinite(value))
+        qk_print(",%.10g", value);
+    else
+        qk_print(",");
 }
 
 enum qk_code qk_print_json(cJSON *root, struct qk_error *err)

@@ -19,6 +19,9 @@ void qk_print_name(const char *text);
  * know but what is no failure. */
 void qk_print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ",VALUE" with ten digits, "," alone when the value is not finite: a cell of a CSV row. */
+void qk_print_csv_number(double value);
+
 /* Prints the tree as JSON and frees it. Control characters above 0x7f are written as \u00NN, so that names
  * from files cannot steer a terminal. QK_IO when memory ran out. */
 enum qk_code qk_print_json(cJSON *root, struct qk_error *err);

@@ -234,14 +234,6 @@ void qk_range_table(const struct qk_range_report *report)
 
 /* --- CSV --- */
 
-static void csv_number(double value)
-{
-    if (isfinite(value))
-        qk_print(",%.10g", value);
-    else
-        qk_print(",");
-}
-
 static void csv_row(const struct qk_range_report *report, int layer, int model, int head)
 {
     qk_print("%d,%s", report->pair->layer[layer].index, qk_kind_name(report->pair->layer[layer].kind));
@@ -250,16 +242,16 @@ static void csv_row(const struct qk_range_report *report, int layer, int model, 
     qk_print(",%s", MODEL[model]);
     if (report->probe == NULL) {
         for (int point = 0; point < n_points(report); point++)
-            csv_number(qk_profile_value(&report->profile[model][layer], head, point));
+            qk_print_csv_number(qk_profile_value(&report->profile[model][layer], head, point));
         qk_print("\n");
         return;
     }
     const struct qk_range *range = range_of(report, layer, model, head);
-    csv_number(layer_shift(report, layer, model));
-    csv_number(range != NULL ? range->mean : NAN);
-    csv_number(range != NULL ? range->long_mass : NAN);
+    qk_print_csv_number(layer_shift(report, layer, model));
+    qk_print_csv_number(range != NULL ? range->mean : NAN);
+    qk_print_csv_number(range != NULL ? range->long_mass : NAN);
     for (int b = 0; b < qk_range_bins(report->probe->T); b++)
-        csv_number(range != NULL ? range->hist[b] : NAN);
+        qk_print_csv_number(range != NULL ? range->hist[b] : NAN);
     qk_print("\n");
 }
 

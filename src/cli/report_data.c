@@ -20,14 +20,6 @@ enum { N_KEYS = sizeof KEYS / sizeof KEYS[0] };
 
 /* --- CSV --- */
 
-static void csv_number(double value)
-{
-    if (isfinite(value))
-        qk_print(",%.10g", value);
-    else
-        qk_print(",");
-}
-
 static void csv_layers(const struct qk_report *report)
 {
     qk_print("layer,kind");
@@ -40,8 +32,8 @@ static void csv_layers(const struct qk_report *report)
         qk_print("%d,%s", drift->index, qk_kind_name(drift->kind));
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             for (size_t k = 0; k < N_KEYS; k++)
-                csv_number(qk_metric_layer(drift, KEYS[k].metric, r));
-        csv_number(qk_metric_layer(drift, QK_METRIC_ROUTING, -1));
+                qk_print_csv_number(qk_metric_layer(drift, KEYS[k].metric, r));
+        qk_print_csv_number(qk_metric_layer(drift, QK_METRIC_ROUTING, -1));
         qk_print("\n");
     }
 }
@@ -52,9 +44,9 @@ static void csv_heads_of(const struct qk_layer_drift *drift, enum qk_role role)
         const int *rank = drift->role[role].head[h].rank;
         qk_print("%d,%s,%s,%d", drift->index, qk_kind_name(drift->kind), qk_role_name(role), h);
         for (size_t k = 0; k < N_KEYS; k++)
-            csv_number(qk_metric_head(drift, KEYS[k].metric, role, h));
+            qk_print_csv_number(qk_metric_head(drift, KEYS[k].metric, role, h));
         qk_print(",%d,%d", rank[0], rank[1]);
-        csv_number(qk_metric_head(drift, QK_METRIC_ROUTING, role, h));
+        qk_print_csv_number(qk_metric_head(drift, QK_METRIC_ROUTING, role, h));
         qk_print("\n");
     }
 }

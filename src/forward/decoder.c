@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values of x that a layer works on at once; its results are a few times as large. */
-enum { PART_VALUES = 1 << 24 };
-
 struct qk_decoder {
     struct qk_network *network;
     struct qk_rope_tables tables;
@@ -118,24 +115,17 @@ static enum qk_code set_states(
     return QK_OK;
 }
 
-/* Runs the layer over as many sequences at a time as PART_VALUES allows. */
+/* Runs the layer over as many sequences at a time as QK_PART_VALUES allows. */
 static enum qk_code run_layer(struct step *step, const struct qk_layer_weights *weights,
     struct qk_progress *progress, struct qk_error *err)
 {
-    size_t width = weights->d;
     for (size_t i = 0, end; i < step->n; i = end) {
-        struct qk_batch batch = {.sequence = &step->sequence[i], .positions = step->decoder->longest};
-        size_t first = step->sequence[i].first;
-        for (end = i; end < step->n && (end == i || (batch.T + step->sequence[end].n) * width <= PART_VALUES);
-             end++)
-            batch.T += step->sequence[end].n;
-        batch.n = end - i;
-        for (size_t k = i; k < end; k++)
-            step->sequence[k].first -= first;
+        struct qk_batch part;
+        size_t row;
+        end = qk_batch_cut(step->sequence, step->n, i, weights->d, step->decoder->longest, &part, &row);
         QK_TRY(qk_layer_run(
-            weights, step->x + first * width, &batch, &step->decoder->tables, NULL, progress, err));
-        for (size_t k = i; k < end; k++)
-            step->sequence[k].first += first;
+            weights, step->x + row * weights->d, &part, &step->decoder->tables, NULL, progress, err));
+        qk_batch_put_back(step->sequence, i, end, row);
     }
     return QK_OK;
 }

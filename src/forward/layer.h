@@ -89,6 +89,14 @@ struct qk_batch {
     size_t positions; /* above every position */
 };
 
+/* Cuts the next part of a batch: sequences from number `from` on, as many as have QK_PART_VALUES values of x (T,
+ * width) together, one at least. Rows are counted from the part's first, number *row of the batch's x, until
+ * qk_batch_put_back. Returns the number of the sequence after the part. */
+enum { QK_PART_VALUES = 1 << 24 }; /* what a layer makes of them is a few times as large */
+size_t qk_batch_cut(struct qk_sequence *sequence, size_t n, size_t from, size_t width, size_t positions,
+    struct qk_batch *part, size_t *row);
+void qk_batch_put_back(struct qk_sequence *sequence, size_t from, size_t end, size_t row);
+
 /* Angles that several layers share; zero-initialise. */
 struct qk_rope_tables {
     struct {

@@ -5,9 +5,6 @@
 
 #include <stdlib.h>
 
-/* Values of x that a layer works on at once; its results are a few times as large. */
-enum { PART_VALUES = 1 << 24 };
-
 struct run {
     const struct qk_row_batch *batch;
     const struct qk_row_watch *watch;
@@ -58,43 +55,34 @@ static void pick_queries(struct run *run, size_t first, size_t end, size_t *n)
         run->query[*n] = (struct qk_row_query){batch->query[at].sequence - first, batch->query[at].t};
 }
 
-/* Works on the rows x of a part: they become the next layer's (changed not NULL), or are only shown. */
+/* Works on x of a part (T, d) from sequence `first` on: it becomes the next layer's (changed not NULL), or is only
+ * shown. */
 static enum qk_code run_part(struct run *run, const struct qk_layer_weights *weights, size_t first,
-    size_t end, const float *x, float *changed, struct qk_error *err)
+    const struct qk_batch *part, const float *x, float *changed, struct qk_error *err)
 {
     struct qk_rows rows = {.query = run->query, .show = show};
-    struct qk_batch batch = {.sequence = &run->sequence[first], .n = end - first, .positions = run->longest};
-    size_t row = run->sequence[first].first;
-    pick_queries(run, first, end, &rows.n);
-    for (size_t i = first; i < end; i++) {
-        batch.T += run->sequence[i].n;
-        run->sequence[i].first -= row;
-    }
+    pick_queries(run, first, first + part->n, &rows.n);
     const struct qk_layer_watch watch = {.rows = rows.n > 0 ? &rows : NULL, .context = run};
-    enum qk_code code = QK_OK;
     if (changed != NULL)
-        code = qk_layer_run(
-            weights, changed + row * weights->d, &batch, &run->tables, &watch, run->progress, err);
-    else if (rows.n > 0)
-        code = qk_layer_show_rows(
-            weights, x + row * weights->d, &batch, &run->tables, &rows, run, run->progress, err);
-    for (size_t i = first; i < end; i++)
-        run->sequence[i].first += row;
-    return code;
+        return qk_layer_run(weights, changed, part, &run->tables, &watch, run->progress, err);
+    if (rows.n == 0)
+        return QK_OK;
+    return qk_layer_show_rows(weights, x, part, &run->tables, &rows, run, run->progress, err);
 }
 
-/* Takes as many sequences at a time as PART_VALUES allows. */
+/* Takes as many sequences at a time as QK_PART_VALUES allows. */
 static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *weights, const float *x,
     float *changed, struct qk_error *err)
 {
     for (size_t i = 0, end; i < run->batch->n; i = end) {
-        size_t T = run->sequence[i].n;
-        for (end = i + 1; end < run->batch->n && (T + run->sequence[end].n) * weights->d <= PART_VALUES;
-             end++)
-            T += run->sequence[end].n;
-        QK_TRY(run_part(run, weights, i, end, x, changed, err));
+        struct qk_batch part;
+        size_t row;
+        end = qk_batch_cut(run->sequence, run->batch->n, i, weights->d, run->longest, &part, &row);
+        QK_TRY(run_part(run, weights, i, &part, x + row * weights->d,
+            changed != NULL ? changed + row * weights->d : NULL, err));
+        qk_batch_put_back(run->sequence, i, end, row);
         if (changed != NULL)
-            qk_progress_add(run->progress, T);
+            qk_progress_add(run->progress, part.T);
     }
     return QK_OK;
 }

@@ -65,20 +65,31 @@ void qk_needle_layer_free(struct qk_needle_layer *layer)
     *layer = (struct qk_needle_layer){0};
 }
 
-/* Mean of values[i] - less[i] (less NULL: 0) over the n needles where `counts` is true (NULL: all). */
+/* The needles that a mean counts: all, or those whose distance is in a bin. */
+struct counted {
+    const struct qk_needles *needles; /* NULL: all */
+    int bin;
+};
+
+static bool counts(struct counted which, size_t i)
+{
+    return which.needles == NULL || qk_range_bin(qk_needle_distance(&which.needles->item[i])) == which.bin;
+}
+
+/* Mean of values[i] - less[i] (less NULL: 0) over the *n_counted (may be NULL) of the n needles that count. */
 static struct qk_needle_mean mean_of(
-    size_t n, const double *values, const double *less, const bool *counts, size_t *n_counted)
+    size_t n, const double *values, const double *less, struct counted which, size_t *n_counted)
 {
     double sum = 0, square = 0;
     size_t counted = 0;
     for (size_t i = 0; i < n; i++)
-        if (counts == NULL || counts[i]) {
+        if (counts(which, i)) {
             sum += values[i] - (less != NULL ? less[i] : 0);
             counted++;
         }
     double mean = counted > 0 ? sum / (double)counted : NAN;
     for (size_t i = 0; i < n; i++)
-        if (counts == NULL || counts[i]) {
+        if (counts(which, i)) {
             double off = values[i] - (less != NULL ? less[i] : 0) - mean;
             square += off * off;
         }
@@ -88,39 +99,30 @@ static struct qk_needle_mean mean_of(
     return (struct qk_needle_mean){mean, error};
 }
 
+static const struct counted ALL = {0};
+
 struct qk_needle_mean qk_needle_mass(const struct qk_needle_layer *layer, int head)
 {
-    return mean_of(layer->n_needles, layer->mass + (size_t)head * layer->n_needles, NULL, NULL, NULL);
+    return mean_of(layer->n_needles, layer->mass + (size_t)head * layer->n_needles, NULL, ALL, NULL);
 }
 
 struct qk_needle_mean qk_needle_copies(const struct qk_needle_layer *layer, int head)
 {
-    return mean_of(layer->n_needles, layer->copies + (size_t)head * layer->n_needles, NULL, NULL, NULL);
+    return mean_of(layer->n_needles, layer->copies + (size_t)head * layer->n_needles, NULL, ALL, NULL);
 }
 
 struct qk_needle_mean qk_needle_drop(
     const struct qk_needle_layer *from, const struct qk_needle_layer *to, int head)
 {
     size_t row = (size_t)head * from->n_needles;
-    return mean_of(from->n_needles, from->mass + row, to->mass + row, NULL, NULL);
+    return mean_of(from->n_needles, from->mass + row, to->mass + row, ALL, NULL);
 }
 
 struct qk_needle_mean qk_needle_mass_at(
     const struct qk_needles *needles, const struct qk_needle_layer *layer, int head, int bin, size_t *n)
 {
-    double sum = 0, square = 0;
-    const double *mass = layer->mass + (size_t)head * layer->n_needles;
-    *n = 0;
-    for (size_t i = 0; i < needles->n; i++)
-        if (qk_range_bin(qk_needle_distance(&needles->item[i])) == bin) {
-            sum += mass[i];
-            ++*n;
-        }
-    double mean = *n > 0 ? sum / (double)*n : NAN;
-    for (size_t i = 0; i < needles->n; i++)
-        if (qk_range_bin(qk_needle_distance(&needles->item[i])) == bin)
-            square += (mass[i] - mean) * (mass[i] - mean);
-    return (struct qk_needle_mean){mean, *n > 1 ? sqrt(square / (double)(*n - 1) / (double)*n) : NAN};
+    const struct counted which = {needles, bin};
+    return mean_of(layer->n_needles, layer->mass + (size_t)head * layer->n_needles, NULL, which, n);
 }
 
 /* --- rows --- */
