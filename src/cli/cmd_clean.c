@@ -1,4 +1,4 @@
-/* cmd_clean.c - qkscope clean: lists what killed exports and writes left in a folder, and removes it when told to. */
+/* cmd_clean.c - qkscope clean: a list of what killed exports and writes left in a folder, and its removal. */
 #include "base/left_over.h"
 #include "cli/arguments.h"
 #include "cli/print.h"

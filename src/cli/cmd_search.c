@@ -231,7 +231,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(make_folder(s, err));
     QK_TRY(find_prior(s, err));
     enum qk_code code = measure(s, err);
-    /* What an interrupted search found is told as well; it goes on from kept answers when it is run again. */
+    /* Report what an interrupted search found, too. The next run goes on from kept answers. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
         struct qk_error why = {0};
         enum qk_code told = report(arguments, s, &why);

@@ -46,8 +46,8 @@ static enum qk_code run_verify(const struct qk_arguments *arguments, struct qk_e
 }
 
 static const struct qk_option_info *const OPTIONS[] = {
-    QK_OPTION("pre", 0, "PRE", "where PRE is now; without it the place that the recipe tells"),
-    QK_OPTION("post", 0, "POST", "where POST is now; without it the place that the recipe tells"),
+    QK_OPTION("pre", 0, "PRE", "where PRE is now; without it the path in the recipe"),
+    QK_OPTION("post", 0, "POST", "where POST is now; without it the path in the recipe"),
     NULL,
 };
 

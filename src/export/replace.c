@@ -40,7 +40,7 @@ static enum qk_code replaced_path(const char *target, char **out, struct qk_erro
     return code;
 }
 
-/* A lock on the folder, which tells others that it is in use; -1: there is none to be had. */
+/* Locks the folder, so that others know it is in use. Returns the descriptor, or -1 where no lock can be had. */
 static int hold(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
