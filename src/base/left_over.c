@@ -113,15 +113,26 @@ enum qk_code qk_left_overs_find(const char *folder, struct qk_left_overs *out, s
     return find(&(struct search){.folder = folder, .out = out, .err = err});
 }
 
-enum qk_code qk_left_overs_beside(const char *target, struct qk_left_overs *out, struct qk_error *err)
+static enum qk_code find_near(const char *target, bool own, struct qk_left_overs *out, struct qk_error *err)
 {
     char *parent, *name;
     *out = (struct qk_left_overs){0};
     QK_TRY(qk_split_path(target, &parent, &name, err));
-    enum qk_code code = find(&(struct search){.folder = parent, .but = name, .out = out, .err = err});
+    enum qk_code code = find(&(struct search){
+        .folder = parent, .of = own ? name : NULL, .but = own ? NULL : name, .out = out, .err = err});
     free(parent);
     free(name);
     return code;
+}
+
+enum qk_code qk_left_overs_beside(const char *target, struct qk_left_overs *out, struct qk_error *err)
+{
+    return find_near(target, false, out, err);
+}
+
+enum qk_code qk_left_overs_of(const char *target, struct qk_left_overs *out, struct qk_error *err)
+{
+    return find_near(target, true, out, err);
 }
 
 void qk_left_overs_free(struct qk_left_overs *left)

@@ -34,6 +34,9 @@ enum qk_code qk_left_overs_find(const char *folder, struct qk_left_overs *out, s
  * (qk_left_overs_clear). */
 enum qk_code qk_left_overs_beside(const char *target, struct qk_left_overs *out, struct qk_error *err);
 
+/* Lists those of its own name. */
+enum qk_code qk_left_overs_of(const char *target, struct qk_left_overs *out, struct qk_error *err);
+
 void qk_left_overs_free(struct qk_left_overs *left);
 
 /* The bytes of all of them. */

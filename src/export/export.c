@@ -248,14 +248,15 @@ static enum qk_code fill_sibling(struct exporter *e)
 
 static enum qk_code run(struct exporter *e)
 {
-    QK_TRY(qk_replaced_recover(e->options->target, e->err));
-    QK_TRY(qk_left_overs_clear(e->options->target, e->err));
     QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->manifest, e->err));
     QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
     QK_TRY(qk_alloc(&e->recipe.output, e->manifest.n_changes, sizeof *e->recipe.output, e->err));
     e->recipe.n_outputs = e->manifest.n_changes;
     qk_progress_total(e->progress, e->manifest.bytes_written);
+    /* Nothing is removed or renamed for an export that is refused: this comes behind all that refuses one. */
+    QK_TRY(qk_replaced_recover(e->options->target, e->err));
+    QK_TRY(qk_left_overs_clear(e->options->target, e->err));
     QK_TRY(qk_create_sibling(e->options->target, true, &e->sibling, &e->lock, e->err));
     enum qk_code code = fill_sibling(e);
     if (code == QK_OK)

@@ -2,11 +2,13 @@
 #include "export/manifest.h"
 
 #include "base/atomic_file.h"
+#include "base/left_over.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "blend/change.h"
 #include "export/export_files.h"
 #include "export/recipe.h"
+#include "export/replace.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -89,21 +91,81 @@ static enum qk_code check_replaceable(const char *target, const struct qk_folder
     return code;
 }
 
-static enum qk_code check_target(const struct qk_export_options *options, const struct qk_folder *files,
-    bool *exists, struct qk_error *err)
+/* Where an export goes. */
+struct place {
+    char *target, *parent; /* resolved */
+    char *aside; /* an earlier export that a killed one put aside, or NULL; the next one puts it back first */
+    uint64_t bytes; /* of the disk, of what is removed before anything is written */
+};
+
+static void free_place(struct place *place)
+{
+    free(place->target);
+    free(place->parent);
+    free(place->aside);
+}
+
+/* *exists: there is a folder to replace. */
+static enum qk_code check_target(const struct qk_export_options *options, const struct place *place,
+    const struct qk_folder *files, bool *exists, struct qk_error *err)
 {
     struct stat info;
-    *exists = lstat(options->target, &info) == 0;
-    if (!*exists && errno != ENOENT)
+    bool there = lstat(options->target, &info) == 0;
+    if (!there && errno != ENOENT)
         return qk_fail_errno(err, options->target, "examine");
+    *exists = there || place->aside != NULL;
     if (!*exists)
         return QK_OK;
-    if (!S_ISDIR(info.st_mode))
+    if (there && !S_ISDIR(info.st_mode))
         return qk_fail(err, QK_USAGE, "%s: exists and is not a folder", options->target);
+    if (!options->force && !there)
+        return qk_fail(err, QK_USAGE,
+            "%s: exists as %s, where an interrupted export left it; it is replaced when forced, if it is an "
+            "earlier export",
+            options->target, place->aside);
     if (!options->force)
         return qk_fail(err, QK_USAGE, "%s: exists; it is replaced when forced, if it is an earlier export",
             options->target);
-    return check_replaceable(options->target, files, err);
+    return check_replaceable(there ? options->target : place->aside, files, err);
+}
+
+/* Left-overs of the target's name go before anything is written, and what was put aside gets its name back, or goes.
+ * An input may be in none of them. */
+static enum qk_code check_removed(const struct qk_pair *pair, struct place *place, struct qk_error *err)
+{
+    struct qk_left_overs left;
+    struct stat info;
+    time_t changed;
+    if (place->aside != NULL) {
+        QK_TRY(keep_inputs_safe(pair, place->aside, err));
+        if (lstat(place->target, &info) == 0)
+            qk_folder_measure(place->aside, &place->bytes, &changed);
+    }
+    /* A folder that cannot be read keeps its left-overs. */
+    if (qk_left_overs_of(place->target, &left, NULL) != QK_OK)
+        return QK_OK;
+    enum qk_code code = QK_OK;
+    for (size_t i = 0; i < left.n && code == QK_OK; i++) {
+        char *path;
+        code = qk_path_join(place->parent, left.entry[i].name, &path, err);
+        if (code != QK_OK)
+            break;
+        code = keep_inputs_safe(pair, path, err);
+        free(path);
+    }
+    place->bytes += qk_left_overs_bytes(&left);
+    qk_left_overs_free(&left);
+    return code;
+}
+
+static enum qk_code check_place(const struct qk_pair *pair, const struct qk_export_options *options,
+    const struct qk_folder *files, struct place *place, bool *exists, struct qk_error *err)
+{
+    QK_TRY(resolve_target(options->target, &place->target, &place->parent, err));
+    QK_TRY(keep_inputs_safe(pair, place->target, err));
+    QK_TRY(qk_replaced_find(place->target, &place->aside, err));
+    QK_TRY(check_target(options, place, files, exists, err));
+    return check_removed(pair, place, err);
 }
 
 /* --- sizes --- */
@@ -146,12 +208,13 @@ static void count_bytes(const struct qk_checkpoint *post, const struct qk_folder
     }
 }
 
-static enum qk_code count_free(const char *folder, struct qk_export_manifest *manifest, struct qk_error *err)
+static enum qk_code count_free(
+    const struct place *place, struct qk_export_manifest *manifest, struct qk_error *err)
 {
     struct statvfs info;
-    if (statvfs(folder, &info) != 0)
-        return qk_fail_errno(err, folder, "examine");
-    manifest->bytes_free = (uint64_t)info.f_bavail * (uint64_t)info.f_frsize;
+    if (statvfs(place->parent, &info) != 0)
+        return qk_fail_errno(err, place->parent, "examine");
+    manifest->bytes_free = (uint64_t)info.f_bavail * (uint64_t)info.f_frsize + place->bytes;
     return QK_OK;
 }
 
@@ -162,20 +225,15 @@ static enum qk_code make_manifest(const struct qk_pair *pair, const struct qk_se
     struct qk_export_manifest *manifest, struct qk_error *err)
 {
     const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
-    char *target = NULL, *parent = NULL;
+    struct place place = {0};
     QK_TRY(qk_changes_find(
         pair, selection, options->norms, options->adapter, &manifest->change, &manifest->n_changes, err));
     count_shards(manifest);
     count_bytes(post, files, options, manifest);
-    enum qk_code code = resolve_target(options->target, &target, &parent, err);
+    enum qk_code code = check_place(pair, options, files, &place, &manifest->target_exists, err);
     if (code == QK_OK)
-        code = keep_inputs_safe(pair, target, err);
-    if (code == QK_OK)
-        code = check_target(options, files, &manifest->target_exists, err);
-    if (code == QK_OK)
-        code = count_free(parent, manifest, err);
-    free(target);
-    free(parent);
+        code = count_free(&place, manifest, err);
+    free_place(&place);
     QK_TRY(code);
     if (manifest->bytes_written > manifest->bytes_free) {
         char free_text[QK_BYTES_TEXT], needed[QK_BYTES_TEXT];

@@ -23,7 +23,7 @@ struct qk_export_manifest {
     uint64_t bytes_total;   /* bytes of the finished folder, without its recipe */
     uint64_t bytes_written; /* of these, the bytes that are not hard-linked */
     uint64_t bytes_changed; /* sum over the changes */
-    uint64_t bytes_free;    /* free bytes of the target's file system for this user */
+    uint64_t bytes_free;    /* free bytes of the target's file system, plus those of left-overs that go first */
     size_t n_files, n_shards_changed;
     bool target_exists;
 };

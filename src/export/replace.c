@@ -63,8 +63,8 @@ static enum qk_code replace_in_two_steps(const char *sibling, const char *target
     } else if (rename(sibling, target) != 0) {
         code = qk_fail_errno(err, target, "replace");
         if (rename(aside, target) != 0)
-            code = qk_fail(err, QK_IO, "%s: cannot be put back: %s; the next export to %s puts it back",
-                aside, strerror(errno), target);
+            code = qk_fail(err, QK_IO, "%s: cannot be put back: %s; a forced export to %s replaces it", aside,
+                strerror(errno), target);
     } else {
         qk_folder_remove(aside, NULL); /* else the next export to this target does */
     }
@@ -72,6 +72,19 @@ static enum qk_code replace_in_two_steps(const char *sibling, const char *target
         close(fd);
     free(aside);
     return code;
+}
+
+enum qk_code qk_replaced_find(const char *target, char **aside, struct qk_error *err)
+{
+    QK_TRY(replaced_path(target, aside, err));
+    int fd = hold(*aside);
+    if (fd >= 0) {
+        close(fd);
+    } else {
+        free(*aside);
+        *aside = NULL;
+    }
+    return QK_OK;
 }
 
 enum qk_code qk_replaced_recover(const char *target, struct qk_error *err)

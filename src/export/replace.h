@@ -13,6 +13,10 @@
  * name; else nothing but an empty folder is ever replaced. QK_IO. */
 enum qk_code qk_replace_folder(const char *sibling, const char *target, bool exists, struct qk_error *err);
 
+/* *aside = the path of the old folder that a killed replacement left. NULL: there is no such folder, or another program
+ * holds it; the caller frees. */
+enum qk_code qk_replaced_find(const char *target, char **aside, struct qk_error *err);
+
 /* Ends what a kill interrupted: the old folder gets its name back, or goes where the new one has it. QK_IO when it
  * cannot get its name back. */
 enum qk_code qk_replaced_recover(const char *target, struct qk_error *err);

@@ -81,8 +81,14 @@ mv "$dir/one" "$dir/.one.qkscope-replaced"
 run clean --remove "$dir"
 check "a folder that stood aside is no left-over" test -d "$dir/.one.qkscope-replaced"
 run export "$pre" "$post" --set full=restore -o "$dir/one"
-check "  the next export finds it in its place again" complains 2 'one: exists; it is replaced when forced'
-check "  as it was" test "$before" = "$(sums "$dir/one" | sed 's/ .*//')"
+check "  a refused export names it" \
+    complains 2 'one: exists as .*\.one\.qkscope-replaced, where an interrupted export left it'
+check "  and leaves it there, as it was" \
+    sh -c "[ ! -e '$dir/one' ] && [ '$before' = \"\$1\" ]" - "$(sums "$dir/.one.qkscope-replaced" | sed 's/ .*//')"
+run export "$pre" "$post" --set full=restore -o "$dir/one" --force
+check "  a forced export replaces it" sh -c "[ $code -eq 0 ] && [ ! -e '$dir/.one.qkscope-replaced' ]"
+run verify "$dir/one"
+check "  and is whole" ended 0
 cp -r "$dir/one" "$dir/.one.qkscope-replaced"
 run export "$pre" "$post" --set full=restore -o "$dir/one" --force
 check "  or takes it away where the new one had the name" sh -c "[ $code -eq 0 ] && [ ! -e '$dir/.one.qkscope-replaced' ]"

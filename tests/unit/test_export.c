@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static struct qk_selection select_by(const struct qk_pair *pair, const char *const *specs)
@@ -440,6 +441,93 @@ static void test_force_replaces_an_export(void **state)
     qk_pair_close(pair);
 }
 
+/* What a killed export leaves beside its target goes for an export alone that is not refused. */
+static void test_refused_exports_touch_nothing(void **state)
+{
+    char target[PATH_SIZE], aside[PATH_SIZE], left[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state, FEW_SHARDS);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    struct qk_export_options options = {.target = path_in(target, *state, "out"), .force = true};
+    path_in(aside, *state, ".out" QK_SIBLING_MARK "replaced");
+    make_folder(path_in(left, *state, ".out" QK_SIBLING_MARK "1-0"));
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    assert_false(exists(left));
+    /* Killed between the two renames: the old export has no name. */
+    make_folder(left);
+    assert_int_equal(rename(target, aside), 0);
+    expect_refused(
+        pair, target, false, "out: exists as |.out.qkscope-replaced, where an interrupted export left it");
+    assert_true(exists(aside) && exists(left) && !exists(target));
+    write_text(path_in(path, aside, "thesis.tex"), "years of work");
+    expect_refused(pair, target, true, "thesis.tex, which this export would not write");
+    assert_true(exists(path) && exists(left) && !exists(target));
+    assert_int_equal(unlink(path), 0);
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    expect_verified(target);
+    assert_false(exists(aside) || exists(left));
+    /* Killed after both: the old one is in the way of nothing. */
+    make_folder(left);
+    make_folder(aside);
+    write_text(path_in(path, aside, "old"), "old");
+    expect_refused(pair, target, false, "exists; it is replaced when forced");
+    assert_true(exists(path) && exists(left));
+    expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+    expect_verified(target);
+    assert_false(exists(aside) || exists(left));
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* An input that somebody opened where a killed export left it. */
+static void test_inputs_in_what_is_removed(void **state)
+{
+    static const char *const places[] = {".out" QK_SIBLING_MARK "replaced", ".out" QK_SIBLING_MARK "1-0"};
+    char pre[PATH_SIZE], post[PATH_SIZE], path[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    write_sharded(path_in(pre, *state, "pre"), FEW_SHARDS, 1);
+    for (int i = 0; i < 2; i++) {
+        write_sharded(path_in(post, *state, places[i]), FEW_SHARDS, 1000);
+        expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+        make_folder(path_in(path, *state, "out"));
+        expect_refused(pair, path, true, "refused: it is, or is in, post's folder");
+        assert_int_equal(rmdir(path), 0);
+        write_text(path_in(path, post, "qkscope-recipe.json"), "{}");
+        expect_refused(pair, path_in(path, *state, "out"), true, "refused: it is, or is in, post's folder");
+        assert_true(exists(path_in(path, post, "config.json")));
+        qk_pair_close(pair);
+        assert_int_equal(rename(post, path_in(path, *state, i == 0 ? "first" : "second")), 0);
+    }
+}
+
+/* Left-overs of a target's name go first, so their bytes are free to it. */
+static void test_left_overs_count_as_free(void **state)
+{
+    enum { BYTES = 32 << 20, TRIES = 100 };
+    char path[PATH_SIZE], target[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_sharded(*state, FEW_SHARDS);
+    struct qk_selection selection = SELECT(pair, "1=restore");
+    const struct qk_export_options options = {.target = path_in(target, *state, "out")};
+    make_folder(path_in(path, *state, ".out" QK_SIBLING_MARK "1-0"));
+    int fd = open(path_in(path, *state, ".out" QK_SIBLING_MARK "1-0/file"), O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(posix_fallocate(fd, 0, BYTES), 0);
+    close(fd);
+    bool more = false;
+    for (int i = 0; i < TRIES && !more; i++) { /* others write to this disk, too */
+        struct qk_export_manifest manifest;
+        struct statvfs info;
+        assert_int_equal(statvfs(*state, &info), 0);
+        expect_ok(qk_export_manifest(pair, &selection, &options, &manifest, &err), &err);
+        more = manifest.bytes_free > (uint64_t)info.f_bavail * info.f_frsize + BYTES / 2;
+        qk_export_manifest_free(&manifest);
+    }
+    assert_true(more);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
 static void test_failures_leave_nothing(void **state)
 {
     char target[PATH_SIZE], path[PATH_SIZE];
@@ -597,6 +685,9 @@ int main(void)
         test_in_folder(test_patch),
         test_in_folder(test_targets_that_are_refused),
         test_in_folder(test_force_replaces_an_export),
+        test_in_folder(test_refused_exports_touch_nothing),
+        test_in_folder(test_inputs_in_what_is_removed),
+        test_in_folder(test_left_overs_count_as_free),
         test_in_folder(test_failures_leave_nothing),
         test_in_folder(test_pre_that_changes_is_noticed),
         test_in_folder(test_verify_finds_damage),
