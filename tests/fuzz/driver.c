@@ -1,11 +1,9 @@
-/* driver.c - runs a fuzz target over its corpus and over inputs mutated from its seeds by a fixed
- * generator, as two TAP tests.
+/* driver.c - the main of a fuzz target as a test: two TAP tests, over its corpus and over inputs mutated from its seeds
+ * by a fixed generator.
  *
- * The corpus are the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs; without it,
- * as many as usual or as there is time for, the seeds themselves at least; less time without sanitizers,
- * which find most. `TARGET DIR` writes the seeds as files into DIR, for libFuzzer to start from, and `TARGET
- * --words` prints the words in the language of its dictionaries. A hang is a failure: the alarm ends the
- * process. */
+ * The corpus is the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs. Without it as many are
+ * run as usual or as there is time for, and always the seeds; without sanitizers, which find most, there is less time.
+ * A hang is a failure: the alarm ends the process. An argument is one of fuzz_start. */
 #include "fuzz.h"
 
 #include <dirent.h>
@@ -171,38 +169,10 @@ static long run_mutations(void)
     return done;
 }
 
-/* --- for libFuzzer --- */
-
-static int write_seeds(const char *folder)
-{
-    for (size_t i = 0; i < n_fuzz_seeds; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/seed-%zu", folder, i);
-        FILE *file = fopen(path, "wb");
-        if (file == NULL || fwrite(fuzz_seeds[i].bytes, 1, fuzz_seeds[i].n, file) != fuzz_seeds[i].n ||
-            fclose(file) != 0) {
-            perror(path);
-            return 1;
-        }
-    }
-    return 0;
-}
-
-static int print_words(void)
-{
-    for (size_t i = 0; fuzz_words[i] != NULL; i++) {
-        putchar('"');
-        for (const char *p = fuzz_words[i]; *p != '\0'; p++)
-            printf("\\x%02x", (unsigned)(unsigned char)*p);
-        puts("\"");
-    }
-    return fflush(stdout) == 0 ? 0 : 1;
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        return strcmp(argv[1], "--words") == 0 ? print_words() : write_seeds(argv[1]);
+        return fuzz_start(argv[1]);
     printf("1..2\n");
     fflush(stdout);
     alarm(HANGS);

@@ -1,7 +1,7 @@
-/* fuzz.h - what a fuzz target is: one function, the inputs to start from, and words that get it further.
+/* fuzz.h - the parts of a fuzz target: one function, the inputs to start from, and words that get it further.
  *
- * Linked with driver.c a target is a test of some thousand fixed inputs (make check); built with clang's libFuzzer
- * (make fuzz) it looks for new ones. A target may abort on what must never be, and must not leak. */
+ * Linked with driver.c a target is a test of some thousand fixed inputs (make check). Configured with --enable-fuzzing
+ * it is linked with a fuzzer, which looks for new ones. A target may abort on what must never be, and must not leak. */
 #ifndef QK_TESTS_FUZZ_FUZZ_H
 #define QK_TESTS_FUZZ_FUZZ_H
 
@@ -23,6 +23,10 @@ extern const char fuzz_name[];
 extern const struct fuzz_seed fuzz_seeds[];
 extern const size_t n_fuzz_seeds;
 extern const char *const fuzz_words[]; /* ends with NULL */
+
+/* Prints the words in the language of the fuzzers' dictionaries ("--words"), or writes the seeds as files into the
+ * folder `argument`. Returns an exit status. */
+int fuzz_start(const char *argument);
 
 /* Aborts with the message: the target found something that must never be. */
 void fuzz_check(int holds, const char *what);
