@@ -13,7 +13,7 @@
 struct choices {
     struct qk_history *history;
     bool norms;
-    struct qk_selection saved; /* as last saved or exported, with its norms */
+    struct qk_selection saved; /* the selection last saved or exported, with its norms */
     bool saved_norms;
 };
 
@@ -130,7 +130,7 @@ enum qk_code qk_session_find(
     *n = 0;
     QK_TRY(qk_spec_parse_selector(selector, &parsed, err));
     for (int i = 0; i < session->pair->n_layers; i++) {
-        /* An old number is kept while the layer is computed again: it must not answer for the new one. */
+        /* The old number stays while the layer is computed again. It must not count as the new one. */
         bool known =
             parsed.selector != QK_SELECT_TEST || qk_session_layer_state(session, i) == QK_LAYER_READY;
         if (known && qk_spec_matches(&parsed, session->pair, qk_layers_drift(session), i))

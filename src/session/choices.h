@@ -6,35 +6,35 @@
 #include "session/session.h"
 
 const struct qk_selection *qk_session_selection(const struct qk_session *session);
-/* Sets role (-1 both) of the n layers; layers that cannot be chosen are passed over when n > 1 (n >= 1) and
- * an error when n == 1. *n_changed (may be NULL). */
+/* Sets role (-1 both) of the n layers, n >= 1. A layer that cannot be chosen is skipped when n > 1, and an error when
+ * n == 1. *n_changed may be NULL. */
 enum qk_code qk_session_choose(struct qk_session *session, const int *layers, int n, int role,
     struct qk_choice choice, int *n_changed, struct qk_error *err);
 /* Applies a --set text (one edit). QK_USAGE when a metric test is used before all drift is known. */
 enum qk_code qk_session_set(
     struct qk_session *session, const char *spec, int *n_changed, struct qk_error *err);
-/* The layers that a SELECTOR of spec.h names, ascending into layers (room for all), *n of them; a layer whose
- * number is not known yet matches no test. QK_USAGE names the place of a fault. */
+/* Lists the *n layers that a SELECTOR of spec.h names, ascending, into layers (room for all). A layer whose number is
+ * not known yet matches no test. QK_USAGE names the place of a fault. */
 enum qk_code qk_session_find(
     const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err);
-/* Replaces the whole selection; `label` is what undo calls the edit. */
+/* Replaces the whole selection; `label` is the name of the edit for undo. */
 enum qk_code qk_session_select(struct qk_session *session, const struct qk_selection *selection,
     const char *label, struct qk_error *err);
 /* Replaces the whole selection by a recipe's. */
 enum qk_code qk_session_load_recipe(
     struct qk_session *session, const char *path, bool force, struct qk_error *err);
 enum qk_code qk_session_save_recipe(struct qk_session *session, const char *path, struct qk_error *err);
-/* Whether the gains of q/k norms go with their role: as the recipe says that was loaded last, or as it was set after
- * that. A recipe that is saved stores it; an export does as its options say. With the gains multiplied in
- * (qk_session_recompute) the numbers of the current model follow it. */
+/* True when the gains of q/k norms follow their role: as the last loaded recipe says, or as set after that. A saved
+ * recipe stores it; an export follows its options. With the gains multiplied in (qk_session_recompute) the numbers of
+ * the current model follow it. */
 bool qk_session_norms(const struct qk_session *session);
 void qk_session_set_norms(struct qk_session *session, bool norms);
 bool qk_session_undo(struct qk_session *session, const char **label);
 bool qk_session_redo(struct qk_session *session, const char **label);
 int qk_session_undo_depth(const struct qk_session *session);
 int qk_session_redo_depth(const struct qk_session *session);
-/* True when the selection, or its norms, differ from what was last exported or saved (at the start: all keep). The
- * norms of a selection without choices make no difference. */
+/* True when the selection, or its norms, differ from those last exported or saved (at the start: all keep). The norms
+ * of a selection without choices do not count. */
 bool qk_session_unsaved(const struct qk_session *session);
 
 #endif

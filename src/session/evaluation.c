@@ -129,7 +129,7 @@ static void set_model_error(struct evaluation_run *run, enum qk_asked who, const
     run->state.model[who].error = error->code != QK_OK ? run->model_error[who].text : NULL;
 }
 
-/* What is left to be asked is not asked any more, once the thread ended. */
+/* After the end of the thread, the remaining cases are not asked any more. */
 static void give_up(struct evaluation_run *run)
 {
     for (int who = 0; who < QK_ASKED_COUNT; who++) {

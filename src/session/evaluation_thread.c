@@ -1,5 +1,5 @@
-/* evaluation_thread.c - the thread of a session's evaluation: reads the cases, then puts
- * them to whoever knows least. */
+/* evaluation_thread.c - the thread of a session's evaluation, which reads the cases and asks the model with the
+ * fewest answers. */
 #include "session/evaluation_thread.h"
 
 #include "base/folder.h"
@@ -51,7 +51,7 @@ static enum qk_code post_news(struct evaluation_run *run, enum evaluation_news n
 
 /* --- the cases --- */
 
-/* The .jsonl files of FOLDER/../cases, in the order of their names; none when it cannot be read. */
+/* Lists the .jsonl files of FOLDER/../cases, in the order of their names; none when the folder cannot be read. */
 static enum qk_code list_beside(const char *folder, struct qk_lines *files, struct qk_error *err)
 {
     char *path;
@@ -79,7 +79,7 @@ static enum qk_code read_beside(struct evaluation_run *run, struct qk_error *err
     return code;
 }
 
-/* Places of the cases in their tasks, from which follows what is asked first. */
+/* Finds the places of the cases in their tasks, which decide the order of asking. */
 static enum qk_code make_lists(struct evaluation_run *run, struct qk_error *err)
 {
     size_t n = run->cases.n;
@@ -110,7 +110,7 @@ static enum qk_code open_run(struct evaluation_run *run, struct qk_error *err)
     return qk_objectives_make(&run->cases, run->evaluation, &run->objectives, err);
 }
 
-/* --- whom to ask what --- */
+/* --- the order of the questions --- */
 
 struct model_job {
     enum qk_asked who;
@@ -119,8 +119,7 @@ struct model_job {
     struct qk_selection selection; /* current's */
 };
 
-/* True for the cases of a level: so many of each task, evenly spread over it. Each level has
- * those of the one before. */
+/* True for the cases of a level: so many of each task, evenly spread over it. Each level contains the one before. */
 static bool in_level(const struct evaluation_run *run, size_t i, int level)
 {
     static const size_t MOST[QK_ASKING_LEVELS] = {8, 64, SIZE_MAX};
@@ -141,8 +140,8 @@ static void forget_current(struct evaluation_run *run)
     run->answered = run->generation;
 }
 
-/* Whoever is at the lowest level, current before post before pre; with the lock held. `quick`: only
- * the first level of current. */
+/* The model at the lowest level, current before post before pre; called with the lock held. `quick`: only the first
+ * level of current. */
 static bool take_job(struct evaluation_run *run, bool quick, struct model_job *job)
 {
     int least = -1;
@@ -186,7 +185,7 @@ void qk_evaluation_answers(void *context, size_t n, const size_t *list, const si
     qk_session_post(watch->run->session, &event->event);
 }
 
-/* The cases of the model's level that it has not answered, into run->list; returns how many. */
+/* Lists the cases of the model's level that it has not answered in run->list; returns their number. */
 static size_t list_cases(struct evaluation_run *run, enum qk_asked who)
 {
     uint64_t total = 0;
@@ -201,7 +200,7 @@ static size_t list_cases(struct evaluation_run *run, enum qk_asked who)
     return n;
 }
 
-/* Fails only without memory for its events; what else goes wrong is the model's error. */
+/* Fails only without memory for its events; any other fault is the model's error. */
 static enum qk_code run_job(struct evaluation_run *run, const struct model_job *job, struct qk_error *err)
 {
     struct answers_watch watch = {.run = run, .who = job->who, .generation = job->generation};
@@ -233,7 +232,7 @@ static enum qk_code run_job(struct evaluation_run *run, const struct model_job *
     return watch.error.code;
 }
 
-/* Takes a job and does it; *taken: there was one. Called and left with the lock held. */
+/* Takes a job and does it; *taken: there was one. The caller holds the lock before and after. */
 static enum qk_code do_job(struct evaluation_run *run, bool quick, bool *taken, struct qk_error *err)
 {
     struct model_job job = {0};
@@ -262,7 +261,7 @@ enum qk_code qk_evaluation_serve_quick(struct evaluation_run *run, struct qk_err
     return code;
 }
 
-/* Called and left with the lock held; false when no search is wanted. */
+/* The caller holds the lock before and after; false when no search is requested. */
 static bool do_search(struct evaluation_run *run)
 {
     struct search_order order = run->search;

@@ -16,11 +16,11 @@ enum evaluation_news {
     EVALUATION_OPENED,
     EVALUATION_STARTED,
     EVALUATION_ANSWERS,
-    EVALUATION_STOPPED,  /* nobody is asked just now; error: what went wrong, if anything did */
-    EVALUATION_COMPLETE, /* all that is wanted is answered, as far as it can be */
+    EVALUATION_STOPPED,  /* no model is asked now; error: what went wrong, or NULL */
+    EVALUATION_COMPLETE, /* all requested cases are answered, as far as possible */
     EVALUATION_TRIAL,
     EVALUATION_SEARCHED, /* a search ended; error: how */
-    EVALUATION_ENDED, /* the thread; error: what it could not go on without. Before OPENED: nothing can be asked */
+    EVALUATION_ENDED,    /* the thread ended; error: why. Before OPENED: nothing can be asked */
     EVALUATION_NEWS_COUNT
 };
 struct evaluation_event {
@@ -41,7 +41,7 @@ struct evaluation_event {
     struct qk_error error;
 };
 
-/* What the front end asks the thread to search. */
+/* The search that the front end requests from the thread. */
 struct search_order {
     uint64_t serial; /* 0: nothing */
     struct qk_search_limits limits;
@@ -50,7 +50,7 @@ struct search_order {
     struct evaluation_event *ended; /* reports its end; owned */
 };
 
-/* What the front end sees of the last search. */
+/* The front end's view of the last search. */
 struct search_record {
     struct qk_search_state state;
     uint64_t serial;
@@ -69,13 +69,13 @@ struct evaluation_run {
     pthread_t thread;
     struct evaluation_event *last; /* EVALUATION_ENDED, owned until it is posted */
 
-    /* Written by the thread before EVALUATION_OPENED, read by all behind it. */
+    /* The thread writes these before EVALUATION_OPENED; all read them after it. */
     struct qk_cases cases;
     struct qk_evaluation *evaluation; /* the thread's alone */
     struct qk_objectives objectives;
 
     struct qk_progress progress, search_progress; /* of the model that is asked, of the search */
-    pthread_mutex_t mutex;                        /* guards what follows */
+    pthread_mutex_t mutex;                        /* guards the fields below */
     pthread_cond_t work;
     bool stop, on;
     bool busy; /* a model is asked for its own sake */
@@ -112,25 +112,25 @@ struct answers_watch {
     struct evaluation_run *run;
     enum qk_asked who;
     unsigned generation;
-    struct qk_error error; /* set when some could not be reported: they are not known then */
+    struct qk_error error; /* set when some answers could not be reported: they stay unknown */
 };
 void qk_evaluation_answers(void *context, size_t n, const size_t *list, const signed char *answer);
-/* Puts the first cases to a current model of which nothing is known. */
+/* Asks the first cases of a current model without answers. */
 enum qk_code qk_evaluation_serve_quick(struct evaluation_run *run, struct qk_error *err);
 
 /* --- evaluation.c --- */
-/* With the lock held: the thread leaves the model that it asks, and looks for what is to be done. */
+/* With the lock held: makes the thread leave the model that it asks, and look for work. */
 void qk_evaluation_wake(struct evaluation_run *run);
 void qk_evaluation_publish(struct qk_session *session, struct event *event);
 
 /* --- search.c --- */
-/* The search, in the thread; posts its end, and frees what the order holds. */
+/* Runs the search in the thread, posts its end, and frees the request. */
 void qk_search_serve(struct evaluation_run *run, struct search_order *order);
 void qk_search_order_free(struct search_order *order);
 void qk_search_record_free(struct search_record *found);
 void qk_search_publish_trial(struct evaluation_run *run, struct evaluation_event *event);
 void qk_search_publish_end(struct evaluation_run *run, struct evaluation_event *event);
-/* After the thread ended early: a search that it did not begin fails for the same reason. */
+/* Called after the thread ended early: a search that it did not begin fails for the same reason. */
 void qk_search_give_up(struct evaluation_run *run);
 
 #endif

@@ -1,4 +1,4 @@
-/* layer_jobs.c - the workers of a session: what is computed next, and how. */
+/* layer_jobs.c - the workers of a session, with the order of their work. */
 #include "session/layer_jobs.h"
 
 #include "base/mem.h"
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a worker took: one group of a job. */
+/* The work of one worker: one group of a job. */
 struct share {
     struct layer_job *job;
     int group;
@@ -72,7 +72,7 @@ static void drop_job(struct layer_job *job)
 {
     if (job == NULL)
         return;
-    job->next = job->n_runs * job->n_groups; /* nobody takes any more of it */
+    job->next = job->n_runs * job->n_groups; /* no worker takes any more of it */
     atomic_store(&job->progress.cancel, true);
     if (job->running == 0)
         free_job(job);
@@ -122,7 +122,7 @@ static enum qk_code make_runs(struct layer_job *job, struct qk_error *err)
     return QK_OK;
 }
 
-/* A job that cannot be begun has no groups: the worker that tried ends it. */
+/* A job that cannot begin has no groups: the worker that tried ends it. */
 static void begin_job(struct layer_job *job)
 {
     job->begun = true;
@@ -166,8 +166,8 @@ static bool take_stage(
     return false;
 }
 
-/* The selected layer's choice, which the user just made; norms of all layers, which fill the list; then the
- * rest. In each the selected layer is the first, then what is in view. */
+/* The order of work: the selected layer's choice, which the user just made; norms of all layers, which fill the list;
+ * then the rest. In each the selected layer comes first, then the visible ones. */
 static bool take_any(struct layers *layers, int n, struct share *share)
 {
     if (layers->selected >= 0 && layers->selected < n && take_current(layers, layers->selected, share))
@@ -193,8 +193,8 @@ static bool finish_share(struct layer_job *job, const struct qk_error *error)
     return false;
 }
 
-/* After its result was posted, so that the result of what follows comes behind it. The books of its layer may hold
- * a newer job by now, or none. */
+/* Called after its result was posted, so that the result of the next job comes behind it. The books of its layer may
+ * hold a newer job by now, or none. */
 static void end_job(struct layers *layers, struct layer_job *job)
 {
     struct layer_job **at = &layers->job[job->layer][job->work];
@@ -209,7 +209,7 @@ static void end_job(struct layers *layers, struct layer_job *job)
     free_job(job);
 }
 
-/* --- running; without it --- */
+/* --- running; without the lock --- */
 
 static enum qk_code take_current_numbers(
     const struct layer_job *job, struct qk_current **out, struct qk_error *err)
@@ -229,7 +229,7 @@ static enum qk_code take_current_numbers(
     return code;
 }
 
-/* Posts the job's numbers, or why there are none; nothing of a job that was dropped. */
+/* Posts the job's numbers, or its error; nothing for a dropped job. */
 static void publish_job(struct layer_job *job)
 {
     struct layer_event *result = job->result;
@@ -244,7 +244,7 @@ static void publish_job(struct layer_job *job)
     qk_session_post(job->session, &result->event);
 }
 
-/* Without memory for it the layer is shown as waiting until it has numbers. */
+/* Without memory for the event the layer is shown as waiting until it has numbers. */
 static void post_started(struct layer_job *job)
 {
     struct layer_event *started;

@@ -1,14 +1,14 @@
 /* layer_jobs.h - jobs on the layers of a session, which its workers share (layer_jobs.c).
  *
- * The front end makes a job, and with it the event that reports its end: so a worker needs no memory for that. A job
- * waits in the books of its layer, workers take its key groups, and the last of them publishes what it came to. */
+ * The front end makes a job, and with it the event that reports its end, so a worker needs no memory for that. A job
+ * waits in the books of its layer, workers take its key groups, and the last of them publishes its result. */
 #ifndef QK_SESSION_LAYER_JOBS_H
 #define QK_SESSION_LAYER_JOBS_H
 
 #include "session/layers.h"
 #include "session/session_internal.h"
 
-/* What is computed of a layer: its drift, and the drift of its current model from pre and from post. */
+/* The kinds of work on a layer: its drift, and the drift of its current model from pre and from post. */
 enum layer_work { WORK_DRIFT, WORK_CURRENT, WORK_COUNT };
 
 struct layer_event {
@@ -29,9 +29,9 @@ struct layer_job {
     bool effective, norms;
     struct qk_choice choice[QK_ROLE_COUNT]; /* WORK_CURRENT */
     struct layer_event *result;             /* owned until it is posted */
-    struct layer_job *then;                 /* what follows it: the second stage of drift; owned, or NULL */
+    struct layer_job *then; /* the job that follows: the second stage of drift; owned, or NULL */
 
-    /* The workers': guarded by the mutex, but for what a group's own run holds. */
+    /* The workers' part: guarded by the mutex, except what a group's own run holds. */
     bool begun;
     struct job_sides {
         const struct layer_job *job;
@@ -51,7 +51,7 @@ struct layer_worker {
     struct qk_drift_work *work;
 };
 
-/* What the front end sees of one layer. */
+/* The front end's view of one layer. */
 struct published_layer {
     enum qk_drift_state state;
     struct qk_error error, current_error;
@@ -61,10 +61,10 @@ struct published_layer {
 };
 
 struct layers {
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex; /* guards the fields below */
     pthread_cond_t work;
     bool stop;
-    struct layer_job *(*job)[WORK_COUNT]; /* n_layers: waiting or under way; NULL: nothing is to be done */
+    struct layer_job *(*job)[WORK_COUNT]; /* n_layers: waiting or in work; NULL: no job */
     int selected;
     int *visible; /* n_visible, room for n_layers */
     int n_visible;
@@ -80,8 +80,8 @@ struct layers {
 /* --- layer_jobs.c --- */
 /* *out = a copy of `order`, whose first lines are filled in, with its result, and what follows it. */
 enum qk_code qk_layer_job_new(const struct layer_job *order, struct layer_job **out, struct qk_error *err);
-/* Puts the job (NULL: none) into the books of the layer, in the place of the one that is there, which workers leave
- * as soon as they can. */
+/* Puts the job (NULL: none) into the books of the layer. It replaces the present one, which workers leave as soon as
+ * they can. */
 void qk_layer_job_put(struct layers *layers, int layer, enum layer_work work, struct layer_job *job);
 void *qk_layer_worker_main(void *worker);
 

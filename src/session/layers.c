@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- what is asked for --- */
+/* --- requests --- */
 
 void qk_current_free(struct qk_current *current)
 {
@@ -22,7 +22,7 @@ void qk_current_free(struct qk_current *current)
 
 static const struct qk_error NO_ERROR = {.code = QK_OK};
 
-/* Puts the work on the workers' list, in the place of what was asked for before, whose results are dropped. */
+/* Puts the work on the workers' list, in place of the earlier request, whose results are dropped. */
 static enum qk_code ask(struct qk_session *session, int layer, enum layer_work work, struct qk_error *err)
 {
     struct layers *layers = session->layers;
@@ -51,7 +51,7 @@ static void ask_drift(struct qk_session *session, int layer)
         slot->state = QK_LAYER_FAILED;
 }
 
-/* For the present choices of the layer; of a layer that is kept nothing is computed. */
+/* Requests numbers for the present choices of the layer; none for a layer that is kept. */
 static void ask_current(struct qk_session *session, int layer)
 {
     struct published_layer *slot = &session->layers->published[layer];
@@ -165,7 +165,7 @@ const struct session_part qk_layers_part = {
 
 /* --- publishing --- */
 
-/* The slot of the event's layer; NULL when something else was asked for meanwhile. */
+/* The slot of the event's layer; NULL when a newer request replaced it. */
 static struct published_layer *slot_of(
     struct qk_session *session, const struct layer_event *event, enum layer_work work)
 {

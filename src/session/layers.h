@@ -10,7 +10,7 @@
 /* In two stages: norms of all layers first, which takes little more than reading, then angles and routing. */
 enum qk_drift_state {
     QK_LAYER_WAITING,
-    QK_LAYER_RUNNING, /* nothing is known yet */
+    QK_LAYER_RUNNING, /* no numbers yet */
     QK_LAYER_NORMS,   /* drift.norms_only: the rest is to come */
     QK_LAYER_READY,
     QK_LAYER_FAILED
@@ -22,7 +22,7 @@ const struct qk_layer_drift *qk_session_drift(const struct qk_session *session, 
 const char *qk_session_layer_error(const struct qk_session *session, int layer);
 /* Layers ready or failed, of all that have q and k. */
 void qk_session_done(const struct qk_session *session, int *done, int *total);
-/* What to compute first: `selected`, then first..last (layer numbers, in list order of n entries). */
+/* Sets what to compute first: `selected`, then first..last (layer numbers, in list order of n entries). */
 void qk_session_want(struct qk_session *session, int selected, const int *visible, int n);
 /* Computes all drift again from the files. With `effective` the q/k norm gains are multiplied in. */
 void qk_session_recompute(struct qk_session *session, bool effective);
@@ -33,11 +33,11 @@ struct qk_current {
     struct qk_choice choice[QK_ROLE_COUNT]; /* the choices that these numbers belong to */
     /* Current against pre, and against post (post -> current). */
     struct qk_layer_drift against[QK_SIDE_COUNT];
-    struct qk_mode_form form; /* of q's mode, else of k's; what is NULL where neither has forms */
+    struct qk_mode_form form; /* of q's mode, else of k's; `what` is NULL where neither has forms */
 };
-/* NULL until computed for exactly the present choices of the layer (the previous numbers are not shown as if
- * they were these). A layer that is kept has current = post: NULL too; use qk_session_drift. Only layers with
- * a choice are computed, the selected one first. */
+/* The numbers for exactly the present choices of the layer, or NULL until they are computed; earlier numbers do not
+ * count. A layer that is kept has current = post and NULL, too: use qk_session_drift. Only layers with a choice are
+ * computed, the selected one first. */
 const struct qk_current *qk_session_current(const struct qk_session *session, int layer);
 /* Why computing the current numbers of the layer failed, or NULL. */
 const char *qk_session_current_error(const struct qk_session *session, int layer);

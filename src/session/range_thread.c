@@ -1,4 +1,4 @@
-/* range_thread.c - the two threads of a probe: passes, and what follows each choice. */
+/* range_thread.c - the two threads of a probe: one for passes, one for the work after each choice. */
 #include "session/range_thread.h"
 
 #include "base/mem.h"
@@ -65,15 +65,15 @@ static enum qk_code make_pieces(struct range_run *run, struct qk_error *err)
     if (probe->tokenizer == NULL)
         return QK_OK;
     QK_TRY(qk_alloc(&run->piece, probe->T, sizeof *run->piece, err));
-    for (size_t i = 0; i < probe->T; i++) { /* an id that the tokenizer does not know is shown as a number */
+    for (size_t i = 0; i < probe->T; i++) { /* an id unknown to the tokenizer is shown as a number */
         struct qk_error unheard = {0};
         qk_tokenizer_piece(probe->tokenizer, probe->ids[i], &run->piece[i].text, &run->piece[i].n, &unheard);
     }
     return QK_OK;
 }
 
-/* What the passes report on the way is in the run, too: the event that reports their end makes up for those for
- * which there is no memory. */
+/* The reports of the passes are in the run, too: the event of their end replaces events for which there was no
+ * memory. */
 static void on_side(void *context, enum qk_side side)
 {
     post_news(context, RANGE_SIDE, (int)side, NULL);
@@ -101,7 +101,7 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
     return qk_probe_run_restored(run->probe, NULL, &watch, &run->progress, err);
 }
 
-/* Fails only without memory for its events; all else is in the event. */
+/* Fails only without memory for its events; any other fault is in the event. */
 static enum qk_code run_exact(struct range_run *run, const struct qk_selection *selection, bool norms,
     unsigned generation, struct qk_error *err)
 {
@@ -127,7 +127,7 @@ static enum qk_code run_exact(struct range_run *run, const struct qk_selection *
     return QK_OK;
 }
 
-/* True once the choices have rested; waits for a part of the time otherwise. */
+/* True once the choices have rested; otherwise waits for a part of the time. */
 static bool rested(struct range_run *run)
 {
     struct timespec due = run->changed, now;
@@ -171,7 +171,7 @@ static enum qk_code follow_exactly(struct range_run *run, struct qk_error *err)
     return code;
 }
 
-/* --- estimates, where nothing can be run --- */
+/* --- estimates, without a forward pass --- */
 
 static bool estimates(const struct range_run *run)
 {
@@ -198,7 +198,7 @@ static enum qk_code run_profile(struct range_run *run, int layer, struct qk_erro
     return QK_OK;
 }
 
-/* The selected layer whenever it is not there yet, else the next. */
+/* The selected layer as long as it has no result, else the next. */
 static enum qk_code run_profiles(struct range_run *run, struct qk_error *err)
 {
     const struct qk_pair *pair = run->session->pair;
@@ -232,7 +232,7 @@ static void *pass_main(void *argument)
     if (estimated)
         run_profiles(run, &ended);
     if (code == QK_OK && run->options.cached)
-        qk_range_cache_store(run->probe, NULL); /* nothing is lost without it but time */
+        qk_range_cache_store(run->probe, NULL); /* without it only time is lost */
     if (code == QK_OK && run->probe->origin == QK_ORIGIN_PASS)
         follow_exactly(run, &ended);
     post_last(run, &run->last[RANGE_PASSES], &ended);
@@ -279,7 +279,7 @@ static bool take_rows(struct range_run *run, struct follow_job *job)
     return true;
 }
 
-/* The selected layer, then what is asked about tokens, then the rest. */
+/* The order of work: the selected layer, then requests about tokens, then the rest. */
 static bool take_job(struct range_run *run, struct follow_job *job)
 {
     if (take_same(run, qk_layers_selected(run->session), job) || take_rows(run, job))
@@ -324,7 +324,7 @@ static enum qk_code compute_same(
     return code;
 }
 
-/* Fails only without memory for its event; all else is in the event. */
+/* Fails only without memory for its event; any other fault is in the event. */
 static enum qk_code run_job(struct range_run *run, const struct follow_job *job, struct qk_error *err)
 {
     struct range_event *event;

@@ -1,9 +1,9 @@
-/* range_thread.h - one probe of a session: two threads and what they found. Shared by ranges.c (the front end's
- * thread: asking and publishing) and range_thread.c (the threads).
+/* range_thread.h - one probe of a session, with its two threads and their results. Shared by ranges.c (the front
+ * end's thread: requests and publishing) and range_thread.c (the threads).
  *
- * The first thread opens the probe, runs it, and afterwards runs the current model exactly whenever the choices have
- * rested; the second follows each choice on post's states and computes rows of attention. A run that was replaced ends
- * by itself; whoever polls joins it then.
+ * The first thread opens the probe and runs it. Afterwards it runs the current model exactly whenever the choices
+ * have rested. The second follows each choice on post's states and computes rows of attention. A replaced run ends by
+ * itself, and the next poll joins it.
  *
  * The events that report the end of the passes and of each thread are there before the threads start. A thread that
  * has no memory for another event ends, and its last event says why. */
@@ -36,7 +36,7 @@ enum range_news {
     RANGE_EXACT,
     RANGE_ROWS,
     RANGE_PROFILE,
-    RANGE_ENDED, /* a thread; error: what it could not go on without */
+    RANGE_ENDED, /* a thread ended; error: why */
     RANGE_NEWS_COUNT
 };
 struct range_event {
@@ -59,13 +59,13 @@ struct range_piece {
     size_t n;
 };
 
-/* What the front end sees of one layer. */
+/* The front end's view of one layer. */
 struct range_layer {
     bool ready;
     bool has_same;
     unsigned same_generation; /* of same or of the error */
     struct qk_layer_range same;
-    struct qk_profile profile[QK_SIDE_COUNT]; /* n_heads 0: not there */
+    struct qk_profile profile[QK_SIDE_COUNT]; /* n_heads 0: no numbers */
     struct qk_error error;                    /* of the current numbers, or of the profile */
 };
 
@@ -80,13 +80,13 @@ struct range_run {
     int n_threads, n_ended;                         /* the front end's */
     struct range_event *done, *last[RANGE_THREADS]; /* owned until they are posted */
 
-    /* Written by the first thread before NEWS_OPENED, read by all behind it. */
+    /* The first thread writes these before NEWS_OPENED; all read them after it. */
     struct qk_probe *probe;
     struct range_piece *piece; /* T, or NULL */
     bool *profiled;            /* n_layers; the first thread's */
 
     struct qk_progress progress, same_progress, exact_progress;
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex; /* guards the fields below */
     pthread_cond_t work;
     bool stop;
     struct qk_selection selection;
@@ -111,7 +111,7 @@ struct range_run {
     struct range_rows rows, rows_asked;
 };
 
-/* An event of the run; with its memory it is owned by whoever holds it. */
+/* Makes an event of the run; the holder owns it. */
 enum qk_code qk_range_event_new(
     const struct range_run *run, enum range_news news, struct range_event **out, struct qk_error *err);
 /* Starts the threads. */
@@ -124,7 +124,7 @@ void qk_range_rows_free(struct range_rows *rows);
 /* True when the layer has a choice. The caller holds the lock, or is the thread that writes the selection. */
 bool qk_range_run_chosen(const struct range_run *run, int layer);
 
-/* ranges.c: what the events of a run do. */
+/* Publishes the events of a run (ranges.c). */
 void qk_ranges_publish(struct qk_session *session, struct event *event);
 
 #endif

@@ -41,7 +41,7 @@ static enum qk_code fill_run(
     return qk_selection_copy(&run->selection, qk_session_selection(session), err);
 }
 
-/* Frees those that were replaced and whose threads have ended. */
+/* Frees replaced runs whose threads have ended. */
 static void free_ended(struct qk_session *session)
 {
     for (struct range_run **at = &session->ranges->next; *at != NULL;) {
@@ -115,7 +115,7 @@ static void close_ranges(struct qk_session *session)
 
 /* --- following choices --- */
 
-/* With the lock held: takes over the choices; false when nothing changed that could matter. */
+/* With the lock held: copies the choices; false when no relevant choice changed. */
 static bool take_choices(struct range_run *run, const struct qk_selection *now, bool norms)
 {
     bool changed = false;
@@ -175,7 +175,7 @@ static void publish_layer(struct range_run *run, struct range_event *event)
     run->layer[event->layer].ready = true;
 }
 
-/* Also what events would have reported for which there was no memory. */
+/* Also publishes what lost events, for which there was no memory, would have reported. */
 static void publish_done(struct range_run *run, struct range_event *event)
 {
     const struct qk_error *error = &event->error;
@@ -261,7 +261,7 @@ static void publish_ended(struct range_run *run, struct range_event *event)
     run->state.exact_error = run->ended[RANGE_PASSES].text;
 }
 
-/* The newest run hears everything, those that it replaced only that their threads ended. */
+/* The newest run takes every event; replaced runs take only the end of their threads. */
 void qk_ranges_publish(struct qk_session *session, struct event *event)
 {
     static void (*const PUBLISH[RANGE_NEWS_COUNT])(struct range_run *, struct range_event *) = {

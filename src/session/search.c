@@ -1,4 +1,4 @@
-/* search.c - a search of a session: how the front end starts it, and what it does in the evaluation's thread. */
+/* search.c - a search of a session: its start by the front end, and its work in the evaluation's thread. */
 #include "session/search.h"
 #include "session/choices.h"
 #include "session/evaluation_thread.h"
@@ -14,7 +14,7 @@
 
 /* --- in the thread --- */
 
-/* What a search is doing before it has any effect. */
+/* The step of a search before its first trial. */
 #define SEARCH_BEGINS "post and pre"
 
 /* One search, while it runs. */
@@ -25,7 +25,7 @@ struct searching {
     struct qk_search search;
 };
 
-/* Effects of restoring both roles of each layer in post as it is, as far as they are known; NULL when none are, and
+/* Effects of restoring both roles of each layer in post as it is, as far as they are known. NULL without any, and
  * without memory. */
 static struct qk_estimate *copy_effects(const struct qk_search *search)
 {
@@ -42,7 +42,7 @@ static struct qk_estimate *copy_effects(const struct qk_search *search)
     return effect;
 }
 
-/* Answers of pre and post that cannot be reported here are asked for again after the search. */
+/* Answers of pre and post that cannot be reported here are asked again after the search. */
 static enum qk_code answer(void *context, const struct qk_selection *selection, const size_t *cases, size_t n,
     signed char *out, double *cost, struct qk_error *err)
 {
@@ -72,7 +72,7 @@ static enum qk_code make_point(const struct qk_search *search, const struct qk_t
     return QK_OK;
 }
 
-/* The front into the event, in the order that the front end numbers from 1. */
+/* Writes the front into the event, in the order that the front end numbers from 1. */
 static enum qk_code make_points(
     const struct qk_search *search, struct evaluation_event *event, struct qk_error *err)
 {
@@ -91,14 +91,14 @@ static enum qk_code make_points(
     return code;
 }
 
-/* Without memory for it the trial is not reported: what it changed comes with the next one, or with the end. */
+/* Without memory the trial is not reported: its changes come with the next one, or with the end. */
 static void on_trial(void *context, const char *stage, const struct qk_trial *trial)
 {
     struct searching *s = context;
     struct evaluation_event *event;
     if (qk_evaluation_event_new(EVALUATION_TRIAL, &event, NULL) != QK_OK)
         return;
-    /* Post is measured before pre has been asked, which no trial reports. */
+    /* Post is measured before pre is asked, and no trial reports that. */
     event->search = s->order->serial;
     event->stage = s->search.parts->differs != NULL ? stage : SEARCH_BEGINS;
     event->n_trials = s->search.n_trials;
@@ -113,7 +113,7 @@ static void on_trial(void *context, const char *stage, const struct qk_trial *tr
     qk_session_post(s->run->session, &event->event);
 }
 
-/* Of a search that was cancelled, too: what it found until then counts. */
+/* Also for a cancelled search: its results until then count. */
 static void post_end(struct searching *s, const struct qk_error *error)
 {
     struct evaluation_event *event = s->order->ended;
@@ -134,7 +134,7 @@ void qk_search_serve(struct evaluation_run *run, struct search_order *order)
     struct qk_error error = {0};
     enum qk_code code = qk_search_run(
         &s.search, run->session->pair, &run->objectives.cases, order->prior, &order->limits, &calls, &error);
-    if (code == QK_OK) /* what a trial failed with that the search did without */
+    if (code == QK_OK) /* the error of a trial that the search skipped */
         error = (struct qk_error){0};
     post_end(&s, &error);
     order->ended = NULL;
@@ -172,7 +172,8 @@ void qk_search_record_free(struct search_record *found)
     free(found->effect);
 }
 
-/* Effects and front; an event without (a search may have been cancelled too soon) leaves those before it. */
+/* Takes effects and front; an event without them (of a search that was cancelled too soon) leaves the earlier
+ * ones. */
 static void take_found(struct search_record *found, struct evaluation_event *event)
 {
     found->state.n_trials = event->n_trials;
@@ -228,8 +229,8 @@ void qk_search_give_up(struct evaluation_run *run)
 
 /* --- for the front end --- */
 
-/* By how far each layer's routing drifted and how much attention shift its restore undoes, as far
- * as that is known by now. */
+/* Ranks layers by their drift of routing and by the attention shift that a restore undoes, as far as these are
+ * known. */
 static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
 {
     int n = session->pair->n_layers;
@@ -269,7 +270,7 @@ enum qk_code qk_session_search(
     struct evaluation_run *run = session->evaluation;
     struct search_order order = {0};
     if (run == NULL || run->found.state.n_objectives == 0)
-        return qk_fail(err, QK_USAGE, "no cases have been read that could be asked");
+        return qk_fail(err, QK_USAGE, "there are no cases to ask yet");
     if (run->found.state.stage == QK_SEARCH_RUNNING)
         return qk_fail(err, QK_USAGE, "a search is still running");
     if (run->ended.code != QK_OK)

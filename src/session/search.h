@@ -11,8 +11,8 @@ enum qk_search_stage {
     QK_SEARCH_OFF,
     QK_SEARCH_RUNNING,
     QK_SEARCH_COMPLETE,
-    QK_SEARCH_LIMITED,   /* a limit was reached before it came to its end */
-    QK_SEARCH_CANCELLED, /* what it found until then is there */
+    QK_SEARCH_LIMITED,   /* a limit ended it early */
+    QK_SEARCH_CANCELLED, /* its results until then are there */
     QK_SEARCH_FAILED     /* likewise; why: error */
 };
 
@@ -26,31 +26,31 @@ void qk_search_point_free(struct qk_search_point *point);
 
 struct qk_search_state {
     enum qk_search_stage stage;
-    const char *doing; /* static: how the trial measured last came up; "post and pre" before the first */
+    const char *doing; /* static: the step that proposed the last trial; "post and pre" before the first */
     size_t n_trials;   /* selections measured */
-    size_t n_measured; /* as the limit counts: a selection once for each size of its sample */
-    double seconds;    /* since it began, or that it took */
+    size_t n_measured; /* in the limit's units: a selection once for each size of its sample */
+    double seconds;    /* seconds since it began, or that it took */
     struct qk_search_limits limits;
     const char *error;
     size_t n_objectives; /* known once the cases are read */
     const char *const *objective;
-    /* (n_layers, n_objectives): what restoring q and k of the layer does to post, in shares of 1; of an entry
-     * whose n is 0 nothing is known. NULL: of none. */
+    /* (n_layers, n_objectives): the effect on post of restoring q and k of the layer, in shares of 1. An entry with n
+     * 0 is unknown. NULL: all are. */
     const struct qk_estimate *effect;
-    /* The Pareto front as far as it is known, or that of the search before; best at the first objective first. */
+    /* The Pareto front as far as it is known, or that of the search before; best in the first objective first. */
     const struct qk_search_point *point;
     size_t n_points;
 };
-/* Starts a search within limits over the cases of the evaluation; drift and ranges known by now order its
- * trials. Meanwhile a new choice gets the few cases that come first, and the rest afterwards. QK_USAGE while one
- * runs and before the cases are read. Effects and front of an earlier one stay until there are new ones. */
+/* Starts a search within limits over the cases of the evaluation. The drift and ranges known by now order its trials.
+ * Meanwhile a new choice gets the few first cases, and the rest afterwards. QK_USAGE while a search runs and before
+ * the cases are read. Effects and front of an earlier one stay until there are new ones. */
 enum qk_code qk_session_search(
     struct qk_session *session, const struct qk_search_limits *limits, struct qk_error *err);
 void qk_session_search_cancel(struct qk_session *session);
 const struct qk_search_state *qk_session_search_state(const struct qk_session *session);
 /* Makes the selection of a point current, as one edit. */
 enum qk_code qk_session_take_point(struct qk_session *session, size_t point, struct qk_error *err);
-/* The point whose selection is the current one; -1: none is. */
+/* The point whose selection is the current one, or -1. */
 int qk_session_point(const struct qk_session *session);
 
 #endif

@@ -7,8 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* In the order in which they open, hear of choices and look after what runs; they close the other way round, since
- * each may ask those before it. */
+/* The parts in the order in which they open, follow choices and record what runs. They close in reverse order,
+ * because each may use those before it. */
 static const struct session_part *const PARTS[] = {
     &qk_choices_part, &qk_layers_part, &qk_ranges_part, &qk_evaluation_part, &qk_task_part};
 enum { N_PARTS = sizeof PARTS / sizeof PARTS[0] };
@@ -92,7 +92,7 @@ void qk_session_post(struct qk_session *session, struct event *event)
     event->next = NULL;
     *inbox->last = event;
     inbox->last = &event->next;
-    /* It can only fail, or block, after 2^64 - 2 events that nobody has fetched. */
+    /* It can only fail, or block, after 2^64 - 2 unfetched events. */
     ssize_t written = write(inbox->fd, &one, sizeof one);
     (void)written;
     pthread_mutex_unlock(&inbox->mutex);

@@ -1,12 +1,11 @@
 /* session.h - a live pair for a front end: opened, polled, closed. Knows nothing of any screen.
  *
- * What a session does has a header a kind of work: layers.h drift and the current model, choices.h choices with
- * undo, ranges.h attention ranges, evaluation.h cases, search.h a search for selections, task.h export and
- * verification.
+ * Each kind of work has a header: layers.h drift and the current model, choices.h choices with undo, ranges.h
+ * attention ranges. evaluation.h has cases, search.h a search for selections, task.h export and verification.
  *
- * Threads: every function is called from one thread (the front end's). Threads of the session put finished
- * results into an inbox; qk_session_poll moves them to where the getters find them. So what a getter returned
- * stays valid until the next qk_session_poll, and drawing never takes a lock or waits. */
+ * Threads: only the front end's thread calls these functions. Threads of the session put finished results into an
+ * inbox, and qk_session_poll moves them to the getters. So the result of a getter is valid until the next
+ * qk_session_poll, and drawing never takes a lock or waits. */
 #ifndef QK_SESSION_SESSION_H
 #define QK_SESSION_SESSION_H
 

@@ -26,8 +26,8 @@ struct task_run {
     /* Written before the thread starts. */
     struct qk_export_options options;
     char *comment;
-    struct qk_selection selection; /* becomes the saved one when the export succeeded */
-    struct task_event *ended;      /* there from the start, so that the end can always be reported */
+    struct qk_selection selection; /* becomes the saved one after a successful export */
+    struct task_event *ended;      /* allocated at the start, so that the end can always be reported */
 
     /* --- the front end's --- */
     struct qk_task state;
@@ -43,7 +43,7 @@ static void free_event(struct event *event)
     free(ended);
 }
 
-/* The thread ends with this event: there is no other of the same task. */
+/* The thread ends with this event, the only one of the task. */
 static void publish_end(struct qk_session *session, struct event *event)
 {
     struct task_event *ended = (struct task_event *)event;
@@ -103,7 +103,7 @@ static enum qk_code fill_run(struct task_run *run, enum qk_task_kind kind, const
     return qk_selection_copy(&run->selection, qk_session_selection(run->session), err);
 }
 
-/* The record of the task before stays when this one cannot be started. */
+/* The record of the task before stays when this one cannot start. */
 static enum qk_code start(struct qk_session *session, enum qk_task_kind kind, const char *target,
     const struct qk_export_options *options, struct qk_error *err)
 {

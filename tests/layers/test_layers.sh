@@ -99,7 +99,7 @@ function_of two 70 | new ui/two.h
     printf 'struct s {\n    int (*f)(int);\n};\nextern int x, y;\n\nint last(\n    int a);\n'
 } | new src/base/split.h
 echo "typedef int handler(int); handler $(lines 25 'f&,' | tr '\n' ' ')z;" | fold -s -w 100 | new src/base/typed.h
-sed 's/^KNOWN = {/&\n    ("header", "src\/base\/mem.c"),/' "$rules" >"$work/check.py"
+sed 's/^class File/KNOWN |= {("header", "src\/base\/mem.c")}\n\n\n&/' "$rules" >"$work/check.py"
 python3 "$work/check.py" "$copy" >"$found" 2>&1
 code=$?
 
