@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A standard descriptor that came closed would be taken by the first file that is opened, and a message would be
- * written into it. Each gets a stand-in that refuses its own direction, so that writing fails as it should. */
+/* The first file that is opened would take a closed standard descriptor, and a message would go into it. So each
+ * closed one gets a stand-in that refuses its own direction, and writing fails as it should. */
 static void fill_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -27,7 +27,7 @@ static void fill_standard_descriptors(void)
             exit(QK_IO);
 }
 
-/* Opens the screen with the options of its command; here alone do cli/ and ui/ meet. */
+/* Opens the screen with the options of its command; no other function uses both cli/ and ui/. */
 static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_error *err)
 {
     struct qk_ui_options options = {
@@ -55,7 +55,8 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
     return code;
 }
 
-/* Warns of wrong kernels before any number of theirs is seen. *wrong names one; it has no text when all are right. */
+/* Warns of wrong kernels before any of their numbers is shown. *wrong names one; it has no text when all are
+ * right. */
 static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
 {
     struct qk_selftest result[QK_SELFTEST_MAX];
@@ -88,8 +89,8 @@ static enum qk_code run(struct qk_arguments *arguments, struct qk_error *err)
 int main(int argc, char **argv)
 {
     fill_standard_descriptors();
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, told in print.c */
-    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: no export ends half way */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, which print.c reports */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: it does not kill an export */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
     qk_json_init();
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
         code = run(&arguments, &err);
     qk_arguments_free(&arguments);
     qk_inputs_end_remote();
-    /* What the user waited for has failed, whatever the command thinks: that code and message win over none. */
+    /* The output failed although the command succeeded: its code and message count. */
     enum qk_code written = qk_print_end(&output);
     const char *message = code != QK_OK && err.text[0] != '\0' ? err.text : output.text;
     if (message[0] != '\0')

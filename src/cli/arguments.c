@@ -1,5 +1,5 @@
-/* arguments.c - the parser of the command line. getopt_long is not used: it is not in POSIX, and it takes
- * abbreviations, which a later option would make ambiguous in scripts that are already written. */
+/* arguments.c - the parser of the command line. It does not use getopt_long, which is not in POSIX and takes
+ * abbreviations. A later option would make these ambiguous in existing scripts. */
 #include "cli/arguments.h"
 
 #include "base/mem.h"
@@ -35,7 +35,7 @@ static const struct qk_option_info *find_short(const struct qk_option_info *cons
     return NULL;
 }
 
-/* The row that a command asks for: one of its own table, or it is a bug. */
+/* The row of a name in the command's own table; any other name is a bug. */
 static const struct qk_option_info *known_option(const struct qk_arguments *arguments, const char *name)
 {
     const struct qk_option_info *option = find_long(arguments->command->options, name, strlen(name));
@@ -43,7 +43,7 @@ static const struct qk_option_info *known_option(const struct qk_arguments *argu
     return option;
 }
 
-/* --- what was meant --- */
+/* --- corrections --- */
 
 static size_t least(size_t a, size_t b)
 {
@@ -71,7 +71,7 @@ static size_t distance(const char *a, size_t n, const char *b)
     return row[m];
 }
 
-/* The nearest name so far; nothing but slips of the hand counts as near. */
+/* The nearest name so far; only typing slips count as near. */
 struct guess {
     const char *word, *best;
     size_t n, distance;
@@ -212,7 +212,7 @@ static size_t count_words(const char *text)
     return n;
 }
 
-/* Where the words of operand i begin in the command's table. */
+/* The first word of operand i in the command's table. */
 static const char *operand_words(const struct qk_command *command, size_t i)
 {
     const char *p = command->operands;
@@ -244,7 +244,7 @@ static enum qk_code check_operands(const struct qk_arguments *out, struct qk_err
     if (wanted == 0)
         return qk_fail(err, QK_USAGE, "%s: takes no operands (found '%s'); " HELP_HINT, command->name,
             out->operand[0], " ", command->name);
-    /* `qkscope dif A B`: the screen was not what was asked for */
+    /* `qkscope dif A B`: the user did not ask for the screen */
     const char *meant =
         command->name[0] == '\0' && out->n_operands > 0 ? nearest_command(out->operand[0]) : NULL;
     if (meant != NULL)
@@ -287,7 +287,7 @@ void qk_arguments_free(struct qk_arguments *arguments)
     *arguments = (struct qk_arguments){0};
 }
 
-/* --- asking --- */
+/* --- the getters --- */
 
 bool qk_arguments_takes(const struct qk_arguments *arguments, const char *name)
 {

@@ -17,15 +17,15 @@ struct qk_arguments {
         const char *text; /* NULL when the option takes none */
     } * given;            /* in the order of the command line */
     size_t n_given;
-    bool help, version; /* asked for: then nothing else was checked */
-    /* What main gives to the command after parsing. */
+    bool help, version; /* requested: then nothing else was checked */
+    /* What main sets for the command after parsing. */
     const char *warning; /* why no number can be trusted; "" where they can */
     enum qk_code (*open_screen)(const struct qk_arguments *arguments, struct qk_error *err);
 };
 
-/* Takes the words after the command apart. Options may stand between operands; `--` ends them; `--name=TEXT`,
- * `--name TEXT`, `-oTEXT` and `-o TEXT` are the same. QK_USAGE names the word that does not fit and, where an
- * option is only misspelt, the one that was meant. Freed with qk_arguments_free (also after a failure). */
+/* Parses the words after the command. Options may stand between operands, and `--` ends them. `--name=TEXT`, `--name
+ * TEXT`, `-oTEXT` and `-o TEXT` are the same. QK_USAGE names the word that does not fit and, for a misspelt option,
+ * the probable one. Freed with qk_arguments_free (also after a failure). */
 enum qk_code qk_arguments_parse(const struct qk_command *command, int argc, char *const *argv,
     struct qk_arguments *out, struct qk_error *err);
 void qk_arguments_free(struct qk_arguments *arguments);
@@ -33,13 +33,13 @@ void qk_arguments_free(struct qk_arguments *arguments);
 /* True when the command's table has the option. */
 bool qk_arguments_takes(const struct qk_arguments *arguments, const char *name);
 
-/* True when the option was given. Asking for an option that is not in the command's table is a bug (assert). */
+/* True when the option was given. An option that is not in the command's table is a bug (assert). */
 bool qk_arguments_has(const struct qk_arguments *arguments, const char *name);
 
 /* The text of the option (the last one given wins), or NULL. */
 const char *qk_arguments_text(const struct qk_arguments *arguments, const char *name);
 
-/* *out = the texts of a repeatable option in their order (NULL when there is none); the caller frees the list. */
+/* *out = the texts of a repeatable option in their order, or NULL; the caller frees the list. */
 enum qk_code qk_arguments_all(const struct qk_arguments *arguments, const char *name, const char *const **out,
     size_t *n, struct qk_error *err);
 

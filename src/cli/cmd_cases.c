@@ -1,4 +1,4 @@
-/* cmd_cases.c - qkscope cases: files of questions with their answers, made by lot. */
+/* cmd_cases.c - qkscope cases: files of random questions with their answers. */
 #include "cli/arguments.h"
 #include "cli/print.h"
 
@@ -25,7 +25,7 @@ struct request {
     double depth[MOST_DEPTHS];
     int n_depths, count, low, high;
     struct qk_haystack haystack;
-    char *text, *folder; /* owned, what haystack borrows of, and the tokenizer's place */
+    char *text, *folder; /* owned: the text that haystack borrows, the tokenizer's path */
     struct qk_tokenizer *tokenizer;
     const char *output;
     struct qk_text out;
@@ -53,7 +53,7 @@ static enum qk_code refuse_foreign(const struct qk_arguments *arguments, enum ki
     return QK_OK;
 }
 
-/* A number of a list: *end is behind it. False when there is none, or anything but a decimal number. */
+/* Reads a number of a list; *end is behind it. False for anything but a decimal number. */
 static bool take_number(const char *text, const char *characters, double *out, const char **end)
 {
     char word[32], *stop;
@@ -67,7 +67,7 @@ static bool take_number(const char *text, const char *characters, double *out, c
     return *stop == '\0' && (**end == ',' || **end == '\0');
 }
 
-/* The numbers of an option's list, low to high, none twice. */
+/* Reads the numbers of an option's list, low to high, none twice. */
 static enum qk_code read_list(const char *name, const char *text, const char *characters, double low,
     double high, int most, double *out, int *n, struct qk_error *err)
 {
@@ -153,7 +153,7 @@ static enum qk_code read_needle(const struct qk_arguments *arguments, struct req
     return read_tokenizer(qk_arguments_text(arguments, "tokenizer"), r, err);
 }
 
-/* "3-5", or "4" for no others. */
+/* Reads "3-5", or "4" for 4 alone. */
 static enum qk_code read_steps(const char *text, struct request *r, struct qk_error *err)
 {
     char *end, digits[] = "0123456789";
@@ -170,7 +170,7 @@ static enum qk_code read_steps(const char *text, struct request *r, struct qk_er
     return QK_OK;
 }
 
-/* Nothing that exists is replaced without --force, and no file of a checkpoint with it. */
+/* Refuses to replace an existing file without --force, and a file of a checkpoint in any case. */
 static enum qk_code check_output(
     const struct qk_arguments *arguments, struct request *r, struct qk_error *err)
 {
@@ -193,9 +193,9 @@ static enum qk_code check_output(
                   qk_path_inside(folder, input);
     free(parent);
     free(name);
-    return inside ? qk_fail(err, QK_USAGE, "%s: refused: it lies in the tokenizer's folder (%s)", r->output,
-                        input)
-                  : QK_OK;
+    return inside
+               ? qk_fail(err, QK_USAGE, "%s: refused: it is in the tokenizer's folder (%s)", r->output, input)
+               : QK_OK;
 }
 
 static enum qk_code read_request(
@@ -263,22 +263,21 @@ static enum qk_code run_cases(const struct qk_arguments *arguments, struct qk_er
 
 static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION(
-        "length", 'n', "LIST", "needle: how long the prompts are, as in 512,1024; 512,1024,2048 without it"),
+        "length", 'n', "LIST", "needle: lengths of the prompts, as in 512,1024; 512,1024,2048 without it"),
     QK_OPTION("tokenizer", 't', "DIR",
         "needle: count lengths in tokens of this checkpoint's tokenizer, with BOS; in bytes without it"),
     QK_OPTION("depths", 'd', "LIST",
-        "needle: where the needle stands, from 0 (first) to 1 (last), as in 0,0.5; a whole number from 2 on "
-        "is so many, evenly; 0.1,0.3,0.5,0.7,0.9 without it"),
+        "needle: places of the needle from 0 to 1, as in 0,0.5; a whole number N from 2 on is N even places; "
+        "0.1,0.3,0.5,0.7,0.9 without it"),
     QK_OPTION("haystack", 0, "WHAT",
         "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose without it"),
-    QK_OPTION("value", 0, "digits|hex|words", "needle: what is asked for; digits without it"),
+    QK_OPTION("value", 0, "digits|hex|words", "needle: the kind of value; digits without it"),
     QK_OPTION("digits", 0, "N", "needle: digits (or words) of a value; 4, of hex 8, of words 2 without it"),
-    QK_OPTION("distractors", 0, "N", "needle: others of the same form that are not asked for; 3 without it"),
+    QK_OPTION("distractors", 0, "N", "needle: other needles without a question; 3 without it"),
     QK_OPTION("steps", 0, "A-B", "arithmetic: steps of a problem; 3-5 without it"),
-    QK_OPTION("count", 'c', "N", "cases: of each length and depth, 20 without it; of arithmetic, 100"),
-    QK_OPTION(
-        "seed", 0, "N", "another number gives other cases, the same number the same ones; 1 without it"),
-    QK_OPTION("output", 'o', "FILE", "write there; - and nothing are standard output"),
+    QK_OPTION("count", 'c', "N", "cases of each length and depth, 20 without it; of arithmetic, 100"),
+    QK_OPTION("seed", 0, "N", "the same number gives the same cases, another number others; 1 without it"),
+    QK_OPTION("output", 'o', "FILE", "write to FILE; - and nothing are standard output"),
     QK_OPTION("force", 'f', NULL, "replace FILE where it exists"),
     NULL,
 };

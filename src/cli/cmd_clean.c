@@ -1,4 +1,4 @@
-/* cmd_clean.c - qkscope clean: a list of what killed exports and writes left in a folder, and its removal. */
+/* cmd_clean.c - qkscope clean: the left-overs of killed exports and writes in a folder, listed and removed. */
 #include "base/left_over.h"
 #include "cli/arguments.h"
 #include "cli/print.h"
@@ -10,7 +10,7 @@
 
 enum { AGE_TEXT = 32 };
 
-/* "3 hours": the largest unit of which there are two. */
+/* Writes "3 hours": the largest unit of which there are two. */
 static const char *format_age(char out[AGE_TEXT], double seconds)
 {
     static const struct {
@@ -55,7 +55,7 @@ static void print_summary(const struct qk_left_overs *left, const char *folder, 
             : left->n == 1 ? "; --remove removes it"
                            : "; --remove removes them");
     if (left->n_held > 0)
-        qk_print("%zu more stay%s: in use, another user's, or without locks to tell\n", left->n_held,
+        qk_print("%zu more stay%s: in use, another user's, or without locks\n", left->n_held,
             left->n_held == 1 ? "s" : "");
 }
 
@@ -76,14 +76,14 @@ static enum qk_code run_clean(const struct qk_arguments *arguments, struct qk_er
 }
 
 static const struct qk_option_info *const OPTIONS[] = {
-    QK_OPTION("remove", 0, NULL, "remove what is listed"),
+    QK_OPTION("remove", 0, NULL, "remove the listed left-overs"),
     NULL,
 };
 
 const struct qk_command qk_clean_command = {
     .name = "clean",
     .operands = "FOLDER",
-    .summary = "Lists what exports and writes that were killed left in a folder, and removes it",
+    .summary = "Lists the left-overs of killed exports and writes in a folder, and removes them",
     .options = OPTIONS,
     .kernels = QK_KERNELS_UNUSED,
     .run = run_clean,

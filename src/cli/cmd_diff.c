@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- which layers, in which order --- */
+/* --- the layers and their order --- */
 
 struct sort_key {
     enum qk_metric metric;
@@ -33,7 +33,7 @@ static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk
     return QK_OK;
 }
 
-/* How much drift a value tells of; NaN when it is unknown. */
+/* The amount of drift that a value means; NaN when it is unknown. */
 static double strength(const struct qk_layer_drift *drift, const struct sort_key *key)
 {
     double value = qk_metric_layer(drift, key->metric, key->role);
@@ -42,7 +42,7 @@ static double strength(const struct qk_layer_drift *drift, const struct sort_key
     return qk_metric_info(key->metric)->falls ? -value : value;
 }
 
-/* What was asked for, and everything that was made for it. */
+/* The request, and everything made for it. */
 struct diff {
     struct qk_pair *pair;
     struct qk_spec layers;
@@ -76,8 +76,8 @@ static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
     return QK_OK;
 }
 
-/* Which layers a remote pair is compared in when nobody says: those of softmax attention, as attention at a
- * distance is theirs, and q and k of all layers are an eighth of a hybrid's bytes. All, where none is. */
+/* The default layers of a remote pair: those of softmax attention, or all without such layers. Attention at a
+ * distance is theirs, and q and k of all layers are an eighth of a hybrid's bytes. */
 static void choose_remote(const struct diff *d)
 {
     const struct qk_pair *pair = d->pair;
@@ -95,7 +95,7 @@ static void choose_remote(const struct diff *d)
         d->wanted[i] = true;
 }
 
-/* A test has to know every layer's numbers; lists and kinds spare the work of the layers left out. */
+/* A test needs every layer's numbers; lists and kinds save the work of the other layers. */
 static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
     const struct qk_pair *pair = d->pair;

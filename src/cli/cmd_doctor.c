@@ -1,4 +1,4 @@
-/* cmd_doctor.c - qkscope doctor: versions, terminal, folders, and whether this machine's kernels compute right. */
+/* cmd_doctor.c - qkscope doctor: versions, terminal, folders, and the test of this machine's kernels. */
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/print.h"

@@ -47,7 +47,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_set,
     &qk_option_recipe,
     QK_OPTION(
-        "output", 'o', "FILE", "write there and tell what is chosen; - and nothing are standard output"),
+        "output", 'o', "FILE", "write to FILE and print the choices; - and nothing are standard output"),
     &qk_option_norms,
     &qk_option_force,
     &qk_option_threads,

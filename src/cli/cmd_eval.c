@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One line of the result: who was asked, and how it went. */
+/* One line of the result: a model and its right answers. */
 struct row {
     char *name;
     const char *recipe; /* borrowed; NULL: none */
@@ -57,7 +57,7 @@ static void free_eval(struct eval *e)
     qk_cases_free(&e->cases);
 }
 
-/* --- who is asked --- */
+/* --- the rows --- */
 
 static enum qk_code add_row(struct eval *e, const char *name, struct row **out, struct qk_error *err)
 {
@@ -161,7 +161,7 @@ static enum qk_code read_rows(const struct qk_arguments *arguments, struct eval 
                                                                             : QK_OK;
 }
 
-/* --- what is asked --- */
+/* --- the cases --- */
 
 static enum qk_code list_cases(struct eval *e, struct qk_error *err)
 {
@@ -290,7 +290,7 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
     return code;
 }
 
-/* A name as a field: quoted, for it may hold anything. */
+/* A name as a field: quoted, because it may hold any character. */
 static void csv_text(const char *text)
 {
     char printable[4 * 256];
@@ -316,7 +316,7 @@ static void print_csv(const struct eval *e)
 
 /* --- asking --- */
 
-/* Puts the cases to one row, with a line of progress for it. */
+/* Asks the model of one row, with a line of progress. */
 static enum qk_code ask(
     const struct eval *e, struct qk_evaluation *evaluation, size_t i, struct qk_error *err)
 {
@@ -409,7 +409,7 @@ static const struct qk_option_info *const OPTIONS[] = {
         "more selections: lines of NAME: SPEC..., as in 'layer 7: 7=restore'; # begins a remark"),
     QK_OPTION("baselines", 'b', NULL, "measure PRE and POST before the selections"),
     &qk_option_norms,
-    QK_OPTION("limit", 'n', "N", "of each task only the first N cases"),
+    QK_OPTION("limit", 'n', "N", "only the first N cases of each task"),
     &qk_option_no_cache,
     &qk_option_json,
     &qk_option_csv,
@@ -422,7 +422,7 @@ const struct qk_command qk_eval_command = {
     .name = "eval",
     .operands = "CKPT...",
     .summary =
-        "Puts cases to checkpoints, or (PRE POST) to POST with selections, and counts the right answers",
+        "Asks checkpoints, or (PRE POST) POST with selections, a set of cases and counts the right answers",
     .options = OPTIONS,
     .run = run_eval,
 };

@@ -1,4 +1,4 @@
-/* cmd_export.c - qkscope export: writes POST with the selection applied, or tells what that would change. */
+/* cmd_export.c - qkscope export: POST with the selection applied, or the list of changes that this makes. */
 #include "base/atomic_file.h"
 #include "base/left_over.h"
 #include "cli/arguments.h"
@@ -44,8 +44,8 @@ static void print_totals(const struct qk_export_manifest *manifest, const char *
     qk_print("\n");
 }
 
-/* What other exports and writes left beside the target when they were killed; what is left of this target's
- * own goes. It says nothing where it cannot be found out. */
+/* Reports the left-overs of other killed exports and writes beside the target; those of this target go. It reports
+ * nothing where it cannot examine them. */
 static void tell_left_overs(const char *target)
 {
     struct qk_left_overs left;
@@ -101,7 +101,7 @@ static enum qk_code run_export(const struct qk_arguments *arguments, struct qk_e
     struct qk_inputs inputs = {0};
     if (qk_arguments_has(arguments, "remote"))
         return qk_fail(err, QK_USAGE,
-            "export: --remote: an export copies every byte of POST: download PRE and POST (huggingface-cli "
+            "export: --remote: an export copies every byte of POST. Download PRE and POST (huggingface-cli "
             "download ORG/NAME), then export with --set or a recipe of 'qkscope plan --remote'");
     QK_TRY(qk_inputs_want_choice(arguments, err));
     if (qk_arguments_text(arguments, "output") == NULL)
@@ -117,8 +117,8 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_set,
     &qk_option_recipe,
     QK_OPTION(
-        "output", 'o', "DIR", "the folder to write; it must not exist yet, and never lie in PRE or POST"),
-    QK_OPTION("dry-run", 'n', NULL, "check everything and tell what would change, but write nothing"),
+        "output", 'o', "DIR", "the folder to write; it must not exist yet, and must not be in PRE or POST"),
+    QK_OPTION("dry-run", 'n', NULL, "check everything and print what would change, but write nothing"),
     QK_OPTION("patch-only", 0, NULL, "write only the changed tensors and the recipe"),
     QK_OPTION("adapter", 0, NULL,
         "write POST's adapter with the choices in its factors, not the merged checkpoint"),
@@ -129,14 +129,14 @@ static const struct qk_option_info *const OPTIONS[] = {
         "replace an earlier export, and take a --recipe that was made for other checkpoints"),
     &qk_option_threads,
     QK_OPTION("remote", 0, NULL,
-        "refused: an export copies every byte of POST, so that PRE and POST have to be on this machine"),
+        "refused: an export copies every byte of POST, so PRE and POST must be on this machine"),
     NULL,
 };
 
 const struct qk_command qk_export_command = {
     .name = "export",
     .operands = "PRE POST",
-    .summary = "Writes POST with the chosen queries and keys put back",
+    .summary = "Writes POST with the chosen queries and keys restored",
     .options = OPTIONS,
     .run = run_export,
 };

@@ -1,4 +1,4 @@
-/* cmd_heads.c - qkscope heads: the heads that fetch needles, and what they lost. */
+/* cmd_heads.c - qkscope heads: the heads that fetch needles, and their losses. */
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
@@ -10,13 +10,13 @@
 
 #include <stdlib.h>
 
-/* A head of pre with less mass than this fetches nothing: attention that is spread evenly over a prompt of some
+/* A head of pre with less mass than this fetches nothing. Attention that is spread evenly over a prompt of some
  * hundred tokens has less than a tenth of it. */
 static const double FETCHES = 0.1;
 
 enum { MOST_SKIPPED = 5, ROWS = 20, SHORTEST = 64 };
 
-/* Everything that is made for the command. */
+/* Everything made for the command. */
 struct heads {
     struct qk_inputs inputs;
     struct qk_tokenizer *tokenizer;
@@ -112,7 +112,7 @@ static enum qk_code rank_heads(struct heads *h, struct qk_error *err)
     return QK_OK;
 }
 
-/* Without a head that fetches, a small drop says nothing. */
+/* Without a head that fetches, a small drop means nothing. */
 static void note_recall(const struct heads *h)
 {
     double most = 0;
@@ -120,8 +120,8 @@ static void note_recall(const struct heads *h)
         most = h->head[i].mass[QK_PRE].mean > most ? h->head[i].mass[QK_PRE].mean : most;
     if (most < FETCHES)
         qk_print_note(
-            "no head of PRE fetches the needle (largest mass %.3f): the prompts may be unlike the model's "
-            "training or too long, or recall lives elsewhere; --needles FILE takes prompts of your own",
+            "no head of PRE fetches the needle (largest mass %.3f). The prompts may be unlike the model's "
+            "training or too long, or recall may be elsewhere. --needles FILE takes prompts of your own",
             most);
 }
 

@@ -1,4 +1,4 @@
-/* cmd_info.c - qkscope info: what a checkpoint is made of, and what can be done with it. */
+/* cmd_info.c - qkscope info: the parts of a checkpoint, and what the program can do with it. */
 #include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/folders.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is counted over all tensors, by dtype; OTHER holds every dtype that this program does not know. */
+/* Counts over all tensors, by dtype; OTHER holds every unknown dtype. */
 struct dtype_count {
     uint64_t tensors, values, bytes;
 };
@@ -149,7 +149,7 @@ static enum qk_code print_layers(const struct qk_model *model, struct qk_error *
     return QK_OK;
 }
 
-/* --- what can be done --- */
+/* --- the possible choices --- */
 
 /* Blends are not defined on factors, nor on values that share scales. */
 static bool only_restored(const struct qk_layer *layer)
@@ -157,7 +157,7 @@ static bool only_restored(const struct qk_layer *layer)
     return layer->role[QK_Q].n_slices > 0 || layer->role[QK_K].n_slices > 0;
 }
 
-/* A kind of layers that the same can be done with. */
+/* Layers with which the program can do the same. */
 enum ability { ABLE_LATENT, ABLE_SCALED, ABLE_Q_ALONE, ABLE_ALL, ABLE_COUNT };
 
 static enum ability ability_of(const struct qk_layer *layer)
@@ -227,7 +227,7 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
     struct qk_pair *pair;
     struct qk_error reason = {0};
     print_counts_of_abilities(model);
-    /* The rule is asked of a pair; beside itself the checkpoint makes one, if a layer can be used. */
+    /* The rule needs a pair; the checkpoint makes one with itself, if a layer can be used. */
     enum qk_code code = qk_pair_open(model->checkpoint->path, model->checkpoint->path, &pair, &reason);
     if (code == QK_INPUT)
         return QK_OK;
@@ -235,7 +235,7 @@ static enum qk_code print_abilities(const struct qk_model *model, struct qk_erro
         if (!qk_blend_has_forms((enum qk_mode)m))
             continue;
         code = print_forms(pair, (enum qk_mode)m, &reason);
-        if (code == QK_INPUT) { /* gains that are no numbers, say: no reason to keep the rest back */
+        if (code == QK_INPUT) { /* for example gains that are not numbers; the rest is still printed */
             qk_print("  not %s: ", qk_mode_info((enum qk_mode)m)->name);
             qk_print_name(reason.text);
             qk_print("\n");
@@ -391,7 +391,7 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_info_command = {
     .name = "info",
     .operands = "CKPT",
-    .summary = "Shows what a checkpoint is made of and what can be done with it",
+    .summary = "Shows the parts of a checkpoint and what the program can do with it",
     .options = OPTIONS,
     .run = run_info,
 };

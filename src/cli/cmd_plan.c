@@ -50,7 +50,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_set,
     &qk_option_recipe,
     QK_OPTION("output", 'o', "FILE",
-        "write the recipe there; - is standard output; without it only show what is chosen"),
+        "write the recipe to FILE; - is standard output; without it only show the choices"),
     &qk_option_norms,
     &qk_option_comment,
     &qk_option_force,
@@ -62,7 +62,7 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_plan_command = {
     .name = "plan",
     .operands = "PRE POST",
-    .summary = "Writes a recipe: what to put back, and for which checkpoints",
+    .summary = "Writes a recipe: what to restore, and for which checkpoints",
     .options = OPTIONS,
     .run = run_plan,
 };

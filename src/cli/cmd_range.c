@@ -1,4 +1,4 @@
-/* cmd_range.c - qkscope range: how far attention looks, before, after, and with a selection. */
+/* cmd_range.c - qkscope range: the reach of attention in pre, in post and with a selection. */
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
@@ -17,7 +17,7 @@
 enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, ORDERS };
 static const char *const ORDER[ORDERS] = {"index", "shift", "mean", "long"};
 
-/* What was asked for, and everything that was made for it. */
+/* The request, and everything made for it. */
 struct range {
     struct qk_inputs inputs;
     struct qk_probe_options options;
@@ -65,7 +65,7 @@ static enum qk_code read_probe(const struct qk_arguments *arguments, struct rang
     QK_TRY(qk_arguments_exclude(arguments, "states", "exact", err));
     QK_TRY(qk_arguments_exclude(arguments, "estimate", "exact", err));
     if (qk_arguments_has(arguments, "states-pre") && !qk_arguments_has(arguments, "states"))
-        return qk_fail(err, QK_USAGE, "--states-pre goes with --states, which tells post's");
+        return qk_fail(err, QK_USAGE, "--states-pre needs --states, which gives post's");
     QK_TRY(qk_arguments_number(arguments, "length", 1, QK_PROBE_MOST, 0, &length, err));
     QK_TRY(qk_arguments_number(arguments, "long", 1, MOST_LONG, 0, &far, err));
     if (queries != NULL)
@@ -229,7 +229,7 @@ static enum qk_code make_profiles(struct range *r, struct qk_error *err)
     return QK_OK;
 }
 
-/* Without a forward pass and states the estimate is what is left, where there is one. */
+/* Without a forward pass and states, takes the estimate, where there is one. */
 static enum qk_code choose_source(struct range *r, struct qk_error *err)
 {
     bool any = false;
@@ -240,9 +240,9 @@ static enum qk_code choose_source(struct range *r, struct qk_error *err)
     for (int i = 0; i < r->inputs.pair->n_layers; i++)
         any = any || has_profile(r, i);
     if (!any || r->options.text_path != NULL || r->options.ids_path != NULL || r->exact)
-        return QK_OK; /* qk_probe_open tells what is missing */
+        return QK_OK; /* qk_probe_open reports what is missing */
     qk_print_note(
-        "no forward pass for this family: %s; shown is an estimate, --states FILE gives the ranges", why);
+        "no forward pass for this family: %s; this is an estimate, --states FILE gives the ranges", why);
     r->estimate = true;
     return QK_OK;
 }
@@ -296,16 +296,16 @@ static enum qk_code run_range(const struct qk_arguments *arguments, struct qk_er
 
 static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("probe", 'p', "FILE",
-        "a UTF-8 text to look at, through POST's tokenizer; without it a built-in document "
-        "with facts that are asked for at its end"),
+        "a UTF-8 text, through POST's tokenizer; without it a built-in document with questions for its facts "
+        "at the end"),
     QK_OPTION("ids", 0, "FILE", "token ids instead of a text: decimal numbers with white space between them"),
     QK_OPTION("states", 0, "FILE",
-        "inputs of the layers instead of a forward pass: a safetensors with input_ids and hidden_states.I; "
-        "both models are looked at on them"),
-    QK_OPTION("states-pre", 0, "FILE", "with --states: PRE's own inputs, of the same tokens"),
+        "inputs of the layers instead of a forward pass, for both models: a safetensors with input_ids and "
+        "hidden_states.I"),
+    QK_OPTION("states-pre", 0, "FILE", "with --states: PRE's own inputs for the same tokens"),
     QK_OPTION("estimate", 0, NULL,
         "run nothing: for layers with rotary positions, the mean logit by distance from weights alone"),
-    QK_OPTION("length", 'n', "N", "tokens of the probe, cut to so many; 512 of the built-in text without it"),
+    QK_OPTION("length", 'n', "N", "cut the probe to N tokens; 512 of the built-in text without it"),
     QK_OPTION("queries", 'q', "WHICH", "which queries count: half (the second half), all, or last:N"),
     QK_OPTION("long", 0, "N", "distances from N on are long; 128 without it"),
     &qk_option_set,

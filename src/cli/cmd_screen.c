@@ -1,4 +1,4 @@
-/* cmd_screen.c - qkscope PRE POST: the screen, or the table of drift where standard output is no terminal. */
+/* cmd_screen.c - qkscope PRE POST: the screen, or the table of drift where standard output is not a terminal. */
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
@@ -62,7 +62,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("color", 0, "auto|always|never", "use colours; auto leaves them out where NO_COLOR is set"),
     QK_OPTION("theme", 0, "auto|dark|light", "colours for a dark or a light background; auto asks COLORFGBG"),
     &qk_option_ascii,
-    QK_OPTION("readonly", 0, NULL, "take exporting out of the keys, the footer and the help"),
+    QK_OPTION("readonly", 0, NULL, "remove exporting from the keys, the footer and the help"),
     &qk_option_threads,
     NULL,
 };
@@ -71,8 +71,8 @@ const struct qk_command qk_screen_command = {
     .name = "",
     .operands = "PRE POST",
     .summary =
-        "Shows on screen how the query and key projections drifted from PRE to POST, lets you choose per "
-        "layer what to put back, and exports the result; on a pipe it prints the table of 'qkscope diff'",
+        "Shows how queries and keys drifted from PRE to POST, restores those that you choose, and exports "
+        "the result; on a pipe prints the table of 'qkscope diff'",
     .options = OPTIONS,
     .run = run_screen,
 };

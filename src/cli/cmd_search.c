@@ -56,9 +56,9 @@ static void free_search(struct search *s)
     qk_cases_free(&s->cases);
 }
 
-/* --- what is tried first --- */
+/* --- the order of the trials --- */
 
-/* The attention shift that a restore of each layer undoes, on the built-in text; 0 where there is none. */
+/* The attention shift that a restore of each layer undoes, on the built-in text; 0 without one. */
 static enum qk_code find_shifts(struct search *s, double *value, struct qk_error *err)
 {
     struct qk_probe_options options = {.cached = !s->options.no_cache};
@@ -66,7 +66,7 @@ static enum qk_code find_shifts(struct search *s, double *value, struct qk_error
     struct qk_error why = {0};
     enum qk_code code = qk_probe_open(s->pair, &options, &probe, &why);
     if (code == QK_INPUT)
-        return QK_OK; /* no softmax layers, or no text: the drift alone orders them */
+        return QK_OK; /* without softmax layers or a text, the drift alone orders the layers */
     if (code != QK_OK)
         return qk_fail(err, code, "%s", why.text);
     if (options.cached)
@@ -137,7 +137,7 @@ static enum qk_code measure(struct search *s, struct qk_error *err)
 
 /* --- the front --- */
 
-/* "FOLDER/1.json", with the point's figures for a comment. */
+/* Writes "FOLDER/1.json", with the point's figures as a comment. */
 static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *err)
 {
     struct qk_text path = {0}, comment = {0};
@@ -158,7 +158,7 @@ static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *er
     return code;
 }
 
-/* Before the search, so that nobody waits for one that cannot be kept. */
+/* Comes before the search, so that the user does not wait for one that cannot be kept. */
 static enum qk_code make_folder(struct search *s, struct qk_error *err)
 {
     struct stat info;
@@ -175,7 +175,7 @@ static enum qk_code make_folder(struct search *s, struct qk_error *err)
         err, QK_USAGE, "%s: exists (use --force to write recipes into a folder that exists)", s->folder);
 }
 
-/* Of a folder that this search made, what is left when it fails; what others put into it stays. */
+/* Removes what a failed search left of a folder that it made; files of others stay. */
 static void remove_recipes(const struct search *s)
 {
     for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
@@ -201,7 +201,7 @@ static enum qk_code report(const struct qk_arguments *arguments, struct search *
         return qk_search_json(&report, err);
     QK_TRY(qk_search_table(&report, err));
     if (!s->result.complete)
-        qk_print_note("the limit was reached before the search came to its end; more finds more");
+        qk_print_note("the limit ended the search early; a larger one finds more");
     return QK_OK;
 }
 
@@ -231,7 +231,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(make_folder(s, err));
     QK_TRY(find_prior(s, err));
     enum qk_code code = measure(s, err);
-    /* Report what an interrupted search found, too. The next run goes on from kept answers. */
+    /* Reports the results of an interrupted search, too. The next run goes on from kept answers. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
         struct qk_error why = {0};
         enum qk_code told = report(arguments, s, &why);
@@ -254,7 +254,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_cases,
     QK_OPTION("minutes", 'm', "N", "stop after so many minutes; 10 without it and --max-evals"),
     QK_OPTION("max-evals", 0, "N", "stop after so many trials: a selection measured on one size of sample"),
-    QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front there"),
+    QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front to DIR"),
     QK_OPTION("force", 'f', NULL, "write into a DIR that exists"),
     &qk_option_no_cache,
     &qk_option_json,
@@ -266,7 +266,8 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_search_command = {
     .name = "search",
     .operands = "PRE POST",
-    .summary = "Measures what each layer does to the answers, and looks for the selections that answer most",
+    .summary = "Measures the effect of each layer on the answers, and searches for the selections that "
+               "answer most",
     .options = OPTIONS,
     .run = run_search,
 };

@@ -1,4 +1,4 @@
-/* cmd_verify.c - qkscope verify: an export, re-read against what it was made of. */
+/* cmd_verify.c - qkscope verify: an export, compared with its recipe, pre and post. */
 #include "cli/arguments.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -54,7 +54,7 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_verify_command = {
     .name = "verify",
     .operands = "DIR",
-    .summary = "Re-reads an export against its recipe, PRE and POST, every byte of it",
+    .summary = "Compares every byte of an export with its recipe, PRE and POST",
     .options = OPTIONS,
     .run = run_verify,
 };

@@ -7,7 +7,7 @@
 
 struct qk_arguments;
 
-/* What a command needs of this machine's BLAS and LAPACK (linalg/selftest.h). */
+/* The use that a command makes of this machine's BLAS and LAPACK (linalg/selftest.h). */
 enum qk_kernels {
     QK_KERNELS_NEEDED,   /* main tests them first and warns */
     QK_KERNELS_REPORTED, /* the command runs a test of its own */
@@ -16,8 +16,8 @@ enum qk_kernels {
 
 struct qk_command {
     const char *name;     /* "diff"; "" for the screen */
-    const char *operands; /* "PRE POST": as many words as the parser wants operands, or more where they end in
-                             "..."; like an option's argument, "a|b" stands for one of these words */
+    const char *operands; /* "PRE POST": one word for each operand, or for more where it ends in "...". "a|b"
+                             stands for one of these words, as in an option's argument */
     const char *summary;  /* one sentence without a full stop */
     const struct qk_option_info *const *options; /* a table (option.h) */
     enum qk_kernels kernels;
@@ -28,15 +28,15 @@ struct qk_command {
 #define QK_COMMANDS(X)                                                                                       \
     X(screen)                                                                                                \
     X(info)                                                                                                  \
-    X(diff) X(heads) X(range) X(cases) X(plan) X(export) X(verify) X(emit) X(eval) X(search) X(clean)        \
-        X(doctor)
+    X(diff)                                                                                                  \
+    X(heads) X(range) X(cases) X(plan) X(export) X(verify) X(emit) X(eval) X(search) X(clean) X(doctor)
 #define QK_DECLARE_COMMAND(name) extern const struct qk_command qk_##name##_command;
 QK_COMMANDS(QK_DECLARE_COMMAND)
 
 /* Row i of the table; NULL past the end. Row 0 is the screen. */
 const struct qk_command *qk_command_info(int i);
 
-/* The sub-command of that name; NULL when there is none. The screen has no name. */
+/* The sub-command of that name, or NULL. The screen has no name. */
 const struct qk_command *qk_command_find(const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* folders.c - printing the program's folders. */
+/* folders.c - the list of the program's folders. */
 #include "cli/folders.h"
 
 #include "base/cache.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* NULL: there is no such folder to tell of. */
+/* NULL: there is no such folder. */
 static void print_folder(const char *label, const char *path)
 {
     if (path == NULL)

@@ -1,4 +1,4 @@
-/* help.c - --help from the option tables. */
+/* help.c - the text of --help, made from the option tables. */
 #include "cli/help.h"
 
 #include "cli/print.h"
@@ -93,7 +93,7 @@ void qk_help_print(const struct qk_command *command, bool to_stderr)
     say_options(to, qk_common_options);
     if (strstr(command->operands, "PRE") != NULL || strstr(command->operands, "CKPT") != NULL)
         say(to, "\nA checkpoint is a folder, a .safetensors or PyTorch file, an index.json,\n"
-                "or org/name[@revision] in the local Hugging Face cache. It is only ever read.\n");
+                "or org/name[@revision] in the local Hugging Face cache. It is only read.\n");
     if (strstr(command->operands, "PRE POST") != NULL)
         say(to, "POST may also be the folder of a PEFT adapter that was trained on PRE.\n");
     if (overview)

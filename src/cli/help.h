@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Prints what `qkscope COMMAND --help` shows; the screen's is the overview of the program. On standard output
+/* Prints the output of `qkscope COMMAND --help`; the screen's is the overview of the program. On standard output
  * through print.h, or on standard error when `to_stderr`. */
 void qk_help_print(const struct qk_command *command, bool to_stderr);
 

@@ -1,4 +1,4 @@
-/* inputs.c - opening operands and building a selection from --recipe and --set. */
+/* inputs.c - the operands, opened, and the selection from --recipe and --set. */
 #include "cli/inputs.h"
 
 #include "base/mem.h"
@@ -183,7 +183,7 @@ enum qk_code qk_inputs_select(
     return code;
 }
 
-/* What the command does not take was not given. */
+/* Options that the command does not take count as not given. */
 static bool was_given(const struct qk_arguments *arguments, const char *name)
 {
     return qk_arguments_takes(arguments, name) && qk_arguments_has(arguments, name);

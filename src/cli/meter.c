@@ -1,4 +1,4 @@
-/* meter.c - the progress line and the signals; see meter.h. */
+/* meter.c - the progress line, and the signals that cancel work. */
 #include "cli/meter.h"
 
 #include "base/text.h"
@@ -15,7 +15,7 @@ static const int SIGNALS[QK_METER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 /* What a signal cancels. Atomic, because a handler may run in any thread. */
 static struct qk_progress *_Atomic watched;
 
-/* One of the signals came. Work that was at its end then may not have seen it, and what comes next must not begin. */
+/* Set when one of the signals came. Work that was at its end may not have seen it, and the next must not begin. */
 static atomic_bool interrupted;
 
 static void cancel_watched(int number)
@@ -51,7 +51,7 @@ static int format_line(const struct qk_meter *meter, char *out, size_t n)
     return used;
 }
 
-/* Spaces wipe what a longer line left: no escape sequence that a simple terminal would show. */
+/* Spaces wipe the rest of a longer line, without an escape sequence that a simple terminal would show. */
 static void paint(struct qk_meter *meter, const char *line, int width)
 {
     int rest = meter->width > width ? meter->width - width : 0;
@@ -66,7 +66,7 @@ static void *painter_main(void *argument)
     struct qk_meter *meter = argument;
     char line[160];
     struct timespec until = meter->start;
-    long pause = FIRST_MS; /* work that is over at once shows nothing */
+    long pause = FIRST_MS; /* short work shows no line */
     pthread_mutex_lock(&meter->mutex);
     while (!meter->stop) {
         until.tv_nsec += pause * 1000000;
@@ -95,7 +95,7 @@ static void catch_signals(struct qk_meter *meter)
     qk_remote_watch(&meter->progress);
     for (int i = 0; i < QK_METER_SIGNALS; i++) {
         sigaction(SIGNALS[i], NULL, &meter->before[i]);
-        /* What nohup and shells told us to ignore stays ignored. */
+        /* Signals that nohup and shells made the program ignore stay ignored. */
         if (meter->before[i].sa_handler != SIG_IGN)
             sigaction(SIGNALS[i], &action, NULL);
     }

@@ -1,4 +1,4 @@
-/* meter.h - the frame around long work: a line of progress for a person, and a way to stop for the signals. */
+/* meter.h - the frame around long work: a line of progress, and the signals that stop it. */
 #ifndef QK_CLI_METER_H
 #define QK_CLI_METER_H
 
@@ -11,12 +11,12 @@
 enum { QK_METER_SIGNALS = 3 };
 
 struct qk_meter {
-    struct qk_progress progress; /* hand this to the work */
+    struct qk_progress progress; /* the progress for the work */
     /* --- meter.c's own --- */
     const char *_Atomic verb;
-    _Atomic double limit; /* seconds; 0: the line tells how much of the work is done */
+    _Atomic double limit; /* seconds; 0: the line shows how much of the work is done */
     bool bytes, painting, stop;
-    int width; /* of the line on the screen */
+    int width; /* length of the line on the screen */
     struct timespec start;
     pthread_t painter;
     pthread_mutex_t mutex;
@@ -24,19 +24,19 @@ struct qk_meter {
     struct sigaction before[QK_METER_SIGNALS];
 };
 
-/* From here to qk_meter_stop, SIGINT, SIGTERM and SIGHUP ask the work to stop (progress.cancel), and a line
- * "VERB  42 %  118 MB/s  8 s left" stands on standard error when that is a terminal. `bytes`: the progress
- * counts bytes. Once one of the signals came, what is begun under a later meter is asked to stop from its
- * start. One meter at a time. Never fails: without a line the work goes on. */
+/* Starts a meter. Until qk_meter_stop, SIGINT, SIGTERM and SIGHUP stop the work (progress.cancel). A terminal on
+ * standard error shows a line "VERB 42 % 118 MB/s 8 s left". `bytes`: the progress counts bytes. Once one of the
+ * signals came, work under a later meter stops from its start. One meter at a time. It never fails: without a line
+ * the work goes on. */
 void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes);
 
-/* For work that goes on until its time is up: the line tells how much of these seconds are gone. */
+/* For work that goes on until its time is up: the line shows how many of these seconds are gone. */
 void qk_meter_limit(struct qk_meter *meter, double seconds);
 
-/* What is done from now on, in the line's place of VERB; borrowed. */
+/* Replaces VERB in the line; borrowed. */
 void qk_meter_turn(struct qk_meter *meter, const char *verb);
 
-/* Takes the line away and puts the signals back as they were. */
+/* Removes the line and restores the signals. */
 void qk_meter_stop(struct qk_meter *meter);
 
 #endif

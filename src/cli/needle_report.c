@@ -66,7 +66,7 @@ static void print_number(double value, int width, int digits)
         qk_print(" %*s", width, "-");
 }
 
-/* One character a bin of distances, as high as the mass there; a blank where no needle is. */
+/* Prints one character for each bin of distances, as high as its mass; a blank without needles. */
 static void print_curve(const struct qk_needle_report *report, int side, const struct qk_needle_head *head)
 {
     static const char *const UTF8[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"}, *const ASCII[] = {"_", "1",

@@ -14,7 +14,7 @@ const struct qk_option_info qk_option_set = {
 const struct qk_option_info qk_option_recipe = {
     "recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"};
 const struct qk_option_info qk_option_norms = {
-    "norms", 0, NULL, "let the gains of q/k norms go with their role"};
+    "norms", 0, NULL, "let the gains of q/k norms follow their role"};
 const struct qk_option_info qk_option_comment = {"comment", 0, "TEXT", "a remark to keep in the recipe"};
 const struct qk_option_info qk_option_force = {
     "force", 'f', NULL, "take a --recipe that was made for other checkpoints"};
@@ -22,14 +22,14 @@ const struct qk_option_info qk_option_force = {
 /* --- the work --- */
 
 const struct qk_option_info qk_option_cases = {
-    "cases", 'c', "FILE", "what to ask: JSON lines with prompt and answer; repeatable"};
+    "cases", 'c', "FILE", "cases to ask: JSON lines with prompt and answer; repeatable"};
 const struct qk_option_info qk_option_layers = {"layers", 'l', "LAYERS",
     "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as routing>0.15"};
 const struct qk_option_info qk_option_no_cache = {
-    "no-cache", 0, NULL, "compute anew, and keep nothing of it for the next time"};
+    "no-cache", 0, NULL, "compute anew, and keep nothing for the next time"};
 const struct qk_option_info qk_option_remote = {"remote", 0, NULL,
-    "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache: only headers and what is looked "
-    "at are fetched, and kept for the next time"};
+    "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache; fetch only headers and needed "
+    "parts, and keep them for the next time"};
 const struct qk_option_info qk_option_threads = {
     "threads", 'j', "N", "compute drift in N threads; one a processor without it"};
 

@@ -1,4 +1,4 @@
-/* print.c - standard output with its failures remembered. */
+/* print.c - standard output, with a record of its failures. */
 #include "cli/print.h"
 
 #include "base/json.h"
@@ -15,7 +15,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* errno of the first write that failed; 0: none. One output, one thread: the front end's. */
+/* errno of the first write that failed, or 0. Only the front end's thread uses it. */
 static int first_failure;
 
 void qk_print(const char *format, ...)
@@ -86,7 +86,7 @@ void qk_json_add_text(cJSON *object, const char *key, const char *text)
         return;
     }
     size_t room = 4 * strlen(text) + 1;
-    char *visible = cJSON_malloc(room); /* qk_json_text knows when there is none */
+    char *visible = cJSON_malloc(room); /* qk_json_text reports when there is no memory */
     if (visible != NULL)
         cJSON_AddStringToObject(object, key, qk_printable(visible, room, text));
     cJSON_free(visible);

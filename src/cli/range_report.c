@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The sides, and what post could become and is to become. */
+/* The sides, post restored, and the current model. */
 enum { RESTORED = QK_SIDE_COUNT, CURRENT, MODELS };
 static const char *const MODEL[MODELS] = {"pre", "post", "restored", "current"};
 
@@ -40,14 +40,14 @@ static const struct qk_layer_range *layer_range(const struct qk_range_report *re
                               : &ranges->side[model];
 }
 
-/* Of pre's layer from post's, or in the row of the restored one, of that. */
+/* The shift of pre's layer from post's, or in the row of the restored layer, its own. */
 static double layer_shift(const struct qk_range_report *report, int layer, int model)
 {
     const struct qk_layer_ranges *ranges = &report->probe->layer[layer];
     return model == RESTORED ? ranges->restored_shift : ranges->shift;
 }
 
-/* Of the layer (head < 0) or of a head; NULL where nothing is known. */
+/* The numbers of the layer (head < 0) or of a head; NULL without any. */
 static const struct qk_range *range_of(const struct qk_range_report *report, int layer, int model, int head)
 {
     const struct qk_layer_range *range = layer_range(report, layer, model);
@@ -77,7 +77,7 @@ static int n_points(const struct qk_range_report *report)
 
 enum { LABEL = 11, NUMBER = 7, SHIFTS = 2, GAP = 2, LEAST_BARS = 7, SHORT_PROBE = 1000 };
 
-/* Mean distances are below 1000 then: with a cell less, 100 columns hold everything. */
+/* Mean distances are below 1000 then: with a cell less, everything fits into 100 columns. */
 static int mean_cells(const struct qk_range_report *report)
 {
     return report->probe->T <= SHORT_PROBE ? NUMBER - 1 : NUMBER;
@@ -102,7 +102,7 @@ static void print_label(const struct qk_range_report *report, int layer, int hea
         qk_print("%*s%-*d", 6, "head ", LABEL - 6, head);
 }
 
-/* Columns of one histogram: its heading has to stand above it. */
+/* Columns of one histogram: its heading must fit above it. */
 static int bars_width(const struct qk_range_report *report)
 {
     int bins = qk_range_bins(report->probe->T);

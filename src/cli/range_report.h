@@ -8,21 +8,21 @@
 struct qk_range_report {
     const struct qk_pair *pair;
     const struct qk_probe *probe; /* NULL: `profile` */
-    /* Estimates of pre and post, n_layers each; n_heads 0 where there is none. */
+    /* Estimates of pre and post, n_layers each; n_heads 0 without one. */
     const struct qk_profile *profile[QK_SIDE_COUNT];
     const struct qk_layer_range *current; /* n_layers, or NULL */
     bool exact;                           /* current is the whole model run again */
-    const char *text;                     /* what the probe is, in a few words */
+    const char *text;                     /* the probe, in a few words */
     const int *layer;                     /* the n layers to print */
     int n;
     bool heads, ascii;
 };
 
-/* Two lines of headings behind a line about the probe; a row a layer, with `heads` one a head as well. Of the
- * restored model there is its shift alone, beside the layer's.
- * Histograms stand at the end of a row, eighths of the row's largest bin, where the width allows it. */
+/* Prints a line about the probe, two lines of headings, and a row for each layer, with `heads` also for each head.
+ * The restored model has its shift alone, beside the layer's. Histograms stand at the end of a row, eighths of the
+ * row's largest bin, where the width allows it. */
 void qk_range_table(const struct qk_range_report *report);
-/* One row a layer (or head) and model, with a column a bin. */
+/* Prints one row for each layer (or head) and model, with a column for each bin. */
 void qk_range_csv(const struct qk_range_report *report);
 enum qk_code qk_range_json(const struct qk_range_report *report, struct qk_error *err);
 

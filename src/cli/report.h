@@ -17,17 +17,17 @@ struct qk_report {
     const struct qk_selection *selection; /* NULL, or a column with each layer's choices */
 };
 
-/* Columns: layer, kind; for q and k the relative drift, cosine, norm ratio and mean angle; routing, with a
- * bar where the width allows one, and the choice. Unknown numbers are "-". */
+/* Prints columns for layer and kind, for q and k the relative drift, cosine, norm ratio and mean angle, and for
+ * routing. A bar of routing follows where the width allows, and then the choice. Unknown numbers are "-". */
 void qk_report_table(const struct qk_report *report);
 
 /* RFC 4180 with a heading row: one row a layer, or with `heads` one row a head. Unknown numbers are empty. */
 void qk_report_csv(const struct qk_report *report);
 
-/* The object of `qkscope diff --json` (manual). Unknown numbers are null. Always with every head. */
+/* Prints the object of `qkscope diff --json` (manual), always with every head. Unknown numbers are null. */
 enum qk_code qk_report_json(const struct qk_report *report, struct qk_error *err);
 
-/* Adds "pre" or "post": where it is and what model it is. */
+/* Adds "pre" or "post": its path and its model type. */
 void qk_report_json_side(cJSON *root, const struct qk_pair *pair, enum qk_side side);
 
 #endif

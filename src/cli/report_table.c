@@ -1,4 +1,4 @@
-/* report_table.c - the drift table. Columns are sized so that numbers and a short bar fit into 80. */
+/* report_table.c - the drift table, whose numbers and a short bar fit into 80 columns. */
 #include "cli/print.h"
 #include "cli/report.h"
 
@@ -130,7 +130,7 @@ static void print_layer(const struct qk_report *report, const struct bars *bars,
     qk_print("\n");
 }
 
-/* Rank is worth a word only where rows depend on each other. */
+/* The rank is shown only where rows depend on each other. */
 static void print_rank(const struct qk_report *report, int layer, int role, int head)
 {
     const int *rank = report->drift[layer].role[role].head[head].rank;

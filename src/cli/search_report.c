@@ -1,4 +1,4 @@
-/* search_report.c - effects and front of a search as tables and as JSON. */
+/* search_report.c - the effects and the front of a search, as tables and as JSON. */
 #include "cli/search_report.h"
 
 #include "base/json.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the normal distribution: 95 % of it is within so many standard errors. */
+/* Standard errors around the mean that hold 95 % of a normal distribution. */
 #define Z95 1.959964
 
 static const char *const ROLES[QK_EFFECT_ROLES] = {
@@ -80,7 +80,7 @@ static void print_effects(const struct qk_search_report *report)
 
 /* --- the front --- */
 
-/* One line a task below the name: figures of as many tasks as there are do not fit beside each other. */
+/* Prints one line for each task below the name: the figures of all tasks do not fit beside each other. */
 static void print_tasks(const struct qk_search_report *report, const signed char *answer)
 {
     for (size_t t = 0; t < report->cases->n_tasks; t++) {

@@ -11,7 +11,7 @@ struct qk_search_report {
     const char *const *objective;  /* their names */
     const struct qk_trial **front; /* n_front, the best in the first objective first */
     size_t n_front;
-    char *const *recipe; /* of each point of the front, or NULL: none was written */
+    char *const *recipe; /* of each point of the front, or NULL without recipes */
     bool ascii;
 };
 

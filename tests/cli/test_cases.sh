@@ -61,7 +61,7 @@ run cases arithmetic -c 1 -o "$work/long.jsonl" --force
 check "  is replaced with --force" test "$(wc -l <"$work/long.jsonl")" -eq 1
 cp -r "$pre" "$work/model" && chmod u+w "$work/model"
 run cases needle -t "$work/model" -c 1 -o "$work/model/cases.jsonl"
-check "nothing is written into a checkpoint" complains 2 'refused: it lies in'
+check "nothing is written into a checkpoint" complains 2 'refused: it is in'
 run cases needle -o "$work/none/cases.jsonl"
 check "a folder that is not there" complains 4 'none: cannot'
 run cases needle -n 100

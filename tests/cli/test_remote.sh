@@ -121,7 +121,7 @@ check "plan --remote" ended 0
 run export "$pre" "$post" --recipe "$work/recipe.json" -o "$work/mended"
 check "  makes a recipe for the same checkpoints at home" ended 0
 HF_ENDPOINT=$plain run export org/pre org/post --remote --set full=restore -o "$work/other"
-check "export --remote is refused" complains 2 'export copies every byte of POST: download'
+check "export --remote is refused" complains 2 'export copies every byte of POST. Download'
 HF_ENDPOINT=$plain run range org/pre org/post --remote
 check "so is a forward pass" complains 2 'reads every tensor: give --estimate or --states'
 states=$QK_DEMO_DATA/golden-post.safetensors

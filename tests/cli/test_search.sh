@@ -45,7 +45,7 @@ sys.exit(a != b)" "$out" "$work/search.json"
 run search "$pre" "$post" "$@" --max-evals 14 --ascii
 check "as tables" grep -q 'Pareto front: ' "$out"
 check "  in ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' '$out'"
-check "  and says that more would find more" grep -q 'the limit was reached' "$err"
+check "  and says that more would find more" grep -q 'the limit ended the search early' "$err"
 
 run search "$pre" "$post" "$@" --max-evals 2 -o "$work/front"
 check "a folder that exists" complains 2 'front: exists (use --force'
