@@ -26,10 +26,10 @@ enum align {
     ALIGN_TAIL,  /* to the left, cut at the start: for paths */
 };
 
-/* Cells that the text takes. Text is UTF-8; what cannot be shown counts as the '?' it is replaced by. */
+/* Cells that the text takes. Text is UTF-8; a '?' replaces characters that cannot be shown. */
 int text_cells(const struct canvas *canvas, const char *text);
-/* Draws text in exactly `width` cells: padded with blanks, or cut with a sign that it goes on. Cells outside
- * the window are not drawn. This is the only function that writes characters. */
+/* Draws text in exactly `width` cells: padded with blanks, or cut with a sign that it continues. It draws no cell
+ * outside the window. No other function writes characters. */
 void draw_text(
     struct canvas *canvas, int y, int x, int width, enum align align, enum style style, const char *text);
 /* Draws text as wide as it is, at most `width` cells, and returns the cells used. */
@@ -38,15 +38,15 @@ int draw_format(struct canvas *canvas, int y, int x, int width, enum style style
     __attribute__((format(printf, 6, 7)));
 /* Draws text over the rows of the area, broken at blanks; returns the rows used. */
 int draw_wrapped(struct canvas *canvas, struct area area, enum style style, const char *text);
-/* The rows that draw_wrapped uses for it, of `most`. */
+/* The number of rows that draw_wrapped uses, at most `most`. */
 int wrapped_rows(const struct canvas *canvas, const char *text, int width, int most);
-/* Bytes of the text that fit in `width` cells, cut at a blank where there is one; at least one character. */
+/* Bytes of the text that fit into `width` cells, cut at a blank if possible; at least one character. */
 size_t text_fitting(const struct canvas *canvas, const char *text, int width);
 /* A horizontal line with a heading in it. */
 void draw_rule(struct canvas *canvas, int y, int x, int width, enum style style, const char *heading);
 
-/* A bar: `now` and `before` are parts of the full width (0 to 1). Where `now` is less, the rest up to
- * `before` is shown as taken away. */
+/* A bar: `now` and `before` are parts of the full width (0 to 1). Where `now` is less, the rest up to `before` is
+ * drawn as removed. */
 void draw_bar(struct canvas *canvas, int y, int x, int width, enum style style, double now, double before);
 /* Columns that grow upwards: n values over the area, `top` at its upper edge. More values than cells: the
  * largest of those that share a cell. */

@@ -9,15 +9,15 @@
 
 enum { NUMBER_TEXT = 16, CHOICE_LABEL = 96 };
 
-/* Three significant digits in four cells where that is possible: "10.6", "9.60", "0.02", "3e-5", "0", "-". */
+/* Writes three significant digits in four cells where possible: "10.6", "9.60", "0.02", "3e-5", "0", "-". */
 char *format_number(char out[NUMBER_TEXT], double value);
-/* A metric's value in its own unit, without the unit: per cent, degrees, or a plain number; in at most
+/* Writes a metric's value in its own unit (per cent, degrees, or a plain number) without the unit. It takes at most
  * `width` cells (5 or more) where that only costs digits. */
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width);
-/* "restore", "lerp α 0.5": the mode and its parameter. */
+/* Writes the mode and its parameter: "restore", "lerp α 0.5". */
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
-/* Both roles: "restore", or "Q restore  K lerp α 0.25" when they differ; "Q restore K lerp 0.25" when brief,
- * and then without a role that is kept; "Q rest K lerp 0.25" at the shortest. */
+/* Writes both roles: "restore", or "Q restore K lerp α 0.25" when they differ. The brief form is "Q restore K lerp
+ * 0.25", without a role that is kept; the shortest is "Q rest K lerp 0.25". */
 enum choice_length { CHOICE_WHOLE, CHOICE_BRIEF, CHOICE_SHORTEST };
 char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii,
     enum choice_length length);

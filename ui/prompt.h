@@ -18,8 +18,8 @@ struct prompt {
     char label[64];
     char text[PROMPT_TEXT];
     size_t cursor;            /* byte offset, at the start of a character */
-    char note[QK_ERROR_TEXT]; /* shown above: a hint, the completions, or what is wrong */
-    bool wrong;               /* note tells a fault */
+    char note[QK_ERROR_TEXT]; /* shown above: a hint, the completions, or a fault */
+    bool wrong;               /* note is a fault */
     struct qk_lines *history; /* borrowed; newest last */
     size_t at;                /* line of the history that is shown; history->n: what was typed */
     char typed[PROMPT_TEXT];  /* kept while the history is walked */

@@ -36,8 +36,8 @@ static struct {
     stack_t stack_before;
 } terminal = {.pipe = {-1, -1}, .error_fd = -1};
 
-/* curses does not return from a report that is not among those asked for, but waits for the next key,
- * whatever nodelay says: so all that a terminal sends are asked for, and those of no use passed over. */
+/* curses does not return from a report that was not requested, but waits for the next key, even with nodelay. So the
+ * program requests all reports of a terminal, and skips those that it does not use. */
 static const mmask_t EVERY_BUTTON = BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON2_PRESSED | BUTTON2_RELEASED |
                                     BUTTON3_PRESSED | BUTTON3_RELEASED | BUTTON4_PRESSED | BUTTON4_RELEASED |
                                     BUTTON5_PRESSED | BUTTON5_RELEASED;
@@ -102,7 +102,7 @@ static void install_signals(void)
     qk_signal_stack_take(&terminal.stack_before);
     for (int i = 0; i < N_TOLD; i++) {
         sigaction(TOLD[i], NULL, &before_told[i]);
-        /* What nohup and shells told us to ignore stays ignored. */
+        /* Signals that nohup and shells made the program ignore stay ignored. */
         if (before_told[i].sa_handler != SIG_IGN || TOLD[i] == SIGWINCH || TOLD[i] == SIGCONT)
             sigaction(TOLD[i], &told, NULL);
     }
@@ -343,9 +343,9 @@ unsigned terminal_wait(int other, int milliseconds)
 
 /* --- keys --- */
 
-/* After an Esc: what follows at once belongs to a sequence that curses does not know (a function
- * key with modifiers, Alt and a letter; a report of the mouse that is off now). Its bytes must not
- * act as keys of their own. */
+/* After an Esc, the characters that follow at once belong to a sequence that curses does not know. That is a function
+ * key with modifiers, Alt and a letter, or a report of the mouse that is off now. Its bytes must not act as keys of
+ * their own. */
 static bool swallow_sequence(void)
 {
     enum { REPORT = 3 }; /* characters behind the old form's ESC [ M */

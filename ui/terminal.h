@@ -13,27 +13,27 @@
 enum qk_code terminal_check(struct qk_error *err);
 /* Takes the terminal over. terminal_check must have passed. */
 enum qk_code terminal_start(struct qk_error *err);
-/* Gives it back, and prints what was written to standard error meanwhile. Harmless when not started. */
+/* Gives the terminal back, and prints what was written to standard error meanwhile. Does nothing when not started. */
 void terminal_stop(void);
-/* Gives back, after terminal_stop, the signals that ask the program to end: until then they do nothing more, for
- * the first one is obeyed already, and a second one must not cut off what is kept and removed on the way out. */
+/* Restores, after terminal_stop, the signals that end the program. Until then they do nothing more: the program
+ * already obeys the first one, and a second one must not interrupt the work on the way out. */
 void terminal_release(void);
 
 enum terminal_event {
     EVENT_KEYS = 1,    /* terminal_key has something */
     EVENT_OTHER = 2,   /* the other descriptor is readable */
-    EVENT_RESIZED = 4, /* the size has been taken over: draw everything */
+    EVENT_RESIZED = 4, /* the new size is in effect: draw everything */
     EVENT_SUSPEND = 8, /* SIGTSTP: call terminal_suspend */
     EVENT_END = 16,    /* SIGINT, SIGTERM, SIGHUP, SIGQUIT from outside, or the terminal is gone */
 };
 /* Waits for keys, for `other` to be readable, for signals, or for `milliseconds` (-1: without limit). */
 unsigned terminal_wait(int other, int milliseconds);
 
-/* The next key (key.h's codes) without waiting, 0 when there is none. */
+/* The next key (key.h's codes) without waiting, or 0. */
 int terminal_key(void);
 /* True when the last key was not typed but is part of a text that was pasted. */
 bool terminal_pasting(void);
-/* Throws away what has been typed ahead. */
+/* Discards keys that were typed ahead. */
 void terminal_drain(void);
 
 enum pointer_kind { POINTER_NONE, POINTER_PRESS, POINTER_UP, POINTER_DOWN };
@@ -41,15 +41,15 @@ struct pointer {
     enum pointer_kind kind;
     int y, x;
 };
-/* What the pointer did, after terminal_key gave KEY_POINTER. */
+/* The action of the pointer, after terminal_key returned KEY_POINTER. */
 struct pointer terminal_pointer(void);
 void terminal_use_pointer(bool on);
 
-/* Stops the process as Ctrl-Z does and comes back with the screen to be drawn anew. `from_key`: the terminal
- * did not send the signal to the process group, so this does. False, and nothing is done, where the
- * signal was ignored when the program began: nobody there could continue it. */
+/* Stops the process as Ctrl-Z does; afterwards the screen must be drawn anew. `from_key`: the terminal did not send
+ * the signal to the process group, so this function does. False, without effect, where the signal was ignored when
+ * the program began: no shell could continue it. */
 bool terminal_suspend(bool from_key);
-/* Hands text to the terminal's clipboard (OSC 52). */
+/* Sends text to the terminal's clipboard (OSC 52). */
 void terminal_copy(const char *text);
 
 #endif

@@ -17,9 +17,9 @@ struct look {
 #define PLAIN 0
 #define OWN (-1)
 
-/* Sixteen colours are told with the eight of every terminal and bold. Blue to orange, never red against
- * green; yellow stands for orange on a dark and red on a light ground, where yellow cannot be read.
- * Columns: mono, 16 dark, 16 light, 256 dark, 256 light. */
+/* Sixteen colours are the eight of every terminal, plain and bold. Blue to orange, never red against green; yellow
+ * stands for orange on a dark and red on a light ground, where yellow cannot be read. Columns: mono, 16 dark, 16
+ * light, 256 dark, 256 light. */
 static const struct look LOOKS[STYLE_COUNT][COLUMNS] = {
     [STYLE_TEXT] = {{OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}, {OWN, PLAIN}},
     [STYLE_DIM] = {{OWN, A_DIM}, {OWN, A_DIM}, {OWN, A_DIM}, {245, PLAIN}, {243, PLAIN}},

@@ -15,7 +15,7 @@ struct qk_ui_options {
     enum qk_color color;    /* AUTO honours NO_COLOR; ALWAYS wins over it */
     enum qk_theme theme;    /* AUTO looks at COLORFGBG, else dark */
     bool ascii;             /* no character above 0x7f, whatever the locale says */
-    bool readonly;          /* no export: gone from keys, footer and help */
+    bool readonly;          /* no export in keys, footer and help */
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
     const char *warning;    /* why no number can be trusted; NULL or "" where they can */
@@ -25,8 +25,8 @@ struct qk_ui_options {
     size_t n_cases;
 };
 
-/* Opens the pair and runs the screen until the user leaves; the terminal is restored on every way out.
- * QK_USAGE when standard input or output is no terminal or TERM is unknown (says what to do instead). */
+/* Opens the pair and runs the screen until the user leaves. The terminal is restored on every way out. QK_USAGE when
+ * standard input or output is no terminal or TERM is unknown (the message gives the alternative). */
 enum qk_code qk_ui_run(
     const char *pre, const char *post, const struct qk_ui_options *options, struct qk_error *err);
 

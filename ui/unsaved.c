@@ -42,7 +42,7 @@ static char *state_path(const char *name)
     return path;
 }
 
-/* How many layers the kept recipe changes; 0 when there is none for this pair. */
+/* The number of layers that the kept recipe changes; 0 without one for this pair. */
 static int kept_choices(const struct app *app, const char *path)
 {
     struct qk_recipe recipe;

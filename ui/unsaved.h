@@ -5,9 +5,9 @@
 
 struct app;
 
-/* Looks for choices kept for this pair and says how to get them. */
+/* Looks for choices kept for this pair and shows how to load them. */
 void unsaved_offer(struct app *app);
-/* Keeps unsaved choices; removes those that were offered and taken when there are none to keep. */
+/* Keeps unsaved choices; without any, removes those that were offered and loaded. */
 void unsaved_keep(struct app *app);
 
 #endif
