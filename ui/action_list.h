@@ -4,9 +4,9 @@
  *   X(ID, group, name, keys, rank, hint, help, argument, where, needs, run)
  *   keys      names of key.h, separated by blanks; the first is the one the footer shows
  *   rank      place in the footer (1 first), 0: not there
- *   argument  what follows the name on the ":" line, NULL: nothing
- *   where     views where it acts; a key may mean another action elsewhere
- *   needs     preconditions, or'ed: NEEDS_ and the id of their row; else pressing the key shows why not
+ *   argument  text after the name on the ":" line, NULL: none
+ *   where     views where it acts; in other views a key may mean another action
+ *   needs     preconditions, or'ed: NEEDS_ and the id of their row; the key of an unmet one shows the reason
  *   run       the handler; handlers.h declares it */
 #ifndef QK_UI_ACTION_LIST_H
 #define QK_UI_ACTION_LIST_H
@@ -21,9 +21,9 @@
     X(ATTENTION, attention_screen)                                                                           \
     X(EVAL, eval_screen)
 
-/* What must be the case. The first row that is not met says why: its message, or what `why` returns.
+/* The preconditions. The first unmet row gives the reason: its message, or the text that `why` returns.
  *
- *   X(ID, met, message, why)   preconditions.h declares both functions; why: NULL where the message is all */
+ *   X(ID, met, message, why)   preconditions.h declares both functions; why: NULL where the message is enough */
 #define QK_PRECONDITIONS(X)                                                                                  \
     X(WRITE, may_write, "read-only: nothing is written", NULL)                                               \
     X(LAYER, layer_is_selected, "no layer is selected", NULL)                                                \

@@ -1,4 +1,4 @@
-/* actions.c - the table of actions as data, and looking things up in it. */
+/* actions.c - the table of actions as data, and its look-ups. */
 #include "ui/actions.h"
 
 #include "ui/key.h"

@@ -9,8 +9,8 @@
 struct qk_action_info {
     const char *name;  /* for the ":" line: "undo", "export" */
     const char *group; /* heading of help and manual: "Layers", "Choices" ... */
-    const char *keys;  /* for people, separated by blanks: "u", "Ctrl-R", "Space" */
-    const char *hint;  /* footer word(s), short; "" when it has no place there */
+    const char *keys;  /* separated by blanks: "u", "Ctrl-R", "Space" */
+    const char *hint;  /* footer word(s), short; "" without a place there */
     const char *help;  /* one sentence without a full stop */
 };
 
@@ -45,7 +45,7 @@ enum {
     ON_ALL = (1 << SCREEN_COUNT) - 1
 };
 
-/* What must be the case for it: a bit for each row of QK_PRECONDITIONS. */
+/* Preconditions of an action: a bit for each row of QK_PRECONDITIONS. */
 enum precondition {
 #define X(id, ...) PRECONDITION_##id,
     QK_PRECONDITIONS(X)
@@ -65,8 +65,8 @@ struct action_traits {
 };
 const struct action_traits *action_traits(enum action action);
 
-/* The n-th (from 0) action that the key means on these screens, or ACTION_NONE. A key means a second action
- * where the first one's needs are not met. */
+/* The n-th (from 0) action of the key on these screens, or ACTION_NONE. The second one counts where the needs of the
+ * first are not met. */
 enum action action_of_key(int key, unsigned where, int n);
 /* The action of that name on these screens (else on any), or ACTION_NONE. */
 enum action action_of_name(const char *name, size_t length, unsigned where);

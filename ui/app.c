@@ -19,7 +19,7 @@
 
 enum { TICK_MILLISECONDS = 100 }; /* while an export, a verification, a probe or an evaluation runs */
 
-/* --- what is asked of the state --- */
+/* --- the state --- */
 
 const struct qk_pair_layer *selected_layer(const struct app *app)
 {
@@ -49,8 +49,8 @@ static enum qk_code is_test(const char *text, bool *test, struct qk_error *err)
     return QK_OK;
 }
 
-/* What the command line asked for, as edits that can be undone. From the first test of numbers on, --set texts
- * wait until every number is known: later ones win, so their order is kept. Mistakes are told at once. */
+/* Applies the options of the command line, as edits that can be undone. From the first test of numbers on, --set texts
+ * wait until every number is known. Later ones win, so their order is kept. A mistake is reported at once. */
 static enum qk_code start_choices(struct app *app, struct qk_error *err)
 {
     const struct qk_ui_options *options = app->options;
@@ -142,13 +142,13 @@ static unsigned pointer_moved(struct app *app)
     return REFRESH_DRAW;
 }
 
-/* Pasted text is text for a prompt, in one line; elsewhere its letters would be keys that nobody pressed. */
+/* Pasted text goes into a prompt, as one line; elsewhere its letters would act as keys. */
 static unsigned text_pasted(struct app *app, int key)
 {
     if (app->question[0] != '\0')
         return REFRESH_NONE;
     if (!app->prompt.open)
-        return say_failure(app, "pasted text is no command: it can be pasted where a text is asked for");
+        return say_failure(app, "pasted text is not a command: paste it into a prompt");
     return key >= ' ' && key <= 0x10ffff ? prompt_takes(app, key) : REFRESH_NONE;
 }
 
@@ -169,7 +169,7 @@ static unsigned key_pressed(struct app *app, int key)
         return prompt_takes(app, key);
     app->message[0] = '\0';
     enum action action = action_for_key(app, key);
-    /* Nobody can see what other keys would do. */
+    /* The effects of other keys would not be visible. */
     if (too_small() && action != ACTION_CLOSE && action != ACTION_QUIT && action != ACTION_SUSPEND)
         return REFRESH_NONE;
     return action != ACTION_NONE ? run_action(app, action, NULL) : REFRESH_DRAW;
@@ -179,13 +179,13 @@ unsigned app_take_keys(struct app *app)
 {
     unsigned refresh = REFRESH_NONE;
     for (int key = terminal_key(); key != 0 && (refresh & REFRESH_QUIT) == 0; key = terminal_key()) {
-        place_frame(app); /* as though each key's frame had been drawn, however fast they come */
+        place_frame(app); /* as if each key's frame had been drawn, even when keys come fast */
         bool asked = app->question[0] != '\0';
         refresh |= key_pressed(app, key);
         if (refresh & REFRESH_ROWS)
             rows_update(&app->rows, app->session);
         if (!asked && app->question[0] != '\0')
-            terminal_drain(); /* what was typed before the question is no answer to it */
+            terminal_drain(); /* keys typed before the question do not answer it */
     }
     return refresh;
 }

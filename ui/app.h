@@ -17,13 +17,13 @@
 
 struct app;
 
-/* What the main loop has to do after an action; handlers return them or'ed, they never draw. */
+/* Work of the main loop after an action. Handlers return these bits or'ed, and never draw. */
 enum refresh {
     REFRESH_NONE = 0,
     REFRESH_DRAW = 1,
     REFRESH_ROWS = 2,   /* order or filter may have changed */
     REFRESH_SCREEN = 4, /* repaint every cell */
-    REFRESH_FAILED = 8, /* the action did not happen; a message says why */
+    REFRESH_FAILED = 8, /* the action did not happen; a message gives the reason */
     REFRESH_QUIT = 16
 };
 
@@ -53,34 +53,34 @@ struct app {
     int prompt_selected;            /* layer that was selected when the prompt opened */
     char prompt_before[MATCH_TEXT]; /* filter or search text at that time */
     struct qk_lines history[ACTION_COUNT];
-    char question[QK_ERROR_TEXT]; /* "" or what waits for y or n */
+    char question[QK_ERROR_TEXT]; /* waits for y or n; "": none */
     unsigned (*answer)(struct app *app);
 
     struct {
         int x, width;
         enum action action;
-    } hit[FOOTER_HITS]; /* what a click into the footer means */
+    } hit[FOOTER_HITS]; /* actions of clicks into the footer */
     int n_hits, footer_row;
     bool pointer;
-    char *offered; /* recipe of choices that were left unsaved last time, or NULL; owned */
+    char *offered; /* recipe of the choices left unsaved last time, or NULL; owned */
     bool taken;    /* it has been loaded */
-    char *loading; /* recipe that is loaded if the question about it is answered so; owned */
+    char *loading; /* recipe that a y to the question loads; owned */
     size_t n_set;  /* --set texts that have been applied: tests of numbers wait for these */
 };
 
-/* --- what the loop is made of --- */
-/* Opens the pair app->path with app->options, the rest being zero; app_free is needed after a failure, too. */
+/* --- the parts of the loop --- */
+/* Opens the pair app->path with app->options; the rest of *app is zero. Freed with app_free (also after a failure). */
 enum qk_code app_open(struct app *app, struct qk_error *err);
 void app_free(struct app *app);
-/* Does what the keys mean that terminal_key has; what was typed ahead of a question is thrown away. */
+/* Runs the actions of the keys from terminal_key. Discards keys typed ahead of a question. */
 unsigned app_take_keys(struct app *app);
-/* Takes over what the session's threads have found. */
+/* Takes over the results of the session's threads. */
 unsigned app_take_results(struct app *app);
-/* Brings the rows up to date, draws if `refresh` is not REFRESH_NONE, and tells the session what is seen. */
+/* Updates the rows, draws unless `refresh` is REFRESH_NONE, and requests numbers of the visible layers. */
 void app_draw(struct app *app, unsigned refresh);
 
-/* --- what is asked of the state --- */
-/* Pair layer that is selected, or NULL when nothing is in view. */
+/* --- the state --- */
+/* The selected layer of the pair, or NULL when none is in view. */
 const struct qk_pair_layer *selected_layer(const struct app *app);
 /* Why the layer cannot be chosen, or NULL. */
 const char *layer_obstacle(const struct qk_pair_layer *layer);

@@ -54,7 +54,7 @@ static void offer_paths(struct qk_lines *to, int head, const char *text)
     glob_t found;
     char *pattern;
     struct qk_text with_star = {0};
-    /* What stands there is a name, not a pattern. */
+    /* The text is a name, not a pattern. */
     for (const char *p = text + head; *p != '\0'; p++)
         qk_text_add(&with_star, strchr("*?[\\", *p) != NULL ? "\\%c" : "%c", *p);
     qk_text_add(&with_star, "*");
@@ -108,7 +108,7 @@ static void offer_two_paths(struct qk_lines *to, int head, const char *text)
     offer_paths(to, second != NULL ? (int)(second - text) : head, text);
 }
 
-/* What there is to offer follows from the argument's name in the table of actions. */
+/* The argument's name in the table of actions decides the words to offer. */
 static const struct {
     const char *argument;
     void (*offer)(struct qk_lines *to, int head, const char *text);

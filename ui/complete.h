@@ -4,10 +4,10 @@
 
 #include "ui/prompt.h"
 
-/* The path that was typed, with "~" for the home folder; the caller frees. NULL: no memory. */
+/* The typed path, with "~" replaced by the home folder; the caller frees. NULL: no memory. */
 char *typed_path(const char *text);
-/* Where the second of two names begins, which may be empty yet; NULL: the text is one name. Spaces belong to a name
- * as long as a file has it. */
+/* The start of the second of two names, which may still be empty; NULL: the text is one name. Spaces belong to a name
+ * as long as a file has that name. */
 const char *second_path(const char *text);
 /* Completions for the action's argument; context is the app. */
 prompt_completer complete_argument;

@@ -66,13 +66,13 @@ unsigned ask_argument(
     return REFRESH_DRAW;
 }
 
-/* Search and filter show what they would do while it is typed. */
+/* Search and filter show their effect while the text is typed. */
 static unsigned preview(struct app *app)
 {
     struct rows *rows = &app->rows;
     if (app->prompt_action == ACTION_FILTER) {
         snprintf(rows->filter, sizeof rows->filter, "%.*s", MATCH_TEXT - 1, app->prompt.text);
-        rows->selected = app->prompt_selected; /* whatever half a word may have hidden */
+        rows->selected = app->prompt_selected; /* a partial word may have hidden it */
         return REFRESH_ROWS | REFRESH_DRAW;
     }
     if (app->prompt_action != ACTION_SEARCH || (here(app) & ON_LAYERS) == 0)
@@ -105,7 +105,7 @@ static unsigned accept_prompt(struct app *app)
     unsigned refresh = HANDLERS[action](app, action, text);
     if ((refresh & REFRESH_FAILED) == 0 || app->prompt.open)
         return refresh | REFRESH_DRAW;
-    /* A mistake can be mended where it was made. */
+    /* The prompt stays open to correct a mistake. */
     app->prompt.open = true;
     app->prompt.wrong = true;
     memcpy(app->prompt.note, app->message, sizeof app->prompt.note);

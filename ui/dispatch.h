@@ -8,11 +8,11 @@
 
 struct app;
 
-/* Why the action cannot be done here and now, or NULL. */
+/* Why the action cannot run in this view and state, or NULL. */
 const char *action_blocked(const struct app *app, enum action action);
-/* False where no key, page or name shows it: what writes, under --readonly. */
+/* False for hidden actions: under --readonly those that write. */
 bool action_exists(const struct app *app, enum action action);
-/* Does the action, or says why not. All that returns unsigned here returns bits of enum refresh. */
+/* Runs the action, or reports why it cannot. Functions that return unsigned return bits of enum refresh. */
 unsigned run_action(struct app *app, enum action action, const char *argument);
 /* The action that the key means here, or ACTION_NONE. */
 enum action action_for_key(const struct app *app, int key);

@@ -11,7 +11,7 @@
 
 enum { LINE_TEXT = 1024 };
 
-/* One character of the text as it will be shown: its bytes in the text, what is drawn, its cells. */
+/* One character of the text as shown: its bytes in the text, its drawn bytes, its cells. */
 struct glyph_at {
     size_t bytes;
     wchar_t shown;
@@ -68,7 +68,7 @@ static int collect(const struct canvas *canvas, const char *text, int width, wch
     return used;
 }
 
-/* The text from where its last `width` cells begin. */
+/* The last `width` cells of the text. */
 static const char *tail_of(const struct canvas *canvas, const char *text, int width)
 {
     int cells = text_cells(canvas, text);
@@ -170,7 +170,7 @@ int draw_wrapped(struct canvas *canvas, struct area area, enum style style, cons
         char line[LINE_TEXT];
         size_t n = text_fitting(canvas, text, area.w);
         snprintf(line, sizeof line, "%.*s", (int)n, text);
-        /* The last row shows that there is more, by being too long. */
+        /* The last row is too long, which shows that there is more. */
         draw_text(canvas, area.y + row, area.x, area.w, ALIGN_LEFT, style, row + 1 < area.h ? line : text);
         text += n + strspn(text + n, " ");
     }
@@ -191,7 +191,7 @@ void draw_rule(struct canvas *canvas, int y, int x, int width, enum style style,
 
 static double part(double value)
 {
-    return value > 0 ? fmin(value, 1.0) : 0.0; /* NaN too is nothing */
+    return value > 0 ? fmin(value, 1.0) : 0.0; /* NaN draws nothing, too */
 }
 
 void draw_bar(struct canvas *canvas, int y, int x, int width, enum style style, double now, double before)
@@ -227,11 +227,11 @@ void draw_columns(
     struct canvas *canvas, struct area area, enum style style, const double *value, int n, double top)
 {
     int cells = area.w < n ? area.w : n;
-    int wide = cells > 0 && area.w / cells > 1 ? 2 : 1; /* few values: two cells each are easier to see */
+    int wide = cells > 0 && area.w / cells > 1 ? 2 : 1; /* few values take two cells each */
     for (int i = 0; i < cells; i++) {
         double height = top > 0 ? part(value_of_cell(value, n, i, cells) / top) : 0;
         int eighths = (int)lround(height * area.h * 8);
-        eighths = eighths == 0 ? 1 : eighths; /* a baseline, so that every value is seen to be there */
+        eighths = eighths == 0 ? 1 : eighths; /* a baseline shows every value */
         for (int row = 0; row < area.h; row++) {
             int level = eighths - 8 * row;
             level = level < 0 ? 0 : level > 8 ? 8 : level;

@@ -11,7 +11,7 @@ struct area {
     int y, x, h, w;
 };
 
-/* Where to draw, and how: `selected` is set while a selected row is drawn. Whatever has the keys leaves the
+/* The place and style of drawing: `selected` is set while a selected row is drawn. The part with the keys leaves the
  * cursor at its place. */
 struct canvas {
     WINDOW *window;

@@ -34,7 +34,7 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, 
     const struct qk_metric_info *info = qk_metric_info(metric);
     if (info->percent)
         return format_number(out, 100 * value);
-    if (info->degrees) /* what is left of equal spaces after rounding is no angle */
+    if (info->degrees) /* the rounding error of equal spaces is not an angle */
         return format_number(out, fabs(value) < 1e-9 ? 0 : value);
     if (isnan(value))
         return format_number(out, value);

@@ -15,7 +15,7 @@ enum { TITLE_ROWS = 2, BOTTOM_ROWS = 2, PATH_TEXT = 1024, LONGEST_MESSAGE = 4 };
 
 /* --- title --- */
 
-/* The right end of line one: what became of the choices. */
+/* The right end of line one: the state of the choices. */
 static enum style choice_state(const struct app *app, char out[96])
 {
     int n = qk_selection_count(qk_session_selection(app->session));
@@ -46,7 +46,7 @@ static void draw_names(const struct app *app, struct canvas *canvas, int width)
         qk_printable(path[s], sizeof path[s], app->path[s]);
         cells[s] = text_cells(canvas, path[s]);
     }
-    /* The shorter path gives what it does not need to the longer one. */
+    /* The longer path gets the cells that the shorter one does not need. */
     int half = room / 2;
     int first = cells[0] <= half ? cells[0] : cells[1] < half ? room - cells[1] : half;
     first = first > cells[0] ? cells[0] : first;
@@ -71,7 +71,7 @@ static void count_kinds(const struct app *app, struct qk_text *text)
     }
 }
 
-/* What runs over the probe text, or over cases. */
+/* The running work on the probe text or on cases. */
 static enum style probe_state(const struct app *app, char out[96])
 {
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
@@ -86,7 +86,7 @@ static enum style probe_state(const struct app *app, char out[96])
     return STYLE_DIM;
 }
 
-/* The right end of line two: what runs. */
+/* The right end of line two: the running work. */
 static enum style work_state(const struct app *app, char out[96])
 {
     int done, total;
@@ -126,7 +126,7 @@ static void draw_state(const struct app *app, struct canvas *canvas, int width)
 
 /* --- footer --- */
 
-/* The footer's actions by rank; what cannot be done here and now is left out. */
+/* The footer's actions by rank, without those that cannot run now. */
 static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
 {
     int n = 0;
@@ -145,7 +145,7 @@ static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
 
 enum { KEY_TEXT = 16 };
 
-/* The key of an action into key; returns what the footer says of it. */
+/* Stores the key of an action in key; returns its word for the footer. */
 static const char *footer_text(const struct app *app, enum action action, char key[KEY_TEXT])
 {
     const struct qk_action_info *info = qk_action_info((int)action);
@@ -184,7 +184,7 @@ static void draw_footer(const struct app *app, struct canvas *canvas)
 
 /* --- the frame --- */
 
-/* Text whose last line is in row y; what is too long for it takes the rows above, which it covers. */
+/* Draws text whose last line is in row y; a longer text covers the rows above. */
 static void draw_up_from(struct canvas *canvas, int y, int width, enum style style, const char *text)
 {
     int lines = 0;
@@ -209,7 +209,7 @@ static void draw_question(const struct app *app, struct canvas *canvas, int y, i
 static void draw_bottom(const struct app *app, struct canvas *canvas, int rows, int width)
 {
     if (app->question[0] != '\0') {
-        draw_up_from(canvas, rows - 2, width, app->message_style, app->message); /* what it is about */
+        draw_up_from(canvas, rows - 2, width, app->message_style, app->message); /* its subject */
         draw_question(app, canvas, rows - 1, width);
     } else if (app->prompt.open) {
         draw_up_from(canvas, rows - 2, width, app->prompt.wrong ? STYLE_ERROR : STYLE_DIM, app->prompt.note);
@@ -247,7 +247,7 @@ void place_frame(struct app *app)
     if (!fits(rows, columns))
         return;
     struct area view = view_area(rows, columns);
-    place_rows(app, view); /* whatever is shown: line two tells the row, and keys of other views move it */
+    place_rows(app, view); /* in every view: line two shows the row, and keys of other views move it */
     top_ops(app)->place(app, &canvas, view);
     if (app->question[0] == '\0' && !app->prompt.open)
         place_footer(app, &canvas, rows - 2, columns);

@@ -4,8 +4,8 @@
 
 struct app;
 
-/* Lays out what a frame of the terminal's size shows now. Every frame is drawn from one layout, made before anything
- * of it is drawn, and keys act on one, whether or not it came to be drawn. */
+/* Lays out the present frame for the terminal's size. Every frame is drawn from a finished layout. Keys also act on a
+ * layout, whether or not it was drawn. */
 void place_frame(struct app *app);
 void draw_frame(const struct app *app);
 

@@ -6,8 +6,8 @@
 
 struct app;
 
-/* Does the action and returns bits of enum refresh; never draws. `argument`: what was typed behind the name or
- * into the prompt; NULL: nothing yet. */
+/* Runs the action and returns bits of enum refresh; never draws. `argument`: the text typed after the name or into the
+ * prompt; NULL: none yet. */
 typedef unsigned action_handler(struct app *app, enum action action, const char *argument);
 
 /* A handler serves several actions: declaring it again does no harm. */

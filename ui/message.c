@@ -11,7 +11,7 @@ static void remember(struct app *app, const char *text)
 {
     size_t n = app->messages.n;
     if (n == 0 || strcmp(app->messages.line[n - 1], text) != 0)
-        qk_lines_add(&app->messages, NULL, "%s", text); /* one that is missing there was seen all the same */
+        qk_lines_add(&app->messages, NULL, "%s", text); /* without memory it is only shown once */
 }
 
 void say(struct app *app, enum style style, const char *format, ...)

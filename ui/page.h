@@ -14,7 +14,7 @@ struct page {
     struct page_line *line;
     size_t n, capacity;
     int left_width; /* cells of the left column */
-    int width;      /* that the right column was wrapped for */
+    int width;      /* of the right column when it was wrapped */
     int top;
     struct area area; /* where it is shown */
     int found;        /* line that a search found, or -1 */
@@ -22,7 +22,7 @@ struct page {
 
 /* Empties the page for lines of this width. */
 void page_begin(struct page *page, int left_width, int width);
-/* Adds a line; what does not fit the right column goes on in further lines. Memory running out leaves it out. */
+/* Adds a line, which continues in further lines where it does not fit the right column. Without memory it adds none. */
 void page_add(
     struct page *page, const struct canvas *canvas, enum style style, const char *left, const char *right);
 void page_free(struct page *page);
@@ -32,7 +32,7 @@ void page_place(struct page *page, struct area area);
 void page_draw(const struct page *page, struct canvas *canvas);
 /* Scrolls by an action of the group "Moving". */
 void page_move(struct page *page, enum action action);
-/* Goes to the next line (or the one before) that has the text in it, whatever the case of its letters. */
+/* Goes to the next line (or the one before) that contains the text, without regard to case. */
 bool page_find(struct page *page, const char *text, bool backwards);
 
 #endif

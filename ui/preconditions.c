@@ -1,4 +1,4 @@
-/* preconditions.c - the table of preconditions, and what each of them asks. */
+/* preconditions.c - the table of preconditions, and their tests. */
 #include "ui/preconditions.h"
 
 #include "ui/app.h"

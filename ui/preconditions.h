@@ -13,11 +13,11 @@ typedef bool precondition_test(const struct app *app);
 QK_PRECONDITIONS(X)
 #undef X
 
-/* Why a precondition is not met, more exactly than its row says; NULL: its row says it. */
+/* The exact reason of an unmet precondition; NULL: the message of its row. */
 typedef const char *precondition_reason(const struct app *app);
 precondition_reason why_no_qk, why_busy, why_no_export, why_no_ranges;
 
-/* Why the first unmet one of these preconditions (NEEDS_ bits) is not met; NULL when all are. */
+/* The reason of the first unmet precondition of these (NEEDS_ bits); NULL when all are met. */
 const char *precondition_unmet(const struct app *app, unsigned needs);
 
 #endif

@@ -1,4 +1,4 @@
-/* prompt.c - line editing. Text is UTF-8; the cursor only ever stands between characters. */
+/* prompt.c - line editing. Text is UTF-8; the cursor always stands between characters. */
 #include "ui/prompt.h"
 
 #include "ui/key.h"
@@ -91,7 +91,7 @@ static size_t word_start(const struct prompt *prompt)
     return i;
 }
 
-/* Replaces the text by what all candidates share, and lists them when that adds nothing. */
+/* Replaces the text by the common start of all candidates, and lists them when that adds nothing. */
 static bool run_completion(struct prompt *prompt, prompt_completer *complete, void *context)
 {
     struct qk_lines found = {0};
@@ -115,7 +115,7 @@ static bool run_completion(struct prompt *prompt, prompt_completer *complete, vo
     size_t used = 0;
     prompt->note[0] = '\0';
     for (size_t i = 0; found.n > 1 && i < found.n && used < sizeof prompt->note; i++) {
-        /* Only the part that the candidates do not share from their last word on is worth the room. */
+        /* Shows the candidates from their last word on, without the part that they share. */
         const char *word = found.line[i];
         const char *cut_at = strrchr(found.line[0], ' ');
         size_t skip = cut_at != NULL && (size_t)(cut_at - found.line[0]) < shared
@@ -143,7 +143,7 @@ void prompt_accept(struct prompt *prompt)
     bool again =
         history != NULL && history->n > 0 && strcmp(history->line[history->n - 1], prompt->text) == 0;
     if (history != NULL && prompt->text[0] != '\0' && !again)
-        qk_lines_add(history, NULL, "%s", prompt->text); /* a history that lacks a line harms nobody */
+        qk_lines_add(history, NULL, "%s", prompt->text); /* without memory the history lacks a line */
     prompt->open = false;
 }
 

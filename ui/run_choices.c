@@ -1,4 +1,4 @@
-/* run_choices.c - handlers of the actions that choose what becomes of layers. */
+/* run_choices.c - handlers of the actions that make choices for layers. */
 #include "ui/app.h"
 
 #include "ui/dispatch.h"
@@ -17,7 +17,7 @@ static const struct qk_choice *choices_of(const struct app *app, int layer)
     return qk_session_selection(app->session)->choice[layer];
 }
 
-/* The layers with q and k that keys act on; n is at least 1, as NEEDS_QK says. */
+/* The layers with q and k on which keys act; NEEDS_QK guarantees at least one. */
 static int targets(struct app *app)
 {
     int n = rows_targets(&app->rows, app->targets), kept = 0;
@@ -27,7 +27,7 @@ static int targets(struct app *app)
     return kept;
 }
 
-/* Sets the choice of the first n of app->targets and says so. */
+/* Sets the choice of the first n of app->targets and reports it. */
 static unsigned choose(struct app *app, int n, int role, struct qk_choice choice)
 {
     struct qk_error err = {0};
@@ -44,7 +44,7 @@ static unsigned choose(struct app *app, int n, int role, struct qk_choice choice
     return REFRESH_ROWS;
 }
 
-/* Restored means restored as a whole: then the key takes it back, else it completes it. */
+/* Where all of it is restored, the key keeps post's again; otherwise it restores the rest. */
 static bool all_restored(const struct app *app, int n, int role)
 {
     for (int i = 0; i < n; i++)
@@ -126,7 +126,7 @@ static int param_role(const struct app *app, int layer)
     return q ? QK_Q : QK_K;
 }
 
-/* Leaves of app->targets those that are in the mode of the first with a parameter, which is `like`. */
+/* Keeps those of app->targets that are in the mode of the first with a parameter, which is `like`. */
 static int param_targets(struct app *app, int *role, struct qk_choice *like)
 {
     int n = targets(app), kept = 0;
@@ -253,7 +253,7 @@ unsigned run_range(struct app *app, enum action action, const char *argument)
     return REFRESH_DRAW;
 }
 
-/* A range becomes marks; the cursor's row alone is turned over. */
+/* A range becomes marks; without one the key toggles the mark of the cursor's row. */
 static void mark_rows(struct rows *rows)
 {
     if (rows->anchor < 0) {

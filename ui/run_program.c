@@ -30,7 +30,7 @@ static unsigned load_all_the_same(struct app *app)
     return load(app, true, &err);
 }
 
-/* Whether the recipe could be loaded if it were not for the fingerprints of pre and post. */
+/* True when only the fingerprints of pre and post keep the recipe from loading. */
 static bool fits_otherwise(const struct app *app, const char *path)
 {
     struct qk_recipe recipe;

@@ -11,30 +11,30 @@
 
 struct app;
 
-/* What a view does; NULL where it has nothing to do. Its own state is app->state[SCREEN_ID], zeroed at first. */
+/* The functions of a view; NULL: it has none. Its own state is app->state[SCREEN_ID], zeroed at first. */
 struct screen_ops {
     size_t state_size;
-    /* Before the first frame, after the pair was opened. */
+    /* Called before the first frame, after the pair was opened. */
     enum qk_code (*start)(struct app *app, struct qk_error *err);
-    /* It came to the top: opened, or what was above it closed. */
+    /* Called when it comes to the top: it was opened, or the view above was closed. */
     void (*open)(struct app *app);
-    /* Decides where everything is in that area: what is scrolled how far, how lines break, where clicks go. */
+    /* Lays everything out in that area: scrolling, line breaks, targets of clicks. */
     void (*place)(struct app *app, const struct canvas *canvas, struct area area);
-    /* Shows what was placed, in the same area, and changes nothing. */
+    /* Draws that layout in the same area, and changes nothing. */
     void (*draw)(const struct app *app, struct canvas *canvas, struct area area);
     /* Does an action of the group "Moving". */
     void (*go)(struct app *app, enum action action);
-    /* Goes to the next place of app->rows.search; false when there is none. NULL: there is no search. */
+    /* Goes to the next place of app->rows.search; false without one. NULL: no search in this view. */
     bool (*find)(struct app *app, bool backwards);
     /* A click into the view; true when it was a second click on the same thing. */
     bool (*click)(struct app *app, int y, int x);
-    /* One step back inside the view (bits of enum refresh); REFRESH_NONE: there is none, it can be closed. */
+    /* Goes one step back inside the view (bits of enum refresh); REFRESH_NONE: no step, it can close. */
     unsigned (*back)(struct app *app);
-    /* Follows what the session has found since the last call, and reports it; also of a view that is not open. */
+    /* Reports new results of the session since the last call; also for a view that is not open. */
     void (*report)(struct app *app);
-    /* It was closed. */
+    /* Called when it was closed. */
     void (*close)(struct app *app);
-    /* Frees what its state holds; also after `start` failed or did not run. */
+    /* Frees the contents of its state; also after `start` failed or did not run. */
     void (*end)(void *state);
 };
 #define X(id, ops) extern const struct screen_ops ops;
@@ -46,7 +46,7 @@ enum qk_code screens_start(struct app *app, struct qk_error *err);
 void screens_end(struct app *app);
 void screens_report(struct app *app);
 
-/* The view that has the keys, what it does, and its bit. */
+/* The view with the keys, its functions, and its bit. */
 enum screen_id top_screen(const struct app *app);
 const struct screen_ops *top_ops(const struct app *app);
 unsigned here(const struct app *app);

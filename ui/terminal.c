@@ -20,19 +20,19 @@
 enum { RESTORE_BYTES = 256, DEAD_READS = 64 };
 enum { PASTE_BEGINS = KEY_MAX + 1, PASTE_ENDS }; /* codes that curses gives to its marks */
 
-/* Signal handlers know nothing but this. */
+/* The only data of signal handlers. */
 static struct {
     SCREEN *screen;
     volatile sig_atomic_t started;
     struct termios modes;        /* before curses */
-    char restore[RESTORE_BYTES]; /* what a fatal signal writes */
+    char restore[RESTORE_BYTES]; /* the sequence that a fatal signal writes */
     size_t n_restore;
     int pipe[2];  /* signals to the main loop */
     int error_fd; /* the real standard error while it is redirected, else -1 */
-    FILE *stray;  /* what was written to it */
+    FILE *stray;  /* text written to it */
     bool pointer;
     bool pasting;    /* between the marks of a pasted text */
-    int empty_reads; /* readable, yet no key: the terminal is gone when that goes on */
+    int empty_reads; /* readable without a key; many in a row: the terminal is gone */
     stack_t stack_before;
 } terminal = {.pipe = {-1, -1}, .error_fd = -1};
 
@@ -46,13 +46,13 @@ static const int FATAL[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 enum { N_FATAL = sizeof FATAL / sizeof FATAL[0] };
 static struct sigaction before_fatal[N_FATAL];
 
-static const int TOLD[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-enum { N_TOLD = sizeof TOLD / sizeof TOLD[0] };
-static struct sigaction before_told[N_TOLD];
+static const int CAUGHT[] = {SIGWINCH, SIGTSTP, SIGCONT, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+enum { N_CAUGHT = sizeof CAUGHT / sizeof CAUGHT[0] };
+static struct sigaction before_caught[N_CAUGHT];
 
 /* --- signals --- */
 
-static void tell_main_loop(int signal)
+static void notify_main_loop(int signal)
 {
     int saved = errno;
     char byte = (char)signal;
@@ -62,8 +62,8 @@ static void tell_main_loop(int signal)
     errno = saved;
 }
 
-/* Writes what gives the screen back, and nothing may follow it: the fault may be a worker's, and the
- * main loop be about to draw. */
+/* Writes the sequence that restores the screen. Nothing may follow it: the fault may be in a worker while the main
+ * loop draws. */
 static void write_restore(void)
 {
     int screen = dup(STDOUT_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -73,7 +73,7 @@ static void write_restore(void)
     (void)written;
 }
 
-/* Only what is safe inside a handler: open(2), write(2), tcsetattr(3), dup(2), sigaction(2), raise(3). */
+/* Uses only calls that are safe in a handler: open(2), write(2), tcsetattr(3), dup(2), sigaction(2), raise(3). */
 static void die_tidily(int signal, siginfo_t *info, void *context)
 {
     (void)context;
@@ -94,17 +94,17 @@ static void die_tidily(int signal, siginfo_t *info, void *context)
 
 static void install_signals(void)
 {
-    struct sigaction told = {.sa_handler = tell_main_loop}, fatal = {.sa_sigaction = die_tidily};
-    told.sa_flags = SA_RESTART; /* a worker's read goes on; poll(2) is woken all the same */
-    sigemptyset(&told.sa_mask);
+    struct sigaction caught = {.sa_handler = notify_main_loop}, fatal = {.sa_sigaction = die_tidily};
+    caught.sa_flags = SA_RESTART; /* a worker's read goes on; poll(2) is woken all the same */
+    sigemptyset(&caught.sa_mask);
     sigemptyset(&fatal.sa_mask);
     fatal.sa_flags = SA_SIGINFO | SA_ONSTACK; /* the fault may be that the thread's own stack is full */
     qk_signal_stack_take(&terminal.stack_before);
-    for (int i = 0; i < N_TOLD; i++) {
-        sigaction(TOLD[i], NULL, &before_told[i]);
+    for (int i = 0; i < N_CAUGHT; i++) {
+        sigaction(CAUGHT[i], NULL, &before_caught[i]);
         /* Signals that nohup and shells made the program ignore stay ignored. */
-        if (before_told[i].sa_handler != SIG_IGN || TOLD[i] == SIGWINCH || TOLD[i] == SIGCONT)
-            sigaction(TOLD[i], &told, NULL);
+        if (before_caught[i].sa_handler != SIG_IGN || CAUGHT[i] == SIGWINCH || CAUGHT[i] == SIGCONT)
+            sigaction(CAUGHT[i], &caught, NULL);
     }
     for (int i = 0; i < N_FATAL; i++)
         sigaction(FATAL[i], &fatal, &before_fatal[i]);
@@ -115,12 +115,12 @@ static bool asks_to_end(int signal)
     return signal == SIGINT || signal == SIGTERM || signal == SIGHUP;
 }
 
-/* `all`: those that ask the program to end as well. */
+/* `all`: also the signals that end the program. */
 static void remove_signals(bool all)
 {
-    for (int i = 0; i < N_TOLD; i++)
-        if (all || !asks_to_end(TOLD[i]))
-            sigaction(TOLD[i], &before_told[i], NULL);
+    for (int i = 0; i < N_CAUGHT; i++)
+        if (all || !asks_to_end(CAUGHT[i]))
+            sigaction(CAUGHT[i], &before_caught[i], NULL);
     for (int i = 0; i < N_FATAL; i++)
         sigaction(FATAL[i], &before_fatal[i], NULL);
     if (all)
@@ -152,7 +152,7 @@ static void add_restore(const char *capability)
     const char *text = tigetstr(capability);
     if (text == NULL || text == (char *)-1)
         return;
-    /* Padding such as $<5> is for hardware long gone; the text before it is what counts. */
+    /* Padding such as $<5> was for old hardware; only the text before it counts. */
     size_t n = strcspn(text, "$");
     if (terminal.n_restore + n < RESTORE_BYTES) {
         memcpy(terminal.restore + terminal.n_restore, text, n);
@@ -160,7 +160,7 @@ static void add_restore(const char *capability)
     }
 }
 
-/* Where the terminal's description knows it, pasted text comes between two marks. */
+/* Asks for marks around pasted text, where the terminal's description has them. */
 static void mark_pastes(bool on)
 {
     const char *begin = tigetstr("PS"), *end = tigetstr("PE"), *how = tigetstr(on ? "BE" : "BD");
@@ -189,7 +189,7 @@ static void prepare_restore(void)
     add_restore("rmcup");
 }
 
-/* Libraries print warnings to standard error; on the screen they would be dirt. */
+/* Keeps warnings of libraries on standard error from spoiling the screen. */
 static void redirect_errors(void)
 {
     fflush(stderr);
@@ -238,7 +238,7 @@ enum qk_code terminal_start(struct qk_error *err)
     tcgetattr(STDIN_FILENO, &terminal.modes);
     if (pipe2(terminal.pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         return qk_fail_errno(err, "pipe", "create");
-    /* Before newterm: curses leaves a handler alone that is already there. */
+    /* Before newterm: curses does not replace an existing handler. */
     install_signals();
     terminal.screen = newterm(NULL, stdout, stdin);
     if (terminal.screen == NULL) {
@@ -286,7 +286,7 @@ static void take_size(void)
     struct winsize size;
     if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0)
         resize_term(size.ws_row, size.ws_col);
-    clearok(curscr, TRUE); /* what the terminal did to its content meanwhile is not known */
+    clearok(curscr, TRUE); /* the terminal may have changed its content meanwhile */
 }
 
 static unsigned event_of_signal(int signal)
@@ -304,7 +304,7 @@ static unsigned event_of_signal(int signal)
     }
 }
 
-/* All that has been told since the last time: of a storm of new sizes only the last one counts. */
+/* Reads all reported signals since the last call: of many new sizes only the last one counts. */
 static unsigned take_signals(void)
 {
     unsigned events = 0;
@@ -377,7 +377,7 @@ int terminal_key(void)
         terminal.pasting = c == PASTE_BEGINS;
         return KEY_IGNORED;
     }
-    if (kind == OK && (c == 27 || c == 3)) /* terminals take these out of what is pasted: its end was lost */
+    if (kind == OK && (c == 27 || c == 3)) /* terminals remove these from pasted text: its end was lost */
         terminal.pasting = false;
     if (kind == OK && c == 27)
         return swallow_sequence() ? KEY_IGNORED : 27;
@@ -397,7 +397,7 @@ void terminal_drain(void)
 void terminal_use_pointer(bool on)
 {
     mousemask(on ? EVERY_BUTTON : 0, NULL);
-    keyok(KEY_MOUSE, on); /* else a report that comes after it was turned off would be such a one */
+    keyok(KEY_MOUSE, on); /* else curses would not return from a report after the mouse was turned off */
     terminal.pointer = on;
     prepare_restore();
 }
@@ -414,7 +414,7 @@ static struct pointer pointer_of(const MEVENT *event)
     return pointer;
 }
 
-/* One key may stand for several reports that came at once, the newest first. */
+/* One key may cover several reports that came at once, the newest first. */
 struct pointer terminal_pointer(void)
 {
     struct pointer pointer = {0};

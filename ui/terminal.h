@@ -31,7 +31,7 @@ unsigned terminal_wait(int other, int milliseconds);
 
 /* The next key (key.h's codes) without waiting, or 0. */
 int terminal_key(void);
-/* True when the last key was not typed but is part of a text that was pasted. */
+/* True when the last key is part of a pasted text. */
 bool terminal_pasting(void);
 /* Discards keys that were typed ahead. */
 void terminal_drain(void);

@@ -140,7 +140,7 @@ void theme_attributes(
     *pair = theme->color ? (short)(1 + style) : 0;
     if (selected && theme->tinted)
         *pair = (short)(*pair + STYLE_COUNT);
-    else if (selected) { /* in the text's own colour: reversed colours would be patches */
+    else if (selected) { /* in the text's own colour: reversed colours would look like patches */
         *attributes = A_REVERSE | (*attributes & A_BOLD);
         *pair = theme->color ? 1 + STYLE_TEXT : 0;
     }

@@ -11,12 +11,12 @@ enum { HEAT_LEVELS = 7, WEIGHT_LEVELS = 5 };
 
 enum style {
     STYLE_TEXT,
-    STYLE_DIM, /* what is there but does not count: kept layers, layers without q and k */
+    STYLE_DIM, /* less important text: kept layers, layers without q and k */
     STYLE_STRONG,
     STYLE_TITLE,   /* the program's name */
     STYLE_HEADING, /* column and group headings */
     STYLE_RULE,    /* lines between panels */
-    STYLE_FOCUS,   /* the heading of the panel that keys go to */
+    STYLE_FOCUS,   /* the heading of the panel with the keys */
     STYLE_KEY,     /* a key in the footer and in help */
     STYLE_POINTER, /* the selected row's arrow */
     STYLE_MARK,
@@ -30,7 +30,7 @@ enum style {
     STYLE_ROUTING,
     STYLE_PRE, /* of the attention of pre, of post; current's is STYLE_CHOICE */
     STYLE_POST,
-    STYLE_GONE, /* the part of a bar that a choice takes away */
+    STYLE_GONE, /* the part of a bar that a choice removes */
     STYLE_HEAT, /* and HEAT_LEVELS - 1 more: from little drift (blue) to much (orange) */
     STYLE_WEIGHT = STYLE_HEAT + HEAT_LEVELS, /* and WEIGHT_LEVELS - 1 more: text by its attention */
     STYLE_COUNT = STYLE_WEIGHT + WEIGHT_LEVELS
@@ -43,7 +43,7 @@ enum glyph {
     GLYPH_ARROW,
     GLYPH_DOT,
     GLYPH_BULLET,
-    GLYPH_MORE, /* text goes on */
+    GLYPH_MORE, /* the text continues */
     GLYPH_LINE,
     GLYPH_WALL,
     GLYPH_UP,
@@ -51,7 +51,7 @@ enum glyph {
     GLYPH_GONE,
     GLYPH_DEGREE,
     GLYPH_TIMES,
-    GLYPH_WAIT, /* a number that is not there yet */
+    GLYPH_WAIT, /* a number not computed yet */
     GLYPH_AT_LEAST,
     GLYPH_NEWLINE, /* made visible in text */
     GLYPH_TAB,

@@ -13,12 +13,12 @@ enum qk_theme { QK_THEME_AUTO, QK_THEME_DARK, QK_THEME_LIGHT };
 /* Zero-initialise for the defaults. */
 struct qk_ui_options {
     enum qk_color color;    /* AUTO honours NO_COLOR; ALWAYS wins over it */
-    enum qk_theme theme;    /* AUTO looks at COLORFGBG, else dark */
-    bool ascii;             /* no character above 0x7f, whatever the locale says */
+    enum qk_theme theme;    /* AUTO follows COLORFGBG, else dark */
+    bool ascii;             /* no character above 0x7f, in any locale */
     bool readonly;          /* no export in keys, footer and help */
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
-    const char *warning;    /* why no number can be trusted; NULL or "" where they can */
+    const char *warning;    /* why no number can be trusted, or NULL or "" */
     const char *const *set; /* --set texts applied at the start, after the recipe */
     size_t n_set;
     const char *const *cases; /* files to evaluate on; none: those of the folder beside the pair */

@@ -32,7 +32,7 @@ static void name_of_pair(const struct app *app, char out[64])
     snprintf(out, 64, "unsaved-%.16s.json", hex);
 }
 
-/* The path of that file, or NULL when there is no home to keep it in. The caller frees. */
+/* The path of that file, or NULL without a home folder. The caller frees. */
 static char *state_path(const char *name)
 {
     char *folder, *path = NULL;
@@ -77,7 +77,7 @@ void unsaved_offer(struct app *app)
     }
 }
 
-/* Writes the choices to the file of the pair, which takes the place of the one that was offered. */
+/* Writes the choices to the file of the pair, which replaces the offered one. */
 static void keep(const struct app *app, char *path)
 {
     if (qk_make_folders(path, NULL) != QK_OK || qk_session_save_recipe(app->session, path, NULL) != QK_OK)

@@ -191,7 +191,7 @@ paste() {
     tmx paste-buffer -p
 }
 paste 'Q 0 m w'
-check "pasted text is no command" wait_for 'pasted text is no command'
+check "pasted text is not a command" wait_for 'pasted text is not a command'
 check "and changes nothing" wait_row 4 'K lerp 0.25'
 keys '\'
 wait_for 'empty shows all'

@@ -1,5 +1,5 @@
-/* attention_draw.c - one head's attention from one token of the probe: over its whole past, shaded on the text, and the
- * tokens that get most of it. */
+/* attention_draw.c - one head's attention from one token of the probe: over its whole past, shaded on the text, and
+ * its strongest tokens. */
 #include "ui/views/attention_view.h"
 
 #include "ui/format.h"
@@ -22,7 +22,7 @@ struct weights {
     size_t n;
 };
 
-/* How strong a weight is, 0 to WEIGHT_LEVELS - 1: against attention that is even over the past. */
+/* The level of a weight, 0 to WEIGHT_LEVELS - 1, against even attention over the past. */
 static const int TIMES_EVEN[WEIGHT_LEVELS] = {0, 1, 4, 16, 64};
 
 static enum style weight_style(const struct weights *weights, int side, size_t i)
@@ -32,12 +32,12 @@ static enum style weight_style(const struct weights *weights, int side, size_t i
     for (int k = 1; k < WEIGHT_LEVELS; k++)
         if (weight * (double)weights->n >= TIMES_EVEN[k])
             level = k;
-    if (weight >= 0.5) /* few tokens: nothing can be 64 times even */
+    if (weight >= 0.5) /* with few tokens no weight is 64 times even */
         level = WEIGHT_LEVELS - 1;
     return (enum style)(STYLE_WEIGHT + level);
 }
 
-/* The tokens with the largest weights, the largest first; returns how many. */
+/* Lists the tokens with the largest weights, the largest first; returns their number. */
 static int strongest(const struct weights *weights, int side, size_t *token, int most)
 {
     int n = 0;
@@ -55,7 +55,7 @@ static int strongest(const struct weights *weights, int side, size_t *token, int
 
 /* --- drawing --- */
 
-/* What goes to each stretch of the past, from its first token to the query. */
+/* The attention to each stretch of the past, from its first token to the query. */
 static void draw_overview(struct canvas *canvas, struct area area, const struct weights *weights)
 {
     double value[N_ATTENTION_SIDES][MOST_CELLS] = {{0}}, top = 0;
@@ -143,7 +143,7 @@ static void join(const struct app *app, char out[CONTEXT_TEXT], size_t from, siz
     }
 }
 
-/* A token with what stands before and after it, all tokens of a list under each other. */
+/* Draws a token with the text before and after it, all tokens of a list in one column. */
 static void draw_context(
     const struct app *app, struct canvas *canvas, struct area cell, enum style style, size_t i)
 {
@@ -207,7 +207,7 @@ static const char *attention_obstacle(const struct app *app)
     return why == NULL && view->n_ids == 0 ? "there is no probe" : why;
 }
 
-/* The text takes what the list of the strongest leaves, and no more than its lines. */
+/* The text takes the rows that the list of the strongest leaves, and at most its lines. */
 void place_attention(struct app *app, const struct canvas *canvas, struct area area)
 {
     struct attention_view *view = app->state[SCREEN_ATTENTION];

@@ -1,4 +1,4 @@
-/* attention_view.c - the tokens of the probe as text and lines, and moving and finding in them. */
+/* attention_view.c - the tokens of the probe as text and lines, with moves and search in them. */
 #include "ui/views/attention_view.h"
 
 #include "base/mem.h"
@@ -178,7 +178,7 @@ static void go_attention(struct app *app, enum action action)
     }
 }
 
-/* True when the word begins in token i, whatever the case of its letters. */
+/* True when the word begins in token i, without regard to case. */
 static bool begins_in(const struct app *app, size_t i, const char *word)
 {
     const struct attention_view *view = app->state[SCREEN_ATTENTION];

@@ -26,7 +26,7 @@ struct attention_side {
 };
 extern const struct attention_side ATTENTION_SIDES[N_ATTENTION_SIDES];
 
-/* Takes over another probe, from its last token: nothing of the one before is looked at any more. */
+/* Takes over another probe, from its last token. It drops everything of the one before. */
 void attention_follow(struct app *app);
 /* The characters that begin in token i, control characters made visible; *ends (may be NULL): a line ends with it. */
 char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *ends);

@@ -33,7 +33,7 @@ static void measure_text(
                         : "");
 }
 
-/* "turns whole heads (no positions in q and k)": only of a mode that takes a form of its own in each layer. */
+/* "turns whole heads (no positions in q and k)": only for a mode with a form of its own in each layer. */
 static void draw_form(struct canvas *canvas, int y, int x, int width, const struct qk_current *current)
 {
     if (current->form.what != NULL)

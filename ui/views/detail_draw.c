@@ -1,5 +1,5 @@
 /* detail_draw.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
- * attention ranges, and what the choice comes to. */
+ * attention ranges, and the effect of the choice. */
 #include "ui/views/layers_view.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ static void name_layer(const struct app *app, const struct qk_pair_layer *layer,
         qk_text_add(text, " (%s)", post->mixer);
 }
 
-/* What is particular to its heads. */
+/* The particular properties of its heads. */
 static void describe_heads(const struct app *app, const struct qk_pair_layer *layer, struct qk_text *text)
 {
     static const char *const POSITIONS[] = {
@@ -38,9 +38,9 @@ static void describe_heads(const struct app *app, const struct qk_pair_layer *la
         qk_text_add(text, " %s bias", dot);
 }
 
-/* The heading of the panel: in two lines, the second of which is of the heads, when one is too short. */
+/* The heading of the panel. When one line is too short, a second one holds the heads. */
 struct description {
-    struct qk_text line[2]; /* the second is empty where there is one */
+    struct qk_text line[2]; /* the second is empty in a heading of one line */
 };
 
 static struct description describe(
@@ -80,7 +80,7 @@ static void draw_description(
     free_description(&d);
 }
 
-/* What is below the heading. */
+/* The contents below the heading. */
 static struct area below_description(
     const struct app *app, const struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
 {
@@ -90,7 +90,7 @@ static struct area below_description(
     return (struct area){area.y + used, area.x + 1, area.h - used, area.w - 1};
 }
 
-/* The drift whose heads are shown, or NULL and why there is none. */
+/* The drift whose heads are shown, or NULL with the reason. */
 static const struct qk_layer_drift *shown_drift(
     const struct app *app, const struct qk_pair_layer *layer, const char **why, enum style *style)
 {
@@ -133,7 +133,7 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-/* Each at its smallest first, then as large as there is room. */
+/* Every part gets its smallest size first, then as much as there is room for. */
 static struct shares share_without_ranges(int rows)
 {
     struct shares s = {.heat = least(rows, HEADS_ROWS)};
@@ -147,8 +147,8 @@ static struct shares share_without_ranges(int rows)
     return s;
 }
 
-/* With ranges: they matter more than the heat map's last rows and than the angles; then the selected head's,
- * the table of the choice, angles, and higher bars. */
+/* Ranges come before the heat map's last rows and the angles. Then come the selected head's ranges, the table of the
+ * choice, angles, and higher bars. */
 static struct shares share_with_ranges(int rows)
 {
     struct shares s = {.heat = SMALL_HEAT, .ranges = LEAST_RANGES};

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A figure: "57.0 50-64", its bar, and of how many cases. */
+/* A figure: "57.0 50-64", its bar, and its number of cases. */
 enum { RATE_CELLS = 5, INTERVAL_CELLS = 7, COUNT_CELLS = 5, SHORTEST_BAR = 4, LONGEST_BAR = 40 };
 enum { LEAST_FIGURE = RATE_CELLS + INTERVAL_CELLS, SHORTEST_NAME = 12 };
 
@@ -21,7 +21,7 @@ static const struct {
     enum style style;
 } MODELS[QK_ASKED_COUNT] = {{"pre", STYLE_PRE}, {"post", STYLE_POST}, {"current", STYLE_CHOICE}};
 
-/* Where the columns of a panel of some width are: a name and the cell behind it, then a figure for each model. */
+/* The columns of a panel: a name and the cell behind it, then a figure for each model. */
 struct columns {
     int name, figure, bar, count;
     int rows; /* of a task: two where bars have a row of their own */
@@ -45,8 +45,7 @@ static struct columns columns_of(const struct canvas *canvas, const struct qk_ev
 
 /* --- figures --- */
 
-/* The bar ends at the share that is right; what the interval reaches beyond it is drawn as a part
- * of it that is not there. */
+/* The bar ends at the share of right answers. The part of the interval beyond it is drawn as a removed part. */
 static void draw_figure(
     struct canvas *canvas, int y, int x, struct columns c, enum style style, struct qk_score score, size_t of)
 {
@@ -103,7 +102,7 @@ static void draw_heading(
     }
 }
 
-/* --- what is going on --- */
+/* --- the state --- */
 
 static enum style progress_text(
     const struct app *app, const struct qk_evaluation_state *state, char out[QK_ERROR_TEXT])
@@ -131,7 +130,7 @@ static enum style progress_text(
     return STYLE_PENDING;
 }
 
-/* What there is to say while there are no tasks. */
+/* The text while there are no tasks. */
 static void draw_no_tasks(struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
 {
     char shown[QK_ERROR_TEXT];
@@ -144,7 +143,7 @@ static void draw_no_tasks(struct canvas *canvas, struct area area, const struct 
             "Nothing to ask: no cases were named, and there is no folder 'cases' with .jsonl files beside "
             "the "
             "checkpoints. Start with --cases FILE, which can be repeated. 'qkscope cases' writes such files, "
-            "'man qkscope' tells their format.");
+            "'man qkscope' documents their format.");
         break;
     default:
         draw_wrapped(canvas, area, STYLE_PENDING, "reading the cases");
@@ -167,7 +166,7 @@ static void draw_title(struct canvas *canvas, struct area area, const struct qk_
     qk_text_free(&text);
 }
 
-/* Rows for the tasks: all but those of the state, or half where a front wants to be seen, too. */
+/* Rows for the tasks: all but those of the state, or half of them where a front is shown, too. */
 static int tasks_height(const struct app *app, int h)
 {
     bool front = qk_session_search_state(app->session)->n_points > 0;
@@ -177,7 +176,7 @@ static int tasks_height(const struct app *app, int h)
     return n > h / 2 ? h / 2 : n;
 }
 
-/* The columns, and bars in rows of their own where there is room for all tasks so. */
+/* Lays out the columns, and bars in rows of their own where all tasks fit with them. */
 static struct columns columns_in(
     const struct canvas *canvas, const struct qk_evaluation_state *state, int w, int h)
 {
@@ -187,13 +186,13 @@ static struct columns columns_in(
     return c;
 }
 
-/* Where the tasks are, their heading among them. */
+/* The area of the tasks, with their heading. */
 static struct area tasks_area(const struct app *app, struct area area)
 {
     return (struct area){area.y + 1, area.x, tasks_height(app, area.h - 1), area.w};
 }
 
-/* Where the search is: below the tasks and how far they are. */
+/* The area of the search, below the tasks and their progress. */
 static struct area search_area(const struct app *app, struct area area, const struct columns *c)
 {
     const struct eval_view *view = app->state[SCREEN_EVAL];

@@ -1,4 +1,4 @@
-/* export_draw.c - the export as it is shown: where to, how, what will change, progress, and what became of it. */
+/* export_draw.c - the drawing of the export: target, options, changes, progress and result. */
 #include "ui/views/export_view.h"
 
 #include "ui/format.h"
@@ -29,7 +29,7 @@ static void draw_options(const struct app *app, struct canvas *canvas, int y, in
             i > 0 ? "  " : "", options[i].on ? 'x' : ' ', options[i].name);
 }
 
-/* What would be written, or why nothing can be. */
+/* The plan of the export, or why it cannot run. */
 static void draw_manifest(const struct export_view *view, struct canvas *canvas, struct area area)
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
@@ -52,7 +52,7 @@ static void draw_manifest(const struct export_view *view, struct canvas *canvas,
         manifest->target_exists ? "; replaces what is there" : "");
 }
 
-/* A rate needs a while before it says anything. */
+/* A rate is meaningful only after a while. */
 static bool rate_known(const struct qk_task *task)
 {
     return task->seconds >= 1 && task->done > task->total / 200;
@@ -82,7 +82,7 @@ static void draw_progress(const struct app *app, struct canvas *canvas, int y, i
     draw_run(canvas, y, x + used, width - used, STYLE_TEXT, shown);
 }
 
-/* What can be done, or what became of the last task. */
+/* The possible keys, or the result of the last task. */
 static enum style outcome_text(const struct app *app, char out[QK_ERROR_TEXT])
 {
     const struct qk_task *task = qk_session_task(app->session);
@@ -130,7 +130,7 @@ static void draw_outcome(const struct app *app, struct canvas *canvas, struct ar
     draw_wrapped(canvas, (struct area){area.y, area.x + LABEL, area.h, area.w - LABEL}, style, text);
 }
 
-/* The tensors that will change, or the differences that a verification found. */
+/* The tensors that change, or the differences that a verification found. */
 static void make_changes(struct app *app, const struct canvas *canvas, int width)
 {
     struct export_view *view = app->state[SCREEN_EXPORT];
@@ -160,7 +160,7 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
 
 void place_export(struct app *app, const struct canvas *canvas, struct area area)
 {
-    enum { ABOVE = 3, MOST = 3 }; /* rule, target, options; rows of the plan, of the outcome */
+    enum { ABOVE = 3, MOST = 3 }; /* rule, target, options; rows of the plan, of the result */
     struct export_view *view = app->state[SCREEN_EXPORT];
     char outcome[QK_ERROR_TEXT];
     int x = area.x + 1, width = area.w - 2, y = area.y + ABOVE, rows = 2;

@@ -18,7 +18,7 @@
 
 /* --- state --- */
 
-/* The length of a name of n bytes without what says that it is a file of weights. */
+/* The length of a name of n bytes without the ending of a file of weights. */
 static size_t without_ending(const char *name, size_t n)
 {
     static const char *const endings[] = {
@@ -31,7 +31,7 @@ static size_t without_ending(const char *name, size_t n)
     return n;
 }
 
-/* "NAME-qkscope" in the current folder, NAME being post's last part, without a file's ending. */
+/* "NAME-qkscope" in the current folder, where NAME is post's last part without a file's ending. */
 static enum qk_code default_target(const char *post, char **out, struct qk_error *err)
 {
     char *whole = realpath(post, NULL);
@@ -179,7 +179,7 @@ static unsigned set_target(struct app *app, const char *target)
     return REFRESH_DRAW;
 }
 
-/* What killed exports left beside the target, of other names than its own. */
+/* The left-overs of killed exports beside the target, except those of its own name. */
 static unsigned remove_left_overs(struct app *app)
 {
     const struct export_view *view = app->state[SCREEN_EXPORT];
@@ -196,7 +196,7 @@ static unsigned remove_left_overs(struct app *app)
     qk_left_overs_free(&left);
     free(parent);
     free(name);
-    make_manifest(app); /* there is more room now */
+    make_manifest(app); /* the disk has more room now */
     return code == QK_OK ? REFRESH_DRAW : say_error(app, &err);
 }
 
@@ -222,7 +222,7 @@ unsigned run_export(struct app *app, enum action action, const char *argument)
     (void)action;
     unsigned refresh = named ? set_target(app, argument) : REFRESH_DRAW;
     if (qk_session_unsaved(app->session))
-        view->shows_task = false; /* of choices that have changed since */
+        view->shows_task = false; /* it was of earlier choices */
     open_screen(app, SCREEN_EXPORT);
     if (!named)
         offer_to_clean(app);
@@ -258,7 +258,7 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
     return REFRESH_DRAW;
 }
 
-/* What the view shows after a task was started, or was not. */
+/* Updates the view after a task started, or failed to start. */
 static unsigned started(struct app *app, enum qk_code code, const struct qk_error *err)
 {
     struct export_view *view = app->state[SCREEN_EXPORT];
@@ -282,7 +282,7 @@ unsigned run_write(struct app *app, enum action action, const char *argument)
     struct export_view *view = app->state[SCREEN_EXPORT];
     (void)action;
     (void)argument;
-    make_manifest(app); /* the folder may have come or gone since it was asked */
+    make_manifest(app); /* the folder may have appeared or gone meanwhile */
     if (!view->has_manifest)
         return say_error(app, &view->refused);
     if (!view->manifest.target_exists)

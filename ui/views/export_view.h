@@ -6,20 +6,20 @@
 #include "ui/page.h"
 #include "ui/screen.h"
 
-/* app->state[SCREEN_EXPORT]: options and the manifest made of them. */
+/* app->state[SCREEN_EXPORT]: options and the manifest that follows from them. */
 struct export_view {
     char *target; /* owned */
     bool force, link, patch_only;
-    bool has_manifest; /* manifest is filled and the export can be done */
+    bool has_manifest; /* manifest is filled and the export can run */
     struct qk_export_manifest manifest;
     struct qk_error refused; /* why not */
     struct area manifest_area, task_area;
     struct page changes;
-    bool stale;      /* `changes` has to be made again */
-    bool reported;   /* the end of the last task, in a message */
-    bool shows_task; /* what became of the last task is shown, until the manifest becomes another one */
+    bool stale;      /* `changes` must be made again */
+    bool reported;   /* a message has reported the end of the last task */
+    bool shows_task; /* the result of the last task is shown until the manifest changes */
     bool exported;   /* there is an export at the target: it can be verified */
-    bool offered;    /* to remove what killed exports left beside the target: asked once */
+    bool offered;    /* the question about left-overs of killed exports, asked once */
 };
 
 void place_export(struct app *app, const struct canvas *canvas, struct area area);

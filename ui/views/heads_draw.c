@@ -9,7 +9,7 @@
 
 enum { NARROW_LABEL = 8, NARROW_HEAD = 7, WIDE_LABEL = 10, WIDE_HEAD = 8, WALL_CELLS = 2, AXIS_CELLS = 6 };
 
-/* The rows of the heat map, the most telling first: a low panel shows the first ones. */
+/* The rows of the heat map, the most important first: a low panel shows the first ones. */
 static const enum qk_metric HEAT_ROWS[] = {QK_METRIC_REL_FRO, QK_METRIC_ROUTING, QK_METRIC_ANGLE_MEAN,
     QK_METRIC_ANGLE_MAX, QK_METRIC_COSINE, QK_METRIC_NORM_RATIO};
 enum { N_HEAT_ROWS = sizeof HEAT_ROWS / sizeof HEAT_ROWS[0] };
@@ -33,7 +33,7 @@ static enum qk_role role_of_column(const struct qk_pair_layer *layer, int column
 
 /* --- heat map --- */
 
-/* How far from "no drift" a value is, for its colour. */
+/* The distance of a value from "no drift", for its colour. */
 static double heat(enum qk_metric metric, double value)
 {
     if (metric == QK_METRIC_COSINE || metric == QK_METRIC_NORM_RATIO)
@@ -72,7 +72,7 @@ static void draw_heat_cell(const struct app *app, struct canvas *canvas, struct 
         format_metric(number, metric, value, cell.w - 2));
 }
 
-/* The unit goes along where there is room for it. */
+/* Shows the unit where there is room for it. */
 static void draw_heat_label(
     const struct app *app, struct canvas *canvas, struct area cell, enum qk_metric metric)
 {
@@ -109,7 +109,7 @@ static void draw_head_column(const struct app *app, struct canvas *canvas, struc
     snprintf(name, sizeof name, " %s%d", qk_role_name(role), head);
     canvas->selected = selected;
     draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, selected ? STYLE_STRONG : STYLE_HEADING, name);
-    canvas->selected = selected && canvas->theme->tinted; /* reverse video would turn the heat around */
+    canvas->selected = selected && canvas->theme->tinted; /* reverse video would reverse the colours */
     for (int i = 0; i < N_HEAT_ROWS && i + 1 < area.h; i++)
         draw_heat_cell(app, canvas, (struct area){area.y + 1 + i, area.x, 1, area.w}, HEAT_ROWS[i],
             qk_metric_head(drift, HEAT_ROWS[i], role, head), top[i]);
@@ -120,7 +120,7 @@ static void draw_head_column(const struct app *app, struct canvas *canvas, struc
     }
 }
 
-/* "head", and which of them are shown when that is not all. */
+/* "head", with the numbers of the shown ones when that is not all. */
 static void draw_heads_heading(
     const struct app *app, struct canvas *canvas, struct area cell, int shown, int n)
 {

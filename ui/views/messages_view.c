@@ -3,7 +3,7 @@
 
 struct messages_view {
     struct page page;
-    size_t n; /* messages in it */
+    size_t n; /* messages in the page */
 };
 
 static void place_messages(struct app *app, const struct canvas *canvas, struct area area)

@@ -1,4 +1,5 @@
-/* probe.c - the probe text's passes: started by themselves, by a file's name, stopped, and their end told. */
+/* probe.c - the probe text's passes: their start, by default or by a file's name, their stop, and reports of their
+ * end. */
 #include "ui/views/probe.h"
 
 #include "ui/app.h"
@@ -51,8 +52,8 @@ void probe_again(struct app *app)
         say_error(app, &err);
 }
 
-/* What the user asked for is told in full; of the default probe's failure one short line, the whole of it
- * being in the detail and among the messages. */
+/* Reports the failure of a requested probe in full. For the default probe it shows one short line, and the detail and
+ * the messages have the whole text. */
 static void report_failure(struct app *app, const char *why)
 {
     const struct layers_view *view = app->state[SCREEN_LIST];
@@ -61,7 +62,7 @@ static void report_failure(struct app *app, const char *why)
         return;
     say(app, STYLE_ERROR, "no attention ranges: %s", why != NULL ? why : "the probe failed");
     if (!view->probe.asked)
-        say(app, STYLE_DIM, "no attention ranges%s: ! tells why",
+        say(app, STYLE_DIM, "no attention ranges%s: ! shows why",
             qk_session_probe_state(app->session)->estimated ? ", but an estimate from weights" : "");
 }
 

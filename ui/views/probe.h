@@ -8,7 +8,7 @@ struct app;
 void probe_start(struct app *app);
 /* Starts the last probe again, if there was one. */
 void probe_again(struct app *app);
-/* Reports what became of the probe since the last call. */
+/* Reports the progress of the probe since the last call. */
 void probe_report(struct app *app);
 
 #endif

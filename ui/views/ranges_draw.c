@@ -1,4 +1,4 @@
-/* ranges_draw.c - attention ranges: the list's cells, histograms of pre, post and current, and why there are none. */
+/* ranges_draw.c - attention ranges: the list's cells, histograms of pre, post and current, and the reasons for none. */
 #include "ui/views/layers_view.h"
 
 #include "ui/format.h"
@@ -56,7 +56,7 @@ static void mass_text(char out[NUMBER_TEXT], const struct qk_layer_range *range,
         snprintf(out, NUMBER_TEXT, "%.1f", range->layer.long_mass);
 }
 
-/* Long mass "pre -> post", and "-> current" where choices matter; in a tight column that alone. */
+/* Long mass "pre -> post", and "-> current" where choices matter; a narrow column has that alone. */
 static void reach_text(const struct app *app, char out[64], const struct qk_session_range *range, int width)
 {
     char pre[NUMBER_TEXT] = "-", post[NUMBER_TEXT] = "-", now[NUMBER_TEXT];
@@ -129,7 +129,7 @@ void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, 
 
 /* --- histograms --- */
 
-/* One histogram with two numbers behind it, or why there is none. */
+/* One histogram with two numbers behind it, or the reason for none. */
 struct line {
     const char *label;
     enum style style;
@@ -137,7 +137,7 @@ struct line {
     const char *why;
     char number[2][NUMBER_TEXT];
 };
-/* What an axis tells: whose bins these are, and what the numbers are called. */
+/* The labels of an axis: the owner of the bins, and the names of the numbers. */
 struct axis {
     const char *title, *number[2];
     int n_bins;
@@ -180,7 +180,7 @@ static void draw_bins(
     for (int b = 0; b < n_bins; b++) {
         double value = line->bin[b];
         int eighths = value > 0 && top > 0 ? (int)lround(value / top * 8 * area.h) : 0;
-        eighths = eighths == 0 && value > 0 ? 1 : eighths; /* little is not nothing */
+        eighths = eighths == 0 && value > 0 ? 1 : eighths; /* a small value still shows */
         for (int row = 0; row < area.h; row++) {
             int level = eighths - 8 * row;
             level = level < 0 ? 0 : level > 8 ? 8 : level;
@@ -311,7 +311,7 @@ static void draw_profiles(
     draw_lines(canvas, area, &axis, lines);
 }
 
-/* Rows of the layer's part: all, or half of them where the selected head's has room below it. */
+/* Rows of the layer's part: all, or half of them where the selected head's part fits below. */
 static int part_height(int left)
 {
     return left < 2 * (1 + N_LINES) ? left : 1 + N_LINES * ((left / 2 - 1) / N_LINES);
@@ -338,7 +338,7 @@ static void draw_estimate(const struct app *app, struct canvas *canvas, struct a
         draw_profiles(canvas, area, side, head);
 }
 
-/* What the current model's numbers are, for the right end of the heading. */
+/* The kind of the current model's numbers, for the right end of the heading. */
 static enum style current_state(const struct app *app, const struct qk_session_range *range, char out[64])
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
@@ -375,7 +375,7 @@ static void draw_range_heading(
     int used = draw_run(canvas, area.y, area.x, left, STYLE_HEADING, "attention range ");
     used += draw_format(
         canvas, area.y, area.x + used, left - used, STYLE_TEXT, " shift %s", shift_text(shift, range->shift));
-    /* as much of it as a restore undoes */
+    /* the part of it that a restore undoes */
     if (range->restored != NULL && left - used >= 11)
         used += draw_format(canvas, area.y, area.x + used, left - used, STYLE_TEXT, ", q,k%s %s",
             left - used >= 17 ? " alone" : "", shift_text(shift, range->restored_shift));
@@ -386,7 +386,7 @@ static void draw_range_heading(
     draw_text(canvas, area.y, area.x + area.w - right, right, ALIGN_LEFT, style, state);
 }
 
-/* Why the layer has no histograms, and what can be done about it. */
+/* Why the layer has no histograms, and the remedy. */
 static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
@@ -433,7 +433,7 @@ void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
     draw_range_heading(app, canvas, area, &range);
     int head = range_head(app);
     area = (struct area){area.y + 1, area.x, part_height(left), area.w};
-    bool both = area.h < left; /* else one of the two: the heads' when they have the keys */
+    bool both = area.h < left; /* else one of the two: that of the heads when they have the keys */
     draw_histograms(app, canvas, area, &range, both || view->panel != PANEL_HEADS ? -1 : head);
     area.y += area.h;
     if (both)

@@ -1,4 +1,4 @@
-/* search_draw.c - the search for selections on the screen: how far it is, and its Pareto front as a plot in cells and
+/* search_draw.c - the search for selections on the screen: its progress, and its Pareto front as a plot in cells and
  * as a list. */
 #include "ui/views/search_view.h"
 
@@ -18,11 +18,11 @@ enum {
     NUMBER_CELLS = 6
 };
 
-/* --- how far it is --- */
+/* --- progress --- */
 
 enum { PROGRESS_TEXT = 64 };
 
-/* "3:05 of 10:00", "12 of 20 evaluations": how much of its limit is used up. */
+/* "3:05 of 10:00", "12 of 20 evaluations": the used part of its limit. */
 static const char *progress_text(const struct qk_search_state *found, char out[PROGRESS_TEXT])
 {
     char now[NUMBER_TEXT], all[NUMBER_TEXT];
@@ -75,7 +75,7 @@ static double rate_of(struct qk_score score)
     return score.total > 0 ? (double)score.right / (double)score.total : NAN;
 }
 
-/* What the plot shows: from low to high, first objective to the right, second upwards. */
+/* The range of the plot, from low to high: first objective to the right, second upwards. */
 struct axes {
     double low[2], high[2];
 };
@@ -83,7 +83,7 @@ struct axes {
 static void reach_to(struct axes *axes, const double at[2])
 {
     for (int o = 0; o < 2; o++) {
-        axes->low[o] = fmin(axes->low[o], at[o]); /* passes over NaN */
+        axes->low[o] = fmin(axes->low[o], at[o]); /* skips NaN */
         axes->high[o] = fmax(axes->high[o], at[o]);
     }
 }
@@ -94,7 +94,7 @@ static void place_of(const struct app *app, enum qk_asked who, double at[2])
         at[o] = rate_of(qk_session_objective(app->session, who, o));
 }
 
-/* Of the points, post and current. Pre is often far away (it cannot do what post learned) and
+/* The range of the points, post and current. Pre often lies far away, because it cannot do what post learned, and
  * would leave them no room. */
 static struct axes axes_of(const struct app *app, const struct qk_search_state *found)
 {
@@ -110,7 +110,7 @@ static struct axes axes_of(const struct app *app, const struct qk_search_state *
         reach_to(&axes, at);
     }
     for (int o = 0; o < 2; o++)
-        if (axes.high[o] - axes.low[o] < 0.01) { /* one place has no scale */
+        if (axes.high[o] - axes.low[o] < 0.01) { /* a single place gives no scale */
             axes.low[o] = fmax(axes.low[o] - 0.01, 0);
             axes.high[o] = fmin(axes.high[o] + 0.01, 1);
         }
@@ -127,7 +127,7 @@ static bool find_cell(struct area plot, const struct axes *axes, const double at
     return true;
 }
 
-/* Draws text so that its first cell is at the place; what would go over the edge is moved in. */
+/* Draws text so that its first cell is at the place; text over the edge is moved in. */
 static void draw_at(struct canvas *canvas, struct area plot, const struct axes *axes, const double at[2],
     enum style style, const char *text)
 {
@@ -136,8 +136,8 @@ static void draw_at(struct canvas *canvas, struct area plot, const struct axes *
         draw_run(canvas, y, x > last ? last : x, cells, style, text);
 }
 
-/* A dot at the place of pre or post and its name beside it, three cells off: a point may be there, too. What
- * is outside the plot is named at its edge, with an arrow there. */
+/* Draws a dot at the place of pre or post, and its name three cells beside it, since a point may be there, too. A place
+ * outside the plot has its name at the edge, with an arrow. */
 static void draw_name_at(struct canvas *canvas, struct area plot, const struct axes *axes, const double at[2],
     enum style style, const char *name)
 {
@@ -171,8 +171,8 @@ static void draw_frame_of(
         "%s %s, upwards %s", theme_glyph(canvas->theme, GLYPH_ARROW), name[0], name[1]);
 }
 
-/* Pre and post by name, the points by number, the current selection by a bullet; what is drawn
- * later covers what was there. */
+/* Draws pre and post by name, the points by number, and the current selection as a bullet. Later ones cover earlier
+ * ones. */
 static void draw_plot(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
@@ -210,7 +210,7 @@ enum align objective_align(const struct app *app)
     return qk_session_evaluation(app->session)->n_files > 1 ? ALIGN_LEFT : ALIGN_TAIL;
 }
 
-/* Objectives that have room beside the selection. */
+/* The number of objectives that fit beside the selection. */
 static int shown_objectives(const struct qk_search_state *found, int width)
 {
     int n = (width - NUMBER_CELLS - 16) / RATE_CELLS;
@@ -248,7 +248,7 @@ static void draw_point(const struct app *app, struct canvas *canvas, struct area
     canvas->selected = false;
 }
 
-/* Remembers which point is selected: the front grows while a search runs. */
+/* Remembers the selected point, because the front grows while a search runs. */
 static void keep_point(struct search_view *view, const struct qk_search_state *found)
 {
     const char *text = found->point[view->point].text;
@@ -275,8 +275,8 @@ static void draw_points(
             i, n_shown);
 }
 
-/* Plot and list beside each other, or one above the other; without room for both, or with one objective, the
- * list alone: the plot's area has no rows then. */
+/* Places plot and list beside each other, or one above the other. Without room for both, or with one objective, there
+ * is the list alone, and the plot's area has no rows. */
 static void divide(
     struct area area, const struct qk_search_state *found, struct area *plot, struct area *list)
 {
@@ -295,8 +295,8 @@ static void divide(
     }
 }
 
-/* Where the front is in the area of a search: below its title and what it failed with, of which *error_rows
- * (may be NULL) is the number of rows. No rows: there is none. */
+/* The area of the front in the area of a search, below its title and its error, which takes *error_rows rows (may be
+ * NULL). Without a front it has no rows. */
 static struct area front_area(
     const struct canvas *canvas, struct area area, const struct qk_search_state *found, int *error_rows)
 {

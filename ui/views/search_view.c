@@ -1,4 +1,4 @@
-/* search_view.c - the search for selections: begun, stopped, reported, and a point of its front chosen. */
+/* search_view.c - the search for selections: its start, stop and reports, and the choice of a point of its front. */
 #include "ui/views/search_view.h"
 
 #include "ui/dispatch.h"
@@ -36,7 +36,7 @@ void report_search(struct app *app)
             found->n_trials, found->n_points);
 }
 
-/* "10", "0.5 minutes", "200 evaluations": a number and what it counts, or how it begins. */
+/* "10", "0.5 minutes", "200 evaluations": a number and its unit, or the unit's beginning. */
 static bool read_limits(const char *text, struct qk_search_limits *limits)
 {
     enum { MOST_MINUTES = 1 << 20, MOST_TRIALS = 1 << 24 };
