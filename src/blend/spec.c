@@ -393,10 +393,10 @@ enum qk_code qk_spec_text(
     struct qk_text text = {0};
     for (int i = 0; i < selection->n_layers; i++) {
         const struct qk_choice *choice = selection->choice[i];
-        bool both = qk_choice_equal(choice[QK_Q], choice[QK_K]), told = false;
-        for (int j = 0; j < i && !told; j++)
-            told = same_choices(selection, i, j);
-        for (int r = 0; r < (both ? 1 : QK_ROLE_COUNT) && !told; r++) {
+        bool both = qk_choice_equal(choice[QK_Q], choice[QK_K]), written = false;
+        for (int j = 0; j < i && !written; j++)
+            written = same_choices(selection, i, j);
+        for (int r = 0; r < (both ? 1 : QK_ROLE_COUNT) && !written; r++) {
             if (choice[r].mode == QK_KEEP)
                 continue;
             if (text.length > 0)

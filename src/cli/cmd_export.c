@@ -46,7 +46,7 @@ static void print_totals(const struct qk_export_manifest *manifest, const char *
 
 /* Reports the left-overs of other killed exports and writes beside the target; those of this target go. It reports
  * nothing where it cannot examine them. */
-static void tell_left_overs(const char *target)
+static void report_left_overs(const char *target)
 {
     struct qk_left_overs left;
     char *parent, *name, bytes[QK_BYTES_TEXT];
@@ -85,7 +85,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .comment = inputs->comment,
     };
     QK_TRY(qk_export_manifest(inputs->pair, &inputs->selection, &options, &manifest, err));
-    tell_left_overs(options.target);
+    report_left_overs(options.target);
     enum qk_code code = dry ? QK_OK : write_export(inputs, &options, err);
     if (code == QK_OK) {
         qk_inputs_print(inputs);

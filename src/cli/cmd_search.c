@@ -117,7 +117,7 @@ static enum qk_code answer(void *context, const struct qk_selection *selection, 
     return qk_evaluation_answer(s->evaluation, subject, n, cases, out, NULL, &s->meter.progress, cost, err);
 }
 
-static void told(void *context, const char *stage, const struct qk_trial *trial)
+static void on_trial(void *context, const char *stage, const struct qk_trial *trial)
 {
     struct search *s = context;
     (void)trial;
@@ -126,7 +126,7 @@ static void told(void *context, const char *stage, const struct qk_trial *trial)
 
 static enum qk_code measure(struct search *s, struct qk_error *err)
 {
-    const struct qk_search_calls calls = {s, answer, told};
+    const struct qk_search_calls calls = {s, answer, on_trial};
     qk_meter_start(&s->meter, "post and pre", false);
     qk_meter_limit(&s->meter, s->limits.seconds);
     enum qk_code code =
@@ -234,8 +234,8 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     /* Reports the results of an interrupted search, too. The next run goes on from kept answers. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
         struct qk_error why = {0};
-        enum qk_code told = report(arguments, s, &why);
-        return told == QK_OK ? code : qk_fail(err, told, "%s", why.text);
+        enum qk_code reported = report(arguments, s, &why);
+        return reported == QK_OK ? code : qk_fail(err, reported, "%s", why.text);
     }
     return code == QK_OK ? report(arguments, s, err) : code;
 }

@@ -68,7 +68,7 @@ static double routing(const struct qk_group_sums *sums, int n, const struct qk_h
     return base > 0 ? sqrt(moved / base) : NAN;
 }
 
-static enum qk_code tell_fault(const struct qk_group_sums *sums, int n, struct qk_heads *const side[2],
+static enum qk_code report_fault(const struct qk_group_sums *sums, int n, struct qk_heads *const side[2],
     struct qk_layer_drift *out, struct qk_error *err)
 {
     const struct qk_group_sums *first = NULL;
@@ -98,7 +98,7 @@ static enum qk_code put_together(const struct qk_group_sums *sums, int n, struct
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         role_numbers(&role[r], &out->role[r]);
     out->routing_rel_fro = routing(sums, n, role);
-    return tell_fault(sums, n, side, out, err);
+    return report_fault(sums, n, side, out, err);
 }
 
 /* --- a layer, shared --- */

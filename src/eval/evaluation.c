@@ -174,7 +174,7 @@ struct asking {
     size_t n_known, n_open;
 };
 
-static void tell(const struct asking *a, size_t n, const size_t *cases, const signed char *answer)
+static void report(const struct asking *a, size_t n, const size_t *cases, const signed char *answer)
 {
     if (a->watch != NULL && n > 0)
         a->watch->done(a->watch->context, n, cases, answer);
@@ -202,7 +202,7 @@ static void group_done(void *context, size_t n, const size_t *cases, const signe
         qk_answer_store_add(a->store, n, (const char(*)[QK_DIGEST_TEXT])digest, answer, &unheard);
     }
     free(digest);
-    tell(a, n, cases, answer);
+    report(a, n, cases, answer);
 }
 
 /* Asks post with a selection. */
@@ -274,7 +274,7 @@ static enum qk_code split(struct asking *a, size_t n, const size_t *list, signed
         qk_progress_add(progress, qk_exam_cost(a->exam, list[i]));
     }
     if (code == QK_OK)
-        tell(a, a->n_known, cases, got);
+        report(a, a->n_known, cases, got);
     free(got);
     free(cases);
     return code;

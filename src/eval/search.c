@@ -142,7 +142,7 @@ static enum qk_code keep_effect(struct qk_search *search, const struct qk_trial 
 }
 
 /* Computes the effects from all answers so far. */
-static enum qk_code tell_effect(
+static enum qk_code store_effect(
     struct qk_search *search, int layer, enum qk_effect_roles roles, struct qk_error *err)
 {
     struct qk_effect *effect = &search->effect[layer];
@@ -153,11 +153,11 @@ static enum qk_code tell_effect(
                : QK_OK;
 }
 
-static enum qk_code tell_effects(struct qk_search *search, struct qk_error *err)
+static enum qk_code store_effects(struct qk_search *search, struct qk_error *err)
 {
     for (int layer = 0; layer < search->pair->n_layers; layer++)
         for (int roles = 0; roles < QK_EFFECT_ROLES; roles++)
-            QK_TRY(tell_effect(search, layer, (enum qk_effect_roles)roles, err));
+            QK_TRY(store_effect(search, layer, (enum qk_effect_roles)roles, err));
     return QK_OK;
 }
 
@@ -171,7 +171,7 @@ static enum qk_code find_effect(
         search, &search->trial[0]->selection, &move, QK_RESTORE, level, "layer in", &trials->in[roles], err));
     QK_TRY(try_move(search, &search->parts->all->selection, &move, QK_KEEP, level, "layer out",
         &trials->out[roles], err));
-    return tell_effect(search, layer, roles, err);
+    return store_effect(search, layer, roles, err);
 }
 
 /* Layers with the largest known effect, in or out, come first: the effects of their roles are measured first. */
@@ -521,13 +521,13 @@ enum qk_code qk_search_run(struct qk_search *search, const struct qk_pair *pair,
     search->parts->calls = *calls;
     enum qk_code code = run(search, prior, err);
     struct qk_error unheard = {0};
-    enum qk_code told = QK_OK;
+    enum qk_code stored = QK_OK;
     if (search->parts->differs != NULL) { /* also of a search that was stopped */
-        told = tell_effects(search, code == QK_OK ? err : &unheard);
-        if (told == QK_OK)
-            told = qk_search_mark_front(search, code == QK_OK ? err : &unheard);
+        stored = store_effects(search, code == QK_OK ? err : &unheard);
+        if (stored == QK_OK)
+            stored = qk_search_mark_front(search, code == QK_OK ? err : &unheard);
     }
-    return code != QK_OK ? code : told;
+    return code != QK_OK ? code : stored;
 }
 
 void qk_search_free(struct qk_search *search)

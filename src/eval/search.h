@@ -61,7 +61,7 @@ struct qk_search_calls {
     enum qk_code (*answer)(void *context, const struct qk_selection *selection, const size_t *cases, size_t n,
         signed char *answer, double *cost, struct qk_error *err);
     /* Receives a measured trial, with `stage` as origin. May be NULL. */
-    void (*told)(void *context, const char *stage, const struct qk_trial *trial);
+    void (*report)(void *context, const char *stage, const struct qk_trial *trial);
 };
 
 /* The results of a search; owned. */

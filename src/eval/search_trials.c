@@ -212,8 +212,8 @@ enum qk_code qk_search_measure(struct qk_search *search, const struct qk_selecti
         free_trial(search->trial[--search->n_trials]);
     free(answer);
     free(list);
-    if (code == QK_OK && n > 0 && *out != NULL && search->parts->calls.told != NULL)
-        search->parts->calls.told(search->parts->calls.context, stage, trial);
+    if (code == QK_OK && n > 0 && *out != NULL && search->parts->calls.report != NULL)
+        search->parts->calls.report(search->parts->calls.context, stage, trial);
     return code;
 }
 

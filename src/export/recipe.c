@@ -191,10 +191,10 @@ static void add_choices(cJSON *root, const struct qk_selection *selection)
             struct qk_choice choice, earlier;
             if (!layer_entry(selection, i, which, &choice))
                 continue;
-            bool told = false;
-            for (int j = 0; j < i && !told; j++)
-                told = layer_entry(selection, j, which, &earlier) && qk_choice_equal(choice, earlier);
-            if (!told)
+            bool written = false;
+            for (int j = 0; j < i && !written; j++)
+                written = layer_entry(selection, j, which, &earlier) && qk_choice_equal(choice, earlier);
+            if (!written)
                 add_entry(choices, selection, i, which);
         }
     }
@@ -465,7 +465,7 @@ static enum qk_code read_choice(
 }
 
 static enum qk_code read_entry(const struct reader *r, const cJSON *entry,
-    struct qk_choice (*choices)[QK_ROLE_COUNT], bool (*told)[QK_ROLE_COUNT], int *n_layers)
+    struct qk_choice (*choices)[QK_ROLE_COUNT], bool (*given)[QK_ROLE_COUNT], int *n_layers)
 {
     struct qk_choice choice = {0};
     bool roles[QK_ROLE_COUNT] = {false};
@@ -482,10 +482,10 @@ static enum qk_code read_entry(const struct reader *r, const cJSON *entry,
         for (int role = 0; role < QK_ROLE_COUNT; role++) {
             if (!roles[role])
                 continue;
-            if (told[layer][role])
+            if (given[layer][role])
                 return qk_fail(r->err, QK_INPUT, "%s: choices.layers: layer %d has two choices for %s",
                     r->path, (int)layer, qk_role_name((enum qk_role)role));
-            told[layer][role] = true;
+            given[layer][role] = true;
             choices[layer][role] = choice;
         }
         if ((int)layer >= *n_layers)
@@ -497,17 +497,17 @@ static enum qk_code read_entry(const struct reader *r, const cJSON *entry,
 static enum qk_code read_choices(const struct reader *r, const cJSON *root, struct qk_recipe *recipe)
 {
     struct qk_selection all = {0};
-    bool(*told)[QK_ROLE_COUNT] = NULL;
+    bool(*given)[QK_ROLE_COUNT] = NULL;
     const cJSON *entry;
     size_t n;
     int n_layers = 0;
     QK_TRY(read_array(r, root, "", "choices", &entry, &n));
     enum qk_code code = qk_selection_init(&all, MAX_LAYERS, r->err);
     if (code == QK_OK)
-        code = qk_alloc(&told, MAX_LAYERS, sizeof *told, r->err);
+        code = qk_alloc(&given, MAX_LAYERS, sizeof *given, r->err);
     for (; entry != NULL && code == QK_OK; entry = entry->next)
-        code = read_entry(r, entry, all.choice, told, &n_layers);
-    free(told);
+        code = read_entry(r, entry, all.choice, given, &n_layers);
+    free(given);
     if (code == QK_OK) {
         all.n_layers = n_layers;
         code = qk_selection_copy(&recipe->selection, &all, r->err);

@@ -438,8 +438,8 @@ static enum qk_code read_scales(struct reading *r)
     const struct qk_config *config = &r->parts->model->config;
     struct qk_layer_weights *out = r->out;
     double number;
-    bool told = qk_layout_value(r->mixer, "score_dim", config, &number) && number > 0 && isfinite(number);
-    out->scale = (float)(1.0 / sqrt(told ? number : (double)out->head_dim));
+    bool given = qk_layout_value(r->mixer, "score_dim", config, &number) && number > 0 && isfinite(number);
+    out->scale = (float)(1.0 / sqrt(given ? number : (double)out->head_dim));
     if (qk_layout_value(r->mixer, "softcap", config, &number) && number > 0 && isfinite(number))
         out->softcap = (float)number;
     if (r->layer->kind == QK_WINDOW && r->layer->window <= 0)

@@ -175,8 +175,8 @@ static void read_positions(const struct qk_builder *b, struct qk_layer *layer, c
         else if (qk_layout_value(mixer, "rotary_fraction", config, &number) && number >= 0 && number <= 1)
             dims = (int)(number * dims);
         layer->rotary_dims = dims - dims % 2;
-        bool told = qk_layout_value(mixer, "theta", config, &number) && number > 0 && isfinite(number);
-        layer->rope_theta = told ? number : 10000.0;
+        bool given = qk_layout_value(mixer, "theta", config, &number) && number > 0 && isfinite(number);
+        layer->rope_theta = given ? number : 10000.0;
     }
     if (layer->kind == QK_WINDOW && qk_layout_value(mixer, "window", config, &number) && number >= 1 &&
         number < 1e9)

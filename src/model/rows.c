@@ -177,10 +177,10 @@ static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, s
     const struct qk_tensor *const scale[] = {view->scale, view->down_scale};
     const cJSON *size =
         qk_json_get(qk_json_get(b->model->config.root, "quantization_config"), "weight_block_size");
-    double told = cJSON_IsArray(size) && cJSON_IsNumber(size->child) ? size->child->valuedouble : 128;
+    double given = cJSON_IsArray(size) && cJSON_IsNumber(size->child) ? size->child->valuedouble : 128;
     if (view->scale == NULL && view->down_scale == NULL)
         return QK_OK;
-    view->block = told >= 1 && told <= 1 << 20 ? (int)told : 128;
+    view->block = given >= 1 && given <= 1 << 20 ? (int)given : 128;
     if (view->down == NULL && (view->transposed || order->per_group < view->n_heads))
         return qk_layer_problem(layer, err,
             "its weights are scaled by %s, which is not supported in this order of rows", view->scale->name);

@@ -32,27 +32,28 @@ enum qk_code qk_probe_document(size_t n, char **out, struct qk_error *err)
     struct qk_text text = {0};
     uint64_t random = 3;
     size_t needles = n / PER_NEEDLE < MOST_NEEDLES ? n / PER_NEEDLE : MOST_NEEDLES;
-    size_t room = n - needles * QUESTION, told = 0;
+    size_t room = n - needles * QUESTION, placed = 0;
     for (size_t i = 0; i < needles; i++)
         make_needle(&needle[i], &random);
     for (;;) {
         struct qk_text sentence = {0};
         /* Facts stand evenly in the first three quarters, so that some questions are near and some far. */
-        bool due = told < needles && text.length * 4 * needles >= told * 3 * room;
+        bool due = placed < needles && text.length * 4 * needles >= placed * 3 * room;
         if (due)
-            qk_prose_fact(&sentence, needle[told].key, needle[told].value);
+            qk_prose_fact(&sentence, needle[placed].key, needle[placed].value);
         else
             qk_prose_filler(&sentence, &random);
-        bool fits = !sentence.failed && text.length + sentence.length + (needles - told - due) * FACT <= room;
+        bool fits =
+            !sentence.failed && text.length + sentence.length + (needles - placed - due) * FACT <= room;
         if (fits)
             qk_text_add_bytes(&text, sentence.s, sentence.length);
         qk_text_free(&sentence);
         if (!fits)
             break;
-        told += due;
+        placed += due;
     }
-    for (size_t i = 0; i < told; i++) { /* questions come in another order than facts */
-        const struct needle *asked = &needle[(i + told / 2) % told];
+    for (size_t i = 0; i < placed; i++) { /* questions come in another order than facts */
+        const struct needle *asked = &needle[(i + placed / 2) % placed];
         qk_prose_question(&text, asked->key);
         qk_text_add(&text, "%s. ", asked->value);
     }
