@@ -1,10 +1,10 @@
 #!/bin/sh
-# report.sh - runs all benches and writes what they measured as a page. `make bench` calls it.
+# report.sh - the runner of all benches, which writes their figures as a page. `make bench` calls it.
 #
 # report.sh BUILD PAGE: BUILD is the folder where everything was built, PAGE the Markdown file. QK_BENCH_FOLDER names
-# a folder that holds the large pair (pre and post), or in which it is made and left for the next time; without it
+# a folder that holds the large pair (pre and post), or in which it is made and kept for the next time; without it
 # the pair goes to a temporary folder of ${TMPDIR:-/var/tmp}. QK_BENCHES, a list of names, runs these alone. PYTHON
-# must know numpy and scipy. Exit 1 when a limit is missed or a bench fails; the page is written all the same.
+# must know numpy and scipy. Exit 1 when a limit is missed or a bench fails; the page is still written.
 set -u
 [ $# -eq 2 ] || { echo "usage: report.sh BUILD PAGE" >&2; exit 2; }
 build=$(cd "$1" && pwd) || exit 2
@@ -31,7 +31,7 @@ wanted() {
     return 1
 }
 
-# section NAME TITLE METHOD COMMAND... - one part of the page: how, and what the command prints: a table, or lines.
+# section NAME TITLE METHOD COMMAND... - writes one part of the page: the method, and the command's table or lines.
 section() {
     name=$1
     title=$2
@@ -70,17 +70,17 @@ EOF
 }
 
 cat >"$text" <<'EOF'
-# What it costs
+# Performance
 
-Measured by `make bench`, which writes this page; no test depends on it. Times are of the wall clock, and a limit is a
-ratio to what the same machine does with the same bytes or operations, so that it means the same on another machine.
-What is compared is measured in turn, round after round, and a ratio is taken within its round; of the rounds the
-median counts. Everything is run once before the first round: files are in the page cache and kernels are chosen, so no
-figure tells the speed of a disk. A limit that was missed is marked.
+`make bench` measures these figures and writes this page; no test depends on it. Times are of the wall clock. A limit
+is a ratio to other work of the same machine on the same bytes or operations, so it means the same on another machine.
+The bench measures both sides in turn, round after round. It takes a ratio within its round, and reports the median of
+the rounds. Everything runs once before the first round, so files are in the page cache and kernels are chosen. No
+figure includes the speed of a disk. Missed limits are marked.
 
 The large pair has the shapes of a 9B hybrid (36 layers, 9 of them full attention, d 4096, 32 query heads and 8 key
 heads of 128, where the layer is linear 32), in bfloat16. `tests/bench/make_pair hypenet-9b` writes it: q and k hold
-numbers that moved by a known amount, what is not looked at is holes.
+numbers that moved by a known amount, and the tensors that the program does not read are holes.
 
 EOF
 machine >>"$text"
@@ -90,45 +90,45 @@ if wanted drift || wanted numpy || wanted latency; then
         echo "bench: making the large pair" >&2
         "$QK_MAKE_PAIR" hypenet-9b "$pair" || exit 2
     fi
-    # Names that tell nothing of this machine, wherever the pair is.
+    # Names that reveal nothing of this machine, for a pair in any folder.
     ln -s "$(cd "$pair/pre" && pwd)" "$work/pre"
     ln -s "$(cd "$pair/post" && pwd)" "$work/post"
 fi
 
 section drift "Drift" \
     "Five rounds. Reading alone is a loop of pread over exactly the bytes of q and k of both sides, in pieces of 64 KiB
-and of 1 MiB (the faster counts), on as many threads as there are processors. Norms are what is shown first: relative
-change, cosine, ratio of norms. Everything is all numbers, angles and routing too, from the files on. Its operations
-are those that the method needs: of two heads (m, d) the lower half of the Gram matrix of [A; E], (2m)(2m + 1) d, and
-two Cholesky factors, four triangular solves, one symmetric update and the eigenvalues of (m, m) blocks, together
-7 m^3. What bounds the rounding, and what is done again in float64, is not counted as work. Memory is the largest
-resident set of the whole process." \
+and of 1 MiB (the faster counts), on as many threads as there are processors. Norms come first on the screen: relative
+change, cosine, ratio of norms. All numbers include angles and routing, and the reading of the files. Only the
+operations that the method needs count. For two heads (m, d) these are the lower half of the Gram matrix of [A; E],
+(2m)(2m + 1) d, and 7 m^3 for (m, m) blocks: two Cholesky factors, four triangular solves, one symmetric update and the
+eigenvalues. Bounds of the rounding, and work repeated in float64, do not count. Memory is the largest resident set of
+the whole process." \
     "$build/tests/bench/bench_drift" pre post
 section numpy "Drift beside numpy" \
-    "The numbers of the full layers by numpy and scipy in float32, written as in a notebook, in one process that keeps
-running, beside the program from its start to its last line of JSON. Three rounds. Both use all processors." \
+    "numpy and scipy compute the numbers of the full layers in float32, written as in a notebook, in one process that
+keeps running. The program's time is from its start to its last line of JSON. Three rounds. Both use all processors." \
     "$python" "$here/drift_numpy.py" pre post full "$QKSCOPE"
-section growth "How it grows" \
-    "\`qkscope diff\` as its own process on pairs of which one thing grows at a time. Five rounds. What was added since
-the row above holds no cost of starting." \
+section growth "Growth" \
+    "\`qkscope diff\` as its own process on pairs in which one size grows at a time. Five rounds. The figure of the part
+added since the row above contains no cost of starting." \
     "$python" "$here/growth.py" "$QKSCOPE" "$QK_MAKE_PAIR"
 section latency "The screen" \
-    "The program in a pseudo-terminal of 120 x 40. Keys come at moments that do not wait for answers, on average
-spread over the whole analysis, in which the workers keep all processors busy. A key's time ends with the last byte
-before the program is quiet for 2 ms, once the screen shows what was asked for. The same keys through \`cat\`, at the
-same time, tell what the terminal and the scheduler have of it." \
+    "The program runs in a pseudo-terminal of 120 x 40. Keys do not wait for answers, and are spread over the whole
+analysis, in which the workers keep all processors busy. A key's time ends once the screen shows its effect, with the
+last byte before the program is quiet for 2 ms. The same keys through \`cat\`, at the same time, show the share of the
+terminal and the scheduler." \
     "$python" "$here/latency.py" "$QKSCOPE" pre post
 section range "Attention ranges" \
     "From a choice to its histogram, in a live session on the pair in \`data/tiny-hypenet\`." \
     "$build/tests/bench/bench_range"
 section forward "A pass over text" \
-    "The model in \`data/tiny-hypenet\`, beside sgemm of as many operations; then a group of prompts as an evaluation puts
-them, and what comes behind them token by token." \
+    "The model in \`data/tiny-hypenet\`, beside sgemm of as many operations; then a group of prompts as in an
+evaluation, and the tokens after them one by one." \
     "$build/tests/bench/bench_forward"
 if [ -x "$build/tests/bench/bench_export" ]; then
     mkdir "$work/export"
     section export "Export" \
-        "Exports beside a plain copy of post (\`cp -r\`), in turn, on a pair of full size tensors." \
+        "Exports beside a plain copy of post (\`cp -r\`), in turn, on a pair with tensors of full size." \
         env QK_BENCH_FOLDER="$work/export" "$build/tests/bench/bench_export"
 fi
 
