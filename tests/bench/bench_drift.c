@@ -1,9 +1,9 @@
-/* bench_drift.c - what the drift of a pair costs, as ratios to what this machine can do: norms beside reading
- * the same bytes, everything beside sgemm, and the memory of `qkscope diff`. Prints rows of a Markdown table.
+/* bench_drift.c - the cost of the drift of a pair, in ratios to the speed of this machine: norms beside reading
+ * the same bytes, all numbers beside sgemm, and the memory of `qkscope diff`. Prints rows of a Markdown table.
  *
- * bench_drift PRE POST [ROUNDS]; the program to weigh is $QKSCOPE (./qkscope without it). Exit 1 when a limit
- * of the design is missed. A round measures everything once, one after the other, and a ratio is taken within
- * its round, so that a machine that slows down slows down both of its sides. */
+ * bench_drift PRE POST [ROUNDS]; the program is $QKSCOPE (./qkscope without it). Exit 1 when a limit of the design
+ * is missed. A round measures everything once, in turn. A ratio is taken within its round: a machine that slows down
+ * slows both of its sides. */
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "drift/drift.h"
@@ -209,7 +209,7 @@ static double run_drift(const struct qk_pair *pair, enum qk_drift_stage stage, b
 
 /* What the method needs of a pair of heads (m, d): the lower half of the Gram matrix of [A; E], and of its
  * (m, m) blocks two Cholesky factors (m^3 / 3 each), four triangular solves (m^3 each), one symmetric update
- * (m^3) and the eigenvalues (4/3 m^3). What bounds the rounding and what is done again is not counted. */
+ * (m^3) and the eigenvalues (4/3 m^3). Bounds of the rounding and repeated work do not count. */
 struct operations {
     double heads, grams, squares;
 };

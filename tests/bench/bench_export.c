@@ -1,10 +1,10 @@
-/* bench_export.c - what an export costs beside a plain copy of post: `cp -r`, and exports that restore the
+/* bench_export.c - the cost of an export beside a plain copy of post: `cp -r`, and exports that restore the
  * softmax layers and that blend all, in turn, on a pair of the 9B model's shapes that make_pair writes.
  *
- * `make bench`; exit 1 when a limit of the design is missed. QK_BENCH_BYTES (4e9) is about the size of post,
- * QK_BENCH_FOLDER, else TMPDIR, else /var/tmp, where the pair and the copies go: four times that size. cp
- * does not wait for the disk, an export does: the limits are held against cp and syncfs ("synced"), and both
- * are told. It needs a machine that does nothing else: cp uses one processor, an export all. */
+ * `make bench`; exit 1 when a limit of the design is missed. QK_BENCH_BYTES (4e9) is about the size of post. The pair
+ * and the copies take four times that size, in QK_BENCH_FOLDER, else TMPDIR, else /var/tmp. An export waits for the
+ * disk and cp does not. So the limits apply to cp with syncfs ("synced"), and both are printed. It needs an idle
+ * machine: cp uses one processor, an export all. */
 #include "base/folder.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -89,7 +89,7 @@ static void remove_out(void)
     char out[4200];
     snprintf(out, sizeof out, "%s/out", folder);
     qk_folder_remove(out, NULL);
-    sync(); /* what is freed now is not the next job's to wait for */
+    sync(); /* the next job does not wait for the freeing */
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -108,7 +108,7 @@ static double median(const struct cost *costs, size_t offset)
 }
 #define MEDIAN(costs, field) median(costs, offsetof(struct cost, field))
 
-/* Bytes and bytes of blocks of what is in a folder of the bench's. */
+/* Bytes, and bytes of blocks, of the contents of a folder. */
 static void measure(const char *name, double *bytes, double *blocks)
 {
     struct qk_folder files;

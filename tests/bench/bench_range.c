@@ -1,5 +1,5 @@
-/* bench_range.c - how long after a choice its histogram is there, in a live session on the demo pair: median
- * and worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
+/* bench_range.c - the time from a choice to its histogram, in a live session on the demo pair: median and
+ * worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
  * misses the design's limit. */
 #include "linalg/linalg.h"
 #include "session/choices.h"
@@ -69,7 +69,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* False when the median misses the limit `most`; 0: there is none. */
+/* False when the median misses the limit `most`; 0: no limit. */
 static bool measure(size_t tokens, int most)
 {
     double seconds, times[ROUNDS * LAYERS * 2];

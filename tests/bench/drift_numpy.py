@@ -3,11 +3,11 @@
 
     drift_numpy.py PRE POST LAYERS [QKSCOPE]
 
-LAYERS is what `qkscope diff --layers` takes (full; 1,2). Written as one would write it in a notebook and shares no
-code with the program: tensors are mapped and widened to float32, angles come from scipy.linalg.subspace_angles or
+LAYERS is as for `qkscope diff --layers` (full; 1,2). The code is as in a notebook, and shares nothing with the
+program: tensors are mapped and widened to float32, angles come from scipy.linalg.subspace_angles or
 from QR and the same singular values, routing from Gram matrices; BLAS has all processors. Seconds are medians of
-three interleaved runs after a warm one; importing numpy is not counted, starting qkscope is. Of the two ways to the
-angles the one that is faster on the first layer is measured. Prints rows of a Markdown table; exit 1 when a limit is missed.
+three interleaved runs after a warm one; importing numpy is not counted, starting qkscope is. It measures the
+faster way to the angles on the first layer. Prints rows of a Markdown table; exit 1 when a limit is missed.
 """
 import json
 import os

@@ -4,8 +4,8 @@
     growth.py QKSCOPE MAKE_PAIR [ROUNDS]
 
 Makes small pairs with make_pair in a temporary folder (of $TMPDIR), and prints a Markdown table for each of the
-three: median seconds of interleaved rounds, seconds a unit, and seconds a unit of what was added since the row above,
-which no fixed cost of starting hides in. Where growth is linear the last column does not grow.
+three: median seconds of interleaved rounds, seconds a unit, and seconds a unit of the part added since the row above,
+without a fixed cost of starting. Where growth is linear the last column does not grow.
 """
 import os
 import statistics

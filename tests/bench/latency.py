@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""latency.py - how long a person waits for the screen: from start to the first frame, from a key to its frame.
+"""latency.py - the time that a person waits for the screen: from start to the first frame, from a key to its frame.
 
     latency.py QKSCOPE PRE POST
 
 Runs the program in a pseudo-terminal of 120 x 40 and prints rows of a Markdown table; exit 1 when a limit is
 missed. Keys are pressed at times that do not depend on the answers, spread over the whole analysis, while its
-workers keep all processors busy. While keys are pressed this process only reads and takes the time; what stood on
-the screen when is worked out afterwards from what was read. A key's frame ends with the last byte before the
-program is quiet for 2 ms, once the screen shows what the key asked for.
+workers keep all processors busy. While keys are pressed this process only reads and takes the time. Afterwards
+it works out from that when the screen showed what. A key's frame ends with the last byte before the
+program is quiet for 2 ms, once the screen shows the key's effect.
 
-The same keys go to `cat` in a terminal of its own: what it takes is the pseudo-terminal's, the scheduler's and this
-script's share of the figures.
+The same keys go to `cat` in a terminal of its own. Its time is the share of the pseudo-terminal, the scheduler and
+this script.
 """
 import codecs
 import fcntl
@@ -189,7 +189,7 @@ def read(fd):
 
 
 def first_frame(argv, folder, until_computed=False):
-    """Milliseconds until a layer's row is on the screen; when asked for, seconds until all is computed, else None;
+    """Milliseconds until a layer's row is on the screen; on request, seconds until all is computed, else None;
     and how many layers are on the screen."""
     begin = time.monotonic_ns()
     pid, fd = start(argv, folder)

@@ -1,13 +1,13 @@
-/* make_pair.c - writes a synthetic pair of checkpoints of a real model's shapes, the drift of which is known.
+/* make_pair.c - the writer of a synthetic pair of checkpoints with a real model's shapes and a known drift.
  *
  * make_pair PRESET [OPTION...] FOLDER fills FOLDER/pre and FOLDER/post (config.json, shards of at most 5 GB,
- * index) and FOLDER/truth.json, which tells by layer and role what was put in. q and k hold numbers, and v, o
- * and norms; all other tensors are holes of a sparse file, so that 18 GB take no more room than what is
- * looked at. The same options give the same bytes, whatever the number of processors.
+ * index) and FOLDER/truth.json, with the drift of each layer and role. q, k, v, o and norms hold numbers; all other
+ * tensors are holes of a sparse file. So 18 GB take only the room of the tensors that are read. The same options give
+ * the same bytes on any number of processors.
  *
  * A head of pre is U S Z: Z Gaussian, U an orthogonal matrix, the singular values S falling evenly in the
- * logarithm. A head of post is pre + A B + N: A B of the asked rank, N Gaussian, the sum scaled after it was
- * measured, so that only the rounding to bfloat16 moves |post - pre| / |pre| from what was asked. */
+ * logarithm. A head of post is pre + A B + N: A B of the requested rank, N Gaussian. The measured sum is scaled,
+ * so that only the rounding to bfloat16 moves |post - pre| / |pre| from the requested value. */
 #include "base/atomic_file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -43,7 +43,7 @@ static void must(enum qk_code code, const struct qk_error *err)
         stop(err);
 }
 
-/* --- what is asked for --- */
+/* --- the options --- */
 
 enum family { HYPENET, JET_NEMOTRON, QWEN3_NEXT };
 struct preset {
@@ -157,7 +157,7 @@ struct block {
     size_t tensor;
     uint64_t first, elements;
     int role, layer;      /* role: -1 unless q or k */
-    double drift, noise;  /* asked for */
+    double drift, noise;  /* requested */
     double before, moved; /* sums of squares of pre and of post - pre, as they are stored */
 };
 struct pair {
@@ -577,7 +577,7 @@ static void normals(struct stream *stream, size_t n, float *out)
     }
 }
 
-/* The nearest bfloat16, ties to even, of finite numbers; value[i] becomes what was kept. */
+/* The nearest bfloat16, ties to even, of finite numbers; value[i] becomes the kept number. */
 static void to_bf16(size_t n, float *value, uint16_t *out)
 {
     for (size_t i = 0; i < n; i++) {
@@ -613,7 +613,7 @@ static void write_block(struct pair *p, const struct block *block, int side, con
         &err);
 }
 
-/* moved = what post's head has more than pre's, of the size that was asked for. */
+/* moved = post's head minus pre's, of the requested size. */
 static void make_drift(
     const struct pair *p, const struct block *block, struct stream *stream, struct worker *w)
 {
@@ -721,7 +721,7 @@ static void fill(struct pair *p)
     qk_parallel_for(p->n_blocks, fill_block, p, NULL);
 }
 
-/* --- what was put in --- */
+/* --- the known drift --- */
 
 static void write_truth(const struct pair *p)
 {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""apply_emitted.py TOOL FILE EXPORT UNITS - does what the emitted file says, and compares with an exported folder.
+"""apply_emitted.py TOOL FILE EXPORT UNITS - an interpreter of the emitted file, whose result is
+compared with an exported folder.
 
-TOOL is mergekit or brainsurgery. The part of each tool's language that is used here was written from its
-documentation, and anything else in the file is an error. Every tensor of the export must be there, with the same
+TOOL is mergekit or brainsurgery. It knows the used part of each tool's language, written from its
+documentation; anything else in the file is an error. Every tensor of the export must be there, with the same
 dtype, and equal to UNITS units in the last place (0: bit for bit; NaN is not expected anywhere).
 """
 import os

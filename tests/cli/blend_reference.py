@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""blend_reference.py - recomputes a blend in float64 numpy and compares it with an exported checkpoint.
+"""blend_reference.py - a blend recomputed in float64 numpy, and compared with an exported checkpoint.
 
     blend_reference.py PRE POST OUT MODE PARAM
 
-Written from the formulas alone and shares no code with the program: the rows of each family are worked out here,
+The code comes from the formulas alone and shares nothing with the program: it finds the rows of each family itself,
 procrustes through numpy's SVD and complex plane angles, qk-pro through numpy's solve. Prints the worst difference
 in units in the last place of bfloat16 and exits 1 when one is above 1, or when any other tensor differs from post.
 """

@@ -1,4 +1,4 @@
-"""Checks files of cases that `qkscope cases` wrote, by what their prompts say.
+"""check_cases.py - the check of files that `qkscope cases` wrote, from the text of their prompts.
 
 check_cases.py needle FILE COUNT LENGTHS DEPTHS VALUE NEEDLES [TASK_LENGTH [SENTENCE]]
 check_cases.py arithmetic FILE COUNT LOW HIGH"""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""check_drift.py REFERENCE < JSON - compares `qkscope diff --json` with a file of reference values.
+"""check_drift.py REFERENCE < JSON - the comparison of `qkscope diff --json` with reference values.
 
-Values to 1e-5 of themselves, angles to 1e-3 degrees; keys must stand in their documented order.
+Values agree to 1e-5 of themselves, angles to 1e-3 degrees; keys must be in their documented order.
 """
 import json
 import sys

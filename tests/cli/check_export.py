@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""check_export.py PRE POST OUT LAYERS ROLES - compares every byte of an exported folder of one file.
+"""check_export.py PRE POST OUT LAYERS ROLES - the comparison of every byte of an exported folder of one
+file.
 
-In the weights exactly the q_proj and k_proj tensors (ROLES) of the layers listed (1,4,7) may and must differ from
-post, and equal pre; the header is post's byte for byte; every other file is post's, but for the recipe.
+In the weights, the q_proj and k_proj tensors (ROLES) of the listed layers (1,4,7) must differ from post and equal pre,
+and no others may differ. The header is post's byte for byte; every other file except the recipe is post's.
 """
 import json
 import os

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check_readme.py - holds the numbers of the README's tour against what the program prints.
+"""check_readme.py - the comparison of the numbers in the README's tour with the program's output.
 
     check_readme.py README DIFF_JSON RANGE_JSON
 

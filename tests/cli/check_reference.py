@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check_reference.py REFERENCE FOUND - compares the output of eval --json with reference.json, row by row and task by
+"""check_reference.py REFERENCE FOUND - the comparison of eval --json with reference.json, row by row and task by
 task: 2 points apart at most, 3 where the reference was computed in bfloat16. Prints the table; exit 1 on a difference,
 or on a row or a task that is missing."""
 import json

@@ -1,4 +1,4 @@
-# common.sh - what the tests of the command line share: running the program, TAP, a folder that vanishes. Sourced.
+# common.sh - the shared part of the tests of the command line: running the program, TAP, a temporary folder. Sourced.
 #
 # $QKSCOPE is the program, $QK_DEMO_DATA the demo pair, $QK_TEST_DATA/fixtures the families, $srcdir the sources.
 

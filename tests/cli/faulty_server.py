@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""faulty_server.py ROOT LOG - serves the files under ROOT on a free port of the loopback address, and fails on demand.
+"""faulty_server.py ROOT LOG - a server of the files under ROOT, on a free port of the loopback address, that fails on
+demand.
 
-Prints the port. The first part of a path says how: /FAULT/ORG/NAME/resolve/REVISION/FILE is ROOT/NAME/FILE, and FAULT a
-list of NAME or NAME=VALUE joined by "+". Every request adds a line "METHOD STATUS BYTES AUTHORIZATION PATH" to LOG.
+Prints the port. The first part of a path names the fault: /FAULT/ORG/NAME/resolve/REVISION/FILE is ROOT/NAME/FILE.
+FAULT is a list of NAME or NAME=VALUE joined by "+". Every request adds a line "METHOD STATUS BYTES AUTHORIZATION PATH"
+to LOG.
 """
 import hashlib
 import http.server
@@ -19,7 +21,7 @@ commits = itertools.count(1)
 
 
 def fails_yet(path, times):
-    """True the first so many times that it is asked for the path."""
+    """True for the first requests of the path."""
     with lock:
         failures[path] = failures.get(path, 0) + 1
         return failures[path] <= times
@@ -79,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "etag" in self.fault and is_get and parts[-1].endswith(".safetensors"):
             etag = "another"
         headers = [("ETag", f'"{etag}"')] if "anonymous" not in self.fault else []
-        if "commit" in self.fault:  # of a branch that moves whenever it is looked at
+        if "commit" in self.fault:  # of a branch that moves at every request
             known = parts[-2] if len(parts[-2]) == 40 else f"{next(commits):040x}"
             headers.append(("X-Repo-Commit", self.fault["commit"] or known))
         if not is_get:
@@ -102,10 +104,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(416, b"", [("Content-Range", f"bytes */{len(data)}")])
         last = min(last, len(data) - 1)
         body = data[first:last + 1]
-        told = [first, last, len(data)]
+        sent = [first, last, len(data)]
         if "range" in self.fault:
-            told[int(self.fault["range"])] += 1
-        headers.append(("Content-Range", "bytes %d-%d/%d" % tuple(told)))
+            sent[int(self.fault["range"])] += 1
+        headers.append(("Content-Range", "bytes %d-%d/%d" % tuple(sent)))
         if "noranges" in self.fault:
             headers.pop()
         length = len(body) + int(self.fault.get("length", 0))

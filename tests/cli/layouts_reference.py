@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""layouts_reference.py - pairs of checkpoints made by hand, one for each way in which families store q and k.
+"""layouts_reference.py - pairs of checkpoints made by hand, one for each way to store q and k.
 
     layouts_reference.py make FOLDER            writes FOLDER/NAME/{pre,post}, prints the names
     layouts_reference.py info NAME JSON         compares `qkscope info --json`
@@ -8,7 +8,7 @@
                                                 compares the files of `qkscope export --set all=restore`
     layouts_reference.py serve                  does the same for each line of such words
 
-Where the rows of each head begin is written down here, case by case, and shares nothing with the program's table.
+The first rows of each head are written down here, case by case, and share nothing with the program's table.
 Values to 1e-5 of themselves (float32 weights, sums in float64 on both sides); bytes exactly: the rows of q and k are
 pre's, and no other byte differs from post.
 """
@@ -85,8 +85,8 @@ class Latent(Role):
 
 
 class Layer:
-    def __init__(self, kind, q=None, k=None, problem=None, **told):
-        self.kind, self.q, self.k, self.problem, self.told = kind, q, k, problem, told
+    def __init__(self, kind, q=None, k=None, problem=None, **facts):
+        self.kind, self.q, self.k, self.problem, self.facts = kind, q, k, problem, facts
 
 
 def case(name, config, tensors, layers, **more):
@@ -97,11 +97,11 @@ def packed(tensor, heads, rows, first=0, step=None, transposed=False):
     return Role(tensor, [first + h * (rows if step is None else step) for h in range(heads)], rows, transposed)
 
 
-def separate(at, kind, heads, key_heads, rows, width=WIDTH, names=("q_proj", "k_proj", "v_proj"), **told):
+def separate(at, kind, heads, key_heads, rows, width=WIDTH, names=("q_proj", "k_proj", "v_proj"), **facts):
     """The tensors and the layer of q, k and v of their own."""
     q, k, v = (f"{at}.{name}.weight" for name in names)
     tensors = {q: (heads * rows, width), k: (key_heads * rows, width), v: (key_heads * rows, width)}
-    return tensors, Layer(kind, packed(q, heads, rows), packed(k, key_heads, rows), **told)
+    return tensors, Layer(kind, packed(q, heads, rows), packed(k, key_heads, rows), **facts)
 
 
 def merge(*parts):
@@ -112,10 +112,10 @@ def merge(*parts):
     return tensors, layers
 
 
-def block(name, heads, key_heads, rows, kind="full", extra=0, **told):
+def block(name, heads, key_heads, rows, kind="full", extra=0, **facts):
     """[all q; all k; all v]"""
     return ({name: ((heads + 2 * key_heads) * rows + extra, WIDTH)},
-            Layer(kind, packed(name, heads, rows), packed(name, key_heads, rows, heads * rows), **told))
+            Layer(kind, packed(name, heads, rows), packed(name, key_heads, rows, heads * rows), **facts))
 
 
 def plain(at, rows=4, **names):
@@ -448,7 +448,7 @@ case("fp8_latent", base("deepseek_v3", 1, 2, 2, qk_nope_head_dim=4, qk_rope_head
      in_8_bits({q.tensor: (12, 6), q.down: (6, WIDTH), q.gain: (6,), k.tensor: (16, 8), k.down: (10, WIDTH), k.gain: (8,)},
                q.tensor, q.down, k.tensor, k.down), [Layer("full", q, k)], latent=True)
 
-# --- what is not in the table
+# --- checkpoints without a row in the table
 
 case("unknown", base("never_heard_of", 1, 2, 1), *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4)))
 
@@ -466,7 +466,7 @@ def flat(values):
 
 
 def moved(stream, values):
-    """Every value another one, so that every range of bytes can be told."""
+    """Distinct values, so that a test recognises every range of bytes."""
     if isinstance(values[0], list):
         return [moved(stream, row) for row in values]
     return [x + stream.uniform(0.01, 0.2) for x in values]
@@ -581,7 +581,7 @@ def check_info(name, found):
         keys = len(layer.k.starts) if layer.k is not None else 0
         expect(what + " heads", (entry["query_heads"], entry["key_heads"]), (len(layer.q.starts), keys))
         expect(what + " without k", "keys are those of an earlier layer" in entry.get("no_k", ""), layer.k is None)
-        for key, value in layer.told.items():
+        for key, value in layer.facts.items():
             if key == "norms":
                 expect(what + " norms", [entry[r].get("norm") for r in "qk"], value)
             elif key == "biases":
@@ -629,7 +629,7 @@ def check_export(name, folder, out, with_latent):
             if isinstance(role, Latent) and with_latent:
                 role.own_latent = True
             owned.update(role.owned() if role is not None else ())
-        for tensor in layer.told.get("biases", ()):  # in the order of the rows
+        for tensor in layer.facts.get("biases", ()):  # in the order of the rows
             owned.update((tensor, i, False) for _, i, _ in set(layer.q.owned()) | set(layer.k.owned()))
     for tensor, i, _ in list(owned):
         if tensor + "_scale_inv" in post:

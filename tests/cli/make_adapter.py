@@ -6,7 +6,7 @@ KIND:
   patterns  qwen2: bfloat16 factors, alpha / sqrt(r), ranks and alphas of their own by name and by regular
             expression, biases and the embedding trained as whole tensors
   conv1d    gpt2: fused tensors that are stored transposed (fan_in_fan_out), of some layers
-  latent    deepseek_v3: what q and k of latent attention are made of
+  latent    deepseek_v3: the factors of q and k of latent attention
 """
 import json
 import os
@@ -43,7 +43,7 @@ def main():
         saved = module.rsplit(".", 1)[-1] in (config["modules_to_save"] or [])
         if saved or end == "bias" and config["bias"] == "all":
             values = decode(stored, raw) + random.normal(0, 0.01, np.prod(shape))
-            # what has factors is wrapped, and its bias is saved under the wrapped module's name
+            # a module with factors is wrapped, and its bias is saved under the wrapped module's name
             wrapped = ".base_layer" if re.search(modules, module) else ""
             added[f"base_model.model.{module}{wrapped}.{end}"] = ("F32", shape, encode("F32", values))
         if end == "weight" and re.search(modules, module):

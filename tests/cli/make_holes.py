@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""make_holes.py FOLDER [LAYERS [WIDTH]] - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of zeros that takes seconds to
-compare and, being holes in sparse files, no room. With hundreds of LAYERS (8) no machine comes to their end; half the
-WIDTH (8192) takes an eighth of the time."""
+"""make_holes.py FOLDER [LAYERS [WIDTH]] - FOLDER/pre and FOLDER/post, a llama-shaped pair of zeros. The
+program takes seconds to compare it; the zeros are holes in sparse files and take no room. With hundreds of LAYERS (8)
+no machine finishes; half the WIDTH (8192) takes an eighth of the time."""
 import json
 import os
 import struct

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_mynet.py - the checkpoint that the example of qkscope-layout(5) describes, made of a llama checkpoint.
+"""make_mynet.py - the checkpoint that the example of qkscope-layout(5) describes, made from a llama checkpoint.
 
     make_mynet.py LLAMA OUT [WINDOW]    with WINDOW, layer 1 is a window layer of that many tokens
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""make_pair.py FOLDER BYTES [FILES] - writes FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in FILES
-shards a side (2 without it): q, k and v of 4 layers from a fixed stream, the embedding the same block over and over: holes would not be copied,
-and an export be over before it can be killed."""
+"""make_pair.py FOLDER BYTES [FILES] - FOLDER/pre and FOLDER/post, a llama-shaped pair of BYTES together in FILES
+shards a side (2 without it). q, k and v of 4 layers are a fixed stream; the embedding repeats one block. Holes would
+not be copied, and an export would end before a test can kill it."""
 import json
 import os
 import random

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""merge_adapter.py BASE ADAPTER MERGED - merges a PEFT adapter into a checkpoint of one file.
+"""merge_adapter.py BASE ADAPTER MERGED - a PEFT adapter merged into a checkpoint of one file.
 
-From the formula alone: W + s B A in float64, rounded once to W's dtype; whole tensors take the place of the base's.
+The formula alone: W + s B A in float64, rounded once to W's dtype; whole tensors replace those of the base.
 """
 import json
 import os

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""on_terminal.py PROGRAM ARGUMENT... - runs the program with a terminal as its standard error, and copies to our own
-standard error what it sent there."""
+"""on_terminal.py PROGRAM ARGUMENT... - a run of the program with a terminal as its standard error, whose text is copied
+to the standard error of this script."""
 import os
 import pty
 import subprocess

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""spoil.py FAULT SOURCE TARGET - copies a checkpoint folder of one file and gives the copy one fault.
+"""spoil.py FAULT SOURCE TARGET - a copy of a checkpoint folder of one file, with one fault.
 
 Faults of a header are written as a hostile author would; see FAULTS.
 """
@@ -135,7 +135,7 @@ def control_name(path):
 
 
 def control_shape(path):
-    """A name such as that, with a shape that does not fit, so that it has to be told."""
+    """A name such as that, with a shape that does not fit, so that the message has to show it."""
     control_name(path)
     header, data = read(path)
     next(value for key, value in header.items() if key.startswith("\x1b"))["shape"] = [3, 3]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""spoil_torch.py FAULT FILE - writes a PyTorch file that has one fault, or is made to do harm; see FAULTS."""
+"""spoil_torch.py FAULT FILE - a PyTorch file with one fault, or made to do harm; see FAULTS."""
 import struct
 import sys
 import zlib

@@ -1,4 +1,4 @@
-"""stored_file.py - safetensors files as stored bytes, without numpy: to be imported takes ten times as long with it."""
+"""stored_file.py - safetensors files as stored bytes, without numpy, whose import takes ten times as long."""
 import json
 import struct
 

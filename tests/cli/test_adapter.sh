@@ -1,6 +1,6 @@
 #!/bin/sh
 # test_adapter.sh - POST as a PEFT adapter: the same numbers and the same export as with the checkpoint that numpy
-# merged, and a line for every adapter that is not one.
+# merged, and one line for every adapter that is refused.
 . "$srcdir/tests/cli/common.sh"
 python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
 before=$(sums "$fixtures")
@@ -174,7 +174,7 @@ printf x | dd of="$work/restored/adapter_model.safetensors" bs=1 seek=40000 conv
 run verify "$work/restored"
 check "verify finds a byte that changed" sh -c "[ $code -eq 1 ] && grep -q 'adapter_model.safetensors: base_model.*differs from' '$out'"
 
-# --- adapters that are none ---
+# --- refused adapters ---
 # bad WHAT PATTERN CODE - diff refuses an adapter in which Python CODE changed `config` or `tensors`.
 bad() {
     rm -rf "$work/bad"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_cases.sh - made cases: the same for the same seed, as long and as deep as was asked for, with the answer where
-# it should be and nowhere else; problems are right; what cannot be made is refused.
+# test_cases.sh - made cases: equal for equal seeds, of the requested length and depth, with the answer only at its
+# place; right problems; refusals of cases that cannot be made.
 . "$srcdir/tests/cli/common.sh"
 before=$(sums "$QK_DEMO_DATA")
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# test_clean.sh - what killed exports leave is known, told and removed; what is in use or anybody else's is not.
+# test_clean.sh - the left-overs of killed exports: found, listed and removed, except those in use or of other users.
 . "$srcdir/tests/cli/common.sh"
 
 python3 "$tools/make_holes.py" "$work/holes"
 dir=$work/dir
 mkdir "$dir"
-# left - names of what is in the folder, hidden ones too.
+# left - the names in the folder, also hidden ones.
 left() {
     ls -A "$dir" | tr '\n' ' '
 }
@@ -29,7 +29,7 @@ find "$dir" -path '*/.two.*' -exec touch -d '3 hours ago' {} +
 touch "$dir/.mine" "$dir/.two.qkscope-1" "$dir/.two.qkscope-1-x" "$dir/two"
 before=$(left)
 run clean "$dir"
-check "clean tells the folders" says '^ *[0-9.]* k*B  *[0-9]* \(s\|minutes\)  folder  \.one\.qkscope-[0-9]*-0$'
+check "clean lists the folders" says '^ *[0-9.]* k*B  *[0-9]* \(s\|minutes\)  folder  \.one\.qkscope-[0-9]*-0$'
 check "  and their age" grep -q '  3 hours  folder  \.two\.qkscope-' "$out"
 check "  and how many" grep -q "^$dir: 2 left-overs, .*; --remove removes them$" "$out"
 check "  and removes nothing" test "$before" = "$(left)"
@@ -97,7 +97,7 @@ export XDG_CACHE_HOME="$work/cache"
 mkdir -p "$work/cache/qkscope"
 echo half >"$work/cache/qkscope/.0.states.safetensors.qkscope-1-0"
 run doctor
-check "doctor tells what is left in the cache" grep -q "1 left-over of killed writes, .*: qkscope clean $work/cache/qkscope$" "$out"
+check "doctor reports left-overs in the cache" grep -q "1 left-over of killed writes, .*: qkscope clean $work/cache/qkscope$" "$out"
 run clean --remove "$work/cache/qkscope"
 check "  which clean removes" test -z "$(ls -A "$work/cache/qkscope")"
 

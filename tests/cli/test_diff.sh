@@ -88,7 +88,7 @@ run diff "$pre" "$pre" --json
 check "a checkpoint does not drift from itself" json_holds \
     "all(l['routing']['rel_fro'] == 0 and l['q']['rel_fro'] == 0 and l['q']['angle_max_deg'] < 1e-6 for l in d['layers'])"
 run diff "$pre" "$fixtures/llama/post"
-check "other numbers of layers are told" complains 3 "does not fit .* (found [0-9]* layers, expected 12)"
+check "other numbers of layers are reported" complains 3 "does not fit .* (found [0-9]* layers, expected 12)"
 
 python3 "$tools/spoil.py" not-finite "$post" "$work/nan"
 run diff "$pre" "$work/nan" --json

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_disk.sh - disks that are full, files that change while they are read, targets in places where they cannot be.
+# test_disk.sh - full disks, files that change during a read, targets in forbidden places.
 . "$srcdir/tests/cli/common.sh"
 faulty=$QKSCOPE_FAULTY
 mkdir "$work/pair" "$work/to"
@@ -71,7 +71,7 @@ changing() {
     shift 3
     rm -rf "$work/to/new"
     QK_FAULT_COUNT=$work/count "$faulty" "$@" >"$work/expected" 2>"$work/messages"
-    reads=$(sed -n 's/^read //p' "$work/count") told=0 bad=
+    reads=$(sed -n 's/^read //p' "$work/count") reported=0 bad=
     for part in 0 3 5 8; do
         rm -rf "$work/to/new"
         cp -p "$work/kept" "$file"
@@ -81,13 +81,13 @@ changing() {
             cmp -s "$work/expected" "$work/printed" || bad="$bad $part"
         elif [ "$(wc -l <"$work/messages")" -eq 1 ] && grep -q "^qkscope: .*\($pattern\)" "$work/messages" &&
             [ "$code" -le 4 ] && [ ! -e "$work/to/new" ]; then
-            [ "$code" -ne 4 ] || told=$((told + 1))
+            [ "$code" -ne 4 ] || reported=$((reported + 1))
         else
             bad="$bad $part"
         fi
     done
     cp -p "$work/kept" "$file"
-    check "$1: $(basename "$file"): $(echo "$change" | cut -c 1-12)" test -z "$bad" -a "$told" -ge 2
+    check "$1: $(basename "$file"): $(echo "$change" | cut -c 1-12)" test -z "$bad" -a "$reported" -ge 2
 }
 shorter='shorter while it was read\|was changed by another program while it was read\|is cut short'
 other='was changed by another program while it was read\|differs from post' # before verify opens it

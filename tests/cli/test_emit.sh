@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_emit.sh - selections as files for mergekit and brainsurgery: a reader of their languages makes of them what
-# `qkscope export` writes; what cannot be said there is refused.
+# test_emit.sh - selections as files for mergekit and brainsurgery. A reader of their languages makes from them the
+# files of `qkscope export`. Selections that these languages cannot express are refused.
 . "$srcdir/tests/cli/common.sh"
 python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy and yaml belong to
 before=$(sums "$fixtures" "$QK_DEMO_DATA")

@@ -7,12 +7,12 @@ dir=$work/out
 
 # --- what would be done ---
 run export "$pre" "$post" --set full=restore -o "$dir" --dry-run
-check "--dry-run tells the tensors" says '^    7  q        32.8 kB  model.layers.7.self_attn.q_proj.weight$'
+check "--dry-run lists the tensors" says '^    7  q        32.8 kB  model.layers.7.self_attn.q_proj.weight$'
 check "  how much changes" grep -q '^would change 197 kB in 8 tensors$' "$out"
 check "  and how much is free" grep -q "^$dir: 5 files, 5.47 MB; .* free$" "$out"
 check "  and writes nothing" test -z "$(find "$work" -name '*out*')"
 
-# --- what is done ---
+# --- exports ---
 run export "$pre" "$post" --set full=restore -o "$dir"
 check "export" says '^changed 197 kB in 8 tensors$'
 check "every byte is as it must be" python3 "$tools/check_export.py" "$pre" "$post" "$dir" 1,4,7,10 qk
@@ -27,7 +27,7 @@ check "its softmax layers have no drift left" test "$(tail -n +2 "$out" | cut -d
 run export "$pre" "$post" --set 7:q=restore -o "$work/one"
 check "one role of one layer" python3 "$tools/check_export.py" "$pre" "$post" "$work/one" 7 q
 
-# --- verify finds what is wrong ---
+# --- faults that verify finds ---
 chmod -R u+w "$dir" # files keep the modes of the sources'
 # flip FILE BYTE
 flip() {
@@ -47,7 +47,7 @@ for tensor in model.layers.7.self_attn.k_proj.weight model.layers.3.self_attn.q_
     flip "$dir/model.safetensors" "$at"
     run verify "$dir"
     check "a flipped bit in $tensor" ended 1
-    check "  is told by its name" sh -c "grep -q 'qkscope: .*$tensor' '$err' && grep -q '$tensor' '$out'"
+    check "  is reported by its name" sh -c "grep -q 'qkscope: .*$tensor' '$err' && grep -q '$tensor' '$out'"
     flip "$dir/model.safetensors" "$at"
 done
 flip "$dir/config.json" 10
@@ -67,7 +67,7 @@ run export "$work/moved-pre" "$work/moved-post" --set 4=lerp:0.5 -o "$work/moves
 mv "$work/moved-pre" "$work/here"
 mv "$work/moved-post" "$work/there"
 run verify "$work/moves"
-check "verify tells when the inputs are gone" complains 4 'moved-p'
+check "verify reports missing inputs" complains 4 'moved-p'
 run verify "$work/moves" --pre "$work/here" --post "$work/there"
 check "--pre and --post say where they are now" ended 0
 run verify "$post"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_heads.sh - qkscope heads: the heads that recall come first on both trained pairs, and what is said without them.
+# test_heads.sh - qkscope heads: the heads that recall come first on both trained pairs, and the message without them.
 . "$srcdir/tests/cli/common.sh"
 
 # json_holds PYTHON - the expression over the last output, called d, is true; H is its heads as LAYER/qHEAD.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_help.sh - help and version of everything, and what is said of a command line that is not understood.
+# test_help.sh - help and version of everything, and the messages for wrong command lines.
 . "$srcdir/tests/cli/common.sh"
 
 commands="info diff range cases plan export verify emit eval search clean doctor"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_hostile.sh - inputs that are not what they must be: one clear line, the right code, nothing changed.
+# test_hostile.sh - wrong and hostile inputs: one clear line, the right code, nothing changed.
 . "$srcdir/tests/cli/common.sh"
 
 before=$(sums "$QK_DEMO_DATA")

@@ -93,6 +93,6 @@ check "  by their names, too" ended 0
 run export org/base org/tuned --set full=restore -o "$cache/models--org--tuned/snapshots/$two/x"
 check "no export into a snapshot" complains 2 refused
 run doctor
-check "doctor tells the cache" grep -q "Hugging Face cache  $cache$" "$out"
+check "doctor shows the cache" grep -q "Hugging Face cache  $cache$" "$out"
 check "the cache is unchanged" test "$before" = "$(sums "$cache")"
 done_testing

@@ -38,7 +38,7 @@ for folder in "$fixtures"/*; do
     check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
 done
 run info "$fixtures/deepseek_v3/post"
-check "latent attention is told" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16$'
+check "latent attention is shown" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16$'
 check "  what it can do" grep -q '^  compare, restore, restore-latent: 4 of 4 layers$' "$out"
 check "  and not do" sh -c "! grep -q 'lerp\|procrustes' '$out'"
 check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_mqa.weight, rows 0 to 15): restore keeps post' "$out"
@@ -50,7 +50,7 @@ check "  of an unknown model type it is refused with advice" complains 3 \
 copy "$fixtures/llama/post" "$work/guess"
 sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
 run info "$work/guess"
-check "an unknown model type is told" says 'model type "never-heard-of" (not in the layout table: guessed)'
+check "an unknown model type is shown" says 'model type "never-heard-of" (not in the layout table: guessed)'
 mkdir -p "$HOME/.config/qkscope/layouts" "$work/config/qkscope"
 sed 's/"family": *"[a-z]*"/"family": "mine"/; s/"model_types": *\[[^]]*\]/"model_types": ["never-heard-of"]/' \
     "$srcdir/data/layouts/llama.json" >"$HOME/.config/qkscope/layouts/mine.json"
@@ -60,7 +60,7 @@ run doctor
 check "  which doctor lists" grep -q '^  mine: never-heard-of$' "$out"
 echo '{"family": "mine"' >"$HOME/.config/qkscope/layouts/mine.json"
 run info "$post"
-check "a layout with a mistake is told" complains 3 "$HOME/.config/qkscope/layouts/mine.json: "
+check "a layout with a mistake is reported" complains 3 "$HOME/.config/qkscope/layouts/mine.json: "
 mv "$HOME/.config/qkscope/layouts" "$work/config/qkscope"
 run info "$post"
 check "\$XDG_CONFIG_HOME wins over ~/.config" ended 0
@@ -75,12 +75,12 @@ check "procrustes turns whole heads" says '^  procrustes turns whole heads: '
 
 python3 "$tools/spoil.py" whole-gains "$fixtures/qwen3/post" "$work/whole"
 run info "$work/whole"
-check "gains that are no numbers are told" says '^  not procrustes: .*q_norm.weight: I16 is not read as numbers$'
+check "gains that are not numbers are reported" says '^  not procrustes: .*q_norm.weight: I16 is not read as numbers$'
 check "  and keep nothing back" grep -q '^  layers are named ' "$out"
 
 run doctor
 check "doctor is content with this machine" ended 0
-check "  tells its versions" grep -q '^  OpenBLAS  ' "$out"
+check "  shows its versions" grep -q '^  OpenBLAS  ' "$out"
 check "  the kernels" grep -q '^  kernels for  ' "$out"
 check "  and thirteen tests" test "$(grep -c "^  .* ok  *[0-9.e-]*$" "$out")" = 13
 check "  none of them near its limit" sh -c "! awk '/  ok  / && \$NF > 0.9' '$out' | grep -q ."

@@ -1,7 +1,7 @@
 #!/bin/sh
-# test_kernels.sh - a kernel of BLAS or LAPACK that computes one wrong value is found, named and warned of.
+# test_kernels.sh - a kernel of BLAS or LAPACK that computes one wrong value is found and named in a warning.
 #
-# $QKSCOPE_WRONG is the program with a layer in between that spoils what $QK_WRONG names.
+# $QKSCOPE_WRONG is the program with a layer that spoils the routine of $QK_WRONG.
 . "$srcdir/tests/cli/common.sh"
 
 right=$QKSCOPE

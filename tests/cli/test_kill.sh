@@ -1,7 +1,7 @@
 #!/bin/bash
-# test_kill.sh - kill -9 at random moments of exports and of saving a recipe: what has the final name is whole, the old or
-# the new; nothing is lost, the inputs never change, and the next run clears what was left. QK_TEST_KILLS says how many
-# kills all kinds have together.
+# test_kill.sh - kill -9 at random moments of exports and of saving a recipe. The final name holds the whole old or the
+# whole new output. Nothing is lost, the inputs never change, and the next run removes the left-overs. QK_TEST_KILLS is
+# the number of kills of all kinds together.
 set -u
 . "$srcdir/tests/cli/common.sh"
 kills=${QK_TEST_KILLS:-50}
@@ -17,7 +17,7 @@ stamps() {
 }
 stamped=$(stamps)
 
-# make KIND RESULT - writes what is asked for under that name. It takes the shell's place, so that its process is the
+# make KIND RESULT - writes that output under the name. It takes the shell's place, so that its process is the
 # program's: call it in a shell of its own.
 make() {
     case $1 in

@@ -1,12 +1,12 @@
 #!/bin/sh
-# test_layouts.sh - every way in which the table says that q and k are stored, on checkpoints made by hand.
+# test_layouts.sh - every way of the table to store q and k, on checkpoints made by hand.
 . "$srcdir/tests/cli/common.sh"
 
 python3 "$tools/layouts_reference.py" make "$work" >"$work/names" || exit 1
 mkfifo "$work/questions" "$work/answers"
 python3 "$tools/layouts_reference.py" serve <"$work/questions" >"$work/answers" &
 exec 3>"$work/questions" 4<"$work/answers"
-# reference WORD... - what layouts_reference.py says to it.
+# reference WORD... - the answer of layouts_reference.py.
 reference() {
     echo "$*" >&3
     while read -r line <&4; do

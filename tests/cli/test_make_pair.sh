@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_make_pair.sh - the generator of large pairs: what it says was put in is what the program finds.
+# test_make_pair.sh - the generator of large pairs: the program finds the drift that it stored.
 . "$srcdir/tests/cli/common.sh"
 
 make_pair() {
@@ -24,7 +24,7 @@ for a, b in zip(truth, found):
     for role in "qk":
         put, measured = a[role], b[role]["rel_fro"]
         assert abs(put["rel_fro"] - measured) < 1e-6 * measured, (a["index"], role, put, measured)
-        # Only rounding to bfloat16 lies between what was asked for and what is stored.
+        # Only rounding to bfloat16 lies between the requested and the stored numbers.
         asked = (put["drift"] ** 2 + put["noise"] ** 2) ** 0.5
         assert abs(asked - measured) < 1e-3, (a["index"], role, asked, measured)
 EOF

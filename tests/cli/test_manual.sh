@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_manual.sh - the manual pages: no warning of groff, and everything that the program knows is in them.
+# test_manual.sh - the manual pages: without warnings of groff, and with everything that the program knows.
 . "$srcdir/tests/cli/common.sh"
 
 built=$(dirname "$QKSCOPE")/man

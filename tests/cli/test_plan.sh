@@ -6,7 +6,7 @@ before=$(sums "$QK_DEMO_DATA")
 recipe=$work/r.json
 
 run plan "$pre" "$post" --set full=restore --set 10:q=keep --set 4=qk-pro:0.3 --comment "a remark" -o "$recipe"
-check "plan tells what is chosen" says '^full    restore           restore           1,7$'
+check "plan shows the choices" says '^full    restore           restore           1,7$'
 check "  role by role" grep -q '^full    keep              restore           10$' "$out"
 check "  qk-pro for both roles" grep -q '^full    qk-pro 0.3        qk-pro 0.3        4$' "$out"
 check "  and what is kept" grep -q "^8 of 12 layers keep post's q and k$" "$out"

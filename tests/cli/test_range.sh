@@ -60,7 +60,7 @@ check "--set adds current, on post's states" json_holds \
 check "  a kept layer's is post's" json_holds "L[10]['current'] == L[10]['post']"
 check "  and pre and post are what they were" json_holds \
     "all(l[m] == k[m] for k in json.load(open('$work/plain.json'))['layers'] for l in [L[k['index']]] for m in ('pre', 'post', 'restored', 'shift'))"
-check "  what it came to was told as restored, in every number" json_holds \
+check "  the restored numbers predicted it, in every number" json_holds \
     "numbers(L[7]['current']) == numbers(L[7]['restored']) != numbers(L[7]['post']) and 0 < L[7]['restored']['shift'] < L[7]['shift']"
 cp "$out" "$work/same.json"
 run range "$pre" "$post" --set 7=restore --exact --json
@@ -73,19 +73,19 @@ for family in llama qwen3 jamba; do
     run range "$fixtures/$family/pre" "$fixtures/$family/post" --set all=restore --json \
         --states "$fixtures/$family/post/golden.safetensors"
     check "$family, where norms do not differ: all restored is pre" json_holds "d['layers'] and all(l['current'] == l['pre'] != l['post'] for l in d['layers'])"
-    check "  and was told to be, with all of the shift" json_holds "all(numbers(l['restored']) == l['pre'] and l['restored']['shift'] == l['shift'] for l in d['layers'])"
+    check "  as predicted, with all of the shift" json_holds "all(numbers(l['restored']) == l['pre'] and l['restored']['shift'] == l['shift'] for l in d['layers'])"
 done
 "$QKSCOPE" plan "$pre" "$post" --set 7=restore -o "$work/recipe.json" >/dev/null
-# Another way to the restored layer: as an export has it, the whole of which then is the model that is looked at.
+# Another way to the restored layer: as in an export, which is then the examined model.
 "$QKSCOPE" export "$pre" "$post" --set 7=restore -o "$work/restored" >/dev/null 2>&1
 run range "$pre" "$post" --states "$golden_post" --json
-cp "$out" "$work/told.json"
+cp "$out" "$work/predicted.json"
 run range "$pre" "$work/restored" --states "$golden_post" --json
-check "an export's restored layer is what was told" json_holds \
-    "[L[7]['post']] == [numbers(l['restored']) for l in json.load(open('$work/told.json'))['layers'] if l['index'] == 7]"
+check "an export's restored layer is as predicted" json_holds \
+    "[L[7]['post']] == [numbers(l['restored']) for l in json.load(open('$work/predicted.json'))['layers'] if l['index'] == 7]"
 check "  and has nothing left to restore" json_holds "L[7]['restored']['shift'] == 0 and numbers(L[7]['restored']) == L[7]['post'] and L[4]['restored']['shift'] > 0"
 check "  its shift is what norms and gains leave" json_holds \
-    "0 < L[7]['shift'] < [l['shift'] for l in json.load(open('$work/told.json'))['layers'] if l['index'] == 7][0]"
+    "0 < L[7]['shift'] < [l['shift'] for l in json.load(open('$work/predicted.json'))['layers'] if l['index'] == 7][0]"
 run range "$pre" "$post" --recipe "$work/recipe.json" --json
 check "--recipe is the same as its choices" cmp "$out" "$work/same.json"
 

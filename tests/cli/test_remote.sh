@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_remote.sh - models of the hub read where they are: from an nginx, and from a server with every fault there is, both
-# on the loopback address.
+# test_remote.sh - models of the hub read over the network, from an nginx and from a server with every kind of fault, both on
+# the loopback address.
 . "$srcdir/tests/cli/common.sh"
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -163,7 +163,7 @@ check "403" fails "$faulty/status=403" 4 'asks for a token (HTTP status 403)'
 HF_TOKEN=hf_secret
 export HF_TOKEN
 check "401 to a token" fails "$faulty/status=401+head" 4 'refuses the token in HF_TOKEN (HTTP status 401)'
-check "  that it was told" grep -q Bearer_hf_secret "$requests"
+check "  that it got" grep -q Bearer_hf_secret "$requests"
 check "  and that is in no message" sh -c "! grep -q hf_secret '$err'"
 unset HF_TOKEN
 check "404" fails "$faulty/status=404+head" 4 "$faulty/status=404+head/org/pre/resolve/main: no such model or revision"

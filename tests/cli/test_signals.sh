@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_signals.sh - signals while a command works: it ends with 130, says so, and leaves nothing; what the parent ignores
-# stays ignored; a file beyond the limit of sizes is an error like another.
+# test_signals.sh - signals while a command works: it ends with 130 and a message, and leaves nothing. Signals that the
+# parent ignores stay ignored. A file beyond the limit of sizes is an ordinary error.
 . "$srcdir/tests/cli/common.sh"
 
 # interrupted SIGNALS TARGET ARGUMENT... - runs the program, waits until its work has begun, and sends the signals

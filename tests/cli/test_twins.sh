@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_twins.sh - pre and post that are told in different ways: the drift is the reference's all the same, and an
-# export of pre's rows into post is what it is between twins.
+# test_twins.sh - pre and post stored in different ways: the drift equals the reference, and an export of pre's rows into
+# post equals the export between twins.
 . "$srcdir/tests/cli/common.sh"
 
 family=$fixtures/llama
@@ -40,5 +40,5 @@ copy "$family/post" "$work/other"
 sed -i 's/"llama"/"qwen2"/' "$work/other/config.json"
 check "another model type that stores the same" drift "$family/pre" "$work/other"
 run diff "$fixtures/qwen2/pre" "$family/post"
-check "what does not fit is told by its first instance" complains 3 'no layer has q and k that fit .*: only pre has a bias (.*q_proj.bias)'
+check "a mismatch is reported by its first instance" complains 3 'no layer has q and k that fit .*: only pre has a bias (.*q_proj.bias)'
 done_testing

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""twins.py KIND FOLDER OUT - the same checkpoint (one file, BF16) told in another way, its numbers unchanged.
+"""twins.py KIND FOLDER OUT - the same checkpoint (one file, BF16) stored in another way, its numbers unchanged.
 
     prefix   layers below model.language_model, text_config nested, a vision tower beside it
     shards   three shards with an index, whose tensors do not follow the layers
     order    tensors in reverse order, padding in the header
     f32      every value as float32
     extra    tensors that belong to no layer
-    mtp      a layer more than the config tells
+    mtp      a layer more than the config has
     untied   the head beside the embedding (tied: without it)
 """
 import json

@@ -1,4 +1,4 @@
-/* faults.c - makes chosen calls of the program fail: the wrappers that qkscope_faulty is linked with
+/* faults.c - the wrappers in qkscope_faulty that make chosen calls of the program fail
  * (ld's --wrap; the list of names is fault_calls in Makefile.am).
  *
  *   QK_FAULT=KIND:N         the N-th call of that kind fails, the others are made
@@ -12,9 +12,8 @@
  * A call can be of several kinds: one write counts as write (fails with ENOSPC), short-write (writes half),
  * eintr-write (fails with EINTR) and full (what needs room on the disk). KINDS below has them all.
  *
- * What it cannot reach: calls that shared libraries make (zlib, libcurl, PCRE2, OpenBLAS, ncurses) and
- * those that the C library makes for itself (stdio's writes, nftw's, malloc in opendir). cJSON is reached for
- * its memory, as the program tells it to allocate by base/json.c. */
+ * It cannot reach calls of shared libraries (zlib, libcurl, PCRE2, OpenBLAS, ncurses) and those of the C library for
+ * itself (stdio's writes, nftw's, malloc in opendir). It reaches cJSON's memory, which base/json.c allocates. */
 #include <dirent.h>
 #include <errno.h>
 #include <execinfo.h>

@@ -2,15 +2,15 @@
 """run_faults.py PROGRAM [--all | --some N] [--only TEXT] [--kind KIND] [--jobs N] [--table FILE] - lets each call fail.
 
 PROGRAM is tests/fault/qkscope_faulty (faults.c). Every command of COMMANDS is run once to list its calls, with the
-functions that led to each, and then again and again, each time with another call failing: alone, and for what would
-last in earnest (a full disk, no memory, no threads) with all that follow. After each run all of this must hold:
+functions that led to each. Then it runs again and again, each time with another failing call: alone, and for lasting
+faults (a full disk, no memory, no threads) with all later calls. After each run all of this must hold:
 
   - it ended by itself within the time limit, without a signal, and no sanitizer complained
-  - it ended with 0 where the failure can be passed over, else with 4 (or the command's own code)
-  - with 0: output and files are those of the run without failure, or one note says what is not
+  - it ended with 0 where the program can ignore the failure, else with 4 (or the command's own code)
+  - with 0: output and files are those of the run without failure, or one note names the missing part
   - else: one line "qkscope: ..." more than without failure, naming the cause; no output on JSON and CSV, none complete
-  - what it writes is there as a whole, or not at all, or what was there before; no temporary names are left
-  - the inputs are as they were; what it left in its cache does not change what the next run says
+  - its output exists as a whole, or not at all, or the earlier one does; no temporary names are left
+  - the inputs are unchanged; its cache does not change the output of the next run
 
 --all      every call of all kinds but memory; of memory the first and the last call by each path of functions, and a
            hundred spread over all
@@ -332,7 +332,7 @@ def check_failure(command, kind, lasting, run, said):
         return f"code {run.code}"
     if not CAUSE[kind]:
         return "failed where it should go on"
-    # Of failures that last, notes may tell of those that were passed over before.
+    # With failures that last, notes may report those that were ignored before.
     if not said or (len(said) > 1 and not lasting) or any(not line.startswith("qkscope: ") for line in said):
         return f"{len(said)} lines of message"
     if not all(names_cause(kind, line) for line in said):
@@ -489,7 +489,7 @@ def main():
             runner.wrong.append("the inputs are not as they were")
         total = sum(runner.count.values())
         print(f"{len(commands)} commands, {len({kind for _, kind in runner.count})} kinds of calls, {total} failures: "
-              f"{runner.ended[0]} passed over, {total - runner.ended[0]} told, {len(runner.wrong)} not handled")
+              f"{runner.ended[0]} ignored, {total - runner.ended[0]} reported, {len(runner.wrong)} not handled")
         if wanted.table:
             write_table(wanted.table, runner, commands)
         return 1 if runner.wrong or total == 0 else 0

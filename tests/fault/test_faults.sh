@@ -1,5 +1,6 @@
 #!/bin/sh
-# test_faults.sh - some calls of every command fail, chosen evenly over their kinds; run_faults.py --all takes all of them.
+# test_faults.sh - failures of some calls of every command, chosen evenly over their kinds; run_faults.py --all takes
+# all calls.
 . "$srcdir/tests/cli/common.sh"
 faulty=$QKSCOPE_FAULTY
 
@@ -8,7 +9,7 @@ err=$work/messages
 python3 "$srcdir/tests/fault/run_faults.py" "$faulty" --some 2 >"$out" 2>"$err"
 code=$?
 sed 's/^/# /' "$out"
-check "every failure is told or passed over, and nothing is left half done" ended 0
+check "every failure is reported or ignored, and nothing is left half done" ended 0
 check "  many were tried" sh -c "[ \"\$(sed -n 's/.* kinds of calls, \([0-9]*\) failures.*/\1/p' '$out')\" -gt 60 ]"
 
 # A runner that notices nothing would be glad of anything: what it looks for is what it finds.

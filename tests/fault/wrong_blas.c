@@ -1,4 +1,4 @@
-/* wrong_blas.c - stands between the program and its BLAS and LAPACK, and makes the routine that QK_WRONG
+/* wrong_blas.c - a layer between the program and its BLAS and LAPACK. It makes the routine that QK_WRONG
  * names compute one wrong value, as a bad kernel does. Linked with --wrap (Makefile.am). */
 #include <cblas.h>
 #include <lapacke.h>

@@ -1,4 +1,4 @@
-/* check.c - how a fuzz target says that it found something. */
+/* check.c - the report of a fuzz target's find. */
 #include "fuzz.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* driver.c - the main of a fuzz target as a test: two TAP tests, over its corpus and over inputs mutated from its seeds
  * by a fixed generator.
  *
- * The corpus is the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs. Without it as many are
- * run as usual or as there is time for, and always the seeds; without sanitizers, which find most, there is less time.
+ * The corpus is the files of $srcdir/tests/fuzz/corpus/NAME. FUZZ_RUNS=N runs N mutated inputs. Without it the
+ * number depends on the time; the seeds always run. With sanitizers, which find most, there is more time.
  * A hang is a failure: the alarm ends the process. An argument is one of fuzz_start. */
 #include "fuzz.h"
 

@@ -43,7 +43,7 @@ const char *fuzz_folder(void)
     return folder;
 }
 
-/* A file of `length` bytes, of which the first n are told. */
+/* A file of `length` bytes, of which the first n are given. */
 static void write_sparse(const char *name, const void *bytes, size_t n, uint64_t length)
 {
     char path[PATH];

@@ -1,5 +1,5 @@
-/* fuzz_cases.c - any bytes as a file of cases: refused with a message that names it, or cases that are as the
- * header says, and that are the same when they are written and read again. */
+/* fuzz_cases.c - any bytes as a file of cases: refused with a message that names it, or cases as the
+ * header promises, which are the same after they are written and read again. */
 #include "fuzz.h"
 
 #include "eval/cases.h"

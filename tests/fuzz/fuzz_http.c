@@ -1,8 +1,8 @@
-/* fuzz_http.c - any bytes as what a server answers, a NUL between one answer and the next: a file is examined, and
- * bytes of it fetched. Refused with a message, or every byte that was asked for came once and in order.
+/* fuzz_http.c - any bytes as a server's answers, with a NUL between them: a file is examined, and
+ * bytes of it fetched. Refused with a message, or every requested byte came once and in order.
  *
- * The server is a thread of this process. Every address, also one that an answer redirects to, is asked of
- * it: it is the proxy of this process, and nothing leaves the machine. */
+ * The server is a thread of this process. It gets the requests for every address, also after a
+ * redirect: it is the proxy of this process, and nothing leaves the machine. */
 #include "fuzz.h"
 
 #include "tensor/hub/http.h"
@@ -51,7 +51,7 @@ static struct {
     size_t n;
 } answers = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-/* Sends the next answer; nothing when there is none, which ends the connection. */
+/* Sends the next answer; nothing without one, which ends the connection. */
 static void answer(int connection)
 {
     pthread_mutex_lock(&answers.mutex);

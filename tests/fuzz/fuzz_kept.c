@@ -1,7 +1,7 @@
-/* fuzz_kept.c - any bytes as what lies in the cache folders: kept answers, the blocks of a remote file, or what a
- * hub's reference says; the first byte tells which. Whatever stands there is taken for what it is or passed over.
+/* fuzz_kept.c - any bytes as the contents of the cache folders: kept answers, the blocks of a remote file, or a hub's
+ * reference; the first byte chooses. The program uses a valid one and skips any other.
  *
- * Of a hub the input is a name and, behind a NUL, what refs/main of org/name holds. */
+ * For a hub the input is a name and, behind a NUL, the contents of refs/main of org/name. */
 #include "fuzz.h"
 
 #include "eval/answer_store.h"

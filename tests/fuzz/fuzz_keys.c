@@ -1,10 +1,10 @@
-/* fuzz_keys.c - any bytes as what is typed, clicked, pasted and waited for on the screen of a tiny pair:
- * whatever they are, cursor, views and prompt stay in range, undo leads to no choices and redo back to these.
+/* fuzz_keys.c - any bytes as keys, clicks, pastes and waits on the screen of a tiny pair. Cursor, views and prompt
+ * always stay in range; undo leads to no choices, and redo back to these.
  *
- * The first byte tells the pair and how the screen was started; each further one is a key, or one of the
+ * The first byte chooses the pair and the options of the screen; each further one is a key, or one of the
  * events below. The target is the terminal (terminal.h), and draws with curses on /dev/null. Prompts are kept
- * from naming files outside the target's own folder. The session's threads run beside it: what they have
- * found by a tick is not the same each time. */
+ * from naming files outside the target's own folder. The session's threads run beside it, and their
+ * results at a tick differ from run to run. */
 #include "fuzz.h"
 
 #include "ui/app.h"

@@ -63,7 +63,7 @@ static void ask(const struct qk_layout *layout, const cJSON *root)
     const char *mixer[LAYERS];
     struct qk_error err = {0};
     enum qk_code code = qk_layout_kinds(layout, &config, LAYERS, mixer, &err);
-    fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "kinds are told or refused");
+    fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "kinds are found or refused");
     for (int i = 0; i < LAYERS && code == QK_OK; i++) {
         fuzz_check(qk_layout_mixer(layout, mixer[i]) != NULL, "every name is a mixer");
         ask_mixer(qk_layout_mixer(layout, mixer[i]), &config);

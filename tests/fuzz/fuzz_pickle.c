@@ -98,7 +98,7 @@ const char *const fuzz_words[] = {"ctorch._utils\n_rebuild_tensor_v2\n",
     "\x8f", "\x90", "\x91", "\x8a\7\377\377\377\377\377\377\177", "J\377\377\377\377", "PK\1\2", "PK\3\4",
     "PK\5\6", "PK\6\6", "}", "(", "t", "u", ")", "R", "b", "]", "e", "\x85", "\x94", "Q", ".", NULL};
 
-/* What is told of a tensor must hold whatever made it. */
+/* The description of a tensor must hold for any input. */
 static void check_tensor(const struct qk_tensor *tensor, uint64_t room)
 {
     uint64_t bytes;

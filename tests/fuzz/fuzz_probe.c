@@ -1,5 +1,5 @@
-/* fuzz_probe.c - any bytes as a file that a probe is made of: token ids, a text, or hidden states; the first
- * byte tells which. Refused with a message, or what the header of its reader promises.
+/* fuzz_probe.c - any bytes as the file of a probe: token ids, a text, or hidden states; the first byte chooses.
+ * Refused with a message, or read as the header of its reader promises.
  *
  * States are a header and, behind a NUL, the data that its file begins with. */
 #include "fuzz.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check.py - the rules of the house, read from the sources under src/ and ui/.
+"""check.py - the rules of the house, checked on the sources under src/ and ui/.
 
 check.py TREE prints FILE:LINE: MESSAGE for whatever breaks a rule, and ends with 1 if anything does.
 check.py --table TREE prints the folders with their share of the lines, and how near the sources are to the limits.
@@ -232,7 +232,7 @@ RULES = (
 )
 
 
-# --- what is printed ---
+# --- the output ---
 
 def check(files):
     """Prints what breaks a rule; the number of lines printed."""

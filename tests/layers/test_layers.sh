@@ -59,7 +59,7 @@ check "the table has a row a folder" grep -q '^src/base  *[0-9][0-9]*  *[0-9][0-
 long=$(sed -n 's/^functions over 60 lines: //p' "$found")
 mkdir "$copy" && cp -r "$srcdir/src" "$srcdir/ui" "$copy" && chmod -R u+w "$copy"
 
-# --- what is no breach ---
+# --- no breaches ---
 
 insert ui/ui.h 2 '/* qk_model_open(path) would be wrong here */'
 new src/base/lonely.c </dev/null
@@ -71,7 +71,7 @@ function_of sixty 60 | new src/base/sixty.h
 lines 25 'int f&(int a, int (*b)(int));' | new src/base/many.h
 check "the limits themselves are kept, comments are no code, a header names its files" passes "$copy"
 
-# --- what is one ---
+# --- breaches ---
 
 insert src/base/folder.c 3 '#include "model/model.h"'
 insert src/base/json.c 3 '#include "mem.h"'

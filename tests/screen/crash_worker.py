@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""crash_worker.py PID - sends SIGSEGV to a thread of the process that is not its first one, the youngest, as a fault in
-that thread would be."""
+"""crash_worker.py PID - a SIGSEGV to the youngest thread of the process, never its first one, like a fault in that
+thread."""
 import ctypes
 import os
 import signal

@@ -1,8 +1,8 @@
-# lib.sh - what the screen tests share: the real program in a terminal of a private tmux server. Sourced.
+# lib.sh - the shared part of the screen tests: the real program in a terminal of a private tmux server. Sourced.
 #
-# A test presses keys and waits until the screen shows what it must; nothing ever waits for a time to pass.
-# $work is where the program runs, with the demo pair as pre and post. screen_start writes the terminal's modes
-# before and after to $work/modes.before and .after and the exit code to $work/code.
+# A test presses keys and waits for the expected screen, never for a time to pass. The program runs in $work,
+# with the demo pair as pre and post. screen_start writes the terminal's modes before and after to $work/modes.before and
+# .after, and the exit code to $work/code.
 
 . "$srcdir/tests/cli/common.sh"
 
@@ -86,8 +86,8 @@ text() {
     tmx send-keys -l -- "$1"
 }
 
-# until_true COMMAND... - asks again and again; false when it is still not so after $wait_seconds. Whoever does not look
-# at that is told at the end of the test.
+# until_true COMMAND... - repeats the command until it succeeds; false after $wait_seconds. The end of the test reports
+# results that were ignored.
 in_vain=
 until_true() {
     end=$(($(date +%s) + wait_seconds))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""storm.py PID N NAME - sends signal NAME to the process N times, as fast as it goes, or until it is gone."""
+"""storm.py PID N NAME - signal NAME to the process, N times as fast as possible, or until it is gone."""
 import os
 import signal
 import sys

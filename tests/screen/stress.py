@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""stress.py - presses random keys at the real program while it computes, and looks whether it stands that.
+"""stress.py - random keys for the real program while it computes, and the checks that it survives them.
 
     stress.py [--seconds N] [--seed N] [--answer SECONDS] QKSCOPE PAGE PRE POST [PRE POST]...
 
-Runs the program in a pseudo-terminal, below a shell of a few lines that knows Ctrl-Z, in a folder that vanishes; each
-time it has left it is started again, on the next pair. Keys and names are those of the manual page PAGE, which is
-made of the program's own table; it is left by a key or a signal, in the midst of whatever is running. It must answer
-a new size of the terminal with a new frame, and the last keys with what they stand for, within --answer seconds (20);
-leave with its code and the terminal's modes as they were, which holds whenever it is stopped, too; say nothing on
-standard error; leave no temporary name and every input as it was; and no sanitizer may report anything.
+Runs the program in a pseudo-terminal and a temporary folder, below a shell of a few lines that knows Ctrl-Z. After
+each end it starts again, on the next pair. Keys and names are those of the manual page PAGE, which comes from the
+program's own table. A key or a signal ends it during any work. All of this must hold:
 
-The keys are made from the seed alone, so that it brings them back; when they come is up to the machine.
+  - within --answer seconds (20) a new size brings a new frame, and the last keys have their effects
+  - it ends with its code and restores the terminal's modes, also whenever it is stopped
+  - it prints nothing on standard error, leaves no temporary name, and changes no input
+  - no sanitizer reports anything
+
+The keys follow from the seed alone; their times depend on the machine.
 """
 import argparse
 import collections
@@ -37,7 +39,7 @@ SEQUENCE = re.compile(rb"\x1b\[[?>]?[0-9;]*[@-~]|\x1b[()][0-9A-B]")
 CAPABILITY = {"Up": "kcuu1", "Down": "kcud1", "Left": "kcub1", "Right": "kcuf1", "Home": "khome", "End": "kend",
               "PgUp": "kpp", "PgDn": "knp", "Delete": "kdch1", "Shift-Tab": "kcbt", "F1": "kf1", "F5": "kf5"}
 PLAIN = {"Space": b" ", "Enter": b"\r", "Esc": b"\x1b", "Tab": b"\t", "Backspace": b"\x7f"}
-# What is typed where a text is asked for. No '/' is ever typed: what is written is written below our own folder.
+# The texts for prompts. No '/' is ever typed, so all output stays below our own folder.
 WORDS = ["full", "linear", "all", "1,4-7", "3", "routing>0.1", "q.angle>=2", "k.rel_fro>", "full=restore",
          "all=procrustes:0.5", "1,4:q=lerp:0.3", "7=qk-pro:0.2", "2=keep", "lerp:0.4", "qk-pro", "0.35", "1e9", "-1",
          "1", "0.05", "routing", "shift", "choice", "ids.txt", "text.txt", "one.json", "two.json", "new", "newer",
@@ -165,8 +167,8 @@ class Dice:
 # --- the program in its terminal ---
 
 
-def be_shell(argv, folder, messages, tell):
-    """Runs the program as a shell does that knows jobs, and tells: its id; whether the modes are as before whenever it
+def be_shell(argv, folder, messages, writer):
+    """Runs the program as a shell with job control does, and reports: its id; whether the modes are as before whenever it
     stops, after which it goes on; its code, and the modes again."""
     for ours in SHELL_IGNORES:
         signal.signal(ours, signal.SIG_IGN)
@@ -180,15 +182,15 @@ def be_shell(argv, folder, messages, tell):
         os.chdir(folder)
         os.dup2(os.open(messages, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
         os.execve(argv[0], argv, environment(folder))
-    os.write(tell, b"pid %d\n" % pid)
+    os.write(writer, b"pid %d\n" % pid)
     while True:
         _, status = os.waitpid(pid, os.WUNTRACED)
         os.tcsetpgrp(0, os.getpgrp())
         same = termios.tcgetattr(0) == before
         if not os.WIFSTOPPED(status):
-            os.write(tell, b"ended %d %d\n" % (os.waitstatus_to_exitcode(status), same))
+            os.write(writer, b"ended %d %d\n" % (os.waitstatus_to_exitcode(status), same))
             return
-        os.write(tell, b"stopped %d\n" % same)
+        os.write(writer, b"stopped %d\n" % same)
         time.sleep(0.01)
         os.tcsetpgrp(0, pid)
         os.killpg(pid, signal.SIGCONT)
@@ -208,21 +210,21 @@ class Run:
 
     def __init__(self, argv, folder, limit, counts):
         self.folder, self.limit, self.counts = folder, limit, counts
-        self.seen, self.told, self.ended, self.pid = b"", b"", None, None
+        self.seen, self.reported, self.ended, self.pid = b"", b"", None, None
         self.size = None
-        told, tell = os.pipe()
+        reports, writer = os.pipe()
         self.shell, self.fd = pty.fork()
         if self.shell == 0:
             try:
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-                os.close(told)
-                be_shell(argv, folder, folder + ".messages", tell)
+                os.close(reports)
+                be_shell(argv, folder, folder + ".messages", writer)
             finally:
                 os._exit(0)
-        os.close(tell)
-        self.tell = told
+        os.close(writer)
+        self.reports = reports
         os.set_blocking(self.fd, False)
-        os.set_blocking(told, False)
+        os.set_blocking(reports, False)
         counts["starts"] += 1
 
     def close(self):
@@ -230,20 +232,20 @@ class Run:
             self.kill("KILL")
             os.kill(self.shell, signal.SIGKILL)
         os.close(self.fd)
-        os.close(self.tell)
+        os.close(self.reports)
         os.waitpid(self.shell, 0)
 
     def hear(self, seconds):
-        """Takes what is written and told for so long, or until there is something."""
-        ready = select.select([self.fd, self.tell], [], [], seconds)[0]
+        """Takes output and reports for that time, or until there is something."""
+        ready = select.select([self.fd, self.reports], [], [], seconds)[0]
         if self.fd in ready:
             try:
                 self.seen = (self.seen + os.read(self.fd, 1 << 16))[-1 << 18:]
             except OSError:  # the other end is closed
                 time.sleep(0.001)
-        if self.tell in ready:
-            self.told += os.read(self.tell, 4096)
-        *lines, self.told = self.told.split(b"\n")
+        if self.reports in ready:
+            self.reported += os.read(self.reports, 4096)
+        *lines, self.reported = self.reported.split(b"\n")
         for line in lines:
             what, *numbers = line.split()
             if what == b"pid":
@@ -383,7 +385,7 @@ class Run:
 
 
 def state_of(folders):
-    """What tells that every file is as it was; of those above 100 MB all but their content."""
+    """The record of every file, to find changes; without the contents of those above 100 MB."""
     def content(path, info):
         return hashlib.sha256(open(path, "rb").read()).digest() if info.st_size <= 100_000_000 else info.st_ino
     paths = [os.path.join(where, name) for folder in folders for where, _, names in os.walk(folder) for name in names]

@@ -39,7 +39,7 @@ check "the screen says what turns" wait_for 'turn'
 keys m
 check "m: keep" wait_row 0 ' keep$'
 keys +
-check "+ tells why it cannot" wait_for 'no parameter'
+check "+ shows why it cannot" wait_for 'no parameter'
 keys M
 check "M goes back" wait_row 0 'procrustes α 0.5$'
 keys M
@@ -66,7 +66,7 @@ check "u undoes and says what" wait_for 'undone: restore k of layer 0'
 keys C-r
 check "Ctrl-R does it again and says what" wait_for 'done again: restore k of layer 0'
 keys C-r
-check "nothing more to redo is told" wait_for 'nothing to redo'
+check "nothing more to redo is reported" wait_for 'nothing to redo'
 i=0
 while [ "$i" -lt 40 ]; do
     keys u
@@ -132,7 +132,7 @@ keys Escape
 wait_gone mend
 text ':nonsense'
 keys Enter
-check "an unknown name is told" wait_for "no action is called 'nonsense'"
+check "an unknown name is reported" wait_for "no action is called 'nonsense'"
 keys Escape
 wait_gone nonsense
 

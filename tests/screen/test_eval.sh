@@ -51,7 +51,7 @@ leave
 start "$cases" --set full=lerp:0.31
 keys t
 wait_for 'every case is answered'
-check "where a search begins is told" wait_for 'search for the selections that answer most: s begins one'
+check "the start of a search is shown" wait_for 'search for the selections that answer most: s begins one'
 keys Enter
 check "there is no front yet" wait_for 'point: no search has found a front yet'
 keys s
@@ -61,13 +61,13 @@ text 'soon'
 keys Enter
 check "a search has a limit" wait_for "'soon' is no limit of a search"
 keys C-u
-text '1000' # longer than any machine takes to what is waited for
+text '1000' # longer than any machine takes
 keys Enter
 check "s searches in the background" wait_for 'searching: .*, [0-9]* selections, [0-9:]* of 16:40:00'
 keys s
 check "one at a time" wait_for 'front: a search is running'
 keys q
-check "the list stays usable and tells about it" wait_for 'searching [0-9:]* of 16:40:00'
+check "the list stays usable and shows it" wait_for 'searching [0-9:]* of 16:40:00'
 check "and has columns for the effects" wait_for 'layer.*recall reaso'
 check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
 keys t
@@ -101,9 +101,9 @@ keys C-u
 text '4 evaluations'
 keys Enter
 check "they limit a search, too" wait_for 'the search has used its evaluations: [0-9]* selections'
-check "which its title tells" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'
+check "which its title shows" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'
 keys q
-check "what was measured of the effects is told" wait_row 7 ' [+]*[0-9.]* *[+]*0\.0 '
+check "the measured effects are shown" wait_row 7 ' [+]*[0-9.]* *[+]*0\.0 '
 check "what was not is left open" wait_row 0 ' - *- *keep'
 leave
 
@@ -112,7 +112,7 @@ start 200 60
 keys t
 check "without names the cases beside the checkpoints are taken" \
     wait_for 'evaluation: reasoning.jsonl, recall.jsonl'
-check "what is being asked is told" wait_for 'asking post: [0-9]* % of'
+check "the present question is shown" wait_for 'asking post: [0-9]* % of'
 keys q
 check "q goes back while it is asked" wait_row 7 keep
 keys t
@@ -129,7 +129,7 @@ leave
 
 start --cases nowhere.jsonl
 keys t
-check "a file that is not there is told" wait_for 'nowhere.jsonl: cannot open'
+check "a missing file is reported" wait_for 'nowhere.jsonl: cannot open'
 leave
 screen_start 80 24 "'$QKSCOPE' '$fixtures/qwen3/pre' '$fixtures/qwen3/post'"
 wait_for help

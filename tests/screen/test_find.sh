@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_find.sh - finding layers: sort, filter, search, marks that follow, and what a click does.
+# test_find.sh - finding layers: sort, filter, search, marks that follow, and clicks.
 . "$srcdir/tests/screen/lib.sh"
 
 start 80 40
@@ -77,7 +77,7 @@ wait_selected 1
 keys /
 text 'no such word'
 keys Enter
-check "what is not found is told" wait_for 'not found'
+check "a failed search is reported" wait_for 'not found'
 keys Escape
 wait_gone 'not found'
 text ':layer 9'
@@ -99,7 +99,7 @@ press() {
     mouse 3 "$2" "$3"
 }
 keys P
-check "P turns the mouse on and tells of Shift" wait_for 'hold Shift'
+check "P turns the mouse on and mentions Shift" wait_for 'hold Shift'
 press 0 5 10
 check "a click selects a row" wait_selected 2
 press 65 5 10

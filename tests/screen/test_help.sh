@@ -1,5 +1,6 @@
 #!/bin/sh
-# test_help.sh - help is the action table: every row of it, scrolled, searched, and without what --readonly takes away.
+# test_help.sh - help with every row of the action table, scrolled, searched, and without the actions that --readonly
+# removes.
 . "$srcdir/tests/screen/lib.sh"
 
 names() {
@@ -54,7 +55,7 @@ keys q
 wait_end 0
 
 start 100 120 --readonly
-check "read-only is told" wait_for 'read-only'
+check "read-only is shown" wait_for 'read-only'
 check "the footer has no export" shows_not 'e export'
 keys '?'
 wait_for 'every action'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_names.sh - names that would command the terminal, or break a layout, are shown and do nothing.
+# test_names.sh - names with control characters, or that would break a layout: shown without effect.
 . "$srcdir/tests/screen/lib.sh"
 
 evil=$(printf 'p\033[31mre\033]0;title\007\302\233H')

@@ -125,7 +125,7 @@ keys Enter
 check ":ids takes token ids" wait_for 'attention ranges over 8 tokens'
 text ':ids nowhere.txt'
 keys Enter
-check "a file that is not there is told" wait_for 'no attention ranges: .*nowhere.txt'
+check "a missing file is reported" wait_for 'no attention ranges: .*nowhere.txt'
 check "and what can be done" wait_for 'typed here as :states FILE'
 check "rows have no range then" wait_row 7 ' - *keep'
 ln -s "$QK_DEMO_DATA/golden-pre.safetensors" "$work/of pre"
@@ -153,9 +153,9 @@ check "pre looks otherwise then" test "$(mean one.txt 3)" != "$(mean two.txt 3)"
 check "post as before" wait_for "post .* $(mean two.txt 4) "
 text ':states of post nowhere'
 keys Enter
-check "a second file that is not there is told" wait_for 'no attention ranges: nowhere: '
+check "a missing second file is reported" wait_for 'no attention ranges: nowhere: '
 keys X
-check "X tells when there is nothing to stop" wait_for 'stop: no pass'
+check "X reports when there is nothing to stop" wait_for 'stop: no pass'
 leave
 
 start 60 15
@@ -175,11 +175,11 @@ keys j
 check "in the detail too" wait_for '^.*│ *attention range$'
 check "with what can be done" wait_for 'typed here as :states FILE'
 keys f
-check "f tells why" wait_for 'attention: .*no forward pass'
+check "f shows why" wait_for 'attention: .*no forward pass'
 leave
 
 screen_start 120 40 "'$QKSCOPE' '$fixtures/minimax/pre' '$fixtures/minimax/post'"
-check "where weights tell something, it is shown" wait_for 'no attention ranges, but an estimate from weights'
+check "an estimate from weights is shown" wait_for 'no attention ranges, but an estimate from weights'
 go_to 1
 check "and called an estimate" wait_for 'estimate from weights: mean logit by distance'
 check "of the layer" wait_for '│ layer *0 *1 *2 .*least *most'

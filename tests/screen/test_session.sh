@@ -164,7 +164,7 @@ check "and counts" wait_for 'verify *1 difference'
 keys t C-u
 text "$work/a folder whose name leaves no room for what became of it in one line"
 keys Enter w
-check "what became of it is told in whole" wait_for 'again and compares'
+check "the whole result is shown" wait_for 'again and compares'
 keys t C-u
 text elsewhere
 keys Enter

@@ -1,6 +1,6 @@
 #!/bin/sh
-# test_signals.sh - storms of sizes, a size that changes while stopped, a terminal that is closed, a crash in a worker, a
-# stack that is full, and signals that the parent ignores.
+# test_signals.sh - many new sizes, a new size while stopped, a closed terminal, a crash in a worker, a full stack, and
+# signals that the parent ignores.
 . "$srcdir/tests/screen/lib.sh"
 
 helpers=$srcdir/tests/screen
@@ -11,7 +11,7 @@ run="$as_process '$QKSCOPE'"
 pid() {
     cat "$work/pid"
 }
-alive() { # one that ended and that nobody has asked about yet is dead, too
+alive() { # a zombie counts as dead
     grep -q '^State:.[^Z]' "/proc/$(pid)/status" 2>/dev/null
 }
 dead() {
@@ -20,7 +20,7 @@ dead() {
 resize() {
     tmx resize-window -x "$1" -y "$2"
 }
-# gone PATTERN - no name of a target, nor of what is beside it, has it.
+# gone PATTERN - no name of a target or beside it matches.
 gone() {
     [ -z "$(find "$work" -maxdepth 1 -name "*$1*")" ]
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_size.sh - any size: nothing is lost, nothing breaks, and too small says so and recovers.
+# test_size.sh - any size: nothing is lost, nothing breaks, and a message appears when the size is too small.
 . "$srcdir/tests/screen/lib.sh"
 
 resize() {

@@ -1,9 +1,9 @@
 #!/bin/sh
-# test_slow.sh - while numbers are computed and files written the screen answers; what is cancelled leaves nothing.
+# test_slow.sh - the screen answers while numbers are computed and files written; cancelled work leaves nothing.
 . "$srcdir/tests/screen/lib.sh"
 
 python3 "$tools/make_holes.py" "$work/holes" 512
-# gone PATTERN - no name of a target, nor of what is beside it, has it.
+# gone PATTERN - no name of a target or beside it matches.
 gone() {
     [ -z "$(find "$work" -maxdepth 1 -name "*$1*")" ]
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_start.sh - the first screen: what it shows, in UTF-8 and in ASCII, for several families, and what it refuses.
+# test_start.sh - the first screen, in UTF-8 and in ASCII, for several families, and its refusals.
 . "$srcdir/tests/screen/lib.sh"
 
 start --ascii
@@ -77,7 +77,7 @@ keys y
 wait_end 0
 
 screen_start 80 24 "QK_WRONG=cblas_sgemm '$QKSCOPE_WRONG' pre post"
-check "a kernel that computes wrong is told on the screen" wait_for 'no number can be trusted: sgemm'
+check "a kernel that computes wrong is reported on the screen" wait_for 'no number can be trusted: sgemm'
 keys q
 check "  and again when it is gone" until_true printed '^qkscope: WARNING: no number can be trusted'
 wait_end 0

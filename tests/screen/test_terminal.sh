@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_terminal.sh - the terminal is given back whatever happens, and gets only the colours it was asked for.
+# test_terminal.sh - the terminal is restored in every case, and gets only the requested colours.
 . "$srcdir/tests/screen/lib.sh"
 
 for signal in TERM HUP INT QUIT; do
@@ -30,7 +30,7 @@ check "keys act again" wait_row 1 restore
 leave
 check "it had been stopped" until_true printed 'stopped'
 
-# sgr FILE - parameters of every SGR sequence in what was written.
+# sgr FILE - parameters of every SGR sequence in the output.
 sgr() {
     esc=$(printf '\033')
     LC_ALL=C grep -a -o "$esc\[[0-9;]*m" "$work/raw" | tr -d '\033[m' | tr ';' '\n' | sort -u | tr '\n' ' '
@@ -89,7 +89,7 @@ keys j F5
 wait_selected 1
 check "what is written to standard error is not on the screen" shows_not 'a warning'
 keys q
-check "but told when the screen is gone" wait_for 'a warning of some library'
+check "but printed when the screen is gone" wait_for 'a warning of some library'
 wait_end 0
 screen_start 80 24 "'$QKSCOPE' pre post 2>messages.txt"
 wait_for 'Space restore'

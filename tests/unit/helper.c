@@ -1,4 +1,4 @@
-/* helper.c - what the unit tests share (helper.h). */
+/* helper.c - the shared part of the unit tests (helper.h). */
 #define _XOPEN_SOURCE 700 /* nftw */
 #include "helper.h"
 

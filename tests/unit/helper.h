@@ -1,5 +1,5 @@
-/* helper.h - what the unit tests share: where the data lies, folders that vanish afterwards, files made from
- * a few words, and checks of failures by the words of their message. */
+/* helper.h - the shared part of the unit tests: paths of the data, temporary folders, files made from a few words,
+ * and checks of failures by the words of their message. */
 #ifndef QK_TESTS_UNIT_HELPER_H
 #define QK_TESTS_UNIT_HELPER_H
 

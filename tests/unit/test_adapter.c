@@ -84,7 +84,7 @@ static void test_ranges_transposed(void **state)
     check_ranges(*state, true);
 }
 
-/* Factors of which two fit in what is kept, and three do not. */
+/* Two of these factors fit into the kept ones, and three do not. */
 static void test_kept(void **state)
 {
     enum { N = 3, SIDE = 1900 };

@@ -1,4 +1,4 @@
-/* test_answer.c - the verdict on a continuation: when it is known, token by token, and what ends it. */
+/* test_answer.c - the verdict on a continuation, token by token: the token that decides it, and the ends of it. */
 #include "helper.h"
 
 #include "eval/answer.h"

@@ -622,7 +622,7 @@ static enum qk_code try_and_cancel(void *context, size_t item, size_t worker, st
     return QK_OK;
 }
 
-/* The failure is the smallest item's, whoever is faster; what stands before it is done. */
+/* The failure is the smallest item's, for any order of the threads; the items before it are done. */
 static void test_parallel_try(void **state)
 {
     static const size_t workers[] = {1, 2, 7, 300};

@@ -1,5 +1,5 @@
-/* test_blend.c - what becomes of a role's bytes: the identities between the modes on every family, and inputs
- * that cannot be blended. The formulas themselves are held against numpy by tests/cli/test_blend.sh. */
+/* test_blend.c - the bytes of a blended role: the identities between the modes on every family, and inputs that cannot
+ * be blended. tests/cli/test_blend.sh compares the formulas with numpy. */
 #include "helper.h"
 
 #include "blend/blend.h"
@@ -139,7 +139,7 @@ static void test_identities(void **state)
     }
 }
 
-/* What every row of the table must have for what is left to it. */
+/* The required fields of every row of the table. */
 static void test_operations(void **state)
 {
     (void)state;
@@ -422,7 +422,7 @@ static void test_not_finite_is_refused_by_name(void **state)
         expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
             "pre|q_proj.weight|q head 0|not finite");
     }
-    /* restore copies bytes, whatever they are */
+    /* restore copies any bytes */
     char *restored = blended_alike(pair, 0, QK_Q, (struct qk_choice){QK_RESTORE, 0});
     double back[AREA];
     qk_dtype_to_f64(QK_F32, restored, AREA, back);
@@ -590,7 +590,7 @@ static void test_bf16_has_the_bits_of_float64(void **state)
     free(c);
 }
 
-/* Results on a tie (1 + 2^-8, to even: 1) and 2^-47 beside it, which float32 cannot tell apart. */
+/* Results on a tie (1 + 2^-8, to even: 1) and 2^-47 beside it, which are equal in float32. */
 static void test_bf16_beside_ties(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_cases.c - files of cases: what is read, what is refused and where, their tokens, and Wilson's interval. */
+/* test_cases.c - files of cases: reading, refusals with their place, tokens, and Wilson's interval. */
 #include "helper.h"
 
 #include "eval/cases.h"
@@ -15,7 +15,7 @@ static char *write_cases(char path[PATH_SIZE], const char *folder, const char *n
     return path;
 }
 
-/* --- what is read --- */
+/* --- reading --- */
 
 static void test_all_keys(void **state)
 {
@@ -181,7 +181,7 @@ static void test_digest(void **state)
 
 /* --- tokens --- */
 
-/* a b ab and the space; "ab" is one token wherever it stands. BOS before, EOS behind. */
+/* a b ab and the space; "ab" is one token at any place. BOS before, EOS behind. */
 static const char TOKENIZER[] =
     "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"\xc4\xa0\":2,\"ab\":3},\"merges\":[\"a b\"]},"
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"decoder\":{\"type\":"
@@ -265,7 +265,7 @@ static void test_interval(void **state)
         assert_true(fabs(found.high - rows[i].high) < 1e-8);
         assert_true(found.low >= 0 && found.high <= 1);
     }
-    for (size_t n = 1; n < 200; n++) { /* the ends exactly, whatever was rounded */
+    for (size_t n = 1; n < 200; n++) { /* the ends exactly, in spite of rounding */
         assert_true(qk_score_interval((struct qk_score){0, n}).low == 0);
         assert_true(qk_score_interval((struct qk_score){n, n}).high == 1);
     }

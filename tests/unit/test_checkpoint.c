@@ -1,4 +1,4 @@
-/* test_checkpoint.c - which files make a checkpoint, and what an index must say of them. */
+/* test_checkpoint.c - the files of a checkpoint, and the requirements of an index. */
 #include "helper.h"
 
 #include "tensor/checkpoint.h"

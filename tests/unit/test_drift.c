@@ -1,4 +1,4 @@
-/* test_drift.c - the numbers of design section 3 against the float64 goldens of the fixtures and the demo
+/* test_drift.c - the numbers of drift against the float64 goldens of the fixtures and the demo
  * pair, and on matrices whose drift is known by construction. */
 #include "drift/drift.h"
 
@@ -224,7 +224,7 @@ static void test_routing_is_the_distance_of_the_products(void **state)
     }
 }
 
-/* One rotation of q and k together moves the weights and leaves the routing: what is left is rounding. */
+/* One rotation of q and k together moves the weights and leaves the routing: the rest is rounding. */
 static void test_routing_ignores_a_common_rotation(void **state)
 {
     (void)state;
@@ -281,7 +281,7 @@ static void test_not_finite_is_named_and_not_spread(void **state)
     qk_layer_drift_free(&drift);
 }
 
-/* The fault is looked for under the name that its own side has for the tensor. */
+/* The fault is searched under the name of the tensor on its own side. */
 static void test_not_finite_is_named_as_its_side_names_it(void **state)
 {
     (void)state;

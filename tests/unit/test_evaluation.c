@@ -1,5 +1,5 @@
-/* test_evaluation.c - pre, post and a selection put to cases: what is told, what is kept between runs, what a
- * cancelled run leaves, and a store that was spoilt. */
+/* test_evaluation.c - answers of pre, post and a selection to cases: reports, answers kept between runs, cancelled
+ * runs, and a spoilt store. */
 #include "helper.h"
 
 #include "eval/answer_store.h"
@@ -48,21 +48,21 @@ static void close_world(struct world *w)
     qk_cases_free(&w->cases);
 }
 
-struct told {
+struct reported {
     size_t n, calls;
     signed char answer[N];
     struct qk_progress *cancel_after_first;
 };
 
-static void tell(void *context, size_t n, const size_t *cases, const signed char *answer)
+static void report(void *context, size_t n, const size_t *cases, const signed char *answer)
 {
-    struct told *told = context;
-    told->calls++;
+    struct reported *reported = context;
+    reported->calls++;
     for (size_t i = 0; i < n; i++)
-        told->answer[cases[i]] = answer[i];
-    told->n += n;
-    if (told->cancel_after_first != NULL)
-        atomic_store(&told->cancel_after_first->cancel, true);
+        reported->answer[cases[i]] = answer[i];
+    reported->n += n;
+    if (reported->cancel_after_first != NULL)
+        atomic_store(&reported->cancel_after_first->cancel, true);
 }
 
 /* The store's only file. */
@@ -84,26 +84,26 @@ static void store_path(const char *folder, char path[PATH_SIZE])
 static void test_kept(void **state)
 {
     struct world w;
-    struct told told = {0};
+    struct reported reported = {0};
     struct qk_error err = {0};
     struct qk_progress progress = {0};
     signed char first[N], again[N];
     double cost;
-    const struct qk_exam_watch watch = {&told, tell};
+    const struct qk_exam_watch watch = {&reported, report};
     const struct qk_subject post = {QK_POST, NULL, false};
     open_world(*state, &w);
     expect_ok(qk_evaluation_answer(w.evaluation, post, 2, LIST, first, &watch, &progress, &cost, &err), &err);
     double two = (double)(qk_evaluation_cost(w.evaluation, 5) + qk_evaluation_cost(w.evaluation, 0));
     assert_true(cost == two && progress.done == (uint64_t)two);
     expect_ok(qk_evaluation_answer(w.evaluation, post, N, LIST, first, &watch, NULL, &cost, &err), &err);
-    assert_int_equal(told.n, 2 + N);
+    assert_int_equal(reported.n, 2 + N);
     for (size_t i = 0; i < N; i++)
-        assert_int_equal(told.answer[LIST[i]], first[i]);
+        assert_int_equal(reported.answer[LIST[i]], first[i]);
     close_world(&w);
     open_world(*state, &w); /* a new run */
-    told = (struct told){0};
+    reported = (struct reported){0};
     expect_ok(qk_evaluation_answer(w.evaluation, post, N, LIST, again, &watch, NULL, &cost, &err), &err);
-    assert_true(cost == 0 && told.calls == 1 && told.n == N);
+    assert_true(cost == 0 && reported.calls == 1 && reported.n == N);
     assert_memory_equal(first, again, sizeof first);
     struct qk_score score[1] = {{0}};
     qk_evaluation_score(&w.cases, N, LIST, again, score);
@@ -136,23 +136,23 @@ static void test_selections(void **state)
     close_world(&w);
 }
 
-/* A choice that comes in between stops a run; what was told until then is kept. */
+/* A choice that comes in between stops a run; answers reported until then are kept. */
 static void test_cancelled(void **state)
 {
     struct world w;
     struct qk_progress progress = {0};
-    struct told told = {0};
+    struct reported reported = {0};
     struct qk_error err = {0};
     signed char answer[N];
     double cost, rest;
-    const struct qk_exam_watch watch = {&told, tell};
+    const struct qk_exam_watch watch = {&reported, report};
     const struct qk_subject post = {QK_POST, NULL, false};
     open_world(*state, &w);
     expect_ok(qk_evaluation_answer(w.evaluation, post, 2, LIST, answer, NULL, NULL, NULL, &err), &err);
-    told.cancel_after_first = &progress; /* once the two that are known were told */
+    reported.cancel_after_first = &progress; /* after the report of the two known ones */
     expect_failure(qk_evaluation_answer(w.evaluation, post, N, LIST, answer, &watch, &progress, &cost, &err),
         &err, QK_CANCELLED, "");
-    assert_int_equal(told.n, 2);
+    assert_int_equal(reported.n, 2);
     expect_ok(qk_evaluation_answer(w.evaluation, post, N, LIST, answer, NULL, NULL, &rest, &err), &err);
     assert_true(rest == cost && rest > 0);
     close_world(&w);

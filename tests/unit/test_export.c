@@ -1,5 +1,5 @@
-/* test_export.c - what an export writes, byte for byte; what it refuses; that it leaves all or nothing; and
- * that verify finds every kind of damage. */
+/* test_export.c - exports byte for byte: contents, refusals, all or nothing; and verify, which finds every kind of
+ * damage. */
 #include "helper.h"
 
 #include "base/atomic_file.h"

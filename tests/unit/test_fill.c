@@ -1,5 +1,5 @@
-/* test_fill.c - files filled part by part: every byte, on one processor and on all; holes; which failure is
- * told; stopping; and how much is made at once. */
+/* test_fill.c - files filled part by part: every byte, on one processor and on all; holes; the reported
+ * failure; stopping; and the amount made at once. */
 #include "helper.h"
 
 #include "export/fill.h"
@@ -183,7 +183,7 @@ static void test_holes_stay(void **state)
     assert_true(after.st_blocks * 512 <= before.st_blocks * 512 + (HOLE_END - HOLE) / 2);
 }
 
-/* Part 5 is there long before part 2: what is told is what stands first. */
+/* Part 5 fails long before part 2: the report is of the first in the file. */
 static void test_the_first_failure_is_told(void **state)
 {
     char path[PATH_SIZE], name[16];
@@ -236,7 +236,7 @@ static void test_stopping(void **state)
     close_sources(source);
 }
 
-/* Two of 100 MiB are more than the 192 that are made at once; what is larger is made alone. */
+/* Two of 100 MiB are more than the 192 that are made at once; a larger part is made alone. */
 static void test_what_is_made_at_once_is_bounded(void **state)
 {
     char path[PATH_SIZE];

@@ -1,5 +1,5 @@
-/* test_forward.c - the forward pass against other software's: hidden states, logits and attention maps of
- * every family that there is a golden of; attention from given inputs; patches; and what is refused. */
+/* test_forward.c - the forward pass against other software's: hidden states, logits and attention maps of every
+ * family with a golden; attention from given inputs; patches; and refusals. */
 #include "models.h"
 
 #include "base/json.h"

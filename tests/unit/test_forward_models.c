@@ -353,7 +353,7 @@ static void test_gates_off(void **state)
     free(on);
 }
 
-/* --- short texts, cancelling, what is refused --- */
+/* --- short texts, cancelling, refusals --- */
 
 static void test_short(void **state)
 {

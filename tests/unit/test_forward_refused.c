@@ -1,5 +1,5 @@
-/* test_forward_refused.c - what a forward pass refuses, and with which words: files,
- * configs, families, layout rows. */
+/* test_forward_refused.c - the refusals of a forward pass with their messages: files, configs, families,
+ * layout rows. */
 #include "models.h"
 
 #include "base/json.h"

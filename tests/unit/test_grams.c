@@ -1,5 +1,5 @@
-/* test_grams.c - angles and routing from Gram matrices against the factorisation (test_linalg.c holds that
- * against LAPACK), and the promise that what is told is known. */
+/* test_grams.c - angles and routing from Gram matrices against the factorisation (test_linalg.c compares that with
+ * LAPACK), and the promise that every reported number is known. */
 #include "linalg/grams.h"
 
 #include "helper.h"
@@ -80,8 +80,8 @@ static double worst(const double *found, const double *expected)
     return error;
 }
 
-/* The tightest tolerance at which the Grams still tell is a bound of the error they make, and not an idle one. */
-static double told_bound(const struct qk_grams *grams, double *degrees)
+/* The tightest tolerance at which the Grams give a number is a bound of their error, and not a loose one. */
+static double claimed_bound(const struct qk_grams *grams, double *degrees)
 {
     for (double relative = 1e-16; relative < 1; relative *= 1.5)
         if (qk_grams_angles(grams, &(struct qk_angle_tolerance){relative, 90}, degrees, &work))
@@ -89,7 +89,7 @@ static double told_bound(const struct qk_grams *grams, double *degrees)
     return INFINITY;
 }
 
-static void test_what_is_told_is_known(void **state)
+static void test_reported_numbers_are_known(void **state)
 {
     (void)state;
     static const double conditions[] = {1, 10, 100, 1000, 1e4}, drifts[] = {1e-5, 1e-3, 0.05, 1};
@@ -100,16 +100,16 @@ static void test_what_is_told_is_known(void **state)
             make_pair(conditions[c], drifts[t / 2], t % 2 == 1);
             make_grams();
             true_angles(expected);
-            double bound = told_bound(&of_single, found), largest = expected[M - 1];
+            double bound = claimed_bound(&of_single, found), largest = expected[M - 1];
             if (isfinite(bound) && !(worst(found, expected) <= bound * largest))
-                fail_msg("condition %g, drift %g, float32: off by %.2g of the largest, told %.2g",
+                fail_msg("condition %g, drift %g, float32: off by %.2g of the largest, claimed %.2g",
                     conditions[c], drifts[t / 2], worst(found, expected) / largest, bound);
             if (conditions[c] <= 10 && t % 2 == 0) /* a plain head, and the usual way: no float64 is needed */
                 assert_true(bound < 1e-4);
-            bound = told_bound(&of_double, found);
+            bound = claimed_bound(&of_double, found);
             assert_true(isfinite(bound));
             if (!(worst(found, expected) <= bound * largest + 1e-12))
-                fail_msg("condition %g, drift %g, float64: off by %.2g of the largest, told %.2g",
+                fail_msg("condition %g, drift %g, float64: off by %.2g of the largest, claimed %.2g",
                     conditions[c], drifts[t / 2], worst(found, expected) / largest, bound);
         }
     }
@@ -129,7 +129,7 @@ static void test_no_drift_is_no_angle(void **state)
         assert_true(degrees[i] == 0);
 }
 
-/* A rank that is not full, on either side, is nothing that Grams could tell. */
+/* Grams give no number for a rank that is not full, on either side. */
 static void test_lost_rank_is_not_told(void **state)
 {
     (void)state;
@@ -151,8 +151,8 @@ static void test_lost_rank_is_not_told(void **state)
     }
 }
 
-/* Against float64 of the same values: what float32 tells is known to what it says; a common rotation of q and
- * k, whose routing does not move at all, is nothing it could tell. */
+/* Against float64 of the same values: a number from float32 is as exact as it claims. It gives none for a common
+ * rotation of q and k, whose routing does not move at all. */
 static void test_routing(void **state)
 {
     (void)state;
@@ -196,7 +196,7 @@ static int free_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_told_is_known),
+        cmocka_unit_test(test_reported_numbers_are_known),
         cmocka_unit_test(test_no_drift_is_no_angle),
         cmocka_unit_test(test_lost_rank_is_not_told),
         cmocka_unit_test(test_routing),

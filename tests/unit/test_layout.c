@@ -1,4 +1,4 @@
-/* test_layout.c - the table of families: which layer is what, values, mistakes in rows, and users' own rows. */
+/* test_layout.c - the table of families: kinds of layers, values, mistakes in rows, and users' own rows. */
 #include "helper.h"
 
 #include "base/json.h"
@@ -251,7 +251,7 @@ static void test_user_rows(void **state)
     assert_true(model->guessed);
     qk_model_close(model);
 
-    /* a broken row is told whatever is opened */
+    /* a broken row is reported for any model */
     write_text(path_in(path, folder, "c.json"), "%s", ROW("broken", "\"other\"", MIXER("sideways")));
     refuse(model_folder, "qkscope/layouts/c.json: m: key \"rows\" has a wrong value, expected one of");
     write_text(path, "{");

@@ -1,5 +1,4 @@
-/* test_left_over.c - what killed programs left: which names are taken for it, what is in
- * use or foreign, what goes. */
+/* test_left_over.c - left-overs of killed programs: their names, those in use or of other users, and removal. */
 #include "helper.h"
 
 #include "base/atomic_file.h"

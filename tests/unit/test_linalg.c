@@ -195,7 +195,7 @@ static void test_tall(void **state)
 }
 
 /* Rows scaled apart by up to 1e12 span what they spanned before. Each row keeps its own relative precision
- * through Householder; what is lost is rounding times the condition of what was mixed before (below 100). */
+ * through Householder; the loss is rounding times the condition of the earlier mix (below 100). */
 static void test_rows_of_different_scale(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_model.c - where W_Q and W_K lie: every fixture and, on small made checkpoints, every row order, against the
- * formulas written out here once more; configs and names that are odd, and ones that are hostile. */
+/* test_model.c - the places of W_Q and W_K: every fixture and, on small made checkpoints, every row order, against the
+ * formulas written out here again; odd and hostile configs and names. */
 #include "helper.h"
 
 #include "base/json.h"

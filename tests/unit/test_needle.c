@@ -1,5 +1,5 @@
 /* test_needle.c - needle masses against rows of attention that PyTorch computed in float64 for both trained pairs, and
- * how a case becomes a needle. */
+ * needles made from cases. */
 #include "helper.h"
 
 #include "eval/needle_measure.h"

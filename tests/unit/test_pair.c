@@ -1,4 +1,4 @@
-/* test_pair.c - pre and post side by side: what fits, and why something does not. */
+/* test_pair.c - pre and post side by side: pairs that fit, and the reasons of those that do not. */
 #include "helper.h"
 
 #include "drift/heads.h"

@@ -1,4 +1,4 @@
-/* test_pickle.c - pickles as PyTorch writes them, opcode by opcode, and all that one could hold beside. */
+/* test_pickle.c - pickles as PyTorch writes them, opcode by opcode, and all that one could hold besides. */
 #include "helper.h"
 
 #include "tensor/torch/pickle.h"
@@ -201,7 +201,7 @@ static void test_refuses_code(void **state)
     refuse(BYTES("c\33[2J\n\n."), "uses \\x1b[2J.,");
 }
 
-/* --- what is no sound pickle --- */
+/* --- unsound pickles --- */
 
 static void test_refuses_broken(void **state)
 {

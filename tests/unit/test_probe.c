@@ -1,4 +1,4 @@
-/* test_probe.c - what a probe is made of: states files, ids and text, the built-in document, and the estimate. */
+/* test_probe.c - the sources of a probe: states files, ids and text, the built-in document, and the estimate. */
 #include "range/probe.h"
 
 #include "helper.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- what is wrong with files --- */
+/* --- faults of files --- */
 
 static void expect_probe(
     const struct qk_pair *pair, const struct qk_probe_options *options, const char *words)
@@ -21,7 +21,7 @@ static void expect_probe(
     assert_null(probe);
 }
 
-/* A states file of the two ids 3 and 5, what else `tensors` tells, and 512 bytes 0xff behind
+/* A states file of the two ids 3 and 5, the rest of `tensors`, and 512 bytes 0xff behind
  * the ids when there is any. */
 static void write_ids_file(const char *path, const char *tensors)
 {
@@ -200,8 +200,8 @@ static void test_document(void **state)
              question = strstr(question + 1, "What is the code of ")) {
             char fact[64];
             snprintf(fact, sizeof fact, "The code of %.5s is %.4s. ", question + 20, question + 33);
-            const char *told = strstr(text, fact);
-            assert_true(told != NULL && told < question);
+            const char *stated = strstr(text, fact);
+            assert_true(stated != NULL && stated < question);
         }
         free(text);
         free(again);

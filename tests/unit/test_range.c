@@ -1,5 +1,4 @@
-/* test_range.c - attention ranges: the sums against numbers made by other software, the
- * sources against each other. */
+/* test_range.c - attention ranges: the sums against numbers of other software, the sources against each other. */
 #include "range/range.h"
 
 #include "base/json.h"

@@ -1,5 +1,5 @@
-/* test_recipe.c - a selection in a file: what is written is read and replayed as it was, and every
- * key that is wrong is named. */
+/* test_recipe.c - a selection in a file: reading and replaying give the written one, and a message names every wrong
+ * key. */
 #include "helper.h"
 
 #include "base/json.h"
@@ -62,7 +62,7 @@ static struct qk_recipe read_recipe(const char *folder)
     return recipe;
 }
 
-/* --- there and back --- */
+/* --- writing and reading --- */
 
 static void test_fields(void **state)
 {
@@ -248,7 +248,7 @@ static void test_fingerprints(void **state)
     char pre[PATH_SIZE], post[PATH_SIZE], from[PATH_SIZE], to[PATH_SIZE];
     write_case(*state, pre, post);
     expect_replay(*state, pre, post, false, NULL);
-    write_llama(post, "model.layers.", 3, 9); /* other weights under the same header: not looked at */
+    write_llama(post, "model.layers.", 3, 9); /* other weights under the same header: not read */
     expect_replay(*state, pre, post, false, NULL);
     write_llama(post, "backbone.layers.", 3, 2); /* another header, another length */
     expect_replay(*state, pre, post, false,

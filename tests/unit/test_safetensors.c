@@ -1,4 +1,4 @@
-/* test_safetensors.c - every check of a header by a file that fails it, and what passes. */
+/* test_safetensors.c - every check of a header, by a file that fails it and files that pass. */
 #include "helper.h"
 
 #include "base/digest.h"

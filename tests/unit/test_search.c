@@ -210,7 +210,7 @@ static void test_front(void **state)
 
 /* --- limits --- */
 
-/* Fewer trials: what is found is less, the rest holds. The same search again asks the same. */
+/* Fewer trials find less; the rest holds. The same search asks the same again. */
 static void test_limits(void **state)
 {
     (void)state;
@@ -235,7 +235,7 @@ static void test_limits(void **state)
     qk_pair_close(pair);
 }
 
-/* An error of the answers ends it, wherever it comes, and what was found stays. */
+/* An error of the answers ends it at any point, and earlier results stay. */
 static void test_cancelled(void **state)
 {
     (void)state;
@@ -253,7 +253,7 @@ static void test_cancelled(void **state)
     qk_pair_close(pair);
 }
 
-/* The layer told to matter is tried first, where there is time for few. */
+/* The layer with the largest prior is tried first when there is time for few. */
 static void test_prior(void **state)
 {
     (void)state;

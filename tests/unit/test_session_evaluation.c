@@ -1,5 +1,5 @@
-/* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew
- * after each choice, paused, a search beside it, and what is told when there is nothing to ask. */
+/* test_session_evaluation.c - the evaluation of a live pair: the same answers as without a session, anew after
+ * each choice, paused, a search beside it, and the state without cases. */
 #include "session/choices.h"
 #include "session/evaluation.h"
 #include "session/search.h"

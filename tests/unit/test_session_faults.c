@@ -1,5 +1,5 @@
 /* test_session_faults.c - a live pair whose threads run out of memory, or cannot start: nothing waits for ever, and
- * what a freed run left in the inbox changes no other run.
+ * the events of a freed run change no other run.
  *
  * The linker puts the wrappers below between the program and the C library (Makefile.am). They fail on demand:
  * memory in every thread but the test's own, threads in this one. */
@@ -49,7 +49,7 @@ static void arm(long call, bool lasts)
     atomic_store(&first_failed, call);
 }
 
-/* The last probe's run. With `reuse` the next one gets the same address, whatever the allocator would give. */
+/* The last probe's run. With `reuse` the next one gets the same address, for any allocator. */
 static void *_Atomic last_run;
 static atomic_bool reuse, run_free;
 static atomic_int n_freed;

@@ -1,5 +1,5 @@
-/* test_session_ranges.c - the attention ranges of a live pair: they arrive, follow every
- * choice, and can be stopped. */
+/* test_session_ranges.c - the attention ranges of a live pair: their arrival, their update after every choice, and
+ * their end on request. */
 #include "session/choices.h"
 #include "session/layers.h"
 #include "session/ranges.h"
@@ -213,7 +213,7 @@ static void test_failure_and_cancel(void **state)
     assert_non_null(strstr(qk_session_probe_state(session)->error, "missing"));
     assert_false(qk_session_range(session, 7, &range));
     choose(session, 7, QK_RESTORE, 0);
-    /* the next one runs all the same, and a cancelled one tells that it was */
+    /* the next one runs all the same, and a cancelled one reports that */
     const struct qk_probe_options longer = {.length = 4000};
     expect_ok(qk_session_probe(session, &longer, &err), &err);
     qk_session_probe_cancel(session);
@@ -225,7 +225,7 @@ static void test_failure_and_cancel(void **state)
     qk_session_close(session);
 }
 
-/* Where nothing can be run, weights tell what they can; nothing else fails into an estimate. */
+/* Without a forward pass there is an estimate from weights; no other failure leads to one. */
 static void test_estimate(void **state)
 {
     (void)state;
@@ -253,12 +253,12 @@ static void test_estimate(void **state)
             struct qk_profile own;
             while (qk_session_profile(session, i, (enum qk_side)s) == NULL)
                 wait_for_event(session);
-            const struct qk_profile *told = qk_session_profile(session, i, (enum qk_side)s);
+            const struct qk_profile *got = qk_session_profile(session, i, (enum qk_side)s);
             expect_ok(qk_profile_make(pair->model[s], pair->layer[i].side[s], POINTS, &own, &err), &err);
-            assert_int_equal(told->n_points, POINTS);
-            assert_int_equal(told->n_heads, own.n_heads);
+            assert_int_equal(got->n_points, POINTS);
+            assert_int_equal(got->n_heads, own.n_heads);
             for (int k = 0; k < own.n_heads * POINTS; k++)
-                assert_true(told->logit[k] == own.logit[k]);
+                assert_true(got->logit[k] == own.logit[k]);
             qk_profile_free(&own);
         }
     }
@@ -301,7 +301,7 @@ static double shift_of(struct qk_session *session)
     return range.shift;
 }
 
-/* Started again, a probe sees the files as they are then, whatever the cache holds of them. */
+/* Started again, a probe sees the files as they are then, for any contents of the cache. */
 static void test_again(void **state)
 {
     char pre[PATH_SIZE], post[PATH_SIZE], cache[PATH_SIZE];
@@ -331,7 +331,7 @@ static void test_again(void **state)
     unsetenv("XDG_CACHE_HOME");
 }
 
-/* Replacing and closing whatever runs must neither hang nor leak (the sanitizer run sees a leak). */
+/* Replacing and closing during any work must neither hang nor leak (the sanitizer run sees a leak). */
 static void test_replace_and_close_at_once(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_spec.c - the --set grammar: every production, every error, and what it does to a selection. */
+/* test_spec.c - the --set grammar: every production, every error, and the effect on a selection. */
 #include "helper.h"
 
 #include "blend/spec.h"

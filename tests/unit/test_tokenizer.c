@@ -1,5 +1,5 @@
-/* test_tokenizer.c - text to token ids and back: the demo pair's tokenizer, made ones against merging done
- * the slow way, pieces written out by hand, and files that are not what they must be.
+/* test_tokenizer.c - text to token ids and back: the demo pair's tokenizer, made ones against a slow
+ * merge, pieces written out by hand, and wrong files.
  *
  * Where a comment says "library", the ids or pieces are those of Hugging Face's tokenizers
  * 0.22.2 for the same file. */
@@ -308,7 +308,7 @@ static void test_sentencepiece_merges(void **state)
     uint64_t seed = 11;
     for (int round = 0; round < 200; round++) {
         char word[4 * WORD] = "";
-        int32_t expected[4 * WORD] = {256}; /* what is prepended */
+        int32_t expected[4 * WORD] = {256}; /* the prepended id */
         size_t n = 1 + random_bits(&seed) % 40, n_ids = 1;
         for (size_t i = 0; i < n; i++) {
             size_t pick = random_bits(&seed) % (round % 2 == 0 ? LETTERS : LETTERS + 3u);
@@ -355,7 +355,7 @@ static void test_added_tokens(void **state)
     EXPECT_IDS(tokenizer, "a <r> <l> a", false, 0, 2, 13, 12, 2, 0);
     EXPECT_IDS(tokenizer, "one a one", false, 14, 2, 0, 2, 14);
     EXPECT_IDS(tokenizer, "aoneb one", false, 0, 5, 1, 2, 14);     /* three unknown letters are fused */
-    EXPECT_IDS(tokenizer, "e\xcc\x81 \xc3\xa9!", false, 4, 2, 15); /* composed, before it is looked for */
+    EXPECT_IDS(tokenizer, "e\xcc\x81 \xc3\xa9!", false, 4, 2, 15); /* composed before the search */
     static const int32_t ids[] = {3, 10, 11, 0};
     expect_text(tokenizer, ids, 4, true, "<x>y a", 6); /* no decoder: spaces between */
     qk_tokenizer_free(tokenizer);
@@ -398,7 +398,7 @@ static void test_templates(void **state)
 
 static void test_model_options(void **state)
 {
-    /* ignore_merges: a word that is a token is that token, whatever the merges make of it */
+    /* ignore_merges: a word that is a token is that token, in spite of the merges */
     static const char model[] =
         "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3,\"aba\":4},"
         "\"ignore_merges\":%s,\"unk_token\":%s,\"fuse_unk\":%s,\"merges\":[\"a b\"]}}";

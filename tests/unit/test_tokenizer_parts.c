@@ -1,5 +1,5 @@
-/* test_tokenizer_parts.c - the parts of a tokenizer.json: how text is cut, written out by hand from the
- * patterns' definitions; and what is refused, of files and of texts.
+/* test_tokenizer_parts.c - the parts of a tokenizer.json: pieces of text, written out by hand from the patterns'
+ * definitions, and the refusals of files and texts.
  *
  * Where a comment says "library", the pieces are those of Hugging Face's tokenizers 0.22.2. */
 #include "helper.h"
