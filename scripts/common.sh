@@ -1,12 +1,12 @@
-# common.sh - what scripts/demo and scripts/test share: the packages, and how to build. Sourced, not run.
+# common.sh - the shared part of scripts/demo and scripts/test: the packages, and the build. Sourced, not run.
 
-# The one list of Debian packages: what the program needs, then what only its tests need.
+# The one list of Debian packages: those of the program, then those of its tests alone.
 QKSCOPE_PACKAGES="autoconf automake autoconf-archive pkg-config make gcc libc6-dev libncurses-dev
     libopenblas-dev liblapacke-dev libcjson-dev nettle-dev libpcre2-dev libutf8proc-dev zlib1g-dev
     libcurl4-openssl-dev"
 QKSCOPE_TEST_PACKAGES="clang libclang-rt-14-dev libcmocka-dev tmux python3 python3-numpy python3-yaml man-db nginx-light"
 
-# at_exit COMMAND - runs the command when this shell ends, also when a signal ends it: dash alone would not.
+# at_exit COMMAND - runs the command when this shell ends, also by a signal, which dash does not do by itself.
 at_exit() {
     # shellcheck disable=SC2064
     trap "$1" EXIT
@@ -15,7 +15,7 @@ at_exit() {
     trap 'exit 143' TERM
 }
 
-# install_packages NAME... - installs with apt-get what dpkg does not know yet. Chatter goes to stderr.
+# install_packages NAME... - installs with apt-get the packages that dpkg lacks. Its output goes to stderr.
 install_packages() {
     missing=
     for package in "$@"; do
@@ -26,8 +26,8 @@ install_packages() {
     [ "$(id -u)" -eq 0 ] || sudo=sudo
     echo "installing:$missing" >&2
     $sudo apt-get update -qq >&2
-    # Tests run servers of their own: the package's must not start. The usual way to say so is this file, which must
-    # not stay, however this ends. Traps in a shell of its own leave the caller's alone.
+    # Tests run servers of their own, so the package's must not start. This file prevents that, and must not stay after
+    # any end. The traps of a subshell leave the caller's alone.
     (
         policy=${QKSCOPE_POLICY:-/usr/sbin/policy-rc.d}
         if [ ! -e "$policy" ]; then
@@ -39,7 +39,7 @@ install_packages() {
     )
 }
 
-# configure_in FOLDER [ARGUMENT...] - configures the sources in $top for a build in FOLDER, unless it is already.
+# configure_in FOLDER [ARGUMENT...] - configures the sources in $top for a build in FOLDER, unless it is configured.
 configure_in() {
     folder=$1
     shift
