@@ -24,7 +24,7 @@ static unsigned load(struct app *app, bool force, struct qk_error *err)
     return REFRESH_ROWS;
 }
 
-static unsigned load_all_the_same(struct app *app)
+static unsigned load_anyway(struct app *app)
 {
     struct qk_error err = {0};
     return load(app, true, &err);
@@ -58,7 +58,7 @@ unsigned run_load(struct app *app, enum action action, const char *argument)
     unsigned refresh = load(app, false, &err);
     if (err.code != QK_INPUT || !fits_otherwise(app, app->loading))
         return refresh;
-    ask(app, load_all_the_same, "load it all the same?");
+    ask(app, load_anyway, "load it anyway?");
     return REFRESH_DRAW;
 }
 

@@ -95,7 +95,7 @@ static void die_tidily(int signal, siginfo_t *info, void *context)
 static void install_signals(void)
 {
     struct sigaction caught = {.sa_handler = notify_main_loop}, fatal = {.sa_sigaction = die_tidily};
-    caught.sa_flags = SA_RESTART; /* a worker's read goes on; poll(2) is woken all the same */
+    caught.sa_flags = SA_RESTART; /* a worker's read continues, and poll(2) still wakes */
     sigemptyset(&caught.sa_mask);
     sigemptyset(&fatal.sa_mask);
     fatal.sa_flags = SA_SIGINFO | SA_ONSTACK; /* the fault may be that the thread's own stack is full */

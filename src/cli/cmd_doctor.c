@@ -86,7 +86,7 @@ static enum qk_code run_doctor(const struct qk_arguments *arguments, struct qk_e
     QK_TRY(qk_folders_print(err));
     QK_TRY(print_families(err));
     QK_TRY(qk_selftest_run(true, result, &n, err));
-    qk_print("\nnumeric self-test (worst error, as a part of what is allowed)\n");
+    qk_print("\nnumeric self-test (worst error, as a part of the limit)\n");
     for (int i = 0; i < n; i++)
         qk_print("  %-20s%-8s%.2g\n", result[i].name, result[i].worst <= 1 ? "ok" : "WRONG", result[i].worst);
     return qk_selftest_judge(result, n, err);

@@ -252,8 +252,8 @@ static enum qk_code run_search(const struct qk_arguments *arguments, struct qk_e
 
 static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_cases,
-    QK_OPTION("minutes", 'm', "N", "stop after so many minutes; 10 without it and --max-evals"),
-    QK_OPTION("max-evals", 0, "N", "stop after so many trials: a selection measured on one size of sample"),
+    QK_OPTION("minutes", 'm', "N", "stop after N minutes; 10 without it and --max-evals"),
+    QK_OPTION("max-evals", 0, "N", "stop after N trials, each a selection measured on one size of sample"),
     QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front to DIR"),
     QK_OPTION("force", 'f', NULL, "write into a DIR that exists"),
     &qk_option_no_cache,

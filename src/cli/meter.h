@@ -30,7 +30,7 @@ struct qk_meter {
  * the work goes on. */
 void qk_meter_start(struct qk_meter *meter, const char *verb, bool bytes);
 
-/* For work that goes on until its time is up: the line shows how many of these seconds are gone. */
+/* For work with a time limit: the line shows how many of these seconds are gone. */
 void qk_meter_limit(struct qk_meter *meter, double seconds);
 
 /* Replaces VERB in the line; borrowed. */

@@ -43,7 +43,7 @@ struct qk_evaluation_state {
     struct qk_evaluated model[QK_ASKED_COUNT];
 };
 
-/* Begins the evaluation, or goes on with it. The first call reads the n case files (copied; 0: every .jsonl of the
+/* Begins the evaluation, or continues it. The first call reads the n case files (copied; 0: every .jsonl of the
  * folder `cases` beside post's folder, else beside pre's). Later calls do not read them again. `no_cache` (of the
  * first call): neither store answers nor use stored ones. It fails only without memory or a thread; the state reports
  * all other faults. */

@@ -119,7 +119,7 @@ struct model_job {
     struct qk_selection selection; /* current's */
 };
 
-/* True for the cases of a level: so many of each task, evenly spread over it. Each level contains the one before. */
+/* True for the cases of a level: some of each task, evenly spread over it. Each level contains the one before. */
 static bool in_level(const struct evaluation_run *run, size_t i, int level)
 {
     static const size_t MOST[QK_ASKING_LEVELS] = {8, 64, SIZE_MAX};

@@ -78,7 +78,7 @@ struct evaluation_run {
     pthread_mutex_t mutex;                        /* guards the fields below */
     pthread_cond_t work;
     bool stop, on;
-    bool busy; /* a model is asked for its own sake */
+    bool busy; /* a model is asked, outside of a search */
     struct search_order search;
     struct qk_selection selection;
     bool norms;

@@ -16,7 +16,7 @@ d = json.load(open(sys.argv[1]))
 R = {r["name"]: {t["task"]: t["right"] for t in r["tasks"]} for r in d["results"]}
 sys.exit(not eval(sys.argv[2]))' "$out" "$1"
 }
-# answers - lines of answers that are kept.
+# answers - lines of kept answers.
 answers() {
     cat "$HOME"/.cache/qkscope/answers/*.answers 2>/dev/null | wc -l
 }

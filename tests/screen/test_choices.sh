@@ -163,7 +163,7 @@ wait_row 4 ' keep$'
 keys o
 text other.json
 keys Enter
-check "a recipe of another pair says why, and asks" wait_for 'load it all the same? y/n'
+check "a recipe of another pair says why, and asks" wait_for 'load it anyway? y/n'
 check "with the reason above" wait_for 'made for another checkpoint'
 keys Enter
 wait_gone 'y/n'

@@ -30,7 +30,7 @@ extern const struct attention_side ATTENTION_SIDES[N_ATTENTION_SIDES];
 void attention_follow(struct app *app);
 /* The characters that begin in token i, control characters made visible; *ends (may be NULL): a line ends with it. */
 char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *ends);
-/* Breaks the probe into lines of so many cells. */
+/* Breaks the probe into lines of `width` cells. */
 void wrap_tokens(struct app *app, const struct canvas *canvas, int width);
 /* Line of the token. */
 size_t line_of(const struct attention_view *view, size_t token);

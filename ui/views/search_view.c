@@ -64,8 +64,8 @@ unsigned run_front(struct app *app, enum action action, const char *argument)
     struct qk_search_limits limits;
     if (argument == NULL)
         return ask_argument(app, action, "search for ", "10 minutes",
-            "or as '200 evaluations'; it runs in the background; X stops it, and run again it goes on from "
-            "the answers that are kept");
+            "or as '200 evaluations'; it runs in the background; X stops it, and a new one continues from "
+            "the kept answers");
     if (!read_limits(argument, &limits))
         return say_failure(
             app, "'%s' is no limit of a search (expected as '10 minutes' or '200 evaluations')", argument);
