@@ -4,6 +4,7 @@
 #define QK_UI_VIEWS_LAYERS_VIEW_H
 
 #include "ui/app.h"
+#include "ui/format.h"
 #include "ui/screen.h"
 
 #include "base/text.h"
@@ -59,22 +60,22 @@ void click_head(struct app *app, int y, int x);
 /* --- choice_draw.c --- */
 void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
 
-/* --- ranges_draw.c --- */
+/* --- range_columns.c --- */
 /* Widths of the list's cell of long mass: short numbers, and whole ones with and without current's. */
-enum {
-    TIGHT_REACH = 8,
-    NARROW_REACH = 11,
-    ROOMY_REACH = 16,
-    SHIFT_CELLS = 6,
-    LEAST_RANGES = 5,
-    BOTH_RANGES = 9
-};
+enum { TIGHT_REACH = 8, NARROW_REACH = 11, ROOMY_REACH = 16, SHIFT_CELLS = 6 };
+void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+
+/* --- ranges_draw.c --- */
+enum { LEAST_RANGES = 5, BOTH_RANGES = 9 }; /* rows */
 /* True when a layer of the pair can have ranges. */
 bool any_ranges(const struct app *app);
 /* Why the layer has no ranges here and now, or NULL. */
 const char *range_obstacle(const struct app *app, int layer);
-void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer);
-void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer);
+/* True while the layer's numbers may still come. */
+bool range_waits(const struct app *app, int layer);
+/* "0.105", "3e-5", "-"; returns out. */
+char *shift_text(char out[NUMBER_TEXT], double shift);
 /* Histograms of the layer, and of the selected head from BOTH_RANGES rows on; LEAST_RANGES at least. */
 void draw_ranges(const struct app *app, struct canvas *canvas, struct area area);
 /* The query head that the selected column stands for: a key head's first one. */

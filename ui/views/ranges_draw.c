@@ -1,4 +1,4 @@
-/* ranges_draw.c - attention ranges: the list's cells, histograms of pre, post and current, and the reasons for none. */
+/* ranges_draw.c - attention ranges in the detail: histograms of pre, post and current, and the reasons for none. */
 #include "ui/views/layers_view.h"
 
 #include "ui/format.h"
@@ -42,89 +42,20 @@ const char *range_obstacle(const struct app *app, int layer)
     }
 }
 
-/* --- the list's cells --- */
-
-/* "0.71", or ".71" when brief. */
-static void mass_text(char out[NUMBER_TEXT], const struct qk_layer_range *range, bool brief)
-{
-    snprintf(out, NUMBER_TEXT, "%.2f", range->layer.long_mass);
-    if (isnan(range->layer.long_mass))
-        snprintf(out, NUMBER_TEXT, "-");
-    else if (brief && out[0] == '0')
-        memmove(out, out + 1, strlen(out));
-    else if (brief)
-        snprintf(out, NUMBER_TEXT, "%.1f", range->layer.long_mass);
-}
-
-/* Long mass "pre -> post", and "-> current" where choices matter; a narrow column has that alone. */
-static void reach_text(const struct app *app, char out[64], const struct qk_session_range *range, int width)
-{
-    char pre[NUMBER_TEXT] = "-", post[NUMBER_TEXT] = "-", now[NUMBER_TEXT];
-    const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW);
-    bool brief = width < ROOMY_REACH, chosen = range->current_is != QK_CURRENT_POST;
-    if (range->side[QK_PRE] != NULL)
-        mass_text(pre, range->side[QK_PRE], brief);
-    if (range->side[QK_POST] != NULL)
-        mass_text(post, range->side[QK_POST], brief);
-    if (range->current != NULL)
-        mass_text(now, range->current, brief);
-    else
-        snprintf(now, sizeof now, "%s",
-            range->current_is == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT));
-    if (!chosen)
-        snprintf(out, 64, "%s%s%s", pre, arrow, post);
-    else if (width < NARROW_REACH)
-        snprintf(out, 64, "%s%s", arrow, now);
-    else if (app->theme.ascii && brief)
-        snprintf(out, 64, "%s>%s>%s", pre, post, now);
-    else
-        snprintf(out, 64, "%s%s%s%s%s", pre, arrow, post, arrow, now);
-}
-
-/* True while numbers may still come. */
-static bool range_waits(const struct app *app, int layer)
+bool range_waits(const struct app *app, int layer)
 {
     return qk_probe_has(app->pair, layer) &&
            qk_session_probe_state(app->session)->stage == QK_PROBE_RUNNING &&
            qk_session_range_error(app->session, layer) == NULL;
 }
 
-void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer)
-{
-    struct qk_session_range range;
-    char text[64];
-    if (!qk_session_range(app->session, layer, &range)) {
-        bool waits = range_waits(app, layer);
-        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
-            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
-        return;
-    }
-    reach_text(app, text, &range, cell.w);
-    enum style style = range.current_is == QK_CURRENT_POST      ? STYLE_TEXT
-                       : range.current_is == QK_CURRENT_PENDING ? STYLE_PENDING
-                       : range.current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
-                                                                : STYLE_CHOICE;
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, style, text);
-}
-
-/* "0.105", "3e-5", "-". */
-static char *shift_text(char out[NUMBER_TEXT], double shift)
+char *shift_text(char out[NUMBER_TEXT], double shift)
 {
     if (shift >= 0.0005)
         snprintf(out, NUMBER_TEXT, "%.3f", shift);
     else
         format_number(out, shift);
     return out;
-}
-
-void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer)
-{
-    struct qk_session_range range;
-    char text[NUMBER_TEXT] = "-";
-    bool known = qk_session_range(app->session, layer, &range);
-    if (known)
-        shift_text(text, range.shift);
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, known ? STYLE_TEXT : STYLE_DIM, text);
 }
 
 /* --- histograms --- */

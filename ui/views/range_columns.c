@@ -1,0 +1,73 @@
+/* range_columns.c - the columns of attention ranges in the list: the reach and the shift. */
+#include "ui/views/layers_view.h"
+
+#include "ui/format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* "0.71", or ".71" when brief. */
+static void mass_text(char out[NUMBER_TEXT], const struct qk_layer_range *range, bool brief)
+{
+    snprintf(out, NUMBER_TEXT, "%.2f", range->layer.long_mass);
+    if (isnan(range->layer.long_mass))
+        snprintf(out, NUMBER_TEXT, "-");
+    else if (brief && out[0] == '0')
+        memmove(out, out + 1, strlen(out));
+    else if (brief)
+        snprintf(out, NUMBER_TEXT, "%.1f", range->layer.long_mass);
+}
+
+/* Long mass "pre -> post", and "-> current" where choices matter; in a tight column that alone. */
+static void reach_text(const struct app *app, char out[64], const struct qk_session_range *range, int width)
+{
+    char pre[NUMBER_TEXT] = "-", post[NUMBER_TEXT] = "-", now[NUMBER_TEXT];
+    const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW);
+    bool brief = width < ROOMY_REACH, chosen = range->current_is != QK_CURRENT_POST;
+    if (range->side[QK_PRE] != NULL)
+        mass_text(pre, range->side[QK_PRE], brief);
+    if (range->side[QK_POST] != NULL)
+        mass_text(post, range->side[QK_POST], brief);
+    if (range->current != NULL)
+        mass_text(now, range->current, brief);
+    else
+        snprintf(now, sizeof now, "%s",
+            range->current_is == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT));
+    if (!chosen)
+        snprintf(out, 64, "%s%s%s", pre, arrow, post);
+    else if (width < NARROW_REACH)
+        snprintf(out, 64, "%s%s", arrow, now);
+    else if (app->theme.ascii && brief)
+        snprintf(out, 64, "%s>%s>%s", pre, post, now);
+    else
+        snprintf(out, 64, "%s%s%s%s%s", pre, arrow, post, arrow, now);
+}
+
+void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer)
+{
+    struct qk_session_range range;
+    char text[64];
+    if (!qk_session_range(app->session, layer, &range)) {
+        bool waits = range_waits(app, layer);
+        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
+            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        return;
+    }
+    reach_text(app, text, &range, cell.w);
+    enum style style = range.current_is == QK_CURRENT_POST      ? STYLE_TEXT
+                       : range.current_is == QK_CURRENT_PENDING ? STYLE_PENDING
+                       : range.current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
+                                                                : STYLE_CHOICE;
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, style, text);
+}
+
+void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer)
+{
+    struct qk_session_range range;
+    char text[NUMBER_TEXT] = "-";
+    bool known = qk_session_range(app->session, layer, &range);
+    if (known)
+        shift_text(text, range.shift);
+    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, known ? STYLE_TEXT : STYLE_DIM, text);
+}
