@@ -11,6 +11,8 @@
 #ifndef QK_UI_ACTION_LIST_H
 #define QK_UI_ACTION_LIST_H
 
+#include "ui/column_list.h"
+
 /* The views: X(ID, ops), ops being its struct screen_ops. */
 #define QK_SCREENS(X)                                                                                        \
     X(LIST, list_screen)                                                                                     \
@@ -116,8 +118,7 @@
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",   \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                    \
     X(SORT, "Finding", "sort", "s", 12, "sort",                                                              \
-        "Sort by the next column: index, q, k, routing, angle, shift, kind, choice; or the named one",       \
-        "[COLUMN]", ON_LAYERS, 0, run_sort)                                                                  \
+        "Sort by the next of " QK_COLUMN_NAMES "or by the named one", "[COLUMN]", ON_LAYERS, 0, run_sort)    \
     X(SORT_REVERSE, "Finding", "reverse", "S", 0, "", "Turn the order around", NULL, ON_LAYERS, 0, run_sort) \
                                                                                                              \
     X(PLOT, "Attention", "plot", "R", 0, "", "Show attention ranges in the detail, or the angles alone",     \

@@ -98,8 +98,9 @@ static void offer_spec(struct qk_lines *to, int head, const char *text)
 
 static void offer_columns(struct qk_lines *to, int head, const char *text)
 {
-    for (int s = 0; s < SORT_COUNT; s++)
-        offer(to, head, text, text + head, sort_name((enum sort)s));
+    for (int c = 0; c < COLUMN_COUNT; c++)
+        if (column_of((enum column_id)c)->name != NULL)
+            offer(to, head, text, text + head, column_of((enum column_id)c)->name);
 }
 
 static void offer_two_paths(struct qk_lines *to, int head, const char *text)

@@ -11,33 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const SORT_NAMES[SORT_COUNT] = {
-    [SORT_INDEX] = "index",
-    [SORT_Q] = "q",
-    [SORT_K] = "k",
-    [SORT_ROUTING] = "routing",
-    [SORT_ANGLE] = "angle",
-    [SORT_SHIFT] = "shift",
-    [SORT_KIND] = "kind",
-    [SORT_CHOICE] = "choice",
-};
-
-const char *sort_name(enum sort sort)
-{
-    return SORT_NAMES[sort];
-}
-
-bool sort_parse(const char *name, enum sort *sort)
-{
-    for (int i = 0; i < SORT_COUNT; i++) {
-        if (strcmp(name, SORT_NAMES[i]) == 0) {
-            *sort = (enum sort)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 enum qk_code rows_init(struct rows *rows, int n_layers, struct qk_error *err)
 {
     *rows = (struct rows){.anchor = -1};
@@ -108,34 +81,6 @@ static bool among(const int *found, int n, int layer)
 
 /* --- order --- */
 
-static double sort_value(const struct qk_session *session, enum sort sort, int layer)
-{
-    const struct qk_layer_drift *drift = qk_session_drift(session, layer);
-    const struct qk_choice *choice = qk_session_selection(session)->choice[layer];
-    struct qk_session_range range;
-    switch (sort) {
-    case SORT_INDEX:
-        return layer;
-    case SORT_KIND:
-        return qk_session_pair(session)->layer[layer].kind;
-    case SORT_CHOICE:
-        return -(double)(QK_MODE_COUNT * (int)choice[QK_Q].mode + (int)choice[QK_K].mode);
-    case SORT_SHIFT:
-        return qk_session_range(session, layer, &range) ? -range.shift : NAN;
-    default:
-        break;
-    }
-    if (drift == NULL)
-        return NAN;
-    return -qk_metric_layer(drift,
-        sort == SORT_ROUTING ? QK_METRIC_ROUTING
-        : sort == SORT_ANGLE ? QK_METRIC_ANGLE_MEAN
-                             : QK_METRIC_REL_FRO,
-        sort == SORT_Q   ? QK_Q
-        : sort == SORT_K ? QK_K
-                         : -1);
-}
-
 /* Numbers that are not known yet stay at the end, whichever way the order goes; equals stay by number. */
 static bool comes_before(const struct rows *rows, const double *value, int a, int b)
 {
@@ -149,11 +94,12 @@ static bool comes_before(const struct rows *rows, const double *value, int a, in
 static void sort_rows(struct rows *rows, const struct qk_session *session)
 {
     int n_layers = qk_session_pair(session)->n_layers;
+    const struct column *column = column_of(rows->sort);
     double *value;
     if (qk_alloc(&value, (size_t)n_layers, sizeof *value, NULL) != QK_OK)
         return; /* unsorted is better than nothing */
     for (int i = 0; i < n_layers; i++)
-        value[i] = sort_value(session, rows->sort, i);
+        value[i] = (column->ascending ? 1 : -1) * column->value(column, session, i);
     for (int i = 1; i < rows->n; i++) { /* by insertion: a few hundred rows, mostly in order already */
         int layer = rows->layer[i], k = i;
         for (; k > 0 && comes_before(rows, value, layer, rows->layer[k - 1]); k--)
@@ -189,7 +135,7 @@ void rows_update(struct rows *rows, const struct qk_session *session)
             rows->layer[rows->n++] = i;
         gone = gone || (selected && !in);
     }
-    if (rows->sort != SORT_INDEX || rows->reverse)
+    if (rows->sort != COLUMN_INDEX || rows->reverse)
         sort_rows(rows, session);
     if (gone)
         leave_out_selected(rows);

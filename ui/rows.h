@@ -4,20 +4,7 @@
 #define QK_UI_ROWS_H
 
 #include "session/session.h"
-
-enum sort {
-    SORT_INDEX,
-    SORT_Q,
-    SORT_K,
-    SORT_ROUTING,
-    SORT_ANGLE,
-    SORT_SHIFT,
-    SORT_KIND,
-    SORT_CHOICE,
-    SORT_COUNT
-};
-const char *sort_name(enum sort sort);
-bool sort_parse(const char *name, enum sort *sort);
+#include "ui/columns.h"
 
 enum { MATCH_TEXT = 256 };
 
@@ -30,7 +17,7 @@ struct rows {
     int height;   /* rows shown; set by rows_scroll */
     bool *marked; /* by layer number; owned */
     int anchor;   /* layer where a range began, or -1 */
-    enum sort sort;
+    enum column_id sort;
     bool reverse;
     char filter[MATCH_TEXT]; /* "": everything */
     char search[MATCH_TEXT];

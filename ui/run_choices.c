@@ -63,7 +63,7 @@ unsigned run_toggle(struct app *app, enum action action, const char *argument)
     bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && (here(app) & ON_LAYERS) != 0;
     unsigned refresh = choose(app, n, role, (struct qk_choice){mode, 0});
     if (single && action == ACTION_RESTORE && (refresh & REFRESH_FAILED) == 0 &&
-        app->rows.sort != SORT_CHOICE)
+        app->rows.sort != COLUMN_CHOICE)
         rows_select(&app->rows, rows_at(&app->rows) + 1);
     return refresh;
 }

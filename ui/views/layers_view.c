@@ -239,15 +239,16 @@ unsigned run_filter(struct app *app, enum action action, const char *argument)
 
 unsigned run_sort(struct app *app, enum action action, const char *argument)
 {
+    static const char NAMES[] = QK_COLUMN_NAMES;
     struct rows *rows = &app->rows;
     if (action == ACTION_SORT_REVERSE)
         rows->reverse = !rows->reverse;
     else if (argument == NULL || argument[0] == '\0')
-        rows->sort = (enum sort)((rows->sort + 1) % SORT_COUNT);
-    else if (!sort_parse(argument, &rows->sort))
-        return say_failure(app,
-            "sort: '%s' is no column (expected index, q, k, routing, angle, shift, kind, choice)", argument);
-    say(app, STYLE_DIM, "sorted by %s%s", sort_name(rows->sort), rows->reverse ? ", reversed" : "");
+        rows->sort = column_after(rows->sort);
+    else if (!column_parse(argument, &rows->sort))
+        return say_failure(app, "sort: '%s' is no column (expected %.*s)", argument,
+            (int)(sizeof NAMES - sizeof ", "), NAMES);
+    say(app, STYLE_DIM, "sorted by %s%s", column_of(rows->sort)->name, rows->reverse ? ", reversed" : "");
     return REFRESH_ROWS;
 }
 

@@ -35,6 +35,7 @@ struct layers_view {
 void describe_list(const struct app *app, struct qk_text *text);
 
 /* --- list_draw.c --- */
+enum { POINTER_CELLS = 2 }; /* arrow and mark, in front of a row's number */
 /* Scrolls the rows as the list would in a view of that area. */
 void place_rows(struct app *app, struct area area);
 void place_layers(struct app *app, const struct canvas *canvas, struct area area);
@@ -59,12 +60,6 @@ void click_head(struct app *app, int y, int x);
 
 /* --- choice_draw.c --- */
 void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
-
-/* --- range_columns.c --- */
-/* Widths of the list's cell of long mass: short numbers, and whole ones with and without current's. */
-enum { TIGHT_REACH = 8, NARROW_REACH = 11, ROOMY_REACH = 16, SHIFT_CELLS = 6 };
-void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer);
-void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer);
 
 /* --- ranges_draw.c --- */
 enum { LEAST_RANGES = 5, BOTH_RANGES = 9 }; /* rows */

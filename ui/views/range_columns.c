@@ -44,30 +44,57 @@ static void reach_text(const struct app *app, char out[64], const struct qk_sess
         snprintf(out, 64, "%s%s%s%s%s", pre, arrow, post, arrow, now);
 }
 
-void draw_reach(const struct app *app, struct canvas *canvas, struct area cell, int layer)
+int count_ranges(const struct app *app)
 {
+    return any_ranges(app);
+}
+
+/* "reach >=128", or "reach". */
+void heading_reach(const struct app *app, struct canvas *canvas, const struct cell *cell, enum style style,
+    const char *arrow)
+{
+    char text[64];
+    size_t far = qk_session_probe_state(app->session)->long_from;
+    (void)arrow;
+    snprintf(text, sizeof text, "%s%s%zu", cell->column->heading, theme_glyph(&app->theme, GLYPH_AT_LEAST),
+        far > 0 ? far : (size_t)QK_RANGE_LONG);
+    draw_text(canvas, cell->area.y, cell->area.x, cell->area.w, ALIGN_LEFT, style,
+        text_cells(canvas, text) <= cell->area.w ? text : cell->column->heading);
+}
+
+void draw_reach(const struct app *app, struct canvas *canvas, const struct cell *cell)
+{
+    struct area area = cell->area;
     struct qk_session_range range;
     char text[64];
-    if (!qk_session_range(app->session, layer, &range)) {
-        bool waits = range_waits(app, layer);
-        draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
+    if (!qk_session_range(app->session, cell->layer, &range)) {
+        bool waits = range_waits(app, cell->layer);
+        draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
             waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
         return;
     }
-    reach_text(app, text, &range, cell.w);
+    reach_text(app, text, &range, area.w);
     enum style style = range.current_is == QK_CURRENT_POST      ? STYLE_TEXT
                        : range.current_is == QK_CURRENT_PENDING ? STYLE_PENDING
                        : range.current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
                                                                 : STYLE_CHOICE;
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, style, text);
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, style, text);
 }
 
-void draw_shift(const struct app *app, struct canvas *canvas, struct area cell, int layer)
+double shift_value(const struct column *column, const struct qk_session *session, int layer)
 {
     struct qk_session_range range;
+    (void)column;
+    return qk_session_range(session, layer, &range) ? range.shift : NAN;
+}
+
+void draw_shift(const struct app *app, struct canvas *canvas, const struct cell *cell)
+{
+    struct area area = cell->area;
+    struct qk_session_range range;
     char text[NUMBER_TEXT] = "-";
-    bool known = qk_session_range(app->session, layer, &range);
+    bool known = qk_session_range(app->session, cell->layer, &range);
     if (known)
         shift_text(text, range.shift);
-    draw_text(canvas, cell.y, cell.x, cell.w, ALIGN_LEFT, known ? STYLE_TEXT : STYLE_DIM, text);
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, known ? STYLE_TEXT : STYLE_DIM, text);
 }

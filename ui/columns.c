@@ -1,0 +1,129 @@
+/* columns.c - the table of the list's columns, looking them up, and dividing a list's width among them. */
+#include "ui/columns.h"
+
+#include <string.h>
+
+static const struct column COLUMNS[COLUMN_COUNT] = {
+#define SORTED(id, name_, value_, draw_, ...)                                                                \
+    [COLUMN_##id] = {.name = name_, .value = value_, .draw = draw_, __VA_ARGS__},
+#define UNSORTED(id, draw_, ...) [COLUMN_##id] = {.draw = draw_, __VA_ARGS__},
+    QK_COLUMNS(SORTED, UNSORTED)
+#undef SORTED
+#undef UNSORTED
+};
+
+const struct column *column_of(enum column_id id)
+{
+    return &COLUMNS[id];
+}
+
+bool column_parse(const char *name, enum column_id *id)
+{
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        if (COLUMNS[i].name != NULL && strcmp(name, COLUMNS[i].name) == 0) {
+            *id = (enum column_id)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum column_id column_after(enum column_id id)
+{
+    do
+        id = (enum column_id)((id + 1) % COLUMN_COUNT);
+    while (COLUMNS[id].name == NULL);
+    return id;
+}
+
+/* --- what fits --- */
+
+void columns_count(const struct app *app, int count[COLUMN_COUNT])
+{
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        count[i] = COLUMNS[i].count != NULL ? COLUMNS[i].count(app) : 1;
+}
+
+/* The cells that the table gives the column; 0: it is not there. */
+static int size_of(const struct column *column, int width, int count)
+{
+    int cells = 0;
+    for (int i = 0; i < COLUMN_SIZES && column->size[i].cells > 0 && width >= column->size[i].from; i++)
+        cells = column->size[i].cells;
+    return cells * count;
+}
+
+static int with_gap(int id, const int cells[COLUMN_COUNT])
+{
+    return cells[id] > 0 ? cells[id] + COLUMNS[id].gap : 0;
+}
+
+/* The cells of each column by the table alone. */
+static void choose_sizes(int width, const int count[COLUMN_COUNT], int cells[COLUMN_COUNT])
+{
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        cells[i] = size_of(&COLUMNS[i], width, count[i]);
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        int taken = COLUMNS[i].yields_to != COLUMN_INDEX ? with_gap((int)COLUMNS[i].yields_to, cells) : 0;
+        if (taken > 0)
+            cells[i] = width - taken >= COLUMNS[i].beside ? size_of(&COLUMNS[i], width - taken, count[i]) : 0;
+    }
+}
+
+/* Shares what is left among the columns that can use it. */
+static void share_rest(int width, int cells[COLUMN_COUNT])
+{
+    int left = width, n = 0;
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        bool shares = COLUMNS[i].fit != NULL && cells[i] > 0;
+        n += shares;
+        left -= shares ? 0 : with_gap(i, cells);
+    }
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        if (COLUMNS[i].fit != NULL && cells[i] > 0)
+            cells[i] = COLUMNS[i].fit(left / n - COLUMNS[i].gap);
+}
+
+/* Adds the frozen columns, or the others, behind those that are there. */
+static int add_columns(struct placed_columns *out, int x, bool frozen, const int cells[COLUMN_COUNT],
+    const struct column *const shown[COLUMN_COUNT])
+{
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        if (cells[i] == 0 || COLUMNS[i].frozen != frozen)
+            continue;
+        out->at[out->n].column = shown[i];
+        out->at[out->n].x = x;
+        out->at[out->n++].cells = cells[i];
+        x += with_gap(i, cells);
+    }
+    return x;
+}
+
+/* Where notes have their place: behind the frozen columns, up to one that is drawn beside a note. */
+static void place_notes(struct placed_columns *out, int from, int width)
+{
+    int end = width;
+    for (int i = out->n - 1; i >= 0; i--)
+        if (out->at[i].x >= from && out->at[i].column->needs == CELL_NEEDS_QK)
+            end = out->at[i].x - 1;
+    out->note_x = from;
+    out->note_cells = end > from ? end - from : 0;
+}
+
+struct placed_columns columns_place(int width, const int count[COLUMN_COUNT], enum column_id sort)
+{
+    struct placed_columns out = {0};
+    int cells[COLUMN_COUNT];
+    const struct column *shown[COLUMN_COUNT];
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        shown[i] = &COLUMNS[i];
+    choose_sizes(width, count, cells);
+    if (cells[sort] == 0 && COLUMNS[sort].instead_of != COLUMN_INDEX)
+        shown[COLUMNS[sort].instead_of] = &COLUMNS[sort];
+    share_rest(width, cells);
+    int left = add_columns(&out, 0, true, cells, shown);
+    add_columns(&out, left, false, cells, shown);
+    place_notes(&out, left, width);
+    out.at[out.n - 1].cells = width - out.at[out.n - 1].x;
+    return out;
+}

@@ -1,0 +1,60 @@
+/* search_columns.c - the column of what a search found: the effects of restoring a layer on the first objectives. */
+#include "ui/views/layers_view.h"
+
+#include "ui/views/search_view.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { MOST_EFFECTS = 2 };
+
+int count_effects(const struct app *app)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    if (found->effect == NULL)
+        return 0;
+    return found->n_objectives < MOST_EFFECTS ? (int)found->n_objectives : MOST_EFFECTS;
+}
+
+/* Where the effect on one objective stands in the cell. */
+static struct area part_of(const struct cell *cell, int objective)
+{
+    return (struct area){cell->area.y, cell->area.x + objective * EFFECT_CELLS, 1, EFFECT_CELLS - 1};
+}
+
+void heading_effects(const struct app *app, struct canvas *canvas, const struct cell *cell, enum style style,
+    const char *arrow)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    enum align align = objective_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT;
+    (void)arrow;
+    for (int o = 0; o < cell->area.w / EFFECT_CELLS; o++) {
+        char name[256];
+        struct area part = part_of(cell, o);
+        draw_text(canvas, part.y, part.x, part.w, align, style,
+            qk_printable(name, sizeof name, found->objective[o]));
+    }
+}
+
+static void draw_effect(const struct app *app, struct canvas *canvas, struct area part,
+    const struct qk_search_state *found, struct qk_estimate effect)
+{
+    char text[32];
+    if (effect.n == 0) {
+        bool waits = found->stage == QK_SEARCH_RUNNING;
+        draw_text(canvas, part.y, part.x, part.w, ALIGN_RIGHT, waits ? STYLE_PENDING : STYLE_DIM,
+            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        return;
+    }
+    snprintf(text, sizeof text, "%+.1f", 100 * effect.value + 0.0);
+    draw_text(canvas, part.y, part.x, part.w, ALIGN_RIGHT,
+        fabs(effect.value) > 1.96 * effect.error ? STYLE_STRONG : STYLE_DIM, text);
+}
+
+void draw_effects(const struct app *app, struct canvas *canvas, const struct cell *cell)
+{
+    const struct qk_search_state *found = qk_session_search_state(app->session);
+    const struct qk_estimate *effect = found->effect + (size_t)cell->layer * found->n_objectives;
+    for (int o = 0; o < cell->area.w / EFFECT_CELLS; o++)
+        draw_effect(app, canvas, part_of(cell, o), found, effect[o]);
+}
