@@ -1,4 +1,4 @@
-/* handlers.h - the handlers of all actions, declared from their table. */
+/* handlers.h - the handlers of all actions, declared from their table: those of run_NAME.c, and of the views. */
 #ifndef QK_UI_HANDLERS_H
 #define QK_UI_HANDLERS_H
 

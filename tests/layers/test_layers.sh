@@ -87,6 +87,7 @@ insert ui/ui.h 4 'int x = qk_model_open(0, 0, 0);'
 insert src/eval/answer_store.c 5 'int (*start)() = pthread_create;'
 lines 30000 '' | new src/blend/large.h
 new src/base/left.c </dev/null
+new ui/views/left.c </dev/null
 insert src/base/error.c 1 '/* errors.c - errors. */'
 insert src/base/text.c 1 ''
 insert src/base/error.h 1 '/* error.h - what went wrong. */'
@@ -126,6 +127,8 @@ check "a folder that holds too much" \
     grep -qx 'src/blend: holds [0-9.]* % of all lines (expected at most 18 %)' "$found"
 finds "a source file without a header" \
     "src/base/left.c:1: has no header left.h, and no header of src/base names it in its first line"
+finds "  on the screen" \
+    "ui/views/left.c:1: has no header left.h, and no header of ui/views names it in its first line"
 finds "a first line with another name" \
     "src/base/error.c:1: the first line is not '/* error.c - WHAT IT IS' (found '/* errors.c - errors. */')"
 finds "no first line" "src/base/text.c:1: the first line is not '/* text.c - WHAT IT IS' (found '')"

@@ -1,5 +1,5 @@
-/* layers_view.h - the layers as a list (list_draw.c) with the detail of one beside it: detail_draw.c, heads_draw.c,
- * choice_draw.c, ranges_draw.c. LIST and DETAIL are two views with one state. */
+/* layers_view.h - the layers as a list (list_draw.c, its cells NAME_columns.c) with the detail of one beside it:
+ * detail_draw.c, heads_draw.c, choice_draw.c, ranges_draw.c. LIST and DETAIL are two views with one state. */
 #ifndef QK_UI_VIEWS_LAYERS_VIEW_H
 #define QK_UI_VIEWS_LAYERS_VIEW_H
 
