@@ -58,24 +58,25 @@ static enum qk_code differs_at(
 static enum qk_code compare_range(struct verifier *v, const struct qk_source *a, uint64_t a_offset,
     const struct qk_source *b, uint64_t b_offset, uint64_t n, uint64_t *at)
 {
+    const size_t room = n < BLOCK ? (size_t)n : BLOCK; /* most ranges are small */
     char *block;
-    QK_TRY(qk_alloc_aligned(&block, 2 * BLOCK, 1, v->err));
+    QK_TRY(qk_alloc_aligned(&block, 2 * room, 1, v->err));
     enum qk_code code = QK_OK;
     for (*at = 0; *at < n && code == QK_OK;) {
-        size_t step = n - *at < BLOCK ? (size_t)(n - *at) : BLOCK, i = 0;
+        size_t step = n - *at < room ? (size_t)(n - *at) : room, i = 0;
         code = qk_progress_check(v->progress, v->err);
         if (code == QK_OK)
             code = qk_source_read(a, a_offset + *at, block, step, v->err);
         if (code == QK_OK)
-            code = qk_source_read(b, b_offset + *at, block + BLOCK, step, v->err);
+            code = qk_source_read(b, b_offset + *at, block + room, step, v->err);
         if (code != QK_OK)
             break;
         qk_progress_add(v->progress, step);
-        if (memcmp(block, block + BLOCK, step) == 0) {
+        if (memcmp(block, block + room, step) == 0) {
             *at += step;
             continue;
         }
-        while (block[i] == block[BLOCK + i])
+        while (block[i] == block[room + i])
             i++;
         *at += i;
         break;
