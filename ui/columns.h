@@ -27,7 +27,7 @@ struct cell {
 /* The number by which the layer is sorted; NaN: not known, which puts it at the end. */
 typedef double column_value(const struct column *column, const struct qk_session *session, int layer);
 typedef void column_draw(const struct app *app, struct canvas *canvas, const struct cell *cell);
-/* `arrow` tells the order; "" in a list that is not sorted by this column. */
+/* `arrow` shows the order; "" in a list that is not sorted by this column. */
 typedef void column_heading(const struct app *app, struct canvas *canvas, const struct cell *cell,
     enum style style, const char *arrow);
 /* How often the column's cells are there; 0: there is nothing to show. */

@@ -126,7 +126,7 @@ static void test_order(void **state)
     assert_false(column_parse("", &found));
 }
 
-/* Tab behind ":sort" offers their names, and the help of the action tells these. */
+/* Tab behind ":sort" offers their names, and the help of the action lists them. */
 static void test_names(void **state)
 {
     (void)state;
@@ -146,7 +146,7 @@ static void test_names(void **state)
     qk_lines_free(&offered);
 }
 
-/* Every cell can be drawn, and every heading told. */
+/* Every cell and every heading can be drawn. */
 static void test_texts(void **state)
 {
     (void)state;

@@ -21,7 +21,7 @@ static const struct qk_search_limits LONG = {.seconds = 1e6};
  * asked does not matter here, and short prompts are answered sooner. */
 static char *write_head(char out[PATH_SIZE], const char *folder, const char *name, size_t n)
 {
-    enum { MOST_PROMPT = 120 };
+    enum { MOST_PROMPT = 60 };
     char from[PATH_SIZE], inside[64];
     struct qk_cases cases = {0};
     struct qk_text text = {0};

@@ -125,7 +125,7 @@ void draw_metric(const struct app *app, struct canvas *canvas, const struct cell
     char text[64];
     number_text(app, text, before, now, chosen, current != NULL, parts.number == WIDE_NUMBER);
     enum style style = chosen ? (current != NULL ? STYLE_CHOICE : STYLE_PENDING) : STYLE_TEXT;
-    size_t arrow = 0; /* which goes where digits would have to: the colour tells, too */
+    size_t arrow = 0; /* which goes where digits would have to: the colour shows it, too */
     if (chosen && parts.number == TIGHT_NUMBER && text_cells(canvas, text) > parts.number)
         arrow = strlen(theme_glyph(&app->theme, GLYPH_ARROW));
     draw_text(canvas, y, x, parts.number, ALIGN_RIGHT, style, text + arrow);
