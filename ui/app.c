@@ -35,7 +35,7 @@ const char *layer_obstacle(const struct qk_pair_layer *layer)
 
 bool layer_kept(const struct app *app, int layer)
 {
-    return qk_choices_keep(qk_session_selection(app->session)->choice[layer]);
+    return qk_layer_choice_keeps(&qk_session_selection(app->session)->choice[layer]);
 }
 
 /* --- start --- */

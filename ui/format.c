@@ -67,30 +67,30 @@ static void cut_name(char *text)
         memmove(text + LETTERS, text + n, strlen(text + n) + 1);
 }
 
-char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii,
-    enum choice_length length)
+char *format_choices(
+    char out[CHOICE_LABEL], const struct qk_layer_choice *choice, bool ascii, enum choice_length length)
 {
     char q[CHOICE_LABEL], k[CHOICE_LABEL];
-    if (qk_choice_equal(choice[QK_Q], choice[QK_K]))
-        return format_choice(out, choice[QK_Q], ascii);
+    if (qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]))
+        return format_choice(out, choice->role[QK_Q], ascii);
     bool brief = length != CHOICE_WHOLE;
     if (brief) {
-        qk_choice_text(q, choice[QK_Q]);
-        qk_choice_text(k, choice[QK_K]);
+        qk_choice_text(q, choice->role[QK_Q]);
+        qk_choice_text(k, choice->role[QK_K]);
     }
     if (length == CHOICE_SHORTEST) {
         cut_name(q);
         cut_name(k);
     }
-    if (brief && choice[QK_K].mode == QK_KEEP)
+    if (brief && choice->role[QK_K].mode == QK_KEEP)
         snprintf(out, CHOICE_LABEL, "Q %.40s", q);
-    else if (brief && choice[QK_Q].mode == QK_KEEP)
+    else if (brief && choice->role[QK_Q].mode == QK_KEEP)
         snprintf(out, CHOICE_LABEL, "K %.40s", k);
     else if (brief)
         snprintf(out, CHOICE_LABEL, "Q %.40s K %.40s", q, k);
     else
-        snprintf(out, CHOICE_LABEL, "Q %.40s  K %.40s", format_choice(q, choice[QK_Q], ascii),
-            format_choice(k, choice[QK_K], ascii));
+        snprintf(out, CHOICE_LABEL, "Q %.40s  K %.40s", format_choice(q, choice->role[QK_Q], ascii),
+            format_choice(k, choice->role[QK_K], ascii));
     return out;
 }
 

@@ -2,7 +2,7 @@
 #ifndef QK_UI_FORMAT_H
 #define QK_UI_FORMAT_H
 
-#include "blend/choice.h"
+#include "blend/layer_choice.h"
 #include "drift/drift.h"
 
 #include <stdbool.h>
@@ -19,8 +19,8 @@ char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii)
 /* Writes both roles: "restore", or "Q restore K lerp α 0.25" when they differ. The brief form is "Q restore K lerp
  * 0.25", without a role that is kept; the shortest is "Q rest K lerp 0.25". */
 enum choice_length { CHOICE_WHOLE, CHOICE_BRIEF, CHOICE_SHORTEST };
-char *format_choices(char out[CHOICE_LABEL], const struct qk_choice choice[QK_ROLE_COUNT], bool ascii,
-    enum choice_length length);
+char *format_choices(
+    char out[CHOICE_LABEL], const struct qk_layer_choice *choice, bool ascii, enum choice_length length);
 /* "3:05" or "1:02:03". */
 char *format_seconds(char out[NUMBER_TEXT], double seconds);
 

@@ -61,7 +61,8 @@ bool choice_has_param(const struct app *app)
     for (int i = 0; i < n; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             if ((app->role < 0 || app->role == r) &&
-                qk_mode_info(qk_session_selection(app->session)->choice[app->targets[i]][r].mode)->has_param)
+                qk_mode_info(qk_session_selection(app->session)->choice[app->targets[i]].role[r].mode)
+                    ->has_param)
                 return true;
     return false;
 }

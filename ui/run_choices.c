@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct qk_choice *choices_of(const struct app *app, int layer)
+static const struct qk_layer_choice *choices_of(const struct app *app, int layer)
 {
-    return qk_session_selection(app->session)->choice[layer];
+    return &qk_session_selection(app->session)->choice[layer];
 }
 
 /* The layers with q and k on which keys act; NEEDS_QK guarantees at least one. */
@@ -49,7 +49,7 @@ static bool all_restored(const struct app *app, int n, int role)
 {
     for (int i = 0; i < n; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if ((role < 0 || role == r) && choices_of(app, app->targets[i])[r].mode != QK_RESTORE)
+            if ((role < 0 || role == r) && choices_of(app, app->targets[i])->role[r].mode != QK_RESTORE)
                 return false;
     return true;
 }
@@ -104,7 +104,8 @@ unsigned run_mode(struct app *app, enum action action, const char *argument)
     if (argument != NULL && argument[0] != '\0')
         return set_mode(app, argument);
     int n = targets(app), step = action == ACTION_MODE ? 1 : QK_MODE_COUNT - 1;
-    int first = app->targets[0], mode = (int)choices_of(app, first)[app->role < 0 ? QK_Q : app->role].mode;
+    int first = app->targets[0],
+        mode = (int)choices_of(app, first)->role[app->role < 0 ? QK_Q : app->role].mode;
     do
         mode = (mode + step) % QK_MODE_COUNT;
     while ((app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
@@ -117,11 +118,12 @@ unsigned run_mode(struct app *app, enum action action, const char *argument)
 /* Role whose parameter the keys change: the chosen one, or the one that has a parameter. */
 static int param_role(const struct app *app, int layer)
 {
-    const struct qk_choice *choice = choices_of(app, layer);
-    bool q = qk_mode_info(choice[QK_Q].mode)->has_param, k = qk_mode_info(choice[QK_K].mode)->has_param;
+    const struct qk_layer_choice *choice = choices_of(app, layer);
+    bool q = qk_mode_info(choice->role[QK_Q].mode)->has_param,
+         k = qk_mode_info(choice->role[QK_K].mode)->has_param;
     if (app->role >= 0)
         return app->role;
-    if (q && k && choice[QK_Q].mode == choice[QK_K].mode)
+    if (q && k && choice->role[QK_Q].mode == choice->role[QK_K].mode)
         return -1;
     return q ? QK_Q : QK_K;
 }
@@ -133,7 +135,7 @@ static int param_targets(struct app *app, int *role, struct qk_choice *like)
     bool found = false;
     for (int i = 0; i < n; i++) {
         int layer = app->targets[i], r = param_role(app, layer);
-        struct qk_choice choice = choices_of(app, layer)[r < 0 ? QK_Q : r];
+        struct qk_choice choice = choices_of(app, layer)->role[r < 0 ? QK_Q : r];
         if (!qk_mode_info(choice.mode)->has_param || (found && (choice.mode != like->mode || r != *role)))
             continue;
         if (!found) {

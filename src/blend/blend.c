@@ -9,19 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct qk_choice qk_blend_effect(
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part)
+struct qk_choice qk_blend_effect(const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part)
 {
-    struct qk_choice effect = qk_choice_effect(choice[role]);
+    struct qk_choice effect = qk_choice_effect(choice->role[role]);
     const struct qk_mode_ops *ops = qk_mode_ops(effect.mode);
     return ops->part != NULL ? qk_choice_effect(ops->part(effect, role, part)) : effect;
 }
 
 bool qk_blend_takes_slice(
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice)
+    const struct qk_layer_choice *choice, enum qk_role role, const struct qk_slice *slice)
 {
     bool restored = qk_blend_effect(choice, role, QK_PART_WEIGHT).mode == QK_RESTORE;
-    return restored && (!slice->latent || qk_mode_info(choice[role].mode)->takes_latent);
+    return restored && (!slice->latent || qk_mode_info(choice->role[role].mode)->takes_latent);
 }
 
 bool qk_blend_has_forms(enum qk_mode mode)
@@ -128,7 +127,7 @@ static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side,
 {
     if (b->side[side]->role[role].down == NULL)
         return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
-    bool latent_stays = role == QK_K && !qk_mode_info(b->choice[role].mode)->takes_latent;
+    bool latent_stays = role == QK_K && !qk_mode_info(b->choice.role[role].mode)->takes_latent;
     enum qk_side from = latent_stays ? QK_POST : side;
     return qk_product_read(
         b->pair->model[side], b->side[side], b->pair->model[from], b->side[from], role, head, out, err);
@@ -138,7 +137,7 @@ static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side,
 static enum qk_code blend_head(
     struct qk_blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
 {
-    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
+    struct qk_choice effect = qk_blend_effect(&b->choice, role, QK_PART_WEIGHT);
     if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
         return read_side(b, effect.mode == QK_KEEP ? QK_POST : QK_PRE, role, head, out, err);
     QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
@@ -164,14 +163,14 @@ static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         if (b->side[s]->role[role].weight->dtype != QK_BF16)
             return false;
-    return qk_mode_ops(qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode)->bf16 != NULL;
+    return qk_mode_ops(qk_blend_effect(&b->choice, role, QK_PART_WEIGHT).mode)->bf16 != NULL;
 }
 
 /* *done: raw (m, n) holds the head; otherwise blend_head reports what is wrong with it. */
 static enum qk_code blend_bf16(
     struct qk_blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
 {
-    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_WEIGHT);
+    struct qk_choice effect = qk_blend_effect(&b->choice, role, QK_PART_WEIGHT);
     struct qk_bf16_blend blend;
     QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
     if (!qk_mode_ops(effect.mode)->bf16(b->state[effect.mode], effect.param, &blend))
@@ -206,7 +205,7 @@ static enum qk_code read_blend(
 {
     struct qk_blend_heads *b = (struct qk_blend_heads *)heads;
     bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not the product */
-    if (product || qk_blend_effect(b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
+    if (product || qk_blend_effect(&b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
         QK_TRY(blend_head(b, role, head, out, err));
     } else {
         QK_TRY(qk_blend_round_head(b, role, head, out, b->pre, err));
@@ -236,6 +235,7 @@ void qk_blend_heads_free(struct qk_heads *heads)
     for (int m = 0; m < QK_MODE_COUNT; m++)
         free(b->state[m]);
     qk_bf16_work_free(&b->bf16);
+    qk_layer_choice_free(&b->choice);
     free(b);
 }
 
@@ -255,7 +255,7 @@ static enum qk_code prepare_gains(
     QK_TRY(qk_alloc(&bytes, (size_t)norm->bytes, 1, err));
     enum qk_code code = qk_checkpoint_read(checkpoint, norm, 0, bytes, (size_t)norm->bytes, err);
     if (code == QK_OK && gains == QK_GAINS_CHOSEN)
-        code = qk_blend_gain(b->pair, b->base.layer->index, role, b->choice, bytes, err);
+        code = qk_blend_gain(b->pair, b->base.layer->index, role, &b->choice, bytes, err);
     if (code == QK_OK)
         qk_dtype_to_f64(norm->dtype, bytes, n, b->gains[role]);
     for (size_t i = 0; i < n && b->side[QK_POST]->gain_plus_one; i++)
@@ -269,7 +269,7 @@ static enum qk_code prepare_modes(struct qk_blend_heads *b, struct qk_error *err
 {
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         for (int part = 0; part < QK_PART_COUNT; part++) {
-            enum qk_mode mode = qk_blend_effect(b->choice, (enum qk_role)r, (enum qk_part)part).mode;
+            enum qk_mode mode = qk_blend_effect(&b->choice, (enum qk_role)r, (enum qk_part)part).mode;
             const struct qk_mode_ops *ops = qk_mode_ops(mode);
             if (ops->prepare != NULL && b->state[mode] == NULL)
                 QK_TRY(ops->prepare(b, &b->state[mode], err));
@@ -286,8 +286,8 @@ static enum qk_code allocate_blend(struct qk_blend_heads *b, struct qk_error *er
     return prepare_modes(b, err);
 }
 
-enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_blend_heads **out, struct qk_error *err)
+enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    struct qk_blend_heads **out, struct qk_error *err)
 {
     struct qk_blend_heads *b;
     *out = NULL;
@@ -299,7 +299,7 @@ enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
         .free = qk_blend_heads_free};
     b->pair = pair;
     memcpy(b->side, pair->layer[layer].side, sizeof b->side);
-    memcpy(b->choice, choice, sizeof b->choice);
+    b->choice = qk_layer_choice_copy(choice);
     const struct qk_layer *post = b->side[QK_POST];
     b->m = (size_t)post->head_dim;
     b->n = post->d;
@@ -314,9 +314,8 @@ enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
     return code;
 }
 
-enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
-    struct qk_error *err)
+enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    enum qk_gains gains, struct qk_heads **out, struct qk_error *err)
 {
     struct qk_blend_heads *b;
     *out = NULL;

@@ -7,7 +7,7 @@
 #define QK_BLEND_BLEND_H
 
 #include "base/progress.h"
-#include "blend/choice.h"
+#include "blend/layer_choice.h"
 #include "drift/heads.h"
 
 /* How a mode acts in a layer, where that depends on the layer. */
@@ -36,15 +36,13 @@ enum qk_gains {
 
 /* The layer's views with these choices applied (q's and k's), rounded to post's dtype. Layer must have q and
  * k. QK_INPUT through read() when a result does not fit the dtype or an input is not finite. */
-enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_gains gains, struct qk_heads **out,
-    struct qk_error *err);
+enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    enum qk_gains gains, struct qk_heads **out, struct qk_error *err);
 
 /* The choice that acts on one part of a role: its rows of the weight, their bias, or the gain of its q/k norm. The
  * mode's file decides which (mode.h); an edge is resolved as by qk_choice_effect. */
 enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
-struct qk_choice qk_blend_effect(
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, enum qk_part part);
+struct qk_choice qk_blend_effect(const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part);
 
 /* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor with post's bytes, and those
  * of its bias into `bias_bytes`. Either may be NULL. restore copies pre's bytes when the dtypes are equal and
@@ -52,13 +50,13 @@ struct qk_choice qk_blend_effect(
  * alone. QK_INPUT names the tensor when a blend's input is not finite, its result does not fit post's dtype, or a
  * dtype is not readable. */
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
+    const struct qk_layer_choice *choice, void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
 
 /* True when this choice of the role takes this slice from pre. qk_blend_check allows views of slices only choices that
  * copy bytes. */
 bool qk_blend_takes_slice(
-    const struct qk_choice choice[QK_ROLE_COUNT], enum qk_role role, const struct qk_slice *slice);
+    const struct qk_layer_choice *choice, enum qk_role role, const struct qk_slice *slice);
 
 /* Copies slice number `slice` of the role from pre into `bytes`, the whole of post's tensor; converts where
  * the dtypes differ. QK_INPUT as qk_blend_role. */
@@ -71,11 +69,11 @@ size_t qk_blend_memory(const struct qk_layer *post);
 /* qk_blend_role for the gain of the role's q/k norm: the whole of post's norm tensor, which `bytes` holds
  * (for the `norms` option). QK_INPUT when pre has no such tensor of that size. */
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err);
+    const struct qk_layer_choice *choice, void *bytes, struct qk_error *err);
 
 /* QK_INPUT when the choice needs a dtype that cannot be read or written. It reports before any write what
  * qk_blend_role would find, and reads no tensor data. */
-enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err);
+enum qk_code qk_blend_check(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    bool norms, struct qk_error *err);
 
 #endif

@@ -66,7 +66,7 @@ static enum qk_code store_weight(struct qk_blend_heads *b, enum qk_role role, ch
 static enum qk_code store_bias(struct qk_blend_heads *b, enum qk_role role, char *bytes, struct qk_error *err)
 {
     const struct qk_tensor *bias = b->side[QK_POST]->role[role].bias;
-    struct qk_choice effect = qk_blend_effect(b->choice, role, QK_PART_BIAS);
+    struct qk_choice effect = qk_blend_effect(&b->choice, role, QK_PART_BIAS);
     size_t m = b->m, size = qk_dtype_bits(bias->dtype) / 8;
     for (int h = 0; h < b->side[QK_POST]->role[role].n_heads; h++) {
         double *values[QK_SIDE_COUNT] = {b->pre, b->post};
@@ -138,7 +138,7 @@ enum qk_code qk_blend_slice(
 }
 
 enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, void *bias_bytes, struct qk_progress *progress,
+    const struct qk_layer_choice *choice, void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err)
 {
     const struct qk_pair_layer *target = &pair->layer[layer];
@@ -175,7 +175,7 @@ size_t qk_blend_memory(const struct qk_layer *post)
 }
 
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], void *bytes, struct qk_error *err)
+    const struct qk_layer_choice *choice, void *bytes, struct qk_error *err)
 {
     const struct qk_tensor *pre = pair->layer[layer].side[QK_PRE]->role[role].norm,
                            *post = pair->layer[layer].side[QK_POST]->role[role].norm;

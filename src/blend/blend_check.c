@@ -46,11 +46,11 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
 
 /* A view of slices can be restored or left alone: no blend is defined on factors or scales. */
 static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_error *err)
+    const struct qk_layer_choice *choice, struct qk_error *err)
 {
     const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
                          *post = &pair->layer[layer].side[QK_POST]->role[role];
-    enum qk_mode mode = qk_choice_effect(choice[role]).mode;
+    enum qk_mode mode = qk_choice_effect(choice->role[role]).mode;
     char expected[QK_MODE_LIST];
     if (!qk_mode_copies(mode))
         return qk_fail(err, QK_INPUT, "%s: %s: %s %s cannot be blended (found %s, expected %s)",
@@ -73,8 +73,8 @@ bool qk_blend_offers(const struct qk_layer *post, enum qk_mode mode)
     return !latent || info->copies;
 }
 
-enum qk_code qk_blend_check(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], bool norms, struct qk_error *err)
+enum qk_code qk_blend_check(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    bool norms, struct qk_error *err)
 {
     const struct qk_pair_layer *target = &pair->layer[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {

@@ -11,7 +11,7 @@ struct qk_blend_heads {
     struct qk_heads base;
     const struct qk_pair *pair;
     const struct qk_layer *side[QK_SIDE_COUNT];
-    struct qk_choice choice[QK_ROLE_COUNT];
+    struct qk_layer_choice choice;
     size_t m, n;                  /* head_dim, d */
     int per_group;                /* query heads that share a key head */
     double *pre, *post;           /* (m, n) */
@@ -24,8 +24,8 @@ struct qk_blend_heads {
 
 /* Opens the heads of a layer under these checked choices, without gains. The caller frees. QK_IO; QK_INPUT as the
  * modes' prepare (mode.h). */
-enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer,
-    const struct qk_choice choice[QK_ROLE_COUNT], struct qk_blend_heads **out, struct qk_error *err);
+enum qk_code qk_blend_heads_new(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
+    struct qk_blend_heads **out, struct qk_error *err);
 
 /* Frees a struct qk_blend_heads by its base. */
 void qk_blend_heads_free(struct qk_heads *heads);

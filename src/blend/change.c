@@ -32,8 +32,8 @@ static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
     const struct qk_view *view = &pair->layer[layer].side[QK_POST]->role[role];
     bool kept =
         part < QK_PART_COUNT
-            ? qk_blend_effect(selection->choice[layer], role, (enum qk_part)part).mode == QK_KEEP
-            : !qk_blend_takes_slice(selection->choice[layer], role, &view->slice[part - QK_PART_COUNT]);
+            ? qk_blend_effect(&selection->choice[layer], role, (enum qk_part)part).mode == QK_KEEP
+            : !qk_blend_takes_slice(&selection->choice[layer], role, &view->slice[part - QK_PART_COUNT]);
     return kept || (part == QK_PART_GAIN && !norms) ? NULL : part_tensor(view, part);
 }
 
@@ -91,12 +91,12 @@ static const struct qk_checkpoint *post_checkpoint(const struct qk_pair *pair)
 static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk_role role, enum qk_part part)
 {
     char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
-    const struct qk_choice *choice = f->selection->choice[layer];
+    const struct qk_layer_choice *choice = &f->selection->choice[layer];
     double alpha;
     if (qk_choice_alpha(qk_blend_effect(choice, role, part), &alpha))
         return QK_OK;
     return qk_fail(f->err, QK_USAGE, "layer %d: an adapter cannot hold this choice (found %s, expected %s)",
-        layer, qk_choice_text(text, choice[role]), qk_mode_list(expected, qk_mode_is_linear, false));
+        layer, qk_choice_text(text, choice->role[role]), qk_mode_list(expected, qk_mode_is_linear, false));
 }
 
 /* Adds the rows of lora_B for the role's rows of the weight. Without their product, that weight is pre's. */
@@ -145,8 +145,8 @@ static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int
 
 static enum qk_code find_layer(struct finder *f, int layer)
 {
-    const struct qk_choice *choice = f->selection->choice[layer];
-    if (qk_choices_keep(choice))
+    const struct qk_layer_choice *choice = &f->selection->choice[layer];
+    if (qk_layer_choice_keeps(choice))
         return QK_OK;
     if (!f->pair->layer[layer].has_qk)
         return qk_fail(f->err, QK_INPUT, "layer %d cannot be exported with a choice: %s", layer,
@@ -255,7 +255,7 @@ static struct qk_choice factor_choice(const struct qk_pair *pair, const struct q
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         if (layer->role[r].weight == change->addition->base && owns_row(layer, &layer->role[r], row))
-            return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT);
+            return qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT);
     return (struct qk_choice){.mode = QK_KEEP};
 }
 
@@ -288,7 +288,7 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
         return QK_OK;
     if (change->addition != NULL)
         return scale_factor(pair, selection, change, bytes, err);
-    const struct qk_choice *choice = selection->choice[layer];
+    const struct qk_layer_choice *choice = &selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         enum qk_role role = (enum qk_role)r;
         bool hit[QK_PART_COUNT + QK_MAX_SLICES] = {false};
@@ -338,7 +338,7 @@ enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selectio
                            : view->transposed     ? index % change->tensor->shape[1]
                                                   : index / layer->d;
             if (part == QK_PART_GAIN || owns_row(layer, view, row))
-                return qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part)
+                return qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part)
                     .mode;
         }
     }
@@ -364,7 +364,7 @@ bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *sele
             const struct qk_view *view = &layer->side[QK_PRE]->role[r];
             const struct qk_tensor *source = part_tensor(view, part);
             struct qk_choice effect =
-                qk_blend_effect(selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
+                qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
             if (source == NULL || !same_rows(view, &layer->side[QK_POST]->role[r]) ||
                 (*pre != NULL && (source != *pre || !qk_choice_equal(effect, *choice))))
                 return false;

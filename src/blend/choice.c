@@ -71,11 +71,6 @@ bool qk_choice_equal(struct qk_choice a, struct qk_choice b)
     return a.mode == b.mode && (!qk_mode_info(a.mode)->has_param || a.param == b.param);
 }
 
-bool qk_choices_keep(const struct qk_choice choice[QK_ROLE_COUNT])
-{
-    return choice[QK_Q].mode == QK_KEEP && choice[QK_K].mode == QK_KEEP;
-}
-
 enum qk_code qk_choice_check(struct qk_choice choice, struct qk_error *err)
 {
     const struct qk_mode_info *info = qk_mode_info(choice.mode);

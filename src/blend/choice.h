@@ -68,8 +68,6 @@ enum { QK_MODE_LIST = 256 };
 char *qk_mode_list(char out[QK_MODE_LIST], bool (*among)(enum qk_mode mode), bool params);
 
 bool qk_choice_equal(struct qk_choice a, struct qk_choice b);
-/* True when both roles of a layer are kept. */
-bool qk_choices_keep(const struct qk_choice choice[QK_ROLE_COUNT]);
 /* QK_USAGE when the parameter is not finite or outside the mode's range. */
 enum qk_code qk_choice_check(struct qk_choice choice, struct qk_error *err);
 /* The choice with the same bytes: for a mode at its edge, the mode there. lerp 0 is keep, say, and lerp 1, procrustes

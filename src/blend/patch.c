@@ -24,8 +24,8 @@ enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk
         .pair = pair, .norms = norms, .patch = {.apply = qk_selection_patch_apply, .context = out}};
     QK_TRY(qk_selection_copy(&out->selection, selection, err));
     for (int i = 0; layer >= 0 && i < selection->n_layers; i++)
-        for (int r = 0; r < QK_ROLE_COUNT && i != layer; r++)
-            out->selection.choice[i][r] = (struct qk_choice){QK_KEEP, 0};
+        if (i != layer)
+            qk_layer_choice_free(&out->selection.choice[i]);
     return qk_changes_find(pair, &out->selection, norms, false, &out->change, &out->n, err);
 }
 

@@ -5,7 +5,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum qk_code qk_selection_init(struct qk_selection *selection, int n_layers, struct qk_error *err)
 {
@@ -18,21 +17,28 @@ enum qk_code qk_selection_init(struct qk_selection *selection, int n_layers, str
 enum qk_code qk_selection_copy(struct qk_selection *to, const struct qk_selection *from, struct qk_error *err)
 {
     QK_TRY(qk_selection_init(to, from->n_layers, err));
-    if (from->n_layers > 0)
-        memcpy(to->choice, from->choice, (size_t)from->n_layers * sizeof *from->choice);
+    qk_selection_assign(to, from);
     return QK_OK;
+}
+
+void qk_selection_assign(struct qk_selection *to, const struct qk_selection *from)
+{
+    assert(to->n_layers == from->n_layers);
+    for (int i = 0; i < from->n_layers; i++)
+        qk_layer_choice_assign(&to->choice[i], &from->choice[i]);
 }
 
 void qk_selection_free(struct qk_selection *selection)
 {
+    for (int i = 0; i < selection->n_layers; i++)
+        qk_layer_choice_free(&selection->choice[i]);
     free(selection->choice);
     *selection = (struct qk_selection){0};
 }
 
 static bool layer_equal(const struct qk_selection *a, const struct qk_selection *b, int layer)
 {
-    return qk_choice_equal(a->choice[layer][QK_Q], b->choice[layer][QK_Q]) &&
-           qk_choice_equal(a->choice[layer][QK_K], b->choice[layer][QK_K]);
+    return qk_layer_choice_equal(&a->choice[layer], &b->choice[layer]);
 }
 
 bool qk_selection_equal(const struct qk_selection *a, const struct qk_selection *b)
@@ -49,7 +55,7 @@ int qk_selection_count(const struct qk_selection *selection)
 {
     int count = 0;
     for (int i = 0; i < selection->n_layers; i++)
-        count += !qk_choices_keep(selection->choice[i]);
+        count += !qk_layer_choice_keeps(&selection->choice[i]);
     return count;
 }
 
@@ -90,19 +96,18 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
     const struct qk_mode_info *info = qk_mode_info(choice.mode);
     if (!info->has_param || choice.param == 0) /* and no -0, which would be shown and saved as such */
         choice.param = 0;
-    struct qk_choice *slot = selection->choice[layer];
+    struct qk_layer_choice *slot = &selection->choice[layer];
     if (target->no_k != NULL) {
-        slot[QK_Q] = role == QK_K ? slot[QK_Q] : choice;
+        if (role != QK_K)
+            qk_layer_choice_set(slot, QK_Q, choice);
         return QK_OK;
     }
-    if (role < 0 || info->both_roles) {
-        slot[QK_Q] = slot[QK_K] = choice;
-        return QK_OK;
-    }
-    int other = role == QK_Q ? QK_K : QK_Q;
-    if (qk_mode_info(slot[other].mode)->both_roles)
-        slot[other] = (struct qk_choice){QK_KEEP, 0};
-    slot[role] = choice;
+    enum qk_role first = role == QK_K ? QK_K : QK_Q, other = first == QK_Q ? QK_K : QK_Q;
+    if (role < 0 || info->both_roles)
+        qk_layer_choice_set(slot, other, choice);
+    else if (qk_mode_info(slot->role[other].mode)->both_roles)
+        qk_layer_choice_set(slot, other, (struct qk_choice){QK_KEEP, 0});
+    qk_layer_choice_set(slot, first, choice);
     return QK_OK;
 }
 
@@ -110,7 +115,7 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
 
 struct difference {
     int layer;
-    struct qk_choice before[QK_ROLE_COUNT], after[QK_ROLE_COUNT];
+    struct qk_layer_choice before, after;
 };
 
 struct edit {
@@ -139,6 +144,10 @@ enum qk_code qk_history_new(int n_layers, struct qk_history **out, struct qk_err
 
 static void free_edit(struct edit *edit)
 {
+    for (size_t i = 0; i < edit->n; i++) {
+        qk_layer_choice_free(&edit->difference[i].before);
+        qk_layer_choice_free(&edit->difference[i].after);
+    }
     free(edit->label);
     free(edit->difference);
     *edit = (struct edit){0};
@@ -179,8 +188,8 @@ static enum qk_code make_edit(const struct qk_selection *from, const struct qk_s
             continue;
         struct difference *difference = &edit->difference[edit->n++];
         difference->layer = i;
-        memcpy(difference->before, from->choice[i], sizeof difference->before);
-        memcpy(difference->after, to->choice[i], sizeof difference->after);
+        difference->before = qk_layer_choice_copy(&from->choice[i]);
+        difference->after = qk_layer_choice_copy(&to->choice[i]);
     }
     return QK_OK;
 }
@@ -204,7 +213,7 @@ enum qk_code qk_history_commit(
     drop_redo(history);
     history->edit[history->n++] = edit;
     history->done = history->n;
-    memcpy(history->current.choice, next->choice, (size_t)next->n_layers * sizeof *next->choice);
+    qk_selection_assign(&history->current, next);
     return QK_OK;
 }
 
@@ -214,8 +223,8 @@ bool qk_history_undo(struct qk_history *history, const char **label)
         return false;
     const struct edit *edit = &history->edit[--history->done];
     for (size_t i = 0; i < edit->n; i++)
-        memcpy(history->current.choice[edit->difference[i].layer], edit->difference[i].before,
-            sizeof edit->difference[i].before);
+        qk_layer_choice_assign(
+            &history->current.choice[edit->difference[i].layer], &edit->difference[i].before);
     if (label != NULL)
         *label = edit->label;
     return true;
@@ -227,8 +236,8 @@ bool qk_history_redo(struct qk_history *history, const char **label)
         return false;
     const struct edit *edit = &history->edit[history->done++];
     for (size_t i = 0; i < edit->n; i++)
-        memcpy(history->current.choice[edit->difference[i].layer], edit->difference[i].after,
-            sizeof edit->difference[i].after);
+        qk_layer_choice_assign(
+            &history->current.choice[edit->difference[i].layer], &edit->difference[i].after);
     if (label != NULL)
         *label = edit->label;
     return true;

@@ -2,18 +2,20 @@
 #ifndef QK_BLEND_SELECTION_H
 #define QK_BLEND_SELECTION_H
 
-#include "blend/choice.h"
+#include "blend/layer_choice.h"
 #include "model/pair.h"
 
 struct qk_selection {
     int n_layers;
-    struct qk_choice (*choice)[QK_ROLE_COUNT]; /* n_layers, owned */
+    struct qk_layer_choice *choice; /* n_layers, owned */
 };
 
 enum qk_code qk_selection_init(
     struct qk_selection *selection, int n_layers, struct qk_error *err); /* all keep */
 enum qk_code qk_selection_copy(
     struct qk_selection *to, const struct qk_selection *from, struct qk_error *err); /* to uninitialised */
+/* Makes `to` equal to `from`, which has as many layers. */
+void qk_selection_assign(struct qk_selection *to, const struct qk_selection *from);
 void qk_selection_free(struct qk_selection *selection);
 bool qk_selection_equal(const struct qk_selection *a, const struct qk_selection *b);
 /* Layers with at least one role not kept. */

@@ -328,10 +328,7 @@ enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pai
 
 static bool same_choices(const struct qk_selection *selection, int a, int b)
 {
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        if (!qk_choice_equal(selection->choice[a][r], selection->choice[b][r]))
-            return false;
-    return true;
+    return qk_layer_choice_equal(&selection->choice[a], &selection->choice[b]);
 }
 
 /* True when the layers with the choices of `like` are all layers that can be chosen (kind
@@ -392,17 +389,17 @@ enum qk_code qk_spec_text(
     static const char *const ROLES[] = {[QK_Q] = ":q", [QK_K] = ":k"};
     struct qk_text text = {0};
     for (int i = 0; i < selection->n_layers; i++) {
-        const struct qk_choice *choice = selection->choice[i];
-        bool both = qk_choice_equal(choice[QK_Q], choice[QK_K]), written = false;
+        const struct qk_layer_choice *choice = &selection->choice[i];
+        bool both = qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]), written = false;
         for (int j = 0; j < i && !written; j++)
             written = same_choices(selection, i, j);
         for (int r = 0; r < (both ? 1 : QK_ROLE_COUNT) && !written; r++) {
-            if (choice[r].mode == QK_KEEP)
+            if (choice->role[r].mode == QK_KEEP)
                 continue;
             if (text.length > 0)
                 qk_text_add(&text, " ");
             add_selector(&text, selection, pair, i);
-            add_choice(&text, both ? "" : ROLES[r], choice[r]);
+            add_choice(&text, both ? "" : ROLES[r], choice->role[r]);
         }
     }
     if (text.length == 0)

@@ -152,7 +152,7 @@ static enum qk_code run_current(struct range *r, struct qk_progress *progress, s
         const struct qk_layer_range *post = &r->probe->layer[i].side[QK_POST];
         if (post->n_heads == 0)
             continue;
-        code = qk_choices_keep(r->inputs.selection.choice[i])
+        code = qk_layer_choice_keeps(&r->inputs.selection.choice[i])
                    ? qk_layer_range_copy(&r->current[i], post, err)
                    : qk_probe_same(r->probe, i, &patch.patch, progress, &r->current[i], err);
     }

@@ -227,14 +227,13 @@ void qk_inputs_free(struct qk_inputs *inputs)
 
 static bool same_row(const struct qk_inputs *inputs, int a, int b)
 {
-    const struct qk_choice *x = inputs->selection.choice[a], *y = inputs->selection.choice[b];
-    return inputs->pair->layer[a].kind == inputs->pair->layer[b].kind && qk_choice_equal(x[QK_Q], y[QK_Q]) &&
-           qk_choice_equal(x[QK_K], y[QK_K]);
+    return inputs->pair->layer[a].kind == inputs->pair->layer[b].kind &&
+           qk_layer_choice_equal(&inputs->selection.choice[a], &inputs->selection.choice[b]);
 }
 
 static bool is_kept(const struct qk_inputs *inputs, int layer)
 {
-    return qk_choices_keep(inputs->selection.choice[layer]);
+    return qk_layer_choice_keeps(&inputs->selection.choice[layer]);
 }
 
 void qk_inputs_print(const struct qk_inputs *inputs)
@@ -250,8 +249,8 @@ void qk_inputs_print(const struct qk_inputs *inputs)
             continue;
         char q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
         qk_print("%-8s%-18s%-18s", qk_kind_name(inputs->pair->layer[i].kind),
-            qk_choice_text(q, inputs->selection.choice[i][QK_Q]),
-            qk_choice_text(k, inputs->selection.choice[i][QK_K]));
+            qk_choice_text(q, inputs->selection.choice[i].role[QK_Q]),
+            qk_choice_text(k, inputs->selection.choice[i].role[QK_K]));
         const char *comma = "";
         for (int j = i; j < n; j++) {
             if (!same_row(inputs, i, j))

@@ -107,11 +107,11 @@ static void print_choice(const struct qk_report *report, int layer)
 {
     if (report->selection == NULL)
         return;
-    const struct qk_choice *choice = report->selection->choice[layer];
+    const struct qk_layer_choice *choice = &report->selection->choice[layer];
     char q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
-    qk_choice_text(q, choice[QK_Q]);
-    qk_choice_text(k, choice[QK_K]);
-    if (qk_choice_equal(choice[QK_Q], choice[QK_K]))
+    qk_choice_text(q, choice->role[QK_Q]);
+    qk_choice_text(k, choice->role[QK_K]);
+    if (qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]))
         qk_print("  %s", q);
     else
         qk_print("  q %s, k %s", q, k);

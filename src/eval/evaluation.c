@@ -98,7 +98,7 @@ static bool changes_nothing(const struct qk_selection *selection)
 {
     for (int i = 0; selection != NULL && i < selection->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if (qk_choice_effect(selection->choice[i][r]).mode != QK_KEEP)
+            if (qk_choice_effect(selection->choice[i].role[r]).mode != QK_KEEP)
                 return false;
     return true;
 }
@@ -150,7 +150,7 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
         qk_digest_add(&digest, &subject.norms, sizeof subject.norms);
         for (int i = 0; i < subject.selection->n_layers; i++)
             for (int r = 0; r < QK_ROLE_COUNT; r++) {
-                struct qk_choice choice = qk_choice_effect(subject.selection->choice[i][r]);
+                struct qk_choice choice = qk_choice_effect(subject.selection->choice[i].role[r]);
                 const char *mode =
                     qk_mode_info(choice.mode)->name; /* not its number, which may change with the
                                                                      * table */

@@ -47,8 +47,8 @@ static enum qk_code try_move(struct qk_search *search, const struct qk_selection
 
 static bool role_is(const struct qk_selection *selection, const struct move *move, enum qk_mode mode)
 {
-    const struct qk_choice *choice = selection->choice[move->layer];
-    bool q = choice[QK_Q].mode == mode, k = choice[QK_K].mode == mode;
+    const struct qk_layer_choice *choice = &selection->choice[move->layer];
+    bool q = choice->role[QK_Q].mode == mode, k = choice->role[QK_K].mode == mode;
     return move->roles == QK_EFFECT_BOTH ? q && k : move->roles == QK_EFFECT_Q ? q : k;
 }
 
@@ -56,13 +56,13 @@ static bool role_is(const struct qk_selection *selection, const struct move *mov
 
 static enum qk_code find_layers(struct qk_search *search, const double *prior, struct qk_error *err)
 {
-    static const struct qk_choice RESTORED[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    static const struct qk_layer_choice RESTORED = {.role = {{QK_RESTORE, 0}, {QK_RESTORE, 0}}};
     struct qk_search_parts *p = search->parts;
     const struct qk_pair *pair = search->pair;
     struct qk_error why = {0};
     for (int i = 0; i < pair->n_layers; i++) {
         if (!pair->layer[i].has_qk || pair->layer[i].problem != NULL ||
-            qk_blend_check(pair, i, RESTORED, false, &why) != QK_OK)
+            qk_blend_check(pair, i, &RESTORED, false, &why) != QK_OK)
             continue;
         int at = p->n_used++;
         for (; prior != NULL && at > 0 && prior[p->layer[at - 1]] < prior[i]; at--)
@@ -347,7 +347,8 @@ static enum qk_code add_blend(struct qk_search *search, const struct qk_trial *t
     enum qk_code code = QK_OK;
     for (int i = 0; i < search->parts->n_used && code == QK_OK; i++) {
         int layer = search->parts->layer[i];
-        bool q = next.choice[layer][QK_Q].mode != QK_KEEP, k = next.choice[layer][QK_K].mode != QK_KEEP;
+        bool q = next.choice[layer].role[QK_Q].mode != QK_KEEP,
+             k = next.choice[layer].role[QK_K].mode != QK_KEEP;
         if (both ? !q || !k : !q && !k)
             continue;
         code = qk_selection_set(&next, search->pair, layer, q && k ? -1 : q ? QK_Q : QK_K, choice, &why);

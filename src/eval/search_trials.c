@@ -111,7 +111,8 @@ static bool same_effect(const struct qk_selection *a, const struct qk_selection 
 {
     for (int i = 0; i < a->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if (!qk_choice_equal(qk_choice_effect(a->choice[i][r]), qk_choice_effect(b->choice[i][r])))
+            if (!qk_choice_equal(
+                    qk_choice_effect(a->choice[i].role[r]), qk_choice_effect(b->choice[i].role[r])))
                 return false;
     return true;
 }

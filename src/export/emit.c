@@ -47,10 +47,10 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
             double alpha;
-            if (!qk_choice_alpha(qk_choice_effect(selection->choice[i][r]), &alpha))
+            if (!qk_choice_alpha(qk_choice_effect(selection->choice[i].role[r]), &alpha))
                 return qk_fail(e->err, QK_USAGE,
                     "layer %d: %s cannot express this choice (found %s, expected %s)", i, e->tool,
-                    qk_choice_text(text, selection->choice[i][r]),
+                    qk_choice_text(text, selection->choice[i].role[r]),
                     qk_mode_list(expected, qk_mode_is_linear, false));
         }
     return QK_OK;

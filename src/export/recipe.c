@@ -158,9 +158,9 @@ enum { WHICH_BOTH = QK_ROLE_COUNT, WHICH_COUNT };
 /* True when the layer has an entry for q, for k, or one for both; *choice is its choice. */
 static bool layer_entry(const struct qk_selection *selection, int layer, int which, struct qk_choice *choice)
 {
-    const struct qk_choice *slot = selection->choice[layer];
-    bool same = qk_choice_equal(slot[QK_Q], slot[QK_K]);
-    *choice = which == WHICH_BOTH ? slot[QK_Q] : slot[which];
+    const struct qk_layer_choice *slot = &selection->choice[layer];
+    bool same = qk_choice_equal(slot->role[QK_Q], slot->role[QK_K]);
+    *choice = slot->role[which == WHICH_BOTH ? QK_Q : which];
     return (which == WHICH_BOTH) == same && choice->mode != QK_KEEP;
 }
 
@@ -464,8 +464,8 @@ static enum qk_code read_choice(
     return QK_OK;
 }
 
-static enum qk_code read_entry(const struct reader *r, const cJSON *entry,
-    struct qk_choice (*choices)[QK_ROLE_COUNT], bool (*given)[QK_ROLE_COUNT], int *n_layers)
+static enum qk_code read_entry(const struct reader *r, const cJSON *entry, struct qk_layer_choice *choices,
+    bool (*given)[QK_ROLE_COUNT], int *n_layers)
 {
     struct qk_choice choice = {0};
     bool roles[QK_ROLE_COUNT] = {false};
@@ -486,7 +486,7 @@ static enum qk_code read_entry(const struct reader *r, const cJSON *entry,
                 return qk_fail(r->err, QK_INPUT, "%s: choices.layers: layer %d has two choices for %s",
                     r->path, (int)layer, qk_role_name((enum qk_role)role));
             given[layer][role] = true;
-            choices[layer][role] = choice;
+            choices[layer].role[role] = choice;
         }
         if ((int)layer >= *n_layers)
             *n_layers = (int)layer + 1;
@@ -625,16 +625,16 @@ static enum qk_code check_prints(
 static enum qk_code replay_layer(const struct qk_recipe *recipe, const struct qk_pair *pair, int layer,
     struct qk_selection *selection, struct qk_error *err)
 {
-    const struct qk_choice *choice = recipe->selection.choice[layer];
+    const struct qk_layer_choice *choice = &recipe->selection.choice[layer];
     const char *place = recipe->source != NULL ? recipe->source : "recipe";
-    if (qk_choices_keep(choice))
+    if (qk_layer_choice_keeps(choice))
         return QK_OK;
     if (layer >= pair->n_layers)
         return qk_fail(
             err, QK_INPUT, "%s: the recipe chooses layer %d (found %d layers)", place, layer, pair->n_layers);
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         struct qk_error reason = {0};
-        enum qk_code code = qk_selection_set(selection, pair, layer, r, choice[r], &reason);
+        enum qk_code code = qk_selection_set(selection, pair, layer, r, choice->role[r], &reason);
         if (code == QK_USAGE) /* the fault is in the recipe, not in the command line */
             return qk_fail(err, QK_INPUT, "%s: the recipe does not fit: %s", place, reason.text);
         if (code != QK_OK)

@@ -3,7 +3,7 @@
 
 #include "blend/blend.h"
 
-static const struct qk_choice RESTORED[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+static const struct qk_layer_choice RESTORED = {.role = {{QK_RESTORE, 0}, {QK_RESTORE, 0}}};
 
 /* Refuses a layer that cannot be restored at its own turn, so that the others run. */
 static enum qk_code apply_restored(
@@ -13,7 +13,7 @@ static enum qk_code apply_restored(
     const struct qk_pair *pair = patch->pair;
     for (int i = 0; i < pair->n_layers; i++)
         if (pair->layer[i].has_qk && qk_layer_holds(pair->layer[i].side[QK_POST], tensor))
-            QK_TRY(qk_blend_check(pair, i, RESTORED, false, err));
+            QK_TRY(qk_blend_check(pair, i, &RESTORED, false, err));
     return qk_selection_patch_apply(context, tensor, bytes, err);
 }
 
@@ -25,9 +25,9 @@ enum qk_code qk_restored_patch_make(
     QK_TRY(qk_selection_init(&all, pair->n_layers, err));
     for (int i = 0; i < pair->n_layers; i++) {
         struct qk_error refused = {0};
-        if (pair->layer[i].has_qk && qk_blend_check(pair, i, RESTORED, false, &refused) == QK_OK)
+        if (pair->layer[i].has_qk && qk_blend_check(pair, i, &RESTORED, false, &refused) == QK_OK)
             for (int r = 0; r < (pair->layer[i].no_k != NULL ? 1 : QK_ROLE_COUNT); r++)
-                all.choice[i][r] = RESTORED[r];
+                all.choice[i].role[r] = RESTORED.role[r];
     }
     enum qk_code code = qk_selection_patch_make(pair, &all, -1, false, out, err);
     out->patch.apply = apply_restored;

@@ -48,8 +48,7 @@ static int count_changed(const struct qk_selection *a, const struct qk_selection
 {
     int n = 0;
     for (int i = 0; i < a->n_layers; i++)
-        n += !qk_choice_equal(a->choice[i][QK_Q], b->choice[i][QK_Q]) ||
-             !qk_choice_equal(a->choice[i][QK_K], b->choice[i][QK_K]);
+        n += !qk_layer_choice_equal(&a->choice[i], &b->choice[i]);
     return n;
 }
 

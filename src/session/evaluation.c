@@ -160,8 +160,7 @@ static void follow_evaluation(struct qk_session *session)
     if (run == NULL || (run->norms == norms && qk_selection_equal(&run->selection, now)))
         return;
     pthread_mutex_lock(&run->mutex);
-    for (int i = 0; i < now->n_layers; i++)
-        memcpy(run->selection.choice[i], now->choice[i], sizeof now->choice[i]);
+    qk_selection_assign(&run->selection, now);
     run->norms = norms;
     run->generation++;
     qk_evaluation_wake(run);

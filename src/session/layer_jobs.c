@@ -43,6 +43,7 @@ static void free_job(struct layer_job *job)
     if (job->result != NULL)
         free_event(&job->result->event);
     free_job(job->then);
+    qk_layer_choice_free(&job->choice);
     free(job);
 }
 
@@ -53,6 +54,7 @@ enum qk_code qk_layer_job_new(const struct layer_job *order, struct layer_job **
     struct layer_job *job;
     QK_TRY(qk_alloc(&job, 1, sizeof *job, err));
     *job = *order;
+    job->choice = qk_layer_choice_copy(&order->choice);
     enum qk_code code = new_event(job, PUBLISH[job->work], &job->result, err);
     if (code == QK_OK && job->work == WORK_DRIFT && job->stage == QK_DRIFT_NORMS) {
         struct layer_job second = *order;
@@ -96,7 +98,7 @@ static enum qk_code open_current(const void *context, struct qk_heads *side[2], 
     const struct layer_job *job = sides->job;
     const struct qk_pair *pair = job->session->pair;
     QK_TRY(qk_heads_of_model(pair, sides->side, job->layer, job->effective, &side[0], err));
-    enum qk_code code = qk_heads_of_blend(pair, job->layer, job->choice,
+    enum qk_code code = qk_heads_of_blend(pair, job->layer, &job->choice,
         !job->effective ? QK_GAINS_NONE
         : job->norms    ? QK_GAINS_CHOSEN
                         : QK_GAINS_POST,
@@ -216,10 +218,10 @@ static enum qk_code take_current_numbers(
 {
     QK_TRY(qk_alloc(out, 1, sizeof **out, err));
     struct qk_current *current = *out;
-    memcpy(current->choice, job->choice, sizeof current->choice);
+    current->choice = qk_layer_choice_copy(&job->choice);
     enum qk_code code = QK_OK;
     for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK && current->form.what == NULL; r++)
-        code = qk_blend_form(job->session->pair, job->layer, job->choice[r].mode, &current->form, err);
+        code = qk_blend_form(job->session->pair, job->layer, job->choice.role[r].mode, &current->form, err);
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
         code = qk_drift_run_take(job->run[s], &current->against[s], err);
     if (code != QK_OK) {

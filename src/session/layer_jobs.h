@@ -27,9 +27,9 @@ struct layer_job {
     uint64_t serial;
     enum qk_drift_stage stage;
     bool effective, norms;
-    struct qk_choice choice[QK_ROLE_COUNT]; /* WORK_CURRENT */
-    struct layer_event *result;             /* owned until it is posted */
-    struct layer_job *then; /* the job that follows: the second stage of drift; owned, or NULL */
+    struct qk_layer_choice choice; /* WORK_CURRENT's; owned */
+    struct layer_event *result;    /* owned until it is posted */
+    struct layer_job *then;        /* the job that follows: the second stage of drift; owned, or NULL */
 
     /* The workers' part: guarded by the mutex, except what a group's own run holds. */
     bool begun;
@@ -56,8 +56,8 @@ struct published_layer {
     enum qk_drift_state state;
     struct qk_error error, current_error;
     struct qk_current *current;
-    uint64_t serial[WORK_COUNT];            /* of the job whose results count; 0: none */
-    struct qk_choice choice[QK_ROLE_COUNT]; /* that the current model was computed for */
+    uint64_t serial[WORK_COUNT];   /* of the job whose results count; 0: none */
+    struct qk_layer_choice choice; /* that the current model was computed for; owned */
 };
 
 struct layers {

@@ -17,6 +17,7 @@ void qk_current_free(struct qk_current *current)
         return;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         qk_layer_drift_free(&current->against[s]);
+    qk_layer_choice_free(&current->choice);
     free(current);
 }
 
@@ -35,7 +36,7 @@ static enum qk_code ask(struct qk_session *session, int layer, enum layer_work w
         .effective = layers->effective,
         .norms = layers->norms};
     struct layer_job *job;
-    memcpy(order.choice, slot->choice, sizeof order.choice);
+    order.choice = slot->choice; /* the job makes its copy */
     slot->serial[work] = order.serial;
     enum qk_code code = qk_layer_job_new(&order, &job, err);
     qk_layer_job_put(layers, layer, work, job);
@@ -55,22 +56,17 @@ static void ask_drift(struct qk_session *session, int layer)
 static void ask_current(struct qk_session *session, int layer)
 {
     struct published_layer *slot = &session->layers->published[layer];
-    const struct qk_choice *choice = qk_session_selection(session)->choice[layer];
-    memcpy(slot->choice, choice, sizeof slot->choice);
+    const struct qk_layer_choice *choice = &qk_session_selection(session)->choice[layer];
+    qk_layer_choice_assign(&slot->choice, choice);
     qk_current_free(slot->current);
     slot->current = NULL;
     slot->current_error = NO_ERROR;
-    if (!qk_choices_keep(choice) && session->pair->layer[layer].has_qk) {
+    if (!qk_layer_choice_keeps(choice) && session->pair->layer[layer].has_qk) {
         ask(session, layer, WORK_CURRENT, &slot->current_error);
         return;
     }
     slot->serial[WORK_CURRENT] = 0;
     qk_layer_job_put(session->layers, layer, WORK_CURRENT, NULL);
-}
-
-static bool choice_changed(const struct published_layer *slot, const struct qk_choice *now)
-{
-    return !qk_choice_equal(slot->choice[QK_Q], now[QK_Q]) || !qk_choice_equal(slot->choice[QK_K], now[QK_K]);
 }
 
 static void follow_layers(struct qk_session *session)
@@ -81,7 +77,7 @@ static void follow_layers(struct qk_session *session)
     bool all = layers->effective && layers->norms != norms;
     layers->norms = norms;
     for (int i = 0; i < now->n_layers; i++)
-        if (all || choice_changed(&layers->published[i], now->choice[i]))
+        if (all || !qk_layer_choice_equal(&layers->published[i].choice, &now->choice[i]))
             ask_current(session, i);
 }
 
@@ -147,8 +143,10 @@ static void close_layers(struct qk_session *session)
     for (int i = 0; i < session->pair->n_layers; i++) {
         if (layers->drift != NULL)
             qk_layer_drift_free(&layers->drift[i]);
-        if (layers->published != NULL)
-            qk_current_free(layers->published[i].current);
+        if (layers->published == NULL)
+            continue;
+        qk_current_free(layers->published[i].current);
+        qk_layer_choice_free(&layers->published[i].choice);
     }
     pthread_cond_destroy(&layers->work);
     pthread_mutex_destroy(&layers->mutex);

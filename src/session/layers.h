@@ -30,7 +30,7 @@ bool qk_session_effective(const struct qk_session *session);
 
 /* --- the current model --- */
 struct qk_current {
-    struct qk_choice choice[QK_ROLE_COUNT]; /* the choices that these numbers belong to */
+    struct qk_layer_choice choice; /* that these numbers belong to */
     /* Current against pre, and against post (post -> current). */
     struct qk_layer_drift against[QK_SIDE_COUNT];
     struct qk_mode_form form; /* of q's mode, else of k's; `what` is NULL where neither has forms */

@@ -54,7 +54,7 @@ static enum qk_code post_news(struct range_run *run, enum range_news news, int l
 
 bool qk_range_run_chosen(const struct range_run *run, int layer)
 {
-    return !qk_choices_keep(run->selection.choice[layer]);
+    return !qk_layer_choice_keeps(&run->selection.choice[layer]);
 }
 
 /* --- the first thread: opening, the passes, exact runs --- */

@@ -121,10 +121,8 @@ static bool take_choices(struct range_run *run, const struct qk_selection *now, 
     bool changed = false;
     for (int i = 0; i < run->n_layers; i++) {
         bool same = run->norms == norms || !qk_range_run_chosen(run, i);
-        for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            same = same && qk_choice_equal(run->selection.choice[i][r], now->choice[i][r]);
-            run->selection.choice[i][r] = now->choice[i][r];
-        }
+        same = same && qk_layer_choice_equal(&run->selection.choice[i], &now->choice[i]);
+        qk_layer_choice_assign(&run->selection.choice[i], &now->choice[i]);
         if (same)
             continue;
         changed = true;

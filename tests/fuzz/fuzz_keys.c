@@ -257,9 +257,10 @@ static void check_current(const struct app *app)
     for (int i = 0; i < app->pair->n_layers; i++) {
         const struct qk_current *current = qk_session_current(app->session, i);
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            fuzz_check(current == NULL || qk_choice_equal(current->choice[r], selection->choice[i][r]),
+            fuzz_check(
+                current == NULL || qk_choice_equal(current->choice.role[r], selection->choice[i].role[r]),
                 "current numbers belong to the present choices");
-            fuzz_check(app->pair->layer[i].has_qk || selection->choice[i][r].mode == QK_KEEP,
+            fuzz_check(app->pair->layer[i].has_qk || selection->choice[i].role[r].mode == QK_KEEP,
                 "only q and k are chosen");
         }
     }

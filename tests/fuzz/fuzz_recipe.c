@@ -53,8 +53,8 @@ static void check_round_trip(const struct qk_recipe *recipe)
     fuzz_check(b->n_layers <= a->n_layers, "no layers are added");
     for (int i = 0; i < a->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            fuzz_check(i < b->n_layers ? qk_choice_equal(a->choice[i][r], b->choice[i][r])
-                                       : a->choice[i][r].mode == QK_KEEP,
+            fuzz_check(i < b->n_layers ? qk_choice_equal(a->choice[i].role[r], b->choice[i].role[r])
+                                       : a->choice[i].role[r].mode == QK_KEEP,
                 "the choices are the same");
     fuzz_check(again.n_outputs == recipe->n_outputs && again.norms == recipe->norms, "so is the rest");
     for (int s = 0; s < QK_SIDE_COUNT; s++)

@@ -37,7 +37,7 @@ static void apply(const struct qk_spec *spec)
     fuzz_check(code == QK_OK || qk_selection_count(&selection) == 0, "unchanged on failure");
     for (int i = 0; i < LAYERS; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            fuzz_check(qk_choice_check(selection.choice[i][r], &err) == QK_OK, "choices in range");
+            fuzz_check(qk_choice_check(selection.choice[i].role[r], &err) == QK_OK, "choices in range");
     qk_selection_free(&selection);
 }
 

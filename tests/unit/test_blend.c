@@ -30,9 +30,9 @@ static char *blended(
     const struct qk_pair *pair, int layer, enum qk_role role, struct qk_choice q, struct qk_choice k)
 {
     struct qk_error err = {0};
-    const struct qk_choice choice[QK_ROLE_COUNT] = {q, k};
+    const struct qk_layer_choice choice = {.role = {q, k}};
     char *bytes = tensor_bytes(pair, QK_POST, pair->layer[layer].side[QK_POST]->role[role].weight);
-    expect_ok(qk_blend_role(pair, layer, role, choice, bytes, NULL, NULL, &err), &err);
+    expect_ok(qk_blend_role(pair, layer, role, &choice, bytes, NULL, NULL, &err), &err);
     return bytes;
 }
 
@@ -146,12 +146,12 @@ static void test_operations(void **state)
     for (int m = 0; m < QK_MODE_COUNT; m++) {
         const struct qk_mode_ops *ops = qk_mode_ops((enum qk_mode)m);
         struct qk_choice both = {(enum qk_mode)m, ops->info.start};
-        const struct qk_choice choice[QK_ROLE_COUNT] = {both, both};
+        const struct qk_layer_choice choice = {.role = {both, both}};
         assert_int_equal(ops->prepare != NULL, ops->prepare_group != NULL);
         assert_int_equal(qk_choice_effect(both).mode, m); /* it starts at no edge */
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             for (int part = 0; part < QK_PART_COUNT; part++) {
-                struct qk_choice effect = qk_blend_effect(choice, (enum qk_role)r, (enum qk_part)part);
+                struct qk_choice effect = qk_blend_effect(&choice, (enum qk_role)r, (enum qk_part)part);
                 const struct qk_mode_ops *acting = qk_mode_ops(effect.mode);
                 if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
                     continue;
@@ -177,9 +177,9 @@ static void test_views_are_the_exported_bytes(void **state)
         size_t m = (size_t)post->head_dim, n = post->d;
         double *view = malloc(m * n * sizeof *view), *stored = malloc(m * n * sizeof *stored);
         for (size_t c = 0; c < sizeof choices / sizeof choices[0]; c++) {
-            const struct qk_choice both[QK_ROLE_COUNT] = {choices[c], choices[c]};
+            const struct qk_layer_choice both = {.role = {choices[c], choices[c]}};
             struct qk_heads *heads;
-            expect_ok(qk_heads_of_blend(pair, layer, both, QK_GAINS_NONE, &heads, &err), &err);
+            expect_ok(qk_heads_of_blend(pair, layer, &both, QK_GAINS_NONE, &heads, &err), &err);
             for (int r = 0; r < QK_ROLE_COUNT; r++) {
                 const struct qk_view *where = &post->role[r];
                 size_t size = qk_dtype_bits(where->weight->dtype) / 8;
@@ -216,21 +216,21 @@ static void test_latent_attention(void **state)
     struct qk_error err = {0};
     struct qk_heads *heads;
     expect_ok(qk_product_read(pair->model[QK_PRE], pre, pair->model[QK_PRE], pre, QK_K, 3, old, &err), &err);
-    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_KEEP, 0}, {QK_RESTORE_LATENT, 0}};
-    expect_ok(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err);
+    struct qk_layer_choice choice = {.role = {{QK_KEEP, 0}, {QK_RESTORE_LATENT, 0}}};
+    expect_ok(qk_heads_of_blend(pair, 2, &choice, QK_GAINS_NONE, &heads, &err), &err);
     expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
     qk_heads_free(heads);
     assert_memory_equal(old, now, m * n * sizeof *old);
-    choice[QK_K].mode = QK_RESTORE;
-    expect_ok(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err);
+    choice.role[QK_K].mode = QK_RESTORE;
+    expect_ok(qk_heads_of_blend(pair, 2, &choice, QK_GAINS_NONE, &heads, &err), &err);
     expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
     qk_heads_free(heads);
     assert_memory_equal(old + (m - tail) * n, now + (m - tail) * n, tail * n * sizeof *old);
     assert_memory_not_equal(old, now, n * sizeof *old);
     static const enum qk_mode modes[] = {QK_LERP, QK_QKPRO, QK_PROCRUSTES};
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
-        choice[QK_Q] = choice[QK_K] = (struct qk_choice){modes[i], 0.5};
-        expect_failure(qk_heads_of_blend(pair, 2, choice, QK_GAINS_NONE, &heads, &err), &err, QK_INPUT,
+        choice.role[QK_Q] = choice.role[QK_K] = (struct qk_choice){modes[i], 0.5};
+        expect_failure(qk_heads_of_blend(pair, 2, &choice, QK_GAINS_NONE, &heads, &err), &err, QK_INPUT,
             "self_attn.q_b_proj.weight: q of latent attention cannot be blended|expected keep, restore or");
     }
     free(old);
@@ -248,16 +248,16 @@ static void test_gains(void **state)
          *after = tensor_bytes(pair, QK_POST, norm), *bytes = tensor_bytes(pair, QK_POST, norm),
          *again = tensor_bytes(pair, QK_POST, norm);
     struct qk_error err = {0};
-    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_QKPRO, 0.5}, {QK_QKPRO, 0.5}};
-    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
-    assert_memory_equal(bytes, after, norm->bytes);        /* qk-pro leaves q's */
-    choice[QK_Q] = (struct qk_choice){QK_PROCRUSTES, 0.5}; /* a gain cannot be turned: it is blended */
-    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
-    choice[QK_Q] = (struct qk_choice){QK_LERP, 0.5};
-    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, again, &err), &err);
+    struct qk_layer_choice choice = {.role = {{QK_QKPRO, 0.5}, {QK_QKPRO, 0.5}}};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, &choice, bytes, &err), &err);
+    assert_memory_equal(bytes, after, norm->bytes);             /* qk-pro leaves q's */
+    choice.role[QK_Q] = (struct qk_choice){QK_PROCRUSTES, 0.5}; /* a gain cannot be turned: it is blended */
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, &choice, bytes, &err), &err);
+    choice.role[QK_Q] = (struct qk_choice){QK_LERP, 0.5};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, &choice, again, &err), &err);
     assert_memory_equal(bytes, again, norm->bytes);
-    choice[QK_Q] = (struct qk_choice){QK_RESTORE, 0};
-    expect_ok(qk_blend_gain(pair, 1, QK_Q, choice, bytes, &err), &err);
+    choice.role[QK_Q] = (struct qk_choice){QK_RESTORE, 0};
+    expect_ok(qk_blend_gain(pair, 1, QK_Q, &choice, bytes, &err), &err);
     assert_memory_equal(bytes, before, norm->bytes);
     free(before);
     free(after);
@@ -272,7 +272,7 @@ static void test_chosen_gains_in_the_effective_view(void **state)
 {
     (void)state;
     static const char *const families[] = {"hypenet", "qwen3_next"}; /* plain gains, and 1 + w */
-    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    const struct qk_layer_choice restore = {.role = {{QK_RESTORE, 0}, {QK_RESTORE, 0}}};
     for (size_t f = 0; f < 2; f++) {
         struct qk_pair *pair = open_family(families[f]);
         struct qk_error err = {0};
@@ -285,7 +285,7 @@ static void test_chosen_gains_in_the_effective_view(void **state)
         for (int gains = QK_GAINS_POST; gains <= QK_GAINS_CHOSEN; gains++) {
             struct qk_heads *pre, *now;
             expect_ok(qk_heads_of_model(pair, QK_PRE, layer, true, &pre, &err), &err);
-            expect_ok(qk_heads_of_blend(pair, layer, restore, (enum qk_gains)gains, &now, &err), &err);
+            expect_ok(qk_heads_of_blend(pair, layer, &restore, (enum qk_gains)gains, &now, &err), &err);
             expect_ok(pre->read(pre, QK_Q, 1, expected, &err), &err);
             expect_ok(now->read(now, QK_Q, 1, found, &err), &err);
             bool same = memcmp(expected, found, area * sizeof *found) == 0;
@@ -352,13 +352,13 @@ static void test_biases_follow_their_rows(void **state)
         struct qk_error err = {0};
         assert_memory_not_equal(before, after, bias->bytes);
 
-        struct qk_choice choice[QK_ROLE_COUNT] = {{QK_QKPRO, 0.3}, {QK_QKPRO, 0.3}};
-        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        struct qk_layer_choice choice = {.role = {{QK_QKPRO, 0.3}, {QK_QKPRO, 0.3}}};
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, &choice, NULL, bytes, NULL, &err), &err);
         assert_memory_equal(bytes, r == QK_K ? before : after, bias->bytes);
 
-        choice[QK_Q] = choice[QK_K] = (struct qk_choice){QK_LERP, 0.25};
+        choice.role[QK_Q] = choice.role[QK_K] = (struct qk_choice){QK_LERP, 0.25};
         memcpy(bytes, after, bias->bytes);
-        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, &choice, NULL, bytes, NULL, &err), &err);
         size_t n = (size_t)bias->shape[0];
         double *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b);
         qk_dtype_to_f64(bias->dtype, before, n, a);
@@ -370,8 +370,8 @@ static void test_biases_follow_their_rows(void **state)
         free(a);
         free(b);
 
-        choice[QK_Q] = choice[QK_K] = (struct qk_choice){QK_RESTORE, 0};
-        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, choice, NULL, bytes, NULL, &err), &err);
+        choice.role[QK_Q] = choice.role[QK_K] = (struct qk_choice){QK_RESTORE, 0};
+        expect_ok(qk_blend_role(pair, 0, (enum qk_role)r, &choice, NULL, bytes, NULL, &err), &err);
         assert_memory_equal(bytes, before, bias->bytes);
         free(before);
         free(after);
@@ -401,9 +401,9 @@ static void test_too_large_for_the_dtype(void **state)
     struct qk_error err = {0};
     write_small(*state, "F32", "F16", values, NULL, NULL);
     struct qk_pair *pair = open_small(*state);
-    const struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_KEEP, 0}};
+    const struct qk_layer_choice choice = {.role = {{QK_LERP, 0.5}, {QK_KEEP, 0}}};
     char bytes[2 * AREA] = {0};
-    expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+    expect_failure(qk_blend_role(pair, 0, QK_Q, &choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
         "q_proj.weight|too large for F16");
     qk_pair_close(pair);
 }
@@ -418,8 +418,8 @@ static void test_not_finite_is_refused_by_name(void **state)
     char bytes[4 * AREA] = {0};
     static const enum qk_mode modes[] = {QK_LERP, QK_QKPRO, QK_PROCRUSTES};
     for (int i = 0; i < 3; i++) {
-        const struct qk_choice choice[QK_ROLE_COUNT] = {{modes[i], 0.5}, {modes[i], 0.5}};
-        expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+        const struct qk_layer_choice choice = {.role = {{modes[i], 0.5}, {modes[i], 0.5}}};
+        expect_failure(qk_blend_role(pair, 0, QK_Q, &choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
             "pre|q_proj.weight|q head 0|not finite");
     }
     /* restore copies any bytes */
@@ -458,15 +458,15 @@ static void test_not_finite_beside_the_weights(void **state)
     static const enum qk_mode modes[] = {QK_LERP, QK_PROCRUSTES};
     struct qk_error err = {0};
     for (int i = 0; i < 2; i++) {
-        const struct qk_choice choice[QK_ROLE_COUNT] = {{modes[i], 0.5}, {modes[i], 0.5}};
-        expect_failure(qk_blend_role(pair, 0, QK_Q, choice, NULL, bias_bytes, NULL, &err), &err, QK_INPUT,
+        const struct qk_layer_choice choice = {.role = {{modes[i], 0.5}, {modes[i], 0.5}}};
+        expect_failure(qk_blend_role(pair, 0, QK_Q, &choice, NULL, bias_bytes, NULL, &err), &err, QK_INPUT,
             "pre|q_proj.bias|q head 0|not finite");
-        expect_failure(qk_blend_gain(pair, 0, QK_Q, choice, gain_bytes, &err), &err, QK_INPUT,
+        expect_failure(qk_blend_gain(pair, 0, QK_Q, &choice, gain_bytes, &err), &err, QK_INPUT,
             "post|q_norm.weight|not finite");
     }
-    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
-    expect_ok(qk_blend_role(pair, 0, QK_Q, restore, NULL, bias_bytes, NULL, &err), &err);
-    expect_ok(qk_blend_gain(pair, 0, QK_Q, restore, gain_bytes, &err), &err);
+    const struct qk_layer_choice restore = {.role = {{QK_RESTORE, 0}, {QK_RESTORE, 0}}};
+    expect_ok(qk_blend_role(pair, 0, QK_Q, &restore, NULL, bias_bytes, NULL, &err), &err);
+    expect_ok(qk_blend_gain(pair, 0, QK_Q, &restore, gain_bytes, &err), &err);
     free(bias_bytes);
     free(gain_bytes);
     qk_pair_close(pair);
@@ -479,11 +479,11 @@ static void test_unwritable_dtype(void **state)
     write_side(path_in(path, *state, "pre"), "F8_E4M3", "F8_E4M3", NULL, NULL, 1);
     write_side(path_in(path, *state, "post"), "F8_E4M3", "F8_E4M3", NULL, NULL, 2);
     struct qk_pair *pair = open_small(*state);
-    struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_KEEP, 0}};
-    expect_failure(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
+    struct qk_layer_choice choice = {.role = {{QK_LERP, 0.5}, {QK_KEEP, 0}}};
+    expect_failure(qk_blend_role(pair, 0, QK_Q, &choice, bytes, NULL, NULL, &err), &err, QK_INPUT,
         "q_proj.weight|F8_E4M3");
-    choice[QK_Q].mode = QK_RESTORE;
-    expect_ok(qk_blend_role(pair, 0, QK_Q, choice, bytes, NULL, NULL, &err), &err);
+    choice.role[QK_Q].mode = QK_RESTORE;
+    expect_ok(qk_blend_role(pair, 0, QK_Q, &choice, bytes, NULL, NULL, &err), &err);
     expect_heads_of_pre(pair, 0, QK_Q, bytes);
     qk_pair_close(pair);
 }
@@ -680,11 +680,11 @@ static void test_matrix_of_gains_is_blended(void **state)
 {
     struct qk_pair *pair = open_matrix_of_gains(*state, "F64");
     const struct qk_tensor *norm = pair->layer[0].side[QK_POST]->role[QK_Q].norm;
-    const struct qk_choice choice[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_LERP, 0.5}};
+    const struct qk_layer_choice choice = {.role = {{QK_LERP, 0.5}, {QK_LERP, 0.5}}};
     struct qk_error err = {0};
     char *bytes = tensor_bytes(pair, QK_POST, norm);
     double values[8 * ROWS];
-    expect_ok(qk_blend_gain(pair, 0, QK_Q, choice, bytes, &err), &err);
+    expect_ok(qk_blend_gain(pair, 0, QK_Q, &choice, bytes, &err), &err);
     qk_dtype_to_f64(QK_F64, bytes, 8 * ROWS, values);
     for (int i = 0; i < 8 * ROWS; i++)
         assert_true(values[i] == 500 + 2 * i);
@@ -696,12 +696,12 @@ static void test_matrix_of_gains_is_blended(void **state)
 static void test_matrix_of_gains_in_the_effective_view(void **state)
 {
     struct qk_pair *pair = open_matrix_of_gains(*state, "F64");
-    const struct qk_choice restore[QK_ROLE_COUNT] = {{QK_RESTORE, 0}, {QK_RESTORE, 0}};
+    const struct qk_layer_choice restore = {.role = {{QK_RESTORE, 0}, {QK_RESTORE, 0}}};
     struct qk_heads *pre, *now;
     struct qk_error err = {0};
     double expected[AREA], found[AREA];
     expect_ok(qk_heads_of_model(pair, QK_PRE, 0, true, &pre, &err), &err);
-    expect_ok(qk_heads_of_blend(pair, 0, restore, QK_GAINS_CHOSEN, &now, &err), &err);
+    expect_ok(qk_heads_of_blend(pair, 0, &restore, QK_GAINS_CHOSEN, &now, &err), &err);
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         for (int h = 0; h < pair->layer[0].side[QK_POST]->role[r].n_heads; h++) {
             expect_ok(pre->read(pre, (enum qk_role)r, h, expected, &err), &err);
@@ -716,11 +716,11 @@ static void test_matrix_of_gains_in_the_effective_view(void **state)
 static void test_unreadable_gains_are_refused_by_name(void **state)
 {
     struct qk_pair *pair = open_matrix_of_gains(*state, "I32");
-    const struct qk_choice lerp[QK_ROLE_COUNT] = {{QK_LERP, 0.5}, {QK_LERP, 0.5}};
+    const struct qk_layer_choice lerp = {.role = {{QK_LERP, 0.5}, {QK_LERP, 0.5}}};
     struct qk_heads *now;
     for (int gains = QK_GAINS_POST; gains <= QK_GAINS_CHOSEN; gains++) {
         struct qk_error err = {0};
-        expect_failure(qk_heads_of_blend(pair, 0, lerp, (enum qk_gains)gains, &now, &err), &err, QK_INPUT,
+        expect_failure(qk_heads_of_blend(pair, 0, &lerp, (enum qk_gains)gains, &now, &err), &err, QK_INPUT,
             "post|q_norm.weight|I32 is not read as numbers");
     }
     qk_pair_close(pair);

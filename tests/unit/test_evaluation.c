@@ -129,7 +129,7 @@ static void test_selections(void **state)
     assert_true(cost == 0);
     for (int i = 0; i < selection.n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            selection.choice[i][r] = (struct qk_choice){QK_RESTORE, 0};
+            selection.choice[i].role[r] = (struct qk_choice){QK_RESTORE, 0};
     expect_ok(qk_evaluation_answer(w.evaluation, subject, N, LIST, answer, NULL, NULL, &cost, &err), &err);
     assert_true(cost > 0);
     qk_selection_free(&selection);

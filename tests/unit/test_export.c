@@ -85,7 +85,7 @@ static char *expected_bytes(const struct qk_pair *pair, const struct qk_selectio
         const struct qk_layer *pre = pair->layer[i].side[QK_PRE], *post = pair->layer[i].side[QK_POST];
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             const struct qk_view *view = &post->role[r];
-            struct qk_choice choice = selection->choice[i][r];
+            struct qk_choice choice = selection->choice[i].role[r];
             if (view->weight != tensor || choice.mode == QK_KEEP)
                 continue;
             *changed = true;

@@ -38,7 +38,7 @@ static bool right(const struct world *w, const struct qk_selection *selection, s
     double lift = 0, cost = 0;
     for (int l = 0; l < LAYERS; l++)
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            double s = selection == NULL ? 1 : strength(selection->choice[l][r]);
+            double s = selection == NULL ? 1 : strength(selection->choice[l].role[r]);
             lift += s * w->lift[l][r];
             cost += s * s * w->cost[l][r];
         }
@@ -102,7 +102,7 @@ static bool restored_alone(const struct qk_selection *selection, int layer)
 {
     for (int l = 0; l < selection->n_layers; l++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if ((selection->choice[l][r].mode == QK_RESTORE) != (l == layer))
+            if ((selection->choice[l].role[r].mode == QK_RESTORE) != (l == layer))
                 return false;
     return true;
 }

@@ -190,8 +190,8 @@ static void set(struct qk_selection *selection, int layer, int role, enum qk_mod
 static void expect_choices(
     const struct qk_selection *selection, int layer, struct qk_choice q, struct qk_choice k)
 {
-    assert_true(qk_choice_equal(selection->choice[layer][QK_Q], q));
-    assert_true(qk_choice_equal(selection->choice[layer][QK_K], k));
+    assert_true(qk_choice_equal(selection->choice[layer].role[QK_Q], q));
+    assert_true(qk_choice_equal(selection->choice[layer].role[QK_K], k));
 }
 
 static void test_set(void **state)
@@ -201,14 +201,14 @@ static void test_set(void **state)
     assert_int_equal(qk_selection_count(&s), 0);
     set(&s, 0, QK_Q, QK_RESTORE, 5);
     expect_choices(&s, 0, choice(QK_RESTORE, 0), choice(QK_KEEP, 0));
-    assert_true(s.choice[0][QK_Q].param == 0); /* what has no parameter stores none */
+    assert_true(s.choice[0].role[QK_Q].param == 0); /* what has no parameter stores none */
     set(&s, 1, -1, QK_LERP, 0.5);
     expect_choices(&s, 1, choice(QK_LERP, 0.5), choice(QK_LERP, 0.5));
     set(&s, 1, QK_K, QK_KEEP, 0);
     expect_choices(&s, 1, choice(QK_LERP, 0.5), choice(QK_KEEP, 0));
     assert_int_equal(qk_selection_count(&s), 2);
     set(&s, 1, QK_Q, QK_LERP, -0.0);
-    assert_false(signbit(s.choice[1][QK_Q].param)); /* or it would be shown, and saved, as -0 */
+    assert_false(signbit(s.choice[1].role[QK_Q].param)); /* or it would be shown, and saved, as -0 */
     qk_selection_free(&s);
 }
 
@@ -260,7 +260,7 @@ static void test_copy_and_equal(void **state)
     assert_true(qk_selection_equal(&a, &b));
     set(&b, 4, QK_K, QK_LERP, 0.5);
     assert_false(qk_selection_equal(&a, &b));
-    assert_true(a.choice[4][QK_K].param == 0.25);
+    assert_true(a.choice[4].role[QK_K].param == 0.25);
     qk_selection_free(&b);
     expect_ok(qk_selection_init(&none, 0, &err), &err);
     assert_false(qk_selection_equal(&a, &none));

@@ -124,7 +124,7 @@ static void test_current_follows_the_newest_choice(void **state)
         choose(session, 7, -1, QK_LERP, i / 20.0);
     choose(session, 7, -1, QK_LERP, 0.25);
     const struct qk_current *current = wait_for_current(session, 7);
-    assert_true(current->choice[QK_Q].param == 0.25);
+    assert_true(current->choice.role[QK_Q].param == 0.25);
     wait_for_drift(session);
     /* a quarter of the way back: three quarters of the drift, but for rounding to bfloat16 (2^-9 of a value
      * against a drift of a tenth of it) */
@@ -152,15 +152,15 @@ static void test_undo_redo_and_unsaved(void **state)
     assert_int_equal(changed, 4);
     assert_true(qk_session_undo(session, &label));
     assert_string_equal(label, "full:k=lerp:0.5");
-    assert_int_equal(qk_session_selection(session)->choice[4][QK_K].mode, QK_KEEP);
-    assert_int_equal(qk_session_selection(session)->choice[4][QK_Q].mode, QK_RESTORE);
+    assert_int_equal(qk_session_selection(session)->choice[4].role[QK_K].mode, QK_KEEP);
+    assert_int_equal(qk_session_selection(session)->choice[4].role[QK_Q].mode, QK_RESTORE);
     assert_true(qk_session_undo(session, &label));
     assert_false(qk_session_undo(session, &label));
     assert_false(qk_session_unsaved(session));
     assert_true(qk_session_redo(session, &label));
     assert_true(qk_session_redo(session, &label));
     assert_false(qk_session_redo(session, &label));
-    assert_int_equal(qk_session_selection(session)->choice[10][QK_K].mode, QK_LERP);
+    assert_int_equal(qk_session_selection(session)->choice[10].role[QK_K].mode, QK_LERP);
     assert_int_equal(qk_session_set(session, "1=lerp:2", &changed, &err), QK_USAGE);
     assert_int_equal(qk_session_undo_depth(session), 2);
     qk_session_close(session);

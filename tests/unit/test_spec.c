@@ -281,13 +281,13 @@ static void test_apply(void **state)
     assert_int_equal(matched, 3);
     for (int i = 0; i < LAYERS; i++) {
         bool chosen = i == 0 || i == 5 || i == 7;
-        assert_int_equal(selection.choice[i][QK_Q].mode, chosen ? QK_LERP : QK_KEEP);
-        assert_int_equal(selection.choice[i][QK_K].mode, QK_KEEP);
+        assert_int_equal(selection.choice[i].role[QK_Q].mode, chosen ? QK_LERP : QK_KEEP);
+        assert_int_equal(selection.choice[i].role[QK_K].mode, QK_KEEP);
     }
     spec = parse("5=keep"); /* later wins */
     expect_ok(qk_spec_apply(&spec, &pair, NULL, &selection, NULL, &err), &err);
     qk_spec_free(&spec);
-    assert_int_equal(selection.choice[5][QK_Q].mode, QK_KEEP);
+    assert_int_equal(selection.choice[5].role[QK_Q].mode, QK_KEEP);
     spec = parse("routing>9=restore");
     expect_ok(qk_spec_apply(&spec, &pair, drift, &selection, &matched, &err), &err);
     qk_spec_free(&spec);

@@ -43,7 +43,7 @@ static void draw_form(struct canvas *canvas, int y, int x, int width, const stru
 static int draw_mode(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     char text[CHOICE_LABEL];
-    const struct qk_choice *choice = qk_session_selection(app->session)->choice[layer];
+    const struct qk_layer_choice *choice = &qk_session_selection(app->session)->choice[layer];
     draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "choice");
     int used = LABEL_CELLS;
     used += draw_run(canvas, area.y, area.x + used, area.w - used,

@@ -50,9 +50,9 @@ void draw_kind(const struct app *app, struct canvas *canvas, const struct cell *
 
 double choice_value(const struct column *column, const struct qk_session *session, int layer)
 {
-    const struct qk_choice *choice = qk_session_selection(session)->choice[layer];
+    const struct qk_layer_choice *choice = &qk_session_selection(session)->choice[layer];
     (void)column;
-    return QK_MODE_COUNT * (int)choice[QK_Q].mode + (int)choice[QK_K].mode;
+    return QK_MODE_COUNT * (int)choice->role[QK_Q].mode + (int)choice->role[QK_K].mode;
 }
 
 void heading_choice(const struct app *app, struct canvas *canvas, const struct cell *cell, enum style style,
@@ -65,7 +65,7 @@ void heading_choice(const struct app *app, struct canvas *canvas, const struct c
 
 void draw_choice_cell(const struct app *app, struct canvas *canvas, const struct cell *cell)
 {
-    const struct qk_choice *choice = qk_session_selection(app->session)->choice[cell->layer];
+    const struct qk_layer_choice *choice = &qk_session_selection(app->session)->choice[cell->layer];
     const char *error = qk_session_current_error(app->session, cell->layer);
     enum style style = layer_kept(app, cell->layer) ? STYLE_DIM : STYLE_CHOICE;
     char text[CHOICE_LABEL];
