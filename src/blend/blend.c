@@ -9,20 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct qk_choice qk_blend_effect(const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part)
-{
-    struct qk_choice effect = qk_choice_effect(choice->role[role]);
-    const struct qk_mode_ops *ops = qk_mode_ops(effect.mode);
-    return ops->part != NULL ? qk_choice_effect(ops->part(effect, role, part)) : effect;
-}
-
-bool qk_blend_takes_slice(
-    const struct qk_layer_choice *choice, enum qk_role role, const struct qk_slice *slice)
-{
-    bool restored = qk_blend_effect(choice, role, QK_PART_WEIGHT).mode == QK_RESTORE;
-    return restored && (!slice->latent || qk_mode_info(choice->role[role].mode)->takes_latent);
-}
-
 bool qk_blend_has_forms(enum qk_mode mode)
 {
     return qk_mode_ops(mode)->form != NULL;
@@ -121,23 +107,30 @@ enum qk_code qk_blend_prepare(
     return QK_OK;
 }
 
-/* Copies a head of one side as it is, finite or not. */
+static struct qk_choice weight_effect(const struct qk_blend_heads *b, enum qk_role role, int head)
+{
+    return qk_blend_effect(b->side[QK_POST], &b->choice, role, QK_PART_WEIGHT, head);
+}
+
+/* Copies a head of one side as it is, finite or not. What latent attention shares comes from where it is taken. */
 static enum qk_code read_side(const struct qk_blend_heads *b, enum qk_side side, enum qk_role role, int head,
     double *out, struct qk_error *err)
 {
     if (b->side[side]->role[role].down == NULL)
         return qk_view_read(b->pair->model[side], b->side[side], role, head, out, err);
-    bool latent_stays = role == QK_K && !qk_mode_info(b->choice.role[role].mode)->takes_latent;
-    enum qk_side from = latent_stays ? QK_POST : side;
-    return qk_product_read(
-        b->pair->model[side], b->side[side], b->pair->model[from], b->side[from], role, head, out, err);
+    /* k's latent makes values, too; q's is q's alone */
+    enum qk_side latent = qk_blend_takes_shared(&b->choice, role, role == QK_K) ? QK_PRE : QK_POST,
+                 tail = qk_blend_takes_shared(&b->choice, role, false) ? QK_PRE : QK_POST;
+    const struct qk_product_sources sources = {{b->pair->model[side], b->side[side]},
+        {b->pair->model[latent], b->side[latent]}, {b->pair->model[tail], b->side[tail]}};
+    return qk_product_read(&sources, role, head, out, err);
 }
 
 /* Computes the blended head before rounding; out (m, n) must not overlap pre and post. */
 static enum qk_code blend_head(
     struct qk_blend_heads *b, enum qk_role role, int head, double *out, struct qk_error *err)
 {
-    struct qk_choice effect = qk_blend_effect(&b->choice, role, QK_PART_WEIGHT);
+    struct qk_choice effect = weight_effect(b, role, head);
     if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
         return read_side(b, effect.mode == QK_KEEP ? QK_POST : QK_PRE, role, head, out, err);
     QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
@@ -157,20 +150,20 @@ enum qk_code qk_blend_round(const struct qk_pair *pair, const struct qk_tensor *
     return QK_OK;
 }
 
-/* True when the weights of both sides are bfloat16 and this blend has a form in float32. */
-static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role)
+/* True when the weights of both sides are bfloat16 and the head's blend has a form in float32. */
+static bool is_bf16_blend(const struct qk_blend_heads *b, enum qk_role role, int head)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         if (b->side[s]->role[role].weight->dtype != QK_BF16)
             return false;
-    return qk_mode_ops(qk_blend_effect(&b->choice, role, QK_PART_WEIGHT).mode)->bf16 != NULL;
+    return qk_mode_ops(weight_effect(b, role, head).mode)->bf16 != NULL;
 }
 
 /* *done: raw (m, n) holds the head; otherwise blend_head reports what is wrong with it. */
 static enum qk_code blend_bf16(
     struct qk_blend_heads *b, enum qk_role role, int head, void *raw, bool *done, struct qk_error *err)
 {
-    struct qk_choice effect = qk_blend_effect(&b->choice, role, QK_PART_WEIGHT);
+    struct qk_choice effect = weight_effect(b, role, head);
     struct qk_bf16_blend blend;
     QK_TRY(qk_blend_prepare(b, effect.mode, role, head, err));
     if (!qk_mode_ops(effect.mode)->bf16(b->state[effect.mode], effect.param, &blend))
@@ -187,7 +180,7 @@ enum qk_code qk_blend_round_head(
     struct qk_blend_heads *b, enum qk_role role, int head, double *values, void *raw, struct qk_error *err)
 {
     bool done = false;
-    if (is_bf16_blend(b, role))
+    if (is_bf16_blend(b, role, head))
         QK_TRY(blend_bf16(b, role, head, raw, &done, err));
     if (done)
         return QK_OK;
@@ -205,18 +198,14 @@ static enum qk_code read_blend(
 {
     struct qk_blend_heads *b = (struct qk_blend_heads *)heads;
     bool product = b->side[QK_POST]->role[role].n_slices > 0; /* its factors are rounded, not the product */
-    if (product || qk_blend_effect(&b->choice, role, QK_PART_WEIGHT).mode == QK_KEEP) {
+    if (product || weight_effect(b, role, head).mode == QK_KEEP) {
         QK_TRY(blend_head(b, role, head, out, err));
     } else {
         QK_TRY(qk_blend_round_head(b, role, head, out, b->pre, err));
         qk_dtype_to_f64(b->side[QK_POST]->role[role].weight->dtype, b->pre, b->m * b->n, out);
     }
-    const struct qk_tensor *norm = b->side[QK_POST]->role[role].norm;
+    size_t first = qk_blend_shares_gain(b->side[QK_POST], role) ? 0 : (size_t)head * b->m;
     for (size_t i = 0; b->gains[role] != NULL && i < b->m; i++) {
-        size_t first = qk_blend_gain_values(norm) == b->m
-                           ? 0
-                           : (size_t)head * b->m; /* one gain for all heads, or one for
-                                                                           * each */
         /* Not by dscal, which turns NaN into 0 when it scales by 0. */
         for (size_t j = 0; j < b->n; j++)
             out[i * b->n + j] *= b->gains[role][first + i];
@@ -264,16 +253,24 @@ static enum qk_code prepare_gains(
     return code;
 }
 
-/* Prepares the states of the modes that act on any part. */
+static enum qk_code prepare_head(struct qk_blend_heads *b, enum qk_role role, int head, struct qk_error *err)
+{
+    for (int part = 0; part < QK_PART_COUNT; part++) {
+        enum qk_mode mode =
+            qk_blend_effect(b->side[QK_POST], &b->choice, role, (enum qk_part)part, head).mode;
+        const struct qk_mode_ops *ops = qk_mode_ops(mode);
+        if (ops->prepare != NULL && b->state[mode] == NULL)
+            QK_TRY(ops->prepare(b, &b->state[mode], err));
+    }
+    return QK_OK;
+}
+
+/* Prepares the states of the modes that act on any part of any head. */
 static enum qk_code prepare_modes(struct qk_blend_heads *b, struct qk_error *err)
 {
     for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int part = 0; part < QK_PART_COUNT; part++) {
-            enum qk_mode mode = qk_blend_effect(&b->choice, (enum qk_role)r, (enum qk_part)part).mode;
-            const struct qk_mode_ops *ops = qk_mode_ops(mode);
-            if (ops->prepare != NULL && b->state[mode] == NULL)
-                QK_TRY(ops->prepare(b, &b->state[mode], err));
-        }
+        for (int h = 0; h < qk_layer_choice_count(&b->choice, (enum qk_role)r); h++)
+            QK_TRY(prepare_head(b, (enum qk_role)r, h, err));
     return QK_OK;
 }
 

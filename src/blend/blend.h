@@ -1,5 +1,5 @@
-/* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c): the current model's head views,
- * the bytes of an export, and the check that they can be written.
+/* blend.h - a layer with its choices applied (blend.c, blend_bytes.c, blend_check.c, blend_effect.c): the current
+ * model's head views, the bytes of an export, and the check that they can be written.
  *
  * Every value is rounded to post's dtype first, so the drift of the current model is that of the file that export
  * would write. */
@@ -39,10 +39,17 @@ enum qk_gains {
 enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
     enum qk_gains gains, struct qk_heads **out, struct qk_error *err);
 
-/* The choice that acts on one part of a role: its rows of the weight, their bias, or the gain of its q/k norm. The
- * mode's file decides which (mode.h); an edge is resolved as by qk_choice_effect. */
+/* The choice that acts on one part of a head: its rows of the weight, their bias, or its gain of the q/k norm. The
+ * mode's file decides which (mode.h); an edge is resolved as by qk_choice_effect. Heads that share a gain leave it as
+ * it is unless their choices have the same effect on it. */
 enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
-struct qk_choice qk_blend_effect(const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part);
+struct qk_choice qk_blend_effect(const struct qk_layer *post, const struct qk_layer_choice *choice,
+    enum qk_role role, enum qk_part part, int head);
+/* True when the part of every head is kept. */
+bool qk_blend_keeps(
+    const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part);
+/* True when the role has one gain of head_dim values for all its heads. */
+bool qk_blend_shares_gain(const struct qk_layer *post, enum qk_role role);
 
 /* Writes the changed bytes of one role into `bytes`, the whole of post's weight tensor with post's bytes, and those
  * of its bias into `bias_bytes`. Either may be NULL. restore copies pre's bytes when the dtypes are equal and
@@ -53,15 +60,21 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
     const struct qk_layer_choice *choice, void *bytes, void *bias_bytes, struct qk_progress *progress,
     struct qk_error *err);
 
-/* True when this choice of the role takes this slice from pre. qk_blend_check allows views of slices only choices that
- * copy bytes. */
-bool qk_blend_takes_slice(
-    const struct qk_layer_choice *choice, enum qk_role role, const struct qk_slice *slice);
+/* The rows of the slice that a head owns: *length from *first on. False when the heads share the slice. */
+bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const struct qk_slice *slice,
+    int head, uint64_t *first, uint64_t *length);
+/* True when the choices take this head's rows of a slice from pre, or all rows of a slice that heads share. A shared
+ * slice is taken when every head takes it. qk_blend_check allows views of slices only choices that copy bytes. */
+bool qk_blend_takes_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,
+    enum qk_role role, const struct qk_slice *slice, int head);
+/* True when this holds for some head of the role. */
+bool qk_blend_takes_any(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role,
+    const struct qk_slice *slice);
 
-/* Copies slice number `slice` of the role from pre into `bytes`, the whole of post's tensor; converts where
- * the dtypes differ. QK_INPUT as qk_blend_role. */
-enum qk_code qk_blend_slice(
-    const struct qk_pair *pair, int layer, enum qk_role role, int slice, void *bytes, struct qk_error *err);
+/* Copies the rows that the choices take of slice number `slice` of the role from pre into `bytes`, the whole of
+ * post's tensor; converts where the dtypes differ. QK_INPUT as qk_blend_role. */
+enum qk_code qk_blend_slice(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_layer_choice *choice, int slice, void *bytes, struct qk_error *err);
 
 /* The most bytes that qk_blend_role allocates for this layer of post. */
 size_t qk_blend_memory(const struct qk_layer *post);
@@ -71,8 +84,9 @@ size_t qk_blend_memory(const struct qk_layer *post);
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_layer_choice *choice, void *bytes, struct qk_error *err);
 
-/* QK_INPUT when the choice needs a dtype that cannot be read or written. It reports before any write what
- * qk_blend_role would find, and reads no tensor data. */
+/* QK_INPUT when the choice needs a dtype that cannot be read or written, or when a head is chosen alone whose rows
+ * are not whole blocks of scales. It reports before any write what qk_blend_role would find, and reads no tensor
+ * data. */
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
     bool norms, struct qk_error *err);
 

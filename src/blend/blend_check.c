@@ -44,23 +44,42 @@ static enum qk_code check_gain(const struct qk_pair *pair, const struct qk_view 
     return check_tensor(pair, pre->norm, post->norm, mode, qk_blend_same_dtype(pre->norm, post->norm), err);
 }
 
-/* A view of slices can be restored or left alone: no blend is defined on factors or scales. */
-static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
-    const struct qk_layer_choice *choice, struct qk_error *err)
+/* With scaled blocks a head can be chosen alone when its blocks hold its rows alone. */
+static enum qk_code check_blocks(
+    const struct qk_pair *pair, int layer, enum qk_role role, int head, struct qk_error *err)
 {
-    const struct qk_view *pre = &pair->layer[layer].side[QK_PRE]->role[role],
-                         *post = &pair->layer[layer].side[QK_POST]->role[role];
-    enum qk_mode mode = qk_choice_effect(choice->role[role]).mode;
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+    const struct qk_view *view = &post->role[role];
+    unsigned long long first = view->first_row[head],
+                       last = first + (unsigned long long)(post->head_dim - view->tail) - 1;
+    if (qk_blend_has_whole_blocks(post, role, head))
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: %s: %s%d cannot be chosen alone: its blocks of scales hold other rows, too (found rows %llu-%llu, "
+        "expected whole blocks of %d)",
+        qk_checkpoint_file(pair->model[QK_POST]->checkpoint, view->weight), view->weight->name,
+        qk_role_name(role), head, first, last, view->block);
+}
+
+/* A head of a view of slices can be restored or left alone: no blend is defined on factors or scales. */
+static enum qk_code check_slices(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_layer_choice *choice, int head, struct qk_error *err)
+{
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+    const struct qk_view *from = &pair->layer[layer].side[QK_PRE]->role[role], *to = &post->role[role];
+    enum qk_mode mode = qk_choice_effect(qk_layer_choice_of(choice, role, head)).mode;
     char expected[QK_MODE_LIST];
     if (!qk_mode_copies(mode))
         return qk_fail(err, QK_INPUT, "%s: %s: %s %s cannot be blended (found %s, expected %s)",
-            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, post->weight), post->weight->name,
-            qk_role_name(role), post->down != NULL ? "of latent attention" : "with scaled blocks",
+            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, to->weight), to->weight->name,
+            qk_role_name(role), to->down != NULL ? "of latent attention" : "with scaled blocks",
             qk_mode_info(mode)->name, qk_mode_list(expected, qk_mode_copies, false));
-    for (int i = 0; i < post->n_slices; i++)
-        if (qk_blend_takes_slice(choice, role, &post->slice[i]))
-            QK_TRY(check_tensor(pair, pre->slice[i].tensor, post->slice[i].tensor, QK_RESTORE,
-                qk_blend_same_dtype(pre->slice[i].tensor, post->slice[i].tensor), err));
+    if (mode != QK_KEEP && qk_layer_choice_count(choice, role) > 1)
+        QK_TRY(check_blocks(pair, layer, role, head, err));
+    for (int i = 0; i < to->n_slices; i++)
+        if (qk_blend_takes_slice(post, choice, role, &to->slice[i], head))
+            QK_TRY(check_tensor(pair, from->slice[i].tensor, to->slice[i].tensor, QK_RESTORE,
+                qk_blend_same_dtype(from->slice[i].tensor, to->slice[i].tensor), err));
     return QK_OK;
 }
 
@@ -73,26 +92,34 @@ bool qk_blend_offers(const struct qk_layer *post, enum qk_mode mode)
     return !latent || info->copies;
 }
 
+static enum qk_code check_head(const struct qk_pair *pair, int layer, enum qk_role role,
+    const struct qk_layer_choice *choice, bool norms, int head, struct qk_error *err)
+{
+    const struct qk_pair_layer *target = &pair->layer[layer];
+    const struct qk_layer *post = target->side[QK_POST];
+    const struct qk_view *from = &target->side[QK_PRE]->role[role], *to = &post->role[role];
+    enum qk_mode mode[QK_PART_COUNT];
+    for (int part = 0; part < QK_PART_COUNT; part++)
+        mode[part] = qk_blend_effect(post, choice, role, (enum qk_part)part, head).mode;
+    if (to->n_slices > 0)
+        QK_TRY(check_slices(pair, layer, role, choice, head, err));
+    else
+        QK_TRY(check_tensor(
+            pair, from->weight, to->weight, mode[QK_PART_WEIGHT], qk_blend_copies_weight(target, role), err));
+    if (to->bias != NULL)
+        QK_TRY(check_tensor(
+            pair, from->bias, to->bias, mode[QK_PART_BIAS], qk_blend_same_dtype(from->bias, to->bias), err));
+    return norms ? check_gain(pair, from, to, mode[QK_PART_GAIN], err) : QK_OK;
+}
+
 enum qk_code qk_blend_check(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
     bool norms, struct qk_error *err)
 {
-    const struct qk_pair_layer *target = &pair->layer[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        enum qk_role role = (enum qk_role)r;
-        const struct qk_view *pre = &target->side[QK_PRE]->role[r], *post = &target->side[QK_POST]->role[r];
-        if (post->weight == NULL) /* q alone; qk_selection_set takes no choice for k */
-            continue;
-        if (post->n_slices > 0)
-            QK_TRY(check_slices(pair, layer, role, choice, err));
-        else
-            QK_TRY(check_tensor(pair, pre->weight, post->weight,
-                qk_blend_effect(choice, role, QK_PART_WEIGHT).mode, qk_blend_copies_weight(target, role),
-                err));
-        if (post->bias != NULL)
-            QK_TRY(check_tensor(pair, pre->bias, post->bias, qk_blend_effect(choice, role, QK_PART_BIAS).mode,
-                qk_blend_same_dtype(pre->bias, post->bias), err));
-        if (norms)
-            QK_TRY(check_gain(pair, pre, post, qk_blend_effect(choice, role, QK_PART_GAIN).mode, err));
+        if (pair->layer[layer].side[QK_POST]->role[r].weight == NULL)
+            continue; /* q alone; qk_selection_set takes no choice for k */
+        for (int h = 0; h < qk_layer_choice_count(choice, (enum qk_role)r); h++)
+            QK_TRY(check_head(pair, layer, (enum qk_role)r, choice, norms, h, err));
     }
     return QK_OK;
 }

@@ -25,29 +25,65 @@ static const struct qk_tensor *part_tensor(const struct qk_view *view, int part)
     return part == QK_PART_WEIGHT ? view->weight : part == QK_PART_BIAS ? view->bias : view->norm;
 }
 
-/* The tensor that this part of the role's choice changes, or NULL. */
+/* True when the choices take post's bytes for a head's share of the part, or for what the heads share. */
+static bool keeps_head(
+    const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role, int part, int head)
+{
+    if (part < QK_PART_COUNT)
+        return qk_blend_effect(post, choice, role, (enum qk_part)part, head).mode == QK_KEEP;
+    return !qk_blend_takes_slice(post, choice, role, &post->role[role].slice[part - QK_PART_COUNT], head);
+}
+
+/* The tensor that this part of the role's choices changes, or NULL. */
 static const struct qk_tensor *changed_tensor(const struct qk_pair *pair,
     const struct qk_selection *selection, bool norms, int layer, enum qk_role role, int part)
 {
-    const struct qk_view *view = &pair->layer[layer].side[QK_POST]->role[role];
-    bool kept =
-        part < QK_PART_COUNT
-            ? qk_blend_effect(&selection->choice[layer], role, (enum qk_part)part).mode == QK_KEEP
-            : !qk_blend_takes_slice(&selection->choice[layer], role, &view->slice[part - QK_PART_COUNT]);
-    return kept || (part == QK_PART_GAIN && !norms) ? NULL : part_tensor(view, part);
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
+    const struct qk_layer_choice *choice = &selection->choice[layer];
+    if (part == QK_PART_GAIN && !norms)
+        return NULL;
+    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
+        if (!keeps_head(post, choice, role, part, h))
+            return part_tensor(&post->role[role], part);
+    return NULL;
 }
 
-static uint64_t part_bytes(const struct qk_layer *layer, enum qk_role role, int part)
+static uint64_t rows_of_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,
+    enum qk_role role, const struct qk_slice *slice)
+{
+    uint64_t rows = 0, first, length;
+    if (qk_layer_choice_count(choice, role) == 1 ||
+        !qk_blend_slice_rows(post, role, slice, 0, &first, &length))
+        return slice->length * slice->count;
+    for (int h = 0; h < post->role[role].n_heads; h++)
+        if (qk_blend_takes_slice(post, choice, role, slice, h) &&
+            qk_blend_slice_rows(post, role, slice, h, &first, &length))
+            rows += length;
+    return rows;
+}
+
+/* How many heads of the role are not kept in this part. */
+static uint64_t changed_heads(
+    const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role, int part)
+{
+    uint64_t n = 0;
+    for (int h = 0; h < post->role[role].n_heads; h++)
+        n += !keeps_head(post, choice, role, part, h);
+    return n;
+}
+
+/* Bytes of a part's tensor that belong to chosen heads. */
+static uint64_t part_bytes(
+    const struct qk_layer *layer, const struct qk_layer_choice *choice, enum qk_role role, int part)
 {
     const struct qk_view *view = &layer->role[role];
     const struct qk_tensor *tensor = part_tensor(view, part);
-    if (part >= QK_PART_COUNT) {
-        const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
-        return slice->length * slice->count * (tensor->bytes / tensor->shape[0]);
-    }
-    if (part == QK_PART_GAIN)
+    if (part >= QK_PART_COUNT)
+        return rows_of_slice(layer, choice, role, &view->slice[part - QK_PART_COUNT]) *
+               (tensor->bytes / tensor->shape[0]);
+    if (part == QK_PART_GAIN && qk_blend_shares_gain(layer, role))
         return tensor->bytes;
-    uint64_t rows = (uint64_t)view->n_heads * (uint64_t)layer->head_dim;
+    uint64_t rows = changed_heads(layer, choice, role, part) * (uint64_t)layer->head_dim;
     return rows * (part == QK_PART_WEIGHT ? layer->d : 1) * (qk_dtype_bits(tensor->dtype) / 8);
 }
 
@@ -92,11 +128,15 @@ static enum qk_code check_factor_mode(const struct finder *f, int layer, enum qk
 {
     char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
     const struct qk_layer_choice *choice = &f->selection->choice[layer];
+    const struct qk_layer *post = f->pair->layer[layer].side[QK_POST];
     double alpha;
-    if (qk_choice_alpha(qk_blend_effect(choice, role, part), &alpha))
-        return QK_OK;
-    return qk_fail(f->err, QK_USAGE, "layer %d: an adapter cannot hold this choice (found %s, expected %s)",
-        layer, qk_choice_text(text, choice->role[role]), qk_mode_list(expected, qk_mode_is_linear, false));
+    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
+        if (!qk_choice_alpha(qk_blend_effect(post, choice, role, part, h), &alpha))
+            return qk_fail(f->err, QK_USAGE,
+                "layer %d: an adapter cannot hold this choice (found %s, expected %s)", layer,
+                qk_choice_text(text, qk_layer_choice_of(choice, role, h)),
+                qk_mode_list(expected, qk_mode_is_linear, false));
+    return QK_OK;
 }
 
 /* Adds the rows of lora_B for the role's rows of the weight. Without their product, that weight is pre's. */
@@ -124,7 +164,7 @@ static enum qk_code add_factor(
         return qk_fail(
             f->err, QK_INPUT, "%s: %s: a choice cannot be rounded to %s", path, b->name, b->dtype_text);
     const struct qk_layer *post = f->pair->layer[layer].side[QK_POST];
-    uint64_t rows = (uint64_t)post->role[role].n_heads * (uint64_t)post->head_dim;
+    uint64_t rows = changed_heads(post, &f->selection->choice[layer], role, part) * (uint64_t)post->head_dim;
     struct qk_change *change;
     QK_TRY(note_change(f, layer, role, b, rows * b->shape[1] * (qk_dtype_bits(b->dtype) / 8), &change));
     change->addition = addition;
@@ -139,8 +179,9 @@ static enum qk_code add_part(struct finder *f, int layer, enum qk_role role, int
         return QK_OK;
     if (f->adapter)
         return add_factor(f, layer, role, part, tensor);
-    return note_change(
-        f, layer, role, tensor, part_bytes(f->pair->layer[layer].side[QK_POST], role, part), &change);
+    uint64_t bytes =
+        part_bytes(f->pair->layer[layer].side[QK_POST], &f->selection->choice[layer], role, part);
+    return note_change(f, layer, role, tensor, bytes, &change);
 }
 
 static enum qk_code find_layer(struct finder *f, int layer)
@@ -239,13 +280,13 @@ enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selecti
 
 /* --- applying --- */
 
-/* True when `row` of the stored tensor belongs to a head of the view. */
-static bool owns_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
+/* The head of the view to which `row` of the stored tensor belongs, or -1. */
+static int head_of_row(const struct qk_layer *layer, const struct qk_view *view, uint64_t row)
 {
     for (int h = 0; h < view->n_heads; h++)
         if (row >= view->first_row[h] && row < view->first_row[h] + (uint64_t)layer->head_dim)
-            return true;
-    return false;
+            return h;
+    return -1;
 }
 
 /* The choice that applies to a row of the factor lora_B. */
@@ -253,9 +294,13 @@ static struct qk_choice factor_choice(const struct qk_pair *pair, const struct q
     const struct qk_change *change, uint64_t row)
 {
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        if (layer->role[r].weight == change->addition->base && owns_row(layer, &layer->role[r], row))
-            return qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT);
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        int head =
+            layer->role[r].weight == change->addition->base ? head_of_row(layer, &layer->role[r], row) : -1;
+        if (head >= 0)
+            return qk_blend_effect(
+                layer, &selection->choice[change->layer], (enum qk_role)r, QK_PART_WEIGHT, head);
+    }
     return (struct qk_choice){.mode = QK_KEEP};
 }
 
@@ -302,7 +347,7 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
             QK_TRY(qk_blend_gain(pair, layer, role, choice, bytes, err));
         for (int part = QK_PART_COUNT; part < parts; part++)
             if (hit[part])
-                QK_TRY(qk_blend_slice(pair, layer, role, part - QK_PART_COUNT, bytes, err));
+                QK_TRY(qk_blend_slice(pair, layer, role, choice, part - QK_PART_COUNT, bytes, err));
     }
     return QK_OK;
 }
@@ -313,35 +358,60 @@ static bool holds_row(const struct qk_slice *slice, uint64_t row)
     return row >= slice->first && behind / slice->step < slice->count && behind % slice->step < slice->length;
 }
 
+/* True when the choices take `row` of a slice's tensor with the slice. */
+static bool takes_row(const struct qk_layer *layer, const struct qk_layer_choice *choice, enum qk_role role,
+    const struct qk_slice *slice, uint64_t row)
+{
+    uint64_t first, length;
+    if (qk_layer_choice_count(choice, role) == 1 ||
+        !qk_blend_slice_rows(layer, role, slice, 0, &first, &length))
+        return holds_row(slice, row) && qk_blend_takes_slice(layer, choice, role, slice, 0);
+    for (int h = 0; h < layer->role[role].n_heads; h++)
+        if (qk_blend_slice_rows(layer, role, slice, h, &first, &length) && row >= first &&
+            row < first + length)
+            return qk_blend_takes_slice(layer, choice, role, slice, h);
+    return false;
+}
+
+/* *mode = what made element `index` of the changed tensor, if it is in this part of the role. */
+static bool mode_in_part(const struct qk_layer *layer, const struct qk_layer_choice *choice,
+    enum qk_role role, int part, const struct qk_tensor *tensor, uint64_t index, enum qk_mode *mode)
+{
+    const struct qk_view *view = &layer->role[role];
+    if (part >= QK_PART_COUNT) {
+        const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
+        uint64_t width = slice->tensor->n_dims == 2 ? slice->tensor->shape[1] : 1;
+        *mode = QK_RESTORE;
+        return takes_row(layer, choice, role, slice, index / width);
+    }
+    uint64_t row = part != QK_PART_WEIGHT ? index
+                   : view->transposed     ? index % tensor->shape[1]
+                                          : index / layer->d;
+    int head = part != QK_PART_GAIN                ? head_of_row(layer, view, row)
+               : qk_blend_shares_gain(layer, role) ? 0
+                                                   : (int)(index / (uint64_t)layer->head_dim);
+    if (head < 0)
+        return false;
+    *mode = qk_blend_effect(layer, choice, role, (enum qk_part)part, head).mode;
+    return true;
+}
+
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, uint64_t index)
 {
+    enum qk_mode mode;
     if (change->layer < 0)
         return QK_KEEP;
     if (change->addition != NULL)
         return factor_choice(pair, selection, change, index / change->tensor->shape[1]).mode;
     const struct qk_layer *layer = pair->layer[change->layer].side[QK_POST];
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        const struct qk_view *view = &layer->role[r];
-        for (int part = 0; part < n_parts(view); part++) {
-            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
-                change->tensor)
-                continue;
-            if (part >= QK_PART_COUNT) {
-                const struct qk_slice *slice = &view->slice[part - QK_PART_COUNT];
-                uint64_t width = slice->tensor->n_dims == 2 ? slice->tensor->shape[1] : 1;
-                if (holds_row(slice, index / width))
-                    return QK_RESTORE;
-                continue;
-            }
-            uint64_t row = part != QK_PART_WEIGHT ? index
-                           : view->transposed     ? index % change->tensor->shape[1]
-                                                  : index / layer->d;
-            if (part == QK_PART_GAIN || owns_row(layer, view, row))
-                return qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part)
-                    .mode;
-        }
-    }
+    const struct qk_layer_choice *choice = &selection->choice[change->layer];
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int part = 0; part < n_parts(&layer->role[r]); part++)
+            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) ==
+                    change->tensor &&
+                mode_in_part(layer, choice, (enum qk_role)r, part, change->tensor, index, &mode))
+                return mode;
     return QK_KEEP;
 }
 
@@ -351,21 +421,34 @@ static bool same_rows(const struct qk_view *a, const struct qk_view *b)
            memcmp(a->first_row, b->first_row, (size_t)a->n_heads * sizeof *a->first_row) == 0;
 }
 
+/* True when the part of every head has the effect of the first one. */
+static bool parts_alike(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role,
+    enum qk_part part, struct qk_choice *effect)
+{
+    *effect = qk_blend_effect(post, choice, role, part, 0);
+    for (int h = 1; h < qk_layer_choice_count(choice, role); h++)
+        if (!qk_choice_equal(*effect, qk_blend_effect(post, choice, role, part, h)))
+            return false;
+    return true;
+}
+
 bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
 {
     const struct qk_pair_layer *layer = &pair->layer[change->layer];
+    const struct qk_layer *post = layer->side[QK_POST];
     *pre = NULL;
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
+            struct qk_choice effect;
             if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
                 change->tensor)
                 continue;
             const struct qk_view *view = &layer->side[QK_PRE]->role[r];
             const struct qk_tensor *source = part_tensor(view, part);
-            struct qk_choice effect =
-                qk_blend_effect(&selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part);
-            if (source == NULL || !same_rows(view, &layer->side[QK_POST]->role[r]) ||
+            if (source == NULL || !same_rows(view, &post->role[r]) ||
+                !parts_alike(
+                    post, &selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part, &effect) ||
                 (*pre != NULL && (source != *pre || !qk_choice_equal(effect, *choice))))
                 return false;
             *pre = source;

@@ -42,7 +42,8 @@ static enum qk_code prepare_group(struct qk_blend_heads *b, void *state, int gro
 {
     struct damping *damping = state;
     size_t m = b->m, n = b->n;
-    double lambda = b->choice.role[QK_K].param, trace = 0, *vectors = NULL, *damped, *values;
+    double lambda = qk_layer_choice_of(&b->choice, QK_K, group).param, trace = 0, *vectors = NULL, *damped,
+           *values;
     QK_TRY(qk_blend_read_finite(b, QK_PRE, QK_K, group, b->pre, err));
     qk_blend_scale(m * n, b->pre, -qk_blend_exponent(m * n, b->pre));
     QK_TRY(qk_alloc(&vectors, 2 * m * m + m, sizeof *vectors, err));

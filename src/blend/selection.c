@@ -75,8 +75,9 @@ bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_c
     return layer->has_qk && layer->problem == NULL && refused_without_k(layer, role, choice) == NULL;
 }
 
-enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pair *pair, int layer, int role,
-    struct qk_choice choice, struct qk_error *err)
+/* QK_USAGE unless the layer can be chosen at all, and the choice is one. */
+static enum qk_code check_choosable(const struct qk_selection *selection, const struct qk_pair *pair,
+    int layer, int role, struct qk_choice choice, struct qk_error *err)
 {
     QK_TRY(qk_choice_check(choice, err));
     if (layer < 0 || layer >= pair->n_layers || layer >= selection->n_layers)
@@ -92,23 +93,150 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
     if (refused != NULL)
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen for %s: %s (%s)", layer,
             qk_mode_info(choice.mode)->name, refused, target->no_k);
+    return QK_OK;
+}
 
-    const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    if (!info->has_param || choice.param == 0) /* and no -0, which would be shown and saved as such */
+/* The choice without a parameter that means nothing, and without -0, which would be shown and saved as such. */
+static struct qk_choice plain(struct qk_choice choice)
+{
+    if (!qk_mode_info(choice.mode)->has_param || choice.param == 0)
         choice.param = 0;
+    return choice;
+}
+
+static bool acts_on_both(struct qk_choice choice)
+{
+    return qk_mode_info(choice.mode)->both_roles;
+}
+
+/* Keeps the heads of the role whose mode acts on both roles. */
+static enum qk_code keep_both(struct qk_layer_choice *slot, enum qk_role role, struct qk_error *err)
+{
+    int n = qk_layer_choice_count(slot, role);
+    struct qk_choice *of;
+    QK_TRY(qk_alloc(&of, (size_t)n, sizeof *of, err));
+    for (int h = 0; h < n; h++) {
+        struct qk_choice choice = qk_layer_choice_of(slot, role, h);
+        of[h] = acts_on_both(choice) ? (struct qk_choice){QK_KEEP, 0} : choice;
+    }
+    enum qk_code code = qk_layer_choice_set_heads(slot, role, of, n, err);
+    free(of);
+    return code;
+}
+
+enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pair *pair, int layer, int role,
+    struct qk_choice choice, struct qk_error *err)
+{
+    QK_TRY(check_choosable(selection, pair, layer, role, choice, err));
+    choice = plain(choice);
     struct qk_layer_choice *slot = &selection->choice[layer];
-    if (target->no_k != NULL) {
+    if (pair->layer[layer].no_k != NULL) {
         if (role != QK_K)
             qk_layer_choice_set(slot, QK_Q, choice);
         return QK_OK;
     }
     enum qk_role first = role == QK_K ? QK_K : QK_Q, other = first == QK_Q ? QK_K : QK_Q;
-    if (role < 0 || info->both_roles)
+    if (role < 0 || acts_on_both(choice))
         qk_layer_choice_set(slot, other, choice);
-    else if (qk_mode_info(slot->role[other].mode)->both_roles)
-        qk_layer_choice_set(slot, other, (struct qk_choice){QK_KEEP, 0});
+    else
+        QK_TRY(keep_both(slot, other, err));
     qk_layer_choice_set(slot, first, choice);
     return QK_OK;
+}
+
+/* --- heads --- */
+
+int qk_selection_heads(const struct qk_pair_layer *layer, enum qk_head_kind of)
+{
+    if (!layer->has_qk || layer->problem != NULL || (of != QK_HEAD_Q && layer->no_k != NULL))
+        return 0;
+    return layer->side[QK_POST]->role[of == QK_HEAD_Q ? QK_Q : QK_K].n_heads;
+}
+
+enum qk_code qk_selection_check_run(
+    const struct qk_pair_layer *layer, const struct qk_head_run *run, struct qk_error *err)
+{
+    static const char *const WHAT[] = {
+        [QK_HEAD_Q] = "query head", [QK_HEAD_K] = "key head", [QK_HEAD_GROUP] = "key group"};
+    int n = qk_selection_heads(layer, run->of);
+    if (run->first >= 0 && run->last < n)
+        return QK_OK;
+    if (n == 0)
+        return qk_fail(err, QK_USAGE, "layer %d has no %ss (%s)", layer->index, WHAT[run->of],
+            layer->no_k != NULL ? layer->no_k : "it has no q and k");
+    return qk_fail(err, QK_USAGE, "layer %d has %d %ss (found %d, expected 0 to %d)", layer->index, n,
+        WHAT[run->of], run->first < 0 ? run->first : run->last, n - 1);
+}
+
+/* The choices of all heads of a layer, to be changed one by one. */
+struct heads {
+    struct qk_choice *of[QK_ROLE_COUNT]; /* n of each role; one block, which of[QK_Q] owns */
+    int n[QK_ROLE_COUNT], per_group;
+};
+
+static enum qk_code spread_heads(const struct qk_layer_choice *slot, const struct qk_pair_layer *layer,
+    struct heads *heads, struct qk_error *err)
+{
+    int q = qk_selection_heads(layer, QK_HEAD_Q), k = qk_selection_heads(layer, QK_HEAD_K);
+    *heads = (struct heads){.n = {q, k}, .per_group = k > 0 ? q / k : 1};
+    QK_TRY(qk_alloc(&heads->of[QK_Q], (size_t)(q + k), sizeof *heads->of[QK_Q], err));
+    heads->of[QK_K] = heads->of[QK_Q] + q;
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int h = 0; h < heads->n[r]; h++)
+            heads->of[r][h] = qk_layer_choice_of(slot, (enum qk_role)r, h);
+    return QK_OK;
+}
+
+static void set_group(struct heads *heads, int group, struct qk_choice choice)
+{
+    for (int i = 0; i < heads->per_group && heads->n[QK_K] > 0; i++)
+        heads->of[QK_Q][group * heads->per_group + i] = choice;
+    if (heads->n[QK_K] > 0)
+        heads->of[QK_K][group] = choice;
+}
+
+static void set_head(struct heads *heads, enum qk_role role, int head, struct qk_choice choice)
+{
+    int group = role == QK_K ? head : head / heads->per_group;
+    if (acts_on_both(choice)) {
+        set_group(heads, group, choice);
+        return;
+    }
+    if (acts_on_both(heads->of[role][head]))
+        set_group(heads, group, (struct qk_choice){QK_KEEP, 0});
+    heads->of[role][head] = choice;
+}
+
+static void set_run(struct heads *heads, const struct qk_head_run *run, struct qk_choice choice)
+{
+    for (int i = run->first; i <= run->last; i++) {
+        if (run->of == QK_HEAD_GROUP)
+            set_group(heads, i, choice);
+        else
+            set_head(heads, (enum qk_role)run->of, i, choice);
+    }
+}
+
+enum qk_code qk_selection_set_heads(struct qk_selection *selection, const struct qk_pair *pair, int layer,
+    const struct qk_head_run *run, size_t n, struct qk_choice choice, struct qk_error *err)
+{
+    QK_TRY(check_choosable(selection, pair, layer, -1, choice, err));
+    for (size_t i = 0; i < n; i++)
+        QK_TRY(qk_selection_check_run(&pair->layer[layer], &run[i], err));
+    struct heads heads;
+    struct qk_layer_choice next = {0};
+    QK_TRY(spread_heads(&selection->choice[layer], &pair->layer[layer], &heads, err));
+    for (size_t i = 0; i < n; i++)
+        set_run(&heads, &run[i], plain(choice));
+    enum qk_code code = QK_OK;
+    for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK; r++)
+        if (heads.n[r] > 0)
+            code = qk_layer_choice_set_heads(&next, (enum qk_role)r, heads.of[r], heads.n[r], err);
+    if (code == QK_OK)
+        qk_layer_choice_assign(&selection->choice[layer], &next);
+    qk_layer_choice_free(&next);
+    free(heads.of[QK_Q]);
+    return code;
 }
 
 /* --- history --- */

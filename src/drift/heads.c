@@ -17,9 +17,9 @@ static enum qk_code read_stored(
     struct qk_heads *heads, enum qk_role role, int head, double *out, struct qk_error *err)
 {
     struct stored_heads *stored = (struct stored_heads *)heads;
+    const struct qk_product_sources sources = qk_product_of(stored->model, stored->layer);
     if (stored->layer->role[role].down != NULL)
-        QK_TRY(qk_product_read(
-            stored->model, stored->layer, stored->model, stored->layer, role, head, out, err));
+        QK_TRY(qk_product_read(&sources, role, head, out, err));
     else
         QK_TRY(qk_view_read(stored->model, stored->layer, role, head, out, err));
     if (stored->gain == NULL)

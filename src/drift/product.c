@@ -24,25 +24,31 @@ static enum qk_code multiply(const struct qk_model *latent, const struct qk_laye
     return QK_OK;
 }
 
-enum qk_code qk_product_read(const struct qk_model *model, const struct qk_layer *layer,
-    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
-    struct qk_error *err)
+struct qk_product_sources qk_product_of(const struct qk_model *model, const struct qk_layer *layer)
 {
+    const struct qk_product_source source = {model, layer};
+    return (struct qk_product_sources){source, source, source};
+}
+
+enum qk_code qk_product_read(
+    const struct qk_product_sources *from, enum qk_role role, int h, double *out, struct qk_error *err)
+{
+    const struct qk_layer *layer = from->up.layer;
     const struct qk_view *view = &layer->role[role];
     size_t d = (size_t)layer->d, rank = (size_t)view->weight->shape[1], tail = (size_t)view->tail,
            rows = (size_t)layer->head_dim - tail, at_once = rank < AT_ONCE ? rank : AT_ONCE;
     double *up;
     QK_TRY(qk_alloc_aligned(&up, (rows + 1) * rank + at_once * d, sizeof *up, err));
     double *gain = up + rows * rank, *down = gain + rank;
-    enum qk_code code = qk_view_read_up(model, layer, role, h, up, err);
+    enum qk_code code = qk_view_read_up(from->up.model, layer, role, h, up, err);
     if (code == QK_OK)
-        code = qk_view_read_latent_gain(latent, latent_layer, role, gain, err);
+        code = qk_view_read_latent_gain(from->latent.model, from->latent.layer, role, gain, err);
     for (size_t i = 0; code == QK_OK && i < rows * rank; i++)
         up[i] *= gain[i % rank];
     if (code == QK_OK)
-        code = multiply(latent, latent_layer, role, rows, rank, up, down, out, err);
+        code = multiply(from->latent.model, from->latent.layer, role, rows, rank, up, down, out, err);
     if (code == QK_OK && tail > 0)
-        code = qk_view_read_down(model, layer, role, rank, tail, out + rows * d, err);
+        code = qk_view_read_down(from->tail.model, from->tail.layer, role, rank, tail, out + rows * d, err);
     free(up);
     return code;
 }

@@ -4,12 +4,23 @@
 
 #include "model/model.h"
 
-/* Fills out with head view h of a role with `down`, as float64, row-major (head_dim, d). The latent's rows and gain
- * come from `latent_layer` of `latent`, the rest from `layer` of `model`; both have the same shapes. It holds about
- * (head_dim - tail) rank + 256 d numbers beside out. QK_IO on read errors. Values that are not finite stay as they
- * are. Thread-safe. */
-enum qk_code qk_product_read(const struct qk_model *model, const struct qk_layer *layer,
-    const struct qk_model *latent, const struct qk_layer *latent_layer, enum qk_role role, int h, double *out,
-    struct qk_error *err);
+/* The layer from which a part of a product is read. All parts' layers have the same shapes. */
+struct qk_product_source {
+    const struct qk_model *model;
+    const struct qk_layer *layer;
+};
+struct qk_product_sources {
+    struct qk_product_source up;     /* the head's own rows */
+    struct qk_product_source latent; /* the rows of the latent, and its gain */
+    struct qk_product_source tail;   /* the last rows, which the heads share */
+};
+/* All parts from one layer. */
+struct qk_product_sources qk_product_of(const struct qk_model *model, const struct qk_layer *layer);
+
+/* Fills out with head view h of a role with `down`, as float64, row-major (head_dim, d). It holds about (head_dim -
+ * tail) rank + 256 d numbers beside out. QK_IO on read errors. Values that are not finite stay as they are.
+ * Thread-safe. */
+enum qk_code qk_product_read(
+    const struct qk_product_sources *from, enum qk_role role, int h, double *out, struct qk_error *err);
 
 #endif

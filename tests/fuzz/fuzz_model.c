@@ -43,6 +43,7 @@ static void read_views(const struct qk_model *model, const struct qk_layer *laye
 {
     double *out;
     struct qk_error err = {0};
+    const struct qk_product_sources sources = qk_product_of(model, layer);
     if (layer->kind == QK_NONE || layer->problem != NULL)
         return;
     fuzz_check(
@@ -51,10 +52,9 @@ static void read_views(const struct qk_model *model, const struct qk_layer *laye
         "a head fits into memory");
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         for (int h = 0; h < layer->role[r].n_heads; h++) {
-            enum qk_code code =
-                layer->role[r].down != NULL
-                    ? qk_product_read(model, layer, model, layer, (enum qk_role)r, h, out, &err)
-                    : qk_view_read(model, layer, (enum qk_role)r, h, out, &err);
+            enum qk_code code = layer->role[r].down != NULL
+                                    ? qk_product_read(&sources, (enum qk_role)r, h, out, &err)
+                                    : qk_view_read(model, layer, (enum qk_role)r, h, out, &err);
             fuzz_check(code == QK_OK, "views can be read");
             (void)qk_view_read_bias(
                 model, layer, (enum qk_role)r, h, out, &err); /* its format may be unknown */

@@ -142,6 +142,7 @@ static void test_identities(void **state)
 /* The required fields of every row of the table. */
 static void test_operations(void **state)
 {
+    const struct qk_layer post = {0};
     (void)state;
     for (int m = 0; m < QK_MODE_COUNT; m++) {
         const struct qk_mode_ops *ops = qk_mode_ops((enum qk_mode)m);
@@ -151,7 +152,8 @@ static void test_operations(void **state)
         assert_int_equal(qk_choice_effect(both).mode, m); /* it starts at no edge */
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             for (int part = 0; part < QK_PART_COUNT; part++) {
-                struct qk_choice effect = qk_blend_effect(&choice, (enum qk_role)r, (enum qk_part)part);
+                struct qk_choice effect =
+                    qk_blend_effect(&post, &choice, (enum qk_role)r, (enum qk_part)part, 0);
                 const struct qk_mode_ops *acting = qk_mode_ops(effect.mode);
                 if (effect.mode == QK_KEEP || effect.mode == QK_RESTORE)
                     continue;
@@ -215,7 +217,8 @@ static void test_latent_attention(void **state)
     double *old = malloc(m * n * sizeof *old), *now = malloc(m * n * sizeof *now);
     struct qk_error err = {0};
     struct qk_heads *heads;
-    expect_ok(qk_product_read(pair->model[QK_PRE], pre, pair->model[QK_PRE], pre, QK_K, 3, old, &err), &err);
+    const struct qk_product_sources sources = qk_product_of(pair->model[QK_PRE], pre);
+    expect_ok(qk_product_read(&sources, QK_K, 3, old, &err), &err);
     struct qk_layer_choice choice = {.role = {{QK_KEEP, 0}, {QK_RESTORE_LATENT, 0}}};
     expect_ok(qk_heads_of_blend(pair, 2, &choice, QK_GAINS_NONE, &heads, &err), &err);
     expect_ok(heads->read(heads, QK_K, 3, now, &err), &err);
