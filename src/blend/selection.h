@@ -25,9 +25,9 @@ int qk_selection_count(const struct qk_selection *selection);
 bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_choice choice);
 
 /* Sets the choice of all heads of a role (role < 0: of both). A mode that acts on both roles at once is set for both,
- * and changing one role away from it sets the heads of the other in it to keep. QK_USAGE when the layer has no q and k, has a problem, or the
- * parameter is out of range. In a layer of q alone both roles are q, and QK_USAGE says why when the choice needs
- * k. */
+ * and changing one role away from it sets the heads of the other in it to keep. QK_USAGE when the layer has no q and
+ * k, has a problem, or the parameter is out of range. In a layer of q alone both roles are q, and QK_USAGE says why
+ * when the choice needs k. QK_IO when there is no memory. */
 enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pair *pair, int layer, int role,
     struct qk_choice choice, struct qk_error *err);
 

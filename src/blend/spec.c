@@ -29,7 +29,7 @@ static void skip_blanks(struct cursor *c)
 static enum qk_code fail_at(const struct cursor *c, const char *at, const char *what, const char *expected)
 {
     enum { SHOWN = 120 }; /* limit for each, so that the reason fits into the message */
-    int n = (int)strcspn(at, "=:,<> \t");
+    int n = (int)strcspn(at, "=:/,<> \t");
     if (n == 0 && *at != '\0')
         n = 1;
     const char *more = strlen(c->text) > SHOWN ? "..." : "";
@@ -74,7 +74,7 @@ static enum qk_code take_number(struct cursor *c, const char *what, double *out)
     /* Only the characters of a decimal number: no "nan", "inf" or hexadecimal, which strtod would take. */
     take_word(c, DIGITS "+-.eE", word);
     *out = strtod(word, &end);
-    bool delimited = *c->p == '\0' || strchr("=: \t", *c->p) != NULL;
+    bool delimited = *c->p == '\0' || strchr("=:/ \t", *c->p) != NULL;
     if (word[0] == '\0' || *end != '\0' || !delimited)
         return fail_at(c, start, what, "a number such as 0.3");
     if (*out > 1e300 || *out < -1e300) /* strtod's overflow among them */
@@ -82,7 +82,16 @@ static enum qk_code take_number(struct cursor *c, const char *what, double *out)
     return QK_OK;
 }
 
-static enum qk_code take_layer(struct cursor *c, int *out)
+/* What a whole number stands for, in messages. */
+struct counted {
+    const char *too_large, *expected_small, *missing, *expected;
+};
+static const struct counted LAYER = {
+    "layer number too large", "a layer of the model", "layer number missing", "a list such as 3,5-8"};
+static const struct counted HEAD = {
+    "head number too large", "a head of the layer", "head number missing", "heads such as q0-1,k0 or g1"};
+
+static enum qk_code take_count(struct cursor *c, const struct counted *what, int *out)
 {
     skip_blanks(c);
     const char *start = c->p;
@@ -90,11 +99,26 @@ static enum qk_code take_layer(struct cursor *c, int *out)
     for (; isdigit((unsigned char)*c->p); c->p++) {
         value = 10 * value + (*c->p - '0');
         if (value > INT_MAX / 2)
-            return fail_at(c, start, "layer number too large", "a layer of the model");
+            return fail_at(c, start, what->too_large, what->expected_small);
     }
     if (c->p == start)
-        return fail_at(c, start, "layer number missing", "a list such as 3,5-8");
+        return fail_at(c, start, what->missing, what->expected);
     *out = (int)value;
+    return QK_OK;
+}
+
+/* N or N-M. */
+static enum qk_code take_span(struct cursor *c, const struct counted *what, int *first, int *last)
+{
+    skip_blanks(c);
+    const char *start = c->p;
+    QK_TRY(take_count(c, what, first));
+    *last = *first;
+    if (take(c, '-'))
+        QK_TRY(take_count(c, what, last));
+    if (*last < *first)
+        return fail_at(c, start, "range runs backwards",
+            what == &LAYER ? "the smaller layer first" : "the smaller head first");
     return QK_OK;
 }
 
@@ -103,15 +127,8 @@ static enum qk_code parse_list(struct cursor *c, struct qk_spec *spec)
     size_t capacity = 0;
     spec->selector = QK_SELECT_LIST;
     do {
-        skip_blanks(c);
-        const char *start = c->p;
         int low, high;
-        QK_TRY(take_layer(c, &low));
-        high = low;
-        if (take(c, '-'))
-            QK_TRY(take_layer(c, &high));
-        if (high < low)
-            return fail_at(c, start, "range runs backwards", "the smaller layer first");
+        QK_TRY(take_span(c, &LAYER, &low, &high));
         QK_TRY(qk_grow(&spec->range, &capacity, spec->n_ranges + 1, sizeof *spec->range, c->err));
         spec->range[spec->n_ranges][0] = low;
         spec->range[spec->n_ranges][1] = high;
@@ -120,11 +137,26 @@ static enum qk_code parse_list(struct cursor *c, struct qk_spec *spec)
     return QK_OK;
 }
 
+static bool parse_head_metric(const char *word, enum qk_head_metric *metric)
+{
+    static const char *const NAMES[QK_HEAD_METRICS] = {[QK_HEAD_NEEDLE] = "needle", [QK_HEAD_DROP] = "drop"};
+    for (int i = 0; i < QK_HEAD_METRICS; i++)
+        if (strcmp(word, NAMES[i]) == 0) {
+            *metric = (enum qk_head_metric)i;
+            return true;
+        }
+    return false;
+}
+
 /* Parses the left side of the comparison: [q.|k.]METRIC. */
 static enum qk_code parse_metric(
     const struct cursor *c, const char *start, const char *word, struct qk_spec *spec)
 {
     spec->metric_role = -1;
+    spec->selector = QK_SELECT_HEADS;
+    if (parse_head_metric(word, &spec->head_metric))
+        return QK_OK;
+    spec->selector = QK_SELECT_TEST;
     const char *key = word;
     if (strncmp(word, "q.", 2) == 0 || strncmp(word, "k.", 2) == 0) {
         spec->metric_role = word[0] == 'q' ? QK_Q : QK_K;
@@ -132,8 +164,8 @@ static enum qk_code parse_metric(
     }
     static_assert(QK_METRIC_COUNT == 6, "the list of metrics below is complete");
     if (!qk_metric_parse(key, &spec->metric))
-        return fail_at(
-            c, start, "unknown metric", "routing, rel_fro, cosine, norm_ratio, angle or angle_max");
+        return fail_at(c, start, "unknown metric",
+            "routing, rel_fro, cosine, norm_ratio, angle, angle_max, needle or drop");
     if (spec->metric == QK_METRIC_ROUTING && spec->metric_role >= 0)
         return fail_at(c, start, "routing is a number of the whole layer", "routing without q. or k.");
     return QK_OK;
@@ -141,7 +173,6 @@ static enum qk_code parse_metric(
 
 static enum qk_code parse_test(struct cursor *c, const char *start, const char *word, struct qk_spec *spec)
 {
-    spec->selector = QK_SELECT_TEST;
     QK_TRY(parse_metric(c, start, word, spec));
     bool greater = *c->p == '>';
     c->p++;
@@ -192,6 +223,35 @@ static enum qk_code parse_role(struct cursor *c, struct qk_spec *spec)
     return QK_OK;
 }
 
+/* Parses q, k or g. */
+static enum qk_code parse_head_kind(struct cursor *c, const char *expected, enum qk_head_kind *of)
+{
+    static const char LETTERS_OF[] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g', '\0'};
+    skip_blanks(c);
+    const char *found = *c->p != '\0' ? strchr(LETTERS_OF, *c->p) : NULL;
+    if (found == NULL)
+        return fail_at(c, c->p, "unknown heads", expected);
+    c->p++;
+    *of = (enum qk_head_kind)(found - LETTERS_OF);
+    return QK_OK;
+}
+
+/* Parses what follows the slash. A test of heads has found their numbers. */
+static enum qk_code parse_heads(struct cursor *c, struct qk_spec *spec)
+{
+    size_t capacity = 0;
+    if (spec->selector == QK_SELECT_HEADS)
+        return parse_head_kind(c, "q, k or g: these heads, their key heads or their groups", &spec->heads_of);
+    do {
+        struct qk_head_run run;
+        QK_TRY(parse_head_kind(c, HEAD.expected, &run.of));
+        QK_TRY(take_span(c, &HEAD, &run.first, &run.last));
+        QK_TRY(qk_grow(&spec->run, &capacity, spec->n_runs + 1, sizeof *spec->run, c->err));
+        spec->run[spec->n_runs++] = run;
+    } while (take(c, ','));
+    return QK_OK;
+}
+
 static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
 {
     char word[WORD_TEXT], modes[QK_MODE_LIST];
@@ -221,10 +281,16 @@ static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
 static enum qk_code parse_whole(struct cursor *c, struct qk_spec *spec)
 {
     QK_TRY(parse_selector(c, spec));
-    if (take(c, ':'))
-        QK_TRY(parse_role(c, spec));
     skip_blanks(c);
     const char *place = c->p;
+    if (take(c, '/'))
+        QK_TRY(parse_heads(c, spec));
+    else if (take(c, ':'))
+        QK_TRY(spec->selector != QK_SELECT_HEADS
+                   ? parse_role(c, spec)
+                   : fail_at(c, place, "a test of heads takes no role", "/q, /k, /g or =MODE"));
+    skip_blanks(c);
+    place = c->p;
     if (!take(c, '='))
         return fail_at(c, place, "no choice given", "=MODE, as in full=restore");
     return parse_choice(c, spec);
@@ -257,152 +323,8 @@ enum qk_code qk_spec_parse_selector(const char *text, struct qk_spec *spec, stru
 void qk_spec_free(struct qk_spec *spec)
 {
     free(spec->range);
+    free(spec->run);
     spec->range = NULL;
-    spec->n_ranges = 0;
-}
-
-static bool test_holds(const struct qk_spec *spec, const struct qk_layer_drift *drift)
-{
-    double value = qk_metric_layer(drift, spec->metric, spec->metric_role);
-    switch (spec->compare) { /* an unknown number is NaN, and every comparison with NaN is false */
-    case QK_GREATER:
-        return value > spec->bound;
-    case QK_GREATER_EQUAL:
-        return value >= spec->bound;
-    case QK_LESS:
-        return value < spec->bound;
-    default:
-        return value <= spec->bound;
-    }
-}
-
-bool qk_spec_matches(
-    const struct qk_spec *spec, const struct qk_pair *pair, const struct qk_layer_drift *drift, int layer)
-{
-    if (spec->selector == QK_SELECT_LIST) {
-        for (size_t i = 0; i < spec->n_ranges; i++)
-            if (layer >= spec->range[i][0] && layer <= spec->range[i][1])
-                return true;
-        return false;
-    }
-    const struct qk_pair_layer *candidate = &pair->layer[layer];
-    if (!candidate->has_qk || candidate->problem != NULL)
-        return false;
-    if (spec->selector == QK_SELECT_KIND)
-        return candidate->kind == spec->kind;
-    return spec->selector == QK_SELECT_ALL || test_holds(spec, &drift[layer]);
-}
-
-enum qk_code qk_spec_apply(const struct qk_spec *spec, const struct qk_pair *pair,
-    const struct qk_layer_drift *drift, struct qk_selection *selection, int *n_matched, struct qk_error *err)
-{
-    for (size_t i = 0; i < spec->n_ranges; i++)
-        if (spec->range[i][1] >= pair->n_layers)
-            return qk_fail(err, QK_USAGE, "no such layer (found %d, expected 0 to %d)", spec->range[i][1],
-                pair->n_layers - 1);
-    struct qk_selection next;
-    QK_TRY(qk_selection_copy(&next, selection, err));
-    int matched = 0;
-    enum qk_code code = QK_OK;
-    for (int i = 0; i < pair->n_layers && code == QK_OK; i++) {
-        if (!qk_spec_matches(spec, pair, drift, i))
-            continue;
-        if (spec->selector != QK_SELECT_LIST &&
-            !qk_selection_takes(&pair->layer[i], spec->role, spec->choice))
-            continue; /* it has q alone: "all" does not mean it */
-        matched++;
-        code = qk_selection_set(&next, pair, i, spec->role, spec->choice, err);
-    }
-    if (code != QK_OK) {
-        qk_selection_free(&next);
-        return code;
-    }
-    qk_selection_free(selection);
-    *selection = next;
-    if (n_matched != NULL)
-        *n_matched = matched;
-    return QK_OK;
-}
-
-/* --- as text --- */
-
-static bool same_choices(const struct qk_selection *selection, int a, int b)
-{
-    return qk_layer_choice_equal(&selection->choice[a], &selection->choice[b]);
-}
-
-/* True when the layers with the choices of `like` are all layers that can be chosen (kind
- * QK_NONE), or all of a kind. */
-static bool is_whole(
-    const struct qk_selection *selection, const struct qk_pair *pair, int like, enum qk_kind kind)
-{
-    int n = 0;
-    for (int i = 0; i < pair->n_layers; i++) {
-        const struct qk_pair_layer *layer = &pair->layer[i];
-        bool in = layer->has_qk && layer->problem == NULL && (kind == QK_NONE || layer->kind == kind);
-        if (in != same_choices(selection, like, i))
-            return false;
-        n += in;
-    }
-    return n > 1;
-}
-
-static void add_selector(
-    struct qk_text *text, const struct qk_selection *selection, const struct qk_pair *pair, int like)
-{
-    enum qk_kind kind = pair->layer[like].kind;
-    if (is_whole(selection, pair, like, QK_NONE)) {
-        qk_text_add(text, "all");
-        return;
-    }
-    if (is_whole(selection, pair, like, kind)) {
-        qk_text_add(text, "%s", qk_kind_name(kind));
-        return;
-    }
-    const char *comma = "";
-    for (int i = like, end; i < selection->n_layers; i = end) {
-        for (end = i; end < selection->n_layers && same_choices(selection, like, end);)
-            end++;
-        if (end > i + 1)
-            qk_text_add(text, "%s%d-%d", comma, i, end - 1);
-        else if (end > i)
-            qk_text_add(text, "%s%d", comma, i);
-        comma = end > i ? "," : comma;
-        end += end == i;
-    }
-}
-
-static void add_choice(struct qk_text *text, const char *role, struct qk_choice choice)
-{
-    const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    char number[32];
-    snprintf(number, sizeof number, "%.6g", choice.param);
-    if (strtod(number, NULL) != choice.param)
-        snprintf(number, sizeof number, "%.17g", choice.param);
-    qk_text_add(
-        text, "%s=%s%s%s", role, info->name, info->has_param ? ":" : "", info->has_param ? number : "");
-}
-
-enum qk_code qk_spec_text(
-    const struct qk_selection *selection, const struct qk_pair *pair, char **out, struct qk_error *err)
-{
-    static const char *const ROLES[] = {[QK_Q] = ":q", [QK_K] = ":k"};
-    struct qk_text text = {0};
-    for (int i = 0; i < selection->n_layers; i++) {
-        const struct qk_layer_choice *choice = &selection->choice[i];
-        bool both = qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]), written = false;
-        for (int j = 0; j < i && !written; j++)
-            written = same_choices(selection, i, j);
-        for (int r = 0; r < (both ? 1 : QK_ROLE_COUNT) && !written; r++) {
-            if (choice->role[r].mode == QK_KEEP)
-                continue;
-            if (text.length > 0)
-                qk_text_add(&text, " ");
-            add_selector(&text, selection, pair, i);
-            add_choice(&text, both ? "" : ROLES[r], choice->role[r]);
-        }
-    }
-    if (text.length == 0)
-        qk_text_add(&text, "keep");
-    return qk_text_take(&text, out, err);
+    spec->run = NULL;
+    spec->n_ranges = spec->n_runs = 0;
 }

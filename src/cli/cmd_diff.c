@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
+#include "cli/masses.h"
 #include "cli/print.h"
 #include "cli/report.h"
 
@@ -100,17 +101,24 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
 {
     const struct qk_pair *pair = d->pair;
     bool by_test = d->some_layers && d->layers.selector == QK_SELECT_TEST;
+    bool by_heads = d->some_layers && d->layers.selector == QK_SELECT_HEADS;
+    struct qk_head_numbers *masses = NULL;
     QK_TRY(qk_inputs_check_layers(&d->layers, pair, err));
     QK_TRY(qk_alloc(&d->wanted, (size_t)pair->n_layers, sizeof *d->wanted, err));
     QK_TRY(qk_alloc(&d->order, (size_t)pair->n_layers, sizeof *d->order, err));
+    if (by_heads)
+        QK_TRY(qk_masses_compute(pair, &masses, err));
+    struct qk_spec_numbers numbers = {.heads = masses};
     for (int i = 0; i < pair->n_layers; i++)
-        d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, NULL, i);
+        d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, &numbers, i);
+    qk_masses_free(masses, pair->n_layers);
     if (d->remote && !d->some_layers)
         choose_remote(d);
     QK_TRY(qk_drifts_compute(pair, d->wanted, d->effective, d->threads, &d->drift, err));
+    numbers = (struct qk_spec_numbers){.drift = d->drift};
     for (int i = 0; i < pair->n_layers; i++) {
         if (by_test)
-            d->wanted[i] = qk_spec_matches(&d->layers, pair, d->drift, i);
+            d->wanted[i] = qk_spec_matches(&d->layers, pair, &numbers, i);
         if (d->wanted[i])
             d->order[d->n++] = i;
     }

@@ -2,6 +2,7 @@
 #include "cli/arguments.h"
 #include "cli/drifts.h"
 #include "cli/inputs.h"
+#include "cli/masses.h"
 #include "cli/meter.h"
 #include "cli/print.h"
 #include "cli/range_report.h"
@@ -124,19 +125,24 @@ static enum qk_code find_layers(struct range *r, struct qk_error *err)
 {
     const struct qk_pair *pair = r->inputs.pair;
     struct qk_layer_drift *drift = NULL;
+    struct qk_head_numbers *masses = NULL;
     size_t n = (size_t)pair->n_layers;
     QK_TRY(qk_inputs_check_layers(&r->layers, pair, err));
     QK_TRY(qk_alloc(&r->wanted, n, sizeof *r->wanted, err));
     QK_TRY(qk_alloc(&r->order, n, sizeof *r->order, err));
     if (r->some_layers && r->layers.selector == QK_SELECT_TEST)
         QK_TRY(qk_drifts_compute(pair, NULL, false, r->threads, &drift, err));
+    if (r->some_layers && r->layers.selector == QK_SELECT_HEADS)
+        QK_TRY(qk_masses_compute(pair, &masses, err));
+    const struct qk_spec_numbers numbers = {drift, masses};
     for (int i = 0; i < pair->n_layers; i++) {
-        bool asked = !r->some_layers || qk_spec_matches(&r->layers, pair, drift, i);
+        bool asked = !r->some_layers || qk_spec_matches(&r->layers, pair, &numbers, i);
         r->wanted[i] = asked && qk_probe_has(pair, i);
         if (asked && pair->layer[i].problem != NULL)
             qk_print_note("layer %d cannot be compared: %s", i, pair->layer[i].problem);
     }
     qk_drifts_free(drift, pair->n_layers);
+    qk_masses_free(masses, pair->n_layers);
     return QK_OK;
 }
 

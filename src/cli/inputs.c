@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "cli/drifts.h"
+#include "cli/masses.h"
 #include "cli/print.h"
 #include "tensor/hub/hub.h"
 #include "tensor/hub/remote.h"
@@ -137,10 +138,10 @@ static enum qk_code parse_specs(const struct qk_choices *choices, struct specs *
     return QK_OK;
 }
 
-static bool any_test(const struct specs *specs)
+static bool any_of(const struct specs *specs, enum qk_selector selector)
 {
     for (size_t i = 0; i < specs->n_parsed; i++)
-        if (specs->spec[i].selector == QK_SELECT_TEST)
+        if (specs->spec[i].selector == selector)
             return true;
     return false;
 }
@@ -149,16 +150,21 @@ static enum qk_code apply_specs(
     struct qk_inputs *inputs, const struct specs *specs, int threads, struct qk_error *err)
 {
     struct qk_layer_drift *drift = NULL;
+    struct qk_head_numbers *masses = NULL;
     enum qk_code code = QK_OK;
-    if (any_test(specs))
+    if (any_of(specs, QK_SELECT_TEST))
         code = qk_drifts_compute(inputs->pair, NULL, false, threads, &drift, err);
+    if (code == QK_OK && any_of(specs, QK_SELECT_HEADS))
+        code = qk_masses_compute(inputs->pair, &masses, err);
+    const struct qk_spec_numbers numbers = {drift, masses};
     for (size_t i = 0; i < specs->n_parsed && code == QK_OK; i++) {
         int matched = 0;
-        code = qk_spec_apply(&specs->spec[i], inputs->pair, drift, &inputs->selection, &matched, err);
+        code = qk_spec_apply(&specs->spec[i], inputs->pair, &numbers, &inputs->selection, &matched, err);
         if (code == QK_OK && matched == 0)
             qk_print_note("--set %s: no layer matches", specs->of->set[i]);
     }
     qk_drifts_free(drift, inputs->pair->n_layers);
+    qk_masses_free(masses, inputs->pair->n_layers);
     return code;
 }
 

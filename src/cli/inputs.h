@@ -36,9 +36,10 @@ enum qk_code qk_inputs_cases(
 enum qk_code qk_inputs_want_choice(const struct qk_arguments *arguments, struct qk_error *err);
 
 /* Opens the pair and builds the selection: --recipe first, then every --set in its order. Tests such as routing>0.15
- * compute the drift that they need with --threads workers. The command takes --set, --recipe and --threads, and
- * perhaps --norms, --comment and --force. --force accepts a recipe whose fingerprints do not match. A --set that
- * matches no layer gets a note on standard error. Freed with qk_inputs_free (also after a failure). */
+ * compute the drift that they need with --threads workers. needle and drop run the prompts that `qkscope heads` makes.
+ * The command takes --set, --recipe and --threads, and perhaps --norms, --comment and --force. --force accepts a recipe
+ * whose fingerprints do not match. A --set that matches no layer gets a note on standard error. Freed with
+ * qk_inputs_free (also after a failure). */
 enum qk_code qk_inputs_open(
     const struct qk_arguments *arguments, struct qk_inputs *out, struct qk_error *err);
 void qk_inputs_free(struct qk_inputs *inputs);

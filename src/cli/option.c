@@ -9,8 +9,8 @@ const struct qk_option_info *const qk_common_options[] = {&qk_option_help, &qk_o
 
 /* --- the choices --- */
 
-const struct qk_option_info qk_option_set = {
-    "set", 's', "SPEC", "choose, as in full=restore or 4:q=lerp:0.5; repeatable, later wins"};
+const struct qk_option_info qk_option_set = {"set", 's', "SPEC",
+    "choose, as in full=restore, 4:q=lerp:0.5 or 10/q0-1,k0=restore; repeatable, later wins"};
 const struct qk_option_info qk_option_recipe = {
     "recipe", 'r', "FILE", "begin with the choices of a recipe, before any --set"};
 const struct qk_option_info qk_option_norms = {

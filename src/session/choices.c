@@ -114,7 +114,8 @@ enum qk_code qk_session_set(
     if (code == QK_OK)
         code = qk_selection_copy(&next, qk_session_selection(session), err);
     if (code == QK_OK)
-        code = qk_spec_apply(&parsed, session->pair, qk_layers_drift(session), &next, NULL, err);
+        code = qk_spec_apply(&parsed, session->pair,
+            &(struct qk_spec_numbers){.drift = qk_layers_drift(session)}, &next, NULL, err);
     if (code == QK_OK)
         code = commit(session, &next, spec, n_changed, err);
     qk_selection_free(&next);
@@ -126,13 +127,14 @@ enum qk_code qk_session_find(
     const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err)
 {
     struct qk_spec parsed;
+    const struct qk_spec_numbers numbers = {.drift = qk_layers_drift(session)};
     *n = 0;
     QK_TRY(qk_spec_parse_selector(selector, &parsed, err));
     for (int i = 0; i < session->pair->n_layers; i++) {
         /* The old number stays while the layer is computed again. It must not count as the new one. */
         bool known =
             parsed.selector != QK_SELECT_TEST || qk_session_layer_state(session, i) == QK_LAYER_READY;
-        if (known && qk_spec_matches(&parsed, session->pair, qk_layers_drift(session), i))
+        if (known && qk_spec_matches(&parsed, session->pair, &numbers, i))
             layers[(*n)++] = i;
     }
     qk_spec_free(&parsed);

@@ -167,12 +167,71 @@ static void test_errors(void **state)
             "unknown layers"},
         {"full=lerp:0.00000000000000000000000000000000000000000000000000000000000000000001",
             "parameter (found '0.0"},
+        {"3/=keep", "character 3: unknown heads (found '=', expected heads such as q0-1,k0 or g1"},
+        {"3/v0=keep", "unknown heads (found 'v0'"},
+        {"3/q=keep", "character 4: head number missing (found '='"},
+        {"3/q0,1=keep", "character 6: unknown heads (found '1'"},
+        {"3/q0-=keep", "character 6: head number missing"},
+        {"3/q2-1=keep", "character 4: range runs backwards (found '2-1', expected the smaller head first"},
+        {"3/q99999999999=keep", "head number too large (found '99999999999', expected a head of the layer"},
+        {"3/q0:q=keep", "character 5: no choice given (found ':'"},
+        {"3:q/q0=keep", "character 4: no choice given (found '/'"},
+        {"3/q0", "no choice given (found the end"}, {"/q0=keep", "no layers named (found '/'"},
+        {"drop>0.1/q0=keep", "character 11: no choice given (found '0'"},
+        {"drop>0.1/x=keep", "unknown heads (found 'x', expected q, k or g: these heads"},
+        {"drop>0.1:q=keep",
+            "character 9: a test of heads takes no role (found ':', expected /q, /k, /g or =MODE"},
+        {"q.drop>0.1=keep", "unknown metric (found 'q.drop'"},
         {"f\x1b[31mull=keep", "'f\\x1b[31mull=keep': character 1: unknown layers"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_error err = {0};
         struct qk_spec spec;
         expect_failure(qk_spec_parse(rows[i].text, &spec, &err), &err, QK_USAGE, rows[i].words);
         assert_null(spec.range);
+    }
+}
+
+static void test_heads(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        struct qk_head_run run[3];
+        size_t n;
+    } rows[] = {{"10/q0-1,k0=restore", {{QK_HEAD_Q, 0, 1}, {QK_HEAD_K, 0, 0}}, 2},
+        {"7/g1=lerp:0.5", {{QK_HEAD_GROUP, 1, 1}}, 1}, {"all / k0 = restore", {{QK_HEAD_K, 0, 0}}, 1},
+        {"full/q0-3=keep", {{QK_HEAD_Q, 0, 3}}, 1}, {"routing>0.1/g0=keep", {{QK_HEAD_GROUP, 0, 0}}, 1},
+        {"1,3-5 / q 1 - 2 , g 0 , k 7 =qk-pro:1",
+            {{QK_HEAD_Q, 1, 2}, {QK_HEAD_GROUP, 0, 0}, {QK_HEAD_K, 7, 7}}, 3}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_spec spec = parse(rows[i].text);
+        assert_int_equal(spec.n_runs, rows[i].n);
+        assert_int_equal(spec.role, -1);
+        for (size_t k = 0; k < spec.n_runs; k++)
+            assert_true(spec.run[k].of == rows[i].run[k].of && spec.run[k].first == rows[i].run[k].first &&
+                        spec.run[k].last == rows[i].run[k].last);
+        qk_spec_free(&spec);
+        assert_null(spec.run);
+    }
+}
+
+static void test_tests_of_heads(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum qk_head_metric metric;
+        enum qk_head_kind of;
+    } rows[] = {{"drop>0.02=restore", QK_HEAD_DROP, QK_HEAD_Q},
+        {"needle>0.1/q=keep", QK_HEAD_NEEDLE, QK_HEAD_Q},
+        {"needle >= 0.1 / k = keep", QK_HEAD_NEEDLE, QK_HEAD_K},
+        {"drop>0.02/g=lerp:1", QK_HEAD_DROP, QK_HEAD_GROUP}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_spec spec = parse(rows[i].text);
+        assert_int_equal(spec.selector, QK_SELECT_HEADS);
+        assert_int_equal(spec.head_metric, rows[i].metric);
+        assert_int_equal(spec.heads_of, rows[i].of);
+        qk_spec_free(&spec);
     }
 }
 
@@ -210,13 +269,16 @@ static void test_selector_alone(void **state)
     expect_failure(qk_spec_parse_selector("", &spec, &err), &err, QK_USAGE, "no layers named");
 }
 
-/* --- applying, on a pair in memory --- */
+/* --- applying, on a pair in memory: four query heads on two key heads, two on one in layer 6 --- */
 
 enum { LAYERS = 8 };
 
 static struct qk_pair_layer pair_layers[LAYERS];
+static const struct qk_layer FOUR = {.role = {{.n_heads = 4}, {.n_heads = 2}}},
+                             TWO = {.role = {{.n_heads = 2}, {.n_heads = 1}}};
 static struct qk_pair pair = {.layer = pair_layers, .n_layers = LAYERS};
 static struct qk_layer_drift drift[LAYERS];
+static const struct qk_spec_numbers numbers = {.drift = drift};
 
 /* Kinds f w l n f(problem) f l f; routing i / 10, q's rel_fro i, k's 7 - i; layer 7's numbers are unknown. */
 static int make_pair(void **state)
@@ -226,6 +288,7 @@ static int make_pair(void **state)
         QK_FULL, QK_WINDOW, QK_LINEAR, QK_NONE, QK_FULL, QK_FULL, QK_LINEAR, QK_FULL};
     for (int i = 0; i < LAYERS; i++) {
         pair_layers[i] = (struct qk_pair_layer){.index = i, .kind = kinds[i], .has_qk = i != 3 && i != 4};
+        pair_layers[i].side[QK_POST] = i == 6 ? &TWO : &FOUR;
         drift[i] = (struct qk_layer_drift){.index = i, .kind = kinds[i], .has_qk = i != 3 && i != 4};
         drift[i].routing_rel_fro = i == 7 ? (double)NAN : i / 10.0;
         drift[i].role[QK_Q].rel_fro = i == 7 ? (double)NAN : i;
@@ -242,7 +305,7 @@ static void expect_matches(const char *selector, const char *layers)
     char found[LAYERS + 1] = "";
     expect_ok(qk_spec_parse_selector(selector, &spec, &err), &err);
     for (int i = 0; i < LAYERS; i++)
-        if (qk_spec_matches(&spec, &pair, drift, i))
+        if (qk_spec_matches(&spec, &pair, &numbers, i))
             strcat(found, (const char[]){(char)('0' + i), '\0'});
     if (strcmp(found, layers) != 0)
         fail_msg("%s: found %s, expected %s", selector, found, layers);
@@ -289,7 +352,7 @@ static void test_apply(void **state)
     qk_spec_free(&spec);
     assert_int_equal(selection.choice[5].role[QK_Q].mode, QK_KEEP);
     spec = parse("routing>9=restore");
-    expect_ok(qk_spec_apply(&spec, &pair, drift, &selection, &matched, &err), &err);
+    expect_ok(qk_spec_apply(&spec, &pair, &numbers, &selection, &matched, &err), &err);
     qk_spec_free(&spec);
     assert_int_equal(matched, 0);
     qk_selection_free(&selection);
@@ -304,7 +367,15 @@ static void test_apply_refuses(void **state)
         {"1000000=restore", "no such layer (found 1000000"},
         {"0,3=restore", "layer 3 cannot be chosen: it has no q and k"},
         {"0-5=restore", "layer 3 cannot be chosen"},
-        {"4=restore", "layer 4 cannot be chosen: the heads differ"}};
+        {"4=restore", "layer 4 cannot be chosen: the heads differ"},
+        {"4/q0=restore", "layer 4 cannot be chosen: the heads differ"},
+        {"0,3/q0=restore", "layer 3 cannot be chosen: it has no q and k"},
+        {"5/q4=restore", "layer 5 has 4 query heads (found 4, expected 0 to 3)"},
+        {"0-1,6/q1-3=restore", "layer 6 has 2 query heads (found 3, expected 0 to 1)"},
+        {"5/k2=restore", "layer 5 has 2 key heads (found 2, expected 0 to 1)"},
+        {"5/q0,g2=restore", "layer 5 has 2 key groups (found 2, expected 0 to 1)"},
+        {"8/q0=restore", "no such layer (found 8"},
+        {"drop>0.1=restore", "the needle mass of the heads is not known, which needle and drop test"}};
     struct qk_error err = {0};
     struct qk_selection selection, untouched;
     expect_ok(qk_selection_init(&selection, LAYERS, &err), &err);
@@ -318,6 +389,64 @@ static void test_apply_refuses(void **state)
     }
     qk_selection_free(&selection);
     qk_selection_free(&untouched);
+}
+
+static void expect_modes(const struct qk_selection *selection, int layer, const char *q, const char *k)
+{
+    const char *const expected[QK_ROLE_COUNT] = {q, k};
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int h = 0; expected[r][h] != '\0'; h++) {
+            enum qk_mode mode = qk_layer_choice_of(&selection->choice[layer], (enum qk_role)r, h).mode;
+            if (mode != (expected[r][h] == 'r' ? QK_RESTORE : expected[r][h] == 'p' ? QK_QKPRO : QK_KEEP))
+                fail_msg("layer %d: %s%d has mode %d", layer, qk_role_name((enum qk_role)r), h, mode);
+        }
+}
+
+static void apply_one(const char *text, struct qk_selection *selection, int expected)
+{
+    static const double needle[4] = {0.9, 0.05, 0.3, (double)NAN}, drop[4] = {0.1, 0.2, -0.1, 0};
+    static const struct qk_head_numbers heads[LAYERS] = {
+        [5] = {4, {needle, drop}}, [6] = {4, {needle, drop}}};
+    const struct qk_spec_numbers known = {.drift = drift, .heads = heads};
+    struct qk_error err = {0};
+    int matched = -1;
+    struct qk_spec spec = parse(text);
+    expect_ok(qk_spec_apply(&spec, &pair, &known, selection, &matched, &err), &err);
+    if (matched != expected)
+        fail_msg("%s: %d layers match, expected %d", text, matched, expected);
+    qk_spec_free(&spec);
+}
+
+static void test_apply_to_heads(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    struct qk_selection s;
+    expect_ok(qk_selection_init(&s, LAYERS, &err), &err);
+    apply_one("5/q1-2,k0=restore", &s, 1);
+    expect_modes(&s, 5, "krrk", "rk");
+    apply_one("5/g1=keep", &s, 1);
+    expect_modes(&s, 5, "krkk", "rk");
+    apply_one("all/q2-9=restore", &s, 5); /* not layer 6, which has none of them */
+    expect_modes(&s, 5, "krrr", "rk");
+    expect_modes(&s, 0, "kkrr", "kk");
+    expect_modes(&s, 6, "kk", "k");
+    apply_one("linear/k1=restore", &s, 1);
+    expect_modes(&s, 2, "kkrr", "kr");
+    apply_one("0/q0=qk-pro:0.3", &s, 1); /* the group of q0 */
+    expect_modes(&s, 0, "pprr", "pk");
+    apply_one("0/k0=restore", &s, 1);
+    expect_modes(&s, 0, "kkrr", "rk");
+    apply_one("5=keep", &s, 1);
+    assert_false(qk_layer_choice_by_head(&s.choice[5]));
+    apply_one("drop>=0.1=restore", &s, 1); /* layer 6 has other heads than its numbers */
+    expect_modes(&s, 5, "rrkk", "kk");
+    apply_one("needle>0.1/k=restore", &s, 1);
+    expect_modes(&s, 5, "rrkk", "rr");
+    apply_one("drop<0/g=keep", &s, 1);
+    expect_modes(&s, 5, "rrkk", "rk");
+    apply_one("needle>5=restore", &s, 0);
+    qk_selection_free(&s);
 }
 
 /* Sets each of the words that stand between spaces. */
@@ -344,7 +473,13 @@ static void test_text(void **state)
         {"all:q=lerp:0.25", "all:q=lerp:0.25"}, {"full=qk-pro:0.3", "full=qk-pro:0.3"},
         {"5:q=restore 5:k=lerp:0.1 7=restore", "5:q=restore 5:k=lerp:0.1 7=restore"},
         {"0-2=restore 5-6:k=restore", "0-2=restore 5-6:k=restore"},
-        {"1=lerp:0.30000000000000004", "1=lerp:0.30000000000000004"}};
+        {"1=lerp:0.30000000000000004", "1=lerp:0.30000000000000004"},
+        {"5/q0-1,k0=restore", "5/q0-1,k0=restore"}, {"5/g0=restore", "5/q0-1,k0=restore"},
+        {"5/q0-3=restore 5/k0-1=restore", "5=restore"},
+        {"0,5/q3,q0=lerp:0.5 1/k1=restore", "0,5/q0,q3=lerp:0.5 1/k1=restore"},
+        {"full/k0=restore full:q=lerp:0.5", "full:q=lerp:0.5 full/k0=restore"},
+        {"1/g0=qk-pro:0.3 1/g1=qk-pro:2", "1/q0-1,k0=qk-pro:0.3 1/q2-3,k1=qk-pro:2"},
+        {"6/q1=restore 5/q1=restore", "5/q1=restore 6/q1=restore"}};
     struct qk_error err = {0};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_selection selection, again;
@@ -371,11 +506,14 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_tests),
         cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_tests_of_heads),
         cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_selector_alone),
         cmocka_unit_test(test_matches),
         cmocka_unit_test(test_apply),
         cmocka_unit_test(test_apply_refuses),
+        cmocka_unit_test(test_apply_to_heads),
         cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, make_pair, NULL);
