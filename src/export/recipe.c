@@ -1,5 +1,6 @@
-/* recipe.c - the writer and the reader of recipes. They come from strangers: every key is checked. */
-#include "export/recipe.h"
+/* recipe.c - the writer and the reader of recipes, but for their choices. They come from strangers: every key is
+ * checked. */
+#include "export/recipe_choices.h"
 
 #include "base/atomic_file.h"
 #include "base/json.h"
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { RECIPE_VERSION = 1, MAX_RECIPE_BYTES = 64 << 20, MAX_LAYERS = 1 << 16 };
+enum { MAX_RECIPE_BYTES = 64 << 20 };
 static const char FORMAT[] = "qkscope-recipe";
 
 /* --- making --- */
@@ -152,54 +153,6 @@ void qk_recipe_free(struct qk_recipe *recipe)
 
 /* --- writing --- */
 
-/* Adds the roles of a layer that share its choice: both, or the given one. */
-enum { WHICH_BOTH = QK_ROLE_COUNT, WHICH_COUNT };
-
-/* True when the layer has an entry for q, for k, or one for both; *choice is its choice. */
-static bool layer_entry(const struct qk_selection *selection, int layer, int which, struct qk_choice *choice)
-{
-    const struct qk_layer_choice *slot = &selection->choice[layer];
-    bool same = qk_choice_equal(slot->role[QK_Q], slot->role[QK_K]);
-    *choice = slot->role[which == WHICH_BOTH ? QK_Q : which];
-    return (which == WHICH_BOTH) == same && choice->mode != QK_KEEP;
-}
-
-static void add_entry(cJSON *choices, const struct qk_selection *selection, int first, int which)
-{
-    struct qk_choice choice, other;
-    cJSON *entry = qk_json_append_object(choices), *layers = cJSON_AddArrayToObject(entry, "layers");
-    layer_entry(selection, first, which, &choice);
-    for (int i = first; i < selection->n_layers; i++)
-        if (layer_entry(selection, i, which, &other) && qk_choice_equal(choice, other))
-            qk_json_append(layers, cJSON_CreateNumber(i));
-    cJSON *roles = cJSON_AddArrayToObject(entry, "roles");
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        if (which == WHICH_BOTH || which == r)
-            qk_json_append(roles, cJSON_CreateString(qk_role_name((enum qk_role)r)));
-    const struct qk_mode_info *info = qk_mode_info(choice.mode);
-    cJSON_AddStringToObject(entry, "mode", info->name);
-    if (info->has_param)
-        qk_json_add_exact(entry, "param", choice.param);
-}
-
-/* Adds an entry for each different choice, at the first layer that has it. */
-static void add_choices(cJSON *root, const struct qk_selection *selection)
-{
-    cJSON *choices = cJSON_AddArrayToObject(root, "choices");
-    for (int i = 0; i < selection->n_layers; i++) {
-        for (int which = 0; which < WHICH_COUNT; which++) {
-            struct qk_choice choice, earlier;
-            if (!layer_entry(selection, i, which, &choice))
-                continue;
-            bool written = false;
-            for (int j = 0; j < i && !written; j++)
-                written = layer_entry(selection, j, which, &earlier) && qk_choice_equal(choice, earlier);
-            if (!written)
-                add_entry(choices, selection, i, which);
-        }
-    }
-}
-
 static void add_side(cJSON *root, const struct qk_recipe *recipe, enum qk_side side)
 {
     cJSON *object = cJSON_AddObjectToObject(root, qk_side_name(side));
@@ -233,13 +186,13 @@ enum qk_code qk_recipe_text(const struct qk_recipe *recipe, char **out, struct q
     cJSON *root = cJSON_CreateObject();
     char *text;
     cJSON_AddStringToObject(root, "format", FORMAT);
-    cJSON_AddNumberToObject(root, "version", RECIPE_VERSION);
+    cJSON_AddNumberToObject(root, "version", qk_recipe_version(&recipe->selection));
     if (recipe->comment != NULL)
         cJSON_AddStringToObject(root, "comment", recipe->comment);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         add_side(root, recipe, (enum qk_side)s);
     cJSON_AddBoolToObject(cJSON_AddObjectToObject(root, "options"), "norms", recipe->norms);
-    add_choices(root, &recipe->selection);
+    qk_recipe_add_choices(root, &recipe->selection);
     add_outputs(root, recipe);
     QK_TRY(qk_json_text(root, true, &text, err));
     struct qk_text whole = {0};
@@ -323,25 +276,19 @@ enum qk_code qk_recipe_write(const struct qk_recipe *recipe, const char *path, s
 
 /* --- reading --- */
 
-struct reader {
-    const char *path;
-    struct qk_error *err;
-};
-
-static enum qk_code wrong(const struct reader *r, const char *where, const char *key, const char *expected)
+enum qk_code qk_recipe_wrong(
+    const struct qk_recipe_reader *r, const char *where, const char *key, const char *expected)
 {
     return qk_fail(r->err, QK_INPUT, "%s: %s%s%s: missing or wrong (expected %s)", r->path, where,
         where[0] != '\0' && key[0] != '\0' ? "." : "", key, expected);
 }
 
-/* Checks that an object holds only keys of the list (NULL-terminated), each once: a misspelt key would silently
- * change what is exported. */
-static enum qk_code check_keys(
-    const struct reader *r, const cJSON *object, const char *where, const char *const *keys)
+enum qk_code qk_recipe_keys(
+    const struct qk_recipe_reader *r, const cJSON *object, const char *where, const char *const *keys)
 {
     const char *twice;
     if (!cJSON_IsObject(object))
-        return wrong(r, where, "", "an object");
+        return qk_recipe_wrong(r, where, "", "an object");
     QK_TRY(qk_json_duplicate(object, &twice, r->err));
     if (twice != NULL)
         return qk_fail(r->err, QK_INPUT, "%s: %s: the key \"%s\" appears twice", r->path, where, twice);
@@ -356,178 +303,80 @@ static enum qk_code check_keys(
     return QK_OK;
 }
 
-static enum qk_code read_string(
-    const struct reader *r, const cJSON *object, const char *where, const char *key, char **out)
-{
-    const char *text = qk_json_string(object, key, NULL);
-    if (text == NULL)
-        return wrong(r, where, key, "a text");
-    return qk_strdup_to(out, text, r->err);
-}
-
-static enum qk_code read_digest(
-    const struct reader *r, const cJSON *object, const char *where, const char *key, char out[65])
-{
-    const char *text = qk_json_string(object, key, "");
-    if (strlen(text) != 64 || strspn(text, "0123456789abcdef") != 64)
-        return wrong(r, where, key, "64 lower-case hexadecimal digits");
-    memcpy(out, text, 65);
-    return QK_OK;
-}
-
-/* *first = the elements of the array `key`; *n = their number. */
-static enum qk_code read_array(const struct reader *r, const cJSON *object, const char *where,
+enum qk_code qk_recipe_array(const struct qk_recipe_reader *r, const cJSON *object, const char *where,
     const char *key, const cJSON **out, size_t *n)
 {
     const cJSON *array = qk_json_get(object, key);
     *out = NULL;
     *n = 0;
     if (!cJSON_IsArray(array))
-        return wrong(r, where, key, "a list");
+        return qk_recipe_wrong(r, where, key, "a list");
     for (const cJSON *item = array->child; item != NULL; item = item->next)
         ++*n;
     *out = array->child;
     return QK_OK;
 }
 
+static enum qk_code read_string(
+    const struct qk_recipe_reader *r, const cJSON *object, const char *where, const char *key, char **out)
+{
+    const char *text = qk_json_string(object, key, NULL);
+    if (text == NULL)
+        return qk_recipe_wrong(r, where, key, "a text");
+    return qk_strdup_to(out, text, r->err);
+}
+
+static enum qk_code read_digest(
+    const struct qk_recipe_reader *r, const cJSON *object, const char *where, const char *key, char out[65])
+{
+    const char *text = qk_json_string(object, key, "");
+    if (strlen(text) != 64 || strspn(text, "0123456789abcdef") != 64)
+        return qk_recipe_wrong(r, where, key, "64 lower-case hexadecimal digits");
+    memcpy(out, text, 65);
+    return QK_OK;
+}
+
 static enum qk_code read_side(
-    const struct reader *r, const cJSON *root, enum qk_side side, struct qk_recipe *recipe)
+    const struct qk_recipe_reader *r, const cJSON *root, enum qk_side side, struct qk_recipe *recipe)
 {
     static const char *const keys[] = {"path", "model_type", "files", NULL};
     static const char *const file_keys[] = {"name", "bytes", "header_sha256", NULL};
     const char *where = qk_side_name(side), *place = side == QK_PRE ? "pre.files" : "post.files";
     const cJSON *object = qk_json_get(root, where), *item;
     size_t n;
-    QK_TRY(check_keys(r, object, where, keys));
+    QK_TRY(qk_recipe_keys(r, object, where, keys));
     QK_TRY(read_string(r, object, where, "path", &recipe->path[side]));
     QK_TRY(read_string(r, object, where, "model_type", &recipe->model_type[side]));
-    QK_TRY(read_array(r, object, where, "files", &item, &n));
+    QK_TRY(qk_recipe_array(r, object, where, "files", &item, &n));
     if (n == 0)
-        return wrong(r, where, "files", "at least one file");
+        return qk_recipe_wrong(r, where, "files", "at least one file");
     QK_TRY(qk_alloc(&recipe->file[side], n, sizeof *recipe->file[side], r->err));
     recipe->n_files[side] = n;
     for (size_t i = 0; i < n; i++, item = item->next) {
         struct qk_file_print *print = &recipe->file[side][i];
-        QK_TRY(check_keys(r, item, place, file_keys));
+        QK_TRY(qk_recipe_keys(r, item, place, file_keys));
         QK_TRY(read_string(r, item, place, "name", &print->name));
         if (!qk_json_u64(qk_json_get(item, "bytes"), &print->bytes))
-            return wrong(r, place, "bytes", "a whole number");
+            return qk_recipe_wrong(r, place, "bytes", "a whole number");
         QK_TRY(read_digest(r, item, place, "header_sha256", print->header_digest));
     }
     qsort(recipe->file[side], n, sizeof *recipe->file[side], compare_files);
     return QK_OK;
 }
 
-static enum qk_code read_roles(const struct reader *r, const cJSON *entry, bool roles[QK_ROLE_COUNT])
-{
-    const cJSON *item;
-    size_t n;
-    QK_TRY(read_array(r, entry, "choices", "roles", &item, &n));
-    for (; item != NULL; item = item->next) {
-        int role = 0;
-        while (role < QK_ROLE_COUNT &&
-               !(cJSON_IsString(item) && strcmp(item->valuestring, qk_role_name((enum qk_role)role)) == 0))
-            role++;
-        if (role == QK_ROLE_COUNT || roles[role])
-            return wrong(r, "choices", "roles", "\"q\", \"k\" or both, each once");
-        roles[role] = true;
-    }
-    return n > 0 ? QK_OK : wrong(r, "choices", "roles", "\"q\", \"k\" or both, each once");
-}
-
-static enum qk_code read_choice(
-    const struct reader *r, const cJSON *entry, struct qk_choice *choice, bool roles[QK_ROLE_COUNT])
-{
-    static const char *const keys[] = {"layers", "roles", "mode", "param", NULL};
-    QK_TRY(check_keys(r, entry, "choices", keys));
-    QK_TRY(read_roles(r, entry, roles));
-    const char *name = qk_json_string(entry, "mode", "");
-    char modes[QK_MODE_LIST];
-    if (!qk_mode_parse(name, &choice->mode))
-        return qk_fail(r->err, QK_INPUT, "%s: choices.mode: unknown mode (found \"%s\", expected %s)",
-            r->path, name, qk_mode_list(modes, NULL, false));
-    const struct qk_mode_info *info = qk_mode_info(choice->mode);
-    const cJSON *param = qk_json_get(entry, "param");
-    if (!info->has_param)
-        return param == NULL || cJSON_IsNull(param) || (cJSON_IsNumber(param) && param->valuedouble == 0)
-                   ? QK_OK
-                   : wrong(r, "choices", "param", "no value for this mode");
-    if (!cJSON_IsNumber(param))
-        return wrong(r, "choices", "param", "a number");
-    choice->param = param->valuedouble;
-    if (qk_choice_check(*choice, NULL) != QK_OK)
-        return qk_fail(r->err, QK_INPUT, "%s: choices.param: out of range for %s (found %g)", r->path, name,
-            choice->param);
-    if (info->both_roles && !(roles[QK_Q] && roles[QK_K]))
-        return qk_fail(r->err, QK_INPUT, "%s: choices.roles: missing or wrong (expected both q and k for %s)",
-            r->path, name);
-    return QK_OK;
-}
-
-static enum qk_code read_entry(const struct reader *r, const cJSON *entry, struct qk_layer_choice *choices,
-    bool (*given)[QK_ROLE_COUNT], int *n_layers)
-{
-    struct qk_choice choice = {0};
-    bool roles[QK_ROLE_COUNT] = {false};
-    const cJSON *item;
-    size_t n;
-    QK_TRY(read_choice(r, entry, &choice, roles));
-    QK_TRY(read_array(r, entry, "choices", "layers", &item, &n));
-    if (n == 0)
-        return wrong(r, "choices", "layers", "at least one layer");
-    for (; item != NULL; item = item->next) {
-        uint64_t layer;
-        if (!qk_json_u64(item, &layer) || layer >= MAX_LAYERS)
-            return wrong(r, "choices", "layers", "layer numbers");
-        for (int role = 0; role < QK_ROLE_COUNT; role++) {
-            if (!roles[role])
-                continue;
-            if (given[layer][role])
-                return qk_fail(r->err, QK_INPUT, "%s: choices.layers: layer %d has two choices for %s",
-                    r->path, (int)layer, qk_role_name((enum qk_role)role));
-            given[layer][role] = true;
-            choices[layer].role[role] = choice;
-        }
-        if ((int)layer >= *n_layers)
-            *n_layers = (int)layer + 1;
-    }
-    return QK_OK;
-}
-
-static enum qk_code read_choices(const struct reader *r, const cJSON *root, struct qk_recipe *recipe)
-{
-    struct qk_selection all = {0};
-    bool(*given)[QK_ROLE_COUNT] = NULL;
-    const cJSON *entry;
-    size_t n;
-    int n_layers = 0;
-    QK_TRY(read_array(r, root, "", "choices", &entry, &n));
-    enum qk_code code = qk_selection_init(&all, MAX_LAYERS, r->err);
-    if (code == QK_OK)
-        code = qk_alloc(&given, MAX_LAYERS, sizeof *given, r->err);
-    for (; entry != NULL && code == QK_OK; entry = entry->next)
-        code = read_entry(r, entry, all.choice, given, &n_layers);
-    free(given);
-    if (code == QK_OK) {
-        all.n_layers = n_layers;
-        code = qk_selection_copy(&recipe->selection, &all, r->err);
-    }
-    qk_selection_free(&all);
-    return code;
-}
-
-static enum qk_code read_outputs(const struct reader *r, const cJSON *root, struct qk_recipe *recipe)
+static enum qk_code read_outputs(
+    const struct qk_recipe_reader *r, const cJSON *root, struct qk_recipe *recipe)
 {
     static const char *const keys[] = {"tensor", "sha256", NULL};
     const cJSON *item;
     size_t n;
     if (qk_json_get(root, "outputs") == NULL)
         return QK_OK;
-    QK_TRY(read_array(r, root, "", "outputs", &item, &n));
+    QK_TRY(qk_recipe_array(r, root, "", "outputs", &item, &n));
     QK_TRY(qk_alloc(&recipe->output, n, sizeof *recipe->output, r->err));
     for (; item != NULL; item = item->next) {
         struct qk_output_print *output = &recipe->output[recipe->n_outputs];
-        QK_TRY(check_keys(r, item, "outputs", keys));
+        QK_TRY(qk_recipe_keys(r, item, "outputs", keys));
         QK_TRY(read_digest(r, item, "outputs", "sha256", output->digest));
         QK_TRY(read_string(r, item, "outputs", "tensor", &output->tensor));
         recipe->n_outputs++;
@@ -535,7 +384,7 @@ static enum qk_code read_outputs(const struct reader *r, const cJSON *root, stru
     return QK_OK;
 }
 
-static enum qk_code read_recipe(const struct reader *r, const cJSON *root, struct qk_recipe *recipe)
+static enum qk_code read_recipe(const struct qk_recipe_reader *r, const cJSON *root, struct qk_recipe *recipe)
 {
     static const char *const keys[] = {
         "format", "version", "comment", "pre", "post", "options", "choices", "outputs", NULL};
@@ -544,23 +393,23 @@ static enum qk_code read_recipe(const struct reader *r, const cJSON *root, struc
         return qk_fail(
             r->err, QK_INPUT, "%s: not a qkscope recipe (expected \"format\": \"%s\")", r->path, FORMAT);
     int64_t version = qk_json_int(root, "version", -1);
-    if (version != RECIPE_VERSION)
-        return qk_fail(r->err, QK_INPUT, "%s: version: this program does not read it (expected %d)", r->path,
-            RECIPE_VERSION);
-    QK_TRY(check_keys(r, root, "", keys));
+    if (version != QK_RECIPE_BY_LAYER && version != QK_RECIPE_BY_HEAD)
+        return qk_fail(r->err, QK_INPUT, "%s: version: this program does not read it (expected %d or %d)",
+            r->path, QK_RECIPE_BY_LAYER, QK_RECIPE_BY_HEAD);
+    QK_TRY(qk_recipe_keys(r, root, "", keys));
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         QK_TRY(read_side(r, root, (enum qk_side)s, recipe));
     const cJSON *comment = qk_json_get(root, "comment"), *options = qk_json_get(root, "options");
     if (comment != NULL && !cJSON_IsNull(comment))
         QK_TRY(read_string(r, root, "", "comment", &recipe->comment));
     if (options != NULL) {
-        QK_TRY(check_keys(r, options, "options", option_keys));
+        QK_TRY(qk_recipe_keys(r, options, "options", option_keys));
         const cJSON *norms = qk_json_get(options, "norms");
         if (norms != NULL && !cJSON_IsBool(norms))
-            return wrong(r, "options", "norms", "true or false");
+            return qk_recipe_wrong(r, "options", "norms", "true or false");
         recipe->norms = cJSON_IsTrue(norms);
     }
-    QK_TRY(read_choices(r, root, recipe));
+    QK_TRY(qk_recipe_read_choices(r, root, version == QK_RECIPE_BY_HEAD, &recipe->selection));
     return read_outputs(r, root, recipe);
 }
 
@@ -569,7 +418,7 @@ enum qk_code qk_recipe_read(const char *path, struct qk_recipe *recipe, struct q
     cJSON *root;
     *recipe = (struct qk_recipe){0};
     QK_TRY(qk_json_read(path, MAX_RECIPE_BYTES, &root, err));
-    const struct reader reader = {path, err};
+    const struct qk_recipe_reader reader = {path, err};
     enum qk_code code = qk_strdup_to(&recipe->source, path, err);
     if (code == QK_OK)
         code = read_recipe(&reader, root, recipe);
@@ -622,27 +471,6 @@ static enum qk_code check_prints(
     return QK_OK;
 }
 
-static enum qk_code replay_layer(const struct qk_recipe *recipe, const struct qk_pair *pair, int layer,
-    struct qk_selection *selection, struct qk_error *err)
-{
-    const struct qk_layer_choice *choice = &recipe->selection.choice[layer];
-    const char *place = recipe->source != NULL ? recipe->source : "recipe";
-    if (qk_layer_choice_keeps(choice))
-        return QK_OK;
-    if (layer >= pair->n_layers)
-        return qk_fail(
-            err, QK_INPUT, "%s: the recipe chooses layer %d (found %d layers)", place, layer, pair->n_layers);
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        struct qk_error reason = {0};
-        enum qk_code code = qk_selection_set(selection, pair, layer, r, choice->role[r], &reason);
-        if (code == QK_USAGE) /* the fault is in the recipe, not in the command line */
-            return qk_fail(err, QK_INPUT, "%s: the recipe does not fit: %s", place, reason.text);
-        if (code != QK_OK)
-            return qk_fail(err, code, "%s", reason.text);
-    }
-    return QK_OK;
-}
-
 enum qk_code qk_recipe_replay(const struct qk_recipe *recipe, const struct qk_pair *pair, bool force,
     struct qk_selection *selection, struct qk_error *err)
 {
@@ -651,7 +479,7 @@ enum qk_code qk_recipe_replay(const struct qk_recipe *recipe, const struct qk_pa
         QK_TRY(check_prints(recipe, pair, err));
     QK_TRY(qk_selection_init(selection, pair->n_layers, err));
     for (int i = 0; i < recipe->selection.n_layers; i++) {
-        enum qk_code code = replay_layer(recipe, pair, i, selection, err);
+        enum qk_code code = qk_recipe_replay_layer(recipe, pair, i, selection, err);
         if (code != QK_OK) {
             qk_selection_free(selection);
             return code;

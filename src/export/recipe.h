@@ -5,7 +5,10 @@
  *  "post": {...},
  *  "options": {"norms": false},
  *  "choices": [{"layers": [1, 4], "roles": ["q", "k"], "mode": "qk-pro", "param": 0.3}],
- *  "outputs": [{"tensor": "...", "sha256": "..."}]}          - in exported folders only */
+ *  "outputs": [{"tensor": "...", "sha256": "..."}]}          - in exported folders only
+ *
+ * Version 2 also has entries for heads: {"layers": [10], "heads": {"q": [0, 1], "k": [0]}, "mode": "restore"}. A
+ * selection without choices by head is written as version 1. */
 #ifndef QK_EXPORT_RECIPE_H
 #define QK_EXPORT_RECIPE_H
 

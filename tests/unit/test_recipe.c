@@ -95,6 +95,15 @@ static void test_fields(void **state)
     qk_pair_close(pair);
 }
 
+static void set_heads(struct qk_selection *selection, const struct qk_pair *pair, int layer,
+    enum qk_head_kind of, int first, int last, enum qk_mode mode, double param)
+{
+    struct qk_error err = {0};
+    const struct qk_head_run run = {of, first, last};
+    expect_ok(
+        qk_selection_set_heads(selection, pair, layer, &run, 1, (struct qk_choice){mode, param}, &err), &err);
+}
+
 /* Random selections; parameters of all 53 bits come back as they were. */
 static void test_round_trip(void **state)
 {
@@ -107,6 +116,9 @@ static void test_round_trip(void **state)
             uint64_t bits = random_bits(&seed);
             set(&selection, pair, (int)(bits % 12), (int)(bits / 16 % 3) - 1,
                 (enum qk_mode)(bits / 64 % QK_MODE_COUNT), n % 2 == 0 ? 0.3 : fabs(random_uniform(&seed)));
+            if (t % 3 == 0)
+                set_heads(&selection, pair, (int)(bits / 4096 % 12), (enum qk_head_kind)(bits / 65536 % 3), 0,
+                    (int)(bits / 1048576 % 2), (enum qk_mode)(bits >> 24 & 3), 0.25);
         }
         write_recipe(*state, pair, &selection, t % 2 == 0, NULL);
         struct qk_recipe recipe = read_recipe(*state);
@@ -148,6 +160,129 @@ static void test_equal_choices_share_an_entry(void **state)
     free(text);
     qk_recipe_free(&recipe);
     qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* Heads make it version 2; without them it is version 1, as it always was. */
+static void test_heads(void **state)
+{
+    char path[PATH_SIZE];
+    struct qk_pair *pair = open_demo();
+    struct qk_selection selection = new_selection(pair), replayed;
+    struct qk_error err = {0};
+    set(&selection, pair, 3, QK_Q, QK_RESTORE, 0);
+    write_recipe(*state, pair, &selection, false, NULL);
+    char *text = read_bytes(path_in(path, *state, "r.json"), NULL);
+    assert_non_null(strstr(text, "\"version\":\t1,"));
+    free(text);
+    set_heads(&selection, pair, 7, QK_HEAD_Q, 1, 2, QK_RESTORE, 0);
+    set_heads(&selection, pair, 7, QK_HEAD_K, 0, 0, QK_RESTORE, 0);
+    set_heads(&selection, pair, 7, QK_HEAD_Q, 3, 3, QK_LERP, 0.5);
+    set_heads(&selection, pair, 3, QK_HEAD_K, 0, 0, QK_RESTORE, 0);
+    write_recipe(*state, pair, &selection, false, NULL);
+    text = read_bytes(path, NULL);
+    cJSON *root = cJSON_Parse(text);
+    assert_int_equal(cJSON_GetObjectItem(root, "version")->valueint, 2);
+    char *choices = cJSON_PrintUnformatted(cJSON_GetObjectItem(root, "choices"));
+    assert_string_equal(choices, "[{\"layers\":[3],\"roles\":[\"q\"],\"mode\":\"restore\"},"
+                                 "{\"layers\":[3],\"heads\":{\"k\":[0]},\"mode\":\"restore\"},"
+                                 "{\"layers\":[7],\"heads\":{\"q\":[1,2],\"k\":[0]},\"mode\":\"restore\"},"
+                                 "{\"layers\":[7],\"heads\":{\"q\":[3]},\"mode\":\"lerp\",\"param\":0.5}]");
+    struct qk_recipe recipe = read_recipe(*state);
+    expect_ok(qk_recipe_replay(&recipe, pair, false, &replayed, &err), &err);
+    assert_true(qk_selection_equal(&selection, &replayed));
+    cJSON_free(choices);
+    cJSON_Delete(root);
+    free(text);
+    qk_recipe_free(&recipe);
+    qk_selection_free(&replayed);
+    qk_selection_free(&selection);
+    qk_pair_close(pair);
+}
+
+/* Replaces the choices of a recipe for the demo pair. */
+static void write_choices(const char *folder, const struct qk_pair *pair, int version, const char *choices)
+{
+    char path[PATH_SIZE];
+    struct qk_selection selection = new_selection(pair);
+    write_recipe(folder, pair, &selection, false, NULL);
+    char *text = read_bytes(path_in(path, folder, "r.json"), NULL);
+    cJSON *root = cJSON_Parse(text), *given = cJSON_Parse(choices);
+    assert_non_null(given);
+    cJSON_SetNumberValue(cJSON_GetObjectItem(root, "version"), version);
+    cJSON_ReplaceItemInObject(root, "choices", given);
+    char *changed = cJSON_Print(root);
+    write_text(path, "%s", changed);
+    cJSON_free(changed);
+    cJSON_Delete(root);
+    free(text);
+    qk_selection_free(&selection);
+}
+
+static void test_wrong_heads(void **state)
+{
+    char path[PATH_SIZE];
+    struct qk_pair *pair = open_demo();
+    static const struct {
+        int version;
+        const char *choices, *words;
+    } rows[] = {{1, "[{\"layers\":[7],\"heads\":{\"q\":[0]},\"mode\":\"restore\"}]",
+                    "choices: unknown key \"heads\""},
+        {2, "[{\"layers\":[7],\"heads\":[0],\"mode\":\"restore\"}]",
+            "choices.heads: missing or wrong (expected an object)"},
+        {2, "[{\"layers\":[7],\"heads\":{},\"mode\":\"restore\"}]",
+            "choices.heads: missing or wrong (expected q, k or both)"},
+        {2, "[{\"layers\":[7],\"heads\":{\"g\":[0]},\"mode\":\"restore\"}]",
+            "choices.heads: unknown key \"g\""},
+        {2, "[{\"layers\":[7],\"heads\":{\"q\":[]},\"mode\":\"restore\"}]",
+            "choices.heads.q: missing or wrong (expected at least one head)"},
+        {2, "[{\"layers\":[7],\"heads\":{\"q\":[-1]},\"mode\":\"restore\"}]",
+            "choices.heads.q: missing or wrong (expected head numbers)"},
+        {2, "[{\"layers\":[7],\"heads\":{\"k\":[4096]},\"mode\":\"restore\"}]",
+            "choices.heads.k: missing or wrong"},
+        {2, "[{\"layers\":[7],\"heads\":{\"q\":[0,0]},\"mode\":\"restore\"}]",
+            "layer 7 has two choices for q0"},
+        {2,
+            "[{\"layers\":[7],\"roles\":[\"q\"],\"mode\":\"restore\"},"
+            "{\"layers\":[7],\"heads\":{\"q\":[0]},\"mode\":\"keep\"}]",
+            "layer 7 has two choices for q"},
+        {2,
+            "[{\"layers\":[7],\"heads\":{\"q\":[0]},\"mode\":\"keep\"},"
+            "{\"layers\":[7],\"roles\":[\"q\",\"k\"],\"mode\":\"restore\"}]",
+            "layer 7 has two choices for q"},
+        {2, "[{\"layers\":[7],\"heads\":{\"q\":[0]},\"roles\":[\"q\"],\"mode\":\"restore\"}]",
+            "choices: missing or wrong (expected either roles or heads)"},
+        {2, "[{\"layers\":[7],\"mode\":\"restore\"}]", "choices.roles: missing or wrong (expected a list)"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_error err = {0};
+        struct qk_recipe recipe;
+        write_choices(*state, pair, rows[i].version, rows[i].choices);
+        expect_failure(
+            qk_recipe_read(path_in(path, *state, "r.json"), &recipe, &err), &err, QK_INPUT, rows[i].words);
+    }
+    qk_pair_close(pair);
+}
+
+static void test_heads_that_lack(void **state)
+{
+    struct qk_pair *pair = open_demo();
+    static const struct {
+        const char *choices, *words;
+    } rows[] = {{"[{\"layers\":[7],\"heads\":{\"q\":[0,4]},\"mode\":\"restore\"}]",
+                    "r.json: the recipe does not fit: layer 7 has 4 query heads (found 4, expected 0 to 3)"},
+        {"[{\"layers\":[7],\"heads\":{\"k\":[2]},\"mode\":\"restore\"}]",
+            "layer 7 has 2 key heads (found 2, expected 0 to 1)"},
+        {"[{\"layers\":[7],\"heads\":{\"q\":[0]},\"mode\":\"qk-pro\",\"param\":0.5}]",
+            "layer 7 names a part of the key group of q1 (found keep there, expected qk-pro 0.5"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_error err = {0};
+        struct qk_selection selection;
+        write_choices(*state, pair, 2, rows[i].choices);
+        struct qk_recipe recipe = read_recipe(*state);
+        expect_failure(
+            qk_recipe_replay(&recipe, pair, false, &selection, &err), &err, QK_INPUT, rows[i].words);
+        qk_recipe_free(&recipe);
+    }
     qk_pair_close(pair);
 }
 
@@ -333,7 +468,7 @@ static void test_wrong_keys(void **state)
     } rows[] = {{"{\"format\"", "x{\"format\"", "not valid JSON"},
         {"\"format\":\"qkscope-recipe\"", "\"format\":\"other\"", "not a qkscope recipe"},
         {"\"format\":\"qkscope-recipe\",", "", "not a qkscope recipe"},
-        {"\"version\":1", "\"version\":2", "version: this program does not read it (expected 1)"},
+        {"\"version\":1", "\"version\":3", "version: this program does not read it (expected 1 or 2)"},
         {"\"version\":1", "\"version\":\"1\"", "version: this program does not read it"},
         {"\"version\":1,", "", "version: this program does not read it"},
         {"\"version\":1", "\"version\":1.5", "version: this program does not read it"},
@@ -487,6 +622,9 @@ int main(void)
         test_in_folder(test_round_trip),
         cmocka_unit_test(test_equal_choices_share_an_entry),
         test_in_folder(test_outputs),
+        test_in_folder(test_heads),
+        test_in_folder(test_wrong_heads),
+        test_in_folder(test_heads_that_lack),
         test_in_folder(test_odd_names),
         test_in_folder(test_fingerprints),
         test_in_folder(test_layers_that_lack),
