@@ -67,10 +67,33 @@ static void cut_name(char *text)
         memmove(text + LETTERS, text + n, strlen(text + n) + 1);
 }
 
+/* "q 2/4 k 1/2", "q 2/4 k restore": without a role that is kept. */
+static char *format_heads(char out[CHOICE_LABEL], const struct qk_layer_choice *choice)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        char text[QK_CHOICE_TEXT];
+        enum qk_role role = (enum qk_role)r;
+        int n = qk_layer_choice_count(choice, role), chosen = qk_layer_choice_chosen(choice, role);
+        if (qk_layer_choice_mode(choice, role) == QK_KEEP)
+            continue;
+        if (n > 1)
+            snprintf(text, sizeof text, "%d/%d", chosen, n);
+        else
+            qk_choice_text(text, choice->role[r]);
+        used += (size_t)snprintf(
+            out + used, CHOICE_LABEL - used, "%s%s %s", used > 0 ? " " : "", qk_role_name(role), text);
+    }
+    return out;
+}
+
 char *format_choices(
     char out[CHOICE_LABEL], const struct qk_layer_choice *choice, bool ascii, enum choice_length length)
 {
     char q[CHOICE_LABEL], k[CHOICE_LABEL];
+    if (qk_layer_choice_by_head(choice))
+        return format_heads(out, choice);
     if (qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]))
         return format_choice(out, choice->role[QK_Q], ascii);
     bool brief = length != CHOICE_WHOLE;

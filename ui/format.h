@@ -17,7 +17,8 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, 
 /* Writes the mode and its parameter: "restore", "lerp α 0.5". */
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
 /* Writes both roles: "restore", or "Q restore K lerp α 0.25" when they differ. The brief form is "Q restore K lerp
- * 0.25", without a role that is kept; the shortest is "Q rest K lerp 0.25". */
+ * 0.25", without a role that is kept; the shortest is "Q rest K lerp 0.25". Where heads of a
+ * role differ it is how many of them are chosen: "q 2/4 k 1/2". */
 enum choice_length { CHOICE_WHOLE, CHOICE_BRIEF, CHOICE_SHORTEST };
 char *format_choices(
     char out[CHOICE_LABEL], const struct qk_layer_choice *choice, bool ascii, enum choice_length length);

@@ -51,14 +51,14 @@ static bool layer_contains(const struct qk_session *session, int index, const ch
     const struct qk_pair_layer *layer = &qk_session_pair(session)->layer[index];
     const struct qk_layer *post = layer->side[QK_POST];
     const struct qk_layer_choice *choice = &qk_session_selection(session)->choice[index];
-    char number[16], q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
+    char number[16], q[QK_ROLE_CHOICE_TEXT], k[QK_ROLE_CHOICE_TEXT];
     snprintf(number, sizeof number, "%d", index);
     if (contains(number, word) || contains(qk_kind_name(layer->kind), word) ||
         (post->mixer != NULL && contains(post->mixer, word)) ||
         (layer->problem != NULL && contains(layer->problem, word)))
         return true;
-    if (layer->has_qk && (contains(qk_choice_text(q, choice->role[QK_Q]), word) ||
-                             contains(qk_choice_text(k, choice->role[QK_K]), word)))
+    if (layer->has_qk && (contains(qk_layer_choice_text(q, choice, QK_Q), word) ||
+                             contains(qk_layer_choice_text(k, choice, QK_K), word)))
         return true;
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         if (post->role[r].weight != NULL && contains(post->role[r].weight->name, word))

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,4 +112,50 @@ bool qk_layer_choice_equal(const struct qk_layer_choice *a, const struct qk_laye
 bool qk_layer_choice_alike(const struct qk_layer_choice *choice)
 {
     return !qk_layer_choice_by_head(choice) && qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]);
+}
+
+int qk_layer_choice_chosen(const struct qk_layer_choice *choice, enum qk_role role)
+{
+    const struct qk_head_choices *choices = choice->head[role];
+    int chosen = 0;
+    for (int i = 0; choices != NULL && i < choices->n; i++)
+        chosen += choices->of[i].mode != QK_KEEP;
+    return chosen;
+}
+
+enum qk_mode qk_layer_choice_mode(const struct qk_layer_choice *choice, enum qk_role role)
+{
+    for (int i = 0; i < qk_layer_choice_count(choice, role); i++)
+        if (qk_layer_choice_of(choice, role, i).mode != QK_KEEP)
+            return qk_layer_choice_of(choice, role, i).mode;
+    return QK_KEEP;
+}
+
+char *qk_layer_choice_text(
+    char out[QK_ROLE_CHOICE_TEXT], const struct qk_layer_choice *choice, enum qk_role role)
+{
+    static const char MORE[] = "...";
+    const struct qk_head_choices *choices = choice->head[role];
+    size_t used = 0;
+    if (choices == NULL)
+        return qk_choice_text(out, choice->role[role]);
+    out[0] = '\0';
+    for (int first = 0, end; first < choices->n; first = end) {
+        char mode[QK_CHOICE_TEXT], word[80], last[16] = "";
+        for (end = first + 1; end < choices->n && qk_choice_equal(choices->of[first], choices->of[end]);)
+            end++;
+        if (choices->of[first].mode == QK_KEEP)
+            continue;
+        if (end > first + 1)
+            snprintf(last, sizeof last, "-%d", end - 1);
+        int n = snprintf(word, sizeof word, "%s%s%d%s %s", used > 0 ? ", " : "", qk_role_name(role), first,
+            last, qk_choice_text(mode, choices->of[first]));
+        if (used + (size_t)n + sizeof MORE > QK_ROLE_CHOICE_TEXT) {
+            memcpy(out + used, MORE, sizeof MORE);
+            break;
+        }
+        memcpy(out + used, word, (size_t)n + 1);
+        used += (size_t)n;
+    }
+    return out;
 }

@@ -37,4 +37,14 @@ bool qk_layer_choice_equal(const struct qk_layer_choice *a, const struct qk_laye
 /* True when every head of q and of k has the same choice. */
 bool qk_layer_choice_alike(const struct qk_layer_choice *choice);
 
+/* Writes a role's choice in words: "restore", or "q0-1 restore, q3 lerp 0.5" where its heads differ, without those that
+ * are kept. What does not fit ends in "...". Returns out. */
+enum { QK_ROLE_CHOICE_TEXT = 96 };
+char *qk_layer_choice_text(
+    char out[QK_ROLE_CHOICE_TEXT], const struct qk_layer_choice *choice, enum qk_role role);
+/* How many heads of a role are not kept, where they differ; 0 where they agree. */
+int qk_layer_choice_chosen(const struct qk_layer_choice *choice, enum qk_role role);
+/* The mode of the role's first head that is not kept, else keep. */
+enum qk_mode qk_layer_choice_mode(const struct qk_layer_choice *choice, enum qk_role role);
+
 #endif

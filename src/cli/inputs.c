@@ -242,6 +242,17 @@ static bool is_kept(const struct qk_inputs *inputs, int layer)
     return qk_layer_choice_keeps(&inputs->selection.choice[layer]);
 }
 
+/* "restore", or "q0-1 restore, q3 lerp 0.5" where heads of the role differ. */
+static void print_row_choices(const struct qk_inputs *inputs, int layer)
+{
+    qk_print("%-8s", qk_kind_name(inputs->pair->layer[layer].kind));
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        char text[QK_ROLE_CHOICE_TEXT];
+        qk_layer_choice_text(text, &inputs->selection.choice[layer], (enum qk_role)r);
+        qk_print("%-17s ", text);
+    }
+}
+
 void qk_inputs_print(const struct qk_inputs *inputs)
 {
     int n = inputs->pair->n_layers, chosen = qk_selection_count(&inputs->selection);
@@ -253,10 +264,7 @@ void qk_inputs_print(const struct qk_inputs *inputs)
             first++;
         if (first < i || is_kept(inputs, i))
             continue;
-        char q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
-        qk_print("%-8s%-18s%-18s", qk_kind_name(inputs->pair->layer[i].kind),
-            qk_choice_text(q, inputs->selection.choice[i].role[QK_Q]),
-            qk_choice_text(k, inputs->selection.choice[i].role[QK_K]));
+        print_row_choices(inputs, i);
         const char *comma = "";
         for (int j = i; j < n; j++) {
             if (!same_row(inputs, i, j))

@@ -108,10 +108,10 @@ static void print_choice(const struct qk_report *report, int layer)
     if (report->selection == NULL)
         return;
     const struct qk_layer_choice *choice = &report->selection->choice[layer];
-    char q[QK_CHOICE_TEXT], k[QK_CHOICE_TEXT];
-    qk_choice_text(q, choice->role[QK_Q]);
-    qk_choice_text(k, choice->role[QK_K]);
-    if (qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]))
+    char q[QK_ROLE_CHOICE_TEXT], k[QK_ROLE_CHOICE_TEXT];
+    qk_layer_choice_text(q, choice, QK_Q);
+    qk_layer_choice_text(k, choice, QK_K);
+    if (qk_layer_choice_alike(choice))
         qk_print("  %s", q);
     else
         qk_print("  q %s, k %s", q, k);

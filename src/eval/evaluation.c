@@ -98,9 +98,26 @@ static bool changes_nothing(const struct qk_selection *selection)
 {
     for (int i = 0; selection != NULL && i < selection->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if (qk_choice_effect(selection->choice[i].role[r]).mode != QK_KEEP)
-                return false;
+            for (int h = 0; h < qk_layer_choice_count(&selection->choice[i], (enum qk_role)r); h++)
+                if (qk_choice_effect(qk_layer_choice_of(&selection->choice[i], (enum qk_role)r, h)).mode !=
+                    QK_KEEP)
+                    return false;
     return true;
+}
+
+/* Adds the effects of a role's choices. Where its heads differ, their number comes first. */
+static void add_role(struct qk_digest *digest, const struct qk_layer_choice *layer, enum qk_role role)
+{
+    int n = qk_layer_choice_count(layer, role);
+    if (n > 1)
+        qk_digest_add(digest, &n, sizeof n);
+    for (int h = 0; h < n; h++) {
+        struct qk_choice choice = qk_choice_effect(qk_layer_choice_of(layer, role, h));
+        const char *mode =
+            qk_mode_info(choice.mode)->name; /* not its number, which may change with the table */
+        qk_digest_add(digest, mode, strlen(mode) + 1);
+        qk_digest_add(digest, &choice.param, sizeof choice.param);
+    }
 }
 
 static bool has_key(const cJSON *item, const char *key)
@@ -149,14 +166,8 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
         all_known = all_known && known;
         qk_digest_add(&digest, &subject.norms, sizeof subject.norms);
         for (int i = 0; i < subject.selection->n_layers; i++)
-            for (int r = 0; r < QK_ROLE_COUNT; r++) {
-                struct qk_choice choice = qk_choice_effect(subject.selection->choice[i].role[r]);
-                const char *mode =
-                    qk_mode_info(choice.mode)->name; /* not its number, which may change with the
-                                                                     * table */
-                qk_digest_add(&digest, mode, strlen(mode) + 1);
-                qk_digest_add(&digest, &choice.param, sizeof choice.param);
-            }
+            for (int r = 0; r < QK_ROLE_COUNT; r++)
+                add_role(&digest, &subject.selection->choice[i], (enum qk_role)r);
     }
     qk_digest_hex(&digest, hex);
     return all_known ? qk_answer_store_open(hex, out, err) : QK_OK;

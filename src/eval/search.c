@@ -45,10 +45,16 @@ static enum qk_code try_move(struct qk_search *search, const struct qk_selection
     return code;
 }
 
+/* True when the whole role has this mode; the search leaves choices of single heads alone. */
+static bool has_mode(const struct qk_layer_choice *choice, enum qk_role role, enum qk_mode mode)
+{
+    return choice->head[role] == NULL && choice->role[role].mode == mode;
+}
+
 static bool role_is(const struct qk_selection *selection, const struct move *move, enum qk_mode mode)
 {
     const struct qk_layer_choice *choice = &selection->choice[move->layer];
-    bool q = choice->role[QK_Q].mode == mode, k = choice->role[QK_K].mode == mode;
+    bool q = has_mode(choice, QK_Q, mode), k = has_mode(choice, QK_K, mode);
     return move->roles == QK_EFFECT_BOTH ? q && k : move->roles == QK_EFFECT_Q ? q : k;
 }
 

@@ -107,12 +107,21 @@ static size_t find_open(
 
 /* --- trials --- */
 
+static bool same_in_role(const struct qk_layer_choice *a, const struct qk_layer_choice *b, enum qk_role role)
+{
+    int m = qk_layer_choice_count(a, role), n = qk_layer_choice_count(b, role);
+    for (int h = 0; h < m || h < n; h++)
+        if (!qk_choice_equal(qk_choice_effect(qk_layer_choice_of(a, role, h)),
+                qk_choice_effect(qk_layer_choice_of(b, role, h))))
+            return false;
+    return true;
+}
+
 static bool same_effect(const struct qk_selection *a, const struct qk_selection *b)
 {
     for (int i = 0; i < a->n_layers; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
-            if (!qk_choice_equal(
-                    qk_choice_effect(a->choice[i].role[r]), qk_choice_effect(b->choice[i].role[r])))
+            if (!same_in_role(&a->choice[i], &b->choice[i], (enum qk_role)r))
                 return false;
     return true;
 }

@@ -41,18 +41,26 @@ static enum qk_code refuse(
 
 /* --- what changes --- */
 
+static enum qk_code check_role(
+    const struct emitter *e, const struct qk_selection *selection, int layer, enum qk_role role)
+{
+    const struct qk_layer_choice *choice = &selection->choice[layer];
+    char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
+    double alpha;
+    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
+        if (!qk_choice_alpha(qk_choice_effect(qk_layer_choice_of(choice, role, h)), &alpha))
+            return qk_fail(e->err, QK_USAGE,
+                "layer %d: %s cannot express this choice (found %s, expected %s)", layer, e->tool,
+                qk_choice_text(text, qk_layer_choice_of(choice, role, h)),
+                qk_mode_list(expected, qk_mode_is_linear, false));
+    return QK_OK;
+}
+
 static enum qk_code check_choices(const struct emitter *e, const struct qk_selection *selection)
 {
     for (int i = 0; i < selection->n_layers; i++)
-        for (int r = 0; r < QK_ROLE_COUNT; r++) {
-            char text[QK_CHOICE_TEXT], expected[QK_MODE_LIST];
-            double alpha;
-            if (!qk_choice_alpha(qk_choice_effect(selection->choice[i].role[r]), &alpha))
-                return qk_fail(e->err, QK_USAGE,
-                    "layer %d: %s cannot express this choice (found %s, expected %s)", i, e->tool,
-                    qk_choice_text(text, selection->choice[i].role[r]),
-                    qk_mode_list(expected, qk_mode_is_linear, false));
-        }
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            QK_TRY(check_role(e, selection, i, (enum qk_role)r));
     return QK_OK;
 }
 

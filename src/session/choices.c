@@ -99,6 +99,39 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
     return code;
 }
 
+/* "restore q0-1,k0 of layer 10". */
+static enum qk_code heads_label(int layer, const struct qk_head_run *run, size_t n, struct qk_choice choice,
+    char **out, struct qk_error *err)
+{
+    static const char LETTER[] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g'};
+    char mode[QK_CHOICE_TEXT];
+    struct qk_text text = {0};
+    qk_text_add(&text, "%s", qk_choice_text(mode, choice));
+    for (size_t i = 0; i < n; i++) {
+        qk_text_add(&text, "%c%c%d", i == 0 ? ' ' : ',', LETTER[run[i].of], run[i].first);
+        if (run[i].last > run[i].first)
+            qk_text_add(&text, "-%d", run[i].last);
+    }
+    qk_text_add(&text, " of layer %d", layer);
+    return qk_text_take(&text, out, err);
+}
+
+enum qk_code qk_session_choose_heads(struct qk_session *session, int layer, const struct qk_head_run *run,
+    size_t n, struct qk_choice choice, int *n_changed, struct qk_error *err)
+{
+    struct qk_selection next;
+    char *label = NULL;
+    QK_TRY(qk_selection_copy(&next, qk_session_selection(session), err));
+    enum qk_code code = qk_selection_set_heads(&next, session->pair, layer, run, n, choice, err);
+    if (code == QK_OK)
+        code = heads_label(layer, run, n, choice, &label, err);
+    if (code == QK_OK)
+        code = commit(session, &next, label, n_changed, err);
+    free(label);
+    qk_selection_free(&next);
+    return code;
+}
+
 enum qk_code qk_session_set(
     struct qk_session *session, const char *spec, int *n_changed, struct qk_error *err)
 {

@@ -220,8 +220,11 @@ static enum qk_code take_current_numbers(
     struct qk_current *current = *out;
     current->choice = qk_layer_choice_copy(&job->choice);
     enum qk_code code = QK_OK;
-    for (int r = 0; r < QK_ROLE_COUNT && code == QK_OK && current->form.what == NULL; r++)
-        code = qk_blend_form(job->session->pair, job->layer, job->choice.role[r].mode, &current->form, err);
+    for (int r = 0; r < QK_ROLE_COUNT; r++)
+        for (int h = 0; h < qk_layer_choice_count(&job->choice, (enum qk_role)r); h++)
+            if (code == QK_OK && current->form.what == NULL)
+                code = qk_blend_form(job->session->pair, job->layer,
+                    qk_layer_choice_of(&job->choice, (enum qk_role)r, h).mode, &current->form, err);
     for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
         code = qk_drift_run_take(job->run[s], &current->against[s], err);
     if (code != QK_OK) {

@@ -33,7 +33,7 @@ struct qk_current {
     struct qk_layer_choice choice; /* that these numbers belong to */
     /* Current against pre, and against post (post -> current). */
     struct qk_layer_drift against[QK_SIDE_COUNT];
-    struct qk_mode_form form; /* of q's mode, else of k's; `what` is NULL where neither has forms */
+    struct qk_mode_form form; /* of the first mode with forms, q's heads first; `what` is NULL without one */
 };
 /* The numbers for exactly the present choices of the layer, or NULL until they are computed; earlier numbers do not
  * count. A layer that is kept has current = post and NULL, too: use qk_session_drift. Only layers with a choice are

@@ -46,6 +46,17 @@ static int draw_mode(const struct app *app, struct canvas *canvas, struct area a
     const struct qk_layer_choice *choice = &qk_session_selection(app->session)->choice[layer];
     draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "choice");
     int used = LABEL_CELLS;
+    for (int r = 0; r < QK_ROLE_COUNT && qk_layer_choice_by_head(choice); r++) {
+        char of_role[QK_ROLE_CHOICE_TEXT];
+        if (qk_layer_choice_mode(choice, (enum qk_role)r) == QK_KEEP)
+            continue;
+        bool single = choice->head[r] != NULL;
+        qk_layer_choice_text(of_role, choice, (enum qk_role)r);
+        used += draw_format(canvas, area.y, area.x + used, area.w - used, STYLE_CHOICE, "%s%s%s  ",
+            single ? "" : qk_role_name((enum qk_role)r), single ? "" : " ", of_role);
+    }
+    if (qk_layer_choice_by_head(choice))
+        return used;
     used += draw_run(canvas, area.y, area.x + used, area.w - used,
         layer_kept(app, layer) ? STYLE_DIM : STYLE_CHOICE,
         format_choices(text, choice, app->theme.ascii, CHOICE_WHOLE));

@@ -52,7 +52,7 @@ double choice_value(const struct column *column, const struct qk_session *sessio
 {
     const struct qk_layer_choice *choice = &qk_session_selection(session)->choice[layer];
     (void)column;
-    return QK_MODE_COUNT * (int)choice->role[QK_Q].mode + (int)choice->role[QK_K].mode;
+    return QK_MODE_COUNT * (int)qk_layer_choice_mode(choice, QK_Q) + (int)qk_layer_choice_mode(choice, QK_K);
 }
 
 void heading_choice(const struct app *app, struct canvas *canvas, const struct cell *cell, enum style style,
