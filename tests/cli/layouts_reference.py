@@ -6,6 +6,8 @@
     layouts_reference.py drift NAME FOLDER JSON compares `qkscope diff --json`
     layouts_reference.py export NAME FOLDER OUT [WITH_LATENT]
                                                 compares the files of `qkscope export --set all=restore`
+    layouts_reference.py heads NAME FOLDER OUT [q|k]
+                                                the same for --set all/q0,k0=restore, or one of them
     layouts_reference.py serve                  does the same for each line of such words
 
 The first rows of each head are written down here, case by case, and share nothing with the program's table.
@@ -55,10 +57,17 @@ class Role:
             return [[row[i] for row in values] for i in at]
         return [values[i] for i in at]
 
-    def owned(self):
-        for start in self.starts:
-            for i in range(start, start + self.rows):
+    def owned_by(self, *heads):
+        for head in heads:
+            for i in range(self.starts[head], self.starts[head] + self.rows):
                 yield self.tensor, i, self.transposed
+
+    def owned(self):
+        yield from self.owned_by(*range(len(self.starts)))
+
+    def first(self):
+        """What head 0 owns: what heads share is its own when it is alone."""
+        return self.owned() if len(self.starts) == 1 else self.owned_by(0)
 
 
 class Latent(Role):
@@ -619,18 +628,11 @@ def check_drift(name, folder, found):
             near(f"{what} routing {h}", head["rel_fro"], math.sqrt(dot(moved, moved) / dot(a, a)))
 
 
-def check_export(name, folder, out, with_latent):
+def check_rows(name, folder, out, owned):
+    """The rows in `owned` are pre's, and all others are post's."""
     (_, pre), (before, post) = (read(os.path.join(folder, name, side)) for side in ("pre", "post"))
     header, written = read(out)
     expect("header", header, before)
-    owned = set()
-    for layer in CASES[name]["layers"]:
-        for role in (layer.q, layer.k):
-            if isinstance(role, Latent) and with_latent:
-                role.own_latent = True
-            owned.update(role.owned() if role is not None else ())
-        for tensor in layer.facts.get("biases", ()):  # in the order of the rows
-            owned.update((tensor, i, False) for _, i, _ in set(layer.q.owned()) | set(layer.k.owned()))
     for tensor, i, _ in list(owned):
         if tensor + "_scale_inv" in post:
             owned.add((tensor + "_scale_inv", i // BLOCK, False))
@@ -646,6 +648,29 @@ def check_export(name, folder, out, with_latent):
             expect(f"{tensor} row {i} restored right", written[tensor][i] == wanted, True)
 
 
+def check_export(name, folder, out, with_latent):
+    owned = set()
+    for layer in CASES[name]["layers"]:
+        for role in (layer.q, layer.k):
+            if isinstance(role, Latent) and with_latent:
+                role.own_latent = True
+            owned.update(role.owned() if role is not None else ())
+        for tensor in layer.facts.get("biases", ()):  # in the order of the rows
+            owned.update((tensor, i, False) for _, i, _ in set(layer.q.owned()) | set(layer.k.owned()))
+    check_rows(name, folder, out, owned)
+
+
+def check_heads(name, folder, out, roles):
+    owned = set()
+    for layer in CASES[name]["layers"]:
+        chosen = [getattr(layer, role) for role in roles if getattr(layer, role) is not None]
+        for role in chosen:
+            owned.update(role.first())
+        for tensor in layer.facts.get("biases", ()):
+            owned.update((tensor, i, False) for role in chosen for _, i, _ in role.first())
+    check_rows(name, folder, out, owned)
+
+
 def answer(command, name, *rest):
     if command == "make":
         make(name)
@@ -655,6 +680,8 @@ def answer(command, name, *rest):
     elif command == "drift":
         with open(rest[1], encoding="utf-8") as file:
             check_drift(name, rest[0], json.load(file))
+    elif command == "heads":
+        check_heads(name, *rest[:2], rest[2] if len(rest) > 2 else "qk")
     else:
         check_export(name, *rest[:2], len(rest) > 2)
 
