@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """blend_reference.py - a blend recomputed in float64 numpy, and compared with an exported checkpoint.
 
-    blend_reference.py PRE POST OUT MODE PARAM
+    blend_reference.py PRE POST OUT MODE PARAM [GROUP]
+
+With GROUP the heads of that key group alone are blended, and all others are post's, bit for bit.
 
 The code comes from the formulas alone and shares nothing with the program: it finds the rows of each family itself,
 procrustes through numpy's SVD and complex plane angles, qk-pro through numpy's solve. Prints the worst difference
@@ -80,6 +82,14 @@ def blend_layer(a, b, form, rotary, gains, mode, param):
     return out
 
 
+def keep_others(result, post, group):
+    """Puts post's rows back where the head is in another key group."""
+    per_group = len(post["q"]) // len(post["k"])
+    for role, rows in result.items():
+        first, n = (group * per_group, per_group) if role.endswith("q") else (group, 1)
+        rows[:first], rows[first + n:] = post[role][:first], post[role][first + n:]
+
+
 def main():
     folders, mode, param = sys.argv[1:4], sys.argv[4], float(sys.argv[5])
     pre, post, found = (read_file(os.path.join(folder, "model.safetensors")) for folder in folders)
@@ -100,6 +110,8 @@ def main():
         views = [{role: numbers(side[name]).reshape(-1, hd, *side[name][1][1:]) for role, name in names.items()}
                  for side in (pre, post)]
         result = blend_layer(*views, form, rotary, gains, mode, param)
+        if len(sys.argv) > 6:
+            keep_others(result, views[1], int(sys.argv[6]))
         for role, name in names.items():
             steps = np.abs(order("BF16", result[role]).ravel() - order("BF16", numbers(found[name])).ravel())
             worst, compared = max(worst, int(steps.max())), compared + steps.size

@@ -85,25 +85,25 @@ static char *expected_bytes(const struct qk_pair *pair, const struct qk_selectio
         const struct qk_layer *pre = pair->layer[i].side[QK_PRE], *post = pair->layer[i].side[QK_POST];
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             const struct qk_view *view = &post->role[r];
-            struct qk_choice choice = selection->choice[i].role[r];
-            if (view->weight != tensor || choice.mode == QK_KEEP)
+            const struct qk_layer_choice *choices = &selection->choice[i];
+            if (view->weight != tensor || qk_layer_choice_mode(choices, (enum qk_role)r) == QK_KEEP)
                 continue;
             *changed = true;
-            assert_true(choice.mode == QK_RESTORE || choice.mode == QK_LERP);
             char *before = malloc(tensor->bytes + 1);
             expect_ok(qk_checkpoint_read(pair->model[QK_PRE]->checkpoint, pre->role[r].weight, 0, before,
                           (size_t)tensor->bytes, &err),
                 &err);
             for (uint64_t element = 0; element < tensor->bytes / size; element++) {
                 uint64_t row = view->transposed ? element % tensor->shape[1] : element / tensor->shape[1];
-                bool owned = false;
+                struct qk_choice choice = {QK_KEEP, 0};
                 for (int h = 0; h < view->n_heads; h++)
-                    owned = owned || (row >= view->first_row[h] &&
-                                         row - view->first_row[h] < (uint64_t)post->head_dim);
+                    if (row >= view->first_row[h] && row - view->first_row[h] < (uint64_t)post->head_dim)
+                        choice = qk_layer_choice_of(choices, (enum qk_role)r, h);
+                assert_true(choice.mode <= QK_LERP);
                 char *place = bytes + element * size;
-                if (owned && choice.mode == QK_RESTORE)
+                if (choice.mode == QK_RESTORE)
                     memcpy(place, before + element * size, size);
-                if (owned && choice.mode == QK_LERP) {
+                if (choice.mode == QK_LERP) {
                     double a, b;
                     qk_dtype_to_f64(tensor->dtype, before + element * size, 1, &a);
                     qk_dtype_to_f64(tensor->dtype, place, 1, &b);
@@ -162,26 +162,34 @@ static void expect_verified(const char *folder)
     qk_lines_free(&differences);
 }
 
-static void test_every_family_every_byte(void **state)
+/* Exports two selections one after the other: by role, and by head. */
+static void check_family(const char *folder, const char *family)
 {
     char target[PATH_SIZE];
     struct qk_error err = {0};
-    for (int f = 0; f < N_FAMILIES; f++) {
-        struct qk_pair *pair = open_family(FAMILIES[f]);
-        struct qk_selection selection = SELECT(pair, "all:q=restore", "all:k=lerp:0.3");
-        const struct qk_export_options options = {.target = path_in(target, *state, FAMILIES[f])};
+    struct qk_pair *pair = open_family(family);
+    struct qk_selection selections[] = {SELECT(pair, "all:q=restore", "all:k=lerp:0.3"),
+        SELECT(pair, "all/q0=restore", "all/q1-99=lerp:0.3", "all/q2=keep", "all/k0=restore")};
+    for (int i = 0; i < 2; i++) {
+        const struct qk_export_options options = {.target = path_in(target, folder, family), .force = i > 0};
         struct qk_export_manifest manifest;
         struct qk_progress progress = {0};
-        expect_ok(qk_export_manifest(pair, &selection, &options, &manifest, &err), &err);
-        expect_ok(qk_export(pair, &selection, &options, &progress, &err), &err);
+        expect_ok(qk_export_manifest(pair, &selections[i], &options, &manifest, &err), &err);
+        expect_ok(qk_export(pair, &selections[i], &options, &progress, &err), &err);
         assert_int_equal(progress.done, progress.total);
         assert_int_equal(progress.total, manifest.bytes_written);
-        assert_int_equal(expect_export(pair, &selection, target) > 0, 1);
+        assert_int_equal(expect_export(pair, &selections[i], target) > 0, 1);
         expect_verified(target);
         qk_export_manifest_free(&manifest);
-        qk_selection_free(&selection);
-        qk_pair_close(pair);
+        qk_selection_free(&selections[i]);
     }
+    qk_pair_close(pair);
+}
+
+static void test_every_family_every_byte(void **state)
+{
+    for (int f = 0; f < N_FAMILIES; f++)
+        check_family(*state, FAMILIES[f]);
 }
 
 /* Each mode with a parameter, through the file and back. */
@@ -594,6 +602,35 @@ static void damage_add(const char *path)
     write_text(path, "not of post");
 }
 
+/* One bit of a head that was not chosen, in a tensor of which others are. */
+static void test_verify_finds_a_bit_of_another_head(void **state)
+{
+    static const char *const sets[] = {"7/q1-2,k0=restore", "7/q1-2,k0=lerp:0.5", "7/g0=qk-pro:0.3"};
+    char target[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_layer *post = pair->layer[7].side[QK_POST];
+    const struct qk_export_options options = {.target = path_in(target, *state, "out"), .force = true};
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        struct qk_selection selection = SELECT(pair, sets[i]);
+        struct qk_lines differences = {0};
+        uint64_t first, stride, length, count;
+        if (exists(path_in(path, *state, "out")))
+            remove_all(path);
+        expect_ok(qk_export(pair, &selection, &options, NULL, &err), &err);
+        expect_verified(target);
+        qk_view_ranges(post, QK_Q, 3, &first, &stride, &length, &count);
+        flip_byte(path_in(path, target, "model.safetensors"),
+            (long)(post->role[QK_Q].weight->offset + first + length / 2));
+        assert_int_equal(qk_verify(target, NULL, NULL, NULL, &differences, &err), QK_DIFFERS);
+        assert_int_equal(differences.n, 1);
+        assert_non_null(strstr(differences.line[0], post->role[QK_Q].weight->name));
+        qk_lines_free(&differences);
+        qk_selection_free(&selection);
+    }
+    qk_pair_close(pair);
+}
+
 static void test_verify_finds_damage(void **state)
 {
     static const struct damage damages[] = {
@@ -690,6 +727,7 @@ int main(void)
         test_in_folder(test_left_overs_count_as_free),
         test_in_folder(test_failures_leave_nothing),
         test_in_folder(test_pre_that_changes_is_noticed),
+        test_in_folder(test_verify_finds_a_bit_of_another_head),
         test_in_folder(test_verify_finds_damage),
         test_in_folder(test_verify_finds_any_byte_of_a_change),
         test_in_folder(test_verify_needs_its_inputs),
