@@ -35,4 +35,18 @@ enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selectio
 bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
 
+/* Rows `first` to first + length of a changed tensor (columns when the view is transposed, entries of a vector), which
+ * one choice makes from the rows in the same place of pre's tensor. */
+struct qk_change_span {
+    uint64_t first, length;
+    bool columns;
+    struct qk_choice choice; /* of qk_blend_effect; never keep */
+};
+/* *out = the spans that make up all that changes in the tensor, in their order for each role; the caller frees. *pre is
+ * the tensor of pre. *n is 0 when the change is not of this kind: rows at other places in pre, tensors of another
+ * shape, or slices. QK_IO when there is no memory. */
+enum qk_code qk_change_spans(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
+    const struct qk_change *change, struct qk_change_span **out, size_t *n, const struct qk_tensor **pre,
+    struct qk_error *err);
+
 #endif

@@ -11,17 +11,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* One tensor that changes as a whole: (1 - alpha) post + alpha pre; alpha is 1 for restore. */
+/* One tensor that changes as a whole, or rows of it: (1 - alpha) post + alpha pre; alpha is 1 for restore. */
 struct edit {
     const struct qk_tensor *side[QK_SIDE_COUNT];
     double alpha;
+    struct qk_change_span *span; /* n_spans, owned; none: the whole tensor */
+    size_t n_spans;
 };
 
 struct emitter {
     const char *tool;
+    bool slices; /* the tool can change rows of a tensor */
     const struct qk_pair *pair;
     struct edit *edit; /* n, in the order of post's files */
-    size_t n;
+    size_t n, capacity;
     char path[QK_SIDE_COUNT][PATH_MAX]; /* absolute */
     struct qk_text text;
     struct qk_error *err;
@@ -64,23 +67,72 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
     return QK_OK;
 }
 
+static enum qk_code add_change(struct emitter *e, const struct qk_tensor *pre, const struct qk_tensor *post,
+    double alpha, struct edit **out)
+{
+    QK_TRY(qk_grow(&e->edit, &e->capacity, e->n + 1, sizeof *e->edit, e->err));
+    *out = &e->edit[e->n++];
+    **out = (struct edit){.side = {pre, post}, .alpha = alpha};
+    return QK_OK;
+}
+
+/* Adds an edit for the spans with the choice of the first, which leave the list. */
+static enum qk_code take_alike(struct emitter *e, const struct qk_tensor *pre, const struct qk_tensor *post,
+    struct qk_change_span *span, size_t *n)
+{
+    const struct qk_choice choice = span[0].choice;
+    struct edit *edit;
+    double alpha = 0;
+    size_t left = 0;
+    qk_choice_alpha(choice, &alpha); /* check_choices has seen that it is linear */
+    QK_TRY(add_change(e, pre, post, alpha, &edit));
+    QK_TRY(qk_alloc(&edit->span, *n, sizeof *edit->span, e->err));
+    for (size_t i = 0; i < *n; i++) {
+        if (qk_choice_equal(span[i].choice, choice))
+            edit->span[edit->n_spans++] = span[i];
+        else
+            span[left++] = span[i];
+    }
+    *n = left;
+    return QK_OK;
+}
+
+/* Takes the rows that change in a tensor, or says why the tool cannot. */
+static enum qk_code take_rows(
+    struct emitter *e, const struct qk_selection *selection, bool norms, const struct qk_change *change)
+{
+    struct qk_change_span *span = NULL;
+    size_t n = 0;
+    const struct qk_tensor *pre;
+    enum qk_code code = QK_OK;
+    if (e->slices)
+        code = qk_change_spans(e->pair, selection, norms, change, &span, &n, &pre, e->err);
+    if (code == QK_OK && n == 0)
+        code = refuse(e, QK_POST, change->tensor,
+            change->bytes_changed < change->tensor->bytes
+                ? "it changes only in part, and whole tensors are blended there"
+                : "its parts do not change alike");
+    while (code == QK_OK && n > 0)
+        code = take_alike(e, pre, change->tensor, span, &n);
+    free(span);
+    return code;
+}
+
 static enum qk_code take_changes(struct emitter *e, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, size_t n)
 {
     if (n == 0)
         return qk_fail(e->err, QK_USAGE, "emit: this selection changes nothing in post");
-    QK_TRY(qk_alloc(&e->edit, n, sizeof *e->edit, e->err));
-    for (; e->n < n; e->n++) {
-        const struct qk_tensor *tensor = change[e->n].tensor;
+    for (size_t i = 0; i < n; i++) {
         struct qk_choice choice;
         double alpha;
         const struct qk_tensor *pre;
-        if (change[e->n].bytes_changed < tensor->bytes)
-            return refuse(e, QK_POST, tensor, "it changes only in part, and whole tensors are blended there");
-        if (!qk_change_whole(e->pair, selection, norms, &change[e->n], &choice, &pre) ||
-            !qk_choice_alpha(choice, &alpha))
-            return refuse(e, QK_POST, tensor, "its parts do not change alike");
-        e->edit[e->n] = (struct edit){{pre, tensor}, alpha};
+        struct edit *edit;
+        if (qk_change_whole(e->pair, selection, norms, &change[i], &choice, &pre) &&
+            qk_choice_alpha(choice, &alpha))
+            QK_TRY(add_change(e, pre, change[i].tensor, alpha, &edit));
+        else
+            QK_TRY(take_rows(e, selection, norms, &change[i]));
     }
     return QK_OK;
 }
@@ -124,8 +176,9 @@ static enum qk_code check_printable(const struct emitter *e, const char *text)
 }
 
 /* Writes both texts as one single-quoted scalar, in which a backslash is a plain character. Each character of the
- * second text that is in `special` gets a backslash before it. */
-static void add_quoted(struct emitter *e, const char *prefix, const char *text, const char *special)
+ * second text that is in `special` gets a backslash before it. `slice` follows as it is. */
+static void add_quoted(
+    struct emitter *e, const char *prefix, const char *text, const char *special, const char *slice)
 {
     qk_text_add(&e->text, "'%s", prefix);
     for (const char *p = text; *p != '\0'; p++) {
@@ -135,7 +188,7 @@ static void add_quoted(struct emitter *e, const char *prefix, const char *text, 
         if (*p == '\'')
             qk_text_add(&e->text, "'");
     }
-    qk_text_add(&e->text, "'");
+    qk_text_add(&e->text, "%s'", slice);
 }
 
 /* Writes the shortest digits that give the number back, with a point: YAML 1.1 reads 1e-05 as a text. */
@@ -254,12 +307,12 @@ static bool any_blend(const struct emitter *e)
 static void add_mergekit_model(struct emitter *e, enum qk_side side)
 {
     qk_text_add(&e->text, "  - model: ");
-    add_quoted(e, "", e->path[side], "");
+    add_quoted(e, "", e->path[side], "", "");
     qk_text_add(&e->text, "\n    parameters:\n      weight:\n");
     for (size_t i = 0; i < e->n; i++) {
         double alpha = e->edit[i].alpha;
         qk_text_add(&e->text, "        - filter: ");
-        add_quoted(e, "", e->edit[i].side[side]->name, "");
+        add_quoted(e, "", e->edit[i].side[side]->name, "", "");
         qk_text_add(&e->text, "\n          value: ");
         add_number(e, side == QK_PRE ? alpha : 1 - alpha);
         qk_text_add(&e->text, "\n");
@@ -285,7 +338,7 @@ static enum qk_code emit_mergekit(struct emitter *e)
         QK_TRY(check_uniform(e));
     qk_text_add(&e->text, "# Run: mergekit-yaml THIS_FILE OUTPUT_FOLDER\n# The configuration and the "
                           "tokenizer come from base_model.\nmerge_method: linear\nbase_model: ");
-    add_quoted(e, "", e->path[QK_POST], "");
+    add_quoted(e, "", e->path[QK_POST], "", "");
     qk_text_add(&e->text, "\nmodels:\n");
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         add_mergekit_model(e, (enum qk_side)s);
@@ -302,16 +355,17 @@ static enum qk_code emit_mergekit(struct emitter *e)
 #define REGEX_SPECIAL "\\.^$*+?{}[]|()"
 #define TEMPLATE_SPECIAL "\\"
 
-static void add_found(struct emitter *e, const char *key, enum qk_side side, const char *name)
+static void add_found(
+    struct emitter *e, const char *key, enum qk_side side, const char *name, const char *slice)
 {
     qk_text_add(&e->text, "%s: ", key);
-    add_quoted(e, side == QK_PRE ? "pre::" : "post::", name, REGEX_SPECIAL);
+    add_quoted(e, side == QK_PRE ? "pre::" : "post::", name, REGEX_SPECIAL, slice);
 }
 
-static void add_written(struct emitter *e, const char *name)
+static void add_written(struct emitter *e, const char *name, const char *slice)
 {
     qk_text_add(&e->text, ", to: ");
-    add_quoted(e, "post::", name, TEMPLATE_SPECIAL);
+    add_quoted(e, "post::", name, TEMPLATE_SPECIAL, slice);
 }
 
 /* All written tensors have one alias, which is the one that brainsurgery saves. */
@@ -320,23 +374,39 @@ static const char *const WORK[QK_SIDE_COUNT] = {"qkscope.pre", "qkscope.post"};
 static void add_work_copy(struct emitter *e, const struct edit *edit, enum qk_side side, const char *dtype)
 {
     qk_text_add(&e->text, "  - cast: { ");
-    add_found(e, "from", side, edit->side[side]->name);
-    add_written(e, WORK[side]);
+    add_found(e, "from", side, edit->side[side]->name, "");
+    add_written(e, WORK[side], "");
     qk_text_add(&e->text, ", dtype: %s }\n", dtype);
 }
 
-static void add_assign(struct emitter *e, const struct edit *edit, enum qk_side side, const char *from)
+static void add_assign_of(
+    struct emitter *e, const struct edit *edit, enum qk_side side, const char *from, const char *slice)
 {
     qk_text_add(&e->text, "  - assign: { ");
-    add_found(e, "from", side, from);
-    add_written(e, edit->side[QK_POST]->name);
+    add_found(e, "from", side, from, slice);
+    add_written(e, edit->side[QK_POST]->name, slice);
     qk_text_add(&e->text, " }\n");
+}
+
+/* Assigns the whole tensor, or each span of rows: "::[0:32, :]". */
+static void add_assign(struct emitter *e, const struct edit *edit, enum qk_side side, const char *from)
+{
+    if (edit->n_spans == 0)
+        add_assign_of(e, edit, side, from, "");
+    for (size_t i = 0; i < edit->n_spans; i++) {
+        const struct qk_change_span *span = &edit->span[i];
+        char slice[64];
+        snprintf(slice, sizeof slice, "::[%s%llu:%llu%s]", span->columns ? ":, " : "",
+            (unsigned long long)span->first, (unsigned long long)(span->first + span->length),
+            span->columns || edit->side[QK_POST]->n_dims == 1 ? "" : ", :");
+        add_assign_of(e, edit, side, from, slice);
+    }
 }
 
 static void add_delete(struct emitter *e, enum qk_side side)
 {
     qk_text_add(&e->text, "  - delete: { ");
-    add_found(e, "target", QK_POST, WORK[side]);
+    add_found(e, "target", QK_POST, WORK[side], "");
     qk_text_add(&e->text, " }\n");
 }
 
@@ -345,16 +415,16 @@ static void add_blend(struct emitter *e, const struct edit *edit)
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         add_work_copy(e, edit, (enum qk_side)s, "float64");
         qk_text_add(&e->text, "  - scale_: { ");
-        add_found(e, "target", QK_POST, WORK[s]);
+        add_found(e, "target", QK_POST, WORK[s], "");
         qk_text_add(&e->text, ", by: ");
         add_number(e, s == QK_PRE ? edit->alpha : 1 - edit->alpha);
         qk_text_add(&e->text, " }\n");
     }
     qk_text_add(&e->text, "  - add_: { ");
-    add_found(e, "from", QK_POST, WORK[QK_PRE]);
-    add_written(e, WORK[QK_POST]);
+    add_found(e, "from", QK_POST, WORK[QK_PRE], "");
+    add_written(e, WORK[QK_POST], "");
     qk_text_add(&e->text, " }\n  - cast_: { ");
-    add_found(e, "target", QK_POST, WORK[QK_POST]);
+    add_found(e, "target", QK_POST, WORK[QK_POST], "");
     qk_text_add(&e->text, ", to: %s }\n", torch_dtype(edit->side[QK_POST]->dtype));
     add_assign(e, edit, QK_POST, WORK[QK_POST]);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
@@ -385,7 +455,7 @@ static enum qk_code emit_brainsurgery(struct emitter *e)
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         QK_TRY(find_path(e, (enum qk_side)s, false));
         qk_text_add(&e->text, "  - ");
-        add_quoted(e, s == QK_PRE ? "pre::" : "post::", e->path[s], "");
+        add_quoted(e, s == QK_PRE ? "pre::" : "post::", e->path[s], "", "");
         qk_text_add(&e->text, "\n");
     }
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
@@ -404,13 +474,14 @@ static enum qk_code emit_brainsurgery(struct emitter *e)
 
 static const struct {
     const char *name;
+    bool slices;
     enum qk_code (*emit)(struct emitter *e);
-} TOOLS[] = {{"mergekit", emit_mergekit}, {"brainsurgery", emit_brainsurgery}};
+} TOOLS[] = {{"mergekit", false, emit_mergekit}, {"brainsurgery", true, emit_brainsurgery}};
 
 enum qk_code qk_emit_text(enum qk_emit_tool tool, const struct qk_pair *pair,
     const struct qk_selection *selection, bool norms, char **out, struct qk_error *err)
 {
-    struct emitter e = {.tool = TOOLS[tool].name, .pair = pair, .err = err};
+    struct emitter e = {.tool = TOOLS[tool].name, .slices = TOOLS[tool].slices, .pair = pair, .err = err};
     *out = NULL;
     enum qk_code code = find_edits(&e, selection, norms);
     if (code == QK_OK)
@@ -420,6 +491,8 @@ enum qk_code qk_emit_text(enum qk_emit_tool tool, const struct qk_pair *pair,
     if (code == QK_OK)
         code = qk_text_take(&e.text, out, err);
     qk_text_free(&e.text);
+    for (size_t i = 0; i < e.n; i++)
+        free(e.edit[i].span);
     free(e.edit);
     return code;
 }

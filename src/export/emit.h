@@ -12,10 +12,12 @@ enum qk_emit_tool { QK_EMIT_MERGEKIT, QK_EMIT_BRAINSURGERY };
  *                 float32, and not cast at all where every alpha is 1 and all dtypes agree. The other
  *                 model's weight is 0, not left out: -0 may become 0, and what is not finite in one model
  *                 would spread.
- *   brainsurgery  restored tensors are assigned, blended ones summed in float64 and cast once.
+ *   brainsurgery  restored tensors are assigned, blended ones summed in float64 and cast once; of a tensor that
+ *                 changes in part, the rows that change.
  * QK_USAGE when a choice is not linear (qk_choice_alpha), or nothing differs from post. QK_INPUT names the tensor
- * that makes this impossible: one that does not change as a whole or not alike. For mergekit it may also be one that
- * pre and post do not share, or whose dtype it would lose. */
+ * that makes this impossible. For mergekit that is one that does not change as a whole or not alike, that pre and
+ * post do not share, or whose dtype it would lose; for brainsurgery one whose rows are at other places in pre, or
+ * that latent attention or scales are made of. */
 enum qk_code qk_emit_text(enum qk_emit_tool tool, const struct qk_pair *pair,
     const struct qk_selection *selection, bool norms, char **out, struct qk_error *err);
 

@@ -71,15 +71,24 @@ def brainsurgery(document):
         alias, path = item.split("::", 1)
         models[alias] = read_folder(path)
 
+    def part(reference):
+        """(alias, expression, index): [0:4, :] behind the name is a slice of the tensor."""
+        alias, expression, *rest = reference.split("::")
+        if not rest:
+            return alias, expression, ...
+        assert len(rest) == 1 and re.fullmatch(r"\[(\d*:\d*)(, \d*:\d*)*\]", rest[0]), reference
+        bounds = [[int(n) if n else None for n in axis.split(":")] for axis in rest[0][1:-1].split(", ")]
+        return alias, expression, tuple(slice(*ends) for ends in bounds)
+
     def find(reference):
-        alias, expression = reference.split("::")
+        alias, expression, _ = part(reference)
         found = [name for name in models[alias] if re.fullmatch(expression, name)]
         assert found, "nothing matches " + reference
         return alias, found, expression
 
     def pairs(body):
         alias, found, expression = find(body["from"])
-        to_alias, template = body["to"].split("::")
+        to_alias, template, _ = part(body["to"])
         written.add(to_alias)
         for name in found:
             yield models[alias][name], models[to_alias], re.fullmatch(expression, name).expand(template)
@@ -94,8 +103,11 @@ def brainsurgery(document):
         if what == "assign":
             keys(body, ["from", "to"])
             for (dtype, numbers), model, name in pairs(body):
-                assert model[name][0] == dtype and model[name][1].shape == numbers.shape, name
-                model[name] = (dtype, numbers)
+                source, target = part(body["from"])[2], part(body["to"])[2]
+                assert model[name][0] == dtype and model[name][1][target].shape == numbers[source].shape, name
+                changed = model[name][1].copy()
+                changed[target] = numbers[source]
+                model[name] = (dtype, changed)
         elif what == "cast":
             keys(body, ["from", "to", "dtype"])
             for (_, numbers), model, name in pairs(body):

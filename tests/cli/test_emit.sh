@@ -28,15 +28,29 @@ for tool in mergekit brainsurgery; do
     check "$tool: no qk-pro" complains 2 "layer 4: $tool cannot express this choice (found qk-pro 0.3, expected keep, restore or lerp)"
     run emit $tool "$pre" "$post" --set 4:q=procrustes:0.5
     check "$tool: no procrustes" complains 2 "layer 4: $tool cannot express this choice (found procrustes 0.5"
-    run emit $tool "$fixtures/phi3/pre" "$fixtures/phi3/post" --set 1=restore
-    check "$tool: no rows of a fused tensor" complains 3 'post/model.safetensors: .*layers.1.self_attn.qkv_proj.weight: .*only in part'
-    run emit $tool "$fixtures/qwen3_next/pre" "$fixtures/qwen3_next/post" --set full:q=restore
-    check "$tool: no rows of a gated q_proj" complains 3 'self_attn.q_proj.weight: .*only in part'
     run emit $tool "$pre" "$post" --set full=keep
     check "$tool: nothing to say" complains 2 'this selection changes nothing in post'
     run emit $tool "$pre" "$post"
     check "$tool: nothing chosen" complains 2 'emit: nothing is chosen'
 done
+run emit mergekit "$fixtures/phi3/pre" "$fixtures/phi3/post" --set 1=restore
+check "mergekit: no rows of a fused tensor" complains 3 'post/model.safetensors: .*layers.1.self_attn.qkv_proj.weight: .*only in part'
+run emit mergekit "$fixtures/qwen3_next/pre" "$fixtures/qwen3_next/post" --set full:q=restore
+check "mergekit: no rows of a gated q_proj" complains 3 'self_attn.q_proj.weight: .*only in part'
+run emit mergekit "$pre" "$post" --set 7/q1=restore
+check "mergekit: no single heads" complains 3 'layers.7.self_attn.q_proj.weight: mergekit cannot express this selection: it changes only in part'
+run emit mergekit "$pre" "$post" --set 7=restore --set 7/q1=lerp:0.5
+check "mergekit: no heads of two kinds" complains 3 'layers.7.self_attn.q_proj.weight: mergekit .*its parts do not change alike'
+run emit mergekit "$pre" "$post" --set 7/g0=qk-pro:0.3
+check "mergekit: no qk-pro of a head" complains 2 'layer 7: mergekit cannot express this choice (found qk-pro 0.3'
+same brainsurgery heads "$pre" "$post" 0 --set 7/q1-2,k0=restore --set 10/g1=restore
+same brainsurgery kinds "$pre" "$post" 1 --set 7=restore --set 7/q1,k1=lerp:0.5 --set 10/q0=lerp:0.25 --set 10/q3=keep
+same brainsurgery fused "$fixtures/phi3/pre" "$fixtures/phi3/post" 0 --set all/q0,k0=restore
+same brainsurgery gated "$fixtures/qwen3_next/pre" "$fixtures/qwen3_next/post" 0 --set full:q=restore
+same brainsurgery columns "$fixtures/gpt2/pre" "$fixtures/gpt2/post" 1 --set all/q1=restore --set all/k0=lerp:0.5
+same brainsurgery head-gains "$fixtures/qwen3/pre" "$fixtures/qwen3/post" 0 --set 1/q0=restore --norms
+run emit brainsurgery "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post" --set 1/k0=restore
+check "brainsurgery: no factors" complains 3 'kv_b_proj.weight: brainsurgery cannot express this selection: it changes only in part'
 # The restored values alone, cast nowhere
 check "restore needs no dtype" sh -c "! grep -q dtype '$work/mergekit-restored.yaml' '$work/brainsurgery-restored.yaml'"
 

@@ -38,6 +38,24 @@ cp "$out" "$work/norms.json"
 run plan "$pre" "$post" --recipe "$work/norms.json"
 check "  and replayed" says 'q/k norm gains follow their role'
 
+# --- heads ---
+run plan "$pre" "$post" --set 7/q1-2,k0=restore --set 7/q3=lerp:0.5 --set 10/g1=qk-pro:0.3 -o "$work/heads.json"
+check "plan tells which heads" says '^full    q1-2 restore, q3 lerp 0.5 k0 restore        7$'
+check "  of a group, too" grep -q '^full    q2-3 qk-pro 0.3   k1 qk-pro 0.3     10$' "$out"
+check "  in a recipe of version 2" grep -q '"version":[[:space:]]*2,' "$work/heads.json"
+run plan "$pre" "$post" --recipe "$work/heads.json" -o -
+check "  which is replayed and written again as it was" cmp "$work/heads.json" "$out"
+run plan "$pre" "$post" --recipe "$work/heads.json" --set 7=restore --set 10=keep -o -
+check "heads that agree make version 1" grep -q '"version":[[:space:]]*1,' "$out"
+run plan "$pre" "$post" --set 7/q4=restore
+check "a head that a layer does not have" complains 2 '^qkscope: .*layer 7 has 4 query heads (found 4, expected 0 to 3)'
+run plan "$pre" "$post" --set 7/q=restore
+check "a head without a number" complains 2 "'7/q=restore': character 4: head number missing (found '=', expected heads such as q0-1,k0 or g1)"
+run plan "$fixtures/llama/pre" "$fixtures/llama/post" --recipe "$work/heads.json" --force
+check "heads for another model" complains 3 'the recipe'
+run plan "$pre" "$post" --set 'drop>0.05=restore'
+check "a test of heads" says '^full    q1-2 restore      keep              7$'
+
 # --- other checkpoints ---
 python3 "$tools/spoil.py" other-header "$post" "$work/other"
 run plan "$pre" "$work/other" --recipe "$recipe"
@@ -60,7 +78,7 @@ bad() {
     check "a recipe with $1" complains 3 "$work/bad.json: .*$3"
 }
 bad "another format" 's/qkscope-recipe/something/' 'not a qkscope recipe'
-bad "another version" 's/"version":.*1/"version": 2/' version
+bad "another version" 's/"version":.*1/"version": 3/' version
 bad "an unknown key" 's/"comment"/"coment"/' 'unknown key "coment"'
 bad "an unknown mode" 's/"restore"/"mend"/' 'unknown mode (found "mend"'
 bad "a parameter out of range" 's/0\.3/-0.3/' 'out of range'
