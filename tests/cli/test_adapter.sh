@@ -155,6 +155,9 @@ as_adapter restored plain "$fixtures/llama/pre" 0 --set 0,2=restore --set 1:q=re
 # factors are float32, and its blend is rounded alone.
 as_adapter blended plain "$fixtures/llama/pre" 1.35 --set 0=restore --set 1-3=lerp:0.3
 as_adapter fused conv1d "$fixtures/gpt2/pre" 0 --set 0=restore --set 1:k=restore
+as_adapter heads plain "$fixtures/llama/pre" 0 --set 0/q1,k0=restore --set 1/g1=restore
+as_adapter blended-heads plain "$fixtures/llama/pre" 1.35 --set 0/q1-2=restore --set 0/q0,k0=lerp:0.3
+as_adapter fused-heads conv1d "$fixtures/gpt2/pre" 0 --set 0/q1,k0=restore
 base=$fixtures/llama/pre
 run export "$base" "$adapter" --set 1=qk-pro:0.3 --adapter -o "$work/none"
 check "--adapter: no qk-pro" complains 2 'layer 1: an adapter cannot hold this choice (found qk-pro 0.3, expected keep, restore or lerp)'

@@ -109,6 +109,11 @@ wait_gone 'marked'
 text ':set full:k=lerp:0.25'
 keys Enter
 check ":set takes a --set text" wait_row 4 'K lerp 0.25'
+text ':set 4/q0-1,k0=restore'
+keys Enter
+check "  and one for heads: the list counts them" wait_row 4 'q 2/4 k 1/2'
+keys u
+check "  u takes them back" wait_row 4 'K lerp 0.25'
 text ':se'
 keys Tab
 check "Tab completes names" wait_for ':se'

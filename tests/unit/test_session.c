@@ -166,6 +166,37 @@ static void test_undo_redo_and_unsaved(void **state)
     qk_session_close(session);
 }
 
+/* Heads are one edit, whose numbers follow. */
+static void test_heads(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo(2);
+    const struct qk_head_run runs[] = {{QK_HEAD_Q, 1, 2}, {QK_HEAD_K, 0, 0}}, group = {QK_HEAD_GROUP, 0, 0},
+                             beyond = {QK_HEAD_Q, 4, 4};
+    const struct qk_choice restore = {QK_RESTORE, 0}, pro = {QK_QKPRO, 0.3};
+    struct qk_error err = {0};
+    const char *label;
+    int changed = -1;
+    expect_ok(qk_session_choose_heads(session, 7, runs, 2, restore, &changed, &err), &err);
+    assert_int_equal(changed, 1);
+    const struct qk_current *current = wait_for_current(session, 7);
+    const struct qk_role_drift *q = &current->against[QK_PRE].role[QK_Q];
+    assert_true(q->head[1].rel_fro == 0 && q->head[2].rel_fro == 0 && q->head[0].rel_fro > 0);
+    assert_true(current->against[QK_POST].role[QK_Q].head[0].rel_fro == 0);
+    assert_true(current->against[QK_PRE].role[QK_K].head[0].rel_fro == 0);
+    expect_ok(qk_session_choose_heads(session, 7, &group, 1, pro, &changed, &err), &err);
+    current = wait_for_current(session, 7);
+    assert_true(qk_layer_choice_of(&current->choice, QK_Q, 0).mode == QK_QKPRO);
+    expect_failure(qk_session_choose_heads(session, 7, &beyond, 1, restore, &changed, &err), &err, QK_USAGE,
+        "layer 7 has 4 query heads");
+    assert_true(qk_session_undo(session, &label));
+    assert_string_equal(label, "qk-pro 0.3 g0 of layer 7");
+    assert_true(qk_session_undo(session, &label));
+    assert_string_equal(label, "restore q1-2,k0 of layer 7");
+    assert_false(qk_session_unsaved(session));
+    qk_session_close(session);
+}
+
 /* A recipe and an export store the norms, too. */
 static void test_unsaved_norms(void **state)
 {
@@ -267,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_restored_layer_is_pre),
         cmocka_unit_test(test_current_follows_the_newest_choice),
         cmocka_unit_test(test_undo_redo_and_unsaved),
+        cmocka_unit_test(test_heads),
         test_in_folder(test_unsaved_norms),
         cmocka_unit_test(test_metric_tests_need_the_numbers),
         test_in_folder(test_export_verify_and_cancel),
