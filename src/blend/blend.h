@@ -67,9 +67,6 @@ bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const s
  * slice is taken when every head takes it. qk_blend_check allows views of slices only choices that copy bytes. */
 bool qk_blend_takes_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,
     enum qk_role role, const struct qk_slice *slice, int head);
-/* True when this holds for some head of the role. */
-bool qk_blend_takes_any(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role,
-    const struct qk_slice *slice);
 
 /* Copies the rows that the choices take of slice number `slice` of the role from pre into `bytes`, the whole of
  * post's tensor; converts where the dtypes differ. QK_INPUT as qk_blend_role. */

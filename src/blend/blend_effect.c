@@ -80,12 +80,3 @@ bool qk_blend_takes_slice(const struct qk_layer *post, const struct qk_layer_cho
         return qk_blend_takes_shared(choice, role, slice->latent);
     return takes(qk_layer_choice_of(choice, role, head), role, slice->latent);
 }
-
-bool qk_blend_takes_any(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role,
-    const struct qk_slice *slice)
-{
-    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
-        if (qk_blend_takes_slice(post, choice, role, slice, h))
-            return true;
-    return false;
-}
