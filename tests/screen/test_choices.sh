@@ -111,7 +111,7 @@ keys Enter
 check ":set takes a --set text" wait_row 4 'K lerp 0.25'
 text ':set 4/q0-1,k0=restore'
 keys Enter
-check "  and one for heads: the list counts them" wait_row 4 'q 2/4 k 1/2'
+check "  and one for heads: the list counts them" wait_row 4 'q 2/4 k 2/2'
 keys u
 check "  u takes them back" wait_row 4 'K lerp 0.25'
 text ':se'
