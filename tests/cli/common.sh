@@ -1,11 +1,13 @@
 # common.sh - the shared part of the tests of the command line: running the program, TAP, a temporary folder. Sourced.
 #
-# $QKSCOPE is the program, $QK_DEMO_DATA the demo pair, $QK_TEST_DATA/fixtures the families, $srcdir the sources.
+# $QKSCOPE is the program, $QK_DATA/tiny-* the trained pairs, $QK_DEMO_DATA the first of them, $QK_TEST_DATA/fixtures
+# the families, $srcdir the sources.
 
 work=$(mktemp -d) || exit 1
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 pre=$QK_DEMO_DATA/pre
 post=$QK_DEMO_DATA/post
+jet=$QK_DATA/tiny-jet-nemotron
 fixtures=$QK_TEST_DATA/fixtures
 tools=$srcdir/tests/cli
 count=0

@@ -10,7 +10,6 @@ d = json.load(open(sys.argv[1]))
 H = {"%d/q%d" % (h["layer"], h["head"]): h for h in d["heads"]}
 sys.exit(not eval(sys.argv[2]))' "$out" "$1"
 }
-jet=$QK_DATA/tiny-jet-nemotron
 
 run heads "$pre" "$post" --prompts 6 --length 256 --json
 check "the recall heads of the first pair lead" json_holds "set(list(H)[:2]) == {'7/q1', '7/q2'}"
