@@ -20,7 +20,7 @@ for threads in 1 2 7; do
     check "  the same with $threads threads" cmp "$work/once.json" "$out"
 done
 
-for folder in "$fixtures"/*; do
+for folder in "$jet" "$fixtures"/*; do
     family=${folder##*/}
     [ "$family" != deepseek_v3 ] || continue # its reference has no numbers; test_layouts.sh computes them
     run diff "$folder/pre" "$folder/post" --json

@@ -8,9 +8,8 @@ json_holds() {
 import json, sys
 d = json.load(open(sys.argv[1]))
 L = {l["index"]: l for l in d["layers"]}
-demo = sys.argv[3]
-def worst(model, layer):
-    heads = json.load(open(f"{demo}/range-{model}.json"))[str(layer)]
+def worst(model, layer, folder=sys.argv[3]):
+    heads = json.load(open(f"{folder}/range-{model}.json"))[str(layer)]
     return max(abs(a - b) for x, y in zip(heads, L[layer][model]["heads"])
                for a, b in zip(x["hist"] + [x["long_mass"], x["mean"] / 203], y["hist"] + [y["long_mass"], y["mean"] / 203]))
 def numbers(model):
@@ -20,13 +19,17 @@ sys.exit(not eval(sys.argv[2]))' "$out" "$1" "$QK_DEMO_DATA"
 
 golden_pre=$QK_DEMO_DATA/golden-pre.safetensors
 golden_post=$QK_DEMO_DATA/golden-post.safetensors
-python3 - "$golden_post" >"$work/ids" <<'END'
+# ids_of GOLDEN - its input_ids.
+ids_of() {
+    python3 - "$1" <<'END'
 import json, struct, sys
 data = open(sys.argv[1], "rb").read()
 n = struct.unpack("<Q", data[:8])[0]
 begin, end = json.loads(data[8:8 + n])["input_ids"]["data_offsets"]
 print(*struct.unpack(f"<{(end - begin) // 4}i", data[8 + n + begin:8 + n + end]))
 END
+}
+ids_of "$golden_post" >"$work/ids"
 
 # One float32 map differs by up to 1e-6 of its largest entry; a mean over a hundred queries by less.
 run range "$pre" "$post" --ids "$work/ids" --json
@@ -48,6 +51,15 @@ check "states from files meet it, too" json_holds \
     "d['source'] == 'states' and all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in (1, 4, 7, 10))"
 run range "$pre" "$post" --states "$golden_post" --json
 check "  one file serves both models" json_holds "worst('post', 7) < 1e-6 and worst('pre', 7) > 1e-4"
+
+ids_of "$jet/golden-post.safetensors" >"$work/jet_ids"
+run range "$jet/pre" "$jet/post" --ids "$work/jet_ids" --no-cache --json
+check "the forward pass of the second pair meets its reference" json_holds \
+    "d['source'] == 'forward pass' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
+check "  softmax layers with and without a window" json_holds "list(L) == [1, 3, 6, 8, 10]"
+run range "$jet/pre" "$jet/post" --states "$jet/golden-post.safetensors" --states-pre "$jet/golden-pre.safetensors" --json
+check "  and so do the states of those layers alone" json_holds \
+    "d['source'] == 'states' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
 
 run range "$pre" "$post" --json
 check "the built-in text: layer 7 shifted most" json_holds \

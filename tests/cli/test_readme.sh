@@ -19,7 +19,8 @@ check "the numbers of the tour" python3 "$tools/check_readme.py" "$readme" "$wor
 "$QKSCOPE" export "$pre" "$post" --set full=restore -o "$work/dry" --dry-run >"$work/plan"
 check "  what the export writes" grep -q '^would change 197 kB in 8 tensors$' "$work/plan"
 
-for page in README.md CONTRIBUTING.md SECURITY.md docs/families.md docs/hardening.md docs/performance.md; do
+for page in README.md CONTRIBUTING.md SECURITY.md docs/families.md docs/hardening.md docs/performance.md \
+    data/README.md; do
     check "$page: no line over 120 characters" python3 -c '
 import sys
 sys.exit(any(len(line.rstrip("\n")) > 120 for line in open(sys.argv[1], encoding="utf-8")))' "$srcdir/$page"

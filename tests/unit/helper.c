@@ -30,6 +30,13 @@ char *demo_path(char out[PATH_SIZE], const char *name)
     return path_in(out, root != NULL ? root : "data/tiny-hypenet", name);
 }
 
+char *trained_path(char out[PATH_SIZE], const char *pair, const char *name)
+{
+    char folder[PATH_SIZE];
+    const char *root = getenv("QK_DATA");
+    return path_in(out, path_in(folder, root != NULL ? root : "data", pair), name);
+}
+
 const char *const FAMILIES[N_FAMILIES] = {"hypenet", "jet_nemotron", "llama", "mistral", "qwen2", "qwen3",
     "qwen3_next", "qwen3_5_text", "jamba", "falcon", "gemma3_text", "gpt2", "gpt_neox", "minimax", "phi3"};
 

@@ -21,6 +21,8 @@ enum { PATH_SIZE = 4096 };
 /* "ROOT/name" for tests/data and for the demo pair; both return out. */
 char *data_path(char out[PATH_SIZE], const char *name);
 char *demo_path(char out[PATH_SIZE], const char *name);
+/* The same of any trained pair: "tiny-hypenet", "tiny-jet-nemotron". */
+char *trained_path(char out[PATH_SIZE], const char *pair, const char *name);
 /* The families that there are checkpoints of: hypenet is the demo pair, the others are fixtures. */
 enum { N_FAMILIES = 15 };
 extern const char *const FAMILIES[N_FAMILIES];

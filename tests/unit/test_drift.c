@@ -100,10 +100,10 @@ static void check_golden(const char *folder)
 static void test_goldens(void **state)
 {
     (void)state;
-    const char *const families[] = {"../../data/tiny-hypenet", "fixtures/jet_nemotron", "fixtures/llama",
-        "fixtures/mistral", "fixtures/qwen2", "fixtures/qwen3", "fixtures/qwen3_next",
-        "fixtures/qwen3_5_text", "fixtures/jamba", "fixtures/falcon", "fixtures/gemma3_text", "fixtures/gpt2",
-        "fixtures/gpt_neox", "fixtures/minimax", "fixtures/phi3"};
+    const char *const families[] = {"../../data/tiny-hypenet", "../../data/tiny-jet-nemotron",
+        "fixtures/jet_nemotron", "fixtures/llama", "fixtures/mistral", "fixtures/qwen2", "fixtures/qwen3",
+        "fixtures/qwen3_next", "fixtures/qwen3_5_text", "fixtures/jamba", "fixtures/falcon",
+        "fixtures/gemma3_text", "fixtures/gpt2", "fixtures/gpt_neox", "fixtures/minimax", "fixtures/phi3"};
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
         check_golden(families[i]);
 }

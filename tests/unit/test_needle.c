@@ -21,11 +21,8 @@ static struct qk_pair *open_trained(const char *name)
     char pre[PATH_SIZE], post[PATH_SIZE];
     struct qk_pair *pair;
     struct qk_error err = {0};
-    const char *root = getenv("QK_DATA");
-    assert_non_null(root);
-    snprintf(pre, sizeof pre, "%s/%s/pre", root, name);
-    snprintf(post, sizeof post, "%s/%s/post", root, name);
-    expect_ok(qk_pair_open(pre, post, &pair, &err), &err);
+    expect_ok(
+        qk_pair_open(trained_path(pre, name, "pre"), trained_path(post, name, "post"), &pair, &err), &err);
     return pair;
 }
 
