@@ -2,17 +2,22 @@
 # test_heads.sh - qkscope heads: the heads that recall come first on both trained pairs, and the message without them.
 . "$srcdir/tests/cli/common.sh"
 
-# json_holds PYTHON - the expression over the last output, called d, is true; H is its heads as LAYER/qHEAD.
+# json_holds PYTHON [PAIR] - the expression over the last output, called d, is true; H is its heads as LAYER/qHEAD, and
+# E the table of what restoring parts of the pair does, which other software measured.
 json_holds() {
     python3 -c '
 import json, sys
 d = json.load(open(sys.argv[1]))
 H = {"%d/q%d" % (h["layer"], h["head"]): h for h in d["heads"]}
-sys.exit(not eval(sys.argv[2]))' "$out" "$1"
+E = json.load(open(sys.argv[3] + "/effects.json"))
+sys.exit(not eval(sys.argv[2]))' "$out" "$1" "${2:-$QK_DEMO_DATA}"
 }
+# The layer of the first two heads is the one whose restoration brings back most recall.
+leading="{n.split('/')[0] for n in list(H)[:2]} == {max(E['layers'], key=lambda l: E['layers'][l]['recall'])}"
 
 run heads "$pre" "$post" --prompts 6 --length 256 --json
 check "the recall heads of the first pair lead" json_holds "set(list(H)[:2]) == {'7/q1', '7/q2'}"
+check "  in the layer whose restoration recalls most" json_holds "$leading"
 check "  they fetch the needle, the others do not" json_holds \
     "all((h['mass']['pre']['mean'] > 0.5) == (n in ('7/q1', '7/q2')) for n, h in H.items())"
 check "  every query head is there, linear ones too" json_holds "len(H) == 48 and H['0/q0']['kind'] == 'linear'"
@@ -24,6 +29,7 @@ check "  distances add up to the prompts" json_holds \
 
 run heads "$jet/pre" "$jet/post" --prompts 6 --length 256 --set 10=restore --json
 check "the recall heads of the second pair lead" json_holds "set(list(H)[:2]) == {'10/q0', '10/q1'}"
+check "  in the layer whose restoration recalls most" json_holds "$leading" "$jet"
 check "  restoring their layer gives most of the mass back" json_holds \
     "all(H[n]['mass']['current']['mean'] > (H[n]['mass']['pre']['mean'] + H[n]['mass']['post']['mean']) / 2 for n in ('10/q0', '10/q1'))"
 check "  layers before the choice are as in post" json_holds \
