@@ -2,9 +2,7 @@
 #include "cli/masses.h"
 
 #include "base/mem.h"
-#include "cli/meter.h"
-#include "eval/needle_measure.h"
-#include "eval/needle_prompt.h"
+#include "cli/needle_work.h"
 
 #include <stdlib.h>
 
@@ -27,37 +25,23 @@ static enum qk_code take_layer(const struct qk_needle_layer *pre, const struct q
     return QK_OK;
 }
 
-static enum qk_code measure(const struct qk_pair *pair, const struct qk_needles *needles,
-    struct qk_head_numbers *out, struct qk_error *err)
-{
-    struct qk_needle_pair measured = {0};
-    struct qk_meter meter;
-    qk_meter_start(&meter, "needles", false);
-    enum qk_code code = qk_needle_measure(pair, needles, NULL, false, 0, &meter.progress, &measured, err);
-    qk_meter_stop(&meter);
-    for (int i = 0; i < pair->n_layers && code == QK_OK; i++)
-        code = take_layer(&measured.side[QK_PRE][i], &measured.side[QK_POST][i], &out[i], err);
-    qk_needle_pair_free(&measured);
-    return code;
-}
-
 enum qk_code qk_masses_compute(const struct qk_pair *pair, struct qk_head_numbers **out, struct qk_error *err)
 {
-    struct qk_needle_prompts prompts = {0};
-    struct qk_tokenizer *tokenizer;
+    struct qk_needle_work work = {.length = QK_NEEDLE_LENGTH, .n_prompts = QK_NEEDLE_PROMPTS};
+    const struct qk_needle_pair *measured = &work.measured;
     *out = NULL;
-    QK_TRY(qk_tokenizer_open(pair->model[QK_POST]->checkpoint->folder, &tokenizer, err));
-    enum qk_code code = qk_needle_prompts_make(QK_NEEDLE_PROMPTS, QK_NEEDLE_LENGTH, tokenizer, &prompts, err);
+    enum qk_code code = qk_needle_work_prompts(pair, &work, err);
     if (code == QK_OK)
         code = qk_alloc(out, (size_t)pair->n_layers, sizeof **out, err);
     if (code == QK_OK)
-        code = measure(pair, &prompts.needles, *out, err);
+        code = qk_needle_work_measure(pair, NULL, false, &work, err);
+    for (int i = 0; i < pair->n_layers && code == QK_OK; i++)
+        code = take_layer(&measured->side[QK_PRE][i], &measured->side[QK_POST][i], &(*out)[i], err);
     if (code != QK_OK) {
         qk_masses_free(*out, pair->n_layers);
         *out = NULL;
     }
-    qk_needle_prompts_free(&prompts);
-    qk_tokenizer_free(tokenizer);
+    qk_needle_work_free(&work);
     return code;
 }
 

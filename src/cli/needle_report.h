@@ -3,14 +3,8 @@
 #define QK_CLI_NEEDLE_REPORT_H
 
 #include "drift/drift.h"
-#include "eval/needle_measure.h"
 #include "eval/needle_prompt.h"
-
-/* A query head of a layer. */
-struct qk_needle_head {
-    int layer, head;
-    struct qk_needle_mean mass[QK_SIDE_COUNT], drop;
-};
+#include "eval/needle_rank.h"
 
 /* All borrowed. */
 struct qk_needle_report {

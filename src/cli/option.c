@@ -23,6 +23,12 @@ const struct qk_option_info qk_option_force = {
 
 const struct qk_option_info qk_option_cases = {
     "cases", 'c', "FILE", "cases to ask: JSON lines with prompt and answer; repeatable"};
+const struct qk_option_info qk_option_needles = {
+    "needles", 0, "FILE", "prompts of your own: JSON lines with prompt and answer, the answer in the prompt"};
+const struct qk_option_info qk_option_length = {
+    "length", 'n', "N", "tokens of a made prompt; 512 without it"};
+const struct qk_option_info qk_option_prompts = {
+    "prompts", 0, "N", "prompts to make, with the needle at N depths; 24 without it"};
 const struct qk_option_info qk_option_layers = {"layers", 'l', "LAYERS",
     "only these layers: a list such as 1,4-7, a kind (full, window, linear), all, or a test such as routing>0.15"};
 const struct qk_option_info qk_option_no_cache = {
