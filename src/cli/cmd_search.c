@@ -4,22 +4,19 @@
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/print.h"
+#include "cli/recipe_folder.h"
 #include "cli/search_report.h"
 
 #include "base/mem.h"
 #include "base/text.h"
 #include "blend/patch.h"
 #include "eval/objectives.h"
-#include "export/recipe.h"
 #include "range/range_cache.h"
 #include "range/restored.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { USUAL_MINUTES = 10 };
 
@@ -33,20 +30,15 @@ struct search {
     struct qk_search_limits limits;
     struct qk_search result;
     const struct qk_trial **front;
-    char **recipe; /* n_front; owned */
     size_t n_front;
-    const char *folder;
-    bool made_folder; /* it is this run's */
+    struct qk_recipe_folder folder;
     int threads;
-    bool force;
     struct qk_meter meter;
 };
 
 static void free_search(struct search *s)
 {
-    for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
-        free(s->recipe[i]);
-    free(s->recipe);
+    qk_recipe_folder_free(&s->folder);
     free(s->front);
     free(s->prior);
     qk_objectives_free(&s->objectives);
@@ -140,62 +132,30 @@ static enum qk_code measure(struct search *s, struct qk_error *err)
 /* Writes "FOLDER/1.json", with the point's figures as a comment. */
 static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *err)
 {
-    struct qk_text path = {0}, comment = {0};
-    struct qk_recipe recipe;
-    char *text;
-    qk_text_add(&path, "%s/%zu.json", s->folder, i + 1);
-    QK_TRY(qk_text_take(&path, &s->recipe[i], err));
+    struct qk_text comment = {0};
+    char name[24], *text;
+    snprintf(name, sizeof name, "%zu", i + 1);
     qk_text_add(&comment, "point %zu of %zu of a search's front:", i + 1, s->n_front);
     for (size_t o = 0; o < s->objectives.cases.n_objectives; o++)
         qk_text_add(&comment, "%s %s %.1f %%", o > 0 ? "," : "", s->objectives.name[o],
             100 * qk_search_rate(&s->result, s->front[i], o).value);
     QK_TRY(qk_text_take(&comment, &text, err));
-    enum qk_code code = qk_recipe_make(s->pair, &s->front[i]->selection, false, text, &recipe, err);
+    enum qk_code code = qk_recipe_folder_write(&s->folder, name, s->pair, &s->front[i]->selection, text, err);
     free(text);
-    QK_TRY(code);
-    code = qk_recipe_write(&recipe, s->recipe[i], err);
-    qk_recipe_free(&recipe);
     return code;
-}
-
-/* Comes before the search, so that the user does not wait for one that cannot be kept. */
-static enum qk_code make_folder(struct search *s, struct qk_error *err)
-{
-    struct stat info;
-    if (s->folder == NULL)
-        return QK_OK;
-    s->made_folder = mkdir(s->folder, 0777) == 0;
-    if (s->made_folder)
-        return QK_OK;
-    if (errno != EEXIST)
-        return qk_fail_errno(err, s->folder, "create");
-    if (stat(s->folder, &info) == 0 && S_ISDIR(info.st_mode) && s->force)
-        return QK_OK;
-    return qk_fail(
-        err, QK_USAGE, "%s: exists (use --force to write recipes into a folder that exists)", s->folder);
-}
-
-/* Removes what a failed search left of a folder that it made; files of others stay. */
-static void remove_recipes(const struct search *s)
-{
-    for (size_t i = 0; s->recipe != NULL && i < s->n_front; i++)
-        if (s->recipe[i] != NULL)
-            unlink(s->recipe[i]);
-    rmdir(s->folder);
 }
 
 static enum qk_code report(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
 {
     QK_TRY(qk_search_front(&s->result, &s->front, &s->n_front, err));
-    QK_TRY(qk_alloc(&s->recipe, s->n_front, sizeof *s->recipe, err));
-    for (size_t i = 0; i < s->n_front && s->folder != NULL; i++)
+    for (size_t i = 0; i < s->n_front && s->folder.path != NULL; i++)
         QK_TRY(write_recipe(s, i, err));
     const struct qk_search_report report = {.search = &s->result,
         .cases = &s->cases,
         .objective = (const char *const *)s->objectives.name,
         .front = s->front,
         .n_front = s->n_front,
-        .recipe = s->recipe,
+        .recipe = s->folder.recipe,
         .ascii = qk_arguments_has(arguments, "ascii") || !qk_print_utf8()};
     if (qk_arguments_has(arguments, "json"))
         return qk_search_json(&report, err);
@@ -217,8 +177,6 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
     QK_TRY(qk_arguments_threads(arguments, &s->threads, err));
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
-    s->folder = qk_arguments_text(arguments, "output");
-    s->force = qk_arguments_has(arguments, "force");
     return qk_inputs_cases(arguments, &s->cases, err);
 }
 
@@ -228,7 +186,8 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(qk_inputs_pair(arguments, &s->pair, err));
     QK_TRY(qk_evaluation_open(s->pair, NULL, &s->cases, &s->options, &s->evaluation, err));
     QK_TRY(qk_objectives_make(&s->cases, s->evaluation, &s->objectives, err));
-    QK_TRY(make_folder(s, err));
+    QK_TRY(qk_recipe_folder_make(
+        qk_arguments_text(arguments, "output"), qk_arguments_has(arguments, "force"), &s->folder, err));
     QK_TRY(find_prior(s, err));
     enum qk_code code = measure(s, err);
     /* Reports the results of an interrupted search, too. The next run goes on from kept answers. */
@@ -244,8 +203,8 @@ static enum qk_code run_search(const struct qk_arguments *arguments, struct qk_e
 {
     struct search s = {0};
     enum qk_code code = run(arguments, &s, err);
-    if (s.made_folder && code != QK_OK && (code != QK_CANCELLED || s.n_front == 0))
-        remove_recipes(&s);
+    if (code != QK_OK && (code != QK_CANCELLED || s.n_front == 0))
+        qk_recipe_folder_remove(&s.folder);
     free_search(&s);
     return code;
 }
