@@ -84,17 +84,33 @@ static enum qk_code measure_current(
     return code;
 }
 
+/* Counts the needles for the passes to come. */
+static void count_needles(struct measure *m, uint64_t passes)
+{
+    for (size_t i = 0; i < m->needles->n; i++) {
+        m->tokens += m->needles->item[i].T;
+        m->longest = m->needles->item[i].T > m->longest ? m->needles->item[i].T : m->longest;
+    }
+    qk_progress_total(m->progress, (uint64_t)m->tokens * (uint64_t)m->pair->n_layers * passes);
+}
+
 enum qk_code qk_needle_measure(const struct qk_pair *pair, const struct qk_needles *needles,
     const struct qk_selection *selection, bool norms, size_t memory, struct qk_progress *progress,
     struct qk_needle_pair *out, struct qk_error *err)
 {
     struct measure m = {.pair = pair, .needles = needles, .memory = memory, .progress = progress, .out = out};
     *out = (struct qk_needle_pair){.n_layers = pair->n_layers};
-    for (size_t i = 0; i < needles->n; i++) {
-        m.tokens += needles->item[i].T;
-        m.longest = needles->item[i].T > m.longest ? needles->item[i].T : m.longest;
-    }
-    qk_progress_total(progress, (uint64_t)m.tokens * (uint64_t)pair->n_layers * (selection != NULL ? 3 : 2));
+    count_needles(&m, selection != NULL ? 3 : 2);
     QK_TRY(measure_sides(&m, err));
     return selection != NULL ? measure_current(&m, selection, norms, err) : QK_OK;
+}
+
+enum qk_code qk_needle_measure_current(const struct qk_pair *pair, const struct qk_needles *needles,
+    const struct qk_selection *selection, bool norms, size_t memory, struct qk_progress *progress,
+    struct qk_needle_pair *out, struct qk_error *err)
+{
+    struct measure m = {.pair = pair, .needles = needles, .memory = memory, .progress = progress, .out = out};
+    *out = (struct qk_needle_pair){.n_layers = pair->n_layers};
+    count_needles(&m, 1);
+    return measure_current(&m, selection, norms, err);
 }

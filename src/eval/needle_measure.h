@@ -19,6 +19,11 @@ struct qk_needle_pair {
 enum qk_code qk_needle_measure(const struct qk_pair *pair, const struct qk_needles *needles,
     const struct qk_selection *selection, bool norms, size_t memory, struct qk_progress *progress,
     struct qk_needle_pair *out, struct qk_error *err);
+/* Runs the needles through post with the selection, and nothing else: of *out only n_layers and current are set. The
+ * rest as above. */
+enum qk_code qk_needle_measure_current(const struct qk_pair *pair, const struct qk_needles *needles,
+    const struct qk_selection *selection, bool norms, size_t memory, struct qk_progress *progress,
+    struct qk_needle_pair *out, struct qk_error *err);
 void qk_needle_pair_free(struct qk_needle_pair *measured);
 
 #endif
