@@ -2,7 +2,7 @@
 # test_help.sh - help and version of everything, and the messages for wrong command lines.
 . "$srcdir/tests/cli/common.sh"
 
-commands="info diff range cases plan export verify emit eval search clean doctor"
+commands="info diff heads range cases plan export verify emit eval search suggest clean doctor"
 
 run
 check "a bare qkscope ends with 2" ended 2

@@ -18,7 +18,7 @@ for file in "$page" "$layout" "$format"; do
 done
 MANWIDTH=1000 man -l "$page" 2>/dev/null >"$work/wide"
 sed 's/[[:space:]][[:space:]]*/ /g' "$work/wide" >"$work/text"
-for command in info diff range cases plan export verify emit eval search clean doctor; do
+for command in info diff heads range cases plan export verify emit eval search suggest clean doctor; do
     "$QKSCOPE" $command --help >"$work/help"
     check "$command" grep -q "qkscope $command" "$work/text"
     for option in $(grep -o -e '--[a-z-]*' "$work/help" | sort -u); do
