@@ -111,7 +111,7 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
     struct qk_spec_numbers numbers = {.heads = masses};
     for (int i = 0; i < pair->n_layers; i++)
         d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, &numbers, i);
-    qk_masses_free(masses, pair->n_layers);
+    qk_needle_numbers_free(masses, pair->n_layers);
     if (d->remote && !d->some_layers)
         choose_remote(d);
     QK_TRY(qk_drifts_compute(pair, d->wanted, d->effective, d->threads, &d->drift, err));

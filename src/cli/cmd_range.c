@@ -142,7 +142,7 @@ static enum qk_code find_layers(struct range *r, struct qk_error *err)
             qk_print_note("layer %d cannot be compared: %s", i, pair->layer[i].problem);
     }
     qk_drifts_free(drift, pair->n_layers);
-    qk_masses_free(masses, pair->n_layers);
+    qk_needle_numbers_free(masses, pair->n_layers);
     return QK_OK;
 }
 

@@ -164,7 +164,7 @@ static enum qk_code apply_specs(
             qk_print_note("--set %s: no layer matches", specs->of->set[i]);
     }
     qk_drifts_free(drift, inputs->pair->n_layers);
-    qk_masses_free(masses, inputs->pair->n_layers);
+    qk_needle_numbers_free(masses, inputs->pair->n_layers);
     return code;
 }
 

@@ -4,9 +4,6 @@
 
 #include "eval/needle_measure.h"
 
-/* A head of pre fetches nothing unless its mass exceeds that of an even attention by this much. */
-#define QK_NEEDLE_FETCHES 0.1
-
 /* A query head of a layer: mean masses and their difference, with standard errors over the needles. */
 struct qk_needle_head {
     int layer, head;

@@ -62,16 +62,16 @@ enum qk_code qk_proposal_measure(const struct qk_pair *pair, const struct qk_nee
     struct qk_suggestion *suggestion, int i, struct qk_error *err)
 {
     struct qk_proposal *proposal = &suggestion->proposal[i];
-    struct qk_needle_pair with = {0};
+    struct qk_needle_layer *with;
     if (suggestion->recall.n_recall == 0)
         return QK_OK;
     enum qk_code code =
         qk_needle_measure_current(pair, needles, &proposal->selection, false, memory, progress, &with, err);
     if (code == QK_OK)
-        code = mean_of_heads(&suggestion->recall, with.current, measured->side[QK_POST], &proposal->mass,
+        code = mean_of_heads(&suggestion->recall, with, measured->side[QK_POST], &proposal->mass,
             &proposal->gained, err);
     proposal->measured = code == QK_OK;
-    qk_needle_pair_free(&with);
+    qk_needle_layers_free(with, pair->n_layers);
     return code;
 }
 

@@ -296,3 +296,35 @@ enum qk_code qk_needle_same(const struct qk_model *model, const struct qk_patch 
     free_group(&group);
     return code;
 }
+
+/* --- one query --- */
+
+struct one_query {
+    float *rows; /* (heads, length) */
+    size_t length;
+};
+
+static void copy_row(void *context, int layer, size_t head, size_t i, const float *row)
+{
+    const struct one_query *one = context;
+    (void)layer;
+    (void)i;
+    memcpy(one->rows + head * one->length, row, one->length * sizeof *row);
+}
+
+enum qk_code qk_needle_attention(const struct qk_model *model, const struct qk_patch *patch, int layer,
+    const float *x, size_t query, float **rows, struct qk_error *err)
+{
+    struct one_query one = {.length = query + 1}; /* tokens after the query do not contribute */
+    const struct qk_row_query only = {0, query};
+    const struct qk_row_batch batch = {.length = &one.length, .n = 1, .query = &only, .n_queries = 1};
+    const struct qk_row_watch watch = {.context = &one, .row = copy_row};
+    *rows = NULL;
+    QK_TRY(qk_alloc(&one.rows, heads_of(&model->layer[layer]) * one.length, sizeof *one.rows, err));
+    enum qk_code code = qk_row_pass_layer(model, patch, layer, x, &batch, &watch, NULL, err);
+    if (code == QK_OK)
+        *rows = one.rows;
+    else
+        free(one.rows);
+    return code;
+}

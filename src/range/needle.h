@@ -80,4 +80,9 @@ enum qk_code qk_needle_same(const struct qk_model *model, const struct qk_patch 
     const struct qk_needles *needles, size_t first, size_t n, const float *x, struct qk_progress *progress,
     struct qk_needle_layer *out, struct qk_error *err);
 
+/* *rows (query heads, query + 1) = the attention of the layer's query heads from one token of a sequence whose input
+ * is x (query + 1, d) at least; the caller frees. */
+enum qk_code qk_needle_attention(const struct qk_model *model, const struct qk_patch *patch, int layer,
+    const float *x, size_t query, float **rows, struct qk_error *err);
+
 #endif
