@@ -52,11 +52,6 @@ static enum qk_code post_news(struct range_run *run, enum range_news news, int l
     return QK_OK;
 }
 
-bool qk_range_run_chosen(const struct range_run *run, int layer)
-{
-    return !qk_layer_choice_keeps(&run->selection.choice[layer]);
-}
-
 /* --- the first thread: opening, the passes, exact runs --- */
 
 static enum qk_code make_pieces(struct range_run *run, struct qk_error *err)
@@ -82,10 +77,10 @@ static void on_side(void *context, enum qk_side side)
 static void on_ready(void *context, int layer)
 {
     struct range_run *run = context;
-    pthread_mutex_lock(&run->mutex);
+    pthread_mutex_lock(&run->follow.mutex);
     run->ready[layer] = true;
-    pthread_cond_broadcast(&run->work);
-    pthread_mutex_unlock(&run->mutex);
+    pthread_cond_broadcast(&run->follow.work);
+    pthread_mutex_unlock(&run->follow.mutex);
     post_news(run, RANGE_LAYER, layer, NULL);
 }
 
@@ -102,21 +97,22 @@ static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
 }
 
 /* Fails only without memory for its events; any other fault is in the event. */
-static enum qk_code run_exact(struct range_run *run, const struct qk_selection *selection, bool norms,
-    unsigned generation, struct qk_error *err)
+static enum qk_code run_exact(void *context, const struct follow_job *job, struct qk_error *err)
 {
+    struct range_run *run = context;
     struct range_event *event;
     struct qk_selection_patch patch;
     QK_TRY(post_news(run, RANGE_EXACT_STARTED, 0, err));
     QK_TRY(qk_range_event_new(run, RANGE_EXACT, &event, err));
-    event->generation = generation;
+    event->generation = job->generation;
     event->n_exact = run->n_layers;
     enum qk_code code = qk_alloc(&event->exact, (size_t)run->n_layers, sizeof *event->exact, &event->error);
     if (code == QK_OK) {
-        code = qk_selection_patch_make(run->session->pair, selection, -1, norms, &patch, &event->error);
+        code = qk_selection_patch_make(
+            run->session->pair, &job->selection, -1, job->norms, &patch, &event->error);
         if (code == QK_OK)
             code = qk_probe_exact(
-                run->probe, &patch.patch, NULL, &run->exact_progress, event->exact, &event->error);
+                run->probe, &patch.patch, NULL, &run->follow.exact_progress, event->exact, &event->error);
         qk_selection_patch_free(&patch);
     }
     if (code != QK_OK) {
@@ -125,50 +121,6 @@ static enum qk_code run_exact(struct range_run *run, const struct qk_selection *
     }
     qk_session_post(run->session, &event->event);
     return QK_OK;
-}
-
-/* True once the choices have rested; otherwise waits for a part of the time. */
-static bool rested(struct range_run *run)
-{
-    struct timespec due = run->changed, now;
-    due.tv_nsec += QK_EXACT_AFTER % 1000 * 1000000L;
-    due.tv_sec += QK_EXACT_AFTER / 1000 + due.tv_nsec / 1000000000L;
-    due.tv_nsec %= 1000000000L;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec > due.tv_sec || (now.tv_sec == due.tv_sec && now.tv_nsec >= due.tv_nsec))
-        return true;
-    pthread_cond_timedwait(&run->work, &run->mutex, &due);
-    return false;
-}
-
-static enum qk_code follow_exactly(struct range_run *run, struct qk_error *err)
-{
-    enum qk_code code = QK_OK;
-    pthread_mutex_lock(&run->mutex);
-    while (!run->stop && code == QK_OK) {
-        struct qk_selection selection;
-        if (run->exact_tried == run->generation || qk_selection_count(&run->selection) == 0) {
-            pthread_cond_wait(&run->work, &run->mutex);
-            continue;
-        }
-        if (!rested(run))
-            continue;
-        unsigned generation = run->exact_tried = run->generation;
-        bool norms = run->norms;
-        code = qk_selection_copy(&selection, &run->selection, err);
-        if (code != QK_OK)
-            break;
-        run->exact_busy = true;
-        atomic_store(&run->exact_progress.cancel, false);
-        atomic_store(&run->exact_progress.done, 0);
-        pthread_mutex_unlock(&run->mutex);
-        code = run_exact(run, &selection, norms, generation, err);
-        qk_selection_free(&selection);
-        pthread_mutex_lock(&run->mutex);
-        run->exact_busy = false;
-    }
-    pthread_mutex_unlock(&run->mutex);
-    return code;
 }
 
 /* --- estimates, without a forward pass --- */
@@ -234,53 +186,40 @@ static void *pass_main(void *argument)
     if (code == QK_OK && run->options.cached)
         qk_range_cache_store(run->probe, NULL); /* without it only time is lost */
     if (code == QK_OK && run->probe->origin == QK_ORIGIN_PASS)
-        follow_exactly(run, &ended);
+        qk_follow_exactly(&run->follow, run_exact, run, &ended);
     post_last(run, &run->last[RANGE_PASSES], &ended);
     return NULL;
 }
 
 /* --- the second thread: post's states, the present choices --- */
 
-struct follow_job {
-    int layer; /* -1: rows */
-    unsigned generation;
-    bool norms, chosen;
+struct range_job {
+    struct follow_job follow; /* layer -1 - LAYER: rows of that layer */
     size_t query;
-    struct qk_selection selection;
 };
 
-static bool needs_same(const struct range_run *run, int layer)
+static bool take_rows(struct range_run *run, struct range_job *job)
 {
-    return run->ready[layer] && run->answered[layer] != run->asked[layer] && qk_range_run_chosen(run, layer);
-}
-
-static bool take_same(struct range_run *run, int layer, struct follow_job *job)
-{
-    if (layer < 0 || layer >= run->n_layers || !needs_same(run, layer))
-        return false;
-    job->layer = layer;
-    job->generation = run->answered[layer] = run->asked[layer];
-    job->norms = run->norms;
-    run->same_layer = layer;
-    atomic_store(&run->same_progress.cancel, false);
-    return true;
-}
-
-static bool take_rows(struct range_run *run, struct follow_job *job)
-{
-    if (!run->rows_wanted || !run->ready[run->rows_layer])
+    int layer = run->rows_layer;
+    if (!run->rows_wanted || !run->ready[layer])
         return false;
     run->rows_wanted = false;
-    job->layer = -1 - run->rows_layer;
     job->query = run->rows_query;
-    job->generation = run->asked[run->rows_layer];
-    job->norms = run->norms;
-    job->chosen = qk_range_run_chosen(run, run->rows_layer);
+    job->follow = (struct follow_job){.layer = -1 - layer,
+        .generation = run->follow.asked[layer],
+        .norms = run->follow.norms,
+        .chosen = qk_follow_chosen(&run->follow, layer)};
     return true;
+}
+
+static bool take_same(struct range_run *run, int layer, struct range_job *job)
+{
+    return layer >= 0 && layer < run->n_layers && run->ready[layer] &&
+           qk_follow_take(&run->follow, layer, &job->follow);
 }
 
 /* The order of work: the selected layer, then requests about tokens, then the rest. */
-static bool take_job(struct range_run *run, struct follow_job *job)
+static bool take_job(struct range_run *run, struct range_job *job)
 {
     if (take_same(run, qk_layers_selected(run->session), job) || take_rows(run, job))
         return true;
@@ -291,14 +230,15 @@ static bool take_job(struct range_run *run, struct follow_job *job)
 }
 
 static enum qk_code compute_rows(
-    struct range_run *run, const struct follow_job *job, struct range_rows *rows, struct qk_error *err)
+    struct range_run *run, const struct range_job *query, struct range_rows *rows, struct qk_error *err)
 {
+    const struct follow_job *job = &query->follow;
     rows->layer = -1 - job->layer;
-    rows->query = job->query;
+    rows->query = query->query;
     rows->generation = job->generation;
     rows->n_heads = run->probe->layer[rows->layer].side[QK_POST].n_heads;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
-        QK_TRY(qk_probe_rows(run->probe, rows->layer, (enum qk_side)s, NULL, job->query,
+        QK_TRY(qk_probe_rows(run->probe, rows->layer, (enum qk_side)s, NULL, rows->query,
             &rows->row[s == QK_PRE ? QK_RANGE_PRE : QK_RANGE_POST], err));
     if (!job->chosen)
         return QK_OK;
@@ -307,7 +247,7 @@ static enum qk_code compute_rows(
         qk_selection_patch_make(run->session->pair, &job->selection, rows->layer, job->norms, &patch, err);
     if (code == QK_OK)
         code = qk_probe_rows(
-            run->probe, rows->layer, QK_POST, &patch.patch, job->query, &rows->row[QK_RANGE_CURRENT], err);
+            run->probe, rows->layer, QK_POST, &patch.patch, rows->query, &rows->row[QK_RANGE_CURRENT], err);
     qk_selection_patch_free(&patch);
     return code;
 }
@@ -319,20 +259,21 @@ static enum qk_code compute_same(
     enum qk_code code =
         qk_selection_patch_make(run->session->pair, &job->selection, job->layer, job->norms, &patch, err);
     if (code == QK_OK)
-        code = qk_probe_same(run->probe, job->layer, &patch.patch, &run->same_progress, out, err);
+        code = qk_probe_same(run->probe, job->layer, &patch.patch, &run->follow.layer_progress, out, err);
     qk_selection_patch_free(&patch);
     return code;
 }
 
 /* Fails only without memory for its event; any other fault is in the event. */
-static enum qk_code run_job(struct range_run *run, const struct follow_job *job, struct qk_error *err)
+static enum qk_code run_job(struct range_run *run, const struct range_job *range, struct qk_error *err)
 {
+    const struct follow_job *job = &range->follow;
     struct range_event *event;
     QK_TRY(qk_range_event_new(run, job->layer < 0 ? RANGE_ROWS : RANGE_SAME, &event, err));
     event->layer = job->layer;
     event->generation = job->generation;
     if (job->layer < 0)
-        compute_rows(run, job, &event->rows, &event->error);
+        compute_rows(run, range, &event->rows, &event->error);
     else
         compute_same(run, job, &event->range, &event->error);
     if (event->error.code == QK_CANCELLED)
@@ -347,23 +288,23 @@ static void *follow_main(void *argument)
     struct range_run *run = argument;
     struct qk_error ended = {0};
     enum qk_code code = QK_OK;
-    pthread_mutex_lock(&run->mutex);
-    while (!run->stop && code == QK_OK) {
-        struct follow_job job = {0};
+    pthread_mutex_lock(&run->follow.mutex);
+    while (!run->follow.stop && code == QK_OK) {
+        struct range_job job = {0};
         if (!take_job(run, &job)) {
-            pthread_cond_wait(&run->work, &run->mutex);
+            pthread_cond_wait(&run->follow.work, &run->follow.mutex);
             continue;
         }
-        code = qk_selection_copy(&job.selection, &run->selection, &ended);
+        code = qk_selection_copy(&job.follow.selection, &run->follow.selection, &ended);
         if (code != QK_OK)
             break;
-        pthread_mutex_unlock(&run->mutex);
+        pthread_mutex_unlock(&run->follow.mutex);
         code = run_job(run, &job, &ended);
-        qk_selection_free(&job.selection);
-        pthread_mutex_lock(&run->mutex);
-        run->same_layer = -1;
+        qk_selection_free(&job.follow.selection);
+        pthread_mutex_lock(&run->follow.mutex);
+        run->follow.layer = -1;
     }
-    pthread_mutex_unlock(&run->mutex);
+    pthread_mutex_unlock(&run->follow.mutex);
     post_last(run, &run->last[RANGE_FOLLOWS], &ended);
     return NULL;
 }
@@ -381,13 +322,8 @@ enum qk_code qk_range_run_start(struct range_run *run, struct qk_error *err)
 
 void qk_range_run_stop(struct range_run *run)
 {
-    pthread_mutex_lock(&run->mutex);
-    run->stop = true;
     atomic_store(&run->progress.cancel, true);
-    atomic_store(&run->same_progress.cancel, true);
-    atomic_store(&run->exact_progress.cancel, true);
-    pthread_cond_broadcast(&run->work);
-    pthread_mutex_unlock(&run->mutex);
+    qk_follow_stop(&run->follow);
 }
 
 void qk_range_run_free(struct range_run *run)
@@ -411,16 +347,12 @@ void qk_range_run_free(struct range_run *run)
     if (run->done != NULL)
         free_event(&run->done->event);
     qk_range_rows_free(&run->rows);
-    qk_selection_free(&run->selection);
     qk_probe_close(run->probe);
-    pthread_cond_destroy(&run->work);
-    pthread_mutex_destroy(&run->mutex);
+    qk_follow_free(&run->follow);
     free(run->piece);
     free(run->layer);
     free(run->exact);
     free(run->ready);
-    free(run->asked);
-    free(run->answered);
     free(run->profiled);
     free(run);
 }

@@ -11,6 +11,7 @@
 #define QK_SESSION_RANGE_THREAD_H
 
 #include "blend/patch.h"
+#include "session/follow.h"
 #include "session/ranges.h"
 #include "session/session_internal.h"
 
@@ -85,18 +86,9 @@ struct range_run {
     struct range_piece *piece; /* T, or NULL */
     bool *profiled;            /* n_layers; the first thread's */
 
-    struct qk_progress progress, same_progress, exact_progress;
-    pthread_mutex_t mutex; /* guards the fields below */
-    pthread_cond_t work;
-    bool stop;
-    struct qk_selection selection;
-    bool norms;
-    unsigned generation, exact_tried; /* of the selection */
-    struct timespec changed;
-    bool exact_busy;
-    bool *ready;                /* n_layers */
-    unsigned *asked, *answered; /* n_layers: generation of the layer's choices */
-    int same_layer;             /* being computed, or -1 */
+    struct qk_progress progress;
+    struct follow follow; /* its lock guards the fields below */
+    bool *ready;          /* n_layers */
     bool rows_wanted;
     int rows_layer;
     size_t rows_query;
@@ -121,9 +113,6 @@ void qk_range_run_stop(struct range_run *run);
 /* Joins the threads and frees everything. Events that were posted stay in the inbox. */
 void qk_range_run_free(struct range_run *run);
 void qk_range_rows_free(struct range_rows *rows);
-/* True when the layer has a choice. The caller holds the lock, or is the thread that writes the selection. */
-bool qk_range_run_chosen(const struct range_run *run, int layer);
-
 /* Publishes the events of a run (ranges.c). */
 void qk_ranges_publish(struct qk_session *session, struct event *event);
 

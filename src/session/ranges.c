@@ -13,7 +13,6 @@
 static enum qk_code fill_run(
     struct range_run *run, const struct qk_probe_options *options, struct qk_error *err)
 {
-    struct qk_session *session = run->session;
     size_t n = (size_t)run->n_layers;
     const char **paths[] = {&run->options.text_path, &run->options.ids_path,
         &run->options.states_path[QK_PRE], &run->options.states_path[QK_POST]};
@@ -26,19 +25,13 @@ static enum qk_code fill_run(
     }
     QK_TRY(qk_alloc(&run->layer, n, sizeof *run->layer, err));
     QK_TRY(qk_alloc(&run->ready, n, sizeof *run->ready, err));
-    QK_TRY(qk_alloc(&run->asked, n, sizeof *run->asked, err));
-    QK_TRY(qk_alloc(&run->answered, n, sizeof *run->answered, err));
     QK_TRY(qk_alloc(&run->profiled, n, sizeof *run->profiled, err));
     QK_TRY(qk_range_event_new(run, RANGE_DONE, &run->done, err));
     for (int i = 0; i < RANGE_THREADS; i++) {
         QK_TRY(qk_range_event_new(run, RANGE_ENDED, &run->last[i], err));
         run->last[i]->layer = i;
     }
-    for (size_t i = 0; i < n; i++)
-        run->asked[i] = 1;
-    run->generation = 1;
-    run->norms = qk_session_norms(session);
-    return qk_selection_copy(&run->selection, qk_session_selection(session), err);
+    return QK_OK;
 }
 
 /* Frees replaced runs whose threads have ended. */
@@ -63,16 +56,11 @@ enum qk_code qk_session_probe(
     run->session = session;
     run->serial = qk_session_serial(session);
     run->n_layers = session->pair->n_layers;
-    run->same_layer = run->rows.layer = run->rows_asked.layer = -1;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&run->mutex, NULL);
-    pthread_cond_init(&run->work, &attributes);
-    pthread_condattr_destroy(&attributes);
+    run->rows.layer = run->rows_asked.layer = -1;
     clock_gettime(CLOCK_MONOTONIC, &run->start);
-    run->changed = run->start;
-    enum qk_code code = fill_run(run, options, err);
+    enum qk_code code = qk_follow_init(&run->follow, session, err);
+    if (code == QK_OK)
+        code = fill_run(run, options, err);
     if (code == QK_OK)
         code = qk_range_run_start(run, err);
     if (code != QK_OK) {
@@ -99,7 +87,7 @@ void qk_session_probe_cancel(struct qk_session *session)
     if (session->ranges == NULL)
         return;
     atomic_store(&session->ranges->progress.cancel, true);
-    atomic_store(&session->ranges->exact_progress.cancel, true);
+    atomic_store(&session->ranges->follow.exact_progress.cancel, true);
 }
 
 static void close_ranges(struct qk_session *session)
@@ -113,40 +101,10 @@ static void close_ranges(struct qk_session *session)
     }
 }
 
-/* --- following choices --- */
-
-/* With the lock held: copies the choices; false when no relevant choice changed. */
-static bool take_choices(struct range_run *run, const struct qk_selection *now, bool norms)
-{
-    bool changed = false;
-    for (int i = 0; i < run->n_layers; i++) {
-        bool same = run->norms == norms || !qk_range_run_chosen(run, i);
-        same = same && qk_layer_choice_equal(&run->selection.choice[i], &now->choice[i]);
-        qk_layer_choice_assign(&run->selection.choice[i], &now->choice[i]);
-        if (same)
-            continue;
-        changed = true;
-        run->asked[i]++;
-        if (run->same_layer == i)
-            atomic_store(&run->same_progress.cancel, true);
-    }
-    run->norms = norms;
-    return changed;
-}
-
 static void follow_ranges(struct qk_session *session)
 {
-    struct range_run *run = session->ranges;
-    if (run == NULL)
-        return;
-    pthread_mutex_lock(&run->mutex);
-    if (take_choices(run, qk_session_selection(session), qk_session_norms(session))) {
-        run->generation++;
-        clock_gettime(CLOCK_MONOTONIC, &run->changed);
-        atomic_store(&run->exact_progress.cancel, run->exact_busy);
-        pthread_cond_broadcast(&run->work);
-    }
-    pthread_mutex_unlock(&run->mutex);
+    if (session->ranges != NULL)
+        qk_follow_choices(&session->ranges->follow, session);
 }
 
 /* --- publishing --- */
@@ -189,10 +147,10 @@ static void publish_done(struct range_run *run, struct range_event *event)
     run->state.error = run->state.stage == QK_PROBE_FAILED ? run->error.text : NULL;
     if (error->code == QK_OK)
         publish_opened(run, event);
-    pthread_mutex_lock(&run->mutex);
+    pthread_mutex_lock(&run->follow.mutex);
     for (int i = 0; i < run->n_layers; i++)
         run->layer[i].ready = run->ready[i];
-    pthread_mutex_unlock(&run->mutex);
+    pthread_mutex_unlock(&run->follow.mutex);
 }
 
 static void publish_same(struct range_run *run, struct range_event *event)
@@ -295,8 +253,8 @@ static bool watch_ranges(struct qk_session *session)
         state->done = atomic_load(&run->progress.done);
         state->total = atomic_load(&run->progress.total);
     }
-    state->exact_done = atomic_load(&run->exact_progress.done);
-    state->exact_total = atomic_load(&run->exact_progress.total);
+    state->exact_done = atomic_load(&run->follow.exact_progress.done);
+    state->exact_total = atomic_load(&run->follow.exact_progress.total);
     return running || state->exact_running;
 }
 
@@ -329,15 +287,16 @@ static const char *text_of(const struct qk_error *error)
 static void current_range(const struct range_run *run, int layer, struct qk_session_range *out)
 {
     const struct range_layer *own = &run->layer[layer];
-    bool fresh = own->has_same && own->same_generation == run->asked[layer];
+    bool fresh = own->has_same && own->same_generation == run->follow.asked[layer];
     out->current = out->side[QK_POST];
     out->current_is = QK_CURRENT_POST;
-    if (qk_selection_count(&run->selection) == 0)
+    if (qk_selection_count(&run->follow.selection) == 0)
         return;
-    if (run->exact != NULL && run->exact_generation == run->generation && run->exact[layer].n_heads > 0) {
+    if (run->exact != NULL && run->exact_generation == run->follow.generation &&
+        run->exact[layer].n_heads > 0) {
         out->current_is = QK_CURRENT_EXACT;
         out->current = &run->exact[layer];
-    } else if (!qk_range_run_chosen(run, layer)) { /* on the same states a kept layer is post's */
+    } else if (!qk_follow_chosen(&run->follow, layer)) { /* on the same states a kept layer is post's */
         out->current_is = QK_CURRENT_SAME;
     } else if (fresh && own->error.code == QK_OK) {
         out->current_is = QK_CURRENT_SAME;
@@ -402,12 +361,12 @@ static void ask_rows(struct range_run *run, int layer, size_t query, unsigned ge
     asked->query = query;
     asked->generation = generation;
     run->rows_error = (struct qk_error){0};
-    pthread_mutex_lock(&run->mutex);
+    pthread_mutex_lock(&run->follow.mutex);
     run->rows_wanted = true;
     run->rows_layer = layer;
     run->rows_query = query;
-    pthread_cond_broadcast(&run->work);
-    pthread_mutex_unlock(&run->mutex);
+    pthread_cond_broadcast(&run->follow.work);
+    pthread_mutex_unlock(&run->follow.mutex);
 }
 
 const float *qk_session_attention_row(
@@ -417,13 +376,13 @@ const float *qk_session_attention_row(
     if (run == NULL || !run->layer[layer].ready || query >= run->state.n_ids)
         return NULL;
     const struct range_rows *rows = &run->rows;
-    unsigned generation = run->asked[layer];
+    unsigned generation = run->follow.asked[layer];
     bool here = rows->layer == layer && rows->query == query;
     if (!here || rows->generation != generation)
         ask_rows(run, layer, query, generation);
     if (!here || head < 0 || head >= rows->n_heads)
         return NULL;
-    if (side == QK_RANGE_CURRENT && !qk_range_run_chosen(run, layer))
+    if (side == QK_RANGE_CURRENT && !qk_follow_chosen(&run->follow, layer))
         side = QK_RANGE_POST;
     else if (side == QK_RANGE_CURRENT && rows->generation != generation)
         return NULL;
