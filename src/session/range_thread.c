@@ -13,13 +13,6 @@
 
 /* --- events --- */
 
-void qk_range_rows_free(struct range_rows *rows)
-{
-    for (int s = 0; s < QK_RANGE_SIDES; s++)
-        free(rows->row[s]);
-    memset(rows, 0, sizeof *rows);
-}
-
 static void free_event(struct event *event)
 {
     struct range_event *own = (struct range_event *)event;
@@ -27,7 +20,7 @@ static void free_event(struct event *event)
     for (int i = 0; own->exact != NULL && i < own->n_exact; i++)
         qk_layer_range_free(&own->exact[i]);
     free(own->exact);
-    qk_range_rows_free(&own->rows);
+    qk_answered_rows_free(&own->rows);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         qk_profile_free(&own->profile[s]);
     free(own);
@@ -194,22 +187,16 @@ static void *pass_main(void *argument)
 /* --- the second thread: post's states, the present choices --- */
 
 struct range_job {
-    struct follow_job follow; /* layer -1 - LAYER: rows of that layer */
+    struct follow_job follow;
+    bool rows; /* from this query, instead of ranges */
     size_t query;
 };
 
 static bool take_rows(struct range_run *run, struct range_job *job)
 {
-    int layer = run->rows_layer;
-    if (!run->rows_wanted || !run->ready[layer])
-        return false;
-    run->rows_wanted = false;
-    job->query = run->rows_query;
-    job->follow = (struct follow_job){.layer = -1 - layer,
-        .generation = run->follow.asked[layer],
-        .norms = run->follow.norms,
-        .chosen = qk_follow_chosen(&run->follow, layer)};
-    return true;
+    job->rows = run->requests.wanted && run->ready[run->requests.layer] &&
+                qk_row_requests_take(&run->requests, &run->follow, &job->follow, &job->query);
+    return job->rows;
 }
 
 static bool take_same(struct range_run *run, int layer, struct range_job *job)
@@ -230,10 +217,10 @@ static bool take_job(struct range_run *run, struct range_job *job)
 }
 
 static enum qk_code compute_rows(
-    struct range_run *run, const struct range_job *query, struct range_rows *rows, struct qk_error *err)
+    struct range_run *run, const struct range_job *query, struct answered_rows *rows, struct qk_error *err)
 {
     const struct follow_job *job = &query->follow;
-    rows->layer = -1 - job->layer;
+    rows->layer = job->layer;
     rows->query = query->query;
     rows->generation = job->generation;
     rows->n_heads = run->probe->layer[rows->layer].side[QK_POST].n_heads;
@@ -269,10 +256,10 @@ static enum qk_code run_job(struct range_run *run, const struct range_job *range
 {
     const struct follow_job *job = &range->follow;
     struct range_event *event;
-    QK_TRY(qk_range_event_new(run, job->layer < 0 ? RANGE_ROWS : RANGE_SAME, &event, err));
+    QK_TRY(qk_range_event_new(run, range->rows ? RANGE_ROWS : RANGE_SAME, &event, err));
     event->layer = job->layer;
     event->generation = job->generation;
-    if (job->layer < 0)
+    if (range->rows)
         compute_rows(run, range, &event->rows, &event->error);
     else
         compute_same(run, job, &event->range, &event->error);
@@ -346,7 +333,7 @@ void qk_range_run_free(struct range_run *run)
             free_event(&run->last[i]->event);
     if (run->done != NULL)
         free_event(&run->done->event);
-    qk_range_rows_free(&run->rows);
+    qk_row_requests_free(&run->requests);
     qk_probe_close(run->probe);
     qk_follow_free(&run->follow);
     free(run->piece);

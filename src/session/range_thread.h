@@ -11,21 +11,11 @@
 #define QK_SESSION_RANGE_THREAD_H
 
 #include "blend/patch.h"
-#include "session/follow.h"
 #include "session/ranges.h"
+#include "session/row_requests.h"
 #include "session/session_internal.h"
 
-enum { QK_RANGE_SIDES = QK_RANGE_CURRENT + 1 };
 enum range_thread { RANGE_PASSES, RANGE_FOLLOWS, RANGE_THREADS };
-
-/* The attention of all heads of a layer from one query; in events and published. */
-struct range_rows {
-    int layer;
-    size_t query;
-    unsigned generation; /* of the layer's choices; for `current` */
-    int n_heads;
-    float *row[QK_RANGE_SIDES]; /* (n_heads, query + 1), owned */
-};
 
 enum range_news {
     RANGE_OPENED,
@@ -49,7 +39,7 @@ struct range_event {
     struct qk_layer_range range;  /* RANGE_SAME */
     struct qk_layer_range *exact; /* RANGE_EXACT: n_exact, or NULL on failure; owned */
     int n_exact;
-    struct range_rows rows;                   /* RANGE_ROWS */
+    struct answered_rows rows;                /* RANGE_ROWS */
     struct qk_profile profile[QK_SIDE_COUNT]; /* RANGE_PROFILE */
     bool estimated;                           /* RANGE_DONE: profiles follow */
     struct qk_error error;
@@ -89,18 +79,15 @@ struct range_run {
     struct qk_progress progress;
     struct follow follow; /* its lock guards the fields below */
     bool *ready;          /* n_layers */
-    bool rows_wanted;
-    int rows_layer;
-    size_t rows_query;
+    struct row_requests requests;
 
     /* --- the front end's --- */
     struct qk_probe_state state;
     struct timespec start;
-    struct qk_error error, exact_error, rows_error, ended[RANGE_THREADS];
+    struct qk_error error, exact_error, ended[RANGE_THREADS];
     struct range_layer *layer;    /* n_layers */
     struct qk_layer_range *exact; /* n_layers, or NULL */
     unsigned exact_generation;
-    struct range_rows rows, rows_asked;
 };
 
 /* Makes an event of the run; the holder owns it. */
@@ -112,7 +99,6 @@ enum qk_code qk_range_run_start(struct range_run *run, struct qk_error *err);
 void qk_range_run_stop(struct range_run *run);
 /* Joins the threads and frees everything. Events that were posted stay in the inbox. */
 void qk_range_run_free(struct range_run *run);
-void qk_range_rows_free(struct range_rows *rows);
 /* Publishes the events of a run (ranges.c). */
 void qk_ranges_publish(struct qk_session *session, struct event *event);
 

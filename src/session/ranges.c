@@ -56,7 +56,7 @@ enum qk_code qk_session_probe(
     run->session = session;
     run->serial = qk_session_serial(session);
     run->n_layers = session->pair->n_layers;
-    run->rows.layer = run->rows_asked.layer = -1;
+    qk_row_requests_init(&run->requests);
     clock_gettime(CLOCK_MONOTONIC, &run->start);
     enum qk_code code = qk_follow_init(&run->follow, session, err);
     if (code == QK_OK)
@@ -187,14 +187,7 @@ static void publish_exact(struct range_run *run, struct range_event *event)
 
 static void publish_rows(struct range_run *run, struct range_event *event)
 {
-    qk_range_rows_free(&run->rows);
-    run->rows = event->rows;
-    memset(&event->rows, 0, sizeof event->rows);
-    run->rows_error = event->error;
-    if (event->error.code != QK_OK) {
-        qk_range_rows_free(&run->rows);
-        run->rows.layer = -1;
-    }
+    qk_row_requests_publish(&run->requests, &event->rows, &event->error);
 }
 
 static void publish_profile(struct range_run *run, struct range_event *event)
@@ -352,42 +345,13 @@ const struct qk_profile *qk_session_profile(const struct qk_session *session, in
 
 /* --- rows of attention --- */
 
-static void ask_rows(struct range_run *run, int layer, size_t query, unsigned generation)
-{
-    struct range_rows *asked = &run->rows_asked;
-    if (asked->layer == layer && asked->query == query && asked->generation == generation)
-        return;
-    asked->layer = layer;
-    asked->query = query;
-    asked->generation = generation;
-    run->rows_error = (struct qk_error){0};
-    pthread_mutex_lock(&run->follow.mutex);
-    run->rows_wanted = true;
-    run->rows_layer = layer;
-    run->rows_query = query;
-    pthread_cond_broadcast(&run->follow.work);
-    pthread_mutex_unlock(&run->follow.mutex);
-}
-
 const float *qk_session_attention_row(
     struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side)
 {
     struct range_run *run = session->ranges;
     if (run == NULL || !run->layer[layer].ready || query >= run->state.n_ids)
         return NULL;
-    const struct range_rows *rows = &run->rows;
-    unsigned generation = run->follow.asked[layer];
-    bool here = rows->layer == layer && rows->query == query;
-    if (!here || rows->generation != generation)
-        ask_rows(run, layer, query, generation);
-    if (!here || head < 0 || head >= rows->n_heads)
-        return NULL;
-    if (side == QK_RANGE_CURRENT && !qk_follow_chosen(&run->follow, layer))
-        side = QK_RANGE_POST;
-    else if (side == QK_RANGE_CURRENT && rows->generation != generation)
-        return NULL;
-    const float *row = rows->row[side];
-    return row != NULL ? row + (size_t)head * (query + 1) : NULL;
+    return qk_row_requests_get(&run->requests, &run->follow, layer, head, query, side);
 }
 
 const char *qk_session_attention_error(const struct qk_session *session)
@@ -395,5 +359,5 @@ const char *qk_session_attention_error(const struct qk_session *session)
     const struct range_run *run = session->ranges;
     if (run == NULL)
         return NULL;
-    return text_of(run->rows_error.code != QK_OK ? &run->rows_error : &run->ended[RANGE_FOLLOWS]);
+    return text_of(run->requests.error.code != QK_OK ? &run->requests.error : &run->ended[RANGE_FOLLOWS]);
 }
