@@ -1,6 +1,7 @@
 /* choices.c - the choices of a session: every change is one edit that can be undone. */
 #include "session/choices.h"
 #include "session/layers.h"
+#include "session/needles.h"
 #include "session/session_internal.h"
 
 #include "base/mem.h"
@@ -148,7 +149,9 @@ enum qk_code qk_session_set(
         code = qk_selection_copy(&next, qk_session_selection(session), err);
     if (code == QK_OK)
         code = qk_spec_apply(&parsed, session->pair,
-            &(struct qk_spec_numbers){.drift = qk_layers_drift(session)}, &next, NULL, err);
+            &(struct qk_spec_numbers){
+                .drift = qk_layers_drift(session), .heads = qk_session_needle_numbers(session)},
+            &next, NULL, err);
     if (code == QK_OK)
         code = commit(session, &next, spec, n_changed, err);
     qk_selection_free(&next);
@@ -160,7 +163,8 @@ enum qk_code qk_session_find(
     const struct qk_session *session, const char *selector, int *layers, int *n, struct qk_error *err)
 {
     struct qk_spec parsed;
-    const struct qk_spec_numbers numbers = {.drift = qk_layers_drift(session)};
+    const struct qk_spec_numbers numbers = {
+        .drift = qk_layers_drift(session), .heads = qk_session_needle_numbers(session)};
     *n = 0;
     QK_TRY(qk_spec_parse_selector(selector, &parsed, err));
     for (int i = 0; i < session->pair->n_layers; i++) {

@@ -13,7 +13,8 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 /* Sets heads of one layer (blend/selection.h); an error says which it lacks. *n_changed (may be NULL) is 1 or 0. */
 enum qk_code qk_session_choose_heads(struct qk_session *session, int layer, const struct qk_head_run *run,
     size_t n, struct qk_choice choice, int *n_changed, struct qk_error *err);
-/* Applies a --set text (one edit). QK_USAGE when a metric test is used before all drift is known. */
+/* Applies a --set text (one edit). QK_USAGE when a test is used before the numbers that it tests are known: all
+ * drift, or needle masses. */
 enum qk_code qk_session_set(
     struct qk_session *session, const char *spec, int *n_changed, struct qk_error *err);
 /* Lists the *n layers that a SELECTOR of spec.h names, ascending, into layers (room for all). A layer whose number is

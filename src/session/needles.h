@@ -13,7 +13,7 @@
  * prompts of QK_NEEDLE_LENGTH tokens, or fewer where both sides together would take more than QK_NEEDLE_WORK
  * multiplications; QK_NEEDLE_LEAST at least. Inputs of as many prompts are kept as fit into QK_NEEDLE_KEPT bytes. */
 enum { QK_NEEDLE_LEAST = 4, QK_NEEDLE_KEPT = 512 << 20 };
-#define QK_NEEDLE_WORK 2e13
+#define QK_NEEDLE_WORK 1e13
 
 enum qk_needles_stage {
     QK_NEEDLES_OFF,

@@ -1,7 +1,8 @@
 /* session.h - a live pair for a front end: opened, polled, closed. Knows nothing of any screen.
  *
  * Each kind of work has a header: layers.h drift and the current model, choices.h choices with undo, ranges.h
- * attention ranges. evaluation.h has cases, search.h a search for selections, task.h export and verification.
+ * attention ranges, needles.h needle masses. evaluation.h has cases, search.h a search for selections, task.h export
+ * and verification.
  *
  * Threads: only the front end's thread calls these functions. Threads of the session put finished results into an
  * inbox, and qk_session_poll moves them to the getters. So the result of a getter is valid until the next

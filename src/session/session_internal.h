@@ -39,8 +39,8 @@ struct session_part {
     /* Ends the part's threads and frees its state; also after a failure of open, or without one. */
     void (*close)(struct qk_session *session);
 };
-extern const struct session_part qk_choices_part, qk_layers_part, qk_ranges_part, qk_evaluation_part,
-    qk_task_part;
+extern const struct session_part qk_choices_part, qk_layers_part, qk_ranges_part, qk_needles_part,
+    qk_evaluation_part, qk_task_part;
 
 struct qk_session {
     struct qk_pair *pair;
@@ -51,6 +51,7 @@ struct qk_session {
     struct choices *choices;
     struct layers *layers;
     struct range_run *ranges;          /* the newest probe, then those that it replaced; NULL: none yet */
+    struct needle_run *needles;        /* the newest, then those that it replaced; NULL: none yet */
     struct evaluation_run *evaluation; /* NULL: not begun */
     struct task_run *task;             /* the running or the last task; NULL: none yet */
 };
