@@ -36,6 +36,7 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
         .ascii = qk_arguments_has(arguments, "ascii"),
         .readonly = qk_arguments_has(arguments, "readonly"),
         .recipe = qk_arguments_text(arguments, "recipe"),
+        .sort = qk_arguments_text(arguments, "sort"),
         .warning = arguments->warning,
     };
     char *pre = NULL, *post = NULL;

@@ -30,6 +30,8 @@
     X(WRITE, may_write, "read-only: nothing is written", NULL)                                               \
     X(LAYER, layer_is_selected, "no layer is selected", NULL)                                                \
     X(QK, layer_has_qk, "no layer with q and k is selected", why_no_qk)                                      \
+    X(HEADS, heads_have_keys, "the list has the keys: Tab gives them to the heads, Enter opens the layer",   \
+        NULL)                                                                                                \
     X(PARAM, choice_has_param, "this choice has no parameter: m goes on to a mode that has one", NULL)       \
     X(UNDO, can_undo, "nothing to undo", NULL)                                                               \
     X(REDO, can_redo, "nothing to redo", NULL)                                                               \
@@ -40,7 +42,7 @@
     X(MANIFEST, export_has_manifest, "the export cannot be done", why_no_export)                             \
     X(EXPORTED, target_holds_export, "there is no export at the target yet", NULL)                           \
     X(RANGE, layer_has_ranges, "no layer is selected", why_no_ranges)                                        \
-    X(PROBE, probe_busy, "no pass over the probe text is running", NULL)                                     \
+    X(PASSES, passes_run, "no pass over the probe text or over needles is running", NULL)                    \
     X(FRONT, search_has_points, "no search has found a front yet: s begins one", NULL)                       \
     X(NO_SEARCH, no_search_runs, "a search is running: X stops it", NULL)                                    \
     X(A_SEARCH, search_runs, "no search is running", NULL)
@@ -70,6 +72,12 @@
     X(OPEN, "Moving", "open", "Enter", 14, "open",                                                           \
         "Show the selected layer on the whole screen, or go back", NULL, ON_CHOOSING, NEEDS_LAYER, run_open) \
                                                                                                              \
+    X(RESTORE_HEAD, "Choices", "restore-head", "Space", 2, "head",                                           \
+        "Where heads have the keys: restore the selected head of q or k, or keep post's if it is restored",  \
+        NULL, ON_CHOOSING, NEEDS_QK | NEEDS_HEADS, run_toggle_head)                                          \
+    X(RESTORE_GROUP, "Choices", "restore-group", "3", 5, "group",                                            \
+        "The same with the head's group: its key head and all query heads of that", NULL, ON_CHOOSING,       \
+        NEEDS_QK | NEEDS_HEADS, run_toggle_head)                                                             \
     X(RESTORE, "Choices", "restore", "Space", 2, "restore",                                                  \
         "Restore q and k from pre, or keep post's if both are restored, and go down", NULL, ON_CHOOSING,     \
         NEEDS_QK, run_toggle)                                                                                \
@@ -142,8 +150,8 @@
     X(STATES, "Attention", "states", "", 0, "",                                                              \
         "Attention ranges from post's hidden states in a safetensors file, and pre's own in a second one",   \
         "POST [PRE]", ON_LAYERS, 0, run_probe)                                                               \
-    X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the pass over the probe text", NULL, ON_CHOOSING,   \
-        NEEDS_PROBE, run_probe_stop)                                                                         \
+    X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the passes over the probe text and over needles",   \
+        NULL, ON_CHOOSING, NEEDS_PASSES, run_probe_stop)                                                     \
                                                                                                              \
     X(EVALUATE, "Evaluation", "evaluate", "t", 17, "test",                                                   \
         "Show how many cases pre, post and the current model answer right, or go back", NULL,                \

@@ -12,6 +12,7 @@
 #include "ui/terminal.h"
 #include "ui/unsaved.h"
 #include "ui/views/eval_view.h"
+#include "ui/views/needles.h"
 #include "ui/views/probe.h"
 
 #include <stdlib.h>
@@ -40,11 +41,22 @@ bool layer_kept(const struct app *app, int layer)
 
 /* --- start --- */
 
+static enum qk_code start_order(struct app *app, struct qk_error *err)
+{
+    static const char NAMES[] = QK_COLUMN_NAMES;
+    const char *sort = app->options->sort;
+    app->rows.ordered = sort != NULL;
+    if (sort != NULL && !column_parse(sort, &app->rows.sort))
+        return qk_fail(err, QK_USAGE, "--sort: unknown column (found '%s', expected %.*s)", sort,
+            (int)(sizeof NAMES - sizeof ", "), NAMES);
+    return QK_OK;
+}
+
 static enum qk_code is_test(const char *text, bool *test, struct qk_error *err)
 {
     struct qk_spec spec;
     QK_TRY(qk_spec_parse(text, &spec, err));
-    *test = spec.selector == QK_SELECT_TEST;
+    *test = spec.selector == QK_SELECT_TEST || spec.selector == QK_SELECT_HEADS;
     qk_spec_free(&spec);
     return QK_OK;
 }
@@ -69,11 +81,24 @@ static enum qk_code start_choices(struct app *app, struct qk_error *err)
     return QK_OK;
 }
 
+static bool waits_for_needles(const struct app *app, const char *text)
+{
+    struct qk_spec spec;
+    enum qk_needles_stage stage = qk_session_needles_state(app->session)->stage;
+    if (qk_spec_parse(text, &spec, NULL) != QK_OK)
+        return false; /* it fails below */
+    bool heads = spec.selector == QK_SELECT_HEADS;
+    qk_spec_free(&spec);
+    return heads && (stage == QK_NEEDLES_OFF || stage == QK_NEEDLES_RUNNING);
+}
+
 static void set_what_waits(struct app *app)
 {
     int done, total;
     qk_session_done(app->session, &done, &total);
     for (; app->n_set < app->options->n_set && done == total; app->n_set++) {
+        if (waits_for_needles(app, app->options->set[app->n_set]))
+            return;
         struct qk_error err = {0};
         if (qk_session_set(app->session, app->options->set[app->n_set], NULL, &err) != QK_OK)
             say_error(app, &err);
@@ -90,6 +115,7 @@ enum qk_code app_open(struct app *app, struct qk_error *err)
         app->last_param[m] = qk_mode_info((enum qk_mode)m)->start;
     app->screen[app->depth++] = SCREEN_LIST;
     app->role = -1;
+    QK_TRY(start_order(app, err));
     QK_TRY(screens_start(app, err));
     QK_TRY(start_choices(app, err));
     rows_update(&app->rows, app->session);
@@ -156,6 +182,7 @@ static unsigned key_pressed(struct app *app, int key)
 {
     if (key == KEY_IGNORED)
         return REFRESH_NONE;
+    app->touched = true;
     if (terminal_pasting())
         return text_pasted(app, key);
     if (key == KEY_POINTER)
@@ -222,7 +249,8 @@ static enum qk_code loop(struct app *app, struct qk_error *err)
     for (;;) {
         app_draw(app, refresh);
         probe_start(app);
-        bool busy = qk_session_task(app->session)->running || probe_busy(app) || evaluation_busy(app);
+        needles_start(app);
+        bool busy = qk_session_task(app->session)->running || passes_run(app) || evaluation_busy(app);
         unsigned events = terminal_wait(qk_session_event_fd(app->session), busy ? TICK_MILLISECONDS : -1);
         refresh = REFRESH_NONE;
         if (events & EVENT_END)

@@ -5,6 +5,7 @@
 #include "session/choices.h"
 #include "session/evaluation.h"
 #include "session/layers.h"
+#include "session/needles.h"
 #include "session/ranges.h"
 #include "session/search.h"
 #include "session/session.h"
@@ -36,6 +37,7 @@ struct app {
     const char *path[QK_SIDE_COUNT];
     struct theme theme;
     struct rows rows;
+    bool touched; /* a key has been pressed */
     int *targets; /* room for every layer; owned */
 
     enum screen_id screen[SCREEN_DEPTH]; /* the last one has the keys */

@@ -35,6 +35,12 @@
     SORTED(SHIFT, "shift", shift_value, draw_shift, .heading = "shift", .count = count_ranges,               \
         .needs = CELL_NEEDS_QK, .yields_to = COLUMN_EFFECTS, .beside = 74, .instead_of = COLUMN_REACH,       \
         .size = {{96, 6}}, .gap = 2)                                                                         \
+    SORTED(NEEDLE, "needle", needle_column_value, draw_needle_cell, .heading = "needle",                     \
+        .count = count_needles, .needs = CELL_NEEDS_QK, .yields_to = COLUMN_EFFECTS, .beside = 118,          \
+        .instead_of = COLUMN_REACH, .size = {{118, NARROW_REACH}, {140, ROOMY_REACH}}, .gap = 2)             \
+    SORTED(DROP, "drop", drop_value, draw_drop, .heading = "drop", .count = count_needles,                   \
+        .needs = CELL_NEEDS_QK, .yields_to = COLUMN_EFFECTS, .beside = 132, .instead_of = COLUMN_REACH,      \
+        .size = {{132, 6}}, .gap = 2)                                                                        \
     SORTED(KIND, "kind", kind_value, draw_kind, .heading = "kind", .ascending = true, .frozen = true,        \
         .size = {{0, 6}}, .gap = 2)                                                                          \
     UNSORTED(EFFECTS, draw_effects, .draw_heading = heading_effects, .count = count_effects,                 \

@@ -97,7 +97,7 @@ QK_COLUMNS(SORTED, UNSORTED)
 #undef SORTED
 #undef UNSORTED
 column_heading heading_metric, heading_reach, heading_effects, heading_choice;
-column_count count_ranges, count_effects;
+column_count count_ranges, count_needles, count_effects;
 column_fit fit_metric;
 column_scale metric_scale;
 /* Widths of the reach: short numbers, and whole ones with and without current's. */

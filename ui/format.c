@@ -47,6 +47,21 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, 
     return out;
 }
 
+char *format_mass(char out[NUMBER_TEXT], double mass, int width)
+{
+    if (isnan(mass)) {
+        snprintf(out, NUMBER_TEXT, "-");
+        return out;
+    }
+    snprintf(out, NUMBER_TEXT, "%.*f", width <= 3 ? 2 : 3, mass);
+    if (strtod(out, NULL) == 0) /* "-0.000" */
+        snprintf(out, NUMBER_TEXT, "%.*f", width <= 3 ? 2 : 3, 0.0);
+    char *digits = out + (out[0] == '-');
+    if ((int)strlen(out) > width && digits[0] == '0')
+        memmove(digits, digits + 1, strlen(digits));
+    return out;
+}
+
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii)
 {
     const struct qk_mode_info *info = qk_mode_info(choice.mode);

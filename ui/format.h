@@ -14,6 +14,8 @@ char *format_number(char out[NUMBER_TEXT], double value);
 /* Writes a metric's value in its own unit (per cent, degrees, or a plain number) without the unit. It takes at most
  * `width` cells (5 or more) where that only costs digits. */
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width);
+/* Writes a mass of attention: ".92" in 3 cells, ".924" in 4, "0.924" in more; "-" for NaN. */
+char *format_mass(char out[NUMBER_TEXT], double mass, int width);
 /* Writes the mode and its parameter: "restore", "lerp α 0.5". */
 char *format_choice(char out[CHOICE_LABEL], struct qk_choice choice, bool ascii);
 /* Writes both roles: "restore", or "Q restore K lerp α 0.25" when they differ. The brief form is "Q restore K lerp

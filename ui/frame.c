@@ -3,6 +3,7 @@
 
 #include "ui/app.h"
 #include "ui/dispatch.h"
+#include "ui/key.h"
 #include "ui/screen.h"
 #include "ui/views/layers_view.h"
 #include "ui/views/search_view.h"
@@ -71,7 +72,7 @@ static void count_kinds(const struct app *app, struct qk_text *text)
     }
 }
 
-/* The running work on the probe text or on cases. */
+/* The running work on the probe text, on needles or on cases. */
 static enum style probe_state(const struct app *app, char out[96])
 {
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
@@ -81,7 +82,7 @@ static enum style probe_state(const struct app *app, char out[96])
         snprintf(out, 96, "ranges");
     else if (probe->exact_running)
         snprintf(out, 96, "exact ranges %" PRIu64 "/%" PRIu64, probe->exact_done, probe->exact_total);
-    else
+    else if (!needles_state(app, out))
         search_state(app, out);
     return STYLE_DIM;
 }
@@ -126,6 +127,13 @@ static void draw_state(const struct app *app, struct canvas *canvas, int width)
 
 /* --- footer --- */
 
+/* True when the action's first key means another one here and now. */
+static bool is_shadowed(const struct app *app, enum action action)
+{
+    int key = key_of_name(qk_action_info((int)action)->keys, (size_t)action_first_key(action));
+    return action_for_key(app, key) != action;
+}
+
 /* The footer's actions by rank, without those that cannot run now. */
 static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
 {
@@ -133,7 +141,8 @@ static int footer_actions(const struct app *app, enum action out[FOOTER_HITS])
     for (int i = 0; i < ACTION_COUNT && n < FOOTER_HITS; i++) {
         enum action action = (enum action)i;
         const struct action_traits *traits = action_traits(action);
-        if (traits->rank == 0 || (traits->where & here(app)) == 0 || action_blocked(app, action) != NULL)
+        if (traits->rank == 0 || (traits->where & here(app)) == 0 || action_blocked(app, action) != NULL ||
+            is_shadowed(app, action))
             continue;
         int k = n++;
         for (; k > 0 && action_traits(out[k - 1])->rank > traits->rank; k--)

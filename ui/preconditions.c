@@ -3,6 +3,7 @@
 
 #include "ui/app.h"
 #include "ui/views/layers_view.h"
+#include "ui/views/probe.h"
 
 #include <assert.h>
 
@@ -48,6 +49,12 @@ bool layer_has_qk(const struct app *app)
         if (app->pair->layer[app->targets[i]].has_qk)
             return true;
     return false;
+}
+
+bool heads_have_keys(const struct app *app)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    return top_screen(app) != SCREEN_LIST || view->panel == PANEL_HEADS;
 }
 
 const char *why_no_qk(const struct app *app)
@@ -120,6 +127,11 @@ bool layer_has_ranges(const struct app *app)
 const char *why_no_ranges(const struct app *app)
 {
     return layer_is_selected(app) ? range_obstacle(app, app->rows.selected) : NULL;
+}
+
+bool passes_run(const struct app *app)
+{
+    return probe_busy(app) || needles_busy(app);
 }
 
 bool search_has_points(const struct app *app)

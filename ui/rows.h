@@ -19,6 +19,7 @@ struct rows {
     int anchor;   /* layer where a range began, or -1 */
     enum column_id sort;
     bool reverse;
+    bool ordered;            /* by the user, or by the first needle masses: no number changes `sort` again */
     char filter[MATCH_TEXT]; /* "": everything */
     char search[MATCH_TEXT];
     int *found; /* scratch for layer numbers; owned */

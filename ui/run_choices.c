@@ -6,6 +6,7 @@
 #include "ui/handlers.h"
 #include "ui/message.h"
 #include "ui/screen.h"
+#include "ui/views/layers_view.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -66,6 +67,54 @@ unsigned run_toggle(struct app *app, enum action action, const char *argument)
         app->rows.sort != COLUMN_CHOICE)
         rows_select(&app->rows, rows_at(&app->rows) + 1);
     return refresh;
+}
+
+/* The selected head, or its group: on the probe text it is a query head. */
+static struct qk_head_run selected_run(const struct app *app, bool group)
+{
+    const struct qk_pair_layer *layer = selected_layer(app);
+    int head = range_head(app), n_q = qk_selection_heads(layer, QK_HEAD_Q),
+        n_k = qk_selection_heads(layer, QK_HEAD_K);
+    enum qk_role role = top_screen(app) != SCREEN_ATTENTION ? selected_head(app, &head) : QK_Q;
+    if (!group)
+        return (struct qk_head_run){(enum qk_head_kind)role, head, head};
+    if (role == QK_Q && n_k > 0)
+        head = head / (n_q / n_k);
+    return (struct qk_head_run){QK_HEAD_GROUP, head, head};
+}
+
+static bool head_restored(const struct app *app, enum qk_role role, int head)
+{
+    return qk_layer_choice_of(choices_of(app, app->rows.selected), role, head).mode == QK_RESTORE;
+}
+
+static bool run_restored(const struct app *app, const struct qk_head_run *run)
+{
+    const struct qk_pair_layer *layer = selected_layer(app);
+    int n_q = qk_selection_heads(layer, QK_HEAD_Q), n_k = qk_selection_heads(layer, QK_HEAD_K);
+    if (run->of != QK_HEAD_GROUP)
+        return head_restored(app, (enum qk_role)run->of, run->first);
+    bool all = head_restored(app, QK_K, run->first);
+    for (int h = 0; n_k > 0 && h < n_q / n_k; h++)
+        all = all && head_restored(app, QK_Q, run->first * (n_q / n_k) + h);
+    return all;
+}
+
+unsigned run_toggle_head(struct app *app, enum action action, const char *argument)
+{
+    static const char *const NAMES[] = {[QK_HEAD_Q] = "q", [QK_HEAD_K] = "k", [QK_HEAD_GROUP] = "group "};
+    struct qk_error err = {0};
+    if (!selected_layer(app)->has_qk) /* others are marked */
+        return say_failure(app, "layer %d: %s", app->rows.selected, layer_obstacle(selected_layer(app)));
+    struct qk_head_run run = selected_run(app, action == ACTION_RESTORE_GROUP);
+    int layer = app->rows.selected;
+    enum qk_mode mode = run_restored(app, &run) ? QK_KEEP : QK_RESTORE;
+    (void)argument;
+    if (qk_session_choose_heads(app->session, layer, &run, 1, (struct qk_choice){mode, 0}, NULL, &err) !=
+        QK_OK)
+        return say_error(app, &err);
+    say(app, STYLE_DIM, "layer %d: %s%d %s", layer, NAMES[run.of], run.first, qk_mode_info(mode)->name);
+    return REFRESH_ROWS;
 }
 
 unsigned run_keep(struct app *app, enum action action, const char *argument)

@@ -75,6 +75,7 @@ static const char *const GLYPHS[GLYPH_COUNT][2] = {
     [GLYPH_TIMES] = {"×", "x"},
     [GLYPH_WAIT] = {"…", "..."},
     [GLYPH_AT_LEAST] = {"≥", ">="},
+    [GLYPH_PLUS_MINUS] = {"±", "+-"},
     [GLYPH_NEWLINE] = {"↵", "\\n"},
     [GLYPH_TAB] = {"⇥", "\\t"},
 };

@@ -53,6 +53,7 @@ enum glyph {
     GLYPH_TIMES,
     GLYPH_WAIT, /* a number not computed yet */
     GLYPH_AT_LEAST,
+    GLYPH_PLUS_MINUS,
     GLYPH_NEWLINE, /* made visible in text */
     GLYPH_TAB,
     GLYPH_COUNT

@@ -19,6 +19,7 @@ struct qk_ui_options {
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
     const char *warning;    /* why no number can be trusted, or NULL or "" */
+    const char *sort;       /* the order of the layers, or NULL: by needle drop once it is known */
     const char *const *set; /* --set texts applied at the start, after the recipe */
     size_t n_set;
     const char *const *cases; /* files to evaluate on; none: those of the folder beside the pair */

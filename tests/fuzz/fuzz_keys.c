@@ -361,7 +361,7 @@ static bool busy(const struct app *app)
 {
     int done, total;
     qk_session_done(app->session, &done, &total);
-    return done < total || qk_session_task(app->session)->running || probe_busy(app) || evaluation_busy(app);
+    return done < total || qk_session_task(app->session)->running || passes_run(app) || evaluation_busy(app);
 }
 
 /* Waits until nothing runs, though not for long: an exact run waits itself, and a search has minutes. */

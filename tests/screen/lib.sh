@@ -56,7 +56,7 @@ EOF
     echo >"$work/go"
 }
 
-# start [COLUMNS ROWS] [OPTION...] - the demo pair, with every number filled in. The process is in $work/pid.
+# start [COLUMNS ROWS] [OPTION...] - the demo pair in the order of its layers, with every number of drift filled in. The process is in $work/pid.
 start() {
     size="80 24"
     case ${1:-} in
@@ -66,7 +66,7 @@ start() {
         ;;
     esac
     # shellcheck disable=SC2086
-    screen_start $size "sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE' pre post $*"
+    screen_start $size "sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE' pre post --sort index $*"
     wait_for 'help' && wait_gone 'computing'
 }
 

@@ -154,6 +154,7 @@ check "post as before" wait_for "post .* $(mean two.txt 4) "
 text ':states of post nowhere'
 keys Enter
 check "a missing second file is reported" wait_for 'no attention ranges: nowhere: '
+wait_gone 'needles '
 keys X
 check "X reports when there is nothing to stop" wait_for 'stop: no pass'
 leave

@@ -15,7 +15,9 @@ static void fill_count(int count[COLUMN_COUNT], int ranges, int effects)
 {
     for (int i = 0; i < COLUMN_COUNT; i++) {
         const struct column *column = column_of((enum column_id)i);
-        count[i] = column->count == count_ranges ? ranges : column->count == count_effects ? effects : 1;
+        count[i] = column->count == count_ranges || column->count == count_needles ? ranges
+                   : column->count == count_effects                                ? effects
+                                                                                   : 1;
     }
 }
 
@@ -105,6 +107,15 @@ static void test_instead(void **state)
     assert_int_equal(cells_of(&placed, COLUMN_SHIFT), 6);
     placed = place(80, 0, 0, COLUMN_SHIFT);
     assert_int_equal(cells_of(&placed, COLUMN_SHIFT), 0);
+    placed = place(80, 1, 0, COLUMN_DROP); /* the order in which the list starts */
+    assert_int_equal(cells_of(&placed, COLUMN_REACH) + cells_of(&placed, COLUMN_NEEDLE), 0);
+    assert_int_equal(cells_of(&placed, COLUMN_DROP), NARROW_REACH);
+    placed = place(120, 1, 0, COLUMN_DROP);
+    assert_int_equal(cells_of(&placed, COLUMN_DROP), ROOMY_REACH);
+    assert_int_equal(cells_of(&placed, COLUMN_NEEDLE), NARROW_REACH);
+    placed = place(140, 1, 0, COLUMN_DROP);
+    assert_int_equal(cells_of(&placed, COLUMN_DROP), 6);
+    assert_int_equal(cells_of(&placed, COLUMN_NEEDLE), ROOMY_REACH);
 }
 
 /* Key s comes by every column that has a value, in the order of the table, and back to the first. */

@@ -117,10 +117,11 @@ static const struct qk_layer_drift *shown_drift(
 
 /* Rows of each part of the panel. */
 struct shares {
-    int heat, choice, ranges, angles, blank;
+    int heat, choice, ranges, needle, angles, blank;
 };
 enum {
     SMALL_HEAT = 3,
+    GOOD_HEAT = 7,
     SMALL_CHOICE = 2,
     WHOLE_CHOICE = 8,
     SMALL_ANGLES = 2,
@@ -134,28 +135,34 @@ static int least(int a, int b)
 }
 
 /* Every part gets its smallest size first, then as much as there is room for. */
-static struct shares share_without_ranges(int rows)
+static struct shares share_without_ranges(int rows, int heads, int needle)
 {
-    struct shares s = {.heat = least(rows, HEADS_ROWS)};
-    int left = rows - s.heat;
+    struct shares s = {.needle = rows >= SMALL_HEAT + needle ? needle : 0};
+    s.heat = least(rows - s.needle, s.needle > 0 ? least(heads, GOOD_HEAT) : heads);
+    int left = rows - s.heat - s.needle;
     if (left >= SMALL_CHOICE)
         s.choice = SMALL_CHOICE;
     if (left >= WHOLE_CHOICE + SMALL_ANGLES + 2)
         s.choice = WHOLE_CHOICE;
+    int more = least(left - s.choice, heads - s.heat);
+    s.heat += more;
+    left -= more;
     s.blank = left - s.choice >= 8 ? 1 : 0;
     s.angles = least(left - s.choice - 2 * s.blank, HIGH_ANGLES);
     return s;
 }
 
-/* Ranges come before the heat map's last rows and the angles. Then come the selected head's ranges, the table of the
- * choice, angles, and higher bars. */
-static struct shares share_with_ranges(int rows)
+/* Ranges come before the heat map's last rows and the angles. Then come the needle curve, the selected head's ranges,
+ * the table of the choice, the rest of the heat map, angles, and higher bars. */
+static struct shares share_with_ranges(int rows, int heads, int needle)
 {
     struct shares s = {.heat = SMALL_HEAT, .ranges = LEAST_RANGES};
     int left = rows - s.heat - s.ranges;
     s.choice = least(left, SMALL_CHOICE);
     left -= s.choice;
-    int heat = least(left, HEADS_ROWS - s.heat);
+    s.needle = left >= needle ? needle : 0;
+    left -= s.needle;
+    int heat = least(left, least(heads, GOOD_HEAT) - s.heat);
     s.heat += heat;
     left -= heat;
     if (left >= BOTH_RANGES - LEAST_RANGES) {
@@ -166,6 +173,9 @@ static struct shares share_with_ranges(int rows)
         left -= WHOLE_CHOICE - SMALL_CHOICE;
         s.choice = WHOLE_CHOICE;
     }
+    heat = least(left, heads - s.heat);
+    s.heat += heat;
+    left -= heat;
     s.blank = left >= GOOD_ANGLES + 3 ? 1 : 0;
     left -= 3 * s.blank;
     s.angles = left >= GOOD_ANGLES ? least(left, HIGH_ANGLES) : 0;
@@ -175,18 +185,23 @@ static struct shares share_with_ranges(int rows)
     return s;
 }
 
-static struct shares share(const struct app *app, int rows)
+static struct shares share(const struct app *app, int rows, int width)
 {
     const struct layers_view *view = app->state[SCREEN_LIST];
-    bool ranges = view->plot == PLOT_RANGES && qk_probe_has(app->pair, app->rows.selected) &&
-                  rows >= SMALL_HEAT + LEAST_RANGES;
-    return ranges ? share_with_ranges(rows) : share_without_ranges(rows);
+    struct qk_session_needle needle;
+    int layer = app->rows.selected, heads = heads_rows(app);
+    bool attention = view->plot == PLOT_RANGES;
+    bool ranges = attention && qk_probe_has(app->pair, layer) && rows >= SMALL_HEAT + LEAST_RANGES;
+    bool apart = attention && qk_session_needle(app->session, layer, &needle) &&
+                 !(ranges && ranges_beside(app, layer, width) > 0);
+    return ranges ? share_with_ranges(rows, heads, apart ? NEEDLE_ROWS : 0)
+                  : share_without_ranges(rows, heads, apart ? NEEDLE_ROWS : 0);
 }
 
 static void draw_parts(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift)
 {
-    struct shares s = share(app, area.h);
+    struct shares s = share(app, area.h, area.w);
     int y = area.y;
     draw_heads(app, canvas, (struct area){y, area.x, s.heat, area.w}, drift);
     y += s.heat + s.blank;
@@ -196,6 +211,10 @@ static void draw_parts(
     if (s.ranges > 0)
         draw_ranges(app, canvas, (struct area){y, area.x, s.ranges, area.w});
     y += s.ranges > 0 ? s.ranges + s.blank : 0;
+    if (s.needle > 0)
+        draw_needle(
+            app, canvas, (struct area){y, area.x, s.needle, area.w}, app->rows.selected, range_head(app));
+    y += s.needle > 0 ? s.needle + s.blank : 0;
     if (s.angles >= SMALL_ANGLES)
         draw_spectrum(app, canvas, (struct area){y, area.x, s.angles, area.w}, drift);
 }
@@ -211,7 +230,7 @@ void place_detail(struct app *app, const struct canvas *canvas, struct area area
     if (layer == NULL || shown_drift(app, layer, &why, &style) == NULL)
         return;
     area = below_description(app, canvas, area, layer);
-    area.h = share(app, area.h).heat;
+    area.h = share(app, area.h, area.w).heat;
     place_heads(app, area);
 }
 

@@ -132,6 +132,12 @@ static enum qk_code start_layers(struct app *app, struct qk_error *err)
     return QK_OK;
 }
 
+static void report_passes(struct app *app)
+{
+    probe_report(app);
+    needles_report(app);
+}
+
 const struct screen_ops list_screen = {
     .state_size = sizeof(struct layers_view),
     .start = start_layers,
@@ -141,7 +147,7 @@ const struct screen_ops list_screen = {
     .find = find_layer,
     .click = click_layer,
     .back = back_list,
-    .report = probe_report,
+    .report = report_passes,
 };
 
 /* The same keys with the detail on the whole screen. */
@@ -241,6 +247,7 @@ unsigned run_sort(struct app *app, enum action action, const char *argument)
 {
     static const char NAMES[] = QK_COLUMN_NAMES;
     struct rows *rows = &app->rows;
+    rows->ordered = true;
     if (action == ACTION_SORT_REVERSE)
         rows->reverse = !rows->reverse;
     else if (argument == NULL || argument[0] == '\0')
@@ -293,6 +300,7 @@ unsigned run_recompute(struct app *app, enum action action, const char *argument
     qk_session_recompute(app->session, qk_session_effective(app->session));
     say(app, STYLE_DIM, "every number is computed again");
     probe_again(app);
+    needles_again(app);
     return REFRESH_ROWS;
 }
 

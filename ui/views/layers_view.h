@@ -6,6 +6,7 @@
 #include "ui/app.h"
 #include "ui/format.h"
 #include "ui/screen.h"
+#include "ui/views/needles.h"
 
 #include "base/text.h"
 
@@ -29,6 +30,11 @@ struct layers_view {
         bool exact_failed;        /* which has been reported */
         enum qk_probe_stage seen; /* last */
     } probe;
+    struct {
+        bool started;               /* they wait for the probe's passes */
+        bool reported;              /* what the first numbers came to */
+        enum qk_needles_stage seen; /* last */
+    } needles;
 };
 
 /* What changes how the list is to be read, for the state line. */
@@ -46,9 +52,12 @@ void place_detail(struct app *app, const struct canvas *canvas, struct area area
 void draw_detail(const struct app *app, struct canvas *canvas, struct area area);
 
 /* --- heads_draw.c --- */
-enum { HEADS_ROWS = 7 }; /* of the whole heat map */
+/* Of the whole heat map. */
+int heads_rows(const struct app *app);
 /* Heads of the selected layer, q's and k's together; 0 without. */
 int head_columns(const struct app *app);
+/* Role and number of the selected one. */
+enum qk_role selected_head(const struct app *app, int *head);
 void place_heads(struct app *app, struct area area);
 void draw_heads(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
@@ -71,6 +80,8 @@ const char *range_obstacle(const struct app *app, int layer);
 bool range_waits(const struct app *app, int layer);
 /* "0.105", "3e-5", "-"; returns out. */
 char *shift_text(char out[NUMBER_TEXT], double shift);
+/* Cells that the needle curve takes beside histograms in such a width; 0: it has no place there. */
+int ranges_beside(const struct app *app, int layer, int width);
 /* Histograms of the layer, and of the selected head from BOTH_RANGES rows on; LEAST_RANGES at least. */
 void draw_ranges(const struct app *app, struct canvas *canvas, struct area area);
 /* The query head that the selected column stands for: a key head's first one. */

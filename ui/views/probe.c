@@ -146,8 +146,13 @@ unsigned run_probe_stop(struct app *app, enum action action, const char *argumen
     (void)action;
     (void)argument;
     bool whole = qk_session_probe_state(app->session)->stage == QK_PROBE_RUNNING;
+    bool needles = qk_session_needles_state(app->session)->stage == QK_NEEDLES_RUNNING;
     qk_session_probe_cancel(app->session);
-    say(app, STYLE_WARNING, "stopped%s", whole ? ": T and Enter run the built-in probe text" : "");
+    qk_session_needles_cancel(app->session);
+    say(app, STYLE_WARNING, "stopped%s",
+        whole     ? ": T and Enter run the built-in probe text"
+        : needles ? ": r measures needles again"
+                  : "");
     return REFRESH_ROWS;
 }
 

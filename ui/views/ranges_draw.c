@@ -2,13 +2,12 @@
 #include "ui/views/layers_view.h"
 
 #include "ui/format.h"
+#include "ui/views/histogram.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { LABEL_CELLS = 8, NUMBER_CELLS = 6, LONGEST_BIN = 5, N_LINES = 3 };
 
 bool any_ranges(const struct app *app)
 {
@@ -60,99 +59,6 @@ char *shift_text(char out[NUMBER_TEXT], double shift)
 
 /* --- histograms --- */
 
-/* One histogram with two numbers behind it, or the reason for none. */
-struct line {
-    const char *label;
-    enum style style;
-    const double *bin; /* or NULL */
-    const char *why;
-    char number[2][NUMBER_TEXT];
-};
-/* The labels of an axis: the owner of the bins, and the names of the numbers. */
-struct axis {
-    const char *title, *number[2];
-    int n_bins;
-};
-
-static int bin_cells(int width, int n_bins)
-{
-    int cells = (width - LABEL_CELLS - 2 * NUMBER_CELLS) / n_bins;
-    return cells > LONGEST_BIN ? LONGEST_BIN : cells < 1 ? 1 : cells;
-}
-
-static void distance_text(char out[NUMBER_TEXT], size_t distance)
-{
-    snprintf(
-        out, NUMBER_TEXT, distance >= 1024 ? "%zuk" : "%zu", distance >= 1024 ? distance / 1024 : distance);
-}
-
-/* The first distances of the bins, as many as fit, and the names of the numbers. */
-static void draw_axis(struct canvas *canvas, struct area area, const struct axis *axis)
-{
-    char text[NUMBER_TEXT];
-    int cells = bin_cells(area.w, axis->n_bins), plot = area.w - 2 * NUMBER_CELLS, free_from = LABEL_CELLS;
-    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_STRONG, axis->title);
-    for (int b = 0; b < axis->n_bins; b++) {
-        int x = LABEL_CELLS + b * cells;
-        distance_text(text, qk_range_bin_first(b));
-        if (x >= free_from && x + (int)strlen(text) <= plot)
-            free_from = x + 1 + draw_run(canvas, area.y, area.x + x, plot - x, STYLE_DIM, text);
-    }
-    for (int i = 0; i < 2; i++)
-        draw_text(canvas, area.y, area.x + plot + i * NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_HEADING,
-            axis->number[i]);
-}
-
-/* The bars of one histogram; `top` is the full height. */
-static void draw_bins(
-    struct canvas *canvas, struct area area, const struct line *line, int n_bins, double top)
-{
-    int cells = bin_cells(area.w, n_bins), wide = cells > 2 ? cells - 1 : cells;
-    for (int b = 0; b < n_bins; b++) {
-        double value = line->bin[b];
-        int eighths = value > 0 && top > 0 ? (int)lround(value / top * 8 * area.h) : 0;
-        eighths = eighths == 0 && value > 0 ? 1 : eighths; /* a small value still shows */
-        for (int row = 0; row < area.h; row++) {
-            int level = eighths - 8 * row;
-            level = level < 0 ? 0 : level > 8 ? 8 : level;
-            for (int k = 0; k < wide; k++)
-                draw_text(canvas, area.y + area.h - 1 - row, area.x + LABEL_CELLS + b * cells + k, 1,
-                    ALIGN_LEFT, line->style, theme_column_part(canvas->theme, level));
-        }
-    }
-}
-
-static void draw_line(
-    struct canvas *canvas, struct area area, const struct line *line, int n_bins, double top)
-{
-    int y = area.y + area.h - 1, plot = area.w - 2 * NUMBER_CELLS;
-    draw_text(canvas, y, area.x, LABEL_CELLS, ALIGN_LEFT, line->style, line->label);
-    if (line->bin == NULL) {
-        draw_text(
-            canvas, y, area.x + LABEL_CELLS, area.w - LABEL_CELLS, ALIGN_LEFT, STYLE_PENDING, line->why);
-        return;
-    }
-    draw_bins(canvas, area, line, n_bins, top);
-    for (int i = 0; i < 2; i++)
-        draw_text(canvas, y, area.x + plot + i * NUMBER_CELLS, NUMBER_CELLS, ALIGN_RIGHT, STYLE_TEXT,
-            line->number[i]);
-}
-
-/* An axis and the lines under it, each as high as the area allows, on one scale. */
-static void draw_lines(
-    struct canvas *canvas, struct area area, const struct axis *axis, const struct line lines[N_LINES])
-{
-    int high = (area.h - 1) / N_LINES;
-    double top = 0;
-    for (int i = 0; i < N_LINES; i++)
-        for (int b = 0; lines[i].bin != NULL && b < axis->n_bins; b++)
-            top = fmax(top, lines[i].bin[b]);
-    draw_axis(canvas, area, axis);
-    for (int i = 0; i < N_LINES; i++)
-        draw_line(
-            canvas, (struct area){area.y + 1 + i * high, area.x, high, area.w}, &lines[i], axis->n_bins, top);
-}
-
 static const char *part_title(char out[16], int head)
 {
     snprintf(out, 16, head < 0 ? "layer" : "q%d", head);
@@ -174,10 +80,10 @@ static const char *why_no_current(const struct qk_session_range *range)
     return range->current_is == QK_CURRENT_POST ? "as post" : "computing";
 }
 
-static struct line range_line(
+static struct histogram_line range_line(
     const char *label, enum style style, const struct qk_range *range, const char *why)
 {
-    struct line line = {.label = label, .style = style, .why = why};
+    struct histogram_line line = {.label = label, .style = style, .why = why};
     if (range == NULL)
         return line;
     line.bin = range->hist;
@@ -190,7 +96,7 @@ static void draw_histograms(const struct app *app, struct canvas *canvas, struct
     const struct qk_session_range *range, int head)
 {
     bool chosen = range->current_is != QK_CURRENT_POST;
-    const struct line lines[N_LINES] = {
+    const struct histogram_line lines[HISTOGRAM_LINES] = {
         range_line("pre", STYLE_PRE, part_of(range->side[QK_PRE], head), "not known yet"),
         range_line("post", STYLE_POST, part_of(range->side[QK_POST], head), "not known yet"),
         range_line(
@@ -198,21 +104,23 @@ static void draw_histograms(const struct app *app, struct canvas *canvas, struct
     };
     const struct qk_layer_range *any =
         range->side[QK_POST] != NULL ? range->side[QK_POST] : range->side[QK_PRE];
-    char title[16], far[32], text[NUMBER_TEXT];
-    distance_text(text, qk_session_probe_state(app->session)->long_from);
-    snprintf(far, sizeof far, "%s%s", theme_glyph(&app->theme, GLYPH_AT_LEAST), text);
-    const struct axis axis = {part_title(title, head), {"mean", far}, any != NULL ? any->n_bins : 0};
+    char title[16], far[32];
+    size_t from = qk_session_probe_state(app->session)->long_from;
+    snprintf(far, sizeof far, from >= 1024 ? "%s%zuk" : "%s%zu", theme_glyph(&app->theme, GLYPH_AT_LEAST),
+        from >= 1024 ? from / 1024 : from);
+    const struct histogram_axis axis = {
+        .title = part_title(title, head), .number = {"mean", far}, .n_bins = any != NULL ? any->n_bins : 0};
     if (axis.n_bins > 0)
-        draw_lines(canvas, area, &axis, lines);
+        draw_histogram(canvas, area, &axis, lines);
 }
 
 /* --- the estimate --- */
 
 /* Mean logits above the lowest of both sides, into bin. */
-static struct line profile_line(const char *label, enum style style, const struct qk_profile *profile,
-    int head, double low, double bin[QK_RANGE_BINS])
+static struct histogram_line profile_line(const char *label, enum style style,
+    const struct qk_profile *profile, int head, double low, double bin[QK_RANGE_BINS])
 {
-    struct line line = {.label = label, .style = style, .bin = bin};
+    struct histogram_line line = {.label = label, .style = style, .bin = bin};
     double least = HUGE_VAL, most = -HUGE_VAL;
     for (int i = 0; i < profile->n_points; i++) {
         double logit = qk_profile_value(profile, head, i);
@@ -233,19 +141,14 @@ static void draw_profiles(
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         for (int i = 0; i < side[s]->n_points; i++)
             low = fmin(low, qk_profile_value(side[s], head, i));
-    const struct axis axis = {part_title(title, head), {"least", "most"}, side[QK_POST]->n_points};
-    const struct line lines[N_LINES] = {
+    const struct histogram_axis axis = {
+        .title = part_title(title, head), .number = {"least", "most"}, .n_bins = side[QK_POST]->n_points};
+    const struct histogram_line lines[HISTOGRAM_LINES] = {
         profile_line("pre", STYLE_PRE, side[QK_PRE], head, low, bins[QK_PRE]),
         profile_line("post", STYLE_POST, side[QK_POST], head, low, bins[QK_POST]),
         {.label = "", .style = STYLE_DIM, .why = ":states FILE gives the ranges"},
     };
-    draw_lines(canvas, area, &axis, lines);
-}
-
-/* Rows of the layer's part: all, or half of them where the selected head's part fits below. */
-static int part_height(int left)
-{
-    return left < 2 * (1 + N_LINES) ? left : 1 + N_LINES * ((left / 2 - 1) / N_LINES);
+    draw_histogram(canvas, area, &axis, lines);
 }
 
 static void draw_estimate(const struct app *app, struct canvas *canvas, struct area area, int layer)
@@ -254,7 +157,7 @@ static void draw_estimate(const struct app *app, struct canvas *canvas, struct a
     const struct qk_profile *side[QK_SIDE_COUNT];
     int left = area.h - 1, head = range_head(app);
     draw_run(canvas, area.y, area.x, area.w, STYLE_HEADING, "estimate from weights: mean logit by distance");
-    area = (struct area){area.y + 1, area.x, part_height(left), area.w};
+    area = (struct area){area.y + 1, area.x, histogram_rows(left), area.w};
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         side[s] = qk_session_profile(app->session, layer, (enum qk_side)s);
         if (side[s] == NULL) {
@@ -339,6 +242,13 @@ static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct 
             "typed here as :states FILE, :ids FILE or :probe FILE");
 }
 
+int ranges_beside(const struct app *app, int layer, int width)
+{
+    enum { LEAST_BIN = 3 };
+    int cells = needle_beside_cells(app, layer), n_bins = qk_session_probe_state(app->session)->n_bins;
+    return width - cells >= HISTOGRAM_LABEL + 2 * HISTOGRAM_NUMBER + LEAST_BIN * n_bins ? cells : 0;
+}
+
 int range_head(const struct app *app)
 {
     const struct qk_pair_layer *layer = selected_layer(app);
@@ -362,11 +272,14 @@ void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
         return;
     }
     draw_range_heading(app, canvas, area, &range);
-    int head = range_head(app);
-    area = (struct area){area.y + 1, area.x, part_height(left), area.w};
+    int head = range_head(app), beside = ranges_beside(app, layer, area.w);
+    area = (struct area){area.y + 1, area.x, histogram_rows(left), area.w - beside};
     bool both = area.h < left; /* else one of the two: that of the heads when they have the keys */
     draw_histograms(app, canvas, area, &range, both || view->panel != PANEL_HEADS ? -1 : head);
     area.y += area.h;
     if (both)
         draw_histograms(app, canvas, area, &range, head);
+    if (beside > 0)
+        draw_needle_beside(app, canvas,
+            (struct area){both ? area.y : area.y - area.h, area.x + area.w, area.h, beside}, layer, head);
 }

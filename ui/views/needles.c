@@ -1,0 +1,106 @@
+/* needles.c - the passes over needle prompts: their start behind the probe text, their end, and the order by drop. */
+#include "ui/views/needles.h"
+
+#include "ui/app.h"
+#include "ui/message.h"
+#include "ui/views/layers_view.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void needles_start(struct app *app)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    enum qk_probe_stage probe = qk_session_probe_state(app->session)->stage;
+    bool over = probe == QK_PROBE_READY || probe == QK_PROBE_FAILED || !any_ranges(app);
+    struct qk_error err = {0};
+    if (view->needles.started || !over)
+        return;
+    view->needles.started = true;
+    view->needles.seen = QK_NEEDLES_RUNNING;
+    if (qk_session_needles(app->session, &err) != QK_OK)
+        say_error(app, &err);
+}
+
+void needles_again(struct app *app)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    view->needles.started = false;
+}
+
+bool needles_busy(const struct app *app)
+{
+    const struct qk_needles_state *state = qk_session_needles_state(app->session);
+    return state->stage == QK_NEEDLES_RUNNING || state->exact_running;
+}
+
+bool needles_state(const struct app *app, char out[96])
+{
+    const struct qk_needles_state *state = qk_session_needles_state(app->session);
+    bool exact = state->exact_running;
+    double done = (double)(exact ? state->exact_done : state->done);
+    double total = (double)(exact ? state->exact_total : state->total);
+    if (!needles_busy(app))
+        return false;
+    snprintf(out, 96, "%sneedles %.0f %%", exact ? "exact " : "", total > 0 ? floor(100 * done / total) : 0);
+    return true;
+}
+
+/* The layer under the user's hands stays selected. Before the first key the top row is, and
+ * in it the head that lost most. */
+static void sort_by_drop(struct app *app)
+{
+    app->rows.sort = COLUMN_DROP;
+    rows_update(&app->rows, app->session);
+    if (!app->touched) {
+        struct qk_session_needle needle;
+        rows_select(&app->rows, 0);
+        if (qk_session_needle(app->session, app->rows.selected, &needle))
+            app->head = needle.largest_drop;
+    }
+    if (app->message[0] == '\0')
+        say(app, STYLE_DIM, "sorted by drop, the loss of attention to needles; s goes to other orders");
+}
+
+static void report_ready(struct app *app)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    bool fetches = qk_session_needles_state(app->session)->fetches;
+    if (fetches && !app->rows.ordered)
+        sort_by_drop(app);
+    else if (!fetches && !view->needles.reported && app->message[0] == '\0')
+        say(app, STYLE_DIM, "no head of pre fetches needles: small drops mean nothing");
+    app->rows.ordered = view->needles.reported = true;
+}
+
+void needles_report(struct app *app)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    const struct qk_needles_state *state = qk_session_needles_state(app->session);
+    if (!view->needles.started || state->stage == view->needles.seen)
+        return;
+    view->needles.seen = state->stage;
+    if (state->stage == QK_NEEDLES_READY)
+        report_ready(app);
+    if (state->stage == QK_NEEDLES_FAILED && qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
+        app->message[0] == '\0') /* else it is the reason why there are no ranges either */
+        say(app, STYLE_DIM, "no needle masses: %s", state->error);
+}
+
+double needle_value(const struct qk_session_needle *needle, enum needle_value which, int head)
+{
+    const struct qk_needle_layer *pre = needle->side[QK_PRE], *post = needle->side[QK_POST];
+    if (head < 0 || head >= post->n_heads)
+        return NAN;
+    switch (which) {
+    case NEEDLE_NOW:
+        return needle->current != NULL ? qk_needle_mass(needle->current, head).mean : NAN;
+    case NEEDLE_POST:
+        return qk_needle_mass(post, head).mean;
+    case NEEDLE_DROP:
+        return qk_needle_drop(pre, post, head).mean;
+    default:
+        return qk_needle_mass(pre, head).mean;
+    }
+}
