@@ -41,7 +41,8 @@
     X(TASK, task_runs, "nothing is running", NULL)                                                           \
     X(MANIFEST, export_has_manifest, "the export cannot be done", why_no_export)                             \
     X(EXPORTED, target_holds_export, "there is no export at the target yet", NULL)                           \
-    X(RANGE, layer_has_ranges, "no layer is selected", why_no_ranges)                                        \
+    X(ATTENTION, layer_has_attention, "no layer is selected", why_no_attention)                              \
+    X(NEEDLE, has_needle_text, "no needle has been measured yet", why_no_needle)                             \
     X(PASSES, passes_run, "no pass over the probe text or over needles is running", NULL)                    \
     X(FRONT, search_has_points, "no search has found a front yet: s begins one", NULL)                       \
     X(NO_SEARCH, no_search_runs, "a search is running: X stops it", NULL)                                    \
@@ -132,8 +133,10 @@
     X(PLOT, "Attention", "plot", "R", 0, "", "Show attention ranges in the detail, or the angles alone",     \
         NULL, ON_LAYERS, 0, run_plot)                                                                        \
     X(ATTENTION, "Attention", "attention", "f", 16, "attention",                                             \
-        "Show on the probe text where a head's attention goes, or go back", NULL, ON_CHOOSING, NEEDS_RANGE,  \
-        run_attention)                                                                                       \
+        "Show on a text where a head's attention goes, or go back: on a needle prompt once there is one",    \
+        NULL, ON_CHOOSING, NEEDS_ATTENTION, run_attention)                                                   \
+    X(TEXT, "Attention", "text", "T", 1, "text", "Go to the probe text, or to the needle prompt", NULL,      \
+        ON_ATTENTION, NEEDS_NEEDLE, run_text)                                                                \
     X(EARLIER, "Attention", "earlier", "Left h", 1, "earlier", "Look from the token before", NULL,           \
         ON_ATTENTION, 0, run_move)                                                                           \
     X(LATER, "Attention", "later", "Right l", 1, "later", "Look from the token after", NULL, ON_ATTENTION,   \

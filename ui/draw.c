@@ -50,6 +50,8 @@ static void set_style(struct canvas *canvas, enum style style)
     attr_t attributes;
     short pair;
     theme_attributes(canvas->theme, style, canvas->selected, &attributes, &pair);
+    if (canvas->underlined)
+        attributes |= A_UNDERLINE;
     wattr_set(canvas->window, attributes, pair, NULL);
 }
 

@@ -11,12 +11,12 @@ struct area {
     int y, x, h, w;
 };
 
-/* The place and style of drawing: `selected` is set while a selected row is drawn. The part with the keys leaves the
- * cursor at its place. */
+/* The place and style of drawing: `selected` is set while a selected row is drawn, `underlined` while a marked text
+ * is. The part with the keys leaves the cursor at its place. */
 struct canvas {
     WINDOW *window;
     const struct theme *theme;
-    bool selected;
+    bool selected, underlined;
     int cursor_y, cursor_x;
 };
 

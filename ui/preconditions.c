@@ -119,14 +119,28 @@ const char *why_busy(const struct app *app)
 
 /* --- attention and searches --- */
 
-bool layer_has_ranges(const struct app *app)
+bool layer_has_attention(const struct app *app)
 {
-    return layer_is_selected(app) && why_no_ranges(app) == NULL;
+    return layer_is_selected(app) && why_no_attention(app) == NULL;
 }
 
-const char *why_no_ranges(const struct app *app)
+const char *why_no_attention(const struct app *app)
 {
-    return layer_is_selected(app) ? range_obstacle(app, app->rows.selected) : NULL;
+    struct qk_session_needle needle;
+    int layer = app->rows.selected;
+    if (!layer_is_selected(app) || (has_needle_text(app) && qk_session_needle(app->session, layer, &needle)))
+        return NULL;
+    return range_obstacle(app, layer);
+}
+
+bool has_needle_text(const struct app *app)
+{
+    return qk_session_needle_shown(app->session) >= 0;
+}
+
+const char *why_no_needle(const struct app *app)
+{
+    return qk_session_needles_state(app->session)->error;
 }
 
 bool passes_run(const struct app *app)

@@ -62,7 +62,10 @@ keys Enter
 check "the whole screen has both" wait_for '^ q1 *0 *1 *2'
 wait_for '^ layer *0 *1 *2'
 
+wait_for 'needle ≥'
 keys f
+wait_for 'on a needle'
+keys T
 check "f shows attention on the text" wait_for 'attention of layer 7, q1, from token 509 of 510'
 check "with the strongest tokens" wait_for '[0-9] *[0-9.]* *[0-9.]* *[0-9.]* .*[a-z]'
 keys Left Left Left
@@ -104,7 +107,10 @@ wait_row 7 '\.[0-9][0-9]->\.[0-9][0-9] '
 check "beside the detail rows have bars of four cells, too" wait_row 7 ' 7 full *#### 10\.6 ###[# ] 9\.61 #### 15\.7 '
 go_to 7
 check "ASCII has histograms" wait_for 'current as post'
+wait_for 'needle mass'
 keys f
+wait_for 'on a needle'
+keys T
 check "and the text" wait_for 'times even: less  >=1'
 check "nothing is beyond ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' <<END
 $(screen)
@@ -115,7 +121,7 @@ printf 'one two\tthree\nfour five six' >"$work/probe.txt"
 text ':probe probe.txt'
 keys Enter
 check ":probe takes a text" wait_for 'attention ranges over [0-9]* tokens'
-keys f
+keys f T
 check "whose control characters are made visible" wait_for 'two\\tthree\\n$'
 keys q
 wait_row 7 keep

@@ -1,5 +1,5 @@
-/* attention_draw.c - one head's attention from one token of the probe: over its whole past, shaded on the text, and
- * its strongest tokens. */
+/* attention_draw.c - one head's attention from one token of a text: over its whole past, shaded on the text, and its
+ * strongest tokens. */
 #include "ui/views/attention_view.h"
 
 #include "ui/format.h"
@@ -91,6 +91,8 @@ static void draw_legend(const struct app *app, struct canvas *canvas, int y, int
             theme_glyph(&app->theme, GLYPH_AT_LEAST), TIMES_EVEN[k]);
         x += 2;
     }
+    if (view->needle)
+        draw_run(canvas, y, x, end - x, STYLE_DIM, "[needle, answer]");
 }
 
 static int draw_token(
@@ -107,8 +109,9 @@ static int draw_token(
         canvas->cursor_x = cell.x;
     }
     canvas->selected = query;
+    canvas->underlined = is_needle_token(app, i);
     int used = draw_run(canvas, cell.y, cell.x, cell.w, style, token_text(app, i, text, NULL));
-    canvas->selected = false;
+    canvas->selected = canvas->underlined = false;
     return used;
 }
 
@@ -203,6 +206,9 @@ static const char *attention_obstacle(const struct app *app)
 {
     const struct attention_view *view = app->state[SCREEN_ATTENTION];
     const struct qk_pair_layer *layer = selected_layer(app);
+    struct qk_session_needle needle;
+    if (layer != NULL && view->needle)
+        return qk_session_needle(app->session, layer->index, &needle) ? NULL : layer_obstacle(layer);
     const char *why = layer != NULL ? range_obstacle(app, layer->index) : "no layer is selected";
     return why == NULL && view->n_ids == 0 ? "there is no probe" : why;
 }
@@ -237,9 +243,11 @@ void draw_attention(const struct app *app, struct canvas *canvas, struct area ar
     struct weights weights = {.n = view->query + 1};
     for (int s = 0; s < N_ATTENTION_SIDES; s++)
         weights.row[s] =
-            qk_session_attention_row(app->session, layer, head, view->query, (enum qk_range_side)s);
-    snprintf(heading, sizeof heading, "attention of layer %d, q%d, from token %zu of %zu", layer, head,
-        view->query, view->n_ids);
+            view->needle
+                ? qk_session_needle_row(app->session, layer, head, view->query, (enum qk_range_side)s)
+                : qk_session_attention_row(app->session, layer, head, view->query, (enum qk_range_side)s);
+    snprintf(heading, sizeof heading, "attention of layer %d, q%d,%s from token %zu of %zu", layer, head,
+        view->needle ? " on a needle," : "", view->query, view->n_ids);
     draw_rule(canvas, y++, area.x, area.w, STYLE_FOCUS, heading);
     draw_overview(canvas, (struct area){y, x, N_ATTENTION_SIDES, width}, &weights);
     y += N_ATTENTION_SIDES;

@@ -1,4 +1,4 @@
-/* attention_view.c - the tokens of the probe as text and lines, with moves and search in them. */
+/* attention_view.c - the tokens of a needle prompt or the probe as text and lines, with moves and search in them. */
 #include "ui/views/attention_view.h"
 
 #include "base/mem.h"
@@ -12,6 +12,31 @@
 #include <string.h>
 
 /* --- tokens as text --- */
+
+static const char *piece_of(const struct app *app, size_t i, size_t *n)
+{
+    const struct attention_view *view = app->state[SCREEN_ATTENTION];
+    return view->needle ? qk_session_needle_piece(app->session, i, n)
+                        : qk_session_probe_piece(app->session, i, n);
+}
+
+/* The needle whose text is shown; NULL: the probe's is. */
+static const struct qk_needle *shown_needle(const struct app *app)
+{
+    const struct attention_view *view = app->state[SCREEN_ATTENTION];
+    int shown = qk_session_needle_shown(app->session);
+    return view->needle && shown >= 0 ? &qk_session_needles_state(app->session)->kept->needles.item[shown]
+                                      : NULL;
+}
+
+bool is_needle_token(const struct app *app, size_t i)
+{
+    const struct qk_needle *needle = shown_needle(app);
+    if (needle == NULL)
+        return false;
+    bool there = i >= needle->place[0] && i <= needle->place[needle->n_answer - 1];
+    return there || i > needle->query[0]; /* behind the first query is the answer */
+}
 
 static bool continues(char c)
 {
@@ -29,7 +54,7 @@ static size_t token_bytes(const struct app *app, size_t i, char out[PIECE_TEXT])
 {
     const struct attention_view *view = app->state[SCREEN_ATTENTION];
     size_t n = 0, length, left = 0;
-    const char *piece = qk_session_probe_piece(app->session, i, &length);
+    const char *piece = piece_of(app, i, &length);
     if (piece == NULL)
         return (size_t)snprintf(out, PIECE_TEXT, "%d ", view->ids[i]);
     for (size_t k = 0; k < length && n + 1 < PIECE_TEXT; k++) {
@@ -39,7 +64,7 @@ static size_t token_bytes(const struct app *app, size_t i, char out[PIECE_TEXT])
         out[n++] = piece[k];
     }
     for (size_t next = i + 1; left > 0 && next < view->n_ids; next++) {
-        piece = qk_session_probe_piece(app->session, next, &length);
+        piece = piece_of(app, next, &length);
         for (size_t k = 0; k < length && left > 0 && n + 1 < PIECE_TEXT; k++, left--) {
             if (!continues(piece[k]))
                 return n;
@@ -55,7 +80,9 @@ char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *en
     size_t length = token_bytes(app, i, bytes), n = 0;
     if (ends != NULL)
         *ends = memchr(bytes, '\n', length) != NULL;
-    for (size_t k = 0; k < length && n + 8 < PIECE_TEXT; k++) {
+    if (is_needle_token(app, i) && (i == 0 || !is_needle_token(app, i - 1)))
+        out[n++] = '[';
+    for (size_t k = 0; k < length && n + 9 < PIECE_TEXT; k++) {
         unsigned char c = (unsigned char)bytes[k];
         if (c == '\n' || c == '\t')
             n += (size_t)snprintf(out + n, PIECE_TEXT - n, "%s",
@@ -65,6 +92,9 @@ char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *en
         else
             out[n++] = (char)c;
     }
+    const struct attention_view *view = app->state[SCREEN_ATTENTION];
+    if (is_needle_token(app, i) && (i + 1 == view->n_ids || !is_needle_token(app, i + 1)))
+        out[n++] = ']';
     out[n] = '\0';
     return out;
 }
@@ -75,11 +105,15 @@ void attention_follow(struct app *app)
 {
     struct attention_view *view = app->state[SCREEN_ATTENTION];
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
-    if (view->ids == state->ids && view->n_ids == state->n_ids)
+    const struct qk_needle *needle = shown_needle(app);
+    const int32_t *ids = needle != NULL ? needle->ids : state->ids;
+    size_t n_ids = needle != NULL ? needle->T : state->n_ids;
+    view->needle = needle != NULL;
+    if (view->ids == ids && view->n_ids == n_ids)
         return;
-    view->ids = state->ids;
-    view->n_ids = state->n_ids;
-    view->query = view->n_ids > 0 ? view->n_ids - 1 : 0;
+    view->ids = ids;
+    view->n_ids = n_ids;
+    view->query = needle != NULL ? needle->query[0] : n_ids > 0 ? n_ids - 1 : 0;
     view->n_lines = 0;
     view->width = 0;
 }
@@ -228,9 +262,26 @@ const struct screen_ops attention_screen = {
 
 unsigned run_attention(struct app *app, enum action action, const char *argument)
 {
+    struct attention_view *view = app->state[SCREEN_ATTENTION];
+    struct qk_session_needle needle;
     (void)action;
     (void)argument;
+    if (top_screen(app) != SCREEN_ATTENTION) {
+        view->needle = qk_session_needle(app->session, app->rows.selected, &needle);
+        attention_follow(app);
+    }
     return toggle_screen(app, SCREEN_ATTENTION);
+}
+
+unsigned run_text(struct app *app, enum action action, const char *argument)
+{
+    struct attention_view *view = app->state[SCREEN_ATTENTION];
+    (void)action;
+    (void)argument;
+    view->needle = !view->needle;
+    attention_follow(app);
+    say(app, STYLE_DIM, "attention on %s", view->needle ? "a needle prompt" : "the probe text");
+    return REFRESH_DRAW;
 }
 
 unsigned run_side(struct app *app, enum action action, const char *argument)

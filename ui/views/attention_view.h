@@ -1,5 +1,5 @@
-/* attention_view.h - the attention of one head from one token of the probe: its state (attention_view.c) and drawing
- * (attention_draw.c). */
+/* attention_view.h - the attention of one head from one token of a needle prompt or of the probe: its state
+ * (attention_view.c) and drawing (attention_draw.c). */
 #ifndef QK_UI_VIEWS_ATTENTION_VIEW_H
 #define QK_UI_VIEWS_ATTENTION_VIEW_H
 
@@ -10,9 +10,10 @@ enum { PIECE_TEXT = 256, N_ATTENTION_SIDES = 3 };
 
 /* app->state[SCREEN_ATTENTION] */
 struct attention_view {
+    bool needle; /* the text is a needle prompt, else the probe */
     size_t query;
     enum qk_range_side side; /* whose weights shade the text */
-    const int32_t *ids;      /* the probe that query and lines belong to */
+    const int32_t *ids;      /* the text that query and lines belong to */
     size_t n_ids;
     size_t *line; /* first token of each line, wrapped for `width` cells; owned */
     size_t n_lines, capacity;
@@ -26,11 +27,15 @@ struct attention_side {
 };
 extern const struct attention_side ATTENTION_SIDES[N_ATTENTION_SIDES];
 
-/* Takes over another probe, from its last token. It drops everything of the one before. */
+/* Takes over another text, from its last token, or from the one that answers. It drops everything of the one before.
+ */
 void attention_follow(struct app *app);
-/* The characters that begin in token i, control characters made visible; *ends (may be NULL): a line ends with it. */
+/* True when token i belongs to the needle or to the answer. */
+bool is_needle_token(const struct app *app, size_t i);
+/* The characters that begin in token i, control characters made visible, needle and answer in brackets; *ends (may be
+ * NULL): a line ends with it. */
 char *token_text(const struct app *app, size_t i, char out[PIECE_TEXT], bool *ends);
-/* Breaks the probe into lines of `width` cells. */
+/* Breaks the text into lines of `width` cells. */
 void wrap_tokens(struct app *app, const struct canvas *canvas, int width);
 /* Line of the token. */
 size_t line_of(const struct attention_view *view, size_t token);

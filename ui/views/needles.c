@@ -3,6 +3,7 @@
 
 #include "ui/app.h"
 #include "ui/message.h"
+#include "ui/views/attention_view.h"
 #include "ui/views/layers_view.h"
 
 #include <math.h>
@@ -21,6 +22,7 @@ void needles_start(struct app *app)
     view->needles.seen = QK_NEEDLES_RUNNING;
     if (qk_session_needles(app->session, &err) != QK_OK)
         say_error(app, &err);
+    attention_follow(app); /* the text of those before is gone */
 }
 
 void needles_again(struct app *app)
