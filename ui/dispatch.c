@@ -38,8 +38,7 @@ enum action action_for_key(const struct app *app, int key)
             return blocked;
         if (action_blocked(app, action) == NULL)
             return action;
-        if (blocked == ACTION_NONE)
-            blocked = action;
+        blocked = action; /* the last one is the most general */
     }
 }
 
