@@ -1,0 +1,132 @@
+#!/bin/sh
+# test_needles.sh - needle masses: they come by themselves and order the list, heads are restored one by one, and the
+# text shows the needle.
+. "$srcdir/tests/screen/lib.sh"
+
+# begin COLUMNS ROWS [OPTION...] - the demo pair as a user starts it, until the masses are known.
+begin() {
+    size="$1 $2"
+    shift 2
+    # shellcheck disable=SC2086
+    screen_start $size "'$QKSCOPE' pre post $*"
+    wait_for 'help' && wait_row 7 '\.[0-9][0-9]-*[→>]\.[0-9][0-9]'
+}
+first_is() {
+    case "$(order) " in
+    "$1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+ascii_alone() {
+    ! screen | LC_ALL=C grep -q '[^ -~]'
+}
+
+begin 80 24
+check "the layer that lost most is the first" until_true first_is 7
+check "  and selected while no key has been pressed" wait_selected 7
+check "  which a message says" wait_for 'sorted by drop'
+check "its row has the head with the drop" wait_row 7 ' q2 \.83→\.70 '
+check "the map has masses" wait_for '^ mass post .*0\.844 .*0\.701 '
+check "  and drops" wait_for '^ mass drop .*0\.080 .*0\.126 '
+check "the curve is beside the histograms" wait_for 'mean  ≥128  q2 needle ≥32$'
+check "  with the mass of that head" wait_for '^ pre .* 0\.827$'
+keys Enter
+check "the whole screen has them, too" wait_for '^ mass pre .*0\.924 .*0\.827 '
+keys Space
+check "Space restores the head" wait_for '^ choice *q2 restore'
+check "  which the map marks" wait_for '^ head *q0 *q1 *●q2 '
+check "  and gives its mass at once" wait_for '^ mass now .*0\.844 .*0\.730 '
+check "  as does the curve" wait_for '^ current .* 0\.730$'
+keys Left Space
+check "another head joins it" wait_for '^ choice *q1-2 restore'
+keys q
+check "the list counts heads" wait_row 7 'q 2/4$'
+check "  and shows the new mass" wait_row 7 '\.83→\.70→\.73 '
+keys u u
+wait_row 7 ' keep$'
+keys Enter 3
+check "3 restores the group of the head" wait_for '^ choice *q0-1 restore  k0 restore'
+keys q
+check "  which the list counts" wait_row 7 'q 2/4 k 1/2$'
+keys Enter 3
+check "3 again keeps it" wait_for '^ choice *keep'
+keys Right Right Right Right Space
+check "Space on a key head restores that" wait_for '^ choice *k1 restore'
+keys u
+wait_for '^ choice *keep'
+
+keys Left Left Left Left f
+check "f opens on a needle, where the answer begins" wait_for 'layer 7, q1, on a needle, from token 470 of 474'
+check "  which is in brackets" wait_for 'is \[[0-9]*\]\. '
+check "  and so is the answer" wait_for 'It is \[[0-9]'
+check "its token has the attention" wait_for '^ *[0-9]* *2[0-9][0-9] *0\.[89].*is \[[0-9]*\]'
+keys Space
+check "Space restores the head there" wait_for '1 choice, not exported'
+keys u T
+check "T goes to the probe text" wait_for 'q1, from token 509 of 510'
+keys T
+check "  and back" wait_for 'on a needle, from token 470'
+keys f
+check "f closes it" wait_for '^ choice *keep'
+keys q
+wait_row 7 ' keep$'
+
+keys 3
+check "in the list 3 says who has the keys" wait_for 'restore-group: the list has the keys'
+keys Space
+check "  and Space restores the layer" wait_row 7 ' restore$'
+keys u
+wait_row 7 ' keep$'
+keys Tab Space
+check "with the keys on the heads Space is for them" wait_for 'layer 7: q[0-9] restore'
+keys u Escape
+wait_row 7 ' keep$'
+text ':set drop>0.05=restore'
+keys Enter
+check ":set takes tests of drop" wait_row 7 'q 2/4$'
+keys u b
+text 'needle>0.5'
+keys Enter
+check "b takes tests of mass" wait_for '1 layer marked'
+keys Escape
+wait_gone 'marked'
+text ':sort needle'
+keys Enter
+check "the list can be sorted by mass" wait_row 7 ' q1 \.92→\.84 '
+leave
+
+screen_start 80 24 "'$QKSCOPE' pre post --set 'drop>0.05=restore'"
+wait_for 'help'
+keys j
+check "a --set text waits for the masses" wait_row 7 'q 2/4$'
+check "the layer under the hands stays" wait_selected 1
+check "  in the order of drop" until_true first_is 7
+leave
+
+begin 120 40 --ascii
+check "beside the detail the list has masses" wait_row 7 ' q2 \.83->\.70\| \.83->\.70'
+check "  the curve has a part of its own" wait_for 'needle mass *drop 0\.126 +- 0\.013'
+check "  over an axis of distance" wait_for '| q2 *32 *64 *128 *256 *mass *+-'
+check "nothing is beyond ASCII" ascii_alone
+keys Enter f
+wait_for 'on a needle'
+check "  nor on the text" ascii_alone
+check "  which marks the needle" wait_for 'is \[[0-9]*\]\. '
+leave
+
+export NO_COLOR=1
+begin 80 24 --sort index
+check "--sort gives another order" until_true first_is '0 1 2 3'
+text ':layer 7'
+keys Enter Enter
+check "without colour a head is marked" wait_for '^ mass drop .*0\.126'
+keys Right Space
+check "  by a sign" wait_for '^ head *q0 *●q1 '
+leave
+unset NO_COLOR
+
+screen_start 80 24 "'$QKSCOPE' pre post --sort size"
+check "an unknown order is refused" wait_end 2
+check "  with those that there are" printed 'expected index, q, k, routing, .*drop, kind, choice'
+
+done_testing
