@@ -464,7 +464,7 @@ bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *sele
 
 /* The rows of a head in the tensor of a part. */
 static struct qk_change_span span_of(
-    const struct qk_layer *layer, enum qk_role role, int part, int head, struct qk_choice choice)
+    const struct qk_layer *layer, enum qk_role role, enum qk_part part, int head, struct qk_choice choice)
 {
     const struct qk_view *view = &layer->role[role];
     uint64_t m = (uint64_t)layer->head_dim;

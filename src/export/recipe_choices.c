@@ -401,7 +401,7 @@ static enum qk_code replay_role(const struct qk_layer_choice *choice, const stru
     enum qk_role role, struct qk_selection *selection, struct qk_error *err)
 {
     if (choice->head[role] == NULL && choice->role[role].mode != QK_KEEP)
-        return qk_selection_set(selection, pair, layer, role, choice->role[role], err);
+        return qk_selection_set(selection, pair, layer, (int)role, choice->role[role], err);
     for (int h = 0; h < qk_layer_choice_count(choice, role); h++) {
         const struct qk_head_run run = {(enum qk_head_kind)role, h, h};
         struct qk_choice one = qk_layer_choice_of(choice, role, h);

@@ -78,7 +78,7 @@ check "  and Space restores the layer" wait_row 7 ' restore$'
 keys u
 wait_row 7 ' keep$'
 keys Tab Space
-check "with the keys on the heads Space is for them" wait_for 'layer 7: q[0-9] restore'
+check "with the keys on the heads Space is for them" wait_for 'layer 10: q[0-9] restore'
 keys u Escape
 wait_row 7 ' keep$'
 text ':set drop>0.05=restore'
