@@ -137,9 +137,12 @@ static int least(int a, int b)
 /* Every part gets its smallest size first, then as much as there is room for. */
 static struct shares share_without_ranges(int rows, int heads, int needle)
 {
-    struct shares s = {.needle = rows >= SMALL_HEAT + needle ? needle : 0};
-    s.heat = least(rows - s.needle, s.needle > 0 ? least(heads, GOOD_HEAT) : heads);
-    int left = rows - s.heat - s.needle;
+    struct shares s = {.heat = least(rows, least(heads, GOOD_HEAT))};
+    int left = rows - s.heat;
+    if (left >= SMALL_CHOICE + needle) {
+        s.needle = needle;
+        left -= needle;
+    }
     if (left >= SMALL_CHOICE)
         s.choice = SMALL_CHOICE;
     if (left >= WHOLE_CHOICE + SMALL_ANGLES + 2)
