@@ -35,6 +35,7 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
         .theme = (enum qk_theme)qk_arguments_word(arguments, "theme"),
         .ascii = qk_arguments_has(arguments, "ascii"),
         .readonly = qk_arguments_has(arguments, "readonly"),
+        .no_needles = qk_arguments_has(arguments, "no-needles"),
         .recipe = qk_arguments_text(arguments, "recipe"),
         .sort = qk_arguments_text(arguments, "sort"),
         .warning = arguments->warning,

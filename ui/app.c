@@ -89,7 +89,7 @@ static bool waits_for_needles(const struct app *app, const char *text)
         return false; /* it fails below */
     bool heads = spec.selector == QK_SELECT_HEADS;
     qk_spec_free(&spec);
-    return heads && (stage == QK_NEEDLES_OFF || stage == QK_NEEDLES_RUNNING);
+    return heads && ((stage == QK_NEEDLES_OFF && !app->options->no_needles) || stage == QK_NEEDLES_RUNNING);
 }
 
 static void set_what_waits(struct app *app)

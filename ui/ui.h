@@ -16,6 +16,7 @@ struct qk_ui_options {
     enum qk_theme theme;    /* AUTO follows COLORFGBG, else dark */
     bool ascii;             /* no character above 0x7f, in any locale */
     bool readonly;          /* no export in keys, footer and help */
+    bool no_needles;        /* needle passes begin on request alone */
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
     const char *warning;    /* why no number can be trusted, or NULL or "" */

@@ -56,7 +56,11 @@ EOF
     echo >"$work/go"
 }
 
-# start [COLUMNS ROWS] [OPTION...] - the demo pair in the order of its layers, with every number of drift filled in. The process is in $work/pid.
+# Most tests are not about needles, whose passes cost more than all else on the screen. Those that are empty this.
+needles=--no-needles
+
+# start [COLUMNS ROWS] [OPTION...] - the demo pair in the order of its layers, with every number of drift filled in. The
+# process is in $work/pid.
 start() {
     size="80 24"
     case ${1:-} in
@@ -66,7 +70,7 @@ start() {
         ;;
     esac
     # shellcheck disable=SC2086
-    screen_start $size "sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE' pre post --sort index $*"
+    screen_start $size "sh -c 'echo \$\$ >pid; exec \"\$@\"' start '$QKSCOPE' pre post --sort index $needles $*"
     wait_for 'help' && wait_gone 'computing'
 }
 

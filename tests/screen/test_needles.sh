@@ -2,6 +2,7 @@
 # test_needles.sh - needle masses: they come by themselves and order the list, heads are restored one by one, and the
 # text shows the needle.
 . "$srcdir/tests/screen/lib.sh"
+needles=
 
 # begin COLUMNS ROWS [OPTION...] - the demo pair as a user starts it, until the masses are known.
 begin() {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_range.sh - attention ranges: they come by themselves, order the list, follow choices, and are shown on the text.
 . "$srcdir/tests/screen/lib.sh"
+needles=
 
 # go_to LAYER
 go_to() {

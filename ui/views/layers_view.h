@@ -32,6 +32,7 @@ struct layers_view {
     } probe;
     struct {
         bool started;               /* they wait for the probe's passes */
+        bool wanted;                /* on request, with --no-needles */
         bool reported;              /* what the first numbers came to */
         enum qk_needles_stage seen; /* last */
     } needles;

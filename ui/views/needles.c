@@ -16,7 +16,7 @@ void needles_start(struct app *app)
     enum qk_probe_stage probe = qk_session_probe_state(app->session)->stage;
     bool over = probe == QK_PROBE_READY || probe == QK_PROBE_FAILED || !any_ranges(app);
     struct qk_error err = {0};
-    if (view->needles.started || !over)
+    if (view->needles.started || !over || (app->options->no_needles && !view->needles.wanted))
         return;
     view->needles.started = true;
     view->needles.seen = QK_NEEDLES_RUNNING;
@@ -29,6 +29,7 @@ void needles_again(struct app *app)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
     view->needles.started = false;
+    view->needles.wanted = true;
 }
 
 bool needles_busy(const struct app *app)
