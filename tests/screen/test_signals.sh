@@ -44,7 +44,7 @@ wait_for 'y/n'
 keys y
 wait_end 0
 
-screen_start 200 60 "$run pre post --ascii"
+screen_start 200 60 "$run pre post --sort index --no-needles --ascii"
 for i in $(seq 10); do
     resize 20 5
     resize $((200 - i)) 60
@@ -55,7 +55,7 @@ python3 "$helpers/storm.py" "$(pid)" 1000 INT
 check "the last of a thousand signals ends it as the first" wait_end 130
 check "  and the terminal is as before" restored
 
-screen_start 100 30 "set -m; '$QKSCOPE' pre post --ascii; echo stopped; read line; fg"
+screen_start 100 30 "set -m; '$QKSCOPE' pre post --sort index --no-needles --ascii; echo stopped; read line; fg"
 wait_for 'help' && wait_gone 'computing'
 keys C-z
 wait_for '^stopped'
@@ -76,7 +76,7 @@ for ignored in '' "trap '' HUP; "; do
     check "${ignored:+SIGHUP ignored, }a closed terminal ends it" until_true dead
     check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved-*.json
 done
-screen_start 80 24 "set -m; $run pre post; echo stopped; read line"
+screen_start 80 24 "set -m; $run pre post --sort index --no-needles; echo stopped; read line"
 wait_for 'help' && wait_gone 'computing'
 keys Space
 wait_row 0 restore
@@ -89,7 +89,7 @@ check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved
 # exporting - a screen with an export under way, which is held.
 exporting() {
     hold
-    screen_start 80 24 "$held $as_process '$QKSCOPE_FAULTY' pre post"
+    screen_start 80 24 "$held $as_process '$QKSCOPE_FAULTY' pre post --sort index --no-needles"
     wait_for 'help'
     keys Space e
     wait_for 'w writes it'
@@ -125,7 +125,7 @@ crashed
 # overflowing CALL - a screen; from when $work/now is there the first such call overflows the stack of its thread.
 overflowing() {
     rm -f "$work/now"
-    screen_start 80 24 "QK_FAULT=$1:1 QK_FAULT_OVERFLOW=1 QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre post"
+    screen_start 80 24 "QK_FAULT=$1:1 QK_FAULT_OVERFLOW=1 QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre post --sort index --no-needles"
     wait_for 'help' && wait_gone 'computing'
     touch "$work/now"
 }
@@ -137,7 +137,7 @@ check "the first thread's stack overflows" keys Space e
 crashed
 
 # --- what the parent ignores ---
-screen_start 80 24 "trap '' HUP TSTP INT; $run pre post"
+screen_start 80 24 "trap '' HUP TSTP INT; $run pre post --sort index --no-needles"
 wait_for 'help' && wait_gone 'computing'
 kill -HUP "$(pid)" && kill -INT "$(pid)" && kill -TSTP "$(pid)"
 keys Space
