@@ -23,6 +23,11 @@ enum qk_code qk_fail(struct qk_error *err, enum qk_code code, const char *format
     return code;
 }
 
+const char *qk_error_text(const struct qk_error *error)
+{
+    return error->code != QK_OK ? error->text : NULL;
+}
+
 enum qk_code qk_fail_errno(struct qk_error *err, const char *path, const char *verb)
 {
     return qk_fail(err, QK_IO, "%s: cannot %s: %s", path, verb, strerror(errno));

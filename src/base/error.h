@@ -30,6 +30,9 @@ struct qk_error {
 enum qk_code qk_fail(struct qk_error *err, enum qk_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The message, or NULL when there was no failure; borrowed. */
+const char *qk_error_text(const struct qk_error *error);
+
 /* Writes "PATH: cannot VERB: strerror(errno)"; returns QK_IO, also for EINTR. */
 enum qk_code qk_fail_errno(struct qk_error *err, const char *path, const char *verb);
 

@@ -207,11 +207,6 @@ void qk_layers_publish_current(struct qk_session *session, struct event *event)
 
 /* --- asking --- */
 
-static const char *text_of(const struct qk_error *error)
-{
-    return error->code != QK_OK ? error->text : NULL;
-}
-
 enum qk_drift_state qk_session_layer_state(const struct qk_session *session, int layer)
 {
     return session->layers->published[layer].state;
@@ -230,7 +225,7 @@ const struct qk_layer_drift *qk_session_drift(const struct qk_session *session, 
 
 const char *qk_session_layer_error(const struct qk_session *session, int layer)
 {
-    return text_of(&session->layers->published[layer].error);
+    return qk_error_text(&session->layers->published[layer].error);
 }
 
 void qk_session_done(const struct qk_session *session, int *done, int *total)
@@ -287,5 +282,5 @@ const struct qk_current *qk_session_current(const struct qk_session *session, in
 
 const char *qk_session_current_error(const struct qk_session *session, int layer)
 {
-    return text_of(&session->layers->published[layer].current_error);
+    return qk_error_text(&session->layers->published[layer].current_error);
 }
