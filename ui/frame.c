@@ -80,8 +80,8 @@ static enum style probe_state(const struct app *app, char out[96])
         snprintf(out, 96, "ranges %" PRIu64 "/%" PRIu64, probe->done, probe->total);
     else if (probe->stage == QK_PROBE_RUNNING)
         snprintf(out, 96, "ranges");
-    else if (probe->exact_running)
-        snprintf(out, 96, "exact ranges %" PRIu64 "/%" PRIu64, probe->exact_done, probe->exact_total);
+    else if (probe->exact.running)
+        snprintf(out, 96, "exact ranges %" PRIu64 "/%" PRIu64, probe->exact.done, probe->exact.total);
     else if (!needles_state(app, out))
         search_state(app, out);
     return STYLE_DIM;

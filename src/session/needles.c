@@ -5,76 +5,126 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+static struct needle_run *newest(const struct qk_session *session)
+{
+    return (struct needle_run *)session->needles;
+}
+
+/* --- publishing --- */
+
+static void publish_done(struct run *base, struct run_event *event)
+{
+    struct needle_run *run = (struct needle_run *)base;
+    struct qk_needles_state *state = &run->state;
+    (void)event;
+    state->stage = base->error.code == QK_OK          ? QK_NEEDLES_READY
+                   : base->error.code == QK_CANCELLED ? QK_NEEDLES_CANCELLED
+                                                      : QK_NEEDLES_FAILED;
+    state->error = state->stage == QK_NEEDLES_FAILED ? base->error.text : NULL;
+    if (state->stage != QK_NEEDLES_READY)
+        return;
+    state->needles = &run->prompts.needles;
+    state->kept = &run->states;
+    state->fetches = qk_needle_fetches(&run->measured);
+}
+
+static void publish_same(struct run *base, struct run_event *event)
+{
+    struct qk_needle_layer *same = &((struct needle_run *)base)->same[event->layer];
+    struct needle_event *own = (struct needle_event *)event;
+    qk_needle_layer_free(same);
+    *same = own->same;
+    own->same = (struct qk_needle_layer){0};
+}
+
+static void publish_exact(struct run *base, struct run_event *event)
+{
+    struct needle_run *run = (struct needle_run *)base;
+    struct needle_event *own = (struct needle_event *)event;
+    qk_needle_layers_free(run->exact, base->n_layers);
+    run->exact = own->exact;
+    own->exact = NULL;
+}
+
+/* --- the kind --- */
+
+static struct run **list_of(struct qk_session *session)
+{
+    return &session->needles;
+}
+
+static void free_event(struct run_event *event)
+{
+    struct needle_event *own = (struct needle_event *)event;
+    qk_needle_layer_free(&own->same);
+    qk_needle_layers_free(own->exact, own->n_exact);
+}
+
+static void free_run(struct run *base)
+{
+    struct needle_run *run = (struct needle_run *)base;
+    qk_needle_layers_free(run->same, base->n_layers);
+    qk_needle_layers_free(run->exact, base->n_layers);
+    qk_needle_numbers_free(run->numbers, base->n_layers);
+    qk_token_texts_free(&run->texts);
+    qk_needle_states_free(&run->states);
+    qk_needle_pair_free(&run->measured);
+    qk_needle_prompts_free(&run->prompts);
+}
+
+static bool has_rows(const struct run *run, int layer)
+{
+    (void)layer; /* qk_session_needle_row asks for those that can be computed */
+    return ((const struct needle_run *)run)->ready;
+}
+
+static int row_heads(const struct run *run, int layer)
+{
+    return ((const struct needle_run *)run)->measured.side[QK_POST][layer].n_heads;
+}
+
+static void (*const PUBLISH[RUN_NEWS])(struct run *, struct run_event *) = {
+    [RUN_DONE] = publish_done, [RUN_SAME] = publish_same, [RUN_EXACT] = publish_exact};
+static const struct run_kind KIND = {.event_bytes = sizeof(struct needle_event),
+    .list = list_of,
+    .free = free_run,
+    .free_event = free_event,
+    .passes = qk_needle_passes,
+    .exact = qk_needle_exact,
+    .has_layer = qk_needle_has_layer,
+    .has_rows = has_rows,
+    .same = qk_needle_choices,
+    .row_heads = row_heads,
+    .rows = qk_needle_side_rows,
+    .publish = PUBLISH};
 
 /* --- starting, cancelling, following --- */
-
-/* Frees replaced runs whose threads have ended. */
-static void free_ended(struct qk_session *session)
-{
-    for (struct needle_run **at = &session->needles->next; *at != NULL;) {
-        struct needle_run *run = *at;
-        if (run->n_ended < run->n_threads) {
-            at = &run->next;
-            continue;
-        }
-        *at = run->next;
-        qk_needle_run_free(run);
-    }
-}
-
-static enum qk_code fill_run(struct needle_run *run, struct qk_error *err)
-{
-    QK_TRY(qk_follow_init(&run->follow, run->session, err));
-    QK_TRY(qk_alloc(&run->same, (size_t)run->n_layers, sizeof *run->same, err));
-    QK_TRY(qk_needle_event_new(run, NEEDLE_DONE, &run->done, err));
-    for (int i = 0; i < NEEDLE_THREADS; i++) {
-        QK_TRY(qk_needle_event_new(run, NEEDLE_ENDED, &run->last[i], err));
-        run->last[i]->layer = i;
-    }
-    return qk_needle_run_start(run, err);
-}
 
 enum qk_code qk_session_needles(struct qk_session *session, struct qk_error *err)
 {
     struct needle_run *run;
     QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
-    run->session = session;
-    run->serial = qk_session_serial(session);
-    run->n_layers = session->pair->n_layers;
-    qk_row_requests_init(&run->requests);
-    enum qk_code code = fill_run(run, err);
-    if (code != QK_OK) {
-        qk_needle_run_stop(run);
-        qk_needle_run_free(run);
-        return code;
-    }
     run->state.stage = QK_NEEDLES_RUNNING;
-    if (session->needles != NULL)
-        qk_needle_run_stop(session->needles);
-    run->next = session->needles;
-    session->needles = run;
-    free_ended(session);
-    return QK_OK;
+    enum qk_code code = qk_run_init(&run->base, &KIND, session, &run->state.exact, err);
+    if (code == QK_OK)
+        code = qk_alloc(&run->same, (size_t)run->base.n_layers, sizeof *run->same, err);
+    if (code == QK_OK)
+        code = qk_run_start(&run->base, err);
+    if (code != QK_OK)
+        qk_run_free(&run->base);
+    return code;
 }
 
 void qk_session_needles_cancel(struct qk_session *session)
 {
-    if (session->needles == NULL)
-        return;
-    atomic_store(&session->needles->progress.cancel, true);
-    atomic_store(&session->needles->follow.exact_progress.cancel, true);
+    if (session->needles != NULL)
+        qk_run_cancel(session->needles);
 }
 
 static void close_needles(struct qk_session *session)
 {
-    for (struct needle_run *run = session->needles; run != NULL; run = run->next)
-        qk_needle_run_stop(run);
-    while (session->needles != NULL) {
-        struct needle_run *run = session->needles;
-        session->needles = run->next;
-        qk_needle_run_free(run);
-    }
+    qk_runs_close(&session->needles);
 }
 
 static void follow_needles(struct qk_session *session)
@@ -83,99 +133,16 @@ static void follow_needles(struct qk_session *session)
         qk_follow_choices(&session->needles->follow, session);
 }
 
-/* --- publishing --- */
-
-static void publish_done(struct needle_run *run, struct needle_event *event)
-{
-    struct qk_needles_state *state = &run->state;
-    run->error = event->error;
-    state->stage = run->error.code == QK_OK          ? QK_NEEDLES_READY
-                   : run->error.code == QK_CANCELLED ? QK_NEEDLES_CANCELLED
-                                                     : QK_NEEDLES_FAILED;
-    state->error = state->stage == QK_NEEDLES_FAILED ? run->error.text : NULL;
-    if (state->stage != QK_NEEDLES_READY)
-        return;
-    state->needles = &run->prompts.needles;
-    state->kept = &run->states;
-    state->fetches = qk_needle_fetches(&run->measured);
-}
-
-static void publish_same(struct needle_run *run, struct needle_event *event)
-{
-    struct needle_same *same = &run->same[event->layer];
-    qk_needle_layer_free(&same->masses);
-    same->masses = event->same;
-    event->same = (struct qk_needle_layer){0};
-    same->known = true;
-    same->generation = event->generation;
-    same->error = event->error;
-}
-
-static void publish_exact_started(struct needle_run *run, struct needle_event *event)
-{
-    (void)event;
-    run->state.exact_running = true;
-}
-
-static void publish_exact(struct needle_run *run, struct needle_event *event)
-{
-    run->state.exact_running = false;
-    if (event->error.code == QK_CANCELLED)
-        return;
-    qk_needle_layers_free(run->exact, run->n_layers);
-    run->exact = event->exact;
-    run->exact_generation = event->generation;
-    event->exact = NULL;
-    run->exact_error = event->error;
-    run->state.exact_error = event->error.code != QK_OK ? run->exact_error.text : NULL;
-}
-
-static void publish_rows(struct needle_run *run, struct needle_event *event)
-{
-    qk_row_requests_publish(&run->requests, &event->rows, &event->error);
-}
-
-static void publish_ended(struct needle_run *run, struct needle_event *event)
-{
-    run->n_ended++;
-    run->ended[event->layer] = event->error;
-    if (event->layer != NEEDLE_PASSES || event->error.code == QK_OK)
-        return;
-    run->state.exact_running = false;
-    run->state.exact_error = run->ended[NEEDLE_PASSES].text;
-}
-
-/* The newest run takes every event; replaced runs take only the end of their threads. */
-void qk_needles_publish(struct qk_session *session, struct event *event)
-{
-    static void (*const PUBLISH[NEEDLE_NEWS_COUNT])(struct needle_run *, struct needle_event *) = {
-        [NEEDLE_DONE] = publish_done,
-        [NEEDLE_SAME] = publish_same,
-        [NEEDLE_EXACT_STARTED] = publish_exact_started,
-        [NEEDLE_EXACT] = publish_exact,
-        [NEEDLE_ROWS] = publish_rows,
-        [NEEDLE_ENDED] = publish_ended};
-    struct needle_event *own = (struct needle_event *)event;
-    struct needle_run *run = session->needles;
-    while (run != NULL && run->serial != own->serial)
-        run = run->next;
-    if (run != NULL && (run == session->needles || own->news == NEEDLE_ENDED))
-        PUBLISH[own->news](run, own);
-    if (session->needles != NULL)
-        free_ended(session);
-}
-
 static bool watch_needles(struct qk_session *session)
 {
-    struct needle_run *run = session->needles;
+    struct needle_run *run = newest(session);
     if (run == NULL)
         return false;
     struct qk_needles_state *state = &run->state;
-    state->done = atomic_load(&run->progress.done);
-    state->total = atomic_load(&run->progress.total);
-    state->exact_done = atomic_load(&run->follow.exact_progress.done);
-    state->exact_total = atomic_load(&run->follow.exact_progress.total);
-    return state->stage == QK_NEEDLES_RUNNING || state->exact_running;
+    state->done = atomic_load(&run->base.progress.done);
+    state->total = atomic_load(&run->base.progress.total);
+    qk_run_watch_exact(&run->base);
+    return state->stage == QK_NEEDLES_RUNNING || state->exact.running;
 }
 
 const struct session_part qk_needles_part = {
@@ -186,51 +153,44 @@ const struct session_part qk_needles_part = {
 const struct qk_needles_state *qk_session_needles_state(const struct qk_session *session)
 {
     static const struct qk_needles_state off = {.stage = QK_NEEDLES_OFF};
-    return session->needles != NULL ? &session->needles->state : &off;
+    return session->needles != NULL ? &newest(session)->state : &off;
 }
 
-static const char *text_of(const struct qk_error *error)
+/* The masses of a layer with a choice on the kept inputs. */
+static void same_masses(const struct needle_run *run, int layer, struct qk_session_needle *out)
 {
-    return error->code != QK_OK ? error->text : NULL;
-}
-
-/* The masses of a layer with a choice on the kept inputs; NULL: none yet, or *why. */
-static const struct qk_needle_layer *same_masses(const struct needle_run *run, int layer, const char **why)
-{
-    const struct needle_same *same = &run->same[layer];
-    bool fresh = same->known && same->generation == run->follow.asked[layer];
-    *why = text_of(fresh ? &same->error : &run->ended[NEEDLE_FOLLOWS]);
-    if (run->states.needles.n == 0) /* then the exact run alone has numbers */
-        *why = run->state.exact_error;
-    return fresh && *why == NULL ? &same->masses : NULL;
+    out->current_is = qk_run_same_state(&run->base, layer, &out->current_error);
+    if (run->states.needles.n == 0) { /* then the exact run alone has numbers */
+        out->current_error = run->state.exact.error;
+        out->current_is = out->current_error != NULL ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
+    }
+    out->current = out->current_is == QK_CURRENT_SAME ? &run->same[layer] : NULL;
+    out->current_needles = &run->states.needles;
 }
 
 static void current_masses(const struct needle_run *run, int layer, struct qk_session_needle *out)
 {
+    const struct follow *follow = &run->base.follow;
     out->current_is = QK_CURRENT_POST;
     out->current = out->side[QK_POST];
     out->current_needles = &run->prompts.needles;
-    if (qk_selection_count(&run->follow.selection) == 0)
+    if (qk_selection_count(&follow->selection) == 0)
         return;
     out->current_is = QK_CURRENT_SAME;
-    if (run->exact != NULL && run->exact_generation == run->follow.generation &&
+    if (run->exact != NULL && run->base.exact_generation == follow->generation &&
         run->exact[layer].n_heads > 0) {
         out->current_is = QK_CURRENT_EXACT;
         out->current = &run->exact[layer];
     } else if (qk_needle_run_restored(run, layer)) {
         out->current = &run->measured.restored[layer];
-    } else if (qk_follow_chosen(&run->follow, layer)) { /* on the same states a kept layer is post's */
-        out->current = same_masses(run, layer, &out->current_error);
-        out->current_needles = &run->states.needles;
-        out->current_is = out->current != NULL         ? QK_CURRENT_SAME
-                          : out->current_error != NULL ? QK_CURRENT_FAILED
-                                                       : QK_CURRENT_PENDING;
+    } else if (qk_follow_chosen(follow, layer)) { /* on the same states a kept layer is post's */
+        same_masses(run, layer, out);
     }
 }
 
 bool qk_session_needle(const struct qk_session *session, int layer, struct qk_session_needle *out)
 {
-    const struct needle_run *run = session->needles;
+    const struct needle_run *run = newest(session);
     *out = (struct qk_session_needle){.largest = -1, .largest_drop = -1};
     if (run == NULL || run->state.stage != QK_NEEDLES_READY || !session->pair->layer[layer].has_qk)
         return false;
@@ -249,7 +209,7 @@ bool qk_session_needle(const struct qk_session *session, int layer, struct qk_se
 
 const struct qk_head_numbers *qk_session_needle_numbers(const struct qk_session *session)
 {
-    const struct needle_run *run = session->needles;
+    const struct needle_run *run = newest(session);
     return run != NULL && run->state.stage == QK_NEEDLES_READY ? run->numbers : NULL;
 }
 
@@ -257,34 +217,27 @@ const struct qk_head_numbers *qk_session_needle_numbers(const struct qk_session 
 
 int qk_session_needle_shown(const struct qk_session *session)
 {
-    const struct needle_run *run = session->needles;
+    const struct needle_run *run = newest(session);
     return run != NULL && run->state.stage == QK_NEEDLES_READY ? qk_needle_run_shown(run) : -1;
 }
 
 const char *qk_session_needle_piece(const struct qk_session *session, size_t i, size_t *n)
 {
-    int shown = qk_session_needle_shown(session);
     *n = 0;
-    if (shown < 0 || i >= session->needles->states.needles.item[shown].T)
-        return NULL;
-    *n = session->needles->piece[i].n;
-    return session->needles->piece[i].text;
+    return qk_session_needle_shown(session) >= 0 ? qk_token_texts_at(&newest(session)->texts, i, n) : NULL;
 }
 
 const float *qk_session_needle_row(
     struct qk_session *session, int layer, int head, size_t query, enum qk_range_side side)
 {
     int shown = qk_session_needle_shown(session);
-    struct needle_run *run = session->needles;
+    struct needle_run *run = newest(session);
     if (shown < 0 || query >= run->states.needles.item[shown].T || run->states.x[layer] == NULL)
         return NULL;
-    return qk_row_requests_get(&run->requests, &run->follow, layer, head, query, side);
+    return qk_row_requests_get(&run->base.requests, &run->base.follow, layer, head, query, side);
 }
 
 const char *qk_session_needle_row_error(const struct qk_session *session)
 {
-    const struct needle_run *run = session->needles;
-    if (run == NULL)
-        return NULL;
-    return text_of(run->requests.error.code != QK_OK ? &run->requests.error : &run->ended[NEEDLE_FOLLOWS]);
+    return qk_run_rows_error(session->needles);
 }

@@ -26,9 +26,7 @@ struct qk_needles_state {
     enum qk_needles_stage stage;
     uint64_t done, total; /* tokens times layers of both passes; total 0: not known yet */
     const char *error;    /* FAILED: one line, else NULL */
-    bool exact_running;   /* current is being run exactly */
-    uint64_t exact_done, exact_total;
-    const char *exact_error; /* why the last exact run failed (one line), or NULL */
+    struct qk_exact_state exact;
     /* READY; NULL otherwise. */
     const struct qk_needles *needles;
     const struct qk_needle_states *kept;

@@ -20,6 +20,12 @@ enum qk_probe_stage {
     QK_PROBE_FAILED, /* why: error */
     QK_PROBE_CANCELLED,
 };
+/* The run of the whole model with the present choices. */
+struct qk_exact_state {
+    bool running;
+    uint64_t done, total; /* layers, or tokens times layers */
+    const char *error;    /* why the last one failed (one line), or NULL */
+};
 struct qk_probe_state {
     enum qk_probe_stage stage;
     const char *doing;    /* static: "pre", "post", for "running PRE"; NULL unless running */
@@ -28,9 +34,7 @@ struct qk_probe_state {
     const char *error;    /* FAILED: one line, else NULL */
     bool estimated;       /* FAILED: the model cannot run; qk_session_profile has the estimate from weights */
     enum qk_range_origin origin;
-    bool exact_running;               /* current is being run exactly */
-    uint64_t exact_done, exact_total; /* layers */
-    const char *exact_error;          /* why the last exact run failed (one line), or NULL */
+    struct qk_exact_state exact;
     /* The probe; 0 and NULL until it is known. */
     const int32_t *ids;
     size_t n_ids;

@@ -50,8 +50,7 @@ struct qk_session {
     /* Each belongs to its part alone. */
     struct choices *choices;
     struct layers *layers;
-    struct range_run *ranges;          /* the newest probe, then those that it replaced; NULL: none yet */
-    struct needle_run *needles;        /* the newest, then those that it replaced; NULL: none yet */
+    struct run *ranges, *needles;      /* the newest, then those that it replaced; NULL: not begun (run.h) */
     struct evaluation_run *evaluation; /* NULL: not begun */
     struct task_run *task;             /* the running or the last task; NULL: none yet */
 };

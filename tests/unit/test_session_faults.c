@@ -217,7 +217,7 @@ static struct qk_session_range wait_for_range(struct qk_session *session, int la
     const struct qk_probe_state *probe = qk_session_probe_state(session);
     while (!qk_session_range(session, layer, &range) || range.current_is == QK_CURRENT_PENDING)
         wait_for_event(session);
-    while (range.current_is != QK_CURRENT_EXACT && probe->exact_error == NULL) {
+    while (range.current_is != QK_CURRENT_EXACT && probe->exact.error == NULL) {
         wait_for_event(session);
         assert_true(qk_session_range(session, layer, &range));
     }

@@ -197,7 +197,7 @@ static void test_from_states(void **state)
     assert_int_equal(probe->long_from, 50);
     struct qk_session_range range = wait_for(session, 4, QK_CURRENT_SAME);
     assert_true(range.current->layer.mean != range.side[QK_POST]->layer.mean);
-    assert_false(probe->exact_running);
+    assert_false(probe->exact.running);
     qk_session_close(session);
 }
 

@@ -35,15 +35,15 @@ void needles_again(struct app *app)
 bool needles_busy(const struct app *app)
 {
     const struct qk_needles_state *state = qk_session_needles_state(app->session);
-    return state->stage == QK_NEEDLES_RUNNING || state->exact_running;
+    return state->stage == QK_NEEDLES_RUNNING || state->exact.running;
 }
 
 bool needles_state(const struct app *app, char out[96])
 {
     const struct qk_needles_state *state = qk_session_needles_state(app->session);
-    bool exact = state->exact_running;
-    double done = (double)(exact ? state->exact_done : state->done);
-    double total = (double)(exact ? state->exact_total : state->total);
+    bool exact = state->exact.running;
+    double done = (double)(exact ? state->exact.done : state->done);
+    double total = (double)(exact ? state->exact.total : state->total);
     if (!needles_busy(app))
         return false;
     snprintf(out, 96, "%sneedles %.0f %%", exact ? "exact " : "", total > 0 ? floor(100 * done / total) : 0);

@@ -18,7 +18,7 @@
 bool probe_busy(const struct app *app)
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
-    return state->stage == QK_PROBE_RUNNING || state->exact_running;
+    return state->stage == QK_PROBE_RUNNING || state->exact.running;
 }
 
 /* Options NULL: the last probe's. */
@@ -81,7 +81,7 @@ void probe_report(struct app *app)
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
     if (!view->probe.started)
         return;
-    report_exact(app, state->exact_error);
+    report_exact(app, state->exact.error);
     if (state->stage == view->probe.seen)
         return;
     view->probe.seen = state->stage;

@@ -176,7 +176,7 @@ static void draw_estimate(const struct app *app, struct canvas *canvas, struct a
 static enum style current_state(const struct app *app, const struct qk_session_range *range, char out[64])
 {
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
-    bool exact = state->exact_running && range->current_is != QK_CURRENT_EXACT;
+    bool exact = state->exact.running && range->current_is != QK_CURRENT_EXACT;
     out[0] = '\0';
     switch (range->current_is) {
     case QK_CURRENT_POST:
@@ -194,9 +194,9 @@ static enum style current_state(const struct app *app, const struct qk_session_r
         break;
     }
     if (exact)
-        snprintf(out, 64, "same states, exact %" PRIu64 "/%" PRIu64, state->exact_done, state->exact_total);
+        snprintf(out, 64, "same states, exact %" PRIu64 "/%" PRIu64, state->exact.done, state->exact.total);
     else
-        snprintf(out, 64, "same states%s", state->exact_error != NULL ? ", exact run failed" : "");
+        snprintf(out, 64, "same states%s", state->exact.error != NULL ? ", exact run failed" : "");
     return STYLE_WARNING;
 }
 
