@@ -426,42 +426,6 @@ static bool same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
     return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
 }
 
-/* True when the part of every head has the effect of the first one. */
-static bool parts_alike(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role,
-    enum qk_part part, struct qk_choice *effect)
-{
-    *effect = qk_blend_effect(post, choice, role, part, 0);
-    for (int h = 1; h < qk_layer_choice_count(choice, role); h++)
-        if (!qk_choice_equal(*effect, qk_blend_effect(post, choice, role, part, h)))
-            return false;
-    return true;
-}
-
-bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre)
-{
-    const struct qk_pair_layer *layer = &pair->layer[change->layer];
-    const struct qk_layer *post = layer->side[QK_POST];
-    *pre = NULL;
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN; part++) {
-            struct qk_choice effect;
-            if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
-                change->tensor)
-                continue;
-            const struct qk_view *view = &layer->side[QK_PRE]->role[r];
-            const struct qk_tensor *source = part_tensor(view, part);
-            if (source == NULL || !same_rows(view, &post->role[r]) ||
-                !parts_alike(
-                    post, &selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part, &effect) ||
-                (*pre != NULL && (source != *pre || !qk_choice_equal(effect, *choice))))
-                return false;
-            *pre = source;
-            *choice = effect;
-        }
-    return *pre != NULL && change->bytes_changed == change->tensor->bytes && same_shape(*pre, change->tensor);
-}
-
 /* The rows of a head in the tensor of a part. */
 static struct qk_change_span span_of(
     const struct qk_layer *layer, enum qk_role role, enum qk_part part, int head, struct qk_choice choice)
@@ -478,18 +442,13 @@ static struct qk_change_span span_of(
     return (struct qk_change_span){(uint64_t)head * m, m, false, choice};
 }
 
-/* What qk_change_spans has found. */
-struct spans {
-    struct qk_change_span *span;
-    size_t n, capacity;
-};
-
 /* Adds a span, or makes the last one longer. */
-static enum qk_code add_span(struct spans *spans, struct qk_change_span span, struct qk_error *err)
+static enum qk_code add_span(struct qk_change_spans *spans, struct qk_change_span span, struct qk_error *err)
 {
     struct qk_change_span *last = spans->n > 0 ? &spans->span[spans->n - 1] : NULL;
-    if (last != NULL && last->first + last->length == span.first &&
-        qk_choice_equal(last->choice, span.choice)) {
+    bool alike = last == NULL || qk_choice_equal(last->choice, span.choice);
+    spans->whole = spans->whole && alike;
+    if (last != NULL && alike && last->first + last->length == span.first) {
         last->length += span.length;
         return QK_OK;
     }
@@ -498,7 +457,7 @@ static enum qk_code add_span(struct spans *spans, struct qk_change_span span, st
     return QK_OK;
 }
 
-static enum qk_code add_spans(struct spans *spans, const struct qk_layer *post,
+static enum qk_code add_spans(struct qk_change_spans *spans, const struct qk_layer *post,
     const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part, struct qk_error *err)
 {
     bool shared = part == QK_PART_GAIN && qk_blend_shares_gain(post, role);
@@ -506,20 +465,20 @@ static enum qk_code add_spans(struct spans *spans, const struct qk_layer *post,
         struct qk_choice effect = qk_blend_effect(post, choice, role, part, h);
         if (effect.mode != QK_KEEP)
             QK_TRY(add_span(spans, span_of(post, role, part, h, effect), err));
+        else
+            spans->whole = false;
     }
     return QK_OK;
 }
 
 enum qk_code qk_change_spans(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_change *change, struct qk_change_span **out, size_t *n, const struct qk_tensor **pre,
-    struct qk_error *err)
+    const struct qk_change *change, struct qk_change_spans *out, struct qk_error *err)
 {
     const struct qk_pair_layer *layer = &pair->layer[change->layer];
     const struct qk_layer *post = layer->side[QK_POST];
-    struct spans spans = {0};
     enum qk_code code = QK_OK;
     bool fits = true;
-    *pre = NULL;
+    *out = (struct qk_change_spans){.whole = change->bytes_changed == change->tensor->bytes};
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         for (int part = QK_PART_WEIGHT; part <= QK_PART_GAIN && fits && code == QK_OK; part++) {
             if (changed_tensor(pair, selection, norms, change->layer, (enum qk_role)r, part) !=
@@ -527,14 +486,14 @@ enum qk_code qk_change_spans(const struct qk_pair *pair, const struct qk_selecti
                 continue;
             const struct qk_view *view = &layer->side[QK_PRE]->role[r];
             const struct qk_tensor *source = part_tensor(view, part);
-            fits = source != NULL && same_rows(view, &post->role[r]) && (*pre == NULL || source == *pre) &&
-                   same_shape(source, change->tensor);
-            *pre = source;
+            fits = source != NULL && same_rows(view, &post->role[r]) &&
+                   (out->pre == NULL || source == out->pre) && same_shape(source, change->tensor);
+            out->pre = source;
             if (fits)
-                code = add_spans(&spans, post, &selection->choice[change->layer], (enum qk_role)r,
-                    (enum qk_part)part, err);
+                code = add_spans(
+                    out, post, &selection->choice[change->layer], (enum qk_role)r, (enum qk_part)part, err);
         }
-    *out = spans.span;
-    *n = fits && code == QK_OK ? spans.n : 0;
+    if (!fits || code != QK_OK)
+        out->n = 0;
     return code;
 }

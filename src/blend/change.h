@@ -30,11 +30,6 @@ enum qk_code qk_change_apply(const struct qk_pair *pair, const struct qk_selecti
 enum qk_mode qk_change_mode(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     const struct qk_change *change, uint64_t index);
 
-/* True when one choice makes every element of the changed tensor, from the element of pre in the same place. *choice
- * is that of qk_blend_effect, and *pre is the tensor of pre. */
-bool qk_change_whole(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_change *change, struct qk_choice *choice, const struct qk_tensor **pre);
-
 /* Rows `first` to first + length of a changed tensor (columns when the view is transposed, entries of a vector), which
  * one choice makes from the rows in the same place of pre's tensor. */
 struct qk_change_span {
@@ -42,11 +37,15 @@ struct qk_change_span {
     bool columns;
     struct qk_choice choice; /* of qk_blend_effect; never keep */
 };
-/* *out = the spans that make up all that changes in the tensor, in their order for each role; the caller frees. *pre is
- * the tensor of pre. *n is 0 when the change is not of this kind: rows at other places in pre, tensors of another
- * shape, or slices. QK_IO when there is no memory. */
+struct qk_change_spans {
+    struct qk_change_span *span; /* n, owned, in their order for each role */
+    size_t n, capacity;
+    const struct qk_tensor *pre; /* the tensor of pre */
+    bool whole;                  /* one choice makes every element of the tensor */
+};
+/* *out = the spans that make up all that changes in the tensor; the caller frees `span`. n is 0 when the change is not
+ * of this kind: rows at other places in pre, tensors of another shape, or slices. QK_IO when there is no memory. */
 enum qk_code qk_change_spans(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
-    const struct qk_change *change, struct qk_change_span **out, size_t *n, const struct qk_tensor **pre,
-    struct qk_error *err);
+    const struct qk_change *change, struct qk_change_spans *out, struct qk_error *err);
 
 #endif

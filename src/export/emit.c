@@ -67,54 +67,45 @@ static enum qk_code check_choices(const struct emitter *e, const struct qk_selec
     return QK_OK;
 }
 
-static enum qk_code add_change(struct emitter *e, const struct qk_tensor *pre, const struct qk_tensor *post,
-    double alpha, struct edit **out)
-{
-    QK_TRY(qk_grow(&e->edit, &e->capacity, e->n + 1, sizeof *e->edit, e->err));
-    *out = &e->edit[e->n++];
-    **out = (struct edit){.side = {pre, post}, .alpha = alpha};
-    return QK_OK;
-}
-
 /* Adds an edit for the spans with the choice of the first, which leave the list. */
-static enum qk_code take_alike(struct emitter *e, const struct qk_tensor *pre, const struct qk_tensor *post,
-    struct qk_change_span *span, size_t *n)
+static enum qk_code take_alike(struct emitter *e, struct qk_change_spans *spans, const struct qk_tensor *post)
 {
-    const struct qk_choice choice = span[0].choice;
-    struct edit *edit;
+    const struct qk_choice choice = spans->span[0].choice;
     double alpha = 0;
     size_t left = 0;
     qk_choice_alpha(choice, &alpha); /* check_choices has seen that it is linear */
-    QK_TRY(add_change(e, pre, post, alpha, &edit));
-    QK_TRY(qk_alloc(&edit->span, *n, sizeof *edit->span, e->err));
-    for (size_t i = 0; i < *n; i++) {
-        if (qk_choice_equal(span[i].choice, choice))
-            edit->span[edit->n_spans++] = span[i];
-        else
-            span[left++] = span[i];
+    QK_TRY(qk_grow(&e->edit, &e->capacity, e->n + 1, sizeof *e->edit, e->err));
+    struct edit *edit = &e->edit[e->n++];
+    *edit = (struct edit){.side = {spans->pre, post}, .alpha = alpha};
+    if (spans->whole) {
+        spans->n = 0;
+        return QK_OK;
     }
-    *n = left;
+    QK_TRY(qk_alloc(&edit->span, spans->n, sizeof *edit->span, e->err));
+    for (size_t i = 0; i < spans->n; i++) {
+        if (qk_choice_equal(spans->span[i].choice, choice))
+            edit->span[edit->n_spans++] = spans->span[i];
+        else
+            spans->span[left++] = spans->span[i];
+    }
+    spans->n = left;
     return QK_OK;
 }
 
-/* Takes the rows that change in a tensor, or says why the tool cannot. */
-static enum qk_code take_rows(
+/* Takes a changed tensor as a whole or by rows, or says why the tool cannot. */
+static enum qk_code take_change(
     struct emitter *e, const struct qk_selection *selection, bool norms, const struct qk_change *change)
 {
-    struct qk_change_span *span = NULL;
-    size_t n = 0;
-    const struct qk_tensor *pre;
-    enum qk_code code = QK_OK;
-    if (e->slices)
-        code = qk_change_spans(e->pair, selection, norms, change, &span, &n, &pre, e->err);
-    if (code == QK_OK && n == 0)
+    struct qk_change_spans spans;
+    enum qk_code code = qk_change_spans(e->pair, selection, norms, change, &spans, e->err);
+    if (code == QK_OK && (spans.n == 0 || (!spans.whole && !e->slices)))
         code = refuse(e, QK_POST, change->tensor,
             change->bytes_changed < change->tensor->bytes
                 ? "it changes only in part, and whole tensors are blended there"
                 : "its parts do not change alike");
-    while (code == QK_OK && n > 0)
-        code = take_alike(e, pre, change->tensor, span, &n);
-    free(span);
+    while (code == QK_OK && spans.n > 0)
+        code = take_alike(e, &spans, change->tensor);
+    free(spans.span);
     return code;
 }
 
@@ -123,17 +114,8 @@ static enum qk_code take_changes(struct emitter *e, const struct qk_selection *s
 {
     if (n == 0)
         return qk_fail(e->err, QK_USAGE, "emit: this selection changes nothing in post");
-    for (size_t i = 0; i < n; i++) {
-        struct qk_choice choice;
-        double alpha;
-        const struct qk_tensor *pre;
-        struct edit *edit;
-        if (qk_change_whole(e->pair, selection, norms, &change[i], &choice, &pre) &&
-            qk_choice_alpha(choice, &alpha))
-            QK_TRY(add_change(e, pre, change[i].tensor, alpha, &edit));
-        else
-            QK_TRY(take_rows(e, selection, norms, &change[i]));
-    }
+    for (size_t i = 0; i < n; i++)
+        QK_TRY(take_change(e, selection, norms, &change[i]));
     return QK_OK;
 }
 
