@@ -421,11 +421,6 @@ static bool same_rows(const struct qk_view *a, const struct qk_view *b)
            memcmp(a->first_row, b->first_row, (size_t)a->n_heads * sizeof *a->first_row) == 0;
 }
 
-static bool same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
-{
-    return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
-}
-
 /* The rows of a head in the tensor of a part. */
 static struct qk_change_span span_of(
     const struct qk_layer *layer, enum qk_role role, enum qk_part part, int head, struct qk_choice choice)
@@ -487,7 +482,7 @@ enum qk_code qk_change_spans(const struct qk_pair *pair, const struct qk_selecti
             const struct qk_view *view = &layer->side[QK_PRE]->role[r];
             const struct qk_tensor *source = part_tensor(view, part);
             fits = source != NULL && same_rows(view, &post->role[r]) &&
-                   (out->pre == NULL || source == out->pre) && same_shape(source, change->tensor);
+                   (out->pre == NULL || source == out->pre) && qk_tensor_same_shape(source, change->tensor);
             out->pre = source;
             if (fits)
                 code = add_spans(

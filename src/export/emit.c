@@ -224,11 +224,6 @@ static enum qk_code check_names(const struct emitter *e)
 
 /* --- mergekit --- */
 
-static bool same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
-{
-    return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
-}
-
 /* A linear merge takes every tensor, so each must exist on both sides. */
 static enum qk_code check_shared(const struct emitter *e, bool *same_dtypes)
 {
@@ -244,7 +239,7 @@ static enum qk_code check_shared(const struct emitter *e, bool *same_dtypes)
         if (order > 0)
             return refuse(e, QK_POST, post->by_name[j], "only post has it, and every tensor is merged there");
         const struct qk_tensor *a = pre->by_name[i++], *b = post->by_name[j++];
-        if (!same_shape(a, b))
+        if (!qk_tensor_same_shape(a, b))
             return refuse(e, QK_POST, b, "it has another shape in pre, and every tensor is merged there");
         *same_dtypes = *same_dtypes && a->dtype == b->dtype;
     }

@@ -353,8 +353,7 @@ static enum qk_code check_patch_tensor(
     for (size_t i = 0; i < patch->n_tensors && found == NULL; i++)
         if (strcmp(patch->tensor[i].name, expected->name) == 0)
             found = &patch->tensor[i];
-    bool fits = found != NULL && found->dtype == expected->dtype && found->n_dims == expected->n_dims &&
-                memcmp(found->shape, expected->shape, (size_t)expected->n_dims * sizeof *found->shape) == 0;
+    bool fits = found != NULL && found->dtype == expected->dtype && qk_tensor_same_shape(found, expected);
     if (fits)
         return check_changed(v, change, &patch->source, found->offset);
     struct qk_text place = {0};

@@ -332,8 +332,7 @@ static enum qk_code add_whole(struct reader *r, const struct qk_tensor *tensor, 
     QK_TRY(find_base(r, name, &addition->base));
     if (addition->base == NULL)
         return no_base(r, tensor, name);
-    if (tensor->n_dims != addition->base->n_dims ||
-        memcmp(tensor->shape, addition->base->shape, (size_t)tensor->n_dims * sizeof *tensor->shape) != 0)
+    if (!qk_tensor_same_shape(tensor, addition->base))
         return fail_shape(r, tensor, "it does not fit the base", addition->base);
     return check_dtypes(r, tensor, addition->base);
 }

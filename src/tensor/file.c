@@ -20,6 +20,11 @@ char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
     return out;
 }
 
+bool qk_tensor_same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
+{
+    return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;
+}
+
 enum qk_code qk_tensor_bytes(
     const char *path, const struct qk_tensor *tensor, uint64_t *bytes, struct qk_error *err)
 {

@@ -47,6 +47,8 @@ enum qk_code qk_tensor_bytes(
 /* Sorts the table by offset; QK_INPUT when a name appears twice. */
 enum qk_code qk_tensor_file_order(struct qk_tensor_file *file, struct qk_error *err);
 
+bool qk_tensor_same_shape(const struct qk_tensor *a, const struct qk_tensor *b);
+
 /* Writes the shape as "(128, 64)", for messages. Returns out. */
 enum { QK_SHAPE_TEXT = 128 };
 char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor);
