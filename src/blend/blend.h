@@ -45,9 +45,6 @@ enum qk_code qk_heads_of_blend(const struct qk_pair *pair, int layer, const stru
 enum qk_part { QK_PART_WEIGHT, QK_PART_BIAS, QK_PART_GAIN, QK_PART_COUNT };
 struct qk_choice qk_blend_effect(const struct qk_layer *post, const struct qk_layer_choice *choice,
     enum qk_role role, enum qk_part part, int head);
-/* True when the part of every head is kept. */
-bool qk_blend_keeps(
-    const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part);
 /* True when the role has one gain of head_dim values for all its heads. */
 bool qk_blend_shares_gain(const struct qk_layer *post, enum qk_role role);
 

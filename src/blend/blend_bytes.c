@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What acts on a part of a head in one call of qk_blend_role. */
-static struct qk_choice effect_in(const struct qk_pair *pair, int layer, const struct qk_layer_choice *choice,
-    enum qk_role role, enum qk_part part, int head)
-{
-    return qk_blend_effect(pair->layer[layer].side[QK_POST], choice, role, part, head);
-}
-
 /* Copies the byte ranges of a head; both sides have the same dtype and orientation. */
 static enum qk_code copy_head(
     const struct qk_pair *pair, int layer, enum qk_role role, int head, char *bytes, struct qk_error *err)
@@ -171,10 +164,11 @@ static enum qk_code copy_restored(const struct qk_pair *pair, int layer, enum qk
     const struct qk_layer_choice *choice, const bool copied[QK_PART_COUNT], void *const bytes[QK_PART_COUNT],
     bool *left, struct qk_error *err)
 {
+    const struct qk_layer *post = pair->layer[layer].side[QK_POST];
     *left = false;
-    for (int h = 0; h < pair->layer[layer].side[QK_POST]->role[role].n_heads; h++)
+    for (int h = 0; h < post->role[role].n_heads; h++)
         for (int part = QK_PART_WEIGHT; part <= QK_PART_BIAS; part++) {
-            enum qk_mode mode = effect_in(pair, layer, choice, role, (enum qk_part)part, h).mode;
+            enum qk_mode mode = qk_blend_effect(post, choice, role, (enum qk_part)part, h).mode;
             if (bytes[part] == NULL || mode == QK_KEEP)
                 continue;
             if (mode != QK_RESTORE || !copied[part])
@@ -254,11 +248,20 @@ static enum qk_code store_gain(const struct qk_pair *pair, int layer, enum qk_ro
     return code;
 }
 
+/* True when the gains of all heads are kept. */
+static bool keeps_gains(const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role)
+{
+    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
+        if (qk_blend_effect(post, choice, role, QK_PART_GAIN, h).mode != QK_KEEP)
+            return false;
+    return true;
+}
+
 enum qk_code qk_blend_gain(const struct qk_pair *pair, int layer, enum qk_role role,
     const struct qk_layer_choice *choice, void *bytes, struct qk_error *err)
 {
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];
-    if (post->role[role].norm == NULL || qk_blend_keeps(post, choice, role, QK_PART_GAIN))
+    if (post->role[role].norm == NULL || keeps_gains(post, choice, role))
         return QK_OK;
     QK_TRY(qk_blend_check(pair, layer, choice, true, err));
     size_t m = (size_t)post->head_dim;

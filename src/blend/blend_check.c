@@ -50,15 +50,15 @@ static enum qk_code check_blocks(
 {
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];
     const struct qk_view *view = &post->role[role];
-    unsigned long long first = view->first_row[head],
-                       last = first + (unsigned long long)(post->head_dim - view->tail) - 1;
-    if (qk_blend_has_whole_blocks(post, role, head))
+    uint64_t first = view->first_row[head], end = first + (uint64_t)(post->head_dim - view->tail),
+             block = (uint64_t)view->block;
+    if (view->scale == NULL || (first % block == 0 && (end % block == 0 || end == view->weight->shape[0])))
         return QK_OK;
     return qk_fail(err, QK_INPUT,
         "%s: %s: %s%d cannot be chosen alone: its blocks of scales hold other rows, too (found rows %llu-%llu, "
         "expected whole blocks of %d)",
         qk_checkpoint_file(pair->model[QK_POST]->checkpoint, view->weight), view->weight->name,
-        qk_role_name(role), head, first, last, view->block);
+        qk_role_name(role), head, (unsigned long long)first, (unsigned long long)end - 1, view->block);
 }
 
 /* A head of a view of slices can be restored or left alone: no blend is defined on factors or scales. */

@@ -26,15 +26,6 @@ struct qk_choice qk_blend_effect(const struct qk_layer *post, const struct qk_la
     return shared;
 }
 
-bool qk_blend_keeps(
-    const struct qk_layer *post, const struct qk_layer_choice *choice, enum qk_role role, enum qk_part part)
-{
-    for (int h = 0; h < qk_layer_choice_count(choice, role); h++)
-        if (qk_blend_effect(post, choice, role, part, h).mode != QK_KEEP)
-            return false;
-    return true;
-}
-
 /* --- slices --- */
 
 bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const struct qk_slice *slice,
@@ -48,14 +39,6 @@ bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const s
     *first = row / block;
     *length = (row + rows + block - 1) / block - *first;
     return true;
-}
-
-bool qk_blend_has_whole_blocks(const struct qk_layer *post, enum qk_role role, int head)
-{
-    const struct qk_view *view = &post->role[role];
-    uint64_t first = view->first_row[head], end = first + (uint64_t)(post->head_dim - view->tail),
-             block = (uint64_t)view->block;
-    return view->scale == NULL || (first % block == 0 && (end % block == 0 || end == view->weight->shape[0]));
 }
 
 static bool takes(struct qk_choice choice, enum qk_role role, bool latent)

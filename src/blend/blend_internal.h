@@ -64,8 +64,6 @@ enum qk_code qk_blend_check_finite(const struct qk_model *model, const struct qk
 
 /* True when the role's slices that all heads share are taken from pre; `latent`: those that make values, too. */
 bool qk_blend_takes_shared(const struct qk_layer_choice *choice, enum qk_role role, bool latent);
-/* True when the scales of the head's rows are those of no other row. */
-bool qk_blend_has_whole_blocks(const struct qk_layer *post, enum qk_role role, int head);
 
 /* True when the tensors have the same known dtype, so that bytes can be copied. */
 bool qk_blend_same_dtype(const struct qk_tensor *a, const struct qk_tensor *b);
