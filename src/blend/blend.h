@@ -60,6 +60,9 @@ enum qk_code qk_blend_role(const struct qk_pair *pair, int layer, enum qk_role r
 /* The rows of the slice that a head owns: *length from *first on. False when the heads share the slice. */
 bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const struct qk_slice *slice,
     int head, uint64_t *first, uint64_t *length);
+/* True when heads that own rows of the slice have different choices, so that each takes its own rows. */
+bool qk_blend_splits_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,
+    enum qk_role role, const struct qk_slice *slice);
 /* True when the choices take this head's rows of a slice from pre, or all rows of a slice that heads share. A shared
  * slice is taken when every head takes it. qk_blend_check allows views of slices only choices that copy bytes. */
 bool qk_blend_takes_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,

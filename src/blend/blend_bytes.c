@@ -146,8 +146,7 @@ enum qk_code qk_blend_slice(const struct qk_pair *pair, int layer, enum qk_role 
     const struct qk_slice *from = &pair->layer[layer].side[QK_PRE]->role[role].slice[slice],
                           *to = &post->role[role].slice[slice];
     uint64_t first, length;
-    bool by_head =
-        qk_layer_choice_count(choice, role) > 1 && qk_blend_slice_rows(post, role, to, 0, &first, &length);
+    bool by_head = qk_blend_splits_slice(post, choice, role, to);
     bool all = !by_head && qk_blend_takes_slice(post, choice, role, to, 0);
     for (uint64_t i = 0; all && i < to->count; i++)
         QK_TRY(take_rows(pair, from, to, to->first + i * to->step, to->length, bytes, err));

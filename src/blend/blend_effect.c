@@ -41,6 +41,13 @@ bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const s
     return true;
 }
 
+bool qk_blend_splits_slice(const struct qk_layer *post, const struct qk_layer_choice *choice,
+    enum qk_role role, const struct qk_slice *slice)
+{
+    uint64_t first, length;
+    return choice->head[role] != NULL && qk_blend_slice_rows(post, role, slice, 0, &first, &length);
+}
+
 static bool takes(struct qk_choice choice, enum qk_role role, bool latent)
 {
     return effect_of(choice, role, QK_PART_WEIGHT).mode == QK_RESTORE &&

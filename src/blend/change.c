@@ -52,8 +52,7 @@ static uint64_t rows_of_slice(const struct qk_layer *post, const struct qk_layer
     enum qk_role role, const struct qk_slice *slice)
 {
     uint64_t rows = 0, first, length;
-    if (qk_layer_choice_count(choice, role) == 1 ||
-        !qk_blend_slice_rows(post, role, slice, 0, &first, &length))
+    if (!qk_blend_splits_slice(post, choice, role, slice))
         return slice->length * slice->count;
     for (int h = 0; h < post->role[role].n_heads; h++)
         if (qk_blend_takes_slice(post, choice, role, slice, h) &&
@@ -363,8 +362,7 @@ static bool takes_row(const struct qk_layer *layer, const struct qk_layer_choice
     const struct qk_slice *slice, uint64_t row)
 {
     uint64_t first, length;
-    if (qk_layer_choice_count(choice, role) == 1 ||
-        !qk_blend_slice_rows(layer, role, slice, 0, &first, &length))
+    if (!qk_blend_splits_slice(layer, choice, role, slice))
         return holds_row(slice, row) && qk_blend_takes_slice(layer, choice, role, slice, 0);
     for (int h = 0; h < layer->role[role].n_heads; h++)
         if (qk_blend_slice_rows(layer, role, slice, h, &first, &length) && row >= first &&
