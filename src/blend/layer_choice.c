@@ -114,6 +114,23 @@ bool qk_layer_choice_alike(const struct qk_layer_choice *choice)
     return !qk_layer_choice_by_head(choice) && qk_choice_equal(choice->role[QK_Q], choice->role[QK_K]);
 }
 
+int qk_layer_choice_singles(const struct qk_layer_choice *choice, enum qk_role role)
+{
+    return choice->head[role] != NULL ? choice->head[role]->n : 0;
+}
+
+bool qk_layer_choice_repeats(const struct qk_layer_choice *choice, enum qk_role role, int head)
+{
+    struct qk_choice of = qk_layer_choice_of(choice, role, head);
+    for (int r = QK_Q; r <= (int)role; r++) {
+        int n = r == (int)role ? head : qk_layer_choice_singles(choice, (enum qk_role)r);
+        for (int h = 0; h < n; h++)
+            if (qk_choice_equal(of, choice->head[r]->of[h]))
+                return true;
+    }
+    return false;
+}
+
 int qk_layer_choice_chosen(const struct qk_layer_choice *choice, enum qk_role role)
 {
     const struct qk_head_choices *choices = choice->head[role];

@@ -42,6 +42,10 @@ bool qk_layer_choice_alike(const struct qk_layer_choice *choice);
 enum { QK_ROLE_CHOICE_TEXT = 96 };
 char *qk_layer_choice_text(
     char out[QK_ROLE_CHOICE_TEXT], const struct qk_layer_choice *choice, enum qk_role role);
+/* How many heads of a role have choices of their own; 0 where they agree. */
+int qk_layer_choice_singles(const struct qk_layer_choice *choice, enum qk_role role);
+/* True when an earlier one of them, all of q's before k's, has the same choice as this one. */
+bool qk_layer_choice_repeats(const struct qk_layer_choice *choice, enum qk_role role, int head);
 /* How many heads of a role are not kept, where they differ; 0 where they agree. */
 int qk_layer_choice_chosen(const struct qk_layer_choice *choice, enum qk_role role);
 /* The mode of the role's first head that is not kept, else keep. */

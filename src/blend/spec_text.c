@@ -84,7 +84,7 @@ static void add_heads(struct qk_text *text, const struct qk_layer_choice *of, st
 {
     char before = '/';
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        int n = of->head[r] != NULL ? qk_layer_choice_count(of, (enum qk_role)r) : 0;
+        int n = qk_layer_choice_singles(of, (enum qk_role)r);
         for (int first = 0, end; first < n; first = end + 1) {
             for (end = first; end < n && has_choice(of, r, end, choice);)
                 end++;
@@ -98,28 +98,15 @@ static void add_heads(struct qk_text *text, const struct qk_layer_choice *of, st
     }
 }
 
-/* True when a head of the roles whose heads differ has this choice before (role, head). */
-static bool was_named(const struct qk_layer_choice *of, int role, int head, struct qk_choice choice)
-{
-    for (int r = 0; r <= role; r++)
-        for (int h = 0; of->head[r] != NULL && h < qk_layer_choice_count(of, (enum qk_role)r); h++) {
-            if (r == role && h >= head)
-                break;
-            if (has_choice(of, r, h, choice))
-                return true;
-        }
-    return false;
-}
-
 /* Adds a word for every different choice of single heads. */
 static void add_head_words(
     struct qk_text *text, const struct qk_selection *selection, const struct qk_pair *pair, int layer)
 {
     const struct qk_layer_choice *of = &selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int h = 0; of->head[r] != NULL && h < qk_layer_choice_count(of, (enum qk_role)r); h++) {
+        for (int h = 0; h < qk_layer_choice_singles(of, (enum qk_role)r); h++) {
             struct qk_choice choice = qk_layer_choice_of(of, (enum qk_role)r, h);
-            if (choice.mode == QK_KEEP || was_named(of, r, h, choice))
+            if (choice.mode == QK_KEEP || qk_layer_choice_repeats(of, (enum qk_role)r, h))
                 continue;
             begin_word(text, selection, pair, layer);
             add_heads(text, of, choice);

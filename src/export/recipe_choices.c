@@ -69,43 +69,40 @@ static void add_roles(cJSON *choices, const struct qk_selection *selection, int 
     }
 }
 
-/* The heads of a role that are chosen one by one; 0 where the role has one choice. */
-static int n_single(const struct qk_selection *selection, int layer, int role)
-{
-    const struct qk_layer_choice *slot = &selection->choice[layer];
-    return slot->head[role] != NULL ? qk_layer_choice_count(slot, (enum qk_role)role) : 0;
-}
-
 /* True when the head is chosen by itself, in this way. */
-static bool single(
-    const struct qk_selection *selection, int layer, int role, int head, struct qk_choice choice)
+static bool single(const struct qk_layer_choice *of, int role, int head, struct qk_choice choice)
 {
-    return head < n_single(selection, layer, role) &&
-           qk_choice_equal(qk_layer_choice_of(&selection->choice[layer], (enum qk_role)role, head), choice);
+    return head < qk_layer_choice_singles(of, (enum qk_role)role) &&
+           qk_choice_equal(qk_layer_choice_of(of, (enum qk_role)role, head), choice);
 }
 
 /* True when both layers choose the same heads by themselves in this way. */
-static bool same_heads(const struct qk_selection *selection, int a, int b, struct qk_choice choice)
+static bool same_heads(
+    const struct qk_layer_choice *a, const struct qk_layer_choice *b, struct qk_choice choice)
 {
-    for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int h = 0; h < n_single(selection, a, r) || h < n_single(selection, b, r); h++)
-            if (single(selection, a, r, h, choice) != single(selection, b, r, h, choice))
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        int n_a = qk_layer_choice_singles(a, (enum qk_role)r),
+            n_b = qk_layer_choice_singles(b, (enum qk_role)r);
+        for (int h = 0; h < n_a || h < n_b; h++)
+            if (single(a, r, h, choice) != single(b, r, h, choice))
                 return false;
+    }
     return true;
 }
 
 static void add_head_entry(
     cJSON *choices, const struct qk_selection *selection, int first, struct qk_choice choice)
 {
+    const struct qk_layer_choice *of = &selection->choice[first];
     cJSON *entry = qk_json_append_object(choices), *layers = cJSON_AddArrayToObject(entry, "layers");
     for (int i = first; i < selection->n_layers; i++)
-        if (same_heads(selection, first, i, choice))
+        if (same_heads(of, &selection->choice[i], choice))
             qk_json_append(layers, cJSON_CreateNumber(i));
     cJSON *heads = cJSON_AddObjectToObject(entry, "heads");
     for (int r = 0; r < QK_ROLE_COUNT; r++) {
         cJSON *list = NULL;
-        for (int h = 0; h < n_single(selection, first, r); h++) {
-            if (!single(selection, first, r, h, choice))
+        for (int h = 0; h < qk_layer_choice_singles(of, (enum qk_role)r); h++) {
+            if (!single(of, r, h, choice))
                 continue;
             if (list == NULL)
                 list = cJSON_AddArrayToObject(heads, qk_role_name((enum qk_role)r));
@@ -115,16 +112,11 @@ static void add_head_entry(
     add_mode(entry, choice);
 }
 
-/* True when a head before (role, head) of the layer is chosen in this way, or these heads of an earlier layer. */
-static bool was_written(
-    const struct qk_selection *selection, int layer, int role, int head, struct qk_choice choice)
+/* True when an earlier layer chooses the same heads in this way. */
+static bool was_written(const struct qk_selection *selection, int layer, struct qk_choice choice)
 {
-    for (int r = 0; r <= role; r++)
-        for (int h = 0; h < (r < role ? n_single(selection, layer, r) : head); h++)
-            if (single(selection, layer, r, h, choice))
-                return true;
     for (int j = 0; j < layer; j++)
-        if (same_heads(selection, j, layer, choice))
+        if (same_heads(&selection->choice[j], &selection->choice[layer], choice))
             return true;
     return false;
 }
@@ -132,10 +124,12 @@ static bool was_written(
 /* The same for choices of single heads. */
 static void add_heads(cJSON *choices, const struct qk_selection *selection, int layer)
 {
+    const struct qk_layer_choice *of = &selection->choice[layer];
     for (int r = 0; r < QK_ROLE_COUNT; r++)
-        for (int h = 0; h < n_single(selection, layer, r); h++) {
-            struct qk_choice choice = qk_layer_choice_of(&selection->choice[layer], (enum qk_role)r, h);
-            if (choice.mode != QK_KEEP && !was_written(selection, layer, r, h, choice))
+        for (int h = 0; h < qk_layer_choice_singles(of, (enum qk_role)r); h++) {
+            struct qk_choice choice = qk_layer_choice_of(of, (enum qk_role)r, h);
+            if (choice.mode != QK_KEEP && !qk_layer_choice_repeats(of, (enum qk_role)r, h) &&
+                !was_written(selection, layer, choice))
                 add_head_entry(choices, selection, layer, choice);
         }
 }
