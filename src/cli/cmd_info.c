@@ -20,18 +20,10 @@ struct counts {
     struct dtype_count of[QK_DTYPE_COUNT], all;
 };
 
-static uint64_t values_of(const struct qk_tensor *tensor)
-{
-    uint64_t n = 1;
-    for (int i = 0; i < tensor->n_dims; i++)
-        n *= tensor->shape[i];
-    return n;
-}
-
 static void add_tensor(struct dtype_count *count, const struct qk_tensor *tensor)
 {
     count->tensors++;
-    count->values += values_of(tensor);
+    count->values += qk_tensor_values(tensor);
     count->bytes += tensor->bytes;
 }
 

@@ -9,12 +9,8 @@
 static size_t affordable(const struct qk_model *model)
 {
     double numbers = 1;
-    for (size_t i = 0; i < model->checkpoint->n_tensors; i++) {
-        double elements = 1;
-        for (int k = 0; k < model->checkpoint->by_name[i]->n_dims; k++)
-            elements *= (double)model->checkpoint->by_name[i]->shape[k];
-        numbers += elements;
-    }
+    for (size_t i = 0; i < model->checkpoint->n_tensors; i++)
+        numbers += (double)qk_tensor_values(model->checkpoint->by_name[i]);
     double prompts = QK_NEEDLE_WORK / numbers / QK_SIDE_COUNT / QK_NEEDLE_LENGTH;
     return prompts >= QK_NEEDLE_PROMPTS ? QK_NEEDLE_PROMPTS
            : prompts <= QK_NEEDLE_LEAST ? QK_NEEDLE_LEAST

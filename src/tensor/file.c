@@ -20,6 +20,14 @@ char *qk_shape_text(char out[QK_SHAPE_TEXT], const struct qk_tensor *tensor)
     return out;
 }
 
+uint64_t qk_tensor_values(const struct qk_tensor *tensor)
+{
+    uint64_t n = 1;
+    for (int i = 0; i < tensor->n_dims; i++)
+        n *= tensor->shape[i];
+    return n;
+}
+
 bool qk_tensor_same_shape(const struct qk_tensor *a, const struct qk_tensor *b)
 {
     return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, (size_t)a->n_dims * sizeof *a->shape) == 0;

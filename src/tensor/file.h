@@ -47,6 +47,8 @@ enum qk_code qk_tensor_bytes(
 /* Sorts the table by offset; QK_INPUT when a name appears twice. */
 enum qk_code qk_tensor_file_order(struct qk_tensor_file *file, struct qk_error *err);
 
+/* The number of values: the product of the shape, or 1. */
+uint64_t qk_tensor_values(const struct qk_tensor *tensor);
 bool qk_tensor_same_shape(const struct qk_tensor *a, const struct qk_tensor *b);
 
 /* Writes the shape as "(128, 64)", for messages. Returns out. */
