@@ -44,18 +44,6 @@ static double angle_of(const struct qk_needle_report *report, const struct qk_ne
     return qk_metric_head(&report->drift[head->layer], QK_METRIC_ANGLE_MEAN, QK_Q, head->head);
 }
 
-/* Bins of distances that some needle has: first..last; false without needles. */
-static bool bins_of(const struct qk_needle_report *report, int *first, int *last)
-{
-    const struct qk_needles *needles = &report->prompts->needles;
-    for (size_t i = 0; i < needles->n; i++) {
-        int bin = qk_range_bin(qk_needle_distance(&needles->item[i]));
-        *first = i == 0 || bin < *first ? bin : *first;
-        *last = i == 0 || bin > *last ? bin : *last;
-    }
-    return needles->n > 0;
-}
-
 /* --- the table --- */
 
 static void print_number(double value, int width, int digits)
@@ -74,7 +62,7 @@ static void print_curve(const struct qk_needle_report *report, int side, const s
                                                                                     "7"};
     const struct qk_needle_layer *layer = layer_of(report, side, head->layer);
     int first, last;
-    if (layer == NULL || !bins_of(report, &first, &last))
+    if (layer == NULL || !qk_needle_bins(&report->prompts->needles, &first, &last))
         return;
     for (int bin = first; bin <= last; bin++) {
         size_t n;
@@ -86,8 +74,8 @@ static void print_curve(const struct qk_needle_report *report, int side, const s
 
 static void print_heading(const struct qk_needle_report *report)
 {
-    int first = 0, last = 0;
-    bins_of(report, &first, &last);
+    int first, last;
+    qk_needle_bins(&report->prompts->needles, &first, &last);
     qk_print("Needle mass on %zu prompts (%s); distances %zu to %zu tokens\n\n", report->prompts->needles.n,
         report->source, qk_range_bin_first(first), 2 * qk_range_bin_first(last));
     qk_print("%-8s %-6s %6s %6s %7s %6s %6s", "head", "kind", "pre", "post", "drop", "+-", "rest.");
@@ -163,7 +151,7 @@ static void json_curve(cJSON *to, const struct qk_needle_report *report, const s
 {
     int first, last;
     cJSON *curve = cJSON_AddArrayToObject(to, "by_distance");
-    if (!bins_of(report, &first, &last))
+    if (!qk_needle_bins(&report->prompts->needles, &first, &last))
         return;
     for (int bin = first; bin <= last; bin++) {
         cJSON *item = cJSON_CreateObject();

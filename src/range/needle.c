@@ -56,6 +56,18 @@ size_t qk_needle_distance(const struct qk_needle *needle)
     return needle->query[0] - needle->place[0];
 }
 
+bool qk_needle_bins(const struct qk_needles *needles, int *first, int *last)
+{
+    *first = 0;
+    *last = -1;
+    for (size_t i = 0; i < needles->n; i++) {
+        int bin = qk_range_bin(qk_needle_distance(&needles->item[i]));
+        *first = i == 0 || bin < *first ? bin : *first;
+        *last = i == 0 || bin > *last ? bin : *last;
+    }
+    return needles->n > 0;
+}
+
 /* --- means --- */
 
 void qk_needle_layer_free(struct qk_needle_layer *layer)

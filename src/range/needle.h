@@ -36,6 +36,10 @@ size_t qk_needle_find(
 /* Distance in tokens from the first answer token's query back to its place in the prompt. */
 size_t qk_needle_distance(const struct qk_needle *needle);
 
+/* The bins of distances (qk_range_bin) that some needle has: *first to *last. False, and an empty range from 0,
+ * without needles. */
+bool qk_needle_bins(const struct qk_needles *needles, int *first, int *last);
+
 /* One layer of one model. */
 struct qk_needle_layer {
     int n_heads;      /* 0: no numbers */

@@ -17,16 +17,10 @@ struct curve {
     struct histogram_line line[HISTOGRAM_LINES];
 };
 
-/* The bins that have needles, from the first to the last. */
 static void find_bins(const struct qk_needles *needles, struct curve *curve)
 {
-    int last = -1;
-    curve->first = QK_RANGE_BINS;
-    for (size_t i = 0; i < needles->n; i++) {
-        int bin = qk_range_bin(qk_needle_distance(&needles->item[i]));
-        curve->first = bin < curve->first ? bin : curve->first;
-        last = bin > last ? bin : last;
-    }
+    int last;
+    qk_needle_bins(needles, &curve->first, &last);
     curve->n_bins = last - curve->first + 1;
 }
 
