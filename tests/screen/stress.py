@@ -211,6 +211,7 @@ class Run:
     def __init__(self, argv, folder, limit, counts):
         self.folder, self.limit, self.counts = folder, limit, counts
         self.seen, self.reported, self.ended, self.pid = b"", b"", None, None
+        self.screen_left = False
         self.size = None
         reports, writer = os.pipe()
         self.shell, self.fd = pty.fork()
@@ -241,6 +242,7 @@ class Run:
         if self.fd in ready:
             try:
                 self.seen = (self.seen + os.read(self.fd, 1 << 16))[-1 << 18:]
+                self.screen_left = self.screen_left or SCREEN_LEFT in self.seen
             except OSError:  # the other end is closed
                 time.sleep(0.001)
         if self.reports in ready:
@@ -356,7 +358,7 @@ class Run:
 
     def expect(self, *codes):
         # On its way out, with the terminal given back, signals and Ctrl-C do what they always do.
-        on_its_way = SCREEN_LEFT in self.seen and self.ended in [-getattr(signal, "SIG" + name) for name in SIGNALS]
+        on_its_way = self.screen_left and self.ended in [-getattr(signal, "SIG" + name) for name in SIGNALS]
         if self.ended not in codes and not on_its_way:
             raise Failure(f"it ended with {self.ended} (expected {' or '.join(map(str, codes))})")
 

@@ -89,6 +89,7 @@ check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved
 # exporting - a screen with an export under way, which is held.
 exporting() {
     hold
+    rm -rf "$work/state"
     screen_start 80 24 "$held $as_process '$QKSCOPE_FAULTY' pre post --sort index --no-needles"
     wait_for 'help'
     keys Space e
@@ -97,14 +98,19 @@ exporting() {
     wait_for 'Esc cancel'
     wait_held
 }
+kept() {
+    grep -q restore "$work"/state/qkscope/unsaved-*.json 2>/dev/null
+}
 exporting
 tmx kill-server
+until_true kept # the program has taken the signal: it cancels before it keeps the choices
 release
 check "a closed terminal ends an export, too" until_true dead
 check "  and nothing is left of it" gone qkscope
 exporting
 kill -HUP "$(pid)"
 check "a second signal" kill -TERM "$(pid)"
+until_true kept # the program has taken the signal: it cancels before it keeps the choices
 release
 check "  cuts nothing off" wait_end 130
 check "  and nothing is left of the export" gone qkscope
