@@ -1,6 +1,8 @@
 /* columns.c - the table of the list's columns, looking them up, and dividing a list's width among them. */
 #include "ui/columns.h"
 
+#include "ui/app.h"
+
 #include <string.h>
 
 static const struct column COLUMNS[COLUMN_COUNT] = {
@@ -126,4 +128,26 @@ struct placed_columns columns_place(int width, const int count[COLUMN_COUNT], en
     place_notes(&out, left, width);
     out.at[out.n - 1].cells = width - out.at[out.n - 1].x;
     return out;
+}
+
+/* --- cells without a number --- */
+
+void draw_no_number(
+    const struct app *app, struct canvas *canvas, struct area area, enum align align, bool waits)
+{
+    draw_text(canvas, area.y, area.x, area.w, align, waits ? STYLE_PENDING : STYLE_DIM,
+        waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+}
+
+enum style current_style(enum qk_current_range current)
+{
+    return current == QK_CURRENT_POST      ? STYLE_TEXT
+           : current == QK_CURRENT_PENDING ? STYLE_PENDING
+           : current == QK_CURRENT_FAILED  ? STYLE_ERROR
+                                           : STYLE_CHOICE;
+}
+
+const char *current_mark(const struct app *app, enum qk_current_range current)
+{
+    return current == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT);
 }

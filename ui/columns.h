@@ -3,6 +3,7 @@
 #define QK_UI_COLUMNS_H
 
 #include "drift/drift.h"
+#include "session/ranges.h"
 #include "ui/column_list.h"
 #include "ui/draw.h"
 
@@ -69,7 +70,7 @@ struct column {
     enum column_id instead_of;
 };
 const struct column *column_of(enum column_id id);
-/* The column that ":sort" calls so; false when there is none. */
+/* *id = the column of this name of ":sort"; false when no column has it. */
 bool column_parse(const char *name, enum column_id *id);
 /* The next one by which rows can be sorted, around the end. */
 enum column_id column_after(enum column_id id);
@@ -103,5 +104,12 @@ column_scale metric_scale;
 /* Widths of the reach: short numbers, and whole ones with and without current's. */
 enum { TIGHT_REACH = 8, NARROW_REACH = 11, ROOMY_REACH = 16 };
 enum { EFFECT_CELLS = 7 }; /* of each effect, with the one behind it */
+
+/* Draws what stands in the place of a number: a mark while it may still come, else "-". */
+void draw_no_number(
+    const struct app *app, struct canvas *canvas, struct area area, enum align align, bool waits);
+/* The style of a cell whose last number is the current model's, and the mark in the place of that number. */
+enum style current_style(enum qk_current_range current);
+const char *current_mark(const struct app *app, enum qk_current_range current);
 
 #endif

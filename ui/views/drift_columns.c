@@ -33,7 +33,8 @@ struct parts {
     int bar, space, number;
 };
 
-/* A wide number and a narrow one leave room for a bar. A tight one lets it have the blanks; else there is none. */
+/* Divides a cell by its width: a bar with a wide number, with a narrow one, or with a tight one and no blanks, or a
+ * number alone. */
 static struct parts divide(int cells)
 {
     bool wide = cells >= SHORTEST_BAR + 1 + BLANK + WIDE_NUMBER + BLANK;

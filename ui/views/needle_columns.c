@@ -43,8 +43,7 @@ static void masses_text(const struct app *app, char out[MASSES_TEXT], const stru
     if (needle->current != NULL)
         format_mass(now, needle_value(needle, NEEDLE_NOW, head), DIGITS_2);
     else
-        snprintf(now, sizeof now, "%s",
-            needle->current_is == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT));
+        snprintf(now, sizeof now, "%s", current_mark(app, needle->current_is));
     if (named)
         snprintf(name, sizeof name, "q%d ", head);
     if (!chosen)
@@ -65,25 +64,20 @@ static void draw_masses(const struct app *app, struct canvas *canvas, struct are
         if (text_cells(canvas, text) <= area.w)
             break;
     }
-    enum style style = needle->current_is == QK_CURRENT_POST      ? STYLE_TEXT
-                       : needle->current_is == QK_CURRENT_PENDING ? STYLE_PENDING
-                       : needle->current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
-                                                                  : STYLE_CHOICE;
+    enum style style = current_style(needle->current_is);
     bool fetches = needle_value(needle, NEEDLE_PRE, head) >= QK_NEEDLE_FETCHES;
     draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, fetches || style == STYLE_ERROR ? style : STYLE_DIM,
         text);
 }
 
-/* False, with what stands in place of a number, when there is none. */
+/* Finds the masses of a cell's layer. Without masses it draws what stands in their place and returns false. */
 static bool numbers(
     const struct app *app, struct canvas *canvas, const struct cell *cell, struct qk_session_needle *needle)
 {
-    struct area area = cell->area;
     if (qk_session_needle(app->session, cell->layer, needle))
         return true;
-    bool waits = qk_session_needles_state(app->session)->stage == QK_NEEDLES_RUNNING;
-    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
-        waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+    draw_no_number(app, canvas, cell->area, ALIGN_LEFT,
+        qk_session_needles_state(app->session)->stage == QK_NEEDLES_RUNNING);
     return false;
 }
 

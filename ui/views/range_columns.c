@@ -32,8 +32,7 @@ static void reach_text(const struct app *app, char out[64], const struct qk_sess
     if (range->current != NULL)
         mass_text(now, range->current, brief);
     else
-        snprintf(now, sizeof now, "%s",
-            range->current_is == QK_CURRENT_FAILED ? "?" : theme_glyph(&app->theme, GLYPH_WAIT));
+        snprintf(now, sizeof now, "%s", current_mark(app, range->current_is));
     if (!chosen)
         snprintf(out, 64, "%s%s%s", pre, arrow, post);
     else if (width < NARROW_REACH)
@@ -68,17 +67,11 @@ void draw_reach(const struct app *app, struct canvas *canvas, const struct cell 
     struct qk_session_range range;
     char text[64];
     if (!qk_session_range(app->session, cell->layer, &range)) {
-        bool waits = range_waits(app, cell->layer);
-        draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, waits ? STYLE_PENDING : STYLE_DIM,
-            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        draw_no_number(app, canvas, area, ALIGN_LEFT, range_waits(app, cell->layer));
         return;
     }
     reach_text(app, text, &range, area.w);
-    enum style style = range.current_is == QK_CURRENT_POST      ? STYLE_TEXT
-                       : range.current_is == QK_CURRENT_PENDING ? STYLE_PENDING
-                       : range.current_is == QK_CURRENT_FAILED  ? STYLE_ERROR
-                                                                : STYLE_CHOICE;
-    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, style, text);
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, current_style(range.current_is), text);
 }
 
 double shift_value(const struct column *column, const struct qk_session *session, int layer)

@@ -41,9 +41,7 @@ static void draw_effect(const struct app *app, struct canvas *canvas, struct are
 {
     char text[32];
     if (effect.n == 0) {
-        bool waits = found->stage == QK_SEARCH_RUNNING;
-        draw_text(canvas, part.y, part.x, part.w, ALIGN_RIGHT, waits ? STYLE_PENDING : STYLE_DIM,
-            waits ? theme_glyph(&app->theme, GLYPH_WAIT) : "-");
+        draw_no_number(app, canvas, part, ALIGN_RIGHT, found->stage == QK_SEARCH_RUNNING);
         return;
     }
     snprintf(text, sizeof text, "%+.1f", 100 * effect.value + 0.0);
