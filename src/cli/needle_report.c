@@ -140,7 +140,22 @@ void qk_needle_csv(const struct qk_needle_report *report)
 
 /* --- JSON --- */
 
-static void json_mean(cJSON *object, const char *key, struct qk_needle_mean mean)
+cJSON *qk_needle_json_root(
+    const struct qk_pair *pair, const char *source, const struct qk_needle_prompts *prompts)
+{
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        qk_report_json_side(root, pair, (enum qk_side)s);
+    qk_json_add_text(root, "source", source);
+    cJSON_AddNumberToObject(root, "prompts", (double)prompts->needles.n);
+    cJSON *skipped = cJSON_AddArrayToObject(root, "skipped");
+    for (size_t i = 0; i < prompts->skipped.n; i++)
+        cJSON_AddItemToArray(skipped, cJSON_CreateString(prompts->skipped.line[i]));
+    return root;
+}
+
+void qk_needle_json_mean(cJSON *object, const char *key, struct qk_needle_mean mean)
 {
     cJSON *item = cJSON_AddObjectToObject(object, key);
     qk_json_add_number(item, "mean", mean.mean);
@@ -160,7 +175,7 @@ static void json_curve(cJSON *to, const struct qk_needle_report *report, const s
         for (int m = 0; m < MODELS; m++) {
             const struct qk_needle_layer *layer = layer_of(report, m, head->layer);
             if (layer != NULL)
-                json_mean(
+                qk_needle_json_mean(
                     item, MODEL[m], qk_needle_mass_at(&report->prompts->needles, layer, head->head, bin, &n));
         }
         qk_json_add_number(item, "prompts", (double)n);
@@ -177,8 +192,8 @@ static void json_head(cJSON *heads, const struct qk_needle_report *report, const
     cJSON *mass = cJSON_AddObjectToObject(item, "mass");
     for (int m = 0; m < MODELS; m++)
         if (layer_of(report, m, head->layer) != NULL)
-            json_mean(mass, MODEL[m], mass_of(report, m, head));
-    json_mean(item, "drop", head->drop);
+            qk_needle_json_mean(mass, MODEL[m], mass_of(report, m, head));
+    qk_needle_json_mean(item, "drop", head->drop);
     cJSON *copies = cJSON_AddObjectToObject(item, "copies");
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         qk_json_add_number(copies, MODEL[s], copies_of(report, s, head));
@@ -190,15 +205,7 @@ static void json_head(cJSON *heads, const struct qk_needle_report *report, const
 
 enum qk_code qk_needle_json(const struct qk_needle_report *report, struct qk_error *err)
 {
-    cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
-    for (int s = 0; s < QK_SIDE_COUNT; s++)
-        qk_report_json_side(root, report->pair, (enum qk_side)s);
-    qk_json_add_text(root, "source", report->source);
-    qk_json_add_number(root, "prompts", (double)report->prompts->needles.n);
-    cJSON *skipped = cJSON_AddArrayToObject(root, "skipped");
-    for (size_t i = 0; i < report->prompts->skipped.n; i++)
-        cJSON_AddItemToArray(skipped, cJSON_CreateString(report->prompts->skipped.line[i]));
+    cJSON *root = qk_needle_json_root(report->pair, report->source, report->prompts);
     cJSON *heads = cJSON_AddArrayToObject(root, "heads");
     for (size_t i = 0; i < report->n; i++)
         json_head(heads, report, &report->head[i]);

@@ -6,6 +6,8 @@
 #include "eval/needle_prompt.h"
 #include "eval/needle_rank.h"
 
+#include <cjson/cJSON.h>
+
 /* All borrowed. */
 struct qk_needle_report {
     const struct qk_pair *pair;
@@ -23,5 +25,10 @@ void qk_needle_table(const struct qk_needle_report *report);
 void qk_needle_csv(const struct qk_needle_report *report);
 /* QK_IO when memory ran out. */
 enum qk_code qk_needle_json(const struct qk_needle_report *report, struct qk_error *err);
+
+/* Parts of the JSON of needle masses. The root with the sides, and with the prompts and their source (for people). */
+cJSON *qk_needle_json_root(
+    const struct qk_pair *pair, const char *source, const struct qk_needle_prompts *prompts);
+void qk_needle_json_mean(cJSON *object, const char *key, struct qk_needle_mean mean);
 
 #endif

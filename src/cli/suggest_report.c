@@ -3,8 +3,8 @@
 
 #include "base/json.h"
 #include "base/text.h"
+#include "cli/needle_report.h"
 #include "cli/print.h"
-#include "cli/report.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -281,20 +281,13 @@ void qk_suggest_text(const struct qk_suggest_report *report)
 static const char *const VERDICT[] = {
     [QK_RECALL_FOUND] = "found", [QK_RECALL_UNSURE] = "unsure", [QK_RECALL_NONE] = "none"};
 
-static void json_mean(cJSON *object, const char *key, struct qk_needle_mean mean)
-{
-    cJSON *item = cJSON_AddObjectToObject(object, key);
-    qk_json_add_number(item, "mean", mean.mean);
-    qk_json_add_number(item, "error", mean.error);
-}
-
 static void json_masses(
     cJSON *object, const struct qk_needle_mean mass[QK_SIDE_COUNT], struct qk_needle_mean drop)
 {
     cJSON *item = cJSON_AddObjectToObject(object, "mass");
     for (int s = 0; s < QK_SIDE_COUNT; s++)
-        json_mean(item, qk_side_name((enum qk_side)s), mass[s]);
-    json_mean(object, "drop", drop);
+        qk_needle_json_mean(item, qk_side_name((enum qk_side)s), mass[s]);
+    qk_needle_json_mean(object, "drop", drop);
 }
 
 static void json_rule(cJSON *root, const struct qk_recall *recall)
@@ -306,7 +299,7 @@ static void json_rule(cJSON *root, const struct qk_recall *recall)
     qk_json_add_number(rule, "level", QK_RECALL_LEVEL);
     qk_json_add_number(rule, "margin", recall->margin);
     qk_json_add_number(rule, "split", recall->split);
-    json_mean(root, "gap", recall->gap);
+    qk_needle_json_mean(root, "gap", recall->gap);
     cJSON_AddBoolToObject(root, "clear", recall->clear);
 }
 
@@ -337,8 +330,8 @@ static void json_proposal(cJSON *proposals, const struct qk_suggest_report *repo
     cJSON_AddNumberToObject(item, "key_heads", proposal->heads[QK_K]);
     cJSON_AddNumberToObject(item, "bytes", (double)proposal->bytes);
     cJSON_AddBoolToObject(item, "measured", proposal->measured);
-    json_mean(item, "mass", proposal->mass);
-    json_mean(item, "gained", proposal->gained);
+    qk_needle_json_mean(item, "mass", proposal->mass);
+    qk_needle_json_mean(item, "gained", proposal->gained);
     qk_json_add_number(item, "share", qk_proposal_share(report->suggestion, proposal));
     if (recipe != NULL)
         qk_json_add_text(item, "recipe", recipe);
@@ -347,15 +340,7 @@ static void json_proposal(cJSON *proposals, const struct qk_suggest_report *repo
 enum qk_code qk_suggest_json(const struct qk_suggest_report *report, struct qk_error *err)
 {
     const struct qk_suggestion *s = report->suggestion;
-    cJSON *root = cJSON_CreateObject();
-    cJSON_AddStringToObject(root, "qkscope", PACKAGE_VERSION);
-    for (int side = 0; side < QK_SIDE_COUNT; side++)
-        qk_report_json_side(root, report->pair, (enum qk_side)side);
-    qk_json_add_text(root, "source", report->source);
-    cJSON_AddNumberToObject(root, "prompts", (double)report->prompts->needles.n);
-    cJSON *skipped = cJSON_AddArrayToObject(root, "skipped");
-    for (size_t i = 0; i < report->prompts->skipped.n; i++)
-        cJSON_AddItemToArray(skipped, cJSON_CreateString(report->prompts->skipped.line[i]));
+    cJSON *root = qk_needle_json_root(report->pair, report->source, report->prompts);
     cJSON_AddStringToObject(root, "recall_heads", VERDICT[s->recall.verdict]);
     cJSON_AddStringToObject(root, "verdict", s->verdict);
     json_rule(root, &s->recall);
