@@ -146,6 +146,12 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
 
 /* --- heads --- */
 
+char qk_head_letter(enum qk_head_kind of)
+{
+    static const char LETTER[QK_HEAD_KIND_COUNT] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g'};
+    return LETTER[of];
+}
+
 int qk_selection_heads(const struct qk_pair_layer *layer, enum qk_head_kind of)
 {
     if (!layer->has_qk || layer->problem != NULL || (of != QK_HEAD_Q && layer->no_k != NULL))

@@ -32,11 +32,13 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
     struct qk_choice choice, struct qk_error *err);
 
 /* Heads first to last of a layer: query heads, key heads, or key groups (a key head with its query heads). */
-enum qk_head_kind { QK_HEAD_Q = QK_Q, QK_HEAD_K = QK_K, QK_HEAD_GROUP };
+enum qk_head_kind { QK_HEAD_Q = QK_Q, QK_HEAD_K = QK_K, QK_HEAD_GROUP, QK_HEAD_KIND_COUNT };
 struct qk_head_run {
     enum qk_head_kind of;
     int first, last;
 };
+/* The letter that stands for them in a spec: q, k or g. */
+char qk_head_letter(enum qk_head_kind of);
 /* How many of them the layer has: 0 without q and k, and of keys and groups in a layer of q alone. */
 int qk_selection_heads(const struct qk_pair_layer *layer, enum qk_head_kind of);
 /* QK_USAGE with the number of heads unless the layer has all heads of the run. */

@@ -226,14 +226,14 @@ static enum qk_code parse_role(struct cursor *c, struct qk_spec *spec)
 /* Parses q, k or g. */
 static enum qk_code parse_head_kind(struct cursor *c, const char *expected, enum qk_head_kind *of)
 {
-    static const char LETTERS_OF[] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g', '\0'};
     skip_blanks(c);
-    const char *found = *c->p != '\0' ? strchr(LETTERS_OF, *c->p) : NULL;
-    if (found == NULL)
-        return fail_at(c, c->p, "unknown heads", expected);
-    c->p++;
-    *of = (enum qk_head_kind)(found - LETTERS_OF);
-    return QK_OK;
+    for (int kind = 0; kind < QK_HEAD_KIND_COUNT; kind++)
+        if (*c->p == qk_head_letter((enum qk_head_kind)kind)) {
+            c->p++;
+            *of = (enum qk_head_kind)kind;
+            return QK_OK;
+        }
+    return fail_at(c, c->p, "unknown heads", expected);
 }
 
 /* Parses what follows the slash. A test of heads has found their numbers. */

@@ -104,12 +104,11 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 static enum qk_code heads_label(int layer, const struct qk_head_run *run, size_t n, struct qk_choice choice,
     char **out, struct qk_error *err)
 {
-    static const char LETTER[] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g'};
     char mode[QK_CHOICE_TEXT];
     struct qk_text text = {0};
     qk_text_add(&text, "%s", qk_choice_text(mode, choice));
     for (size_t i = 0; i < n; i++) {
-        qk_text_add(&text, "%c%c%d", i == 0 ? ' ' : ',', LETTER[run[i].of], run[i].first);
+        qk_text_add(&text, "%c%c%d", i == 0 ? ' ' : ',', qk_head_letter(run[i].of), run[i].first);
         if (run[i].last > run[i].first)
             qk_text_add(&text, "-%d", run[i].last);
     }
