@@ -36,11 +36,13 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
         .ascii = qk_arguments_has(arguments, "ascii"),
         .readonly = qk_arguments_has(arguments, "readonly"),
         .no_needles = qk_arguments_has(arguments, "no-needles"),
+        .needles = qk_arguments_text(arguments, "needles"),
         .recipe = qk_arguments_text(arguments, "recipe"),
         .sort = qk_arguments_text(arguments, "sort"),
         .warning = arguments->warning,
     };
     char *pre = NULL, *post = NULL;
+    QK_TRY(qk_arguments_exclude(arguments, "needles", "no-needles", err));
     QK_TRY(qk_arguments_threads(arguments, &options.threads, err));
     QK_TRY(qk_arguments_all(arguments, "set", &options.set, &options.n_set, err));
     enum qk_code code = qk_arguments_all(arguments, "cases", &options.cases, &options.n_cases, err);

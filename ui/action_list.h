@@ -21,7 +21,8 @@
     X(HELP, help_screen)                                                                                     \
     X(MESSAGES, messages_screen)                                                                             \
     X(ATTENTION, attention_screen)                                                                           \
-    X(EVAL, eval_screen)
+    X(EVAL, eval_screen)                                                                                     \
+    X(SUGGEST, suggest_screen)
 
 /* The preconditions. The first unmet row gives the reason: its message, or the text that `why` returns.
  *
@@ -43,6 +44,8 @@
     X(EXPORTED, target_holds_export, "there is no export at the target yet", NULL)                           \
     X(ATTENTION, layer_has_attention, "no layer is selected", why_no_attention)                              \
     X(NEEDLE, has_needle_text, "no needle has been measured yet", why_no_needle)                             \
+    X(MASSES, has_masses, "needle masses are being measured: proposals need them", why_no_masses)            \
+    X(PROPOSAL, has_proposal, "there is nothing to propose: no softmax layer can be restored", NULL)         \
     X(PASSES, passes_run, "no pass over the probe text or over needles is running", NULL)                    \
     X(FRONT, search_has_points, "no search has found a front yet: s begins one", NULL)                       \
     X(NO_SEARCH, no_search_runs, "a search is running: X stops it", NULL)                                    \
@@ -102,10 +105,15 @@
     X(SET, "Choices", "set", "", 0, "",                                                                      \
         "Set choices as --set does: full=restore, 3,5-8:q=lerp:0.5, routing>0.15=qk-pro:0.3", "SPEC",        \
         ON_LAYERS, 0, run_set)                                                                               \
+    X(SUGGEST, "Choices", "suggest", "!", 18, "suggest",                                                     \
+        "Show which heads fetch needles, and choices that put them back, or go back", NULL,                  \
+        ON_CHOOSING | ON_SUGGEST, NEEDS_MASSES, run_suggest)                                                 \
+    X(TAKE, "Choices", "take", "Enter", 2, "choose", "Choose what the selected proposal chooses", NULL,      \
+        ON_SUGGEST, NEEDS_PROPOSAL, run_take)                                                                \
     X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL,                      \
-        ON_CHOOSING | ON_EVAL, NEEDS_UNDO, run_undo)                                                         \
-    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_CHOOSING | ON_EVAL,    \
-        NEEDS_REDO, run_undo)                                                                                \
+        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_UNDO, run_undo)                                            \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL,                           \
+        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_REDO, run_undo)                                                                                \
                                                                                                              \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",   \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                             \
@@ -153,6 +161,9 @@
     X(STATES, "Attention", "states", "", 0, "",                                                              \
         "Attention ranges from post's hidden states in a safetensors file, and pre's own in a second one",   \
         "POST [PRE]", ON_LAYERS, 0, run_probe)                                                               \
+    X(NEEDLES, "Attention", "needles", "", 0, "",                                                            \
+        "Measure needle masses on a file of cases, the answer in the prompt; without a name on made prompts", \
+        "[FILE]", ON_LAYERS, 0, run_needles)                                                                 \
     X(PROBE_STOP, "Attention", "stop", "X", 0, "", "Stop the passes over the probe text and over needles",   \
         NULL, ON_CHOOSING, NEEDS_PASSES, run_probe_stop)                                                     \
                                                                                                              \
@@ -185,7 +196,7 @@
         run_pointer)                                                                                         \
     X(COPY, "View", "copy", "y", 0, "", "Copy the selected layer's tensor names to the clipboard (OSC 52)",  \
         NULL, ON_LAYERS, NEEDS_LAYER, run_copy)                                                              \
-    X(MESSAGES, "View", "messages", "!", 0, "", "List earlier messages", NULL, ON_ALL, 0, run_view)          \
+    X(MESSAGES, "View", "messages", "W", 0, "", "List earlier messages", NULL, ON_ALL, 0, run_view)          \
                                                                                                              \
     X(LOAD, "Files", "load", "o", 0, "", "Load choices from a recipe", "FILE", ON_LAYERS, 0, run_load)       \
     X(SAVE, "Files", "save", "w", 0, "", "Save the choices as a recipe", "FILE", ON_LAYERS, 0, run_save)     \

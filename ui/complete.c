@@ -75,6 +75,8 @@ static void offer_selectors(struct qk_lines *to, int head, const char *text)
         offer(to, head, text, text + head, WORDS[i]);
     for (int m = 0; m < QK_METRIC_COUNT; m++)
         offer(to, head, text, text + head, qk_metric_info((enum qk_metric)m)->key);
+    for (int m = 0; m < QK_HEAD_METRICS; m++)
+        offer(to, head, text, text + head, qk_head_metric_name((enum qk_head_metric)m));
 }
 
 static void offer_modes(struct qk_lines *to, int head, const char *text)

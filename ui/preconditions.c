@@ -143,6 +143,18 @@ const char *why_no_needle(const struct app *app)
     return qk_session_needles_state(app->session)->error;
 }
 
+bool has_masses(const struct app *app)
+{
+    return qk_session_needles_state(app->session)->stage == QK_NEEDLES_READY;
+}
+
+const char *why_no_masses(const struct app *app)
+{
+    const struct qk_needles_state *state = qk_session_needles_state(app->session);
+    bool over = state->stage == QK_NEEDLES_CANCELLED || (state->stage == QK_NEEDLES_OFF && !needles_awaited(app));
+    return over ? "proposals need needle masses: r measures them" : state->error;
+}
+
 bool passes_run(const struct app *app)
 {
     return probe_busy(app) || needles_busy(app);

@@ -17,6 +17,7 @@ struct qk_ui_options {
     bool ascii;             /* no character above 0x7f, in any locale */
     bool readonly;          /* no export in keys, footer and help */
     bool no_needles;        /* needle passes begin on request alone */
+    const char *needles;    /* file of their prompts, or NULL: made ones */
     int threads;            /* workers; 0: one a processor */
     const char *recipe;     /* loaded at the start, or NULL */
     const char *warning;    /* why no number can be trusted, or NULL or "" */

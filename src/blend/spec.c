@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,15 +138,28 @@ static enum qk_code parse_list(struct cursor *c, struct qk_spec *spec)
     return QK_OK;
 }
 
-static bool parse_head_metric(const char *word, enum qk_head_metric *metric)
+const char *qk_head_metric_name(enum qk_head_metric metric)
 {
     static const char *const NAMES[QK_HEAD_METRICS] = {[QK_HEAD_NEEDLE] = "needle", [QK_HEAD_DROP] = "drop"};
+    return NAMES[metric];
+}
+
+bool qk_head_metric_parse(const char *name, enum qk_head_metric *out)
+{
     for (int i = 0; i < QK_HEAD_METRICS; i++)
-        if (strcmp(word, NAMES[i]) == 0) {
-            *metric = (enum qk_head_metric)i;
+        if (strcmp(name, qk_head_metric_name((enum qk_head_metric)i)) == 0) {
+            *out = (enum qk_head_metric)i;
             return true;
         }
     return false;
+}
+
+double qk_head_numbers_largest(const struct qk_head_numbers *numbers, enum qk_head_metric metric)
+{
+    double largest = NAN;
+    for (int h = 0; h < numbers->n_heads; h++)
+        largest = fmax(largest, numbers->value[metric][h]); /* of a number and a NaN it gives the number */
+    return largest;
 }
 
 /* Parses the left side of the comparison: [q.|k.]METRIC. */
@@ -154,7 +168,7 @@ static enum qk_code parse_metric(
 {
     spec->metric_role = -1;
     spec->selector = QK_SELECT_HEADS;
-    if (parse_head_metric(word, &spec->head_metric))
+    if (qk_head_metric_parse(word, &spec->head_metric))
         return QK_OK;
     spec->selector = QK_SELECT_TEST;
     const char *key = word;

@@ -48,6 +48,13 @@ struct qk_spec_numbers {
     const struct qk_head_numbers *heads; /* needed by QK_SELECT_HEADS */
 };
 
+/* "needle", "drop". */
+const char *qk_head_metric_name(enum qk_head_metric metric);
+/* False when no metric of heads has the name. */
+bool qk_head_metric_parse(const char *name, enum qk_head_metric *out);
+/* The largest number of a layer's heads; NaN where none is known. */
+double qk_head_numbers_largest(const struct qk_head_numbers *numbers, enum qk_head_metric metric);
+
 /* Parses a whole text. QK_USAGE with the place of the fault and what is accepted. Freed with qk_spec_free. */
 enum qk_code qk_spec_parse(const char *text, struct qk_spec *spec, struct qk_error *err);
 void qk_spec_free(struct qk_spec *spec);

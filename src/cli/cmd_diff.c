@@ -15,6 +15,8 @@
 /* --- the layers and their order --- */
 
 struct sort_key {
+    bool by_heads; /* head_metric instead of metric */
+    enum qk_head_metric head_metric;
     enum qk_metric metric;
     int role; /* -1: the stronger of q and k */
 };
@@ -23,13 +25,17 @@ static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk
 {
     const char *name = text;
     key->role = -1;
+    key->by_heads = qk_head_metric_parse(text, &key->head_metric);
+    if (key->by_heads)
+        return QK_OK;
     if (strncmp(text, "q.", 2) == 0 || strncmp(text, "k.", 2) == 0) {
         key->role = text[0] == 'q' ? QK_Q : QK_K;
         name = text + 2;
     }
     if (!qk_metric_parse(name, &key->metric) || (key->metric == QK_METRIC_ROUTING && key->role >= 0))
         return qk_fail(err, QK_USAGE,
-            "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max or routing)",
+            "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max, routing, "
+            "needle or drop)",
             text);
     return QK_OK;
 }
@@ -54,12 +60,15 @@ struct diff {
     bool *wanted;
     int *order, n;
     struct qk_layer_drift *drift;
+    struct qk_head_numbers *masses; /* NULL: not needed */
 };
 
 static void free_diff(struct diff *d)
 {
-    if (d->pair != NULL)
+    if (d->pair != NULL) {
         qk_drifts_free(d->drift, d->pair->n_layers);
+        qk_needle_numbers_free(d->masses, d->pair->n_layers);
+    }
     qk_spec_free(&d->layers);
     qk_pair_close(d->pair);
     free(d->wanted);
@@ -70,8 +79,11 @@ static enum qk_code sort_layers(struct diff *d, struct qk_error *err)
 {
     double *key;
     QK_TRY(qk_alloc(&key, (size_t)d->pair->n_layers, sizeof *key, err));
-    for (int i = 0; i < d->n; i++)
-        key[d->order[i]] = strength(&d->drift[d->order[i]], &d->key);
+    for (int i = 0; i < d->n; i++) {
+        int layer = d->order[i];
+        key[layer] = d->key.by_heads ? qk_head_numbers_largest(&d->masses[layer], d->key.head_metric)
+                                     : strength(&d->drift[layer], &d->key);
+    }
     qk_order_by(d->order, d->n, key);
     free(key);
     return QK_OK;
@@ -102,16 +114,14 @@ static enum qk_code compute(struct diff *d, struct qk_error *err)
     const struct qk_pair *pair = d->pair;
     bool by_test = d->some_layers && d->layers.selector == QK_SELECT_TEST;
     bool by_heads = d->some_layers && d->layers.selector == QK_SELECT_HEADS;
-    struct qk_head_numbers *masses = NULL;
     QK_TRY(qk_inputs_check_layers(&d->layers, pair, err));
     QK_TRY(qk_alloc(&d->wanted, (size_t)pair->n_layers, sizeof *d->wanted, err));
     QK_TRY(qk_alloc(&d->order, (size_t)pair->n_layers, sizeof *d->order, err));
-    if (by_heads)
-        QK_TRY(qk_masses_compute(pair, &masses, err));
-    struct qk_spec_numbers numbers = {.heads = masses};
+    if (by_heads || (d->sorted && d->key.by_heads))
+        QK_TRY(qk_masses_compute(pair, &d->masses, err));
+    struct qk_spec_numbers numbers = {.heads = d->masses};
     for (int i = 0; i < pair->n_layers; i++)
         d->wanted[i] = by_test || !d->some_layers || qk_spec_matches(&d->layers, pair, &numbers, i);
-    qk_needle_numbers_free(masses, pair->n_layers);
     if (d->remote && !d->some_layers)
         choose_remote(d);
     QK_TRY(qk_drifts_compute(pair, d->wanted, d->effective, d->threads, &d->drift, err));
@@ -180,7 +190,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("sort", 0, "METRIC",
         "most drift first, by rel_fro, cosine, "
         "norm_ratio, angle, angle_max (each also "
-        "as q.METRIC or k.METRIC) or routing"),
+        "as q.METRIC or k.METRIC) or routing; or by needle or drop, the largest of a layer's heads"),
     &qk_option_heads,
     QK_OPTION("effective", 'e', NULL, "multiply the gains of q/k norms into the rows first"),
     &qk_option_json,

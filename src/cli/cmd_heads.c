@@ -7,6 +7,7 @@
 #include "cli/print.h"
 
 #include "base/mem.h"
+#include "range/probe.h"
 
 #include <stdlib.h>
 
@@ -35,10 +36,25 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct he
 {
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
     QK_TRY(qk_needle_work_options(arguments, &h->work, err));
+    QK_TRY(qk_needle_work_states(arguments, &h->work, err));
     QK_TRY(qk_arguments_number(arguments, "rows", 1, 1 << 20, ROWS, &h->rows, err));
     QK_TRY(qk_arguments_threads(arguments, &h->threads, err));
     h->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     return QK_OK;
+}
+
+/* Reports a missing forward pass with the way around it. */
+static enum qk_code check_source(const struct heads *h, struct qk_error *err)
+{
+    const struct qk_model *post = h->inputs.pair->model[QK_POST];
+    const char *why = NULL;
+    if (h->work.states[QK_POST].n == 0)
+        QK_TRY(qk_probe_pass_missing(h->inputs.pair, &why, err));
+    if (why == NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: there is no forward pass for the %s family: %s; --states FILE takes hidden states of your own",
+        post->checkpoint->path, post->family, why);
 }
 
 /* Without a head that fetches, a small drop means nothing. */
@@ -93,6 +109,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct heads *h, s
 {
     QK_TRY(read_options(arguments, h, err));
     QK_TRY(qk_inputs_open(arguments, &h->inputs, err));
+    QK_TRY(check_source(h, err));
     QK_TRY(qk_needle_work_prompts(h->inputs.pair, &h->work, err));
     QK_TRY(qk_needle_work_measure(
         h->inputs.pair, h->chosen ? &h->inputs.selection : NULL, h->inputs.norms, &h->work, err));
@@ -115,6 +132,10 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_needles,
     &qk_option_length,
     &qk_option_prompts,
+    QK_OPTION("states", 0, "FILE",
+        "states of a prompt of --needles instead of a forward pass: a safetensors with input_ids and "
+        "hidden_states.I; repeatable, for softmax layers"),
+    QK_OPTION("states-pre", 0, "FILE", "with --states: PRE's own states of the same prompts; repeatable"),
     &qk_option_set,
     &qk_option_recipe,
     &qk_option_norms,

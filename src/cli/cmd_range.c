@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, ORDERS };
-static const char *const ORDER[ORDERS] = {"index", "shift", "mean", "long"};
+enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, BY_HEADS, ORDERS };
+static const char *const ORDER[BY_HEADS] = {"index", "shift", "mean", "long"};
 
 /* The request, and everything made for it. */
 struct range {
@@ -27,6 +27,8 @@ struct range {
     int threads;
     bool *wanted;
     enum order by;
+    enum qk_head_metric head_metric; /* BY_HEADS */
+    struct qk_head_numbers *masses;  /* NULL: not needed */
     int *order, n;
     struct qk_probe *probe;
     struct qk_profile *profile[QK_SIDE_COUNT];
@@ -43,6 +45,7 @@ static void free_range(struct range *r)
             qk_profile_free(&r->profile[s][i]);
         free(r->profile[s]);
     }
+    qk_needle_numbers_free(r->masses, n);
     free(r->current);
     free(r->wanted);
     free(r->order);
@@ -84,14 +87,11 @@ static enum qk_code read_order(const struct qk_arguments *arguments, struct rang
 {
     const char *sort = qk_arguments_text(arguments, "sort");
     QK_TRY(qk_arguments_exclude(arguments, "estimate", "sort", err));
-    for (int i = 0; i < ORDERS && sort != NULL; i++)
-        if (strcmp(sort, ORDER[i]) == 0) {
-            r->by = (enum order)i;
-            return QK_OK;
-        }
-    if (sort != NULL)
-        return qk_fail(
-            err, QK_USAGE, "--sort: unknown number (found '%s', expected index, shift, mean or long)", sort);
+    while (sort != NULL && r->by < BY_HEADS && strcmp(sort, ORDER[r->by]) != 0)
+        r->by++;
+    if (r->by == BY_HEADS && !qk_head_metric_parse(sort, &r->head_metric))
+        return qk_fail(err, QK_USAGE,
+            "--sort: unknown number (found '%s', expected index, shift, mean, long, needle or drop)", sort);
     return QK_OK;
 }
 
@@ -125,16 +125,16 @@ static enum qk_code find_layers(struct range *r, struct qk_error *err)
 {
     const struct qk_pair *pair = r->inputs.pair;
     struct qk_layer_drift *drift = NULL;
-    struct qk_head_numbers *masses = NULL;
+    bool by_heads = r->some_layers && r->layers.selector == QK_SELECT_HEADS;
     size_t n = (size_t)pair->n_layers;
     QK_TRY(qk_inputs_check_layers(&r->layers, pair, err));
     QK_TRY(qk_alloc(&r->wanted, n, sizeof *r->wanted, err));
     QK_TRY(qk_alloc(&r->order, n, sizeof *r->order, err));
+    if (by_heads || r->by == BY_HEADS)
+        QK_TRY(qk_masses_compute(pair, &r->masses, err));
     if (r->some_layers && r->layers.selector == QK_SELECT_TEST)
         QK_TRY(qk_drifts_compute(pair, NULL, false, r->threads, &drift, err));
-    if (r->some_layers && r->layers.selector == QK_SELECT_HEADS)
-        QK_TRY(qk_masses_compute(pair, &masses, err));
-    const struct qk_spec_numbers numbers = {drift, masses};
+    const struct qk_spec_numbers numbers = {drift, r->masses};
     for (int i = 0; i < pair->n_layers; i++) {
         bool asked = !r->some_layers || qk_spec_matches(&r->layers, pair, &numbers, i);
         r->wanted[i] = asked && qk_probe_has(pair, i);
@@ -142,7 +142,6 @@ static enum qk_code find_layers(struct range *r, struct qk_error *err)
             qk_print_note("layer %d cannot be compared: %s", i, pair->layer[i].problem);
     }
     qk_drifts_free(drift, pair->n_layers);
-    qk_needle_numbers_free(masses, pair->n_layers);
     return QK_OK;
 }
 
@@ -173,10 +172,11 @@ static enum qk_code list_layers(struct range *r, struct qk_error *err)
     for (int i = 0; i < r->inputs.pair->n_layers; i++) {
         const struct qk_layer_ranges *ranges = &r->probe->layer[i];
         const struct qk_range *post = &ranges->side[QK_POST].layer;
-        key[i] = r->by == BY_SHIFT  ? ranges->shift
-                 : r->by == BY_MEAN ? post->mean
-                 : r->by == BY_LONG ? post->long_mass
-                                    : 0;
+        key[i] = r->by == BY_SHIFT   ? ranges->shift
+                 : r->by == BY_MEAN  ? post->mean
+                 : r->by == BY_LONG  ? post->long_mass
+                 : r->by == BY_HEADS ? qk_head_numbers_largest(&r->masses[i], r->head_metric)
+                                     : 0;
         if (ranges->side[QK_POST].n_heads > 0)
             r->order[r->n++] = i;
     }
@@ -321,7 +321,9 @@ static const struct qk_option_info *const OPTIONS[] = {
         "exact", 'x', NULL, "run the whole model again for the choice, not its layers on POST's states"),
     &qk_option_no_cache,
     &qk_option_layers,
-    QK_OPTION("sort", 0, "NUMBER", "the largest first, by shift, mean or long of POST; by index without it"),
+    QK_OPTION("sort", 0, "NUMBER",
+        "the largest first, by shift, mean or long of POST, or by needle or drop, the largest of a layer's "
+        "heads; by index without it"),
     &qk_option_heads,
     &qk_option_json,
     &qk_option_csv,

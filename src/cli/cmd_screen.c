@@ -61,6 +61,7 @@ static const struct qk_option_info *const OPTIONS[] = {
         "'cases' beside the checkpoints"),
     QK_OPTION("sort", 0, "COLUMN",
         "the order of the layers on the screen; without it by the drop of needle mass once that is known"),
+    &qk_option_needles,
     QK_OPTION("no-needles", 0, NULL,
         "start without passes over needle prompts, which large models take long for; r begins them"),
     QK_OPTION("color", 0, "auto|always|never", "use colours; auto leaves them out where NO_COLOR is set"),

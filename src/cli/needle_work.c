@@ -4,6 +4,8 @@
 #include "cli/meter.h"
 #include "cli/print.h"
 
+#include <stdlib.h>
+
 enum { MOST_SKIPPED = 5, SHORTEST = 64 };
 
 void qk_needle_work_free(struct qk_needle_work *work)
@@ -11,6 +13,8 @@ void qk_needle_work_free(struct qk_needle_work *work)
     qk_needle_pair_free(&work->measured);
     qk_needle_prompts_free(&work->prompts);
     qk_tokenizer_free(work->tokenizer);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        free((void *)work->states[s].path);
     *work = (struct qk_needle_work){0};
 }
 
@@ -25,22 +29,27 @@ enum qk_code qk_needle_work_options(
     return QK_OK;
 }
 
+enum qk_code qk_needle_work_states(
+    const struct qk_arguments *arguments, struct qk_needle_work *work, struct qk_error *err)
+{
+    static const char *const NAME[QK_SIDE_COUNT] = {[QK_PRE] = "states-pre", [QK_POST] = "states"};
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_arguments_all(arguments, NAME[s], &work->states[s].path, &work->states[s].n, err));
+    if (work->states[QK_PRE].n > 0 && work->states[QK_POST].n == 0)
+        return qk_fail(err, QK_USAGE, "--states-pre needs --states, which gives post's");
+    if (work->states[QK_POST].n > 0 && work->file == NULL)
+        return qk_fail(err, QK_USAGE, "--states needs --needles, the file of their prompts");
+    return QK_OK;
+}
+
 static enum qk_code read_needles(struct qk_needle_work *work, struct qk_error *err)
 {
     struct qk_needle_prompts *prompts = &work->prompts;
-    struct qk_cases cases = {0};
-    enum qk_code code = qk_cases_read(work->file, &cases, err);
-    if (code == QK_OK)
-        code = qk_needle_prompts_read(&cases, work->tokenizer, prompts, err);
-    qk_cases_free(&cases);
-    QK_TRY(code);
+    QK_TRY(qk_needle_prompts_open(work->file, work->tokenizer, prompts, err));
     for (size_t i = 0; i < prompts->skipped.n && i < MOST_SKIPPED; i++)
         qk_print_note("%s", prompts->skipped.line[i]);
     if (prompts->n_skipped > MOST_SKIPPED)
         qk_print_note("%zu more cases are no needles", prompts->n_skipped - MOST_SKIPPED);
-    if (prompts->needles.n == 0)
-        return qk_fail(
-            err, QK_INPUT, "%s: no case is a needle (found %zu cases)", work->file, prompts->n_skipped);
     return QK_OK;
 }
 
@@ -59,8 +68,11 @@ enum qk_code qk_needle_work_measure(const struct qk_pair *pair, const struct qk_
 {
     struct qk_meter meter;
     qk_meter_start(&meter, "needles", false);
-    enum qk_code code = qk_needle_measure(
-        pair, &work->prompts.needles, selection, norms, 0, &meter.progress, &work->measured, err);
+    enum qk_code code = work->states[QK_POST].n > 0
+                            ? qk_needle_measure_states(pair, &work->prompts.needles, work->states, selection,
+                                  norms, &meter.progress, &work->measured, err)
+                            : qk_needle_measure(pair, &work->prompts.needles, selection, norms, 0,
+                                  &meter.progress, &work->measured, err);
     qk_meter_stop(&meter);
     return code;
 }

@@ -106,6 +106,20 @@ enum qk_code qk_needle_prompts_read(const struct qk_cases *cases, const struct q
     return QK_OK;
 }
 
+enum qk_code qk_needle_prompts_open(const char *path, const struct qk_tokenizer *tokenizer,
+    struct qk_needle_prompts *prompts, struct qk_error *err)
+{
+    struct qk_cases cases = {0};
+    enum qk_code code = qk_cases_read(path, &cases, err);
+    if (code == QK_OK)
+        code = qk_needle_prompts_read(&cases, tokenizer, prompts, err);
+    qk_cases_free(&cases);
+    if (code == QK_OK && prompts->needles.n == 0)
+        return qk_fail(err, QK_INPUT, "%s: no case is a needle (found %zu cases; the first: %s)", path,
+            prompts->n_skipped, prompts->skipped.n > 0 ? prompts->skipped.line[0] : "none");
+    return code;
+}
+
 /* --- making --- */
 
 /* Makes one prompt, with another value until one has the same tokens at both places. */

@@ -21,6 +21,10 @@ void qk_needle_prompts_free(struct qk_needle_prompts *prompts);
 enum qk_code qk_needle_prompts_read(const struct qk_cases *cases, const struct qk_tokenizer *tokenizer,
     struct qk_needle_prompts *prompts, struct qk_error *err);
 
+/* Reads a file of cases (cases.h) and appends their needles. QK_INPUT also when no case is one. */
+enum qk_code qk_needle_prompts_open(const char *path, const struct qk_tokenizer *tokenizer,
+    struct qk_needle_prompts *prompts, struct qk_error *err);
+
 /* Appends n made prompts of at most `length` tokens: prose with the needle at depths from 0 to 1, and some other
  * needles. Values are digits that have the same tokens at both places. The same arguments give the same prompts on
  * every machine. QK_USAGE when `length` is too short for needle and question; QK_INPUT when no value has the same

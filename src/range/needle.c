@@ -27,13 +27,28 @@ enum qk_code qk_needles_add(struct qk_needles *needles, const int32_t *prompt, s
     return QK_OK;
 }
 
+static void free_needle(struct qk_needle *needle)
+{
+    free(needle->ids);
+    free(needle->query);
+    free(needle->place);
+}
+
+void qk_needles_keep(struct qk_needles *needles, const bool *keep)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < needles->n; i++)
+        if (keep[i])
+            needles->item[n++] = needles->item[i];
+        else
+            free_needle(&needles->item[i]);
+    needles->n = n;
+}
+
 void qk_needles_free(struct qk_needles *needles)
 {
-    for (size_t i = 0; i < needles->n; i++) {
-        free(needles->item[i].ids);
-        free(needles->item[i].query);
-        free(needles->item[i].place);
-    }
+    for (size_t i = 0; i < needles->n; i++)
+        free_needle(&needles->item[i]);
     free(needles->item);
     *needles = (struct qk_needles){0};
 }
@@ -75,6 +90,18 @@ void qk_needle_layer_free(struct qk_needle_layer *layer)
     free(layer->mass);
     free(layer->copies);
     *layer = (struct qk_needle_layer){0};
+}
+
+void qk_needle_layer_keep(struct qk_needle_layer *layer, const bool *keep)
+{
+    size_t cells = (size_t)layer->n_heads * layer->n_needles, to = 0;
+    for (size_t i = 0; i < cells; i++)
+        if (keep[i % layer->n_needles]) {
+            layer->mass[to] = layer->mass[i];
+            layer->copies[to++] = layer->copies[i];
+        }
+    if (layer->n_heads > 0)
+        layer->n_needles = to / (size_t)layer->n_heads;
 }
 
 /* The needles that a mean counts: all, or those whose distance is in a bin. */

@@ -29,6 +29,9 @@ enum qk_code qk_needles_add(struct qk_needles *needles, const int32_t *prompt, s
     const int32_t *answer, size_t n_answer, size_t place, struct qk_error *err);
 void qk_needles_free(struct qk_needles *needles);
 
+/* Frees the needles whose entry of keep (n) is false, and closes the gaps. */
+void qk_needles_keep(struct qk_needles *needles, const bool *keep);
+
 /* The place of the n_answer ids in the prompt's ids, or SIZE_MAX; *times is how often they are there. */
 size_t qk_needle_find(
     const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n_answer, size_t *times);
@@ -48,6 +51,8 @@ struct qk_needle_layer {
     double *copies;   /* (n_heads, n_needles): share of answer tokens, 0 to 1; owned */
 };
 void qk_needle_layer_free(struct qk_needle_layer *layer);
+/* Removes the columns whose entry of keep (n_needles) is false. */
+void qk_needle_layer_keep(struct qk_needle_layer *layer, const bool *keep);
 
 /* A mean over needles with the standard error of the mean (NaN for a single needle). */
 struct qk_needle_mean {

@@ -36,8 +36,11 @@ static enum qk_code measure(
     struct needle_run *run, const struct qk_tokenizer *tokenizer, struct qk_error *err)
 {
     const struct qk_pair *pair = run->base.session->pair;
-    QK_TRY(qk_needle_prompts_make(
-        affordable(pair->model[QK_POST]), QK_NEEDLE_LENGTH, tokenizer, &run->prompts, err));
+    if (run->file != NULL)
+        QK_TRY(qk_needle_prompts_open(run->file, tokenizer, &run->prompts, err));
+    else
+        QK_TRY(qk_needle_prompts_make(
+            affordable(pair->model[QK_POST]), QK_NEEDLE_LENGTH, tokenizer, &run->prompts, err));
     QK_TRY(qk_progress_check(&run->base.progress, err));
     QK_TRY(qk_needle_measure_sides(pair, &run->prompts.needles, 0, QK_NEEDLE_KEPT, &run->base.progress,
         &run->measured, &run->states, err));

@@ -16,6 +16,7 @@ struct needle_event {
 
 struct needle_run {
     struct run base;
+    char *file; /* NULL: made prompts; owned */
 
     /* The first thread writes these before `ready`; all read them after it. */
     struct qk_needle_prompts prompts;
@@ -30,6 +31,8 @@ struct needle_run {
     struct qk_needles_state state;
     struct qk_needle_layer *same;  /* n_layers: of the choices on kept inputs */
     struct qk_needle_layer *exact; /* n_layers, or NULL */
+    struct qk_suggestion suggestion;
+    bool suggested;
 };
 
 /* Number of the shown needle among those that are kept, or -1. */

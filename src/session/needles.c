@@ -25,6 +25,7 @@ static void publish_done(struct run *base, struct run_event *event)
     if (state->stage != QK_NEEDLES_READY)
         return;
     state->needles = &run->prompts.needles;
+    state->n_skipped = run->prompts.n_skipped;
     state->kept = &run->states;
     state->fetches = qk_needle_fetches(&run->measured);
 }
@@ -71,6 +72,8 @@ static void free_run(struct run *base)
     qk_needle_states_free(&run->states);
     qk_needle_pair_free(&run->measured);
     qk_needle_prompts_free(&run->prompts);
+    qk_suggestion_free(&run->suggestion);
+    free(run->file);
 }
 
 static bool has_rows(const struct run *run, int layer)
@@ -101,7 +104,7 @@ static const struct run_kind KIND = {.event_bytes = sizeof(struct needle_event),
 
 /* --- starting, cancelling, following --- */
 
-enum qk_code qk_session_needles(struct qk_session *session, struct qk_error *err)
+enum qk_code qk_session_needles(struct qk_session *session, const char *file, struct qk_error *err)
 {
     struct needle_run *run;
     QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
@@ -109,6 +112,8 @@ enum qk_code qk_session_needles(struct qk_session *session, struct qk_error *err
     enum qk_code code = qk_run_init(&run->base, &KIND, session, &run->state.exact, err);
     if (code == QK_OK)
         code = qk_alloc(&run->same, (size_t)run->base.n_layers, sizeof *run->same, err);
+    if (code == QK_OK && file != NULL)
+        code = qk_strdup_to(&run->file, file, err);
     if (code == QK_OK)
         code = qk_run_start(&run->base, err);
     if (code != QK_OK)
@@ -211,6 +216,21 @@ const struct qk_head_numbers *qk_session_needle_numbers(const struct qk_session 
 {
     const struct needle_run *run = newest(session);
     return run != NULL && run->state.stage == QK_NEEDLES_READY ? run->numbers : NULL;
+}
+
+enum qk_code qk_session_suggest(
+    struct qk_session *session, const struct qk_suggestion **out, struct qk_error *err)
+{
+    struct needle_run *run = newest(session);
+    if (run == NULL || run->state.stage != QK_NEEDLES_READY)
+        return qk_fail(err, QK_USAGE, "there are no needle masses to propose from");
+    if (!run->suggested) {
+        qk_suggestion_free(&run->suggestion);
+        QK_TRY(qk_suggest(session->pair, &run->prompts.needles, &run->measured, &run->suggestion, err));
+        run->suggested = true;
+    }
+    *out = &run->suggestion;
+    return QK_OK;
 }
 
 /* --- one prompt --- */

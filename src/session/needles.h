@@ -4,14 +4,15 @@
 
 #include "eval/needle_measure.h"
 #include "eval/needle_prompt.h"
+#include "eval/suggest.h"
 #include "session/ranges.h"
 
 /* --- needle masses ---
- * Made prompts (eval/needle_prompt.h) run through pre and post in the background. Then every layer with q and k has
+ * Made prompts (eval/needle_prompt.h), or those of a file, run through pre and post in the background. Then every layer with q and k has
  * masses (range/needle.h) of pre, post and post restored, and current follows each choice: at once on post's kept
- * inputs, the selected layer first (qk_session_want), then exactly, as ranges do. A pass takes QK_NEEDLE_PROMPTS
- * prompts of QK_NEEDLE_LENGTH tokens, or fewer where both sides together would take more than QK_NEEDLE_WORK
- * multiplications; QK_NEEDLE_LEAST at least. Inputs of as many prompts are kept as fit into QK_NEEDLE_KEPT bytes. */
+ * inputs, the selected layer first (qk_session_want), then exactly, as ranges do. A pass takes all prompts of a file.
+ * Made prompts are QK_NEEDLE_PROMPTS of QK_NEEDLE_LENGTH tokens, or fewer where both sides together would take more
+ * than QK_NEEDLE_WORK multiplications; QK_NEEDLE_LEAST at least. Inputs of as many prompts are kept as fit into QK_NEEDLE_KEPT bytes. */
 enum { QK_NEEDLE_LEAST = 4, QK_NEEDLE_KEPT = 512 << 20 };
 #define QK_NEEDLE_WORK 1e13
 
@@ -29,12 +30,14 @@ struct qk_needles_state {
     struct qk_exact_state exact;
     /* READY; NULL otherwise. */
     const struct qk_needles *needles;
+    size_t n_skipped; /* cases of the file that are no needles */
     const struct qk_needle_states *kept;
     bool fetches; /* a head of pre fetches needles (qk_needle_fetches) */
 };
-/* Starts the passes, and drops the numbers of earlier ones. It never waits. The state FAILED gives the reason why
- * there can be no numbers, such as a family without a forward pass, or no tokenizer. */
-enum qk_code qk_session_needles(struct qk_session *session, struct qk_error *err);
+/* Starts the passes over the prompts of a file of cases (copied; NULL: made prompts), and drops the numbers of earlier
+ * ones. It never waits. The state FAILED gives the reason why there can be no numbers, such as a family without a
+ * forward pass, or no tokenizer. */
+enum qk_code qk_session_needles(struct qk_session *session, const char *file, struct qk_error *err);
 void qk_session_needles_cancel(struct qk_session *session); /* also an exact run */
 const struct qk_needles_state *qk_session_needles_state(const struct qk_session *session);
 
@@ -53,6 +56,11 @@ struct qk_session_needle {
 bool qk_session_needle(const struct qk_session *session, int layer, struct qk_session_needle *out);
 /* What selectors test, n_layers entries, or NULL until it is known. */
 const struct qk_head_numbers *qk_session_needle_numbers(const struct qk_session *session);
+
+/* *out = the proposals that these masses lead to (eval/suggest.h), not measured; valid until the next poll. It runs no
+ * model. QK_USAGE unless READY; QK_INPUT, QK_IO. */
+enum qk_code qk_session_suggest(
+    struct qk_session *session, const struct qk_suggestion **out, struct qk_error *err);
 
 /* The kept needle to look at, number of `kept`: the one in the middle. -1 without any. */
 int qk_session_needle_shown(const struct qk_session *session);

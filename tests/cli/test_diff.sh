@@ -62,6 +62,8 @@ run diff "$pre" "$post" --layers full --sort routing --csv
 check "--sort routing" test "$(cut -d, -f1 "$out" | tr '\n' ' ')" = 'layer 7 1 4 10 '
 run diff "$pre" "$post" --layers full --sort cosine --csv
 check "--sort cosine: the smallest is the most drift" test "$(cut -d, -f1 "$out" | tr '\n' ' ')" = 'layer 7 4 1 10 '
+run diff "$pre" "$post" --layers full --sort needle --csv
+check "--sort needle: the layer whose heads fetch comes first" test "$(sed -n 2p "$out" | cut -d, -f1)" = 7
 run diff "$pre" "$post" --layers full --sort k.rel_fro --json
 check "--sort k.rel_fro orders the JSON, too" json_holds "[l['index'] for l in d['layers']] == [7, 1, 4, 10]"
 

@@ -47,6 +47,39 @@ run heads "$pre" "$post" --needles "$work/needles.jsonl" --json
 check "cases of one's own" json_holds "d['prompts'] == 1 and len(d['skipped']) == 1"
 check "  one that is no needle is named" grep -q "needles.jsonl:2: the answer is not in the prompt" "$err"
 
+# --- states of files: those that a range keeps are of the same form ---
+for i in 1 3; do
+    sed -n ${i}p "$srcdir/tests/data/needle/short.jsonl" >"$work/$i.jsonl"
+    python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.stdout.write(d["prompt"] + d["answer"])' \
+        "$work/$i.jsonl" >"$work/$i.txt"
+    for side in pre post; do
+        XDG_CACHE_HOME=$work/cache "$QKSCOPE" range "$QK_DEMO_DATA/$side" "$QK_DEMO_DATA/$side" --probe "$work/$i.txt" >"$out"
+        mv "$work"/cache/qkscope/*.states.safetensors "$work/$side-$i.safetensors"
+    done
+done
+cat "$work/1.jsonl" "$work/3.jsonl" >"$work/two.jsonl"
+run heads "$pre" "$post" --needles "$work/two.jsonl" --json
+mv "$out" "$work/by_pass.json"
+# The states are float32, and rows of other blocks are summed in another order: 1e-6.
+by_states="(lambda P: len(H) == 16 and d['prompts'] == 2 and all(abs(h['mass'][s]['mean'] - p['mass'][s]['mean']) < 1e-6 and
+    h['copies'] == p['copies'] for n, h in H.items() for p in [P[n]] for s in ('pre', 'post')))(
+    {'%d/q%d' % (h['layer'], h['head']): h for h in json.load(open('$work/by_pass.json'))['heads']})"
+run heads "$pre" "$post" --needles "$srcdir/tests/data/needle/short.jsonl" --states-pre "$work/pre-3.safetensors" --json \
+    --states-pre "$work/pre-1.safetensors" --states "$work/post-1.safetensors" --states "$work/post-3.safetensors"
+check "states of files give the masses of the softmax layers" json_holds "$by_states"
+check "  and of the restored layer" json_holds "all(h['mass']['restored'] is not None for h in H.values())"
+run heads "$pre" "$post" --needles "$work/two.jsonl" --states "$work/pre-1.safetensors" --states "$work/pre-1.safetensors"
+check "  the same prompt twice is refused" complains 3 'pre-1.safetensors: input_ids: another file has the same prompt'
+run heads "$pre" "$post" --needles "$work/3.jsonl" --states "$work/pre-1.safetensors"
+check "  and one of no needle" complains 3 'pre-1.safetensors: input_ids: no needle has these tokens'
+run heads "$pre" "$post" --needles "$work/two.jsonl" --states "$work/post-1.safetensors" --states-pre "$work/pre-3.safetensors"
+check "  and other prompts of pre" complains 3 'hold different prompts'
+run heads "$pre" "$post" --states "$work/post-1.safetensors"
+check "  and states without the prompts" complains 2 'needs --needles'
+
+run heads "$fixtures/jamba/pre" "$fixtures/jamba/post"
+check "a family without a forward pass gets that advice" complains 3 'no forward pass .*--states FILE'
+
 run heads "$srcdir/tests/data/fixtures/jet_nemotron/pre" "$srcdir/tests/data/fixtures/jet_nemotron/post" --prompts 2
 check "without a tokenizer: exit 3" ended 3
 done_testing

@@ -169,6 +169,10 @@ sorted() {
 check "--sort shift" sorted shift 4
 check "--sort mean" sorted mean 5
 check "--sort long" sorted long 6
+run range "$pre" "$post" --csv --sort drop
+check "--sort drop" test "$(sed -n 2p "$out" | cut -d, -f1)" = 7
+run range "$pre" "$post" --sort size
+check "an unknown number is refused" complains 2 'expected index, shift, mean, long, needle or drop'
 run range "$pre" "$post" --sort index
 cp "$out" "$work/by_index"
 run range "$pre" "$post"

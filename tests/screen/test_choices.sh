@@ -206,10 +206,10 @@ check "it is taken where text is asked for" wait_for 'filter full$'
 check "and its line's end does not send it" wait_for 'empty shows all'
 keys Escape
 wait_gone 'empty shows all'
-keys '!'
+keys W
 wait_for 'the newest first'
-keys '!'
-check "! closes the messages again" wait_gone 'the newest first'
+keys W
+check "W closes the messages again" wait_gone 'the newest first'
 keys q
 check "q leaves: nothing is unsaved" wait_end 0
 

@@ -3,6 +3,7 @@
 # text shows the needle.
 . "$srcdir/tests/screen/lib.sh"
 needles=
+short=$srcdir/tests/data/needle/short.jsonl # the same prompts, fewer and shorter
 
 # begin COLUMNS ROWS [OPTION...] - the demo pair as a user starts it, until the masses are known.
 begin() {
@@ -96,7 +97,7 @@ keys Enter
 check "the list can be sorted by mass" wait_row 7 ' q1 \.92→\.84 '
 leave
 
-screen_start 80 24 "'$QKSCOPE' pre post --set 'drop>0.05=restore'"
+screen_start 80 24 "'$QKSCOPE' pre post --needles '$short' --set 'drop>0.065=restore'"
 wait_for 'help'
 keys j
 check "a --set text waits for the masses" wait_row 7 'q 2/4$'
@@ -104,10 +105,10 @@ check "the layer under the hands stays" wait_selected 1
 check "  in the order of drop" until_true first_is 7
 leave
 
-begin 120 40 --ascii
-check "beside the detail the list has masses" wait_row 7 ' q2 \.83->\.70\| \.83->\.70'
-check "  the curve has a part of its own" wait_for 'needle mass *drop 0\.126 +- 0\.013'
-check "  over an axis of distance" wait_for '| q2 *32 *64 *128 *256 *mass *+-'
+begin 120 40 --ascii --needles "'$short'"
+check "beside the detail the list has masses" wait_row 7 ' q2 \.78->\.70\| \.78->\.70'
+check "  the curve has a part of its own" wait_for 'needle mass *drop 0\.081 +- 0\.036'
+check "  over an axis of distance" wait_for '| q2 *32 *64 *128 *mass *+-'
 check "nothing is beyond ASCII" ascii_alone
 keys Enter f
 wait_for 'on a needle'
@@ -116,15 +117,46 @@ check "  which marks the needle" wait_for 'is \[[0-9]*\]\. '
 leave
 
 export NO_COLOR=1
-begin 80 24 --sort index
+begin 80 24 --sort index --needles "'$short'"
 check "--sort gives another order" until_true first_is '0 1 2 3'
 text ':layer 7'
 keys Enter Enter
-check "without colour a head is marked" wait_for '^ mass post .*0\.844'
+check "without colour a head is marked" wait_for '^ mass post .*0\.869'
 keys Right Space
 check "  by a sign" wait_for '^ head *q0 *●q1 '
 leave
 unset NO_COLOR
+
+# --- prompts of a file, and proposals ---
+begin 80 24 --needles "'$short'"
+check "--needles takes prompts of a file" wait_for 'needle masses on 6 prompts of '
+keys '!'
+check "! shows proposals" wait_for 'proposals, from needle masses on 6 prompts'
+check "  with the heads" wait_for '^ *7/q1 *full *0\.938 *0\.869 *0\.069 *±0\.008$'
+check "  the whole reason" wait_for 'fine-tuning made it\.$'
+keys Down Down
+check "the last one is shown when it is selected" wait_for '^ *full=restore$'
+keys Up Up Enter
+check "Enter chooses the selected one" wait_row 7 'Q keep  K restore$'
+check "  which the message names" wait_for '^ careful: 7:k=restore; u takes that back$'
+keys u
+wait_row 7 ' keep$'
+text ':needles missing.jsonl'
+keys Enter
+check ":needles says why a file cannot be read" wait_for 'no needle masses: missing\.jsonl: cannot open'
+keys '!'
+check "  and so does !" wait_for 'suggest: missing\.jsonl'
+text ":needles $short"
+keys Enter
+check ":needles measures those of another file" wait_for 'needle masses on 6 prompts of '
+leave
+screen_start 80 24 "'$QKSCOPE' pre post --no-needles"
+wait_for 'help'
+keys '!'
+check "without masses ! says how to get them" wait_for 'suggest: proposals need needle masses: r measures them'
+leave
+screen_start 80 24 "'$QKSCOPE' pre post --no-needles --needles x"
+check "one of --needles and --no-needles is enough" wait_end 2
 
 screen_start 80 24 "'$QKSCOPE' pre post --sort size"
 check "an unknown order is refused" wait_end 2

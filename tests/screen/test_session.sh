@@ -212,7 +212,7 @@ keys Escape
 wait_gone 'cannot start'
 keys Space
 wait_row 1 '→0'
-keys '!'
+keys W
 wait_for 'newest first'
 check "  and the last one is not reported again" shows_not 'attention ranges over'
 keys q

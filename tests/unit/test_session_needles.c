@@ -15,21 +15,25 @@
 
 enum { WAIT_SECONDS = 600 }; /* a hang must fail, a slow sanitizer run must not */
 
-static struct qk_session *open_sides(const char *pre, const char *post)
+/* Needles of `file`; NULL: made ones. */
+static struct qk_session *open_sides(const char *pre, const char *post, const char *file)
 {
     struct qk_session *session;
     struct qk_error err = {0};
     expect_ok(qk_session_open(pre, post, 1, &session, &err), &err);
     assert_int_equal(qk_session_needles_state(session)->stage, QK_NEEDLES_OFF);
-    expect_ok(qk_session_needles(session, &err), &err);
+    expect_ok(qk_session_needles(session, file, &err), &err);
     assert_int_equal(qk_session_needles_state(session)->stage, QK_NEEDLES_RUNNING);
     return session;
 }
 
+/* A few short prompts that 'qkscope cases needle' made. */
+enum { SHORT_PROMPTS = 6 };
 static struct qk_session *open_demo(void)
 {
-    char pre[PATH_SIZE], post[PATH_SIZE];
-    return open_sides(demo_path(pre, "pre"), demo_path(post, "post"));
+    char pre[PATH_SIZE], post[PATH_SIZE], file[PATH_SIZE];
+    return open_sides(
+        demo_path(pre, "pre"), demo_path(post, "post"), data_path(file, "needle/short.jsonl"));
 }
 
 static void wait_for_event(struct qk_session *session)
@@ -80,9 +84,10 @@ static void measure(struct qk_session *session, struct qk_needle_pair *out)
     struct qk_needle_prompts prompts = {0};
     struct qk_tokenizer *tokenizer;
     struct qk_error err = {0};
-    char post[PATH_SIZE];
+    char post[PATH_SIZE], file[PATH_SIZE];
     expect_ok(qk_tokenizer_open(demo_path(post, "post"), &tokenizer, &err), &err);
-    expect_ok(qk_needle_prompts_make(QK_NEEDLE_PROMPTS, QK_NEEDLE_LENGTH, tokenizer, &prompts, &err), &err);
+    expect_ok(
+        qk_needle_prompts_open(data_path(file, "needle/short.jsonl"), tokenizer, &prompts, &err), &err);
     expect_ok(qk_needle_measure(qk_session_pair(session), &prompts.needles, qk_session_selection(session),
                   qk_session_norms(session), 0, NULL, out, &err),
         &err);
@@ -101,8 +106,8 @@ static void test_masses_arrive(void **state)
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_READY);
     const struct qk_needles_state *now = qk_session_needles_state(session);
     assert_true(now->done == now->total && now->total > 0 && now->fetches);
-    assert_int_equal(now->needles->n, QK_NEEDLE_PROMPTS);
-    assert_int_equal(now->kept->needles.n, QK_NEEDLE_PROMPTS); /* a small model keeps all */
+    assert_int_equal(now->needles->n, SHORT_PROMPTS);
+    assert_int_equal(now->kept->needles.n, SHORT_PROMPTS); /* a small model keeps all */
     measure(session, &expected);
     for (int i = 0; i < expected.n_layers; i++) {
         assert_true(qk_session_needle(session, i, &needle));
@@ -178,10 +183,26 @@ static void test_selectors(void **state)
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_READY);
     expect_ok(qk_session_find(session, "needle>0.5", found, &n, &err), &err);
     assert_true(n == 1 && found[0] == 7);
-    expect_ok(qk_session_set(session, "drop>0.05=restore", NULL, &err), &err);
+    expect_ok(qk_session_set(session, "drop>0.065=restore", NULL, &err), &err);
     const struct qk_layer_choice *choice = &qk_session_selection(session)->choice[7];
     for (int h = 0; h < 4; h++)
         assert_int_equal(qk_layer_choice_of(choice, QK_Q, h).mode, h == 1 || h == 2 ? QK_RESTORE : QK_KEEP);
+    qk_session_close(session);
+}
+
+static void test_suggestion(void **state)
+{
+    (void)state;
+    struct qk_session *session = open_demo();
+    const struct qk_suggestion *found;
+    struct qk_error err = {0};
+    expect_failure(qk_session_suggest(session, &found, &err), &err, QK_USAGE, "no needle masses");
+    assert_int_equal(wait_for_passes(session), QK_NEEDLES_READY);
+    expect_ok(qk_session_suggest(session, &found, &err), &err);
+    assert_true(found->n >= 1 && found->recall.n > 0 && found->verdict != NULL);
+    expect_ok(qk_session_select(session, &found->proposal[found->n - 1].selection, "QK-Restore", &err), &err);
+    for (int i = 1; i <= 10; i += 3) /* the softmax layers */
+        assert_int_equal(qk_session_selection(session)->choice[i].role[QK_K].mode, QK_RESTORE);
     qk_session_close(session);
 }
 
@@ -226,14 +247,17 @@ static void test_rows(void **state)
 static void test_cancel(void **state)
 {
     (void)state;
-    struct qk_session *session = open_demo();
+    char pre[PATH_SIZE], post[PATH_SIZE], file[PATH_SIZE];
+    struct qk_session *session = open_sides(demo_path(pre, "pre"), demo_path(post, "post"), NULL);
     struct qk_error err = {0};
+    data_path(file, "needle/short.jsonl");
     qk_session_needles_cancel(session);
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_CANCELLED);
-    expect_ok(qk_session_needles(session, &err), &err);
-    expect_ok(qk_session_needles(session, &err), &err); /* replaces the one before */
+    expect_ok(qk_session_needles(session, NULL, &err), &err);
+    expect_ok(qk_session_needles(session, file, &err), &err); /* replaces the one before */
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_READY);
-    expect_ok(qk_session_needles(session, &err), &err);
+    assert_int_equal(qk_session_needles_state(session)->needles->n, SHORT_PROMPTS);
+    expect_ok(qk_session_needles(session, file, &err), &err);
     qk_session_close(session); /* in the midst */
 }
 
@@ -241,12 +265,12 @@ static void test_reasons(void **state)
 {
     struct qk_session *session;
     char pre[PATH_SIZE], post[PATH_SIZE], folder[PATH_SIZE];
-    session = open_sides(data_path(pre, "fixtures/jamba/pre"), data_path(post, "fixtures/jamba/post"));
+    session = open_sides(data_path(pre, "fixtures/jamba/pre"), data_path(post, "fixtures/jamba/post"), NULL);
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_FAILED);
     assert_non_null(strstr(qk_session_needles_state(session)->error, "no forward pass"));
     qk_session_close(session);
     write_llama(path_in(folder, *state, "model"), "model.layers.", 2, 1);
-    session = open_sides(folder, folder);
+    session = open_sides(folder, folder, NULL);
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_FAILED);
     assert_non_null(strstr(qk_session_needles_state(session)->error, "tokenizer"));
     qk_session_close(session);
@@ -259,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_masses_arrive),
         cmocka_unit_test(test_current_follows_heads),
         cmocka_unit_test(test_selectors),
+        cmocka_unit_test(test_suggestion),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_cancel),
         test_in_folder(test_reasons),

@@ -138,6 +138,12 @@ static void report_passes(struct app *app)
     needles_report(app);
 }
 
+static void end_layers(void *state)
+{
+    struct layers_view *view = state;
+    free(view->needles.file);
+}
+
 const struct screen_ops list_screen = {
     .state_size = sizeof(struct layers_view),
     .start = start_layers,
@@ -148,6 +154,7 @@ const struct screen_ops list_screen = {
     .click = click_layer,
     .back = back_list,
     .report = report_passes,
+    .end = end_layers,
 };
 
 /* The same keys with the detail on the whole screen. */

@@ -33,6 +33,8 @@ struct layers_view {
     struct {
         bool started;               /* they wait for the probe's passes */
         bool wanted;                /* on request, with --no-needles */
+        bool asked;                 /* for those of `file` */
+        char *file;                 /* NULL: made prompts; owned */
         bool reported;              /* what the first numbers came to */
         enum qk_needles_stage seen; /* last */
     } needles;

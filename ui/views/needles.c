@@ -2,13 +2,30 @@
 #include "ui/views/needles.h"
 
 #include "ui/app.h"
+#include "ui/complete.h"
+#include "ui/dispatch.h"
+#include "ui/handlers.h"
 #include "ui/message.h"
 #include "ui/views/attention_view.h"
 #include "ui/views/layers_view.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+bool needles_awaited(const struct app *app)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    return !view->needles.started && (view->needles.wanted || !app->options->no_needles);
+}
+
+/* The file of the last :needles, else that of the command line; NULL: made prompts. */
+static const char *needles_file(const struct app *app)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    return view->needles.asked ? view->needles.file : app->options->needles;
+}
 
 void needles_start(struct app *app)
 {
@@ -16,11 +33,11 @@ void needles_start(struct app *app)
     enum qk_probe_stage probe = qk_session_probe_state(app->session)->stage;
     bool over = probe == QK_PROBE_READY || probe == QK_PROBE_FAILED || !any_ranges(app);
     struct qk_error err = {0};
-    if (view->needles.started || !over || (app->options->no_needles && !view->needles.wanted))
+    if (!needles_awaited(app) || !over)
         return;
     view->needles.started = true;
     view->needles.seen = QK_NEEDLES_RUNNING;
-    if (qk_session_needles(app->session, &err) != QK_OK)
+    if (qk_session_needles(app->session, needles_file(app), &err) != QK_OK)
         say_error(app, &err);
     attention_follow(app); /* the text of those before is gone */
 }
@@ -69,11 +86,15 @@ static void sort_by_drop(struct app *app)
 static void report_ready(struct app *app)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
-    bool fetches = qk_session_needles_state(app->session)->fetches;
+    const struct qk_needles_state *state = qk_session_needles_state(app->session);
+    bool fetches = state->fetches;
     if (fetches && !app->rows.ordered)
         sort_by_drop(app);
     else if (!fetches && !view->needles.reported && app->message[0] == '\0')
         say(app, STYLE_DIM, "no head of pre fetches needles: small drops mean nothing");
+    if (needles_file(app) != NULL)
+        say(app, STYLE_GOOD, "needle masses on %zu prompts of %s%s", state->needles->n, needles_file(app),
+            state->n_skipped > 0 ? "; its other cases are no needles" : "");
     app->rows.ordered = view->needles.reported = true;
 }
 
@@ -86,9 +107,27 @@ void needles_report(struct app *app)
     view->needles.seen = state->stage;
     if (state->stage == QK_NEEDLES_READY)
         report_ready(app);
-    if (state->stage == QK_NEEDLES_FAILED && qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
+    if (state->stage == QK_NEEDLES_FAILED && needles_file(app) != NULL)
+        say(app, STYLE_ERROR, "no needle masses: %s", state->error);
+    else if (state->stage == QK_NEEDLES_FAILED && qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
         app->message[0] == '\0') /* else it is the reason why there are no ranges either */
         say(app, STYLE_DIM, "no needle masses: %s", state->error);
+}
+
+unsigned run_needles(struct app *app, enum action action, const char *argument)
+{
+    struct layers_view *view = app->state[SCREEN_LIST];
+    if (argument == NULL)
+        return ask_argument(app, action, "needles of ", "",
+            "a file of cases, as 'qkscope cases' writes them; empty: prompts made for the tokenizer");
+    char *file = argument[0] != '\0' ? typed_path(argument) : NULL;
+    if (argument[0] != '\0' && file == NULL)
+        return say_failure(app, "out of memory");
+    free(view->needles.file);
+    view->needles.file = file;
+    view->needles.asked = true;
+    needles_again(app);
+    return REFRESH_ROWS;
 }
 
 double needle_value(const struct qk_session_needle *needle, enum needle_value which, int head)

@@ -13,6 +13,8 @@ struct app;
 void needles_start(struct app *app);
 /* Starts them again behind the next pass over the probe text. */
 void needles_again(struct app *app);
+/* True from the start of the screen until the passes begin; false when they begin on request alone. */
+bool needles_awaited(const struct app *app);
 /* True while the prompts pass through a model. */
 bool needles_busy(const struct app *app);
 /* Reports their end since the last call. With the first numbers the list gets its order by drop, unless the user has

@@ -62,7 +62,7 @@ static void report_failure(struct app *app, const char *why)
         return;
     say(app, STYLE_ERROR, "no attention ranges: %s", why != NULL ? why : "the probe failed");
     if (!view->probe.asked)
-        say(app, STYLE_DIM, "no attention ranges%s: ! shows why",
+        say(app, STYLE_DIM, "no attention ranges%s: W shows why",
             qk_session_probe_state(app->session)->estimated ? ", but an estimate from weights" : "");
 }
 
