@@ -91,7 +91,8 @@
         NULL, ON_CHOOSING, NEEDS_QK, run_toggle)                                                             \
     X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_CHOOSING, NEEDS_QK,     \
         run_keep)                                                                                            \
-    X(MODE, "Choices", "mode", "m", 5, "mode", "Next mode that the layer allows, or the named one",          \
+    X(MODE, "Choices", "mode", "m", 5, "mode",                                                               \
+        "Next mode that the layer allows, or the named one; of the selected head where heads have the keys", \
         "[NAME[:PARAMETER]]", ON_CHOOSING, NEEDS_QK, run_mode)                                               \
     X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode) \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,          \

@@ -2,6 +2,7 @@
 #include "ui/preconditions.h"
 
 #include "ui/app.h"
+#include "ui/run_heads.h"
 #include "ui/views/layers_view.h"
 #include "ui/views/probe.h"
 
@@ -64,6 +65,8 @@ const char *why_no_qk(const struct app *app)
 
 bool choice_has_param(const struct app *app)
 {
+    if (heads_have_keys(app) && layer_is_selected(app) && selected_layer(app)->has_qk)
+        return qk_mode_info(head_choice(app).mode)->has_param;
     int n = rows_targets(&app->rows, app->targets);
     for (int i = 0; i < n; i++)
         for (int r = 0; r < QK_ROLE_COUNT; r++)
@@ -151,7 +154,8 @@ bool has_masses(const struct app *app)
 const char *why_no_masses(const struct app *app)
 {
     const struct qk_needles_state *state = qk_session_needles_state(app->session);
-    bool over = state->stage == QK_NEEDLES_CANCELLED || (state->stage == QK_NEEDLES_OFF && !needles_awaited(app));
+    bool over =
+        state->stage == QK_NEEDLES_CANCELLED || (state->stage == QK_NEEDLES_OFF && !needles_awaited(app));
     return over ? "proposals need needle masses: r measures them" : state->error;
 }
 

@@ -15,8 +15,7 @@ QK_PRECONDITIONS(X)
 
 /* The exact reason of an unmet precondition; NULL: the message of its row. */
 typedef const char *precondition_reason(const struct app *app);
-precondition_reason why_no_qk, why_busy, why_no_export, why_no_attention, why_no_needle,
-    why_no_masses;
+precondition_reason why_no_qk, why_busy, why_no_export, why_no_attention, why_no_needle, why_no_masses;
 
 /* The reason of the first unmet precondition of these (NEEDS_ bits); NULL when all are met. */
 const char *precondition_unmet(const struct app *app, unsigned needs);

@@ -5,6 +5,8 @@
 #include "ui/format.h"
 #include "ui/handlers.h"
 #include "ui/message.h"
+#include "ui/preconditions.h"
+#include "ui/run_heads.h"
 #include "ui/screen.h"
 #include "ui/views/layers_view.h"
 
@@ -69,54 +71,6 @@ unsigned run_toggle(struct app *app, enum action action, const char *argument)
     return refresh;
 }
 
-/* The selected head, or its group: on the probe text it is a query head. */
-static struct qk_head_run selected_run(const struct app *app, bool group)
-{
-    const struct qk_pair_layer *layer = selected_layer(app);
-    int head = range_head(app), n_q = qk_selection_heads(layer, QK_HEAD_Q),
-        n_k = qk_selection_heads(layer, QK_HEAD_K);
-    enum qk_role role = top_screen(app) != SCREEN_ATTENTION ? selected_head(app, &head) : QK_Q;
-    if (!group)
-        return (struct qk_head_run){(enum qk_head_kind)role, head, head};
-    if (role == QK_Q && n_k > 0)
-        head = head / (n_q / n_k);
-    return (struct qk_head_run){QK_HEAD_GROUP, head, head};
-}
-
-static bool head_restored(const struct app *app, enum qk_role role, int head)
-{
-    return qk_layer_choice_of(choices_of(app, app->rows.selected), role, head).mode == QK_RESTORE;
-}
-
-static bool run_restored(const struct app *app, const struct qk_head_run *run)
-{
-    const struct qk_pair_layer *layer = selected_layer(app);
-    int n_q = qk_selection_heads(layer, QK_HEAD_Q), n_k = qk_selection_heads(layer, QK_HEAD_K);
-    if (run->of != QK_HEAD_GROUP)
-        return head_restored(app, (enum qk_role)run->of, run->first);
-    bool all = head_restored(app, QK_K, run->first);
-    for (int h = 0; n_k > 0 && h < n_q / n_k; h++)
-        all = all && head_restored(app, QK_Q, run->first * (n_q / n_k) + h);
-    return all;
-}
-
-unsigned run_toggle_head(struct app *app, enum action action, const char *argument)
-{
-    static const char *const NAMES[] = {[QK_HEAD_Q] = "q", [QK_HEAD_K] = "k", [QK_HEAD_GROUP] = "group "};
-    struct qk_error err = {0};
-    if (!selected_layer(app)->has_qk) /* others are marked */
-        return say_failure(app, "layer %d: %s", app->rows.selected, layer_obstacle(selected_layer(app)));
-    struct qk_head_run run = selected_run(app, action == ACTION_RESTORE_GROUP);
-    int layer = app->rows.selected;
-    enum qk_mode mode = run_restored(app, &run) ? QK_KEEP : QK_RESTORE;
-    (void)argument;
-    if (qk_session_choose_heads(app->session, layer, &run, 1, (struct qk_choice){mode, 0}, NULL, &err) !=
-        QK_OK)
-        return say_error(app, &err);
-    say(app, STYLE_DIM, "layer %d: %s%d %s", layer, NAMES[run.of], run.first, qk_mode_info(mode)->name);
-    return REFRESH_ROWS;
-}
-
 unsigned run_keep(struct app *app, enum action action, const char *argument)
 {
     (void)action;
@@ -125,6 +79,12 @@ unsigned run_keep(struct app *app, enum action action, const char *argument)
 }
 
 /* --- modes --- */
+
+/* Sets the choice of the selected head where heads have the keys, else of the first n of app->targets. */
+static unsigned choose_here(struct app *app, int n, int role, struct qk_choice choice)
+{
+    return heads_have_keys(app) ? choose_head(app, choice) : choose(app, n, role, choice);
+}
 
 static unsigned set_mode(struct app *app, const char *text)
 {
@@ -145,21 +105,22 @@ static unsigned set_mode(struct app *app, const char *text)
         if (*end != '\0')
             return say_failure(app, "mode: '%s' is no number", number);
     }
-    return choose(app, targets(app), app->role, choice);
+    return choose_here(app, targets(app), app->role, choice);
 }
 
 unsigned run_mode(struct app *app, enum action action, const char *argument)
 {
     if (argument != NULL && argument[0] != '\0')
         return set_mode(app, argument);
+    bool heads = heads_have_keys(app);
     int n = targets(app), step = action == ACTION_MODE ? 1 : QK_MODE_COUNT - 1;
-    int first = app->targets[0],
-        mode = (int)choices_of(app, first)->role[app->role < 0 ? QK_Q : app->role].mode;
+    int first = app->targets[0], role = heads ? -1 : app->role;
+    int mode = (int)(heads ? head_choice(app) : choices_of(app, first)->role[role < 0 ? QK_Q : role]).mode;
     do
         mode = (mode + step) % QK_MODE_COUNT;
-    while ((app->role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
+    while ((role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
            !qk_blend_offers(app->pair->layer[first].side[QK_POST], (enum qk_mode)mode));
-    return choose(app, n, app->role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
+    return choose_here(app, n, role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
 }
 
 /* --- parameters --- */
@@ -177,11 +138,16 @@ static int param_role(const struct app *app, int layer)
     return q ? QK_Q : QK_K;
 }
 
-/* Keeps those of app->targets that are in the mode of the first with a parameter, which is `like`. */
+/* Keeps those of app->targets that are in the mode of the first with a parameter, which is `like`. Where heads have the
+ * keys, it is the selected head's, and counts as one. */
 static int param_targets(struct app *app, int *role, struct qk_choice *like)
 {
     int n = targets(app), kept = 0;
     bool found = false;
+    if (heads_have_keys(app)) {
+        *like = head_choice(app);
+        return qk_mode_info(like->mode)->has_param ? 1 : 0;
+    }
     for (int i = 0; i < n; i++) {
         int layer = app->targets[i], r = param_role(app, layer);
         struct qk_choice choice = choices_of(app, layer)->role[r < 0 ? QK_Q : r];
@@ -230,7 +196,7 @@ unsigned run_step(struct app *app, enum action action, const char *argument)
     char text[32];
     snprintf(text, sizeof text, "%.6g", choice.param);
     choice.param = strtod(text, NULL);
-    return choose(app, n, role, choice);
+    return choose_here(app, n, role, choice);
 }
 
 unsigned run_param(struct app *app, enum action action, const char *argument)
@@ -254,7 +220,7 @@ unsigned run_param(struct app *app, enum action action, const char *argument)
     choice.param = strtod(argument, &end);
     if (end == argument || *end != '\0')
         return say_failure(app, "'%s' is no number", argument);
-    return choose(app, n, role, choice);
+    return choose_here(app, n, role, choice);
 }
 
 unsigned run_role(struct app *app, enum action action, const char *argument)

@@ -148,7 +148,8 @@ enum qk_code qk_selection_set(struct qk_selection *selection, const struct qk_pa
 
 char qk_head_letter(enum qk_head_kind of)
 {
-    static const char LETTER[QK_HEAD_KIND_COUNT] = {[QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g'};
+    static const char LETTER[QK_HEAD_KIND_COUNT] = {
+        [QK_HEAD_Q] = 'q', [QK_HEAD_K] = 'k', [QK_HEAD_GROUP] = 'g'};
     return LETTER[of];
 }
 

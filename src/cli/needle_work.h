@@ -9,8 +9,8 @@
 
 /* Zero-initialise; freed with qk_needle_work_free. */
 struct qk_needle_work {
-    const char *file;      /* --needles; NULL: prompts are made; borrowed */
-    int length, n_prompts; /* of made prompts */
+    const char *file;                             /* --needles; NULL: prompts are made; borrowed */
+    int length, n_prompts;                        /* of made prompts */
     struct qk_needle_files states[QK_SIDE_COUNT]; /* --states, --states-pre; the lists are owned */
     struct qk_tokenizer *tokenizer;
     struct qk_needle_prompts prompts;

@@ -82,11 +82,12 @@ static enum qk_code run_layer(const struct work *work, enum qk_side side, bool b
         return QK_OK;
     QK_TRY(run_patched(work, AS_IT_IS, layer, needle, x, &out->side[QK_POST][layer], err));
     QK_TRY(run_patched(work, RESTORED, layer, needle, x, &out->restored[layer], err));
-    return out->current != NULL ? run_patched(work, CURRENT, layer, needle, x, &out->current[layer], err) : QK_OK;
+    return out->current != NULL ? run_patched(work, CURRENT, layer, needle, x, &out->current[layer], err)
+                                : QK_OK;
 }
 
-static enum qk_code run_states(struct work *work, enum qk_side side, size_t file,
-    const struct qk_states *states, struct qk_error *err)
+static enum qk_code run_states(
+    struct work *work, enum qk_side side, size_t file, const struct qk_states *states, struct qk_error *err)
 {
     size_t needle = 0;
     const char *path = work->files[side].path[file];
@@ -161,8 +162,7 @@ enum qk_code qk_needle_measure_states(const struct qk_pair *pair, struct qk_need
     const struct qk_needle_files files[QK_SIDE_COUNT], const struct qk_selection *selection, bool norms,
     struct qk_progress *progress, struct qk_needle_pair *out, struct qk_error *err)
 {
-    struct work work = {
-        .pair = pair, .needles = needles, .files = files, .progress = progress, .out = out};
+    struct work work = {.pair = pair, .needles = needles, .files = files, .progress = progress, .out = out};
     struct qk_selection_patch restored = {0}, chosen = {0};
     *out = (struct qk_needle_pair){.n_layers = pair->n_layers};
     qk_progress_total(progress, files[QK_PRE].n + files[QK_POST].n);

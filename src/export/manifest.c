@@ -41,7 +41,8 @@ static enum qk_code keep_folder_safe(
     if (realpath(folder, resolved) == NULL)
         return qk_fail_errno(err, folder, "resolve");
     if (qk_path_inside(target, resolved))
-        return qk_fail(err, QK_USAGE, "%s: refused: it is, or is in, %s's folder (%s)", target, side, resolved);
+        return qk_fail(
+            err, QK_USAGE, "%s: refused: it is, or is in, %s's folder (%s)", target, side, resolved);
     if (qk_path_inside(resolved, target))
         return qk_fail(err, QK_USAGE, "%s: refused: it holds %s's folder (%s)", target, side, resolved);
     return QK_OK;

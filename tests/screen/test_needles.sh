@@ -124,6 +124,14 @@ keys Enter Enter
 check "without colour a head is marked" wait_for '^ mass post .*0\.869'
 keys Right Space
 check "  by a sign" wait_for '^ head *q0 *●q1 '
+keys m
+check "m goes on to the head's next mode" wait_for '^ choice *q1 lerp 0\.5$'
+keys +
+check "  + raises its parameter" wait_for '^ choice *q1 lerp 0\.55$'
+keys m
+check "  a mode of q and k acts on the group" wait_for '^ choice *q0-1 qk-pro 0\.3  k0 qk-pro 0\.3$'
+keys u u u
+wait_for '^ choice *q1 restore$'
 leave
 unset NO_COLOR
 

@@ -32,8 +32,7 @@ enum { SHORT_PROMPTS = 6 };
 static struct qk_session *open_demo(void)
 {
     char pre[PATH_SIZE], post[PATH_SIZE], file[PATH_SIZE];
-    return open_sides(
-        demo_path(pre, "pre"), demo_path(post, "post"), data_path(file, "needle/short.jsonl"));
+    return open_sides(demo_path(pre, "pre"), demo_path(post, "post"), data_path(file, "needle/short.jsonl"));
 }
 
 static void wait_for_event(struct qk_session *session)
@@ -86,8 +85,7 @@ static void measure(struct qk_session *session, struct qk_needle_pair *out)
     struct qk_error err = {0};
     char post[PATH_SIZE], file[PATH_SIZE];
     expect_ok(qk_tokenizer_open(demo_path(post, "post"), &tokenizer, &err), &err);
-    expect_ok(
-        qk_needle_prompts_open(data_path(file, "needle/short.jsonl"), tokenizer, &prompts, &err), &err);
+    expect_ok(qk_needle_prompts_open(data_path(file, "needle/short.jsonl"), tokenizer, &prompts, &err), &err);
     expect_ok(qk_needle_measure(qk_session_pair(session), &prompts.needles, qk_session_selection(session),
                   qk_session_norms(session), 0, NULL, out, &err),
         &err);

@@ -109,8 +109,9 @@ void needles_report(struct app *app)
         report_ready(app);
     if (state->stage == QK_NEEDLES_FAILED && needles_file(app) != NULL)
         say(app, STYLE_ERROR, "no needle masses: %s", state->error);
-    else if (state->stage == QK_NEEDLES_FAILED && qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
-        app->message[0] == '\0') /* else it is the reason why there are no ranges either */
+    else if (state->stage == QK_NEEDLES_FAILED &&
+             qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
+             app->message[0] == '\0') /* else it is the reason why there are no ranges either */
         say(app, STYLE_DIM, "no needle masses: %s", state->error);
 }
 

@@ -40,8 +40,8 @@ static void add_head(const struct app *app, struct page *page, const struct canv
     page_add(page, canvas, recalls ? STYLE_TEXT : STYLE_DIM, line, "");
 }
 
-static void add_heads(const struct app *app, struct page *page, const struct canvas *canvas,
-    const struct qk_recall *recall)
+static void add_heads(
+    const struct app *app, struct page *page, const struct canvas *canvas, const struct qk_recall *recall)
 {
     char heading[96];
     size_t shown = recall->n_recall + 1 < SHOWN_HEADS ? recall->n_recall + 1 : SHOWN_HEADS;
