@@ -34,6 +34,7 @@ struct eval {
     struct qk_pair *pair;
     struct qk_evaluation *evaluation; /* of the pair */
     bool pairs, force, norms, streams;
+    bool said[QK_SIDE_COUNT]; /* what the side cannot be asked */
     int threads, limit;
     struct qk_evaluation_options options;
 };
@@ -348,6 +349,22 @@ static enum qk_code ask(
     return code;
 }
 
+/* Says which cases a side cannot be asked, once, and where pre gets other tokens than post. */
+static void say_tokens(struct eval *e, const struct qk_evaluation *evaluation, enum qk_side side)
+{
+    size_t n, first;
+    const char *why = qk_evaluation_foreign(evaluation, side, &n);
+    if (why != NULL && (!e->pairs || !e->said[side]))
+        qk_print_note("%s; %zu of %zu cases are like this and count as wrong", why, n, e->cases.n);
+    if (side == QK_PRE && !e->said[side] && (n = qk_evaluation_unlike(evaluation, &first)) > 0) {
+        const struct qk_case *item = &e->cases.item[first];
+        qk_print_note(
+            "%s: its tokenizer reads %zu of %zu cases in other tokens than post's (the first is %s:%zu)",
+            e->pair->model[QK_PRE]->checkpoint->path, n, e->cases.n, e->cases.file[item->file], item->line);
+    }
+    e->said[side] = true;
+}
+
 static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, struct qk_error *err)
 {
     struct qk_model *model;
@@ -356,6 +373,8 @@ static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, str
     enum qk_code code = qk_evaluation_open(NULL, model, &e->cases, &e->options, &evaluation, err);
     if (code == QK_OK)
         code = ask(e, evaluation, i, err);
+    if (code == QK_OK)
+        say_tokens(e, evaluation, QK_POST);
     qk_evaluation_close(evaluation);
     qk_model_close(model);
     return code;
@@ -382,8 +401,11 @@ static enum qk_code run(const struct qk_arguments *arguments, struct eval *e, st
         QK_TRY(qk_alloc(&e->row[i].score, e->cases.n_tasks, sizeof *e->row[i].score, err));
     if (e->pairs)
         QK_TRY(select_rows(arguments, e, err));
-    for (size_t i = 0; i < e->n_rows; i++)
+    for (size_t i = 0; i < e->n_rows; i++) {
         QK_TRY(e->pairs ? ask(e, e->evaluation, i, err) : ask_alone(e, arguments->operand[i], i, err));
+        if (e->pairs)
+            say_tokens(e, e->evaluation, e->row[i].baseline ? e->row[i].side : QK_POST);
+    }
     if (qk_arguments_has(arguments, "json"))
         return print_json(e, err);
     if (qk_arguments_has(arguments, "csv"))

@@ -196,6 +196,8 @@ static enum qk_code run_probe(struct range *r, struct qk_error *err)
     struct qk_meter meter;
     struct qk_error unkept = {0};
     QK_TRY(qk_probe_open(r->inputs.pair, &r->options, &r->probe, err));
+    if (r->probe->pre_cannot != NULL)
+        qk_print_note("%s", r->probe->pre_cannot);
     if (r->cached)
         qk_range_cache_load(r->probe);
     qk_meter_start(&meter, "running", false);

@@ -340,6 +340,8 @@ static void json_probe(cJSON *root, const struct qk_range_report *report)
 {
     const struct qk_probe *probe = report->probe;
     cJSON_AddStringToObject(root, "source", probe->origin == QK_ORIGIN_STATES ? "states" : "forward pass");
+    if (probe->pre_cannot != NULL)
+        qk_json_add_text(root, "pre_cannot", probe->pre_cannot);
     if (report->current != NULL)
         cJSON_AddStringToObject(root, "current", report->exact ? "exact" : "same states");
     cJSON_AddNumberToObject(root, "tokens", (double)probe->T);

@@ -63,6 +63,9 @@ enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_mode
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         e->side[s].model = pair != NULL ? pair->model[s] : alone;
     enum qk_code code = open_exam(e, QK_POST, err);
+    const struct qk_exam *exam = &e->side[QK_POST].exam;
+    if (code == QK_OK && cases->n > 0 && exam->n_foreign == cases->n)
+        code = qk_fail(err, QK_INPUT, "%s", exam->why);
     if (code == QK_OK)
         *out = e;
     else
@@ -275,7 +278,8 @@ static enum qk_code split(struct asking *a, size_t n, const size_t *list, signed
     QK_TRY(qk_alloc(&cases, n, sizeof *cases, err));
     enum qk_code code = qk_alloc(&got, n, 1, err);
     for (size_t i = 0; code == QK_OK && i < n; i++) {
-        int found = qk_answer_store_find(a->store, a->exam->digest[list[i]]);
+        bool foreign = a->exam->foreign[list[i]];
+        int found = foreign ? 0 : qk_answer_store_find(a->store, a->exam->digest[list[i]]);
         if (found < 0) {
             a->open[a->n_open++] = i;
             continue;
@@ -315,6 +319,36 @@ enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_su
     if (cost != NULL)
         *cost = unknown;
     return code;
+}
+
+const char *qk_evaluation_foreign(const struct qk_evaluation *evaluation, enum qk_side side, size_t *n)
+{
+    const struct subject_side *s = &evaluation->side[side];
+    *n = s->opened ? s->exam.n_foreign : 0;
+    return s->opened ? s->exam.why : NULL;
+}
+
+static bool same_ids(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
+{
+    return n_a == n_b && (n_a == 0 || memcmp(a, b, n_a * sizeof *a) == 0);
+}
+
+size_t qk_evaluation_unlike(const struct qk_evaluation *evaluation, size_t *first)
+{
+    const struct qk_exam *pre = &evaluation->side[QK_PRE].exam, *post = &evaluation->side[QK_POST].exam;
+    size_t n = 0;
+    *first = 0;
+    if (!evaluation->side[QK_PRE].opened || !evaluation->side[QK_POST].opened)
+        return 0;
+    for (size_t i = evaluation->cases->n; i-- > 0;) {
+        const struct qk_case_tokens *a = &pre->tokens[i], *b = &post->tokens[i];
+        if (same_ids(a->prompt, a->n_prompt, b->prompt, b->n_prompt) &&
+            same_ids(a->answer, a->n_answer, b->answer, b->n_answer))
+            continue;
+        *first = i;
+        n++;
+    }
+    return n;
 }
 
 size_t qk_evaluation_cost(const struct qk_evaluation *evaluation, size_t i)

@@ -16,8 +16,8 @@ struct qk_evaluation_options {
 };
 
 /* Opens an evaluation of a pair, or of one checkpoint alone (`pair` NULL, `alone` not). All are borrowed and must
- * outlive it. A model's weights are read when it is first asked. QK_INPUT as qk_exam_open. Freed with
- * qk_evaluation_close (NULL allowed). Not for two threads at once. */
+ * outlive it. A model's weights are read when it is first asked. QK_INPUT as qk_exam_open, and when post knows the
+ * tokens of no case. Freed with qk_evaluation_close (NULL allowed). Not for two threads at once. */
 enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,
     const struct qk_cases *cases, const struct qk_evaluation_options *options, struct qk_evaluation **out,
     struct qk_error *err);
@@ -38,6 +38,13 @@ struct qk_subject {
 enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_subject subject, size_t n,
     const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
     double *cost, struct qk_error *err);
+
+/* *n = the cases with tokens that a side does not know, which count as wrong; what the first has (one line, borrowed),
+ * or NULL. The side must have been asked. */
+const char *qk_evaluation_foreign(const struct qk_evaluation *evaluation, enum qk_side side, size_t *n);
+/* How many cases the tokenizers of pre and post turn into other tokens; *first is the first of them. 0 unless both
+ * sides have been asked. */
+size_t qk_evaluation_unlike(const struct qk_evaluation *evaluation, size_t *first);
 
 /* The cost of case i, in tokens. */
 size_t qk_evaluation_cost(const struct qk_evaluation *evaluation, size_t i);

@@ -2,6 +2,7 @@
 #include "eval/exam.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
 
@@ -31,18 +32,25 @@ static void digest_case(const struct qk_exam *exam, size_t i, char out[QK_DIGEST
     qk_digest_hex(&digest, out);
 }
 
+/* Notes whether the case has tokens that the model does not know. */
 static enum qk_code check_ids(
-    const struct qk_exam *exam, size_t i, size_t vocabulary, const char *model, struct qk_error *err)
+    struct qk_exam *exam, size_t i, size_t vocabulary, const char *model, struct qk_error *err)
 {
     const struct qk_case_tokens *t = &exam->tokens[i];
     const struct qk_case *item = &exam->cases->item[i];
-    for (size_t k = 0; k < t->n_prompt + t->n_answer; k++) {
+    struct qk_text text = {0};
+    for (size_t k = 0; k < t->n_prompt + t->n_answer && !exam->foreign[i]; k++) {
         int32_t id = k < t->n_prompt ? t->prompt[k] : t->answer[k - t->n_prompt];
-        if (id < 0 || (size_t)id >= vocabulary)
-            return qk_fail(err, QK_INPUT,
-                "%s: the tokenizer does not fit the model: a token of %s:%zu "
-                "is outside the vocabulary (found %d, expected 0 to %zu)",
-                model, exam->cases->file[item->file], item->line, id, vocabulary - 1);
+        if (id >= 0 && (size_t)id < vocabulary)
+            continue;
+        exam->foreign[i] = true;
+        if (exam->n_foreign++ > 0)
+            continue;
+        qk_text_add(&text,
+            "%s: the tokenizer does not fit the model: a token of %s:%zu "
+            "is outside the vocabulary (found %d, expected 0 to %zu)",
+            model, exam->cases->file[item->file], item->line, (int)id, vocabulary - 1);
+        QK_TRY(qk_text_take(&text, &exam->why, err));
     }
     return QK_OK;
 }
@@ -54,6 +62,7 @@ static enum qk_code encode_all(const struct qk_model *model, struct qk_exam *exa
     QK_TRY(qk_forward_vocabulary(model, &vocabulary, err));
     QK_TRY(qk_alloc(&exam->tokens, cases->n, sizeof *exam->tokens, err));
     QK_TRY(qk_alloc(&exam->digest, cases->n, sizeof *exam->digest, err));
+    QK_TRY(qk_alloc(&exam->foreign, cases->n, sizeof *exam->foreign, err));
     for (size_t i = 0; i < cases->n; i++) {
         QK_TRY(qk_case_encode(cases, i, exam->tokenizer, &exam->tokens[i], err));
         QK_TRY(check_ids(exam, i, vocabulary, model->checkpoint->path, err));
@@ -83,6 +92,8 @@ void qk_exam_close(struct qk_exam *exam)
         qk_case_tokens_free(&exam->tokens[i]);
     free(exam->tokens);
     free(exam->digest);
+    free(exam->foreign);
+    free(exam->why);
     qk_ends_free(&exam->ends);
     qk_tokenizer_free(exam->tokenizer);
     *exam = (struct qk_exam){0};

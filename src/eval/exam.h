@@ -14,11 +14,14 @@ struct qk_exam {
     struct qk_case_tokens *tokens; /* one a case */
     char (*digest)
         [QK_DIGEST_TEXT]; /* digest of all on which a case's answer depends, except the model's weights */
+    bool *foreign;        /* per case: it has tokens outside the model's vocabulary, and cannot be asked */
+    size_t n_foreign;
+    char *why; /* what the first of them has (one line), or NULL */
 };
 
 /* Reads tokenizer and EOS of a checkpoint's folder and encodes every case. QK_INPUT as qk_tokenizer_open,
- * qk_ends_read and qk_case_encode, and when the model has no forward pass or a token is outside its vocabulary. Freed
- * with qk_exam_close, on failure too. */
+ * qk_ends_read and qk_case_encode, and when the model has no forward pass. A token outside its vocabulary is no
+ * failure (foreign). Freed with qk_exam_close, on failure too. */
 enum qk_code qk_exam_open(
     const struct qk_model *model, const struct qk_cases *cases, struct qk_exam *out, struct qk_error *err);
 void qk_exam_close(struct qk_exam *exam);

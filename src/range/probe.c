@@ -2,6 +2,7 @@
 #include "range/probe.h"
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "forward/forward.h"
 #include "range/profile.h"
 #include "token/tokenizer.h"
@@ -99,6 +100,40 @@ static enum qk_code open_ids(
     return QK_OK;
 }
 
+/* *n = how many of the probe's tokens the model does not know, *first = the first of them, *known = how many it has. */
+static enum qk_code count_unknown(const struct qk_probe *probe, enum qk_side side, size_t *n, size_t *first,
+    size_t *known, struct qk_error *err)
+{
+    *n = *first = 0;
+    QK_TRY(qk_forward_vocabulary(probe->pair->model[side], known, err));
+    for (size_t t = probe->T; *known > 0 && t-- > 0;)
+        if (probe->ids[t] < 0 || (size_t)probe->ids[t] >= *known) {
+            *first = t;
+            ++*n;
+        }
+    return QK_OK;
+}
+
+/* Post must know all tokens. Where pre does not, because a fine-tuning added some, this sets pre_cannot. */
+static enum qk_code check_tokens(struct qk_probe *probe, struct qk_error *err)
+{
+    struct qk_text text = {0};
+    size_t n, first, known;
+    QK_TRY(count_unknown(probe, QK_POST, &n, &first, &known, err));
+    if (n > 0)
+        return qk_fail(err, QK_INPUT,
+            "%s: token %zu of the probe is outside the vocabulary (found %d, expected 0 to %zu)",
+            probe->pair->model[QK_POST]->checkpoint->path, first, (int)probe->ids[first], known - 1);
+    QK_TRY(count_unknown(probe, QK_PRE, &n, &first, &known, err));
+    if (n == 0)
+        return QK_OK;
+    qk_text_add(&text,
+        "%s: token %zu of the probe is outside the vocabulary (found %d, expected 0 to %zu; %zu of %zu tokens are); "
+        "pre's layers are shown on post's inputs",
+        probe->pair->model[QK_PRE]->checkpoint->path, first, (int)probe->ids[first], known - 1, n, probe->T);
+    return qk_text_take(&text, &probe->pre_cannot, err);
+}
+
 /* --- states --- */
 
 static enum qk_code open_states(
@@ -147,7 +182,8 @@ static enum qk_code open_parts(
     QK_TRY(qk_alloc(&probe->layer, (size_t)probe->pair->n_layers, sizeof *probe->layer, err));
     if (options->states_path[QK_POST] == NULL) {
         QK_TRY(check_pass(probe->pair, err));
-        return open_ids(probe, options, err);
+        QK_TRY(open_ids(probe, options, err));
+        return check_tokens(probe, err);
     }
     QK_TRY(open_states(probe, options, err));
     /* Serves only to show the text; the probe works without it. */
@@ -190,6 +226,7 @@ void qk_probe_close(struct qk_probe *probe)
     qk_tokenizer_free(probe->tokenizer);
     free(probe->layer);
     free(probe->ids);
+    free(probe->pre_cannot);
     free(probe);
 }
 
@@ -208,7 +245,8 @@ static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *rest
     const float *x, struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_layer_ranges *ranges = &probe->layer[layer];
-    bool serves_both = probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL;
+    bool serves_both = probe->pre_cannot != NULL ||
+                       (probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL);
     const struct qk_range_source source[] = {
         {.model = probe->pair->model[QK_POST], .range = &ranges->side[QK_POST]},
         {.model = probe->pair->model[QK_PRE],
@@ -346,11 +384,11 @@ static enum qk_code choose_layers(
     return QK_OK;
 }
 
-/* True when the side's inputs of all wanted layers are known without a pass, from a file or a cache. */
+/* True when the side's inputs of all wanted layers are known without a pass, from a file or a cache, or cannot be. */
 static bool has_states(const struct pass *pass)
 {
     const struct qk_states *states = &pass->probe->states[pass->side];
-    if (pass->probe->origin == QK_ORIGIN_STATES)
+    if (pass->probe->origin == QK_ORIGIN_STATES || (pass->side == QK_PRE && pass->probe->pre_cannot != NULL))
         return true;
     for (int i = 0; i <= pass->last; i++)
         if (pass->wanted[i] && (states->layer == NULL || states->layer[i] == NULL))

@@ -49,6 +49,9 @@ struct qk_probe {
      * side whose wanted layers are all here before qk_probe_run needs no pass. */
     struct qk_states states[QK_SIDE_COUNT];
     bool keep_pre;
+    /* Why pre cannot read the probe: tokens that it does not know. Its layers then have post's inputs. NULL: it can.
+     * Owned. */
+    char *pre_cannot;
     struct qk_layer_ranges *layer; /* n_layers of the pair; owned */
 };
 
@@ -63,7 +66,8 @@ int qk_probe_profile_points(const struct qk_probe_options *options);
 
 /* Gets the probe's tokens, and states where they come from files. Freed with qk_probe_close. QK_INPUT when this
  * family has no forward pass and there are no states (the message says how to go on). Also when no layer has ranges,
- * the tokenizer is missing or not supported, or a file does not fit. */
+ * the tokenizer is missing or not supported, or a file does not fit. Tokens that pre does not know are no failure
+ * (pre_cannot). */
 enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_options *options,
     struct qk_probe **out, struct qk_error *err);
 void qk_probe_close(struct qk_probe *probe); /* NULL allowed */

@@ -21,6 +21,7 @@ static void publish_opened(struct run *base, struct run_event *event)
     const struct qk_probe *probe = run->probe;
     (void)event;
     run->state.origin = probe->origin;
+    run->state.pre_cannot = probe->pre_cannot;
     run->state.ids = probe->ids;
     run->state.n_ids = probe->T;
     run->state.first_query = qk_range_first_query(&probe->range, probe->T);

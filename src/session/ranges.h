@@ -34,6 +34,7 @@ struct qk_probe_state {
     const char *error;    /* FAILED: one line, else NULL */
     bool estimated;       /* FAILED: the model cannot run; qk_session_profile has the estimate from weights */
     enum qk_range_origin origin;
+    const char *pre_cannot; /* why pre's layers have post's inputs (range/probe.h), or NULL */
     struct qk_exact_state exact;
     /* The probe; 0 and NULL until it is known. */
     const int32_t *ids;

@@ -36,7 +36,7 @@ static enum qk_code find_spelling(
         return qk_strndup_to(&token->spelling, token->content, token->n, err);
     }
     struct qk_pieces pieces = {.limit = 64 * QK_ADDED_BYTES};
-    enum qk_code code = qk_pieces_put(&pieces, token->content, token->n, QK_NO_TOKEN, true, err);
+    enum qk_code code = qk_pieces_put(&pieces, token->content, token->n, QK_NO_TOKEN, 0, err);
     if (code == QK_OK)
         code = qk_steps_run(normalizer, false, &pieces, err);
     if (code == QK_OK) /* normalizers do not cut: there is at most one piece */
@@ -195,15 +195,6 @@ const struct qk_added_token *qk_added_by_content(const struct qk_added *added, c
 
 /* --- finding --- */
 
-static int32_t character_before(const char *text, size_t at)
-{
-    int32_t code;
-    size_t back = 1;
-    while (back < 4 && back < at && ((unsigned char)text[at - back] & 0xc0) == 0x80)
-        back++;
-    return qk_character(text + at - back, back, &code) == back ? code : -1;
-}
-
 static bool is_word(int32_t code)
 {
     if (code < 0)
@@ -238,7 +229,7 @@ static bool is_space(int32_t code)
 
 static size_t spaces_before(const char *text, size_t floor, size_t at)
 {
-    while (at > floor && is_space(character_before(text, at)))
+    while (at > floor && is_space(qk_character_before(text, at)))
         do
             at--;
         while (at > floor && ((unsigned char)text[at] & 0xc0) == 0x80);
@@ -296,12 +287,12 @@ static bool stands_alone(const char *text, size_t n, size_t from, size_t to)
     int32_t code = -1;
     if (to < n)
         qk_character(text + to, n - to, &code);
-    return !is_word(code) && (from == 0 || !is_word(character_before(text, from)));
+    return !is_word(code) && (from == 0 || !is_word(qk_character_before(text, from)));
 }
 
 /* Finds tokens one behind the other without regard to the spaces that rstrip takes. It also finds one that begins
  * among these, as the original does. */
-enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, bool first,
+enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, size_t lead,
     struct qk_pieces *out, struct qk_error *err)
 {
     size_t done = 0, spaces_end = 0;
@@ -312,13 +303,16 @@ enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, 
         if (token == NULL || (token->single_word && !stands_alone(text, n, from, to)))
             continue;
         if (token->lstrip)
-            from = spaces_before(text, done, from);
+            from = from < done ? done : spaces_before(text, done, from);
         if (token->rstrip)
             to = spaces_end = to < spaces_end ? spaces_end : spaces_behind(text, to, n);
+        if (from >= to) /* the token before it took all of it */
+            continue;
         if (done < from)
-            QK_TRY(qk_pieces_put(out, text + done, from - done, QK_NO_TOKEN, first && done == 0, err));
-        QK_TRY(qk_pieces_put(out, token->spelling, token->n_spelling, token->id, false, err));
+            QK_TRY(
+                qk_pieces_put(out, text + done, from - done, QK_NO_TOKEN, qk_lead_behind(lead, done), err));
+        QK_TRY(qk_pieces_put(out, token->spelling, token->n_spelling, token->id, 0, err));
         done = to;
     }
-    return qk_pieces_put(out, text + done, n - done, QK_NO_TOKEN, first && done == 0, err);
+    return qk_pieces_put(out, text + done, n - done, QK_NO_TOKEN, qk_lead_behind(lead, done), err);
 }

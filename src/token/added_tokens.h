@@ -43,8 +43,9 @@ void qk_added_free(struct qk_added *added);
 const struct qk_added_token *qk_added_by_id(const struct qk_added *added, int32_t id);
 const struct qk_added_token *qk_added_by_content(const struct qk_added *added, const char *content);
 
-/* Cuts text[0, n) at the tokens of the index, the longest at the leftmost place first. */
-enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, bool first,
+/* Cuts text[0, n) at the tokens of the index, the longest at the leftmost place first. `lead` is that
+ * of struct qk_piece. */
+enum qk_code qk_added_cut(const struct qk_added_index *index, const char *text, size_t n, size_t lead,
     struct qk_pieces *out, struct qk_error *err);
 
 #endif

@@ -69,6 +69,42 @@ static const struct qk_merge *find_merge(const struct qk_bpe *bpe, int32_t left,
     return NULL;
 }
 
+/* --- pairs of characters that merges join --- */
+
+static uint64_t joint_key(int32_t left, int32_t right)
+{
+    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
+}
+
+/* The place of the key in the table, or the free one for it. */
+static uint64_t *joint_place(const struct qk_bpe *bpe, uint64_t key)
+{
+    size_t mask = bpe->n_joints - 1, i = (size_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask;
+    while (bpe->joint[i] != 0 && bpe->joint[i] != key)
+        i = (i + 1) & mask;
+    return &bpe->joint[i];
+}
+
+bool qk_bpe_joins(const struct qk_bpe *bpe, int32_t left, int32_t right)
+{
+    return left < 0 || right < 0 || *joint_place(bpe, joint_key(left, right)) != 0;
+}
+
+/* Notes between which characters the merge joins. The text of a token is that of its parts, so whatever the parts
+ * are made of, these two stand there. */
+static void add_joint(struct qk_bpe *bpe, const char *const part[2], const size_t length[2])
+{
+    int32_t left = -1, right = -1;
+    if (length[0] == 0 || length[1] == 0)
+        return;
+    left = qk_character_before(part[0], length[0]);
+    qk_character(part[1], length[1], &right);
+    if (left < 0 || right < 0)
+        return;
+    uint64_t key = joint_key(left, right);
+    *joint_place(bpe, key) = key;
+}
+
 /* --- reading --- */
 
 static int order_text(const void *a, const void *b)
@@ -172,6 +208,7 @@ static enum qk_code read_merge(
             rank, length[0] < 64 ? (int)length[0] : 64, part[0], length[1] < 64 ? (int)length[1] : 64,
             part[1]);
     bpe->merge[bpe->n_merges++] = (struct qk_merge){id[0], id[1], (int32_t)rank, id[2]};
+    add_joint(bpe, part, length);
     return QK_OK;
 }
 
@@ -194,6 +231,9 @@ static enum qk_code read_merges(
     for (const cJSON *item = merges->child; item != NULL; item = item->next)
         n++;
     QK_TRY(qk_alloc(&bpe->merge, n, sizeof *bpe->merge, err));
+    for (bpe->n_joints = 16; bpe->n_joints < 2 * n;)
+        bpe->n_joints *= 2;
+    QK_TRY(qk_alloc(&bpe->joint, bpe->n_joints, sizeof *bpe->joint, err));
     for (const cJSON *item = merges->child; item != NULL; item = item->next) {
         if (cJSON_IsString(item) && strncmp(item->valuestring, "#version", 8) == 0)
             continue;
@@ -259,13 +299,14 @@ void qk_bpe_free(struct qk_bpe *bpe)
     free(bpe->by_text);
     free(bpe->by_id);
     free(bpe->merge);
+    free(bpe->joint);
     *bpe = (struct qk_bpe){0};
 }
 
 /* --- one word --- */
 
-/* The word as a linked list of symbols, and a heap of the possible merges with the next one on top. An entry whose
- * symbols have changed since is skipped when it comes up. */
+/* A part of a word as a linked list of symbols, and a heap of the possible merges with the next one on top. An entry
+ * whose symbols have changed since is skipped when it comes up. */
 struct symbol {
     int32_t id; /* -1: merged into the one before it */
     size_t previous, next;
@@ -279,6 +320,8 @@ struct word {
     size_t n, capacity;
     struct candidate *heap;
     size_t n_heap, heap_capacity;
+    int32_t last; /* the code of the last symbol's last character */
+    struct qk_ids *ids;
 };
 #define NOWHERE SIZE_MAX
 
@@ -350,10 +393,26 @@ static enum qk_code merge_all(const struct qk_bpe *bpe, struct word *word, struc
     return QK_OK;
 }
 
-static enum qk_code add_symbol(struct word *word, int32_t id, struct qk_error *err)
+/* Merges the part, appends its tokens, and begins the next part. */
+static enum qk_code finish_part(const struct qk_bpe *bpe, struct word *word, struct qk_error *err)
 {
+    QK_TRY(merge_all(bpe, word, err));
+    for (size_t i = 0; i < word->n; i++)
+        if (word->symbol[i].id >= 0)
+            QK_TRY(qk_ids_add(word->ids, word->symbol[i].id, err));
+    word->n = 0;
+    return QK_OK;
+}
+
+/* `first` and `last` are the first and last character of the symbol's text. */
+static enum qk_code add_symbol(const struct qk_bpe *bpe, struct word *word, int32_t id, int32_t first,
+    int32_t last, struct qk_error *err)
+{
+    if (word->n > 0 && !qk_bpe_joins(bpe, word->last, first))
+        QK_TRY(finish_part(bpe, word, err));
     QK_TRY(qk_grow(&word->symbol, &word->capacity, word->n + 1, sizeof *word->symbol, err));
     word->symbol[word->n++].id = id;
+    word->last = last;
     return QK_OK;
 }
 
@@ -363,6 +422,16 @@ static bool has_bytes(const struct qk_bpe *bpe, const char *text, size_t n)
         if (bpe->byte[(unsigned char)text[i]] < 0)
             return false;
     return bpe->byte_fallback;
+}
+
+static enum qk_code add_unknown(const struct qk_bpe *bpe, struct word *word, struct qk_error *err)
+{
+    const struct qk_vocabulary_entry *entry = qk_bpe_token(bpe, bpe->unknown);
+    int32_t first = -1;
+    if (entry->n > 0)
+        qk_character(entry->text, entry->n, &first);
+    return add_symbol(
+        bpe, word, bpe->unknown, first, entry->n > 0 ? qk_character_before(entry->text, entry->n) : -1, err);
 }
 
 /* Makes symbols of the word's characters: tokens, else bytes, else unknown. */
@@ -376,20 +445,20 @@ static enum qk_code add_characters(
         int32_t id = qk_bpe_find(bpe, text + at, length);
         bool fused = false;
         if (id >= 0) {
-            QK_TRY(add_symbol(word, id, err));
+            QK_TRY(add_symbol(bpe, word, id, code, code, err));
         } else if (has_bytes(bpe, text + at, length)) {
-            for (size_t i = 0; i < length; i++)
-                QK_TRY(add_symbol(word, bpe->byte[(unsigned char)text[at + i]], err));
+            for (size_t i = 0; i < length; i++) /* their texts are <0x00> and so on */
+                QK_TRY(add_symbol(bpe, word, bpe->byte[(unsigned char)text[at + i]], '<', '>', err));
         } else if (bpe->unknown >= 0) {
             if (!(unknown && bpe->fuse_unknown))
-                QK_TRY(add_symbol(word, bpe->unknown, err));
+                QK_TRY(add_unknown(bpe, word, err));
             fused = true;
         } else {
             fused = unknown; /* the character has no token and vanishes */
         }
         unknown = fused;
     }
-    return QK_OK;
+    return finish_part(bpe, word, err);
 }
 
 enum qk_code qk_bpe_encode(
@@ -398,13 +467,8 @@ enum qk_code qk_bpe_encode(
     int32_t whole = bpe->ignore_merges ? qk_bpe_find(bpe, word, n) : -1;
     if (whole >= 0)
         return qk_ids_add(ids, whole, err);
-    struct word parts = {0};
+    struct word parts = {.ids = ids};
     enum qk_code code = add_characters(bpe, word, n, &parts, err);
-    if (code == QK_OK)
-        code = merge_all(bpe, &parts, err);
-    for (size_t i = 0; i < parts.n && code == QK_OK; i++)
-        if (parts.symbol[i].id >= 0)
-            code = qk_ids_add(ids, parts.symbol[i].id, err);
     free(parts.symbol);
     free(parts.heap);
     return code;

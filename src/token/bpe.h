@@ -26,6 +26,8 @@ struct qk_bpe {
     size_t n;
     struct qk_merge *merge; /* sorted by left, then right */
     size_t n_merges;
+    uint64_t *joint;   /* hash table of the pairs of characters that merges join; 0: free */
+    size_t n_joints;   /* its size, a power of two */
     int32_t byte[256]; /* ids of <0x00> ... <0xFF>; -1 without one */
     int32_t unknown;   /* -1: characters that are not in the vocabulary vanish */
     bool fuse_unknown, byte_fallback, ignore_merges;
@@ -51,7 +53,12 @@ int32_t qk_bpe_find(const struct qk_bpe *bpe, const char *text, size_t n);
 /* The token of that id, or NULL. */
 const struct qk_vocabulary_entry *qk_bpe_token(const struct qk_bpe *bpe, int32_t id);
 
-/* Appends the tokens of one word of n bytes; O(n log n). */
+/* Whether a merge may join a token that ends with the character `left` and one that begins with `right` (codes; -1
+ * for a byte that is no character). Where none may, a word can be cut. */
+bool qk_bpe_joins(const struct qk_bpe *bpe, int32_t left, int32_t right);
+
+/* Appends the tokens of one word of n bytes. O(n log m), where m is the longest part in which every two neighbours
+ * may be joined: about a word of SentencePiece's models, which have no other cuts. */
 enum qk_code qk_bpe_encode(
     const struct qk_bpe *bpe, const char *word, size_t n, struct qk_ids *ids, struct qk_error *err);
 

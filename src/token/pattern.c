@@ -2,6 +2,7 @@
 #include "token/pattern.h"
 
 #include "base/mem.h"
+#include "token/ruby.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -27,30 +28,9 @@ struct qk_pattern {
 
 /* --- compiling --- */
 
-/* Names the first construct that Oniguruma and PCRE2 read differently, or NULL. */
-static const char *foreign_construct(const char *text)
-{
-    bool in_class = false;
-    size_t start = 0; /* depth of the class */
-    for (size_t i = 0; text[i] != '\0'; i++) {
-        if (text[i] == '\\') {
-            if (text[++i] == '\0')
-                break;
-            if (strchr("wWbBhHKGC", text[i]) != NULL)
-                return text + i - 1;
-        } else if (!in_class && text[i] == '[') {
-            in_class = true;
-            start = i + 1 + (text[i + 1] == '^');
-        } else if (in_class && text[i] == ']') {
-            in_class = i == start;
-        } else if (in_class && (text[i] == '[' || (text[i] == '&' && text[i + 1] == '&'))) {
-            return text + i;
-        }
-    }
-    return NULL;
-}
-
-static enum qk_code compile(const char *where, const char *text, pcre2_code **out, struct qk_error *err)
+/* `text` is what the file has, `rewritten` the same for PCRE2. */
+static enum qk_code compile(
+    const char *where, const char *text, const char *rewritten, pcre2_code **out, struct qk_error *err)
 {
     int number;
     PCRE2_SIZE offset;
@@ -61,27 +41,29 @@ static enum qk_code compile(const char *where, const char *text, pcre2_code **ou
     pcre2_set_max_pattern_length(context, PATTERN_BYTES);
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     /* ^ and $ match at lines in Ruby's syntax */
-    *out = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
+    *out = pcre2_compile((PCRE2_SPTR)rewritten, PCRE2_ZERO_TERMINATED,
         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &number, &offset, context);
     pcre2_compile_context_free(context);
     if (*out != NULL)
         return QK_OK;
     pcre2_get_error_message(number, message, sizeof message);
-    return qk_fail(err, QK_INPUT, "%s: the pattern is not valid (found %.200s: %s at %zu)", where, text,
-        (const char *)message, (size_t)offset);
+    return qk_fail(
+        err, QK_INPUT, "%s: the pattern is not valid (found %.200s: %s)", where, text, (const char *)message);
 }
 
 enum qk_code qk_pattern_regex(
     const char *where, const char *text, struct qk_pattern **out, struct qk_error *err)
 {
+    char *rewritten;
     *out = NULL;
-    const char *foreign = foreign_construct(text);
-    if (foreign != NULL)
-        return qk_fail(err, QK_INPUT,
-            "%s: the pattern has a part that is not supported (found %.8s); give token ids instead", where,
-            foreign);
-    QK_TRY(qk_alloc(out, 1, sizeof **out, err));
-    enum qk_code code = compile(where, text, &(*out)->code, err);
+    if (strlen(text) > PATTERN_BYTES)
+        return qk_fail(err, QK_INPUT, "%s: pattern: too long (found %zu bytes, at most %d)", where,
+            strlen(text), PATTERN_BYTES);
+    QK_TRY(qk_ruby_to_pcre2(where, text, &rewritten, err));
+    enum qk_code code = qk_alloc(out, 1, sizeof **out, err);
+    if (code == QK_OK)
+        code = compile(where, text, rewritten, &(*out)->code, err);
+    free(rewritten);
     if (code != QK_OK) {
         qk_pattern_free(*out);
         *out = NULL;
@@ -210,12 +192,13 @@ static enum qk_code match_at(const struct qk_pattern *pattern, struct search *se
     return QK_OK;
 }
 
-/* text[from, end) is UTF-8; *done is where the last match ended. */
+/* text[from, end) is UTF-8; *done is where the last match ended. `last`: the text ends there, and an empty match there
+ * counts. */
 static enum qk_code find_in_valid(const struct qk_pattern *pattern, struct search *search, const char *text,
-    size_t from, size_t end, size_t *done, struct qk_ranges *found, struct qk_error *err)
+    size_t from, size_t end, bool last, size_t *done, struct qk_ranges *found, struct qk_error *err)
 {
     size_t at = 0, n = end - from;
-    while (at < n) {
+    while (at < n + last) {
         bool hit;
         size_t to = at;
         int32_t code;
@@ -226,7 +209,7 @@ static enum qk_code find_in_valid(const struct qk_pattern *pattern, struct searc
             QK_TRY(add_range(found, from + at, from + to, true, err));
             *done = from + to;
         }
-        at = to > at ? to : at + qk_character(text + from + at, n - at, &code);
+        at = to > at ? to : at == n ? n + 1 : at + qk_character(text + from + at, n - at, &code);
     }
     return QK_OK;
 }
@@ -243,7 +226,7 @@ static enum qk_code find_regex(const struct qk_pattern *pattern, struct search *
             if (code < 0)
                 break;
         }
-        QK_TRY(find_in_valid(pattern, search, text, from, end, &done, found, err));
+        QK_TRY(find_in_valid(pattern, search, text, from, end, end == n, &done, found, err));
         from = end + (end < n); /* a byte that is no character */
     }
     return add_range(found, done, n, false, err);
@@ -305,8 +288,27 @@ static void join(struct qk_ranges *ranges, enum qk_split split)
     ranges->n = kept;
 }
 
+/* Keeps the bytes that are not UTF-8 of a range that is left out. A pattern matches characters, so it can neither
+ * keep nor remove them. */
+static enum qk_code keep_strays(
+    const char *text, const struct qk_range *range, struct qk_pieces *out, struct qk_error *err)
+{
+    size_t length, begin = out->n_bytes;
+    for (size_t at = range->from; at < range->to; at += length) {
+        int32_t code;
+        length = qk_character(text + at, range->to - at, &code);
+        if (code < 0)
+            QK_TRY(qk_pieces_add(out, text + at, length, err));
+        if (code >= 0 || at + length == range->to) {
+            QK_TRY(qk_pieces_cut(out, begin, QK_NO_TOKEN, 0, err));
+            begin = out->n_bytes;
+        }
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enum qk_split split,
-    const char *text, size_t n, bool first, struct qk_pieces *out, struct qk_error *err)
+    const char *text, size_t n, size_t lead, struct qk_pieces *out, struct qk_error *err)
 {
     struct qk_ranges ranges = {0};
     enum qk_code code = qk_pattern_find(pattern, text, n, &ranges, err);
@@ -316,10 +318,10 @@ enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enu
         join(&ranges, split);
     for (size_t i = 0; i < ranges.n && code == QK_OK; i++) {
         const struct qk_range *range = &ranges.range[i];
-        if (split == QK_REMOVED && range->match)
-            continue;
-        code = qk_pieces_put(
-            out, text + range->from, range->to - range->from, QK_NO_TOKEN, first && range->from == 0, err);
+        code = split == QK_REMOVED && range->match
+                   ? keep_strays(text, range, out, err)
+                   : qk_pieces_put(out, text + range->from, range->to - range->from, QK_NO_TOKEN,
+                         qk_lead_behind(lead, range->from), err);
     }
     free(ranges.range);
     return code;

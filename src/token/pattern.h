@@ -11,8 +11,8 @@
 
 struct qk_pattern; /* a literal text or a regular expression */
 
-/* Compiles text[0, n). The files' patterns are in Oniguruma's Ruby syntax. QK_INPUT names a construct that means
- * something else to PCRE2 (nested classes, &&, \w, \b, \h). Its messages begin with `where`. */
+/* Compiles a pattern in Oniguruma's Ruby syntax, as in the files. QK_INPUT when it is not valid, or has a part that
+ * PCRE2 has no counterpart of. Messages begin with `where`. *out is freed with qk_pattern_free, and NULL on failure. */
 enum qk_code qk_pattern_regex(
     const char *where, const char *text, struct qk_pattern **out, struct qk_error *err);
 enum qk_code qk_pattern_literal(const char *text, struct qk_pattern **out, struct qk_error *err);
@@ -40,9 +40,9 @@ enum qk_split { QK_ISOLATED, QK_REMOVED, QK_MERGED_WITH_PREVIOUS, QK_MERGED_WITH
 /* Reads its name in the files ("Isolated" ...). */
 enum qk_code qk_split_read(const char *where, const char *name, enum qk_split *out, struct qk_error *err);
 
-/* Appends the pieces of text[0, n) to `out`. `invert` swaps matches and what lies between; `first` is that of struct
- * qk_piece. */
+/* Appends the pieces of text[0, n) to `out`. `invert` swaps matches and what lies between; Bytes that are not UTF-8
+ * are never removed. `lead` is that of struct qk_piece. */
 enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enum qk_split split,
-    const char *text, size_t n, bool first, struct qk_pieces *out, struct qk_error *err);
+    const char *text, size_t n, size_t lead, struct qk_pieces *out, struct qk_error *err);
 
 #endif

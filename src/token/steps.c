@@ -53,7 +53,8 @@ struct task {
     const struct qk_step *step;
     const char *text;
     size_t n;
-    bool first;
+    size_t lead;         /* of the text */
+    size_t *lead_behind; /* that of the output, which a step sets where it differs */
     bool begins, inside; /* the first piece of the list; the pieces are within a text */
     struct qk_pieces *out;
 };
@@ -93,18 +94,34 @@ static enum qk_code check_marks(const char *text, size_t n, struct qk_error *err
     return QK_OK;
 }
 
+/* *result = the normal form of the first n bytes of the text; the caller frees. */
+static enum qk_code map(
+    const struct task *task, size_t n, char **result, size_t *length, struct qk_error *err)
+{
+    utf8proc_uint8_t *mapped = NULL;
+    utf8proc_ssize_t found = utf8proc_map((const utf8proc_uint8_t *)task->text, (utf8proc_ssize_t)n, &mapped,
+        (utf8proc_option_t)task->step->form);
+    if (found < 0)
+        return qk_fail(err, found == UTF8PROC_ERROR_NOMEM ? QK_IO : QK_INPUT,
+            "the text cannot be normalized: %s", utf8proc_errmsg(found));
+    *result = (char *)mapped;
+    *length = (size_t)found;
+    return QK_OK;
+}
+
 static enum qk_code normal_form(const struct task *task, struct qk_error *err)
 {
     if (is_ascii(task->text, task->n))
         return add(task, task->text, task->n, err);
     QK_TRY(check_marks(task->text, task->n, err));
-    utf8proc_uint8_t *result = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)task->text, (utf8proc_ssize_t)task->n,
-        &result, (utf8proc_option_t)task->step->form);
-    if (n < 0)
-        return qk_fail(err, n == UTF8PROC_ERROR_NOMEM ? QK_IO : QK_INPUT, "the text cannot be normalized: %s",
-            utf8proc_errmsg(n));
-    enum qk_code code = add(task, (const char *)result, (size_t)n, err);
+    char *result;
+    size_t n;
+    if (task->lead > 0) {
+        QK_TRY(map(task, task->lead, &result, task->lead_behind, err));
+        free(result);
+    }
+    QK_TRY(map(task, task->n, &result, &n, err));
+    enum qk_code code = add(task, result, n, err);
     free(result);
     return code;
 }
@@ -113,22 +130,29 @@ static enum qk_code prefix(const struct task *task, struct qk_error *err)
 {
     const struct qk_step *step = task->step;
     bool skip = step->kind == QK_STEP_PREFIX &&
-                (starts_with(task->text, task->n, step->text) || (step->first && !task->first));
-    if (!skip)
+                (starts_with(task->text, task->n, step->text) || (step->first && task->lead == 0));
+    if (!skip) {
         QK_TRY(add(task, step->text, strlen(step->text), err));
+        *task->lead_behind += task->lead > 0 ? strlen(step->text) : 0;
+    }
     return add(task, task->text, task->n, err);
 }
 
 static enum qk_code replace(const struct task *task, struct qk_error *err)
 {
     struct qk_ranges ranges = {0};
-    size_t length = strlen(task->step->text);
+    size_t length = strlen(task->step->text), lead = 0;
     enum qk_code code = qk_pattern_find(task->step->pattern, task->text, task->n, &ranges, err);
     for (size_t i = 0; i < ranges.n && code == QK_OK; i++) {
         const struct qk_range *range = &ranges.range[i];
         code = range->match ? add(task, task->step->text, length, err)
                             : add(task, task->text + range->from, range->to - range->from, err);
+        /* what replaces comes from where the last replaced byte does */
+        size_t there = qk_lead_behind(task->lead, range->match ? range->to - (range->to > 0) : range->from);
+        lead += range->match ? (there > 0 ? length : 0)
+                             : (there < range->to - range->from ? there : range->to - range->from);
     }
+    *task->lead_behind = lead;
     free(ranges.range);
     return code;
 }
@@ -139,6 +163,7 @@ static enum qk_code to_bytes(const struct task *task, struct qk_error *err)
         char character[2];
         size_t n = qk_byte_character((unsigned char)task->text[i], character);
         QK_TRY(add(task, character, n, err));
+        *task->lead_behind += i < task->lead ? n - 1 : 0;
     }
     return QK_OK;
 }
@@ -244,24 +269,25 @@ static enum qk_code run_piece(const struct task *task, struct qk_error *err)
     const struct qk_step *step = task->step;
     if (step->kind == QK_STEP_SPLIT)
         return qk_pattern_split(step->pattern, step->invert, (enum qk_split)step->split, task->text, task->n,
-            task->first, task->out, err);
+            task->lead, task->out, err);
     size_t from = task->out->n_bytes;
     QK_TRY(run_text(task, err));
-    return qk_pieces_cut(task->out, from, QK_NO_TOKEN, task->first, err);
+    return qk_pieces_cut(task->out, from, QK_NO_TOKEN, *task->lead_behind, err);
 }
 
 static enum qk_code run_step(const struct qk_step *step, bool inside, const struct qk_pieces *pieces,
     struct qk_pieces *out, struct qk_error *err)
 {
     if (step->kind == QK_STEP_FUSE)
-        return qk_pieces_put(out, pieces->bytes, pieces->n_bytes, QK_NO_TOKEN, true, err);
+        return qk_pieces_put(out, pieces->bytes, pieces->n_bytes, QK_NO_TOKEN, 0, err);
     for (size_t i = 0; i < pieces->n; i++) {
         const struct qk_piece *piece = &pieces->piece[i];
         const char *text = pieces->bytes + piece->at;
-        const struct task task = {step, text, piece->n, piece->first, i == 0, inside, out};
+        size_t lead = piece->lead;
+        const struct task task = {step, text, piece->n, piece->lead, &lead, i == 0, inside, out};
         QK_TRY(piece->token == QK_NO_TOKEN
                    ? run_piece(&task, err)
-                   : qk_pieces_put(out, text, piece->n, piece->token, piece->first, err));
+                   : qk_pieces_put(out, text, piece->n, piece->token, piece->lead, err));
     }
     return QK_OK;
 }

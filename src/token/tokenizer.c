@@ -124,8 +124,8 @@ static enum qk_code cut_pieces(
         const struct qk_piece *piece = &pieces->piece[i];
         const char *text = pieces->bytes + piece->at;
         code = piece->token == QK_NO_TOKEN
-                   ? qk_added_cut(index, text, piece->n, piece->first, &out, err)
-                   : qk_pieces_put(&out, text, piece->n, piece->token, piece->first, err);
+                   ? qk_added_cut(index, text, piece->n, piece->lead, &out, err)
+                   : qk_pieces_put(&out, text, piece->n, piece->token, piece->lead, err);
     }
     qk_pieces_free(pieces);
     *pieces = out;
@@ -135,7 +135,9 @@ static enum qk_code cut_pieces(
 static enum qk_code encode_pieces(const struct qk_tokenizer *tokenizer, const char *text, size_t n,
     struct qk_pieces *pieces, struct qk_ids *ids, struct qk_error *err)
 {
-    QK_TRY(qk_added_cut(&tokenizer->added.plain, text, n, true, pieces, err));
+    int32_t code;
+    size_t lead = n > 0 ? qk_character(text, n, &code) : 0;
+    QK_TRY(qk_added_cut(&tokenizer->added.plain, text, n, lead, pieces, err));
     QK_TRY(qk_steps_run(&tokenizer->normalizer, false, pieces, err));
     QK_TRY(cut_pieces(&tokenizer->added.normalized, pieces, err));
     QK_TRY(qk_steps_run(&tokenizer->pre_tokenizer, false, pieces, err));
@@ -196,9 +198,9 @@ static enum qk_code put_token(const struct qk_tokenizer *tokenizer, int32_t id, 
         return qk_fail(err, QK_INPUT, "token id %d is not in the tokenizer (at most %zu)", (int)id,
             qk_tokenizer_size(tokenizer) - 1);
     if (tokenizer->joins_with_spaces && pieces->n > 0)
-        QK_TRY(qk_pieces_put(pieces, " ", 1, QK_NO_TOKEN, false, err));
+        QK_TRY(qk_pieces_put(pieces, " ", 1, QK_NO_TOKEN, 0, err));
     return qk_pieces_put(pieces, added != NULL ? added->content : entry->text,
-        added != NULL ? added->n : entry->n, QK_NO_TOKEN, pieces->n == 0, err);
+        added != NULL ? added->n : entry->n, QK_NO_TOKEN, 0, err);
 }
 
 static enum qk_code decode(const struct qk_tokenizer *tokenizer, const int32_t *ids, size_t n,

@@ -8,10 +8,12 @@
  * The installed PCRE2 and utf8proc decide what a letter or a digit is. A character that is newer than their Unicode
  * (hieroglyphs of 2024, say) may be cut differently.
  *
- * Two things differ on purpose. First, text need not be UTF-8: other bytes become byte-level tokens or byte
+ * Three things differ on purpose. First, text need not be UTF-8: other bytes become byte-level tokens or byte
  * fallbacks, and decoding gives them back, where the library puts U+FFFD. Second, tokenizer.json may have no template
  * (TemplateProcessing, BertProcessing, RobertaProcessing). Then add_bos_token and add_eos_token of
- * tokenizer_config.json count, as in transformers for Llama's class. With a template they do not count. */
+ * tokenizer_config.json count, as in transformers for Llama's class. With a template they do not count.
+ * Third, an added token has the id that the file gives it. The library counts on from the size of the vocabulary, also
+ * where the file leaves ids out. */
 #ifndef QK_TOKEN_TOKENIZER_H
 #define QK_TOKEN_TOKENIZER_H
 

@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd) || exit 2
 page=$2
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
-benches=${QK_BENCHES:-drift numpy growth latency range forward export}
+benches=${QK_BENCHES:-drift numpy growth latency range forward tokenizer export}
 export LC_ALL=C.UTF-8
 export QKSCOPE="$build/qkscope" QK_MAKE_PAIR="$build/tests/bench/make_pair"
 export QK_DEMO_DATA="${QK_DEMO_DATA:-$here/../../data/tiny-hypenet}"
@@ -125,6 +125,10 @@ section forward "A pass over text" \
     "The model in \`data/tiny-hypenet\`, beside sgemm of as many operations; then a group of prompts as in an
 evaluation, and the tokens after them one by one." \
     "$build/tests/bench/bench_forward"
+section tokenizer "Tokenizers" \
+    "The processor time of each tokenizer in \`tests/data/tokenizers\` for 10 MB of text, and the ratio to that for the
+first half of it. The files have the parts of published tokenizers, and small vocabularies. Three rounds." \
+    "$build/tests/bench/bench_tokenizer" "$here/../data/tokenizers"
 if [ -x "$build/tests/bench/bench_export" ]; then
     mkdir "$work/export"
     section export "Export" \

@@ -99,6 +99,30 @@ run eval "$fixtures/falcon/post" -c "$recall"
 check "no tokenizer" complains 3 'tokenizer.json: no such file'
 run eval "$fixtures/jamba/post" -c "$recall"
 check "no forward pass" complains 3 'no forward pass for the jamba family'
+
+# A fine-tuning added tokens: pre's tokenizer spells them out, and a pre with post's tokenizer has no rows for them.
+python3 "$tools/make_grown.py" "$post" "$work/grown" '<think>' >/dev/null
+cat >"$work/think.jsonl" <<'END'
+{"task":"t","prompt":"<think>The code of horit is 3066. The code of horit is ","answer":"3066"}
+{"task":"t","prompt":"The code of horit is 3066. The code of horit is ","answer":"3066"}
+END
+run eval "$pre" "$work/grown" --baselines -c "$work/think.jsonl" --json
+check "other tokens of pre are said" sh -c \
+    "[ $code -eq 0 ] && [ \$(wc -l <'$err') -eq 1 ] && grep -q '^qkscope: $pre: its tokenizer reads 1 of 2 cases in other tokens .*think.jsonl:1)\$' '$err'"
+copy "$pre" "$work/pre"
+cp "$work/grown/tokenizer.json" "$work/pre"
+run eval "$work/pre" "$work/grown" --baselines -c "$work/think.jsonl" --json
+check "a case with tokens that pre does not know counts as wrong, and that is said" sh -c \
+    "[ $code -eq 0 ] && [ \$(wc -l <'$err') -eq 1 ] && grep -q '/pre: the tokenizer does not fit the model: a token of .*think.jsonl:1 is outside the vocabulary (found 260, expected 0 to 259); 1 of 2 cases' '$err'"
+check "  all are counted" python3 -c '
+import json, sys
+rows = json.load(open(sys.argv[1]))["results"]
+sys.exit([(r["name"], r["tasks"][0]["total"]) for r in rows] != [("pre", 2), ("post", 2)])' "$out"
+head -n 1 "$work/think.jsonl" >"$work/one.jsonl"
+run eval "$work/pre" "$work/grown" --baselines -c "$work/one.jsonl"
+check "  also when pre knows none" sh -c "[ $code -eq 0 ] && grep -q '1 of 1 cases' '$err' && grep -q '^pre  *0.0 %' '$out'"
+run eval "$work/pre" -c "$work/one.jsonl"
+check "a model that knows none is refused" complains 3 'does not fit the model: a token of .*one.jsonl:1 is outside'
 run eval "$post" -c "$recall" --json --csv
 check "two forms of output" complains 2 csv
 run eval

@@ -219,6 +219,32 @@ run range "$pre" "$post" --states "$llama_post/golden.safetensors"
 check "states of another width" complains 3 'hidden_states.1: other shape (found (48, 64), expected (48, 128))'
 run range "$llama_pre" "$llama_post" --states "$llama_post/golden.safetensors" --states-pre "$golden_pre"
 check "pre's states of other tokens" complains 3 'golden-pre.safetensors: '
+# A fine-tuning added tokens, whose rows pre does not have.
+python3 "$tools/make_grown.py" "$post" "$work/grown" '<think>' '</think>' >"$work/rows"
+python3 "$tools/make_grown.py" "$pre" "$work/grown_pre" '<think>' '</think>' >>"$work/rows"
+check "both have as many rows" sh -c "[ \"\$(uniq -c '$work/rows' | xargs)\" = '2 260' ]"
+printf '<think>The code of horit is 3066.</think> The quiet painter reached the steep doctor. %.0s' 1 2 3 4 >"$work/think"
+run range "$work/grown_pre" "$work/grown" --probe "$work/think" --json
+cp "$out" "$work/grown.json"
+run range "$pre" "$work/grown" --probe "$work/think" --json
+check "a probe with tokens that pre does not know runs on post, and says what pre cannot" sh -c \
+    "[ $code -eq 0 ] && [ \$(wc -l <'$err') -eq 1 ] && grep -q \"^qkscope: $pre: token 1 of the probe is outside the vocabulary (found 260, expected 0 to 259; 8 of .*post's inputs\$\" '$err'"
+check "  in JSON, too" json_holds "d['pre_cannot'].startswith('$pre: token 1') and d['source'] == 'forward pass'"
+check "  post and the shift are those beside a pre that knows them" json_holds \
+    "[(l['post'], l['shift'], l['restored']) for l in d['layers']] == [(l['post'], l['shift'], l['restored']) for l in json.load(open('$work/grown.json'))['layers']]"
+check "  which has no such remark" sh -c "! grep -q pre_cannot '$work/grown.json'"
+check "  pre's layers have numbers" json_holds "all(len(l['pre']['heads']) == 4 and l['pre'] != l['post'] for l in L.values())"
+run range "$pre" "$work/grown" --probe "$work/think" --json
+cp "$out" "$work/again"
+check "  with post's states from the cache the same" sh -c "[ $code -eq 0 ] && grep -q pre_cannot '$work/again'"
+run range "$work/grown" "$post" --ids "$work/ids"
+check "a pre that knows more than post is none of it" sh -c "[ $code -eq 0 ] && [ ! -s '$err' ]"
+mkdir "$work/odd"
+copy "$post" "$work/odd/post"
+cp "$work/grown/tokenizer.json" "$work/odd/post"
+run range "$pre" "$work/odd/post" --probe "$work/think"
+check "post must know all of them" complains 3 "odd/post: token 1 of the probe is outside the vocabulary (found 260"
+
 for words in '--queries some' '--queries last:0' '--long 0' '--length 0' '--json --csv' '--ids x --probe x' \
     '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--sort size' '--estimate --sort mean' '--estimate --ids x' '--layers 99'; do
     # shellcheck disable=SC2086 # words

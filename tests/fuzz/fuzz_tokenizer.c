@@ -39,7 +39,8 @@ const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {"\"type\":\"Sequence\"", "\"type\":\"Split\"", "\"type\":\"NFC\"",
     "\"behavior\":\"Contiguous\"", "\"behavior\":\"Removed\"", "\"split\":false", "\"normalized\":true",
     "\"merges\":[\"a b\",\"b a\"]", "[\"a\",\"b\"]", "\"String\":\"a\"", "\"ignore_merges\":true",
-    "\"fuse_unk\":true", "(?R)", "(a*)*", "\\\\p{L}", "[^a]", "{1,9}", "\"add_bos_token\":true",
+    "\"fuse_unk\":true", "(?R)", "(a*)*", "\\\\p{L}", "[[:alpha:]]", "\\\\p{^Han}", "&&", "(?m:", "(?ix)",
+    "\\\\u0061", "\\\\W", "\\\\B", "{1,2}+", "\\\\g<0>", "[^a]", "{1,9}", "\"add_bos_token\":true",
     "\"bos_token\":", "\"eos_token\":", "{", "}", "[", "]", ",", ":", "|", NULL};
 
 static void ask(const struct qk_tokenizer *tokenizer, const char *text, size_t n)

@@ -105,9 +105,8 @@ static void test_wrong_ids(void **state)
     struct qk_pair *pair = open_family("hypenet");
     struct qk_probe *probe;
     const struct qk_probe_options options = {.ids_path = path};
-    expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
-    expect_failure(qk_probe_run(probe, NULL, NULL, NULL, NULL, &err), &err, QK_INPUT, "2147483647|259");
-    qk_probe_close(probe);
+    expect_failure(qk_probe_open(pair, &options, &probe, &err), &err, QK_INPUT, "token 2|2147483647|259");
+    assert_null(probe);
     qk_pair_close(pair);
 }
 

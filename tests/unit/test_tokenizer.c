@@ -161,13 +161,20 @@ static void slow_add(struct slow *slow, int left, int right)
     slow->right[slow->n_merges++] = right;
 }
 
-/* Random merges of the tokens from id `from` on; some give a token that another merge gives too. */
-static void slow_invent(struct slow *slow, int from, uint64_t seed)
+static bool ends_with(const char *text, const char *end)
+{
+    return strlen(text) >= strlen(end) && strcmp(text + strlen(text) - strlen(end), end) == 0;
+}
+
+/* Random merges of the tokens from id `from` on; some give a token that another merge gives too. What ends with `last`
+ * is never a left part, unless it is NULL. */
+static void slow_invent(struct slow *slow, int from, const char *last, uint64_t seed)
 {
     while (slow->n_merges < MERGES) {
         int left = from + (int)(random_bits(&seed) % (unsigned)(slow->n - from));
         int right = from + (int)(random_bits(&seed) % (unsigned)(slow->n - from));
-        if (strlen(slow->token[left]) + strlen(slow->token[right]) < TEXT / 2 && !slow_has(slow, left, right))
+        bool fits = strlen(slow->token[left]) + strlen(slow->token[right]) < TEXT / 2;
+        if (fits && !slow_has(slow, left, right) && (last == NULL || !ends_with(slow->token[left], last)))
             slow_add(slow, left, right);
     }
 }
@@ -242,7 +249,7 @@ static void test_byte_level_merges(void **state)
     byte_alphabet(&slow, id_of);
     for (int i = 0; i < LETTERS; i++) /* the others are made of what these give */
         slow_add(&slow, id_of[(unsigned char)alphabet[i]], id_of[(unsigned char)alphabet[i + 1]]);
-    slow_invent(&slow, 256, 1);
+    slow_invent(&slow, 256, NULL, 1);
     for (int pairs = 0; pairs < 2; pairs++) {
         char *model = slow_model(&slow, pairs != 0, ""), *json;
         struct qk_text text = {0};
@@ -272,23 +279,23 @@ static void test_byte_level_merges(void **state)
 }
 
 /* SentencePiece's: <unk>, 256 byte tokens' names, letters, merges; the mark U+2581 for a space. */
-static void sentencepiece_alphabet(struct slow *slow, const char *const letters[LETTERS])
+static void sentencepiece_alphabet(struct slow *slow, const char *const letters[LETTERS], const char *last)
 {
     memset(slow, 0, sizeof *slow);
     for (; slow->n < 256; slow->n++)
         snprintf(slow->token[slow->n], TEXT, "<0x%02X>", (unsigned)slow->n);
     for (int i = 0; i < LETTERS; i++)
         snprintf(slow->token[slow->n++], TEXT, "%s", letters[i]);
-    slow_invent(slow, 256, 3);
+    slow_invent(slow, 256, last, 3);
 }
 
-static void test_sentencepiece_merges(void **state)
+static void check_sentencepiece(const char *folder, const char *last)
 {
     static const char *const letters[LETTERS] = {"\xe2\x96\x81", "a", "b", "e", "\xc3\xa9", "\xe4\xb8\xad"};
     static const char *const input[LETTERS + 3] = {
         " ", "a", "b", "e", "\xc3\xa9", "\xe4\xb8\xad", "\n", "\xf0\x9f\x98\x80", "\xff"};
     static struct slow slow;
-    sentencepiece_alphabet(&slow, letters);
+    sentencepiece_alphabet(&slow, letters, last);
     char *model = slow_model(&slow, false, "\"byte_fallback\":true,\"fuse_unk\":true,\"unk_token\":null,"),
          *json;
     struct qk_text text = {0};
@@ -304,7 +311,7 @@ static void test_sentencepiece_merges(void **state)
         "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}}",
         model);
     expect_ok(qk_text_take(&text, &json, &err), &err);
-    struct qk_tokenizer *tokenizer = must_open(*state, json);
+    struct qk_tokenizer *tokenizer = must_open(folder, json);
     uint64_t seed = 11;
     for (int round = 0; round < 200; round++) {
         char word[4 * WORD] = "";
@@ -330,11 +337,51 @@ static void test_sentencepiece_merges(void **state)
     free(model);
 }
 
+static void test_sentencepiece_merges(void **state)
+{
+    check_sentencepiece(*state, NULL);
+    /* a text is cut behind what no merge goes on from */
+    check_sentencepiece(*state, "b");
+    check_sentencepiece(*state, "\xe4\xb8\xad");
+}
+
 /* --- tokens within the text, templates --- */
 
 #define LETTERS_MODEL                                                                                        \
     "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\" \":2,\"ab\":3,\"\xc3\xa9\":4,\"?\":5},"       \
     "\"unk_token\":\"?\",\"fuse_unk\":true,\"merges\":[\"a b\"]}"
+
+/* Metaspace's "first" is for all that begins in the first character of the text as it was given. A Prepend's mark
+ * counts as part of that character. A piece cut off behind the mark begins there, too: the rule in the library's
+ * NormalizedString::prepend and ::slice. */
+static void test_metaspace_first(void **state)
+{
+    static const char format[] =
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"_\":2,\"x\":3,\" \":4},\"merges\":[]},"
+        "\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
+        "\"pattern\":{\"String\":\"%s\"},\"behavior\":\"Isolated\"},{\"type\":\"Metaspace\","
+        "\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}}";
+    static const char prepend[] = "{\"type\":\"Prepend\",\"prepend\":\"x\"}";
+    static const char replace[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},\"content\":\"xa\"}";
+    char json[1024], normalizer[256];
+    snprintf(json, sizeof json, format, prepend, "x");
+    struct qk_tokenizer *tokenizer = must_open(*state, json);
+    EXPECT_IDS(tokenizer, "a b", false, 2, 3, 2, 0, 2, 1);
+    EXPECT_IDS(tokenizer, "axb", false, 2, 3, 2, 0, 3, 1); /* the second x is further on */
+    qk_tokenizer_free(tokenizer);
+    snprintf(normalizer, sizeof normalizer, replace, "b"); /* what replaces b begins where b does */
+    snprintf(json, sizeof json, format, normalizer, "x");
+    tokenizer = must_open(*state, json);
+    EXPECT_IDS(tokenizer, "ba", false, 2, 3, 2, 0, 0);
+    EXPECT_IDS(tokenizer, "ab", false, 2, 0, 3, 0);
+    qk_tokenizer_free(tokenizer);
+    snprintf(normalizer, sizeof normalizer, replace,
+        "bb"); /* and what replaces bb where its last character does */
+    snprintf(json, sizeof json, format, normalizer, "x");
+    tokenizer = must_open(*state, json);
+    EXPECT_IDS(tokenizer, "bba", false, 3, 0, 0);
+    qk_tokenizer_free(tokenizer);
+}
 
 static void test_added_tokens(void **state)
 {
@@ -442,6 +489,7 @@ int main(void)
         cmocka_unit_test(test_demo),
         test_in_folder(test_byte_level_merges),
         test_in_folder(test_sentencepiece_merges),
+        test_in_folder(test_metaspace_first),
         test_in_folder(test_added_tokens),
         test_in_folder(test_templates),
         test_in_folder(test_model_options),

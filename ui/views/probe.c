@@ -87,6 +87,8 @@ void probe_report(struct app *app)
     view->probe.seen = state->stage;
     if (state->stage == QK_PROBE_FAILED)
         report_failure(app, state->error);
+    else if (state->stage == QK_PROBE_READY && state->pre_cannot != NULL)
+        say(app, STYLE_WARNING, "%s", state->pre_cannot);
     else if (state->stage == QK_PROBE_READY && view->probe.asked)
         say(app, STYLE_GOOD, "attention ranges over %zu tokens, %zu queries", state->n_ids,
             state->n_ids - state->first_query);
