@@ -250,6 +250,7 @@ static enum qk_code parse_range(
 
 enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err)
 {
+    QK_TRY(qk_check_stand_in(name, bytes, n, err));
     if (!qk_utf8_valid(bytes, n))
         return qk_fail(err, QK_INPUT, "%s: not UTF-8", name);
     if (memchr(bytes, '\0', n) != NULL || has_escaped_nul(bytes, n))

@@ -30,7 +30,7 @@ enum qk_json_dialect {
  * when there is no memory for the tree. */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
-/* Makes the first two of these checks: UTF-8 and no NUL. */
+/* Makes the first two of these checks: UTF-8 and no NUL. Names what downloads leave in place of a file. */
 enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err);
 /* Checks that JSON spells every token (number, string, word) of text[begin, end) so. The text has passed
  * qk_json_check. Positions in messages count from the start of `text`. */

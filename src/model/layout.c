@@ -320,13 +320,16 @@ bool qk_layout_value(const cJSON *object, const char *key, const struct qk_confi
 enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
     long *out, struct qk_error *err)
 {
-    const char *path = config->path != NULL ? config->path : "config.json";
+    const char *path = config->path;
     double value;
     if (!qk_layout_value(object, key, config, &value)) {
         const cJSON *item = chosen(object, key, config);
         const cJSON *first = cJSON_IsArray(item) ? item->child : item;
-        return qk_fail(err, QK_INPUT, "%s: %s is missing (key \"%s\")", path, key,
-            cJSON_IsString(first) ? first->valuestring : key);
+        const char *name = cJSON_IsString(first) ? first->valuestring : key;
+        if (config->root == NULL)
+            return qk_fail(err, QK_INPUT, "%s: no such file, and %s is not known without it (key \"%s\")",
+                path, key, name);
+        return qk_fail(err, QK_INPUT, "%s: %s is missing (key \"%s\")", path, key, name);
     }
     if (!(value >= 1 && value <= (double)limit) || value != floor(value))
         return qk_fail(err, QK_INPUT,
@@ -551,7 +554,7 @@ enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_con
     for (int i = 0; i < n; i++)
         if (mixer[i] == NULL)
             return qk_fail(err, QK_INPUT, "%s: no rule names the kind of layer %d of a %s model",
-                config->path != NULL ? config->path : "config.json", i, layout->family);
+                config->path, i, layout->family);
     return QK_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -17,11 +18,15 @@ static enum qk_code read_header(struct qk_tensor_file *file, char **text, size_t
 {
     const struct qk_source *source = &file->source;
     unsigned char prefix[8];
+    char head[QK_STAND_IN_BYTES];
+    size_t n_head = source->size < sizeof head ? (size_t)source->size : sizeof head;
+    QK_TRY(qk_source_read(source, 0, head, n_head, err));
+    QK_TRY(qk_check_stand_in(source->path, head, n_head, err));
     if (source->size < sizeof prefix)
         return qk_fail(err, QK_INPUT,
             "%s: header too small (found a file of %llu bytes, expected at least 8)", source->path,
             (unsigned long long)source->size);
-    QK_TRY(qk_source_read(source, 0, prefix, sizeof prefix, err));
+    memcpy(prefix, head, sizeof prefix);
     uint64_t length = 0;
     for (int i = 7; i >= 0; i--)
         length = length << 8 | prefix[i];

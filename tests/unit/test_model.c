@@ -864,7 +864,7 @@ static void test_generic_without_config(void **state)
     assert_non_null(strstr(model->remarks.line[0], "there is no config.json"));
     qk_model_close(model);
     write_model(*state, NULL, tensors, 2);
-    refuse(*state, "config.json: head_dim is missing (key \"head_dim\")");
+    refuse(*state, "/config.json: no such file, and head_dim is not known without it (key \"head_dim\")");
 }
 
 static void test_generic_refuses_fused(void **state)
