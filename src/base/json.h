@@ -25,8 +25,8 @@ enum qk_json_dialect {
 
 /* Parses n bytes of QK_JSON_PYTHON; messages use `name` (a path). NaN, Infinity and -Infinity become strings, so that
  * a reader who wants a number there refuses them. QK_INPUT when the text is not UTF-8, or not one JSON value with
- * white space only behind it. Also when it is nested deeper than cJSON's limit, or holds \u0000 in a string. Also when it
- * has so many values that cJSON's tree would take a multiple of its size (2^20 are free, then one in 8 bytes). QK_IO
+ * white space only behind it. Also when it is nested deeper than cJSON's limit, or holds \u0000 in a string. Also when
+ * it has so many values that cJSON's tree would take a multiple of its size (2^20 are free, then one in 8 bytes). QK_IO
  * when there is no memory for the tree. */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
@@ -67,8 +67,9 @@ enum qk_code qk_json_duplicate(const cJSON *object, const char **key, struct qk_
  * O(n log n). */
 enum qk_code qk_json_keep_last(cJSON *object, struct qk_error *err);
 
-/* Typed getters: the value of `key` (the last, where it stands twice), or `fallback` where the key is absent, null, or of another type. For the integer
- * getter that includes numbers that are not integral or outside int64. object may be NULL. Case-sensitive. */
+/* Typed getters: the value of `key` (the last, where it stands twice), or `fallback` where the key is absent, null, or
+ * of another type. For the integer getter that includes numbers that are not integral or outside int64. object may be
+ * NULL. Case-sensitive. */
 const cJSON *qk_json_get(const cJSON *object, const char *key);
 int64_t qk_json_int(const cJSON *object, const char *key, int64_t fallback);
 double qk_json_number(const cJSON *object, const char *key, double fallback);

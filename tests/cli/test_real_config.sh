@@ -53,6 +53,54 @@ refused comment '/comment/config.json: not valid JSON (line 1, column 1)' "a com
 config comma "text = json.dumps(c, indent=2)[:-2] + ',\n}'"
 refused comma 'config.json: not valid JSON (line [0-9]*, column 1)' "a comma too many"
 
+# --- rotary positions, as transformers 5 reads them ---
+config v4 "c.pop('rope_parameters'); c.update(rope_theta=10000.0, rope_scaling=None, torch_dtype=c.pop('dtype'))"
+opens v4 "the keys of transformers 4"
+theta v4 10000 "  transformers 4"
+config stale "c.update(rope_theta=7.0, rope_parameters={'rope_type': 'default', 'rope_theta': 500000.0})"
+theta stale 500000 "a stale rope_theta beside rope_parameters"
+llama3="'rope_type': 'llama3', 'factor': 8.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0,
+    'original_max_position_embeddings': 64"
+config llama3-v4 "c.pop('rope_parameters'); c.update(rope_theta=500000.0, rope_scaling={$llama3})"
+config llama3-v5 "c.update(rope_parameters={'rope_theta': 500000.0, $llama3})"
+config llama3-both "c.update(rope_theta=500000.0, rope_scaling={$llama3}, rope_parameters={})"
+echo '1 2 3 4 5 6 7 8 9' >"$work/ids"
+run range "$llama/pre" "$work/llama3-v5" --ids "$work/ids" --csv
+cp "$out" "$work/llama3.csv"
+for name in llama3-v4 llama3-both; do
+    theta $name 500000 $name
+    run range "$llama/pre" "$work/$name" --ids "$work/ids" --csv
+    check "  and has the range of llama3-v5" cmp "$work/llama3.csv" "$out"
+done
+run range "$llama/pre" "$work/stale" --ids "$work/ids" --csv
+check "  which plain angles have not" sh -c "[ $code -eq 0 ] && ! cmp -s '$work/llama3.csv' '$out'"
+for key in rope_scaling:rope_type rope_scaling:type rope_parameters:rope_type; do
+    config yarn "c.pop('rope_parameters'); c.update(rope_theta=10000.0, ${key%:*}={'${key#*:}': 'yarn', 'factor': 4.0})"
+    theta yarn 10000 "YaRN by $key"
+    run range "$llama/pre" "$work/yarn" --ids "$work/ids"
+    check "  names the scaling" complains 3 'config.json: rope scaling "yarn" is not built in'
+done
+
+# --- nulls and nonsense ---
+config nulls "c.update(head_dim=None, sliding_window=None, layer_types=None)"
+opens nulls "nulls"
+config no-head-dim "c.pop('head_dim')"
+opens no-head-dim "no head_dim"
+config kv-null "c.update(num_key_value_heads=None)"
+run info "$work/kv-null"
+check "a null that the tensors contradict is told" says 'layer 0: 2 key heads by its tensor, 4 by the config'
+config strings "c.update(num_attention_heads='4')"
+refused strings 'config.json: num_attention_heads is not a number (found "4")' "heads as text"
+config nan "c.update(num_attention_heads=float('nan'))"
+refused nan 'config.json: num_attention_heads is not a number (found "NaN")' "a NaN that is used"
+config zero "c['rope_parameters']['rope_theta'] = 0"
+refused zero 'rope_parameters.rope_theta is out of range (found 0, expected a number above 0)' "theta 0"
+config upper "c.update(model_type='Llama')"
+run info "$work/upper"
+check "a model type in capitals is told" says 'model type "Llama" is not in the layout table'
+config untyped "c.pop('model_type')"
+opens untyped "no model type"
+
 # --- what a broken download leaves ---
 # leaves NAME FILE TEXT PATTERN - the text stands in place of the file.
 leaves() {

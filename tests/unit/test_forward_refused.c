@@ -46,6 +46,9 @@ static void test_hostile_configs(void **state)
     static const struct {
         const char *family, *key, *value, *words;
     } rows[] = {{"llama", "hidden_act", "\"relu\"", "activation \"relu\""},
+        {"gemma3_text", "query_pre_attn_scalar", "0", "query_pre_attn_scalar is out of range (found 0"},
+        {"gemma3_text", "query_pre_attn_scalar", "\"NaN\"",
+            "query_pre_attn_scalar is not a number (found \"NaN\")"},
         {"llama", "rms_norm_eps", "null", "eps"}, {"llama", "rms_norm_eps", "-1", "eps"},
         {"gemma3_text", "sliding_window", "null", "window for layer 0"},
         {"gemma3_text", "use_bidirectional_attention", "true", "both ways"},
