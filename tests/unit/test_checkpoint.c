@@ -150,6 +150,18 @@ static void test_hostile_indexes(void **state)
     }
 }
 
+/* Of equal keys the last counts, as in Python. */
+static void test_equal_keys(void **state)
+{
+    char path[PATH_SIZE];
+    shard(*state, "s1.safetensors", "a");
+    shard(*state, "s2.safetensors", "b");
+    write_text(path_in(path, *state, "model.safetensors.index.json"),
+        "{\"weight_map\":{\"x\":3},\"weight_map\":{\"b\":\"s1.safetensors\",\"a\":\"s1.safetensors\","
+        "\"b\":\"s2.safetensors\"}}");
+    expect_tensors(*state, "", "ab", 2);
+}
+
 static void test_wrong_paths(void **state)
 {
     char path[PATH_SIZE];
@@ -299,6 +311,7 @@ int main(void)
         test_in_folder(test_index),
         test_in_folder(test_index_against_shards),
         test_in_folder(test_hostile_indexes),
+        test_in_folder(test_equal_keys),
         test_in_folder(test_wrong_paths),
         test_in_folder(test_unreadable),
         test_in_folder(test_cache_links),
