@@ -50,6 +50,146 @@ static size_t string_end(const char *text, size_t at, size_t n)
     return at < n ? at + 1 : n;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* --- tokens --- cJSON reads numbers, control characters and escapes that JSON does not have. */
+
+static size_t digits_end(const char *text, size_t at, size_t n)
+{
+    while (at < n && text[at] >= '0' && text[at] <= '9')
+        at++;
+    return at;
+}
+
+static bool take_digits(const char *text, size_t *at, size_t n)
+{
+    size_t start = *at;
+    *at = digits_end(text, start, n);
+    return *at > start;
+}
+
+static bool take_number(const char *text, size_t *at, size_t n)
+{
+    *at += text[*at] == '-';
+    size_t whole = *at;
+    if (!take_digits(text, at, n))
+        return false;
+    if (text[whole] == '0' && *at > whole + 1) {
+        *at = whole + 1;
+        return false;
+    }
+    if (*at < n && text[*at] == '.') {
+        ++*at;
+        if (!take_digits(text, at, n))
+            return false;
+    }
+    if (*at == n || (text[*at] != 'e' && text[*at] != 'E'))
+        return true;
+    ++*at;
+    *at += *at < n && (text[*at] == '+' || text[*at] == '-');
+    return take_digits(text, at, n);
+}
+
+static bool take_escape(const char *text, size_t *at, size_t n)
+{
+    ++*at;
+    if (*at == n || strchr("\"\\/bfnrtu", text[*at]) == NULL)
+        return false;
+    if (text[*at] != 'u')
+        return true;
+    for (int i = 0; i < 4; i++)
+        if (++*at == n || strchr("0123456789abcdefABCDEF", text[*at]) == NULL)
+            return false;
+    return true;
+}
+
+static bool take_string(const char *text, size_t *at, size_t n)
+{
+    size_t start = *at;
+    for (++*at; *at < n && text[*at] != '"'; ++*at)
+        if ((unsigned char)text[*at] < ' ' || (text[*at] == '\\' && !take_escape(text, at, n)))
+            return false;
+    bool ends = *at < n;
+    *at = ends ? *at + 1 : start;
+    return ends;
+}
+
+static size_t word_length(const char *const *words, const char *text, size_t at, size_t n)
+{
+    for (; *words != NULL; words++)
+        if (strlen(*words) <= n - at && memcmp(text + at, *words, strlen(*words)) == 0)
+            return strlen(*words);
+    return 0;
+}
+
+/* The length of the word at `at` that Python writes for a float that JSON does not have; 0 where none starts. */
+static size_t special_length(const char *text, size_t at, size_t n)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity", NULL};
+    return word_length(words, text, at, n);
+}
+
+/* Steps over one token, or to the place where the text stops to be one. */
+static bool take_token(const char *text, size_t *at, size_t n, enum qk_json_dialect dialect)
+{
+    static const char *const words[] = {"true", "false", "null", "{", "}", "[", "]", ":", ",", NULL};
+    size_t length = word_length(words, text, *at, n);
+    if (length == 0 && dialect == QK_JSON_PYTHON)
+        length = special_length(text, *at, n);
+    *at += length;
+    return length > 0 || (text[*at] == '"' ? take_string(text, at, n) : take_number(text, at, n));
+}
+
+/* The place of the first special word at or after `at`, outside strings; n when there is none. */
+static size_t next_special(const char *text, size_t at, size_t n)
+{
+    while (at < n && special_length(text, at, n) == 0)
+        at = text[at] == '"' ? string_end(text, at, n) : at + 1;
+    return at;
+}
+
+/* *out = the text with quotes around special words, so that cJSON reads them as strings; NULL when it holds none. */
+static enum qk_code quote_specials(
+    const char *text, size_t n, char **out, size_t *length, struct qk_error *err)
+{
+    size_t count = 0, from = 0, used = 0;
+    *out = NULL;
+    for (size_t i = next_special(text, 0, n); i < n;
+         i = next_special(text, i + special_length(text, i, n), n))
+        count++;
+    if (count == 0)
+        return QK_OK;
+    QK_TRY(qk_alloc(out, n + 2 * count, 1, err));
+    for (size_t i = next_special(text, 0, n), end; i < n; i = next_special(text, end, n)) {
+        end = i + special_length(text, i, n);
+        memcpy(*out + used, text + from, i - from);
+        used += i - from;
+        (*out)[used++] = '"';
+        memcpy(*out + used, text + i, end - i);
+        used += end - i;
+        (*out)[used++] = '"';
+        from = end;
+    }
+    memcpy(*out + used, text + from, n - from);
+    *length = used + n - from;
+    return QK_OK;
+}
+
+/* The place in the text that is at `at` in the text with quotes. */
+static size_t unquoted_place(const char *text, size_t n, size_t at)
+{
+    size_t added = 0;
+    for (size_t i = next_special(text, 0, n); i < n && i + added < at;
+         i = next_special(text, i + special_length(text, i, n), n))
+        added += 2;
+    return at - (added < at ? added : at);
+}
+
+/* --- parsing --- */
+
 /* An upper bound for the number of values. */
 static size_t count_values(const char *text, size_t n)
 {
@@ -63,11 +203,6 @@ static size_t count_values(const char *text, size_t n)
     return count;
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 static enum qk_code parse_error(const char *name, const char *text, size_t at, struct qk_error *err)
 {
     size_t line = 1, column = 1;
@@ -78,33 +213,44 @@ static enum qk_code parse_error(const char *name, const char *text, size_t at, s
     return qk_fail(err, QK_INPUT, "%s: not valid JSON (line %zu, column %zu)", name, line, column);
 }
 
-/* Parses text[at, end), which must be one value with white space behind it at most. */
-static enum qk_code parse_range(
-    const char *name, const char *text, size_t at, size_t end, cJSON **out, struct qk_error *err)
+/* Parses text[0, n), which must be one value with white space behind it at most. *stop = where it ended; *out = NULL
+ * when that is where it stops to be JSON. */
+static enum qk_code parse_value(
+    const char *name, const char *text, size_t n, cJSON **out, size_t *stop, struct qk_error *err)
 {
     const char *rest = NULL;
     bool before = refused;
     refused = false;
-    cJSON *root = cJSON_ParseWithLengthOpts(text + at, end - at, &rest, false);
-    size_t stop = rest != NULL && rest >= text + at && rest <= text + end ? (size_t)(rest - text) : end;
+    *out = NULL;
+    cJSON *root = cJSON_ParseWithLengthOpts(text, n, &rest, false);
+    *stop = rest != NULL && rest >= text && rest <= text + n ? (size_t)(rest - text) : n;
     bool without_memory = refused;
     refused = before;
     if (without_memory) {
         cJSON_Delete(root);
         return qk_fail(err, QK_IO, "%s: out of memory (its JSON values)", name);
     }
-    while (root != NULL && stop < end && is_blank(text[stop]))
-        stop++;
-    if (root == NULL || stop != end) {
+    while (root != NULL && *stop < n && is_blank(text[*stop]))
+        ++*stop;
+    if (root != NULL && *stop == n)
+        *out = root;
+    else
         cJSON_Delete(root);
-        return parse_error(name, text, stop, err);
-    }
-    *out = root;
     return QK_OK;
+}
+
+/* Parses text[at, end); places in messages count from the start of `text`. */
+static enum qk_code parse_range(
+    const char *name, const char *text, size_t at, size_t end, cJSON **out, struct qk_error *err)
+{
+    size_t stop;
+    QK_TRY(parse_value(name, text + at, end - at, out, &stop, err));
+    return *out != NULL ? QK_OK : parse_error(name, text, at + stop, err);
 }
 
 enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err)
 {
+    QK_TRY(qk_check_stand_in(name, bytes, n, err));
     if (!qk_utf8_valid(bytes, n))
         return qk_fail(err, QK_INPUT, "%s: not UTF-8", name);
     if (memchr(bytes, '\0', n) != NULL || has_escaped_nul(bytes, n))
@@ -112,15 +258,43 @@ enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct
     return QK_OK;
 }
 
+enum qk_code qk_json_check_tokens(const char *name, const char *text, size_t begin, size_t end,
+    enum qk_json_dialect dialect, struct qk_error *err)
+{
+    char last = '\0'; /* of the token before: only a string is a key */
+    for (size_t at = begin; at < end;) {
+        if (is_blank(text[at])) {
+            at++;
+            continue;
+        }
+        if ((text[at] == ':' && last != '"') || !take_token(text, &at, end, dialect))
+            return parse_error(name, text, at, err);
+        last = text[at - 1];
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err)
 {
+    char *quoted;
+    size_t length;
     *out = NULL;
     QK_TRY(qk_json_check(name, bytes, n, err));
+    bool mark = n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0; /* cJSON skips it, too */
+    QK_TRY(qk_json_check_tokens(name, bytes, mark ? 3 : 0, n, QK_JSON_PYTHON, err));
     size_t values = count_values(bytes, n);
     if (values > FREE_VALUES + n / BYTES_PER_VALUE)
         return qk_fail(
             err, QK_INPUT, "%s: too many JSON values for its size (found %zu in %zu bytes)", name, values, n);
-    return parse_range(name, bytes, 0, n, out, err);
+    QK_TRY(quote_specials(bytes, n, &quoted, &length, err));
+    if (quoted == NULL)
+        return parse_range(name, bytes, 0, n, out, err);
+    size_t stop;
+    enum qk_code code = parse_value(name, quoted, length, out, &stop, err);
+    if (code == QK_OK && *out == NULL)
+        code = parse_error(name, bytes, unquoted_place(bytes, n, stop), err);
+    free(quoted);
+    return code;
 }
 
 /* --- walking --- */
@@ -242,9 +416,42 @@ enum qk_code qk_json_duplicate(const cJSON *object, const char **key, struct qk_
     return QK_OK;
 }
 
+struct member {
+    cJSON *item;
+    size_t place;
+};
+
+static int compare_members(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    int order = strcmp(x->item->string, y->item->string);
+    return order != 0 ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+enum qk_code qk_json_keep_last(cJSON *object, struct qk_error *err)
+{
+    size_t n = 0, i = 0;
+    for (cJSON *item = object->child; item != NULL; item = item->next)
+        n++;
+    struct member *members;
+    QK_TRY(qk_alloc(&members, n, sizeof *members, err));
+    for (cJSON *item = object->child; item != NULL; item = item->next, i++)
+        members[i] = (struct member){item, i};
+    qsort(members, n, sizeof *members, compare_members);
+    for (i = 1; i < n; i++)
+        if (strcmp(members[i - 1].item->string, members[i].item->string) == 0)
+            cJSON_Delete(cJSON_DetachItemViaPointer(object, members[i - 1].item));
+    free(members);
+    return QK_OK;
+}
+
 const cJSON *qk_json_get(const cJSON *object, const char *key)
 {
-    return cJSON_GetObjectItemCaseSensitive(object, key);
+    const cJSON *found = NULL;
+    for (const cJSON *item = object != NULL ? object->child : NULL; item != NULL; item = item->next)
+        if (item->string != NULL && strcmp(item->string, key) == 0)
+            found = item;
+    return found;
 }
 
 int64_t qk_json_int(const cJSON *object, const char *key, int64_t fallback)

@@ -1,8 +1,9 @@
 /* json.h - cJSON with the checks that files from strangers need, and typed getters.
  *
- * cJSON accepts more than JSON (trailing text, embedded \u0000 that cuts a string short, broken UTF-8) and keeps
- * duplicate keys. qk_json_parse refuses the first three; callers check duplicates where they matter
- * (qk_json_duplicate). The function that gets a cJSON tree frees it with cJSON_Delete. */
+ * cJSON accepts more than JSON: trailing text, embedded \u0000 that cuts a string short, broken UTF-8, numbers such as
+ * 01, control characters in strings. qk_json_parse refuses these. cJSON keeps duplicate keys, of which the last counts
+ * here, as in Python. Callers refuse duplicates where they matter (qk_json_duplicate). The function that gets a cJSON
+ * tree frees it with cJSON_Delete. */
 #ifndef QK_BASE_JSON_H
 #define QK_BASE_JSON_H
 
@@ -17,17 +18,27 @@
  * missing values or as a syntax error. Called once, before any other function of this file. */
 void qk_json_init(void);
 
-/* Parses n bytes; messages use `name` (a path). QK_INPUT when the text is not UTF-8, or not one JSON value with white
- * space only behind it. Also when it is nested deeper than cJSON's limit, or holds \u0000 in a string. Also when it
- * has so many values that cJSON's tree would take a multiple of its size (2^20 are free, then one in 8 bytes). QK_IO
+enum qk_json_dialect {
+    QK_JSON_STRICT, /* RFC 8259 */
+    QK_JSON_PYTHON, /* and what Python writes: NaN, Infinity, -Infinity */
+};
+
+/* Parses n bytes of QK_JSON_PYTHON; messages use `name` (a path). NaN, Infinity and -Infinity become strings, so that
+ * a reader who wants a number there refuses them. QK_INPUT when the text is not UTF-8, or not one JSON value with
+ * white space only behind it. Also when it is nested deeper than cJSON's limit, or holds \u0000 in a string. Also when
+ * it has so many values that cJSON's tree would take a multiple of its size (2^20 are free, then one in 8 bytes). QK_IO
  * when there is no memory for the tree. */
 enum qk_code qk_json_parse(const char *name, const char *bytes, size_t n, cJSON **out, struct qk_error *err);
 
-/* Makes the first two of these checks: UTF-8 and no NUL. */
+/* Makes the first two of these checks: UTF-8 and no NUL. Names what downloads leave in place of a file. */
 enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct qk_error *err);
+/* Checks that JSON spells every token (number, string, word) of text[begin, end) so. The text has passed
+ * qk_json_check. Positions in messages count from the start of `text`. */
+enum qk_code qk_json_check_tokens(const char *name, const char *text, size_t begin, size_t end,
+    enum qk_json_dialect dialect, struct qk_error *err);
 
 /* A walk over the members of one large object, of which only one at a time is a tree. The text has passed
- * qk_json_check. Members are text[value, value + length); only qk_json_walk_value checks their content. Positions in
+ * both checks. Members are text[value, value + length); only qk_json_walk_value checks their content. Positions in
  * messages count from the start of `text`. */
 struct qk_json_walk {
     const char *name, *text; /* borrowed */
@@ -52,8 +63,13 @@ enum qk_code qk_json_read(const char *path, size_t max_bytes, cJSON **out, struc
 /* *key = the first key that appears twice in the object, or NULL. O(n log n). */
 enum qk_code qk_json_duplicate(const cJSON *object, const char **key, struct qk_error *err);
 
-/* Typed getters: the value of `key`, or `fallback` where the key is absent, null, or of another type. For the integer
- * getter that includes numbers that are not integral or outside int64. object may be NULL. Case-sensitive. */
+/* Removes from the object every member whose key stands again behind it, for callers that walk over all members.
+ * O(n log n). */
+enum qk_code qk_json_keep_last(cJSON *object, struct qk_error *err);
+
+/* Typed getters: the value of `key` (the last, where it stands twice), or `fallback` where the key is absent, null, or
+ * of another type. For the integer getter that includes numbers that are not integral or outside int64. object may be
+ * NULL. Case-sensitive. */
 const cJSON *qk_json_get(const cJSON *object, const char *key);
 int64_t qk_json_int(const cJSON *object, const char *key, int64_t fallback);
 double qk_json_number(const cJSON *object, const char *key, double fallback);

@@ -6,14 +6,29 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <unistd.h>
+
+/* A link to nowhere is not a missing file to the person who sees it in its folder. */
+static enum qk_code fail_open(const char *path, struct qk_error *err)
+{
+    char target[256];
+    int number = errno;
+    ssize_t n = number == ENOENT ? readlink(path, target, sizeof target - 1) : -1;
+    if (n > 0)
+        return qk_fail(
+            err, QK_IO, "%s: cannot open: it is a link to %.*s, which is not there", path, (int)n, target);
+    errno = number;
+    return qk_fail_errno(err, path, "open");
+}
 
 enum qk_code qk_open_regular(const char *path, int *fd, struct stat *info, struct qk_error *err)
 {
     /* O_NONBLOCK: opening a FIFO must not hang. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
-        return qk_fail_errno(err, path, "open");
+        return fail_open(path, err);
     enum qk_code code = QK_OK;
     if (fstat(*fd, info) != 0)
         code = qk_fail_errno(err, path, "examine");
@@ -71,4 +86,21 @@ enum qk_code qk_read_file(const char *path, size_t most, char **out, size_t *n, 
         *out = NULL;
     }
     return code;
+}
+
+enum qk_code qk_check_stand_in(const char *path, const char *bytes, size_t n, struct qk_error *err)
+{
+    static const char pointer[] = "version https://git-lfs.github.com/spec/";
+    static const char *const pages[] = {"<!doctype", "<html", "<head", "<?xml"};
+    if (n >= sizeof pointer - 1 && memcmp(bytes, pointer, sizeof pointer - 1) == 0)
+        return qk_fail(
+            err, QK_INPUT, "%s: a Git LFS pointer, not the file itself: \"git lfs pull\" fetches that", path);
+    size_t at = 0;
+    while (at < n && strchr("\xef\xbb\xbf \t\r\n", bytes[at]) != NULL && bytes[at] != '\0')
+        at++;
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++)
+        if (n - at >= strlen(pages[i]) && strncasecmp(bytes + at, pages[i], strlen(pages[i])) == 0)
+            return qk_fail(err, QK_INPUT,
+                "%s: a web page, not the file itself: a server answered the download with it", path);
+    return QK_OK;
 }

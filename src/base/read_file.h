@@ -21,4 +21,9 @@ enum qk_code qk_read_at(
  * than `most` bytes, else the codes of the two functions above; *out is NULL then. */
 enum qk_code qk_read_file(const char *path, size_t most, char **out, size_t *n, struct qk_error *err);
 
+/* QK_INPUT when the n bytes, with which the file begins, are what downloads leave in place of a file: the pointer of
+ * Git LFS, or a page of HTML or XML. */
+enum qk_code qk_check_stand_in(const char *path, const char *bytes, size_t n, struct qk_error *err);
+enum { QK_STAND_IN_BYTES = 64 }; /* as many of them tell */
+
 #endif

@@ -224,6 +224,8 @@ static enum qk_code read_line(struct qk_cases *cases, const char *path, size_t n
             end - begin, MOST_LINE);
     if (code == QK_OK)
         code = qk_json_check(line.name, text + begin, end - begin, err);
+    if (code == QK_OK)
+        code = qk_json_check_tokens(path, text, begin, end, QK_JSON_PYTHON, err);
     if (code == QK_OK && text[begin] != '{')
         code = qk_fail(err, QK_INPUT, "%s: not a JSON object (expected one a line)", line.name);
     if (code == QK_OK)

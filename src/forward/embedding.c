@@ -20,7 +20,11 @@ static enum qk_code find_embedding(
         tied = qk_json_get(config->root, "tie_word_embeddings");
     *out = NULL;
     if (head && !qk_config_true(tied))
-        QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", cJSON_IsFalse(tied), out, err));
+        QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", false, out, err));
+    if (head && *out == NULL && cJSON_IsFalse(tied))
+        return qk_fail(err, QK_INPUT,
+            "%s: the output head %s.weight is missing, and tie_word_embeddings is false",
+            parts->model->checkpoint->path, qk_json_string(parts->forward, "head", "lm_head"));
     if (*out == NULL)
         QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
     return qk_weights_check(parts, *out, 0, parts->model->layer[0].d, err);

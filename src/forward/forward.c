@@ -33,11 +33,13 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     struct qk_head head;
     *n = 0;
     QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
-    enum qk_code code = qk_head_find(&parts, &head, err);
+    enum qk_code code = qk_parts_check(&parts, err);
+    if (code == QK_OK)
+        code = qk_head_find(&parts, &head, err);
     qk_parts_close(&parts);
     if (code == QK_OK)
         *n = head.vocabulary;
-    return code == QK_INPUT ? QK_OK : code;
+    return code;
 }
 
 /* --- the pass --- */

@@ -42,7 +42,8 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);
-/* *n = width of a row of logits; 0 when the model has no known embedding. */
+/* *n = width of a row of logits. QK_INPUT as from qk_forward_check, and when the output
+ * head or the embedding is missing. */
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);
 
 /* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block. Its norm, q and

@@ -180,12 +180,18 @@ enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key
 
 /* --- rotary frequencies --- */
 
+/* An empty object counts as none. */
+static bool is_full_object(const cJSON *item)
+{
+    return cJSON_IsObject(item) && item->child != NULL;
+}
+
 static const cJSON *rope_object(const struct qk_config *config, const cJSON *mixer)
 {
     const cJSON *names = qk_json_get(mixer, "rope"), *found = NULL;
-    for (int i = 0; !cJSON_IsObject(found) && name_at(names, i) != NULL; i++)
+    for (int i = 0; !is_full_object(found) && name_at(names, i) != NULL; i++)
         found = qk_config_path(config, name_at(names, i));
-    return cJSON_IsObject(found) ? found : NULL;
+    return is_full_object(found) ? found : NULL;
 }
 
 static enum qk_code rope_number(

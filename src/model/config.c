@@ -31,11 +31,8 @@ enum qk_code qk_config_open(const char *folder, struct qk_config *config, struct
     bool found = false;
     /* A link to nowhere is not a missing config: opening it reports what is wrong. */
     enum qk_code code = qk_source_exists(config->path, &found, err);
-    if (code == QK_OK && !found) {
-        free(config->path);
-        config->path = NULL;
+    if (code == QK_OK && !found)
         return QK_OK;
-    }
     if (code == QK_OK)
         code = qk_source_json(config->path, MAX_CONFIG_BYTES, &config->root, err);
     if (code == QK_OK && !cJSON_IsObject(config->root))

@@ -7,7 +7,7 @@
 #include <cjson/cJSON.h>
 
 struct qk_config {
-    char *path;             /* owned; NULL when there is no config.json */
+    char *path;             /* owned; where it is, or would be */
     cJSON *root;            /* owned; NULL when there is no config.json */
     const cJSON *text;      /* the object that describes the language model: root, or its text_config etc. */
     const char *model_type; /* of `text`, else of root, else "" ; borrowed from root */

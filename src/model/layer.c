@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -157,7 +158,28 @@ static enum qk_positions parse_positions(const char *word)
                                              : QK_POSITIONS_FIXED;
 }
 
-static void read_positions(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer)
+/* Reads the rotary dimensions and the base of the angles. */
+static enum qk_code read_rope(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+{
+    const struct qk_config *config = &b->config;
+    double dims = layer->head_dim, fraction = 1;
+    bool found;
+    char text[64];
+    snprintf(text, sizeof text, "0 to %d", layer->head_dim);
+    const struct qk_bounds any_dims = {0, dims, text}, any_fraction = {0, 1, "0 to 1"},
+                           positive = {DBL_MIN, DBL_MAX, "a number above 0"};
+    QK_TRY(qk_layout_number(mixer, "rotary", config, any_dims, &found, &dims, err));
+    if (!found)
+        QK_TRY(qk_layout_number(mixer, "rotary_fraction", config, any_fraction, &found, &fraction, err));
+    layer->rotary_dims = (int)(fraction * dims);
+    layer->rotary_dims -= layer->rotary_dims % 2;
+    layer->rope_theta = 10000.0;
+    return qk_layout_number(mixer, "theta", config, positive, &found, &layer->rope_theta, err);
+}
+
+static enum qk_code read_positions(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
     const struct qk_config *config = &b->config;
     double number;
@@ -169,18 +191,12 @@ static void read_positions(const struct qk_builder *b, struct qk_layer *layer, c
     if (rope && has_no_rope(b, layer, mixer)) {
         layer->positions = QK_POSITIONS_NONE;
     } else if (rope) {
-        int dims = layer->head_dim;
-        if (qk_layout_value(mixer, "rotary", config, &number) && number >= 0 && number <= dims)
-            dims = (int)number;
-        else if (qk_layout_value(mixer, "rotary_fraction", config, &number) && number >= 0 && number <= 1)
-            dims = (int)(number * dims);
-        layer->rotary_dims = dims - dims % 2;
-        bool given = qk_layout_value(mixer, "theta", config, &number) && number > 0 && isfinite(number);
-        layer->rope_theta = given ? number : 10000.0;
+        QK_TRY(read_rope(b, layer, mixer, err));
     }
     if (layer->kind == QK_WINDOW && qk_layout_value(mixer, "window", config, &number) && number >= 1 &&
         number < 1e9)
         layer->window = (int)number;
+    return QK_OK;
 }
 
 static enum qk_code set_missing(
@@ -282,12 +298,18 @@ static bool borrows_keys(const struct qk_builder *b, const struct qk_layer *laye
            layer->index >= (double)b->model->n_layers - number;
 }
 
+/* What this file and rows.c read; the others matter to a forward pass alone. */
+static const char *const NUMBERS[] = {"head_dim", "heads", "key_heads", "value_heads", "value_dim",
+    "rope_dim", "more_rows", "rotary", "rotary_fraction", "theta", "rope_interval", "window", "shared_by",
+    "borrows_k", NULL};
+
 enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct qk_error *err)
 {
     const char *name = b->mixer[layer->index];
     const cJSON *mixer = qk_layout_mixer(&b->layout, name);
     b->config = b->model->config;
     b->config.layer = layer->index + 1;
+    QK_TRY(qk_layout_check_values(mixer, NUMBERS, &b->config, err));
     QK_TRY(qk_strdup_to(&layer->mixer, name, err));
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
@@ -314,7 +336,7 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
     for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL; r++)
         QK_TRY(qk_rows_build(b, layer, (enum qk_role)r, rows, &g, err));
-    read_positions(b, layer, mixer);
+    QK_TRY(read_positions(b, layer, mixer, err));
     if (layer->no_k == NULL && qk_layout_flag(mixer, "k_is_v", &b->config, false))
         QK_TRY(qk_lines_add(&b->model->remarks, err,
             "layer %d: one tensor holds its keys and its values: restoring k moves v", layer->index));

@@ -234,6 +234,13 @@ const cJSON *qk_config_path(const struct qk_config *config, const char *path)
     return at;
 }
 
+/* The item at the path, or that of the layer in question in the list there. */
+static const cJSON *path_item(const struct qk_config *config, const char *path)
+{
+    const cJSON *item = qk_config_path(config, path);
+    return cJSON_IsArray(item) && config->layer > 0 ? cJSON_GetArrayItem(item, config->layer - 1) : item;
+}
+
 static bool path_number(const struct qk_config *config, const char *path, size_t n, double *out)
 {
     char part[128];
@@ -241,9 +248,7 @@ static bool path_number(const struct qk_config *config, const char *path, size_t
         return false;
     memcpy(part, path, n);
     part[n] = '\0';
-    const cJSON *item = qk_config_path(config, part);
-    if (cJSON_IsArray(item) && config->layer > 0)
-        item = cJSON_GetArrayItem(item, config->layer - 1);
+    const cJSON *item = path_item(config, part);
     if (!cJSON_IsNumber(item))
         return false;
     *out = item->valuedouble;
@@ -304,29 +309,92 @@ static const cJSON *chosen(const cJSON *object, const char *key, const struct qk
     return qk_json_get(object, key);
 }
 
+/* The first entry of the value, which may be a list; the next one is its `next` in a list, else NULL. */
+static const cJSON *first_entry(const cJSON *value)
+{
+    return cJSON_IsArray(value) ? value->child : value;
+}
+
+/* The entry of the value that counts, or NULL. */
+static const cJSON *entry_of(
+    const cJSON *object, const char *key, const struct qk_config *config, double *out)
+{
+    const cJSON *value = chosen(object, key, config);
+    for (const cJSON *entry = first_entry(value); entry != NULL;
+         entry = cJSON_IsArray(value) ? entry->next : NULL)
+        if (one_value(entry, config, out))
+            return entry;
+    return NULL;
+}
+
 bool qk_layout_value(const cJSON *object, const char *key, const struct qk_config *config, double *out)
 {
-    const cJSON *item = chosen(object, key, config);
-    if (item == NULL)
-        return false;
-    if (!cJSON_IsArray(item))
-        return one_value(item, config, out);
-    for (const cJSON *part = item->child; part != NULL; part = part->next)
-        if (one_value(part, config, out))
-            return true;
-    return false;
+    return entry_of(object, key, config, out) != NULL;
+}
+
+/* Refuses an operand of the expression that is in the config and is no number. null and false mean that it is not
+ * there, and so does a list where no layer is in question. */
+static enum qk_code check_operands(
+    const char *expression, const struct qk_config *config, struct qk_error *err)
+{
+    char path[128];
+    for (size_t n; *expression != '\0'; expression += n + (expression[n] != '\0')) {
+        n = strcspn(expression, "/*+");
+        snprintf(path, sizeof path, "%.*s", (int)n, expression);
+        const cJSON *item = path_item(config, path);
+        if (item == NULL || cJSON_IsNull(item) || cJSON_IsFalse(item) || cJSON_IsNumber(item) ||
+            (cJSON_IsArray(item) && config->layer == 0))
+            continue;
+        char *text = cJSON_PrintUnformatted(item);
+        enum qk_code code = qk_fail(err, QK_INPUT, "%s: %s is not a number (found %.40s)", config->path, path,
+            text != NULL ? text : "something else");
+        cJSON_free(text);
+        return code;
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_layout_check_values(
+    const cJSON *object, const char *const *keys, const struct qk_config *config, struct qk_error *err)
+{
+    double ignored;
+    for (; *keys != NULL; keys++) {
+        const cJSON *value = chosen(object, *keys, config);
+        for (const cJSON *entry = first_entry(value); entry != NULL && !one_value(entry, config, &ignored);
+             entry = cJSON_IsArray(value) ? entry->next : NULL)
+            QK_TRY(check_operands(entry->valuestring, config, err));
+    }
+    return QK_OK;
+}
+
+enum qk_code qk_layout_number(const cJSON *object, const char *key, const struct qk_config *config,
+    struct qk_bounds bounds, bool *found, double *out, struct qk_error *err)
+{
+    double value;
+    const cJSON *entry = entry_of(object, key, config, &value);
+    *found = entry != NULL;
+    if (entry == NULL)
+        return QK_OK;
+    if (!(value >= bounds.least && value <= bounds.most))
+        return qk_fail(err, QK_INPUT, "%s: %s is out of range (found %g, expected %s)", config->path,
+            cJSON_IsString(entry) ? entry->valuestring : key, value, bounds.text);
+    *out = value;
+    return QK_OK;
 }
 
 enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
     long *out, struct qk_error *err)
 {
-    const char *path = config->path != NULL ? config->path : "config.json";
+    const char *path = config->path;
     double value;
     if (!qk_layout_value(object, key, config, &value)) {
         const cJSON *item = chosen(object, key, config);
         const cJSON *first = cJSON_IsArray(item) ? item->child : item;
-        return qk_fail(err, QK_INPUT, "%s: %s is missing (key \"%s\")", path, key,
-            cJSON_IsString(first) ? first->valuestring : key);
+        const char *name = cJSON_IsString(first) ? first->valuestring : key;
+        if (config->root == NULL)
+            return qk_fail(err, QK_INPUT, "%s: no such file, and %s is not known without it (key \"%s\")",
+                path, key, name);
+        return qk_fail(err, QK_INPUT, "%s: %s is missing (key \"%s\")", path, key, name);
     }
     if (!(value >= 1 && value <= (double)limit) || value != floor(value))
         return qk_fail(err, QK_INPUT,
@@ -402,13 +470,23 @@ static enum qk_code name_entry(const struct kinds *k, const char *key, const cJS
     return QK_OK;
 }
 
+/* True for a list of an entry a layer. Some go on with the layers that predict later tokens. Without a number of layers
+ * in the config, the list may be of a larger model. */
+static bool fits_layers(const struct kinds *k, int length)
+{
+    double count;
+    if (!qk_layout_value(k->layout->row, "layer_count", k->config, &count))
+        return length >= k->n;
+    return length == k->n || length - k->n == qk_json_int(k->config->text, "num_nextn_predict_layers", 0);
+}
+
 static enum qk_code name_by_list(const struct kinds *k, const char *key, const cJSON *value, bool cycle)
 {
     cJSON *parsed;
     const cJSON *list = as_list(value, &parsed);
     int length = list != NULL ? cJSON_GetArraySize(list) : 0;
     enum qk_code code = QK_OK;
-    if (list == NULL || (length < k->n && (!cycle || length == 0)))
+    if (list == NULL || length == 0 || (!cycle && !fits_layers(k, length)))
         code = qk_fail(k->err, QK_INPUT, "%s: %s is not a list of %d entries (found %d)", k->config->path,
             key, k->n, length);
     const cJSON *item = code == QK_OK ? list->child : NULL;
@@ -551,7 +629,7 @@ enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_con
     for (int i = 0; i < n; i++)
         if (mixer[i] == NULL)
             return qk_fail(err, QK_INPUT, "%s: no rule names the kind of layer %d of a %s model",
-                config->path != NULL ? config->path : "config.json", i, layout->family);
+                config->path, i, layout->family);
     return QK_OK;
 }
 

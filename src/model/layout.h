@@ -67,6 +67,17 @@ bool qk_layout_value(const cJSON *object, const char *key, const struct qk_confi
 /* The same for whole numbers in 1..limit; QK_INPUT reports the key and what was found. */
 enum qk_code qk_layout_count(const cJSON *object, const char *key, const struct qk_config *config, long limit,
     long *out, struct qk_error *err);
+/* QK_INPUT when the config holds something else than a number for one of the keys (a list that NULL ends) of the
+ * object. Only what would count is looked at. */
+enum qk_code qk_layout_check_values(
+    const cJSON *object, const char *const *keys, const struct qk_config *config, struct qk_error *err);
+/* A number in the bounds; QK_INPUT reports another one. *out is left alone when *found is false. */
+struct qk_bounds {
+    double least, most;
+    const char *text; /* what is expected, for the message */
+};
+enum qk_code qk_layout_number(const cJSON *object, const char *key, const struct qk_config *config,
+    struct qk_bounds bounds, bool *found, double *out, struct qk_error *err);
 /* The flag `key`; `fallback` when the config does not have it. */
 bool qk_layout_flag(const cJSON *object, const char *key, const struct qk_config *config, bool fallback);
 /* The word `key`, or that of the first pair of KEY_when whose condition holds. */

@@ -121,8 +121,10 @@ static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *
 static enum qk_code count_layers(struct qk_builder *b, int found, struct qk_error *err)
 {
     struct qk_model *model = b->model;
+    static const char *const count[] = {"layer_count", NULL};
     double number;
     model->n_layers = found;
+    QK_TRY(qk_layout_check_values(b->layout.row, count, &model->config, err));
     if (!qk_layout_value(b->layout.row, "layer_count", &model->config, &number))
         return QK_OK;
     if (!(number >= 1 && number <= found) || number != floor(number))

@@ -74,10 +74,7 @@ static enum qk_code read_config(struct reader *r)
     free(bytes);
     if (code == QK_OK && !cJSON_IsObject(r->config))
         code = qk_fail(r->err, QK_INPUT, "%s: not a JSON object", source->path);
-    const char *twice = NULL; /* readers differ in which of the two counts */
-    if (code == QK_OK)
-        code = qk_json_duplicate(r->config, &twice, r->err);
-    return twice == NULL ? code : wrong(r, twice, "this key appears twice");
+    return code;
 }
 
 /* True when the item exists and is not null, false, 0 or empty. */
@@ -177,7 +174,7 @@ static enum qk_code module_number(
         bool matches;
         QK_TRY(pattern_matches(r, patterns, entry->string, module, &matches));
         if (matches) {
-            item = entry;
+            item = qk_json_get(object, entry->string); /* the last of equal keys counts */
             where = patterns;
             break;
         }

@@ -177,16 +177,11 @@ static enum qk_code read_index(const char *path, cJSON **root, struct entry **en
     struct qk_lines *names, struct qk_error *err)
 {
     QK_TRY(qk_source_json(path, MAX_INDEX_BYTES, root, err));
-    const cJSON *map = qk_json_get(*root, "weight_map");
+    QK_TRY(qk_json_keep_last(*root, err));
+    cJSON *map = cJSON_GetObjectItemCaseSensitive(*root, "weight_map");
     if (!cJSON_IsObject(map))
         return qk_fail(err, QK_INPUT, "%s: weight_map is missing or not an object", path);
-    const char *twice;
-    QK_TRY(qk_json_duplicate(*root, &twice, err));
-    if (twice != NULL)
-        return qk_fail(err, QK_INPUT, "%s: the key \"%s\" appears twice", path, twice);
-    QK_TRY(qk_json_duplicate(map, &twice, err));
-    if (twice != NULL)
-        return qk_fail(err, QK_INPUT, "%s: %s: appears twice in weight_map", path, twice);
+    QK_TRY(qk_json_keep_last(map, err));
     for (const cJSON *item = map->child; item != NULL; item = item->next)
         ++*n;
     if (*n == 0)

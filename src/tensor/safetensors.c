@@ -4,6 +4,7 @@
 #include "base/digest.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -17,11 +18,15 @@ static enum qk_code read_header(struct qk_tensor_file *file, char **text, size_t
 {
     const struct qk_source *source = &file->source;
     unsigned char prefix[8];
+    char head[QK_STAND_IN_BYTES];
+    size_t n_head = source->size < sizeof head ? (size_t)source->size : sizeof head;
+    QK_TRY(qk_source_read(source, 0, head, n_head, err));
+    QK_TRY(qk_check_stand_in(source->path, head, n_head, err));
     if (source->size < sizeof prefix)
         return qk_fail(err, QK_INPUT,
             "%s: header too small (found a file of %llu bytes, expected at least 8)", source->path,
             (unsigned long long)source->size);
-    QK_TRY(qk_source_read(source, 0, prefix, sizeof prefix, err));
+    memcpy(prefix, head, sizeof prefix);
     uint64_t length = 0;
     for (int i = 7; i >= 0; i--)
         length = length << 8 | prefix[i];
@@ -61,6 +66,8 @@ static enum qk_code check_metadata_entry(
 /* Reads __metadata__, the member at which `outer` stands. */
 static enum qk_code check_metadata(const struct qk_json_walk *outer, struct qk_error *err)
 {
+    if (outer->length == 4 && memcmp(outer->text + outer->value, "null", 4) == 0)
+        return QK_OK; /* the reference library takes it for none */
     if (outer->text[outer->value] != '{')
         return qk_fail(err, QK_INPUT, "%s: __metadata__ is not an object", outer->name);
     struct qk_json_walk walk;
@@ -105,6 +112,9 @@ static enum qk_code parse_tensor(
         return qk_fail(err, QK_INPUT, "%s: %s: key \"%s\" appears twice", path, tensor->name, twice);
     if (dtype == NULL)
         return qk_fail(err, QK_INPUT, "%s: %s: dtype is missing or not a string", path, tensor->name);
+    if (dtype[strspn(dtype, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] != '\0')
+        return qk_fail(err, QK_INPUT, "%s: %s: not a dtype (found \"%.32s\", expected capitals and digits)",
+            path, tensor->name, dtype);
     tensor->dtype = qk_dtype_parse(dtype);
     snprintf(tensor->dtype_text, sizeof tensor->dtype_text, "%s", dtype);
     QK_TRY(parse_shape(path, qk_json_get(item, "shape"), tensor, err));
@@ -153,6 +163,24 @@ static enum qk_code check_cover(const struct qk_tensor_file *file, struct qk_err
     return QK_OK;
 }
 
+/* Refuses numbers of the entry that have a sign, a point or an exponent, as the reference library does. The tree of the
+ * entry does not show these. */
+static enum qk_code check_spelling(
+    const struct qk_json_walk *outer, const struct qk_tensor *tensor, struct qk_error *err)
+{
+    struct qk_json_walk walk;
+    bool more = true;
+    enum qk_code code = QK_OK;
+    qk_json_walk_start(&walk, outer->name, outer->text, outer->value, outer->value + outer->length);
+    while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more)
+        if ((strcmp(walk.key, "shape") == 0 || strcmp(walk.key, "data_offsets") == 0) &&
+            strcspn(walk.text + walk.value, "-.eE") < walk.length)
+            code = qk_fail(err, QK_INPUT, "%s: %s: %s holds a number that is not spelled as a whole number",
+                walk.name, tensor->name, walk.key);
+    qk_json_walk_end(&walk);
+    return code;
+}
+
 /* Reads the tensor at which the walk stands. It counts before it parses, so that a half-parsed one is freed, too. */
 static enum qk_code add_tensor(
     struct qk_tensor_file *file, const struct qk_json_walk *walk, size_t *capacity, struct qk_error *err)
@@ -167,7 +195,7 @@ static enum qk_code add_tensor(
     QK_TRY(qk_json_walk_value(walk, &item, err));
     enum qk_code code = parse_tensor(file, item, tensor, err);
     cJSON_Delete(item);
-    return code;
+    return code != QK_OK ? code : check_spelling(walk, tensor, err);
 }
 
 /* Reads entry by entry: a tree of the whole header would take many times its size. */
@@ -178,6 +206,7 @@ static enum qk_code parse_header(
     size_t capacity = 0;
     bool more = true, metadata = false;
     QK_TRY(qk_json_check(file->source.path, text, n, err));
+    QK_TRY(qk_json_check_tokens(file->source.path, text, 0, n, QK_JSON_STRICT, err));
     enum qk_code code = QK_OK;
     qk_json_walk_start(&walk, file->source.path, text, 0, n);
     while (code == QK_OK && (code = qk_json_walk_next(&walk, &more, err)) == QK_OK && more) {

@@ -34,7 +34,10 @@ static enum qk_code read_parts(
 {
     if (!cJSON_IsObject(root))
         return qk_fail(err, QK_INPUT, "%s: not a JSON object", path);
+    QK_TRY(qk_json_keep_last(root, err));
     cJSON *model = cJSON_GetObjectItemCaseSensitive(root, "model");
+    if (cJSON_IsObject(model))
+        QK_TRY(qk_json_keep_last(model, err));
     const cJSON *decoder = qk_json_get(root, "decoder");
     QK_TRY(qk_bpe_read(path, model, &tokenizer->bpe, err));
     QK_TRY(qk_steps_read_normalizer(path, qk_json_get(root, "normalizer"), &tokenizer->normalizer, err));

@@ -44,6 +44,23 @@ finds XDG_CACHE_HOME "$work/xdg"
 finds HOME "$work/home2"
 HF_HUB_CACHE=$cache HF_HOME=/nowhere XDG_CACHE_HOME=/nowhere "$QKSCOPE" diff org/base org/tuned --csv >"$work/found.csv"
 check "HF_HUB_CACHE wins" cmp "$work/expected.csv" "$work/found.csv"
+finds HUGGINGFACE_HUB_CACHE "$cache"
+# Files that set variables for services leave these to the program; the hub's own client replaces them.
+ln -s "$cache" "$HOME/hub"
+finds HF_HOME '~'
+finds HF_HOME '~/../home1'
+# shellcheck disable=SC2016
+for text in '$HOME' '${HOME}/.' '${HOME}/../home1'; do
+    finds HF_HOME "$text"
+    finds HF_HUB_CACHE "$text/hub"
+done
+# shellcheck disable=SC2016
+finds XDG_CACHE_HOME '$HOME/../xdg'
+mkdir -p "$work/"'$UNSET_${x_~/'
+ln -s "$cache" "$work/"'$UNSET_${x_~/hub'
+# shellcheck disable=SC2016
+finds HF_HOME "$work/"'$UNSET_${x_~'
+rm "$HOME/hub"
 HF_HUB_CACHE='' HF_HOME=$work/home1 "$QKSCOPE" diff org/base org/tuned --csv >"$work/found.csv"
 check "an empty variable counts as unset" cmp "$work/expected.csv" "$work/found.csv"
 
@@ -62,7 +79,7 @@ check "a short hash of two snapshots" complains 3 'more than one snapshot begins
 run info org/tuned@111
 check "a hash too short to be one" complains 4 'no revision 111 of it'
 run info org/tuned@v9
-check "a revision that is not there" complains 4 "org/tuned@v9: the Hugging Face cache has no revision v9 of it (looked in $cache/models--org--tuned)"
+check "a revision that is not there" complains 4 "org/tuned@v9: the Hugging Face cache has no revision v9 of it (looked in $cache/models--org--tuned; there is @111111111111)"
 run info org/other
 check "a model that is not there" complains 4 "looked for $cache/models--org--other"
 printf %s 3333333 >"$cache/models--org--tuned/refs/gone"
@@ -81,6 +98,32 @@ mkdir -p "$work/here/org"
 copy "$post" "$work/here/org/base"
 (cd "$work/here" && "$QKSCOPE" diff "$pre" org/base --csv) >"$work/found.csv" 2>"$err"
 check "an existing path wins" cmp "$work/expected.csv" "$work/found.csv"
+
+# Names without an organisation; downloads that are not whole.
+snapshot "$work/more" short $one "$post"
+printf %s $one >"$work/more/models--short/refs/main"
+snapshot "$work/more" org/a--b $one "$post"
+printf %s $one >"$work/more/models--org--a--b/refs/main"
+for name in short short@main short@1111 org/a--b; do
+    HF_HUB_CACHE=$work/more "$QKSCOPE" diff "$pre" "$name" --csv >"$work/found.csv" 2>"$err"
+    check "the name $name" cmp "$work/expected.csv" "$work/found.csv"
+done
+export HF_HUB_CACHE="$work/more"
+run info nothing
+check "a name that is not there" complains 4 "^qkscope: nothing: no such file .*looked for $work/more/models--nothing)"
+run info nothing.safetensors
+check "  the name of a file" complains 4 'nothing.safetensors: cannot open: No such file'
+rm "$work/more/models--short/refs/main"
+run info short
+check "a download by hash alone" complains 4 'short: .* has no revision main .*models--short; there is @111111111111)'
+blob=$(basename "$(readlink "$work/more/models--short/snapshots/$one/model.safetensors")")
+mv "$work/more/models--short/blobs/$blob" "$work/more/models--short/blobs/$blob.incomplete"
+run info short@1111
+check "a blob that is not there" complains 4 "model.safetensors: cannot open: it is a link to .*blobs/$blob, which is not"
+rm "$work/more/models--short/snapshots/$one/model.safetensors"
+run info short@1111
+check "a download that is not finished" complains 4 'short@1111: its download is not finished: .*, 1 unfinished in '
+export HF_HUB_CACHE="$cache"
 
 run export org/base org/tuned --set full=restore -o "$work/mended"
 check "export from snapshots" ended 0

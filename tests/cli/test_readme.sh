@@ -20,7 +20,7 @@ check "the numbers of the tour" python3 "$tools/check_readme.py" "$readme" "$wor
 check "  what the export writes" grep -q '^would change 197 kB in 8 tensors$' "$work/plan"
 
 for page in README.md CONTRIBUTING.md SECURITY.md docs/families.md docs/hardening.md docs/performance.md \
-    data/README.md; do
+    docs/real-files.md data/README.md; do
     check "$page: no line over 120 characters" python3 -c '
 import sys
 sys.exit(any(len(line.rstrip("\n")) > 120 for line in open(sys.argv[1], encoding="utf-8")))' "$srcdir/$page"

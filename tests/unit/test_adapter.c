@@ -40,7 +40,8 @@ static void write_pair(const char *folder, bool fan_in_fan_out, double merged[OU
     make_folder(path_in(path, folder, "adapter"));
     write_safetensors(path_in(path, folder, "adapter/adapter_model.safetensors"), factors, 2, 1);
     write_text(path_in(path, folder, "adapter/adapter_config.json"),
-        "{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"fan_in_fan_out\":%s}",
+        "{\"lora_alpha\":1,\"peft_type\":\"LORA\",\"r\":3,\"alpha_pattern\":{\"h\":5,\"g\":1,\"h\":6},"
+        "\"lora_alpha\":NaN,\"fan_in_fan_out\":%s}", /* of equal keys the last counts, as in Python */
         fan_in_fan_out ? "true" : "false");
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++) {

@@ -263,7 +263,20 @@ static void test_json_refuses(void **state)
         {"{\"a\": tru}", 0, "not valid JSON"}, {"nul", 0, "not valid JSON"}, {"\"abc", 0, "not valid JSON"},
         {"\"\\u12", 0, "not valid JSON"}, {"\"\\ud800\"", 0, "not valid JSON"}, {"-", 0, "not valid JSON"},
         {"{\"a\xff\":1}", 0, "not UTF-8"}, {"\"\xed\xa0\x80\"", 0, "not UTF-8"},
-        {"{\"a\\u0000b\":1}", 0, "NUL"}, {"{}\0", 3, "NUL"}, {"\"a\0b\"", 5, "NUL"}};
+        {"{\"a\\u0000b\":1}", 0, "NUL"}, {"{}\0", 3, "NUL"}, {"\"a\0b\"", 5, "NUL"},
+        /* numbers, control characters, escapes and blanks that Python refuses, too, and cJSON does not */
+        {"{\"a\":01}", 0, "line 1, column 7"}, {"[1.]", 0, "not valid JSON"}, {"[-01]", 0, "not valid JSON"},
+        {"[.5]", 0, "not valid JSON"}, {"[+1]", 0, "not valid JSON"}, {"[1e]", 0, "not valid JSON"},
+        {"[1.e3]", 0, "not valid JSON"}, {"[1-2]", 0, "not valid JSON"}, {"[1.5.2]", 0, "not valid JSON"},
+        {"[0x10]", 0, "not valid JSON"}, {"\"a\tb\"", 0, "line 1, column 3"}, {"\"\x1f\"", 0, "column 2"},
+        {"\"a\nb\"", 0, "not valid JSON"}, {"\"\\uZZZZ\"", 0, "not valid JSON"}, {"\"\\x\"", 0, "not valid"},
+        {"[1,\f2]", 0, "line 1, column 4"}, {"[1,\v2]", 0, "not valid JSON"},
+        {"{\"a\":1, // text\n\"b\":2}", 0, "line 1, column 9"}, {"{\"a\":1,\n}", 0, "line 2, column 1"},
+        /* the words of Python's floats are values, and nothing else is spelled so */
+        {"[nan]", 0, "not valid JSON"}, {"[inf]", 0, "not valid JSON"}, {"[+Infinity]", 0, "not valid JSON"},
+        {"[-NaN]", 0, "not valid JSON"}, {"{NaN:1}", 0, "not valid JSON"}, {"[NaNNaN]", 0, "not valid JSON"},
+        {"[- Infinity]", 0, "not valid JSON"},
+        {"[NaN,\n\"Infinity\", -Infinity, 2 3]", 0, "line 2, column 26"}, {"[NaN 1]", 0, "line 1, column 6"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_error err = {0};
         cJSON *root = (cJSON *)&err;
@@ -276,14 +289,37 @@ static void test_json_refuses(void **state)
 static void test_json_accepts(void **state)
 {
     (void)state;
-    static const char *const rows[] = {"{}", " [1, 2]\r\n\t ", "\"\\\\u0000\"", "1e400", "-0.5e-3",
-        "{\"a\":{\"b\":[true,false,null,\"\\ud83d\\ude00\"]}}"};
+    static const char *const rows[] = {"{}", " [1, 2]\r\n\t ", "\"\\\\u0000\"", "1e400", "-0.5e-3", "-0",
+        "[0,0.0,10,1E+2,1e-0]", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\x7f\"", "\xef\xbb\xbf{}", "NaN",
+        "[Infinity]", "{\"a\":{\"b\":[true,false,null,\"\\ud83d\\ude00\"]}}"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_error err = {0};
         cJSON *root;
         expect_ok(parse(rows[i], strlen(rows[i]), &root, &err), &err);
         cJSON_Delete(root);
     }
+}
+
+/* What json.dumps({"a": nan, "b": [0.0, inf], "NaN": {"-Infinity": -inf}, "s": "NaN, Infinity"}) writes. No number may
+ * come of these words. */
+static void test_json_of_python(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"a\": NaN, \"b\": [0.0, Infinity], \"NaN\": {\"-Infinity\": -Infinity}, \"s\": \"NaN, Infinity\"}";
+    struct qk_error err = {0};
+    cJSON *o;
+    expect_ok(parse(text, strlen(text), &o, &err), &err);
+    const cJSON *b = qk_json_get(o, "b");
+    assert_true(qk_json_number(o, "a", 7) == 7 && qk_json_int(o, "a", 7) == 7);
+    assert_string_equal(qk_json_string(o, "a", ""), "NaN");
+    assert_true(b->child->valuedouble == 0);
+    assert_string_equal(b->child->next->valuestring, "Infinity");
+    assert_string_equal(qk_json_string(qk_json_get(o, "NaN"), "-Infinity", ""), "-Infinity");
+    assert_string_equal(qk_json_string(o, "s", ""), "NaN, Infinity");
+    cJSON_Delete(o);
+    expect_failure(qk_json_check_tokens("header", "{\"a\":NaN}", 0, 9, QK_JSON_STRICT, &err), &err, QK_INPUT,
+        "header: not valid JSON (line 1, column 6)");
 }
 
 /* Neither the stack nor the clock may suffer from brackets. */
@@ -407,13 +443,30 @@ static void test_json_duplicates(void **state)
     cJSON_Delete(o);
 }
 
+/* Of equal keys the last counts, as in Python: json.loads gives {"b": 5, "a": 2, "B": 3} of these members. */
+static void test_json_last_counts(void **state)
+{
+    (void)state;
+    struct qk_error err = {0};
+    cJSON *o = cJSON_Parse("{\"b\":1,\"a\":2,\"b\":{},\"B\":3,\"b\":5}");
+    assert_true(qk_json_number(o, "b", 0) == 5 && qk_json_number(o, "B", 0) == 3);
+    expect_ok(qk_json_keep_last(o, &err), &err);
+    char *text = cJSON_PrintUnformatted(o);
+    assert_string_equal(text, "{\"a\":2,\"B\":3,\"b\":5}");
+    cJSON_free(text);
+    cJSON_Delete(o);
+    o = cJSON_Parse("{}");
+    expect_ok(qk_json_keep_last(o, &err), &err);
+    cJSON_Delete(o);
+}
+
 /* Keys and values one after the other, spelled "key=value;". */
 static enum qk_code walk_text(const char *text, char out[256], struct qk_error *err)
 {
     struct qk_json_walk walk;
     bool more = true;
     size_t n = strlen(text), used = 0;
-    enum qk_code code = qk_json_check("walked.json", text, n, err);
+    enum qk_code code = qk_json_check_tokens("walked.json", text, 0, n, QK_JSON_STRICT, err);
     char *copy = malloc(n > 0 ? n : 1);
     assert_non_null(copy);
     memcpy(copy, text, n);
@@ -765,6 +818,8 @@ int main(void)
         cmocka_unit_test(test_json_getters),
         cmocka_unit_test(test_json_exact),
         cmocka_unit_test(test_json_duplicates),
+        cmocka_unit_test(test_json_of_python),
+        cmocka_unit_test(test_json_last_counts),
         cmocka_unit_test(test_json_walk),
         test_in_folder(test_json_read),
         test_in_folder(test_read_file),

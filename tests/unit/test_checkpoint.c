@@ -140,10 +140,7 @@ static void test_hostile_indexes(void **state)
         {"{\"weight_map\":{}}", "weight_map is empty"},
         {"{\"weight_map\":{\"a\":1}}", "a: its shard is not a string"},
         {"{\"weight_map\":{\"a\":null}}", "a: its shard is not a string"},
-        {"{\"weight_map\":{\"a\":\"s.safetensors\",\"a\":\"s.safetensors\"}}",
-            "a: appears twice in weight_map"},
-        {"{\"weight_map\":{\"a\":\"s.safetensors\"},\"weight_map\":{}}",
-            "the key \"weight_map\" appears twice"},
+        {"{\"weight_map\":{\"a\":\"s.safetensors\"},\"weight_map\":{}}", "weight_map is empty"},
         {"{\"weight_map\":{\"a\":\"s.safetensors\"}", "not valid JSON"},
         {"{\"weight_map\":{\"a\":\"\\u001b]0;x.safetensors/\"}}", "\\x1b]0;x.safetensors/"},
         {"", "not valid JSON"}};
@@ -151,6 +148,18 @@ static void test_hostile_indexes(void **state)
         write_text(path_in(path, *state, index), "%s", rows[i].text);
         refuse(*state, "", rows[i].words);
     }
+}
+
+/* Of equal keys the last counts, as in Python. */
+static void test_equal_keys(void **state)
+{
+    char path[PATH_SIZE];
+    shard(*state, "s1.safetensors", "a");
+    shard(*state, "s2.safetensors", "b");
+    write_text(path_in(path, *state, "model.safetensors.index.json"),
+        "{\"weight_map\":{\"x\":3},\"weight_map\":{\"b\":\"s1.safetensors\",\"a\":\"s1.safetensors\","
+        "\"b\":\"s2.safetensors\"}}");
+    expect_tensors(*state, "", "ab", 2);
 }
 
 static void test_wrong_paths(void **state)
@@ -302,6 +311,7 @@ int main(void)
         test_in_folder(test_index),
         test_in_folder(test_index_against_shards),
         test_in_folder(test_hostile_indexes),
+        test_in_folder(test_equal_keys),
         test_in_folder(test_wrong_paths),
         test_in_folder(test_unreadable),
         test_in_folder(test_cache_links),

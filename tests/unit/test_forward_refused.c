@@ -46,6 +46,9 @@ static void test_hostile_configs(void **state)
     static const struct {
         const char *family, *key, *value, *words;
     } rows[] = {{"llama", "hidden_act", "\"relu\"", "activation \"relu\""},
+        {"gemma3_text", "query_pre_attn_scalar", "0", "query_pre_attn_scalar is out of range (found 0"},
+        {"gemma3_text", "query_pre_attn_scalar", "\"NaN\"",
+            "query_pre_attn_scalar is not a number (found \"NaN\")"},
         {"llama", "rms_norm_eps", "null", "eps"}, {"llama", "rms_norm_eps", "-1", "eps"},
         {"gemma3_text", "sliding_window", "null", "window for layer 0"},
         {"gemma3_text", "use_bidirectional_attention", "true", "both ways"},
@@ -87,7 +90,9 @@ static void test_missing(void **state)
     expect_ok(qk_model_open(folder, &model, &err), &err);
     expect_ok(qk_forward_missing(model, &why, &err), &err);
     assert_string_equal(why, "its model type is not in the layout table");
-    assert_int_equal(vocabulary_of(model), 0);
+    size_t n;
+    expect_failure(
+        qk_forward_vocabulary(model, &n, &err), &err, QK_INPUT, "its model type is not in the layout table");
     expect_failure(
         qk_layer_attention_make(model, NULL, 0, x, 1, &made, &err), &err, QK_INPUT, "attention|layout table");
     qk_model_close(model);

@@ -59,6 +59,12 @@ static void test_kind_rules(void **state)
         {"qwen3_next", "\"full_attention_interval\":0", 5, "refused"},
         {"qwen3_next", "\"full_attention_interval\":1.5", 5, "refused"},
         {"qwen3_5", "\"layer_types\":[\"full_attention\",\"linear_attention\"]", 2, "fl"},
+        {"qwen3_5", "\"num_hidden_layers\":1,\"layer_types\":[\"full_attention\",\"linear_attention\"]", 1,
+            "refused"},
+        {"qwen3_5",
+            "\"num_hidden_layers\":1,\"num_nextn_predict_layers\":1,"
+            "\"layer_types\":[\"full_attention\",\"linear_attention\"]",
+            1, "f"},
         {"minimax", "\"attn_type_list\":[0,1,0]", 3, "lfl"},
         {"minimax", "\"attn_type_list\":[0,2]", 2, "refused"}, {"minimax", "", 1, "refused"},
         {"jamba", "", 9, "nnnnfnnnn"},

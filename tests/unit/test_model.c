@@ -864,7 +864,7 @@ static void test_generic_without_config(void **state)
     assert_non_null(strstr(model->remarks.line[0], "there is no config.json"));
     qk_model_close(model);
     write_model(*state, NULL, tensors, 2);
-    refuse(*state, "config.json: head_dim is missing (key \"head_dim\")");
+    refuse(*state, "/config.json: no such file, and head_dim is not known without it (key \"head_dim\")");
 }
 
 static void test_generic_refuses_fused(void **state)
@@ -939,10 +939,17 @@ static void test_rope(void **state)
     } rows[] = {{"llama", "\"rope_theta\":5e5", QK_POSITIONS_ROPE_HALF, 4, 5e5},
         {"llama", "\"rope_parameters\":{\"rope_theta\":1e6}", QK_POSITIONS_ROPE_HALF, 4, 1e6},
         {"llama", "", QK_POSITIONS_ROPE_HALF, 4, 1e4},
-        {"llama", "\"rope_theta\":0", QK_POSITIONS_ROPE_HALF, 4, 1e4},
-        {"llama", "\"rope_theta\":-3", QK_POSITIONS_ROPE_HALF, 4, 1e4},
-        {"llama", "\"rope_theta\":1e999", QK_POSITIONS_ROPE_HALF, 4, 1e4},
-        {"llama", "\"rope_theta\":\"big\"", QK_POSITIONS_ROPE_HALF, 4, 1e4},
+        {"llama", "\"rope_theta\":null", QK_POSITIONS_ROPE_HALF, 4, 1e4},
+        /* the order of transformers 5: rope_scaling, else rope_parameters, else the key beside them */
+        {"llama", "\"rope_theta\":7,\"rope_parameters\":{\"rope_theta\":1e6}", QK_POSITIONS_ROPE_HALF, 4,
+            1e6},
+        {"llama", "\"rope_theta\":7,\"rope_parameters\":{\"factor\":2}", QK_POSITIONS_ROPE_HALF, 4, 7},
+        {"llama", "\"rope_theta\":7,\"rope_scaling\":{\"rope_theta\":9},\"rope_parameters\":{}",
+            QK_POSITIONS_ROPE_HALF, 4, 9},
+        {"llama", "\"rope_theta\":7,\"rope_scaling\":null", QK_POSITIONS_ROPE_HALF, 4, 7},
+        /* what no key gives is the default of the family's class */
+        {"gemma3_text", "\"sliding_window_pattern\":1", QK_POSITIONS_ROPE_HALF, 4, 1e6},
+        {"gemma3_text", "\"sliding_window_pattern\":2", QK_POSITIONS_ROPE_HALF, 4, 1e4},
         {"hypenet", "", QK_POSITIONS_NONE, 0, 0},
         {"hypenet", "\"attn_use_rope\":true,\"rope_theta\":9", QK_POSITIONS_ROPE_HALF, 4, 9},
         {"smollm3", "\"no_rope_layers\":[0]", QK_POSITIONS_NONE, 0, 0},
@@ -971,8 +978,7 @@ static void test_partial_rotation(void **state)
     static const struct {
         const char *fraction;
         int rotary;
-    } rows[] = {{"0.25", 2}, {"0.5", 4}, {"0.7", 4}, {"1", 8}, {"0", 0}, {"0.1", 0}, {"2", 8}, {"-1", 8},
-        {"null", 8}};
+    } rows[] = {{"0.25", 2}, {"0.5", 4}, {"0.7", 4}, {"1", 8}, {"0", 0}, {"0.1", 0}, {"null", 8}};
     const struct test_tensor tensors[] = {
         {"model.layers.0.self_attn.qkv_proj.weight", "F32", 2, {24, WIDTH}, NULL}};
     char config[256];
@@ -989,6 +995,11 @@ static void test_partial_rotation(void **state)
 
 /* --- hostile configs --- */
 
+#define HEADS "{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4"
+#define PHI "{\"model_type\":\"stablelm\",\"num_attention_heads\":2,\"head_dim\":4"
+#define LIST                                                                                                 \
+    "{\"model_type\":\"qwen3\",\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":4,"          \
+    "\"num_hidden_layers\":1,\"layer_types\":"
 static void test_hostile_configs(void **state)
 {
     static const struct {
@@ -1023,7 +1034,27 @@ static void test_hostile_configs(void **state)
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_key_value_heads\":0}",
             "key_heads is out of range"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":\"2\",\"head_dim\":\"4\"}",
-            "head_dim is missing"},
+            "config.json: head_dim is not a number (found \"4\")"},
+        {HEADS ",\"num_key_value_heads\":\"2\"}",
+            "config.json: num_key_value_heads is not a number (found \"2\")"},
+        {HEADS ",\"num_key_value_heads\":NaN}", "num_key_value_heads is not a number (found \"NaN\")"},
+        {HEADS ",\"num_key_value_heads\":{\"a\":1}}",
+            "num_key_value_heads is not a number (found {\"a\":1})"},
+        {HEADS ",\"num_hidden_layers\":\"1\"}", "num_hidden_layers is not a number (found \"1\")"},
+        {HEADS ",\"num_hidden_layers\":true}", "num_hidden_layers is not a number (found true)"},
+        {HEADS ",\"rope_theta\":0}",
+            "config.json: rope_theta is out of range (found 0, expected a number above 0)"},
+        {HEADS ",\"rope_theta\":-3}", "rope_theta is out of range (found -3"},
+        {HEADS ",\"rope_theta\":1e999}", "rope_theta is out of range (found inf"},
+        {HEADS ",\"rope_theta\":Infinity}", "rope_theta is not a number (found \"Infinity\")"},
+        {HEADS ",\"rope_theta\":\"big\"}", "rope_theta is not a number (found \"big\")"},
+        {HEADS ",\"rope_parameters\":{\"rope_theta\":0}}",
+            "rope_parameters.rope_theta is out of range (found 0"},
+        {PHI ",\"partial_rotary_factor\":2}",
+            "partial_rotary_factor is out of range (found 2, expected 0 to 1)"},
+        {PHI ",\"partial_rotary_factor\":-1}", "partial_rotary_factor is out of range (found -1"},
+        {LIST "[\"full_attention\",\"full_attention\"]}",
+            "config.json: layer_types is not a list of 1 entries (found 2)"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":7}",
             "the config has 7 layers (found tensors of 1)"},
         {"{\"model_type\":\"llama\",\"num_attention_heads\":2,\"head_dim\":4,\"num_hidden_layers\":0}",

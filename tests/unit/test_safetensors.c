@@ -204,6 +204,32 @@ static void test_metadata(void **state)
     refuse(*state, "{\"__metadata__\":{\"n\":null}}", 0, "__metadata__: \"n\" is not a string");
     refuse(*state, "{\"__metadata__\":{\"a\":\"1\",\"b\":\"2\",\"a\":\"3\"}}", 0,
         "__metadata__: key \"a\" appears twice");
+    accept(*state, "{\"__metadata__\":null}", 0);
+}
+
+/* The reference library reads headers with serde_json into unsigned integers and a list of dtypes in capitals. */
+static void test_spellings(void **state)
+{
+#define ENTRY(dtype, shape, rest)                                                                            \
+    "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[0,8]" rest "}}"
+    static const struct {
+        const char *header, *words;
+    } rows[] = {{ENTRY("F32", "[02]", ""), "not valid JSON"}, {ENTRY("F32", "[2.]", ""), "not valid JSON"},
+        {ENTRY("F32", "[2.0]", ""), "a: shape holds a number that is not spelled as a whole number"},
+        {ENTRY("F32", "[2e0]", ""), "a: shape holds a number"}, {ENTRY("F32", "[2,-0]", ""), "a: "},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.0]}}",
+            "a: data_offsets holds a number"},
+        {ENTRY("F32", "[2]", ",\"b\":NaN"), "not valid JSON"},
+        {ENTRY("F32", "[2]", ",\"b\":00"), "not valid JSON"},
+        {ENTRY("F32", "[2]", ",\"b\":\"\t\""), "not valid JSON"},
+        {ENTRY("f32", "[2]", ""), "a: not a dtype (found \"f32\""}, {ENTRY("bf16", "[4]", ""), "not a dtype"},
+        {ENTRY("", "[2]", ",\"\x01\":1"), "not valid JSON"},
+        {"{\"__metadata__\":{\"a\":\"\n\"}}", "not valid JSON"},
+        {"{\"__metadata__\":{\"a\":NaN}}", "not valid JSON"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        refuse(*state, rows[i].header, strstr(rows[i].header, "__metadata__") != NULL ? 0 : 8, rows[i].words);
+    accept(*state, ENTRY("F32", "[2]", ",\"b\":-1.5e3"), 8);
+#undef ENTRY
 }
 
 /* --- an entry --- */
@@ -407,6 +433,7 @@ int main(void)
         test_in_folder(test_not_json),
         test_in_folder(test_names),
         test_in_folder(test_metadata),
+        test_in_folder(test_spellings),
         test_in_folder(test_dtypes),
         test_in_folder(test_shapes),
         test_in_folder(test_long_entry),

@@ -3,6 +3,7 @@
 
 #include "base/digest.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "base/text.h"
 #include "tensor/torch/pickle.h"
 #include "tensor/torch/zip.h"
@@ -33,6 +34,7 @@ static enum qk_code check_format(const struct reader *r)
         source, 0, head, source->size < sizeof head ? (size_t)source->size : sizeof head, r->err));
     if (memcmp(head, "PK\3\4", 4) == 0)
         return QK_OK;
+    QK_TRY(qk_check_stand_in(source->path, head, strnlen(head, QK_STAND_IN_BYTES), r->err));
     bool old = (unsigned char)head[0] == 0x80 || memcmp(head + TAR_MAGIC, "ustar", 5) == 0;
     return qk_fail(r->err, QK_INPUT, "%s: %s", source->path,
         old ? "the old PyTorch format (from before 1.6, or saved with _use_new_zipfile_serialization=False): "
