@@ -19,8 +19,11 @@ static enum qk_code find_embedding(
     if (tied == NULL)
         tied = qk_json_get(config->root, "tie_word_embeddings");
     *out = NULL;
-    if (head && !qk_config_true(tied))
+    if (head)
         QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", cJSON_IsFalse(tied), out, err));
+    /* A head that is stored beside a tied embedding is a copy; PEFT uses one that it trained. */
+    if (*out != NULL && qk_config_true(tied) && (*out)->shard != QK_SHARD_ADAPTER)
+        *out = NULL;
     if (*out == NULL)
         QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
     return qk_weights_check(parts, *out, 0, parts->model->layer[0].d, err);

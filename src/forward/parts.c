@@ -66,6 +66,9 @@ const char *qk_parts_refused(const struct qk_parts *parts)
         return "its model type is not in the layout table";
     if (parts->forward == NULL)
         return "its layout row does not describe what surrounds its attention";
+    const struct qk_adapter *adapter = parts->model->checkpoint->adapter;
+    if (adapter != NULL && adapter->partial)
+        return "its adapter changes tensors of layers that the base does not have";
     const cJSON *refuse = qk_json_get(parts->forward, "refuse");
     for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
         if (qk_config_true(qk_config_path(&parts->model->config, item->string)))

@@ -332,6 +332,7 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
         qk_tensor_file_close(&c->shard[i].file);
     }
     qk_adapter_close(c->adapter);
+    qk_lines_free(&c->notes);
     free(c->shard);
     free(c->by_name);
     free(c->path);
@@ -353,18 +354,23 @@ const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *c, const 
     return found != NULL ? *found : NULL;
 }
 
+static const struct qk_tensor_file *file_of(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
+{
+    return tensor->shard == QK_SHARD_ADAPTER ? qk_adapter_file(c->adapter) : &c->shard[tensor->shard].file;
+}
+
 enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_tensor *tensor,
     uint64_t offset, void *buffer, size_t n, struct qk_error *err)
 {
     assert(offset <= tensor->bytes && n <= tensor->bytes - offset);
-    QK_TRY(qk_source_read_on(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n,
+    QK_TRY(qk_source_read_on(&file_of(c, tensor)->source, tensor->offset + offset, buffer, n,
         tensor->offset + tensor->bytes, err));
     return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 
 const char *qk_checkpoint_file(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
 {
-    return c->shard[tensor->shard].file.source.path;
+    return file_of(c, tensor)->source.path;
 }
 
 enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *c, struct qk_error *err)

@@ -4,6 +4,7 @@
 #define QK_TENSOR_CHECKPOINT_H
 
 #include "base/error.h"
+#include "base/text.h"
 #include "tensor/adapter.h"
 #include "tensor/file.h"
 
@@ -24,6 +25,7 @@ struct qk_checkpoint {
     const struct qk_tensor **by_name; /* every tensor of every shard, sorted by strcmp of name */
     size_t n_tensors;
     uint64_t file_bytes;        /* all shards together */
+    struct qk_lines notes;      /* what was set aside and why, one line each, with the file */
     struct qk_adapter *adapter; /* NULL, or the adapter that changes the tensors when they are read; owned */
 };
 

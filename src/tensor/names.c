@@ -97,6 +97,10 @@ static enum qk_code make_table(
     }
     if (names->n > 1)
         qsort(names->name, names->n, sizeof *names->name, compare_plain);
+    for (size_t i = 1; i < names->n; i++)
+        if (strcmp(names->name[i - 1].plain, names->name[i].plain) == 0)
+            return qk_fail(err, QK_INPUT, "%s: %s and %s are both %s", checkpoint->path,
+                names->name[i - 1].tensor->name, names->name[i].tensor->name, names->name[i].plain);
     return QK_OK;
 }
 
@@ -190,28 +194,6 @@ int qk_names_layer(const struct qk_names *names, const char *plain)
     return names->prefix == NULL ? -1 : layer_number(plain, names->prefix, strlen(names->prefix));
 }
 
-/* In a layer two tensors of one plain name are refused; elsewhere the first counts. */
-static enum qk_code drop_twins(
-    const struct qk_checkpoint *checkpoint, struct qk_names *names, struct qk_error *err)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < names->n; i++) {
-        struct qk_name *name = &names->name[i], *last = kept > 0 ? &names->name[kept - 1] : NULL;
-        if (last == NULL || strcmp(last->plain, name->plain) != 0) {
-            names->name[kept++] = *name;
-        } else if (qk_names_layer(names, name->plain) >= 0) {
-            memmove(&names->name[kept], name, (names->n - i) * sizeof *name);
-            names->n -= i - kept;
-            return qk_fail(err, QK_INPUT, "%s: %s and %s are both %s", checkpoint->path, last->tensor->name,
-                name->tensor->name, name->plain);
-        } else {
-            free(name->plain);
-        }
-    }
-    names->n = kept;
-    return QK_OK;
-}
-
 enum qk_code qk_names_open_any(
     const struct qk_checkpoint *checkpoint, struct qk_names *names, struct qk_error *err)
 {
@@ -219,8 +201,6 @@ enum qk_code qk_names_open_any(
     enum qk_code code = make_table(checkpoint, names, err);
     if (code == QK_OK)
         code = find_prefix(names, err);
-    if (code == QK_OK)
-        code = drop_twins(checkpoint, names, err);
     if (code != QK_OK)
         qk_names_close(names);
     return code;

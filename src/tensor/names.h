@@ -29,7 +29,7 @@ struct qk_names {
     int n_layers; /* highest layer number plus one */
 };
 
-/* Reads the names of a checkpoint, which must outlive them. QK_INPUT when two names of a layer differ by wrappers
+/* Reads the names of a checkpoint, which must outlive them. QK_INPUT when two names differ by wrappers
  * alone, or when no name has a layer number. Freed with qk_names_close. */
 enum qk_code qk_names_open(
     const struct qk_checkpoint *checkpoint, struct qk_names *names, struct qk_error *err);
