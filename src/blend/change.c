@@ -203,9 +203,6 @@ static enum qk_code add_merged(struct finder *f)
 {
     const struct qk_checkpoint *post = post_checkpoint(f->pair);
     size_t n = f->n, n_merged = post->adapter != NULL && !f->adapter ? post->adapter->n_additions : 0;
-    if (post->adapter != NULL && !f->adapter && post->adapter->unmerged != NULL)
-        return qk_fail(f->err, QK_INPUT, "%s: no merged checkpoint can hold it: export with --adapter",
-            post->adapter->unmerged);
     for (size_t i = 0; i < n_merged; i++) {
         const struct qk_tensor *tensor = post->adapter->addition[i].base;
         size_t k = 0;

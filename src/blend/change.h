@@ -17,8 +17,7 @@ struct qk_change {                      /* one changed tensor */
 const struct qk_checkpoint *qk_export_subject(const struct qk_pair *pair, bool adapter);
 
 /* *out = the tensors of the export's subject that the selection or a merge changes, by shard and offset; the caller
- * frees. QK_INPUT when a choice cannot be computed (qk_blend_check), or when post's adapter cannot be merged as a
- * whole (struct qk_adapter). With `adapter`, QK_USAGE when post is not one or
+ * frees. QK_INPUT when a choice cannot be computed (qk_blend_check). With `adapter`, QK_USAGE when post is not one or
  * a choice is not linear (qk_choice_alpha). */
 enum qk_code qk_changes_find(const struct qk_pair *pair, const struct qk_selection *selection, bool norms,
     bool adapter, struct qk_change **out, size_t *n, struct qk_error *err);
