@@ -23,13 +23,14 @@ struct qk_export_manifest {
     uint64_t bytes_total;   /* bytes of the finished folder, without its recipe */
     uint64_t bytes_written; /* of these, the bytes that are not hard-linked */
     uint64_t bytes_changed; /* sum over the changes */
-    uint64_t bytes_free; /* free bytes of the target's file system, plus those of left-overs that go first */
+    uint64_t bytes_free;    /* free bytes of the target's file system, plus those of left-overs that go first */
     size_t n_files, n_shards_changed;
     bool target_exists;
 };
 
 /* Computes what an export would do, and checks all that it can without writing. That is a target inside an input, an
- * existing target without force, free space, problems of chosen layers, and an adapter that cannot be merged. Freed with qk_export_manifest_free. */
+ * existing target without force, free space, problems of chosen layers, and an adapter that cannot be merged. Freed
+ * with qk_export_manifest_free. */
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err);
 void qk_export_manifest_free(struct qk_export_manifest *manifest);
