@@ -2,6 +2,7 @@
 #include "tensor/adapter.h"
 
 #include "base/digest.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -29,14 +30,45 @@ const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter)
     return &adapter->own->shard[0].file;
 }
 
+bool qk_adapter_weights_name(const char *name)
+{
+    for (size_t i = 0; i < sizeof WEIGHTS / sizeof WEIGHTS[0]; i++)
+        if (strcmp(name, WEIGHTS[i]) == 0)
+            return true;
+    return false;
+}
+
+/* *left_over = the folder holds weights of a whole model, and none of an adapter. */
+static enum qk_code is_left_over(const char *folder, bool *left_over, struct qk_error *err)
+{
+    struct qk_lines names;
+    bool own = false, whole = false;
+    QK_TRY(qk_folder_names(folder, NULL, &names, err));
+    for (size_t i = 0; i < names.n; i++) {
+        const char *name = names.line[i];
+        bool adapter = qk_adapter_weights_name(name);
+        own = own || adapter;
+        whole = whole || (!adapter && (qk_ends_with(name, ".safetensors") ||
+                                          qk_ends_with(name, ".safetensors.index.json") ||
+                                          strncmp(name, "pytorch_model.bin", 17) == 0));
+    }
+    qk_lines_free(&names);
+    *left_over = whole && !own;
+    return QK_OK;
+}
+
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err)
 {
     char *config;
     struct stat info;
+    bool left_over = false;
     QK_TRY(qk_path_join(path, QK_ADAPTER_CONFIG, &config, err));
     *is = stat(config, &info) == 0;
     enum qk_code code = *is || errno == ENOENT || errno == ENOTDIR ? QK_OK : qk_fail_errno(err, path, "open");
     free(config);
+    if (code == QK_OK && *is)
+        code = is_left_over(path, &left_over, err);
+    *is = *is && !left_over;
     return code;
 }
 

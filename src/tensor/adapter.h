@@ -57,8 +57,12 @@ struct qk_adapter {
     struct qk_factor_cache *factors; /* owned */
 };
 
-/* *is = `path` is a folder with an adapter_config.json. QK_IO when that cannot be examined. */
+/* *is = `path` is a folder with an adapter_config.json, which is not left over beside the weights of a whole model,
+ * without any of an adapter. QK_IO when that cannot be examined. */
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err);
+
+/* True for a name of an adapter's file of weights. */
+bool qk_adapter_weights_name(const char *name);
 
 /* Attaches the adapter in `folder` to the checkpoint. From then on qk_checkpoint_read gives the merged values, and
  * the checkpoint's path is the adapter's. The checkpoint owns the adapter. QK_INPUT names the file and the tensor or

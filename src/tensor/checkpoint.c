@@ -30,6 +30,8 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
     enum qk_code code = qk_folder_names(folder, NULL, &names, err);
     for (size_t i = 0; i < names.n && code == QK_OK; i++) {
         const char *name = names.line[i];
+        if (qk_adapter_weights_name(name)) /* no part of a whole model */
+            continue;
         if (qk_ends_with(name, ".safetensors"))
             code = qk_lines_add(weights, err, "%s", name);
         else if (qk_ends_with(name, ".safetensors.index.json"))
@@ -202,11 +204,35 @@ static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_
     return choose_numbered(c, weights, names, err);
 }
 
+/* Refuses a folder with an adapter's weights alone. Notes an adapter's config beside the weights of a whole model. */
+static enum qk_code check_adapter_files(struct qk_checkpoint *c, const struct qk_lines *weights,
+    const struct qk_lines *torch, struct qk_error *err)
+{
+    struct qk_lines files;
+    bool is, own = false;
+    QK_TRY(qk_adapter_is(c->folder, &is, err));
+    QK_TRY(qk_folder_names(c->folder, NULL, &files, err));
+    bool config = holds(&files, QK_ADAPTER_CONFIG);
+    for (size_t i = 0; i < files.n; i++)
+        own = own || qk_adapter_weights_name(files.line[i]);
+    qk_lines_free(&files);
+    if (own && !config && weights->n == 0 && torch->n == 0)
+        return qk_fail(
+            err, QK_INPUT, "%s: the weights of an adapter without their %s", c->folder, QK_ADAPTER_CONFIG);
+    if (config && !is)
+        return qk_lines_add(&c->notes, err,
+            "%s/%s: left over: the weights beside it are those of a whole model", c->folder,
+            QK_ADAPTER_CONFIG);
+    return QK_OK;
+}
+
 /* Fills `names` with the shards of a folder, or sets index_path. */
 static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
     struct qk_lines weights = {0}, indexes = {0}, torch = {0};
     enum qk_code code = list_folder(c->folder, &weights, &indexes, &torch, err);
+    if (code == QK_OK)
+        code = check_adapter_files(c, &weights, &torch, err);
     if (code == QK_OK)
         code = weights.n == 0 && indexes.n == 0 ? choose_torch(c, &torch, names, err)
                                                 : choose_safetensors(c, &weights, &indexes, names, err);

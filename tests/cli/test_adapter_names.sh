@@ -115,6 +115,23 @@ check "an adapter of the text class, merged into a multimodal base" ended 0
 run verify "$work/across"
 check "  verified" ended 0
 
+# --- the kind of a folder ---
+copy "$fixtures/llama/post" "$work/left-over"
+cp "$real/plain/adapter_config.json" "$work/left-over"
+run diff "$fixtures/llama/pre" "$fixtures/llama/post" --json
+sed 's/"path":[[:space:]]*"[^"]*"//' "$out" >"$work/expected"
+run diff "$fixtures/llama/pre" "$work/left-over" --json
+sed 's/"path":[[:space:]]*"[^"]*"//' "$out" >"$work/found"
+check "full weights beside a left-over adapter_config.json: a note" \
+    notes 1 'adapter_config.json: left over: the weights beside it are those of a whole model'
+check "  and their drift" cmp "$work/expected" "$work/found"
+run info "$work/left-over"
+check "  info says so, too" says 'adapter_config.json: left over'
+mkdir "$work/weights-only"
+cp "$real/plain/adapter_model.safetensors" "$work/weights-only"
+run diff "$real/base" "$work/weights-only"
+check "an adapter without its config" complains 3 "weights-only: the weights of an adapter without their adapter_config.json"
+
 # --- refused ---
 copy "$real/plain" "$work/fused"
 run diff "$fixtures/phi3/pre" "$work/fused"
