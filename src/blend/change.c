@@ -225,7 +225,8 @@ static int by_place(const void *a, const void *b)
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Tensors of a PyTorch file may be views of the same bytes: a change of one would change the other. */
+/* Tensors of a PyTorch file may be views of the same bytes: a change of one would change the other. Of a name in two
+ * shards, programs differ in which one they read. */
 static enum qk_code check_alone(
     const struct qk_checkpoint *post, const struct qk_tensor *tensor, struct qk_error *err)
 {
@@ -237,6 +238,11 @@ static enum qk_code check_alone(
                 "%s: %s: shares its bytes with %s, so it cannot be changed alone: convert to safetensors first",
                 file->source.path, tensor->name, other->name);
     }
+    for (size_t k = 0; k < post->n_shards; k++)
+        for (size_t i = 0; (int)k != tensor->shard && i < post->shard[k].file.n_tensors; i++)
+            if (strcmp(post->shard[k].file.tensor[i].name, tensor->name) == 0)
+                return qk_fail(err, QK_INPUT, "%s: %s: is also in %s, so it cannot be changed alone",
+                    file->source.path, tensor->name, post->shard[k].name);
     return QK_OK;
 }
 

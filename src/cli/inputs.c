@@ -52,6 +52,26 @@ enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct 
     return code;
 }
 
+static bool holds(const struct qk_lines *lines, const char *line)
+{
+    for (size_t i = 0; i < lines->n; i++)
+        if (strcmp(lines->line[i], line) == 0)
+            return true;
+    return false;
+}
+
+/* An adapter's base is pre, whose notes are then those of both. */
+static void print_notes(const struct qk_pair *pair)
+{
+    const struct qk_lines *pre = &pair->model[QK_PRE]->checkpoint->notes,
+                          *post = &pair->model[QK_POST]->checkpoint->notes;
+    for (size_t i = 0; i < pre->n; i++)
+        qk_print_note("%s", pre->line[i]);
+    for (size_t i = 0; i < post->n; i++)
+        if (!holds(pre, post->line[i]))
+            qk_print_note("%s", post->line[i]);
+}
+
 enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err)
 {
     char *path[QK_SIDE_COUNT] = {NULL, NULL};
@@ -61,6 +81,8 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
         code = locate(arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
+    if (code == QK_OK)
+        print_notes(*out);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         free(path[s]);
     return code;

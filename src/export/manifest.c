@@ -221,12 +221,22 @@ static enum qk_code count_free(
 
 /* --- the manifest --- */
 
+static enum qk_code check_merge(
+    const struct qk_checkpoint *post, const struct qk_export_options *options, struct qk_error *err)
+{
+    if (options->adapter || post->adapter == NULL || post->adapter->unmerged == NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: no merged checkpoint can hold it: export with --adapter",
+        post->adapter->unmerged);
+}
+
 static enum qk_code make_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, const struct qk_folder *files,
     struct qk_export_manifest *manifest, struct qk_error *err)
 {
     const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
     struct place place = {0};
+    QK_TRY(check_merge(post, options, err));
     QK_TRY(qk_changes_find(
         pair, selection, options->norms, options->adapter, &manifest->change, &manifest->n_changes, err));
     count_shards(manifest);

@@ -29,7 +29,8 @@ struct qk_export_manifest {
 };
 
 /* Computes what an export would do, and checks all that it can without writing. That is a target inside an input, an
- * existing target without force, free space, and problems of chosen layers. Freed with qk_export_manifest_free. */
+ * existing target without force, free space, problems of chosen layers, and an adapter that cannot be merged. Freed
+ * with qk_export_manifest_free. */
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err);
 void qk_export_manifest_free(struct qk_export_manifest *manifest);

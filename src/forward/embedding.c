@@ -19,8 +19,11 @@ static enum qk_code find_embedding(
     if (tied == NULL)
         tied = qk_json_get(config->root, "tie_word_embeddings");
     *out = NULL;
-    if (head && !qk_config_true(tied))
+    if (head)
         QK_TRY(qk_parts_model_tensor(parts, "head", ".weight", false, out, err));
+    /* A head that is stored beside a tied embedding is a copy; PEFT uses one that it trained. */
+    if (*out != NULL && qk_config_true(tied) && (*out)->shard != QK_SHARD_ADAPTER)
+        *out = NULL;
     if (head && *out == NULL && cJSON_IsFalse(tied))
         return qk_fail(err, QK_INPUT,
             "%s: the output head %s.weight is missing, and tie_word_embeddings is false",

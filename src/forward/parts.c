@@ -66,6 +66,9 @@ const char *qk_parts_refused(const struct qk_parts *parts)
         return "its model type is not in the layout table";
     if (parts->forward == NULL)
         return "its layout row does not describe what surrounds its attention";
+    const struct qk_adapter *adapter = parts->model->checkpoint->adapter;
+    if (adapter != NULL && adapter->partial)
+        return "its adapter changes tensors of layers that the base does not have";
     const cJSON *refuse = qk_json_get(parts->forward, "refuse");
     for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
         if (qk_config_true(qk_config_path(&parts->model->config, item->string)))
@@ -123,57 +126,16 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
         parts->names.prefix, layer, names != NULL ? name_at(names, 0) : key, suffix);
 }
 
-static const struct qk_tensor *find_plain(const struct qk_names *names, const char *wanted)
-{
-    size_t low = 0, high = names->n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(names->name[middle].plain, wanted);
-        if (order == 0)
-            return names->name[middle].tensor;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
-}
-
-/* The length of the text before the last part of a prefix that ends in a dot: "model." in "model.layers.". */
-static size_t outer_length(const char *prefix, size_t n)
-{
-    if (n > 0)
-        n--;
-    while (n > 0 && prefix[n - 1] != '.')
-        n--;
-    return n;
-}
-
-/* Looks beside the layers first, then outwards to the root. */
-static const struct qk_tensor *find_outwards(
-    const struct qk_names *names, const char *name, const char *suffix)
-{
-    const struct qk_tensor *found = NULL;
-    size_t n = strlen(names->prefix);
-    char full[512];
-    do {
-        n = outer_length(names->prefix, n);
-        if (snprintf(full, sizeof full, "%.*s%s%s", (int)n, names->prefix, name, suffix) < (int)sizeof full)
-            found = find_plain(names, full);
-    } while (found == NULL && n > 0);
-    return found;
-}
-
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
     bool needed, const struct qk_tensor **out, struct qk_error *err)
 {
     const cJSON *names = qk_json_get(parts->forward, key);
     *out = NULL;
     for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++)
-        *out = find_outwards(&parts->names, name_at(names, i), suffix);
+        *out = qk_names_outwards(&parts->names, name_at(names, i), suffix);
     if (*out != NULL || !needed)
         return QK_OK;
-    size_t n = outer_length(parts->names.prefix, strlen(parts->names.prefix));
+    size_t n = qk_names_outer(parts->names.prefix, strlen(parts->names.prefix));
     return qk_fail(err, QK_INPUT, "%s: %.*s%s%s is missing", parts->model->checkpoint->path, (int)n,
         parts->names.prefix, names != NULL ? name_at(names, 0) : key, suffix);
 }

@@ -5,7 +5,7 @@
 #include "forward/forward.h"
 #include "model/layout.h"
 #include "model/model.h"
-#include "model/names.h"
+#include "tensor/names.h"
 
 struct qk_parts {
     const struct qk_model *model; /* borrowed */

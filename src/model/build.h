@@ -5,7 +5,7 @@
 
 #include "model/layout.h"
 #include "model/model.h"
-#include "model/names.h"
+#include "tensor/names.h"
 
 /* The numbers of a head need squares of its dimension: 3 GB a thread at this limit, eight times what is known. */
 enum { QK_MAX_HEADS = 1 << 16, QK_MAX_HEAD_DIM = 1 << 12 };

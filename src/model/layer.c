@@ -206,6 +206,31 @@ static enum qk_code set_missing(
         cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
 }
 
+/* Sets a problem where the values of q or k are not known: an adapter changes them in an unknown way, or lies beside
+ * them without having been merged. */
+static enum qk_code check_known(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+{
+    const struct qk_adapter *adapter = b->model->checkpoint->adapter;
+    for (int r = 0; r < QK_ROLE_COUNT; r++) {
+        const struct qk_view *view = &layer->role[r];
+        const struct qk_tensor *const parts[] = {view->weight, view->bias, view->down};
+        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
+        const struct qk_tensor *factor = layer_tensor(b, layer->index, names, ".lora_A.weight");
+        if (factor != NULL)
+            return qk_layer_problem(
+                layer, err, "%s: an adapter that is not merged into the weights", factor->name);
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+            const struct qk_addition *addition =
+                parts[i] != NULL ? qk_adapter_addition(adapter, parts[i]) : NULL;
+            if (addition != NULL && addition->unknown != NULL)
+                return qk_layer_problem(layer, err, "%s: %s: %s", qk_adapter_file(adapter)->source.path,
+                    addition->instead->name, addition->unknown);
+        }
+    }
+    return QK_OK;
+}
+
 static enum qk_code find_tensors(
     const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
@@ -321,6 +346,8 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     if (borrows_keys(b, layer, mixer))
         QK_TRY(qk_strdup_to(&layer->no_k, "its keys are those of an earlier layer", err));
     QK_TRY(find_tensors(b, layer, mixer, err));
+    if (layer->problem == NULL)
+        QK_TRY(check_known(b, layer, mixer, err));
     bool found =
         layer->role[QK_Q].weight != NULL && (layer->role[QK_K].weight != NULL || layer->no_k != NULL);
     if (layer->problem != NULL || !found) {

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "model/names.h"
+#include "tensor/names.h"
 
 #include <math.h>
 #include <stdio.h>

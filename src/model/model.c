@@ -148,6 +148,8 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
             "model type \"%s\" is not in the layout table: separate "
             "q_proj and k_proj are assumed, layer kinds are guessed",
             model->config.model_type));
+    for (size_t i = 0; i < model->checkpoint->notes.n; i++)
+        QK_TRY(qk_lines_add(&model->remarks, err, "%s", model->checkpoint->notes.line[i]));
     return qk_lines_add(&model->remarks, err, "layers are named %s0 ...", b->names.prefix);
 }
 

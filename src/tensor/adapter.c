@@ -2,16 +2,16 @@
 #include "tensor/adapter.h"
 
 #include "base/digest.h"
+#include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "tensor/checkpoint.h"
+#include "tensor/adapter_internal.h"
 #include "tensor/factors.h"
 
 #include <assert.h>
 #include <cblas.h>
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -24,39 +24,62 @@ enum { BLOCK = 1 << 16 }; /* elements merged at a time, unless a row is longer *
 
 /* The names of newer and older PEFT. Where a folder has both, the first counts, as in PEFT. */
 static const char *const WEIGHTS[] = {"adapter_model.safetensors", "adapter_model.bin"};
-static const char PREFIX[] = "base_model.model.", END_A[] = ".lora_A.weight", END_B[] = ".lora_B.weight";
-
-struct reader {
-    struct qk_checkpoint *base;
-    struct qk_adapter *adapter;
-    cJSON *config;
-    struct qk_error *err;
-};
 
 const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter)
 {
     return &adapter->own->shard[0].file;
 }
 
+bool qk_adapter_weights_name(const char *name)
+{
+    for (size_t i = 0; i < sizeof WEIGHTS / sizeof WEIGHTS[0]; i++)
+        if (strcmp(name, WEIGHTS[i]) == 0)
+            return true;
+    return false;
+}
+
+/* *left_over = the folder holds weights of a whole model, and none of an adapter. */
+static enum qk_code is_left_over(const char *folder, bool *left_over, struct qk_error *err)
+{
+    struct qk_lines names;
+    bool own = false, whole = false;
+    QK_TRY(qk_folder_names(folder, NULL, &names, err));
+    for (size_t i = 0; i < names.n; i++) {
+        const char *name = names.line[i];
+        bool adapter = qk_adapter_weights_name(name);
+        own = own || adapter;
+        whole = whole || (!adapter && (qk_ends_with(name, ".safetensors") ||
+                                          qk_ends_with(name, ".safetensors.index.json") ||
+                                          strncmp(name, "pytorch_model.bin", 17) == 0));
+    }
+    qk_lines_free(&names);
+    *left_over = whole && !own;
+    return QK_OK;
+}
+
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err)
 {
     char *config;
     struct stat info;
+    bool left_over = false;
     QK_TRY(qk_path_join(path, QK_ADAPTER_CONFIG, &config, err));
     *is = stat(config, &info) == 0;
     enum qk_code code = *is || errno == ENOENT || errno == ENOTDIR ? QK_OK : qk_fail_errno(err, path, "open");
     free(config);
+    if (code == QK_OK && *is)
+        code = is_left_over(path, &left_over, err);
+    *is = *is && !left_over;
     return code;
 }
 
 /* --- adapter_config.json --- */
 
-static enum qk_code wrong(const struct reader *r, const char *key, const char *what)
+static enum qk_code wrong(const struct qk_adapter_reader *r, const char *key, const char *what)
 {
     return qk_fail(r->err, QK_INPUT, "%s: %s: %s", r->adapter->config.path, key, what);
 }
 
-static enum qk_code read_config(struct reader *r)
+static enum qk_code read_config(struct qk_adapter_reader *r)
 {
     struct qk_source *source = &r->adapter->config;
     char *path, *bytes;
@@ -87,12 +110,11 @@ static bool is_set(const cJSON *item)
     return !cJSON_IsNumber(item) || item->valuedouble != 0;
 }
 
-static enum qk_code check_config(const struct reader *r)
+static enum qk_code check_config(const struct qk_adapter_reader *r)
 {
     /* With each of these, the factors do not give W + s B A. */
     static const char *const variants[] = {"use_dora", "use_qalora", "lora_bias", "layer_replication",
-        "alora_invocation_tokens", "trainable_token_indices", "target_parameters", "use_bdlora",
-        "arrow_config", "monteclora_config", "kasa_config"};
+        "alora_invocation_tokens", "use_bdlora", "arrow_config", "monteclora_config", "kasa_config"};
     /* Some of the others remove a part of the base's own weights. */
     static const char *const plain[] = {"gaussian", "eva", "orthogonal"};
     const char *type = qk_json_string(r->config, "peft_type", "");
@@ -126,7 +148,7 @@ static bool plain_key_matches(const char *key, size_t n, const char *module)
 }
 
 static enum qk_code pattern_matches(
-    const struct reader *r, const char *where, const char *key, const char *module, bool *out)
+    const struct qk_adapter_reader *r, const char *where, const char *key, const char *module, bool *out)
 {
     size_t n = strlen(key);
     *out = false;
@@ -165,7 +187,7 @@ static enum qk_code pattern_matches(
 
 /* The number for this module: that of the first key of `patterns` that matches, else of `key`. */
 static enum qk_code module_number(
-    const struct reader *r, const char *patterns, const char *key, const char *module, double *out)
+    const struct qk_adapter_reader *r, const char *patterns, const char *key, const char *module, double *out)
 {
     const cJSON *object = qk_json_get(r->config, patterns), *item = qk_json_get(r->config, key);
     const char *where = key;
@@ -185,8 +207,8 @@ static enum qk_code module_number(
     return QK_OK;
 }
 
-static enum qk_code find_scale(
-    const struct reader *r, const char *module, const struct qk_tensor *a, double *scale)
+enum qk_code qk_adapter_scale(
+    const struct qk_adapter_reader *r, const char *module, const struct qk_tensor *a, double *scale)
 {
     double rank, alpha;
     QK_TRY(module_number(r, "rank_pattern", "r", module, &rank));
@@ -197,183 +219,6 @@ static enum qk_code find_scale(
             "%g)",
             qk_adapter_file(r->adapter)->source.path, a->name, (unsigned long long)a->shape[0], rank);
     *scale = alpha / (qk_json_bool(r->config, "use_rslora", false) ? sqrt(rank) : rank);
-    return QK_OK;
-}
-
-/* --- the factors --- */
-
-/* Finds the base's tensor of that name. The body of a model may be stored without its prefix in the whole model
- * (gpt2's "transformer."). */
-static const struct qk_tensor *find_plain(const struct reader *r, const char *name)
-{
-    const struct qk_tensor *tensor = qk_checkpoint_find(r->base, name);
-    const char *dot = strchr(name, '.');
-    return tensor != NULL || dot == NULL ? tensor : qk_checkpoint_find(r->base, dot + 1);
-}
-
-/* Finds a bias, or *out = NULL. PEFT saves the bias of a module that has factors as MODULE.base_layer.bias. */
-static enum qk_code find_base(const struct reader *r, const char *name, const struct qk_tensor **out)
-{
-    static const char wrapper[] = ".base_layer.";
-    const char *at = strstr(name, wrapper);
-    struct qk_text text = {0};
-    char *plain;
-    *out = find_plain(r, name);
-    if (*out != NULL || at == NULL)
-        return QK_OK;
-    qk_text_add(&text, "%.*s.%s", (int)(at - name), name, at + sizeof wrapper - 1);
-    QK_TRY(qk_text_take(&text, &plain, r->err));
-    *out = find_plain(r, plain);
-    free(plain);
-    return QK_OK;
-}
-
-static enum qk_code fail_shape(
-    const struct reader *r, const struct qk_tensor *tensor, const char *what, const struct qk_tensor *other)
-{
-    char found[QK_SHAPE_TEXT], expected[QK_SHAPE_TEXT];
-    return qk_fail(r->err, QK_INPUT, "%s: %s: %s (found %s, %s has %s)",
-        qk_adapter_file(r->adapter)->source.path, tensor->name, what, qk_shape_text(found, tensor),
-        other->name, qk_shape_text(expected, other));
-}
-
-static enum qk_code check_dtypes(
-    const struct reader *r, const struct qk_tensor *from, const struct qk_tensor *to)
-{
-    if (!qk_dtype_readable(from->dtype))
-        return qk_fail(r->err, QK_INPUT, "%s: %s: %s is not read as numbers",
-            qk_adapter_file(r->adapter)->source.path, from->name, from->dtype_text);
-    if (!qk_dtype_writable(to->dtype))
-        return qk_fail(r->err, QK_INPUT, "%s: %s: an adapter cannot be merged into %s",
-            qk_checkpoint_file(r->base, to), to->name, to->dtype_text);
-    return QK_OK;
-}
-
-/* *out = MODULE of "base_model.model.MODULE.lora_A.weight" with another end; the caller frees. */
-static enum qk_code rename_module(
-    const struct reader *r, const char *name, size_t skip, const char *end, char **out)
-{
-    struct qk_text text = {0};
-    size_t n = strlen(name) - (sizeof END_A - 1) - skip;
-    qk_text_add(&text, "%.*s%s", (int)n, name + skip, end);
-    return qk_text_take(&text, out, r->err);
-}
-
-static enum qk_code check_shapes(const struct reader *r, const struct qk_addition *addition)
-{
-    const struct qk_tensor *a = addition->a, *b = addition->b, *w = addition->base;
-    if (a->n_dims != 2 || b->n_dims != 2 || a->shape[0] != b->shape[1] || a->shape[0] == 0)
-        return fail_shape(r, b, "the factors do not fit each other", a);
-    if (w->n_dims != 2 || w->bytes == 0 || b->shape[0] != w->shape[addition->transposed ? 1 : 0])
-        return fail_shape(r, b, "it does not fit the base", w);
-    if (a->shape[1] != w->shape[addition->transposed ? 0 : 1])
-        return fail_shape(r, a, "it does not fit the base", w);
-    if (a->shape[0] > INT_MAX || a->shape[1] > INT_MAX || b->shape[0] > INT_MAX)
-        return fail_shape(r, b, "it is too large for BLAS", a);
-    QK_TRY(check_dtypes(r, a, w));
-    return check_dtypes(r, b, w);
-}
-
-static enum qk_code no_base(const struct reader *r, const struct qk_tensor *tensor, const char *name)
-{
-    return qk_fail(r->err, QK_INPUT, "%s: %s: not supported, or made for another model (%s has no %s)",
-        qk_adapter_file(r->adapter)->source.path, tensor->name, r->base->path, name);
-}
-
-static enum qk_code missing(const struct reader *r, const struct qk_tensor *tensor, const char *name)
-{
-    return qk_fail(r->err, QK_INPUT, "%s: %s: missing, though there is %s",
-        qk_adapter_file(r->adapter)->source.path, name, tensor->name);
-}
-
-static enum qk_code add_factors(struct reader *r, const struct qk_tensor *a, struct qk_addition *addition)
-{
-    char *b_name, *module = NULL, *weight = NULL;
-    QK_TRY(rename_module(r, a->name, 0, END_B, &b_name));
-    enum qk_code code = rename_module(r, a->name, sizeof PREFIX - 1, "", &module);
-    if (code == QK_OK)
-        code = rename_module(r, a->name, sizeof PREFIX - 1, ".weight", &weight);
-    if (code == QK_OK) {
-        *addition = (struct qk_addition){
-            .base = find_plain(r, weight), .a = a, .b = qk_checkpoint_find(r->adapter->own, b_name)};
-        addition->transposed = qk_json_bool(r->config, "fan_in_fan_out", false);
-        if (addition->b == NULL)
-            code = missing(r, a, b_name);
-        else if (addition->base == NULL)
-            code = no_base(r, a, weight);
-        else
-            code = check_shapes(r, addition);
-    }
-    if (code == QK_OK)
-        code = find_scale(r, module, a, &addition->scale);
-    free(weight);
-    free(module);
-    free(b_name);
-    return code;
-}
-
-/* A lora_B comes with its lora_A. */
-static enum qk_code check_has_a(const struct reader *r, const struct qk_tensor *b)
-{
-    char *a_name;
-    QK_TRY(rename_module(r, b->name, 0, END_A, &a_name));
-    enum qk_code code = qk_checkpoint_find(r->adapter->own, a_name) != NULL ? QK_OK : missing(r, b, a_name);
-    free(a_name);
-    return code;
-}
-
-static enum qk_code add_whole(struct reader *r, const struct qk_tensor *tensor, struct qk_addition *addition)
-{
-    const char *name = tensor->name + sizeof PREFIX - 1;
-    *addition = (struct qk_addition){.instead = tensor};
-    QK_TRY(find_base(r, name, &addition->base));
-    if (addition->base == NULL)
-        return no_base(r, tensor, name);
-    if (!qk_tensor_same_shape(tensor, addition->base))
-        return fail_shape(r, tensor, "it does not fit the base", addition->base);
-    return check_dtypes(r, tensor, addition->base);
-}
-
-static enum qk_code add_tensor(struct reader *r, const struct qk_tensor *tensor)
-{
-    struct qk_addition *addition = &r->adapter->addition[r->adapter->n_additions];
-    size_t n = strlen(tensor->name), ends = sizeof PREFIX - 1 + sizeof END_A - 1;
-    if (strncmp(tensor->name, PREFIX, sizeof PREFIX - 1) != 0)
-        return no_base(r, tensor, tensor->name);
-    if (n > ends && qk_ends_with(tensor->name, END_B))
-        return check_has_a(r, tensor);
-    QK_TRY(n > ends && qk_ends_with(tensor->name, END_A) ? add_factors(r, tensor, addition)
-                                                         : add_whole(r, tensor, addition));
-    r->adapter->n_additions++;
-    return QK_OK;
-}
-
-static int compare_bases(const struct qk_tensor *x, const struct qk_tensor *y)
-{
-    if (x->shard != y->shard)
-        return x->shard < y->shard ? -1 : 1;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static int by_base(const void *a, const void *b)
-{
-    return compare_bases(((const struct qk_addition *)a)->base, ((const struct qk_addition *)b)->base);
-}
-
-static enum qk_code add_all(struct reader *r)
-{
-    struct qk_adapter *adapter = r->adapter;
-    size_t n = qk_adapter_file(adapter)->n_tensors;
-    QK_TRY(qk_alloc(&adapter->addition, n, sizeof *adapter->addition, r->err));
-    for (size_t i = 0; i < n; i++)
-        QK_TRY(add_tensor(r, adapter->own->by_name[i]));
-    if (adapter->n_additions == 0)
-        return qk_fail(r->err, QK_INPUT, "%s: holds no tensors", qk_adapter_file(adapter)->source.path);
-    qsort(adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
-    for (size_t i = 1; i < adapter->n_additions; i++)
-        if (by_base(&adapter->addition[i - 1], &adapter->addition[i]) == 0)
-            return qk_fail(r->err, QK_INPUT, "%s: changes %s twice", qk_adapter_file(adapter)->source.path,
-                adapter->addition[i].base->name);
     return QK_OK;
 }
 
@@ -398,7 +243,7 @@ static enum qk_code find_weights(const char *folder, char **path, struct qk_erro
     return code;
 }
 
-static enum qk_code open_adapter(struct reader *r, const char *folder)
+static enum qk_code open_adapter(struct qk_adapter_reader *r, const char *folder)
 {
     char *path;
     QK_TRY(qk_strdup_to(&r->adapter->folder, folder, r->err));
@@ -407,12 +252,12 @@ static enum qk_code open_adapter(struct reader *r, const char *folder)
     QK_TRY(find_weights(folder, &path, r->err));
     enum qk_code code = qk_checkpoint_open(path, &r->adapter->own, r->err);
     free(path);
-    return code == QK_OK ? add_all(r) : code;
+    return code == QK_OK ? qk_adapter_find_additions(r) : code;
 }
 
 enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *folder, struct qk_error *err)
 {
-    struct reader r = {.base = checkpoint, .err = err};
+    struct qk_adapter_reader r = {.base = checkpoint, .err = err};
     char *path = NULL;
     QK_TRY(qk_alloc(&r.adapter, 1, sizeof *r.adapter, err));
     r.adapter->config.fd = -1;
@@ -439,6 +284,10 @@ void qk_adapter_close(struct qk_adapter *adapter)
     qk_factor_cache_free(adapter->factors);
     qk_checkpoint_close(adapter->own);
     qk_source_close(&adapter->config);
+    for (size_t i = 0; i < adapter->n_taken; i++)
+        free(adapter->taken[i].name);
+    free(adapter->taken);
+    free(adapter->unmerged);
     free(adapter->addition);
     free(adapter->base_path);
     free(adapter->folder);
@@ -447,13 +296,22 @@ void qk_adapter_close(struct qk_adapter *adapter)
 
 /* --- merging --- */
 
+int qk_addition_order(const void *a, const void *b)
+{
+    const struct qk_tensor *x = ((const struct qk_addition *)a)->base,
+                           *y = ((const struct qk_addition *)b)->base;
+    if (x->shard != y->shard)
+        return x->shard < y->shard ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
 const struct qk_addition *qk_adapter_addition(
     const struct qk_adapter *adapter, const struct qk_tensor *tensor)
 {
     const struct qk_addition key = {.base = tensor};
-    return adapter == NULL
-               ? NULL
-               : bsearch(&key, adapter->addition, adapter->n_additions, sizeof *adapter->addition, by_base);
+    return adapter == NULL ? NULL
+                           : bsearch(&key, adapter->addition, adapter->n_additions, sizeof *adapter->addition,
+                                 qk_addition_order);
 }
 
 static enum qk_code store(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
@@ -514,20 +372,28 @@ static enum qk_code add_product(const struct qk_adapter *adapter, const struct q
     return code;
 }
 
+static enum qk_code put_instead(const struct qk_adapter *adapter, const struct qk_addition *addition,
+    uint64_t first, size_t n, char *bytes, struct qk_error *err)
+{
+    double *values;
+    QK_TRY(qk_finite_read(qk_adapter_file(adapter), addition->instead, first, n, &values, err));
+    enum qk_code code = store(adapter, addition->base, values, n, bytes, err);
+    free(values);
+    return code;
+}
+
 enum qk_code qk_adapter_apply(const struct qk_adapter *adapter, const struct qk_tensor *tensor,
     uint64_t offset, void *bytes, size_t n, struct qk_error *err)
 {
     const struct qk_addition *addition = qk_adapter_addition(adapter, tensor);
     if (addition == NULL || n == 0)
         return QK_OK;
+    if (addition->unknown != NULL)
+        return qk_fail(err, QK_INPUT, "%s: %s: %s", qk_adapter_file(adapter)->source.path,
+            addition->instead->name, addition->unknown);
     size_t size = qk_dtype_bits(tensor->dtype) / 8;
     assert(offset % size == 0 && n % size == 0);
-    if (addition->instead == NULL)
-        return add_product(adapter, addition, offset / size, n / size, bytes, err);
-    double *values;
-    QK_TRY(
-        qk_finite_read(qk_adapter_file(adapter), addition->instead, offset / size, n / size, &values, err));
-    enum qk_code code = store(adapter, tensor, values, n / size, bytes, err);
-    free(values);
-    return code;
+    if (addition->instead != NULL)
+        QK_TRY(put_instead(adapter, addition, offset / size, n / size, bytes, err));
+    return addition->a == NULL ? QK_OK : add_product(adapter, addition, offset / size, n / size, bytes, err);
 }

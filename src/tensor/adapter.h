@@ -2,15 +2,22 @@
  *
  *   adapter_config.json          peft_type LORA, r, lora_alpha, use_rslora, rank_pattern, alpha_pattern,
  *                                fan_in_fan_out
- *   adapter_model.safetensors    base_model.model.MODULE.lora_A.weight (r, in), ....lora_B.weight (out, r),
- *                                and whole tensors that were trained too: base_model.model.TENSOR, with
- *                                .base_layer before the last part where the module has factors
+ *   adapter_model.safetensors    MODULE.lora_A.weight (r, in), MODULE.lora_B.weight (out, r); lora_embedding_A and
+ *                                lora_embedding_B of an embedding; and whole tensors that were trained too
  *   adapter_model.bin            the same of older PEFT, read where there is no adapter_model.safetensors
+ * Names are made plain and matched with the base's by what follows the layers' prefix (tensor/names.h).
+ *
  * MODULE.weight W (out, in) becomes W + s B A, s = lora_alpha / r, or lora_alpha / sqrt(r) with use_rslora (Hu et al.
- * 2021; Kalajdzievski 2023); with fan_in_fan_out W is (in, out) and gets the transposed product. The sum is in
- * float64 and rounded once to W's dtype. It equals PEFT's merge_and_unload up to the rounding of the adapter's own
- * precision. Whole tensors replace W, rounded likewise. Variants that compute anything else (DoRA, a changed base)
- * are refused by name. */
+ * 2021; Kalajdzievski 2023). A W that is stored as (in, out) gets the transposed product: that of an embedding, and
+ * where shapes or fan_in_fan_out say so. The sum is in float64 and rounded once to W's dtype. It equals PEFT's
+ * merge_and_unload up to the rounding of the adapter's own precision. Whole tensors replace W, rounded likewise.
+ * Variants that compute anything else (DoRA, a changed base) are refused by name.
+ *
+ * What has nothing to do with q and k refuses nothing. The base's notes name it, and `unmerged` says why no merged
+ * checkpoint can be written:
+ *   - an embedding or head of another number of rows, or a head on a tied base: taken into the base's table;
+ *   - a tensor outside of attention without a place in the base: left out;
+ *   - an unknown change, such as the empty factors of ZeRO-3: reading the base's tensor is QK_INPUT. */
 #ifndef QK_TENSOR_ADAPTER_H
 #define QK_TENSOR_ADAPTER_H
 
@@ -23,12 +30,15 @@
 struct qk_checkpoint;
 struct qk_factor_cache;
 
+enum { QK_SHARD_ADAPTER = -1 }; /* the shard of a tensor that the adapter's file holds for the base */
+
 struct qk_addition {
-    const struct qk_tensor *base;  /* the tensor that changes */
-    const struct qk_tensor *a, *b; /* the factors; NULL when the tensor is replaced */
-    const struct qk_tensor *instead;
+    const struct qk_tensor *base;    /* the tensor that changes */
+    const struct qk_tensor *instead; /* NULL, or the tensor that replaces it first */
+    const struct qk_tensor *a, *b;   /* NULL, or the factors that are added */
     double scale;
-    bool transposed;
+    bool transposed, square;
+    const char *unknown; /* NULL, or why the values are not known: `instead` then is the adapter's tensor */
 };
 
 struct qk_adapter {
@@ -37,22 +47,34 @@ struct qk_adapter {
     struct qk_checkpoint *own; /* the adapter's file as a checkpoint of its own; owned */
     struct qk_source config;
     char config_digest[65];       /* SHA-256 of the whole file, hex */
-    struct qk_addition *addition; /* n_additions, sorted by base */
+    struct qk_addition *addition; /* n_additions, in qk_addition_order */
     size_t n_additions;
+    struct qk_tensor
+        *taken; /* n_taken tensors of its file that the base's table holds, under names of the base */
+    size_t n_taken;
+    char *unmerged; /* NULL, or what a merged checkpoint would lack, with the file and a tensor; owned */
+    bool partial;   /* a tensor of a layer was left out: forward passes would be of another model */
     struct qk_factor_cache *factors; /* owned */
 };
 
-/* *is = `path` is a folder with an adapter_config.json. QK_IO when that cannot be examined. */
+/* *is = `path` is a folder with an adapter_config.json, which is not left over beside the weights of a whole model,
+ * without any of an adapter. QK_IO when that cannot be examined. */
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err);
+
+/* True for a name of an adapter's file of weights. */
+bool qk_adapter_weights_name(const char *name);
 
 /* Attaches the adapter in `folder` to the checkpoint. From then on qk_checkpoint_read gives the merged values, and
  * the checkpoint's path is the adapter's. The checkpoint owns the adapter. QK_INPUT names the file and the tensor or
- * key that does not fit. Values are read later. */
+ * key that does not fit; the checkpoint can then only be closed. Values are read later. */
 enum qk_code qk_adapter_attach(struct qk_checkpoint *checkpoint, const char *folder, struct qk_error *err);
 void qk_adapter_close(struct qk_adapter *adapter);
 
 /* The adapter's file. */
 const struct qk_tensor_file *qk_adapter_file(const struct qk_adapter *adapter);
+
+/* Compares two additions by the place of their bases, for qsort and bsearch. */
+int qk_addition_order(const void *a, const void *b);
 
 /* The adapter's change of the base's tensor, or NULL. adapter may be NULL. */
 const struct qk_addition *qk_adapter_addition(

@@ -9,6 +9,7 @@
 #include "tensor/torch/torch.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,8 @@ static enum qk_code list_folder(const char *folder, struct qk_lines *weights, st
     enum qk_code code = qk_folder_names(folder, NULL, &names, err);
     for (size_t i = 0; i < names.n && code == QK_OK; i++) {
         const char *name = names.line[i];
+        if (qk_adapter_weights_name(name)) /* no part of a whole model */
+            continue;
         if (qk_ends_with(name, ".safetensors"))
             code = qk_lines_add(weights, err, "%s", name);
         else if (qk_ends_with(name, ".safetensors.index.json"))
@@ -62,29 +65,177 @@ static enum qk_code choose_torch(
         torch->n > 0 ? ")" : "");
 }
 
+static const char SINGLE[] = "model.safetensors", INDEX[] = "model.safetensors.index.json";
+
+/* The shards that the name of one says there are ("model-00001-of-00002.safetensors"), or 0. *number: which it is. */
+static unsigned long shard_count(const char *name, unsigned long *number)
+{
+    const char *of = strstr(name, "-of-"), *dash = of;
+    char *end;
+    while (dash != NULL && dash > name && isdigit((unsigned char)dash[-1]))
+        dash--;
+    if (of == NULL || dash == of || dash == name || dash[-1] != '-' || !isdigit((unsigned char)of[4]))
+        return 0;
+    *number = strtoul(dash, NULL, 10);
+    unsigned long count = strtoul(of + 4, &end, 10);
+    return strcmp(end, ".safetensors") == 0 ? count : 0;
+}
+
+/* Takes the numbered shards of a folder without an index, and leaves other files out; all files when none is
+ * numbered. */
+static enum qk_code choose_numbered(
+    struct qk_checkpoint *c, const struct qk_lines *weights, struct qk_lines *names, struct qk_error *err)
+{
+    unsigned long count = 0, found = 0, number, other;
+    for (size_t i = 0; i < weights->n; i++) {
+        unsigned long n = shard_count(weights->line[i], &number);
+        if (n > 0 && count > 0 && n != count)
+            return qk_fail(err, QK_INPUT, "%s: no index, and shards of two sets (%s and one of %lu)",
+                c->folder, weights->line[i], count);
+        count = n > 0 ? n : count;
+        found += n > 0;
+    }
+    for (size_t i = 0; i < weights->n; i++)
+        if (count == 0 || shard_count(weights->line[i], &other) > 0)
+            QK_TRY(qk_lines_add(names, err, "%s", weights->line[i]));
+    if (found < count)
+        return qk_fail(err, QK_INPUT, "%s: shards are missing (found %lu, expected %lu as in %s)", c->folder,
+            found, count, names->line[0]);
+    if (names->n < weights->n)
+        QK_TRY(qk_lines_add(&c->notes, err, "%s: only numbered shards count (%s ...), and no other file",
+            c->folder, names->line[0]));
+    return QK_OK;
+}
+
+static int text_against_text(const void *a, const void *b)
+{
+    return strcmp(a, *(char *const *)b);
+}
+
+/* *more = the index names a tensor that the file does not hold, or the file cannot be read. */
+static enum qk_code names_more(const cJSON *map, const char *path, bool *more, struct qk_error *err)
+{
+    struct qk_tensor_file file;
+    struct qk_error unheard = {0};
+    char **name;
+    *more = qk_safetensors_open(path, &file, &unheard) != QK_OK;
+    if (*more)
+        return QK_OK;
+    enum qk_code code = qk_alloc(&name, file.n_tensors, sizeof *name, err);
+    if (code == QK_OK) {
+        for (size_t i = 0; i < file.n_tensors; i++)
+            name[i] = file.tensor[i].name;
+        qk_sort_texts(name, file.n_tensors);
+        for (const cJSON *item = map->child; item != NULL && !*more; item = item->next)
+            *more = file.n_tensors == 0 ||
+                    bsearch(item->string, name, file.n_tensors, sizeof *name, text_against_text) == NULL;
+        free(name);
+    }
+    qk_tensor_file_close(&file);
+    return code;
+}
+
+/* What an index says of the folder that it lies in. */
+struct outlook {
+    bool any, all; /* of its shards are here */
+    bool more;     /* it names a tensor that model.safetensors lacks */
+};
+
+/* An index that cannot be read stands for one whose shards are here: whoever opens it reports the fault. */
+static enum qk_code examine_index(const struct qk_checkpoint *c, const char *index,
+    const struct qk_lines *weights, struct outlook *out, struct qk_error *err)
+{
+    struct qk_error unheard = {0};
+    char *path, *single;
+    cJSON *root = NULL;
+    *out = (struct outlook){.any = true};
+    QK_TRY(qk_path_join(c->folder, index, &path, err));
+    enum qk_code code = qk_source_json(path, MAX_INDEX_BYTES, &root, &unheard);
+    const cJSON *map = code == QK_OK ? qk_json_get(root, "weight_map") : NULL;
+    free(path);
+    code = QK_OK;
+    if (cJSON_IsObject(map) && map->child != NULL) {
+        const char *last = NULL;
+        *out = (struct outlook){.all = true};
+        for (const cJSON *item = map->child; item != NULL; item = item->next) {
+            if (!cJSON_IsString(item))
+                out->any = true;
+            if (!cJSON_IsString(item) || (last != NULL && strcmp(last, item->valuestring) == 0))
+                continue;
+            last = item->valuestring;
+            bool plain = strchr(last, '/') == NULL && qk_ends_with(last, ".safetensors"),
+                 here = !plain || holds(weights, last);
+            out->any = out->any || here;
+            out->all = out->all && here;
+        }
+        if (holds(weights, SINGLE) && out->all &&
+            (code = qk_path_join(c->folder, SINGLE, &single, err)) == QK_OK) {
+            code = names_more(map, single, &out->more, err);
+            free(single);
+        }
+    }
+    cJSON_Delete(root);
+    return code;
+}
+
+/* Chooses among the safetensors files: the single one, unless an index has all its shards and names more; then the
+ * index; else the files. */
+static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_lines *weights,
+    const struct qk_lines *indexes, struct qk_lines *names, struct qk_error *err)
+{
+    const char *index = holds(indexes, INDEX) ? INDEX : indexes->n == 1 ? indexes->line[0] : NULL;
+    bool single = holds(weights, SINGLE);
+    struct outlook outlook = {0};
+    if (index != NULL && weights->n > 0)
+        QK_TRY(examine_index(c, index, weights, &outlook, err));
+    if (single && !outlook.more)
+        return qk_lines_add(names, err, SINGLE);
+    if (single)
+        QK_TRY(qk_lines_add(&c->notes, err,
+            "%s/%s: left out, for %s names more tensors and its shards are here", c->folder, SINGLE, index));
+    if (index != NULL && (outlook.any || weights->n == 0))
+        return qk_path_join(c->folder, index, &c->index_path, err);
+    if (index != NULL)
+        QK_TRY(qk_lines_add(
+            &c->notes, err, "%s/%s: left out, for none of its shards is here", c->folder, index));
+    else if (indexes->n > 1)
+        return qk_fail(err, QK_INPUT, "%s: more than one index (%s, %s ...): name one of them", c->folder,
+            indexes->line[0], indexes->line[1]);
+    return choose_numbered(c, weights, names, err);
+}
+
+/* Refuses a folder with an adapter's weights alone. Notes an adapter's config beside the weights of a whole model. */
+static enum qk_code check_adapter_files(struct qk_checkpoint *c, const struct qk_lines *weights,
+    const struct qk_lines *torch, struct qk_error *err)
+{
+    struct qk_lines files;
+    bool is, own = false;
+    QK_TRY(qk_adapter_is(c->folder, &is, err));
+    QK_TRY(qk_folder_names(c->folder, NULL, &files, err));
+    bool config = holds(&files, QK_ADAPTER_CONFIG);
+    for (size_t i = 0; i < files.n; i++)
+        own = own || qk_adapter_weights_name(files.line[i]);
+    qk_lines_free(&files);
+    if (own && !config && weights->n == 0 && torch->n == 0)
+        return qk_fail(
+            err, QK_INPUT, "%s: the weights of an adapter without their %s", c->folder, QK_ADAPTER_CONFIG);
+    if (config && !is)
+        return qk_lines_add(&c->notes, err,
+            "%s/%s: left over: the weights beside it are those of a whole model", c->folder,
+            QK_ADAPTER_CONFIG);
+    return QK_OK;
+}
+
 /* Fills `names` with the shards of a folder, or sets index_path. */
 static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
 {
     struct qk_lines weights = {0}, indexes = {0}, torch = {0};
     enum qk_code code = list_folder(c->folder, &weights, &indexes, &torch, err);
-    if (code != QK_OK)
-        goto done;
-    const char *index = holds(&indexes, "model.safetensors.index.json") ? "model.safetensors.index.json"
-                        : indexes.n == 1                                ? indexes.line[0]
-                                                                        : NULL;
-    if (holds(&weights, "model.safetensors"))
-        code = qk_lines_add(names, err, "model.safetensors");
-    else if (index != NULL)
-        code = qk_path_join(c->folder, index, &c->index_path, err);
-    else if (indexes.n > 1)
-        code = qk_fail(err, QK_INPUT, "%s: more than one index (%s, %s ...): name one of them", c->folder,
-            indexes.line[0], indexes.line[1]);
-    else if (weights.n == 0)
-        code = choose_torch(c, &torch, names, err);
-    else
-        for (size_t i = 0; code == QK_OK && i < weights.n; i++)
-            code = qk_lines_add(names, err, "%s", weights.line[i]);
-done:
+    if (code == QK_OK)
+        code = check_adapter_files(c, &weights, &torch, err);
+    if (code == QK_OK)
+        code = weights.n == 0 && indexes.n == 0 ? choose_torch(c, &torch, names, err)
+                                                : choose_safetensors(c, &weights, &indexes, names, err);
     qk_lines_free(&weights);
     qk_lines_free(&indexes);
     qk_lines_free(&torch);
@@ -163,13 +314,26 @@ static int entries_by_tensor(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->tensor, ((const struct entry *)b)->tensor);
 }
 
+/* True for a path that stays in its folder: no part of it is empty, "." or "..". */
+static bool stays_inside(const char *path)
+{
+    for (const char *part = path;;) {
+        size_t n = strcspn(part, "/");
+        if (n == 0 || (n <= 2 && strspn(part, ".") >= n))
+            return false;
+        if (part[n] == '\0')
+            return true;
+        part += n + 1;
+    }
+}
+
 static enum qk_code check_shard_name(
     const char *index, const char *tensor, const char *name, struct qk_error *err)
 {
     const char *end = qk_ends_with(index, ".bin.index.json") ? ".bin" : ".safetensors";
-    if (name[0] == '\0' || strchr(name, '/') != NULL || strcmp(name, "..") == 0 || !qk_ends_with(name, end))
+    if (!stays_inside(name) || !qk_ends_with(name, end))
         return qk_fail(
-            err, QK_INPUT, "%s: %s: \"%s\" is not a plain %s name in this folder", index, tensor, name, end);
+            err, QK_INPUT, "%s: %s: \"%s\" is not a %s file in this folder", index, tensor, name, end);
     return QK_OK;
 }
 
@@ -211,28 +375,54 @@ static enum qk_code read_index(const char *path, cJSON **root, struct entry **en
     return code;
 }
 
-/* Checks that the table and the index, both sorted by name, agree. */
+/* One way in which the index and its shards differ: how many tensors, and the first of them. */
+struct difference {
+    size_t n;
+    const char *tensor, *shard;
+};
+
+static void differ(struct difference *difference, const char *tensor, const char *shard)
+{
+    if (difference->n++ == 0)
+        *difference = (struct difference){1, tensor, shard};
+}
+
+static enum qk_code note_difference(
+    struct qk_checkpoint *c, const struct difference *difference, const char *what, struct qk_error *err)
+{
+    if (difference->n == 0)
+        return QK_OK;
+    if (difference->n == 1)
+        return qk_lines_add(
+            &c->notes, err, "%s: %s: %s %s", c->index_path, difference->tensor, what, difference->shard);
+    return qk_lines_add(&c->notes, err, "%s: %s and %zu more: %s %s", c->index_path, difference->tensor,
+        difference->n - 1, what, difference->shard);
+}
+
+/* Notes where the table and the index, both sorted by name, differ. The shards tell what there is. */
 static enum qk_code compare_with_index(
-    const struct qk_checkpoint *c, const struct entry *entries, size_t n, struct qk_error *err)
+    struct qk_checkpoint *c, const struct entry *entries, size_t n, struct qk_error *err)
 {
     size_t i = 0, j = 0;
+    struct difference lacking = {0}, unnamed = {0}, moved = {0};
     while (i < n || j < c->n_tensors) {
         int order = i == n ? 1 : j == c->n_tensors ? -1 : strcmp(entries[i].tensor, c->by_name[j]->name);
+        const char *shard = order >= 0 ? c->shard[c->by_name[j]->shard].name : NULL;
         if (order < 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: the index says it is in %s, but no shard holds it",
-                c->index_path, entries[i].tensor, entries[i].shard);
-        const struct qk_tensor *tensor = c->by_name[j];
-        const char *shard = c->shard[tensor->shard].name;
-        if (order > 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: %s holds it, but the index does not name it",
-                c->index_path, tensor->name, shard);
-        if (strcmp(entries[i].shard, shard) != 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: in the wrong shard (found %s, expected %s)", c->index_path,
-                tensor->name, shard, entries[i].shard);
-        i++;
-        j++;
+            differ(&lacking, entries[i].tensor, entries[i].shard);
+        else if (order > 0)
+            differ(&unnamed, c->by_name[j]->name, shard);
+        else if (strcmp(entries[i].shard, shard) != 0)
+            differ(&moved, c->by_name[j]->name, shard);
+        i += order <= 0;
+        j += order >= 0;
     }
-    return QK_OK;
+    if (lacking.n == n)
+        return qk_fail(err, QK_INPUT, "%s: %s: the index says it is in %s, but no shard holds it",
+            c->index_path, lacking.tensor, lacking.shard);
+    QK_TRY(note_difference(c, &lacking, "no shard holds it, though the index says it is in", err));
+    QK_TRY(note_difference(c, &unnamed, "the index does not name it, though it is in", err));
+    return note_difference(c, &moved, "the index names another shard, though it is in", err);
 }
 
 /* --- the table --- */
@@ -240,7 +430,8 @@ static enum qk_code compare_with_index(
 static int tensors_by_name(const void *a, const void *b)
 {
     const struct qk_tensor *x = *(const struct qk_tensor *const *)a, *y = *(const struct qk_tensor *const *)b;
-    return strcmp(x->name, y->name);
+    int order = strcmp(x->name, y->name);
+    return order != 0 ? order : x->shard - y->shard;
 }
 
 static enum qk_code open_shards(struct qk_checkpoint *c, const struct qk_lines *names, struct qk_error *err)
@@ -265,7 +456,79 @@ static enum qk_code open_shards(struct qk_checkpoint *c, const struct qk_lines *
     return QK_OK;
 }
 
-static enum qk_code build_table(struct qk_checkpoint *c, struct qk_error *err)
+/* The shard that the index names for the tensor, or NULL. */
+static const char *named_shard(const struct entry *entries, size_t n, const char *tensor)
+{
+    const struct entry key = {tensor, NULL};
+    const struct entry *found = n == 0 ? NULL : bsearch(&key, entries, n, sizeof *entries, entries_by_tensor);
+    return found == NULL ? NULL : found->shard;
+}
+
+/* *same = two tensors hold the same values. */
+static enum qk_code same_values(const struct qk_checkpoint *c, const struct qk_tensor *a,
+    const struct qk_tensor *b, bool *same, struct qk_error *err)
+{
+    enum { PIECE = 1 << 20 };
+    char *piece;
+    *same = a->dtype == b->dtype && qk_tensor_same_shape(a, b) && a->bytes == b->bytes;
+    QK_TRY(qk_alloc(&piece, 2, PIECE, err));
+    enum qk_code code = QK_OK;
+    for (uint64_t at = 0, n; code == QK_OK && *same && at < a->bytes; at += n) {
+        n = a->bytes - at < PIECE ? a->bytes - at : PIECE;
+        code = qk_checkpoint_read(c, a, at, piece, (size_t)n, err);
+        if (code == QK_OK)
+            code = qk_checkpoint_read(c, b, at, piece + PIECE, (size_t)n, err);
+        *same = code == QK_OK && memcmp(piece, piece + PIECE, (size_t)n) == 0;
+    }
+    free(piece);
+    return code;
+}
+
+/* Picks from the tensors i to end of one name, which lie in several shards: the one that the index names, else any of
+ * equal ones. Others are refused. */
+static enum qk_code pick_twin(struct qk_checkpoint *c, size_t i, size_t end, const char *shard,
+    const struct qk_tensor **right, struct qk_error *err)
+{
+    const char *name = c->by_name[i]->name, *first = c->shard[c->by_name[i]->shard].name,
+               *last = c->shard[c->by_name[end - 1]->shard].name;
+    *right = c->by_name[i];
+    for (size_t k = i; shard != NULL && k < end; k++)
+        if (strcmp(c->shard[c->by_name[k]->shard].name, shard) == 0) {
+            *right = c->by_name[k];
+            return qk_lines_add(&c->notes, err, "%s: %s: is in two shards (%s and %s): that of %s counts",
+                c->folder, name, first, last, shard);
+        }
+    for (size_t k = i + 1; k < end; k++) {
+        bool same;
+        QK_TRY(same_values(c, *right, c->by_name[k], &same, err));
+        if (!same)
+            return qk_fail(
+                err, QK_INPUT, "%s: %s: is in two shards (%s and %s)", c->folder, name, first, last);
+    }
+    return qk_lines_add(&c->notes, err, "%s: %s: is in two shards (%s and %s), with the same values",
+        c->folder, name, first, last);
+}
+
+/* Leaves one tensor of each name in the table. */
+static enum qk_code drop_twins(
+    struct qk_checkpoint *c, const struct entry *entries, size_t n, struct qk_error *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0, end; i < c->n_tensors; i = end) {
+        const struct qk_tensor *right = c->by_name[i];
+        end = i + 1;
+        while (end < c->n_tensors && strcmp(c->by_name[end]->name, right->name) == 0)
+            end++;
+        if (end - i > 1)
+            QK_TRY(pick_twin(c, i, end, named_shard(entries, n, right->name), &right, err));
+        c->by_name[kept++] = right;
+    }
+    c->n_tensors = kept;
+    return QK_OK;
+}
+
+static enum qk_code build_table(
+    struct qk_checkpoint *c, const struct entry *entries, size_t n_entries, struct qk_error *err)
 {
     size_t n = 0;
     QK_TRY(qk_alloc(&c->by_name, c->n_tensors, sizeof *c->by_name, err));
@@ -273,12 +536,7 @@ static enum qk_code build_table(struct qk_checkpoint *c, struct qk_error *err)
         for (size_t k = 0; k < c->shard[i].file.n_tensors; k++)
             c->by_name[n++] = &c->shard[i].file.tensor[k];
     qsort(c->by_name, n, sizeof *c->by_name, tensors_by_name);
-    for (size_t i = 1; i < n; i++)
-        if (strcmp(c->by_name[i - 1]->name, c->by_name[i]->name) == 0)
-            return qk_fail(err, QK_INPUT, "%s: %s: is in two shards (%s and %s)", c->folder,
-                c->by_name[i]->name, c->shard[c->by_name[i - 1]->shard].name,
-                c->shard[c->by_name[i]->shard].name);
-    return QK_OK;
+    return drop_twins(c, entries, n_entries, err);
 }
 
 static enum qk_code open_checkpoint(struct qk_checkpoint *c, struct qk_error *err)
@@ -293,7 +551,7 @@ static enum qk_code open_checkpoint(struct qk_checkpoint *c, struct qk_error *er
     if (code == QK_OK)
         code = open_shards(c, &names, err);
     if (code == QK_OK)
-        code = build_table(c, err);
+        code = build_table(c, entries, n, err);
     if (code == QK_OK && c->index_path != NULL)
         code = compare_with_index(c, entries, n, err);
     free(entries);
@@ -327,6 +585,7 @@ void qk_checkpoint_close(struct qk_checkpoint *c)
         qk_tensor_file_close(&c->shard[i].file);
     }
     qk_adapter_close(c->adapter);
+    qk_lines_free(&c->notes);
     free(c->shard);
     free(c->by_name);
     free(c->path);
@@ -348,18 +607,23 @@ const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *c, const 
     return found != NULL ? *found : NULL;
 }
 
+static const struct qk_tensor_file *file_of(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
+{
+    return tensor->shard == QK_SHARD_ADAPTER ? qk_adapter_file(c->adapter) : &c->shard[tensor->shard].file;
+}
+
 enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_tensor *tensor,
     uint64_t offset, void *buffer, size_t n, struct qk_error *err)
 {
     assert(offset <= tensor->bytes && n <= tensor->bytes - offset);
-    QK_TRY(qk_source_read_on(&c->shard[tensor->shard].file.source, tensor->offset + offset, buffer, n,
+    QK_TRY(qk_source_read_on(&file_of(c, tensor)->source, tensor->offset + offset, buffer, n,
         tensor->offset + tensor->bytes, err));
     return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 
 const char *qk_checkpoint_file(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
 {
-    return c->shard[tensor->shard].file.source.path;
+    return file_of(c, tensor)->source.path;
 }
 
 enum qk_code qk_checkpoint_unchanged(const struct qk_checkpoint *c, struct qk_error *err)

@@ -4,6 +4,7 @@
 #define QK_TENSOR_CHECKPOINT_H
 
 #include "base/error.h"
+#include "base/text.h"
 #include "tensor/adapter.h"
 #include "tensor/file.h"
 
@@ -24,20 +25,23 @@ struct qk_checkpoint {
     const struct qk_tensor **by_name; /* every tensor of every shard, sorted by strcmp of name */
     size_t n_tensors;
     uint64_t file_bytes;        /* all shards together */
+    struct qk_lines notes;      /* what was set aside and why, one line each, with the file */
     struct qk_adapter *adapter; /* NULL, or the adapter that changes the tensors when they are read; owned */
 };
 
 /* `path` is
- *   a folder: model.safetensors, else the one *.safetensors.index.json (model.safetensors.index.json first),
- *     else every *.safetensors in it; without any, pytorch_model.bin or pytorch_model.bin.index.json;
+ *   a folder: model.safetensors, unless an index names more tensors and has all its shards there; else the one
+ *     *.safetensors.index.json (model.safetensors.index.json first) of which a shard is there; else the numbered
+ *     *.safetensors, all of them, else every *.safetensors; without any, pytorch_model.bin or
+ *     pytorch_model.bin.index.json;
  *   a *.safetensors file, or a PyTorch file (.bin, .pt, .pth): that file alone;
  *   an *.index.json: the shards of its weight_map, beside it;
  *   the address of a folder on the hub (tensor/hub/remote.h): model.safetensors.index.json, else
  *     model.safetensors.
- * Shard names in an index must be plain names in the folder: no '/', no "..", not empty. They end in .safetensors, or
- * in .bin where the index ends in .bin.index.json. Every tensor of the index must be in the shard that it names, and
- * every tensor of a shard in the index. No tensor may be in two shards. Each fault is QK_INPUT and names file and
- * tensor; files that cannot be read are QK_IO. *out is freed with qk_checkpoint_close. */
+ * Shard names in an index must stay in the folder: no part is empty, "." or "..". They end in .safetensors, or in .bin
+ * where the index ends in .bin.index.json. The shards tell which tensors there are; where the index says otherwise, the
+ * notes tell. Of a name in two shards the index chooses; without its word they must have the same values. Each fault is
+ * QK_INPUT and names file and tensor; files that cannot be read are QK_IO. *out is freed with qk_checkpoint_close. */
 enum qk_code qk_checkpoint_open(const char *path, struct qk_checkpoint **out, struct qk_error *err);
 void qk_checkpoint_close(struct qk_checkpoint *checkpoint);
 

@@ -196,10 +196,6 @@ def missing_shard(folder, weight_map):
     os.remove(os.path.join(folder, "model-00002-of-00002.safetensors"))
 
 
-def missing_tensor(folder, weight_map):
-    weight_map["model.layers.0.extra.weight"] = "model-00001-of-00002.safetensors"
-
-
 def bad_config(path):
     with open(os.path.join(os.path.dirname(path), "config.json"), "w") as file:
         file.write('{"model_type": "hypenet",')
@@ -232,7 +228,6 @@ FAULTS = {
     "shards": lambda path: shards(path, good_index),
     "escaping-shard": lambda path: shards(path, escaping_index),
     "missing-shard": lambda path: shards(path, missing_shard),
-    "missing-tensor": lambda path: shards(path, missing_tensor),
 }
 
 

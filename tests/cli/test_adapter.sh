@@ -200,7 +200,7 @@ write_file(folder + '/adapter_model.safetensors', tensors)" "$work/bad"
 bad "another type" 'adapter_config.json: peft_type: not supported (found "IA3", expected "LORA")' "config['peft_type'] = 'IA3'"
 bad "no type" 'peft_type: not supported (found ""' "del config['peft_type']"
 for option in "use_qalora True" "lora_bias True" "layer_replication [[0,2],[1,3]]" "alora_invocation_tokens [1]" \
-    "trainable_token_indices [1]" "target_parameters ['mlp.experts']" "use_bdlora {'nblocks':2}" "arrow_config {'top_k':2}" \
+    "use_bdlora {'nblocks':2}" "arrow_config {'top_k':2}" \
     "monteclora_config {'n':2}" "kasa_config {'k':2}"; do
     key=${option%% *}
     bad "$key" "adapter_config.json: $key: this variant of LoRA is not supported" "config['$key'] = ${option#* }"
@@ -212,7 +212,7 @@ bad "a huge rank" 'its rank differs from the config.s (found 4, expected 1e+300)
 bad "a rank of 0" 'the factors do not fit each other' "
 tensors[name] = (dtype, [0, shape[1]], b'')
 tensors[other] = (dtype, [tensors[other][1][0], 0], b'')"
-bad "two biases" 'adapter_model.safetensors: changes model.norm.weight twice' "
+bad "two biases" 'base_layer.norm.weight and base_model.model.model.norm.weight are both model.norm.weight' "
 tensors['base_model.model.model.norm.weight'] = tensors['base_model.model.model.base_layer.norm.weight'] = ('F32', [64], bytes(256))"
 bad "no rank" 'adapter_config.json: r: missing or wrong' "del config['r']"
 bad "an alpha that is no number" 'lora_alpha: missing or wrong' "config['lora_alpha'] = 'much'"

@@ -75,7 +75,7 @@ run info "$work/both"
 check "safetensors win in a folder that has both" says '^  1 file, 5.47 MB, 154 tensors'
 sed -i 's/pytorch_model-00002-of-00003.bin/..\/x.bin/' "$work/sharded/pytorch_model.bin.index.json"
 run info "$work/sharded"
-check "an index that leads out of its folder" complains 3 '"../x.bin" is not a plain .bin name in this folder'
+check "an index that leads out of its folder" complains 3 '"../x.bin" is not a .bin file in this folder'
 rm -r "$work/sharded"
 as_torch "$post" "$work/sharded" --shards 3 --one-storage
 

@@ -24,6 +24,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import random
 import shutil
 import signal
@@ -283,6 +284,7 @@ class Place:
             kind, n = fault.rstrip("+").split(":")
             reached = self.counts()[kind] >= int(n)
         out = out.replace(self.folder.encode(), b"RUN")  # where the cache is, say
+        out = re.sub(rb"; [^;\n]* free$", b"", out, flags=re.M)  # of the disk, which others use as well
         return Run(process.returncode, out, err, tree(os.path.join(self.folder, "out")), reached)
 
     def run(self, command, fault="", sites=False):

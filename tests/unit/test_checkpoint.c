@@ -62,6 +62,19 @@ static void expect_tensors(const char *folder, const char *name, const char *let
     qk_checkpoint_close(c);
 }
 
+/* The folder has these tensors, and one note with these words. */
+static void expect_note(const char *folder, const char *letters, const char *words)
+{
+    struct qk_error err = {0};
+    struct qk_checkpoint *c;
+    expect_ok(qk_checkpoint_open(folder, &c, &err), &err);
+    assert_int_equal(c->n_tensors, strlen(letters));
+    assert_int_equal(c->notes.n, 1);
+    if (strstr(c->notes.line[0], words) == NULL)
+        fail_msg("%s", c->notes.line[0]);
+    qk_checkpoint_close(c);
+}
+
 static void test_single_file(void **state)
 {
     shard(*state, "model.safetensors", "ba");
@@ -78,7 +91,8 @@ static void test_folder_without_index(void **state)
     shard(*state, "a.safetensors", "ca");
     expect_tensors(*state, "", "abc", 2);
     shard(*state, "c.safetensors", "xa");
-    refuse(*state, "", "a: is in two shards (a.safetensors and c.safetensors)");
+    expect_note(
+        *state, "abcx", "a: is in two shards (a.safetensors and c.safetensors), with the same values");
 }
 
 static void test_index(void **state)
@@ -108,15 +122,58 @@ static void test_index_against_shards(void **state)
     write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s3.safetensors\"");
     struct qk_error err = {0};
     expect_failure(open_in(*state, "", &err), &err, QK_IO, "s3.safetensors: cannot open");
-    write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"x\":\"s1.safetensors\"");
-    refuse(*state, "", "index.json: x: the index says it is in s1.safetensors, but no shard holds it");
+    write_index(*state, index,
+        "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s2.safetensors\",\"x\":\"s1.safetensors\"");
+    expect_note(
+        *state, "abc", "index.json: x: no shard holds it, though the index says it is in s1.safetensors");
     write_index(*state, index, "\"a\":\"s1.safetensors\",\"c\":\"s2.safetensors\"");
-    refuse(*state, "", "index.json: b: s1.safetensors holds it, but the index does not name it");
+    expect_note(*state, "abc", "index.json: b: the index does not name it, though it is in s1.safetensors");
     write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s2.safetensors\",\"c\":\"s2.safetensors\"");
-    refuse(*state, "", "b: in the wrong shard (found s1.safetensors, expected s2.safetensors)");
+    expect_note(*state, "abc", "b: the index names another shard, though it is in s1.safetensors");
+    write_index(*state, index, "\"x\":\"s1.safetensors\",\"y\":\"s2.safetensors\"");
+    refuse(*state, "", "index.json: x: the index says it is in s1.safetensors, but no shard holds it");
     shard(*state, "s2.safetensors", "bc");
     write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\",\"c\":\"s2.safetensors\"");
-    refuse(*state, "", "b: is in two shards (s1.safetensors and s2.safetensors)");
+    expect_note(*state, "abc",
+        "b: is in two shards (s1.safetensors and s2.safetensors): that of s1.safetensors counts");
+}
+
+static void test_numbered(void **state)
+{
+    shard(*state, "model-00001-of-00002.safetensors", "ab");
+    shard(*state, "consolidated.safetensors", "z");
+    refuse(*state, "", "shards are missing (found 1, expected 2 as in model-00001-of-00002.safetensors)");
+    shard(*state, "model-00002-of-00002.safetensors", "c");
+    expect_note(*state, "abc", "only numbered shards count (model-00001-of-00002.safetensors ...)");
+    shard(*state, "model-00001-of-00003.safetensors", "a");
+    refuse(*state, "", "no index, and shards of two sets");
+}
+
+static void test_single_beside_index(void **state)
+{
+    const char *index = "model.safetensors.index.json";
+    shard(*state, "model.safetensors", "a");
+    write_index(*state, index, "\"a\":\"s1.safetensors\",\"b\":\"s1.safetensors\"");
+    expect_tensors(*state, "", "a", 1); /* its shards are gone */
+    shard(*state, "s1.safetensors", "ab");
+    expect_note(
+        *state, "ab", "model.safetensors: left out, for model.safetensors.index.json names more tensors");
+    write_index(*state, index, "\"a\":\"s1.safetensors\"");
+    expect_tensors(*state, "", "a", 1);
+    char path[PATH_SIZE];
+    remove_all(path_in(path, *state, "model.safetensors"));
+    write_index(*state, index, "\"a\":\"s9.safetensors\"");
+    expect_note(*state, "ab", "index.json: left out, for none of its shards is here");
+}
+
+static void test_shard_in_folder(void **state)
+{
+    char path[PATH_SIZE];
+    make_folder(path_in(path, *state, "text"));
+    shard(*state, "text/s1.safetensors", "ab");
+    write_index(*state, "model.safetensors.index.json",
+        "\"a\":\"text/s1.safetensors\",\"b\":\"text/s1.safetensors\"");
+    expect_tensors(*state, "", "ab", 1);
 }
 
 static void test_hostile_indexes(void **state)
@@ -125,13 +182,13 @@ static void test_hostile_indexes(void **state)
     char path[PATH_SIZE];
     shard(*state, "s.safetensors", "a");
     static const char *const names[] = {"../s.safetensors", "/etc/passwd", "/tmp/s.safetensors", "",
-        "sub/s.safetensors", "..", ".", "s.bin", "s.safetensors/", "a/../../s.safetensors"};
+        "sub//s.safetensors", "..", ".", "s.bin", "s.safetensors/", "a/../../s.safetensors"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char map[256];
         snprintf(map, sizeof map, "\"a\":\"%s\"", names[i]);
         write_index(*state, index, map);
         refuse(*state, "", "index.json: a: ");
-        refuse(*state, "", "is not a plain .safetensors name in this folder");
+        refuse(*state, "", "is not a .safetensors file in this folder");
     }
     static const struct {
         const char *text, *words;
@@ -310,6 +367,9 @@ int main(void)
         test_in_folder(test_folder_without_index),
         test_in_folder(test_index),
         test_in_folder(test_index_against_shards),
+        test_in_folder(test_numbered),
+        test_in_folder(test_single_beside_index),
+        test_in_folder(test_shard_in_folder),
         test_in_folder(test_hostile_indexes),
         test_in_folder(test_equal_keys),
         test_in_folder(test_wrong_paths),
