@@ -75,7 +75,7 @@ run range "$real/base" "$real/resized" --ids "$work/ids"
 check "resized: the range of attention" notes 1 'another number of rows'
 printf '1 2 3 131' >"$work/new-ids"
 run range "$real/base" "$real/resized" --ids "$work/new-ids"
-check "  a token that is new is unknown to pre" sh -c "[ $code -eq 3 ] && grep -q 'base: token 3 is outside the vocabulary (found 131, expected 0 to 127)' '$err'"
+check "  a token that is new is unknown to pre" sh -c "[ $code -eq 0 ] && grep -q 'base: token 3 of the probe is outside the vocabulary (found 131, expected 0 to 127' '$err'"
 run range "$real/base" "$real/tokens" --ids "$work/ids"
 check "tokens: no range from an unknown embedding" sh -c "[ $code -eq 3 ] && tail -n 1 '$err' | grep -q 'trainable_token_indices is not supported'"
 run range "$real/base" "$real/experts" --ids "$work/ids"

@@ -137,11 +137,16 @@ unset NO_COLOR
 
 # --- prompts of a file, and proposals ---
 begin 80 24 --needles "'$short'"
-check "--needles takes prompts of a file" wait_for 'needle masses on 6 prompts of '
+check "--needles takes prompts of a file" wait_for 'needle masses on 6 prompts of'
 keys '!'
 check "! shows proposals" wait_for 'proposals, from needle masses on 6 prompts'
 check "  with the heads" wait_for '^ *7/q1 *full *0\.938 *0\.869 *0\.069 *±0\.008$'
 check "  the whole reason" wait_for 'fine-tuning made it\.$'
+for size in '1 1' '300 3' '60 15' '400 100' '80 24'; do
+    tmx resize-window -x "${size% *}" -y "${size#* }"
+    keys Down Up PageDown Home
+done
+check "  at every size" wait_for '^ *7/q1 *full *0\.938'
 keys Down Down
 check "the last one is shown when it is selected" wait_for '^ *full=restore$'
 keys Up Up Enter
@@ -156,7 +161,7 @@ keys '!'
 check "  and so does !" wait_for 'suggest: missing\.jsonl'
 text ":needles $short"
 keys Enter
-check ":needles measures those of another file" wait_for 'needle masses on 6 prompts of '
+check ":needles measures those of another file" wait_for 'needle masses on 6 prompts of'
 leave
 screen_start 80 24 "'$QKSCOPE' pre post --no-needles"
 wait_for 'help'

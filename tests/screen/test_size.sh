@@ -30,7 +30,7 @@ alive() {
     resize 80 24
     wait_for 'hypenet'
 }
-for view in '' Enter '?' e '!' W; do
+for view in '' Enter '?' e W; do
     [ -z "$view" ] || keys "$view"
     for size in '1 1' '300 3' '2 100' '59 15' '60 14' '61 16' '119 17' '120 18' '121 80' '79 23' '400 100' '60 15'; do
         # shellcheck disable=SC2086
