@@ -114,7 +114,7 @@
     X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL,                      \
         ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_UNDO, run_undo)                                            \
     X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL,                           \
-        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_REDO, run_undo)                                                                                \
+        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_REDO, run_undo)                                            \
                                                                                                              \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",   \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                             \

@@ -8,7 +8,8 @@ struct app;
 
 /* The present choice of the selected head: a query head's for q, a key head's for k. A layer is selected. */
 struct qk_choice head_choice(const struct app *app);
-/* Sets it, for the head's group where the mode acts on q and k at once, and reports it. Returns bits of enum refresh. */
+/* Sets it, for the head's group where the mode acts on q and k at once, and reports it. Returns bits of enum
+ * refresh. */
 unsigned choose_head(struct app *app, struct qk_choice choice);
 
 #endif

@@ -10,10 +10,10 @@ struct qk_needle_files {
     size_t n;
 };
 
-/* Fills *out as qk_needle_measure does, for softmax layers whose states are there: each side on its own states, or pre
- * on post's where it has no files. The selection (NULL: none) applies to post's layers on post's states. `needles` keeps
- * those whose states are there. progress (NULL allowed) counts files. QK_INPUT when a file holds no needle, or the
- * states of one that another file holds, or not the layers of the first one, and when the two sides hold different
+/* Fills *out as qk_needle_measure does, for softmax layers whose states are there. Each side runs on its own states, or
+ * pre on post's where it has no files. The selection (NULL: none) applies to post's layers on post's states. `needles`
+ * keeps those whose states are there. progress (NULL allowed) counts files. QK_INPUT when a file holds no needle, the
+ * states of one that another file holds, or other layers than the first one, and when the two sides hold different
  * needles; QK_IO, QK_CANCELLED. *out is freed with qk_needle_pair_free, also after a failure. */
 enum qk_code qk_needle_measure_states(const struct qk_pair *pair, struct qk_needles *needles,
     const struct qk_needle_files files[QK_SIDE_COUNT], const struct qk_selection *selection, bool norms,

@@ -8,11 +8,12 @@
 #include "session/ranges.h"
 
 /* --- needle masses ---
- * Made prompts (eval/needle_prompt.h), or those of a file, run through pre and post in the background. Then every layer with q and k has
- * masses (range/needle.h) of pre, post and post restored, and current follows each choice: at once on post's kept
- * inputs, the selected layer first (qk_session_want), then exactly, as ranges do. A pass takes all prompts of a file.
- * Made prompts are QK_NEEDLE_PROMPTS of QK_NEEDLE_LENGTH tokens, or fewer where both sides together would take more
- * than QK_NEEDLE_WORK multiplications; QK_NEEDLE_LEAST at least. Inputs of as many prompts are kept as fit into QK_NEEDLE_KEPT bytes. */
+ * Made prompts (eval/needle_prompt.h), or those of a file, run through pre and post in the background. Then every layer
+ * with q and k has masses (range/needle.h) of pre, post and post restored, and current follows each choice: at once on
+ * post's kept inputs, the selected layer first (qk_session_want), then exactly, as ranges do. A pass takes all prompts
+ * of a file. Made prompts are QK_NEEDLE_PROMPTS of QK_NEEDLE_LENGTH tokens, or fewer where both sides together would
+ * take more than QK_NEEDLE_WORK multiplications; QK_NEEDLE_LEAST at least. Inputs of as many prompts are kept as fit
+ * into QK_NEEDLE_KEPT bytes. */
 enum { QK_NEEDLE_LEAST = 4, QK_NEEDLE_KEPT = 512 << 20 };
 #define QK_NEEDLE_WORK 1e13
 

@@ -1,4 +1,4 @@
-/* text_view.h - a page under a heading, as help_view.c and messages_view.c show it. Their states begin with it. */
+/* text_view.h - a page under a heading (help_view.c, messages_view.c, suggest_view.c). Their states begin with it. */
 #ifndef QK_UI_VIEWS_TEXT_VIEW_H
 #define QK_UI_VIEWS_TEXT_VIEW_H
 
