@@ -75,6 +75,14 @@ enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const ch
     return QK_OK;
 }
 
+bool qk_lines_hold(const struct qk_lines *lines, const char *line)
+{
+    for (size_t i = 0; i < lines->n; i++)
+        if (strcmp(lines->line[i], line) == 0)
+            return true;
+    return false;
+}
+
 void qk_lines_free(struct qk_lines *lines)
 {
     for (size_t i = 0; i < lines->n; i++)

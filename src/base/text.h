@@ -29,6 +29,7 @@ struct qk_lines {
 };
 enum qk_code qk_lines_add(struct qk_lines *lines, struct qk_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+bool qk_lines_hold(const struct qk_lines *lines, const char *line);
 void qk_lines_free(struct qk_lines *lines);
 
 /* Sorts n texts by strcmp. */

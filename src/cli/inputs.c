@@ -52,14 +52,6 @@ enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct 
     return code;
 }
 
-static bool holds(const struct qk_lines *lines, const char *line)
-{
-    for (size_t i = 0; i < lines->n; i++)
-        if (strcmp(lines->line[i], line) == 0)
-            return true;
-    return false;
-}
-
 /* An adapter's base is pre, whose notes are then those of both. */
 static void print_notes(const struct qk_pair *pair)
 {
@@ -68,7 +60,7 @@ static void print_notes(const struct qk_pair *pair)
     for (size_t i = 0; i < pre->n; i++)
         qk_print_note("%s", pre->line[i]);
     for (size_t i = 0; i < post->n; i++)
-        if (!holds(pre, post->line[i]))
+        if (!qk_lines_hold(pre, post->line[i]))
             qk_print_note("%s", post->line[i]);
 }
 

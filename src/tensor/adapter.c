@@ -38,38 +38,40 @@ bool qk_adapter_weights_name(const char *name)
     return false;
 }
 
-/* *left_over = the folder holds weights of a whole model, and none of an adapter. */
-static enum qk_code is_left_over(const char *folder, bool *left_over, struct qk_error *err)
+bool qk_adapter_has_weights(const struct qk_lines *names)
 {
-    struct qk_lines names;
-    bool own = false, whole = false;
-    QK_TRY(qk_folder_names(folder, NULL, &names, err));
-    for (size_t i = 0; i < names.n; i++) {
-        const char *name = names.line[i];
-        bool adapter = qk_adapter_weights_name(name);
-        own = own || adapter;
-        whole = whole || (!adapter && (qk_ends_with(name, ".safetensors") ||
-                                          qk_ends_with(name, ".safetensors.index.json") ||
-                                          strncmp(name, "pytorch_model.bin", 17) == 0));
+    for (size_t i = 0; i < sizeof WEIGHTS / sizeof WEIGHTS[0]; i++)
+        if (qk_lines_hold(names, WEIGHTS[i]))
+            return true;
+    return false;
+}
+
+bool qk_adapter_left_over(const struct qk_lines *names)
+{
+    bool whole = false;
+    for (size_t i = 0; i < names->n; i++) {
+        const char *name = names->line[i];
+        whole = whole || qk_ends_with(name, ".safetensors") ||
+                qk_ends_with(name, ".safetensors.index.json") || strncmp(name, "pytorch_model.bin", 17) == 0;
     }
-    qk_lines_free(&names);
-    *left_over = whole && !own;
-    return QK_OK;
+    return whole && !qk_adapter_has_weights(names);
 }
 
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err)
 {
     char *config;
     struct stat info;
-    bool left_over = false;
+    struct qk_lines names;
     QK_TRY(qk_path_join(path, QK_ADAPTER_CONFIG, &config, err));
     *is = stat(config, &info) == 0;
     enum qk_code code = *is || errno == ENOENT || errno == ENOTDIR ? QK_OK : qk_fail_errno(err, path, "open");
     free(config);
-    if (code == QK_OK && *is)
-        code = is_left_over(path, &left_over, err);
-    *is = *is && !left_over;
-    return code;
+    if (code != QK_OK || !*is)
+        return code;
+    QK_TRY(qk_folder_names(path, NULL, &names, err));
+    *is = !qk_adapter_left_over(&names);
+    qk_lines_free(&names);
+    return QK_OK;
 }
 
 /* --- adapter_config.json --- */

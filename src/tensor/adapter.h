@@ -29,6 +29,7 @@
 
 struct qk_checkpoint;
 struct qk_factor_cache;
+struct qk_lines;
 
 enum { QK_SHARD_ADAPTER = -1 }; /* the shard of a tensor that the adapter's file holds for the base */
 
@@ -61,8 +62,12 @@ struct qk_adapter {
  * without any of an adapter. QK_IO when that cannot be examined. */
 enum qk_code qk_adapter_is(const char *path, bool *is, struct qk_error *err);
 
-/* True for a name of an adapter's file of weights. */
+/* True for a name of an adapter's file of weights, and for a folder whose names have one. */
 bool qk_adapter_weights_name(const char *name);
+bool qk_adapter_has_weights(const struct qk_lines *names);
+/* True for the names of a folder with weights of a whole model, and none of an adapter: an adapter_config.json there is
+ * left over. */
+bool qk_adapter_left_over(const struct qk_lines *names);
 
 /* Attaches the adapter in `folder` to the checkpoint. From then on qk_checkpoint_read gives the merged values, and
  * the checkpoint's path is the adapter's. The checkpoint owns the adapter. QK_INPUT names the file and the tensor or

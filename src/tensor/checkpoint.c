@@ -21,34 +21,37 @@ enum { MAX_INDEX_BYTES = 64 << 20 };
 
 static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_model.bin.index.json";
 
-/* Names of a folder's entries that may belong to a checkpoint, sorted. `torch` are PyTorch files and their indexes,
- * which count where there is no safetensors. */
-static enum qk_code list_folder(const char *folder, struct qk_lines *weights, struct qk_lines *indexes,
-    struct qk_lines *torch, struct qk_error *err)
+/* The names of a folder's entries, sorted: all, and those that may belong to a checkpoint. `torch` are PyTorch files and
+ * their indexes, which count where there is no safetensors. */
+struct files {
+    struct qk_lines all, weights, indexes, torch;
+};
+
+static void free_files(struct files *files)
 {
-    struct qk_lines names;
-    enum qk_code code = qk_folder_names(folder, NULL, &names, err);
-    for (size_t i = 0; i < names.n && code == QK_OK; i++) {
-        const char *name = names.line[i];
+    qk_lines_free(&files->all);
+    qk_lines_free(&files->weights);
+    qk_lines_free(&files->indexes);
+    qk_lines_free(&files->torch);
+}
+
+/* Freed with free_files, also after a failure. */
+static enum qk_code list_folder(const char *folder, struct files *files, struct qk_error *err)
+{
+    *files = (struct files){0};
+    enum qk_code code = qk_folder_names(folder, NULL, &files->all, err);
+    for (size_t i = 0; i < files->all.n && code == QK_OK; i++) {
+        const char *name = files->all.line[i];
         if (qk_adapter_weights_name(name)) /* no part of a whole model */
             continue;
         if (qk_ends_with(name, ".safetensors"))
-            code = qk_lines_add(weights, err, "%s", name);
+            code = qk_lines_add(&files->weights, err, "%s", name);
         else if (qk_ends_with(name, ".safetensors.index.json"))
-            code = qk_lines_add(indexes, err, "%s", name);
+            code = qk_lines_add(&files->indexes, err, "%s", name);
         else if (qk_torch_name(name) || strcmp(name, TORCH_INDEX) == 0)
-            code = qk_lines_add(torch, err, "%s", name);
+            code = qk_lines_add(&files->torch, err, "%s", name);
     }
-    qk_lines_free(&names);
     return code;
-}
-
-static bool holds(const struct qk_lines *lines, const char *name)
-{
-    for (size_t i = 0; i < lines->n; i++)
-        if (strcmp(lines->line[i], name) == 0)
-            return true;
-    return false;
 }
 
 /* Lists PyTorch shards, for a folder without safetensors. It takes known names alone: other PyTorch files may be
@@ -56,9 +59,9 @@ static bool holds(const struct qk_lines *lines, const char *name)
 static enum qk_code choose_torch(
     struct qk_checkpoint *c, const struct qk_lines *torch, struct qk_lines *names, struct qk_error *err)
 {
-    if (holds(torch, TORCH_FILE))
+    if (qk_lines_hold(torch, TORCH_FILE))
         return qk_lines_add(names, err, "%s", TORCH_FILE);
-    if (holds(torch, TORCH_INDEX))
+    if (qk_lines_hold(torch, TORCH_INDEX))
         return qk_path_join(c->folder, TORCH_INDEX, &c->index_path, err);
     return qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s%s%s", c->folder, TORCH_FILE,
         torch->n > 0 ? " (name the file itself if it is " : "", torch->n > 0 ? torch->line[0] : "",
@@ -141,17 +144,17 @@ struct outlook {
     bool more;     /* it names a tensor that model.safetensors lacks */
 };
 
-/* An index that cannot be read stands for one whose shards are here: whoever opens it reports the fault. */
+/* *root = the index. One that cannot be read is NULL, and stands for one whose shards are here: whoever opens it reports
+ * the fault. */
 static enum qk_code examine_index(const struct qk_checkpoint *c, const char *index,
-    const struct qk_lines *weights, struct outlook *out, struct qk_error *err)
+    const struct qk_lines *weights, cJSON **root, struct outlook *out, struct qk_error *err)
 {
     struct qk_error unheard = {0};
     char *path, *single;
-    cJSON *root = NULL;
     *out = (struct outlook){.any = true};
     QK_TRY(qk_path_join(c->folder, index, &path, err));
-    enum qk_code code = qk_source_json(path, MAX_INDEX_BYTES, &root, &unheard);
-    const cJSON *map = code == QK_OK ? qk_json_get(root, "weight_map") : NULL;
+    enum qk_code code = qk_source_json(path, MAX_INDEX_BYTES, root, &unheard);
+    const cJSON *map = code == QK_OK ? qk_json_get(*root, "weight_map") : NULL;
     free(path);
     code = QK_OK;
     if (cJSON_IsObject(map) && map->child != NULL) {
@@ -164,30 +167,29 @@ static enum qk_code examine_index(const struct qk_checkpoint *c, const char *ind
                 continue;
             last = item->valuestring;
             bool plain = strchr(last, '/') == NULL && qk_ends_with(last, ".safetensors"),
-                 here = !plain || holds(weights, last);
+                 here = !plain || qk_lines_hold(weights, last);
             out->any = out->any || here;
             out->all = out->all && here;
         }
-        if (holds(weights, SINGLE) && out->all &&
+        if (qk_lines_hold(weights, SINGLE) && out->all &&
             (code = qk_path_join(c->folder, SINGLE, &single, err)) == QK_OK) {
             code = names_more(map, single, &out->more, err);
             free(single);
         }
     }
-    cJSON_Delete(root);
     return code;
 }
 
 /* Chooses among the safetensors files: the single one, unless an index has all its shards and names more; then the
  * index; else the files. */
 static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_lines *weights,
-    const struct qk_lines *indexes, struct qk_lines *names, struct qk_error *err)
+    const struct qk_lines *indexes, struct qk_lines *names, cJSON **root, struct qk_error *err)
 {
-    const char *index = holds(indexes, INDEX) ? INDEX : indexes->n == 1 ? indexes->line[0] : NULL;
-    bool single = holds(weights, SINGLE);
+    const char *index = qk_lines_hold(indexes, INDEX) ? INDEX : indexes->n == 1 ? indexes->line[0] : NULL;
+    bool single = qk_lines_hold(weights, SINGLE);
     struct outlook outlook = {0};
     if (index != NULL && weights->n > 0)
-        QK_TRY(examine_index(c, index, weights, &outlook, err));
+        QK_TRY(examine_index(c, index, weights, root, &outlook, err));
     if (single && !outlook.more)
         return qk_lines_add(names, err, SINGLE);
     if (single)
@@ -205,40 +207,33 @@ static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_
 }
 
 /* Refuses a folder with an adapter's weights alone. Notes an adapter's config beside the weights of a whole model. */
-static enum qk_code check_adapter_files(struct qk_checkpoint *c, const struct qk_lines *weights,
-    const struct qk_lines *torch, struct qk_error *err)
+static enum qk_code check_adapter_files(
+    struct qk_checkpoint *c, const struct files *files, struct qk_error *err)
 {
-    struct qk_lines files;
-    bool is, own = false;
-    QK_TRY(qk_adapter_is(c->folder, &is, err));
-    QK_TRY(qk_folder_names(c->folder, NULL, &files, err));
-    bool config = holds(&files, QK_ADAPTER_CONFIG);
-    for (size_t i = 0; i < files.n; i++)
-        own = own || qk_adapter_weights_name(files.line[i]);
-    qk_lines_free(&files);
-    if (own && !config && weights->n == 0 && torch->n == 0)
+    bool config = qk_lines_hold(&files->all, QK_ADAPTER_CONFIG);
+    if (!config && files->weights.n == 0 && files->torch.n == 0 && qk_adapter_has_weights(&files->all))
         return qk_fail(
             err, QK_INPUT, "%s: the weights of an adapter without their %s", c->folder, QK_ADAPTER_CONFIG);
-    if (config && !is)
+    if (config && qk_adapter_left_over(&files->all))
         return qk_lines_add(&c->notes, err,
             "%s/%s: left over: the weights beside it are those of a whole model", c->folder,
             QK_ADAPTER_CONFIG);
     return QK_OK;
 }
 
-/* Fills `names` with the shards of a folder, or sets index_path. */
-static enum qk_code choose_in_folder(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
+/* Fills `names` with the shards of a folder, or sets index_path, and *index where it has been read. */
+static enum qk_code choose_in_folder(
+    struct qk_checkpoint *c, struct qk_lines *names, cJSON **index, struct qk_error *err)
 {
-    struct qk_lines weights = {0}, indexes = {0}, torch = {0};
-    enum qk_code code = list_folder(c->folder, &weights, &indexes, &torch, err);
+    struct files files;
+    enum qk_code code = list_folder(c->folder, &files, err);
     if (code == QK_OK)
-        code = check_adapter_files(c, &weights, &torch, err);
+        code = check_adapter_files(c, &files, err);
     if (code == QK_OK)
-        code = weights.n == 0 && indexes.n == 0 ? choose_torch(c, &torch, names, err)
-                                                : choose_safetensors(c, &weights, &indexes, names, err);
-    qk_lines_free(&weights);
-    qk_lines_free(&indexes);
-    qk_lines_free(&torch);
+        code = files.weights.n == 0 && files.indexes.n == 0
+                   ? choose_torch(c, &files.torch, names, err)
+                   : choose_safetensors(c, &files.weights, &files.indexes, names, index, err);
+    free_files(&files);
     return code;
 }
 
@@ -279,7 +274,8 @@ static enum qk_code choose_remote(struct qk_checkpoint *c, struct qk_lines *name
     return qk_lines_add(names, err, "model.safetensors");
 }
 
-static enum qk_code choose_files(struct qk_checkpoint *c, struct qk_lines *names, struct qk_error *err)
+static enum qk_code choose_files(
+    struct qk_checkpoint *c, struct qk_lines *names, cJSON **index, struct qk_error *err)
 {
     struct stat info;
     const char *name;
@@ -289,7 +285,7 @@ static enum qk_code choose_files(struct qk_checkpoint *c, struct qk_lines *names
         return qk_fail_errno(err, c->path, "open");
     if (S_ISDIR(info.st_mode)) {
         QK_TRY(qk_strdup_to(&c->folder, c->path, err));
-        return choose_in_folder(c, names, err);
+        return choose_in_folder(c, names, index, err);
     }
     if (!S_ISREG(info.st_mode))
         return qk_fail(err, QK_INPUT, "%s: neither a folder nor a regular file", c->path);
@@ -337,10 +333,12 @@ static enum qk_code check_shard_name(
     return QK_OK;
 }
 
+/* Reads the index, unless *root has it already. */
 static enum qk_code read_index(const char *path, cJSON **root, struct entry **entries, size_t *n,
     struct qk_lines *names, struct qk_error *err)
 {
-    QK_TRY(qk_source_json(path, MAX_INDEX_BYTES, root, err));
+    if (*root == NULL)
+        QK_TRY(qk_source_json(path, MAX_INDEX_BYTES, root, err));
     QK_TRY(qk_json_keep_last(*root, err));
     cJSON *map = cJSON_GetObjectItemCaseSensitive(*root, "weight_map");
     if (!cJSON_IsObject(map))
@@ -545,7 +543,7 @@ static enum qk_code open_checkpoint(struct qk_checkpoint *c, struct qk_error *er
     struct entry *entries = NULL;
     cJSON *index = NULL;
     size_t n = 0;
-    enum qk_code code = choose_files(c, &names, err);
+    enum qk_code code = choose_files(c, &names, &index, err);
     if (code == QK_OK && c->index_path != NULL)
         code = read_index(c->index_path, &index, &entries, &n, &names, err);
     if (code == QK_OK)
