@@ -5,7 +5,6 @@
 #include "base/mem.h"
 #include "forward/weights.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -439,11 +438,10 @@ static enum qk_code read_scales(struct reading *r)
     const struct qk_config *config = &r->parts->model->config;
     struct qk_layer_weights *out = r->out;
     static const char *const numbers[] = {"score_dim", "softcap", NULL};
-    const struct qk_bounds positive = {DBL_MIN, DBL_MAX, "a number above 0"};
     double number = (double)out->head_dim;
     bool found;
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
-    QK_TRY(qk_layout_number(r->mixer, "score_dim", config, positive, &found, &number, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "score_dim", config, qk_above_zero, &found, &number, r->err));
     out->scale = (float)(1.0 / sqrt(number));
     if (qk_layout_value(r->mixer, "softcap", config, &number) && number > 0 && isfinite(number))
         out->softcap = (float)number;

@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -167,15 +166,14 @@ static enum qk_code read_rope(
     bool found;
     char text[64];
     snprintf(text, sizeof text, "0 to %d", layer->head_dim);
-    const struct qk_bounds any_dims = {0, dims, text}, any_fraction = {0, 1, "0 to 1"},
-                           positive = {DBL_MIN, DBL_MAX, "a number above 0"};
+    const struct qk_bounds any_dims = {0, dims, text}, any_fraction = {0, 1, "0 to 1"};
     QK_TRY(qk_layout_number(mixer, "rotary", config, any_dims, &found, &dims, err));
     if (!found)
         QK_TRY(qk_layout_number(mixer, "rotary_fraction", config, any_fraction, &found, &fraction, err));
     layer->rotary_dims = (int)(fraction * dims);
     layer->rotary_dims -= layer->rotary_dims % 2;
     layer->rope_theta = 10000.0;
-    return qk_layout_number(mixer, "theta", config, positive, &found, &layer->rope_theta, err);
+    return qk_layout_number(mixer, "theta", config, qk_above_zero, &found, &layer->rope_theta, err);
 }
 
 static enum qk_code read_positions(

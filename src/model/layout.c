@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "tensor/names.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -366,6 +367,8 @@ enum qk_code qk_layout_check_values(
     }
     return QK_OK;
 }
+
+const struct qk_bounds qk_above_zero = {DBL_MIN, DBL_MAX, "a number above 0"};
 
 enum qk_code qk_layout_number(const cJSON *object, const char *key, const struct qk_config *config,
     struct qk_bounds bounds, bool *found, double *out, struct qk_error *err)

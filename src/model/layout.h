@@ -76,6 +76,7 @@ struct qk_bounds {
     double least, most;
     const char *text; /* what is expected, for the message */
 };
+extern const struct qk_bounds qk_above_zero;
 enum qk_code qk_layout_number(const cJSON *object, const char *key, const struct qk_config *config,
     struct qk_bounds bounds, bool *found, double *out, struct qk_error *err);
 /* The flag `key`; `fallback` when the config does not have it. */
