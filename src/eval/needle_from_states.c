@@ -8,14 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The patches of post: none for post itself. */
-enum variant { AS_IT_IS, RESTORED, CURRENT, VARIANTS };
-
 struct work {
     const struct qk_pair *pair;
     const struct qk_needles *needles;
     const struct qk_needle_files *files;
-    const struct qk_patch *patch[VARIANTS]; /* NULL: not wanted, or none */
+    struct qk_selection_patch restored, chosen; /* chosen: where out->current is */
     struct qk_progress *progress;
     struct qk_needle_pair *out;
     bool *seen[QK_SIDE_COUNT]; /* of each needle: a file of the side holds it */
@@ -57,33 +54,26 @@ static enum qk_code check_layers(const struct work *work, const char *path, cons
     return QK_OK;
 }
 
-/* Runs post's layer under a patch; one that refuses the layer leaves it without numbers. */
-static enum qk_code run_patched(const struct work *work, enum variant variant, int layer, size_t needle,
-    const float *x, struct qk_needle_layer *out, struct qk_error *err)
+/* Runs the layer of a side on the states of one needle; without files of its own, pre on post's, too. */
+static enum qk_code run_layer(
+    struct work *work, enum qk_side side, int layer, size_t needle, const float *x, struct qk_error *err)
 {
-    struct qk_error refused = {0};
-    enum qk_code code = qk_needle_same(work->pair->model[QK_POST], work->patch[variant], layer, work->needles,
-        needle, 1, x, work->progress, out, &refused);
-    if (code == QK_INPUT && variant == RESTORED) {
-        qk_needle_layer_free(out);
-        return QK_OK;
-    }
-    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
-}
-
-static enum qk_code run_layer(const struct work *work, enum qk_side side, bool both, int layer, size_t needle,
-    const float *x, struct qk_error *err)
-{
+    const struct qk_pair *pair = work->pair;
+    const struct qk_needles *needles = work->needles;
     struct qk_needle_pair *out = work->out;
-    if (side == QK_PRE || both)
-        QK_TRY(qk_needle_same(work->pair->model[QK_PRE], NULL, layer, work->needles, needle, 1, x,
-            work->progress, &out->side[QK_PRE][layer], err));
+    struct qk_progress *progress = work->progress;
+    if (side == QK_PRE || work->files[QK_PRE].n == 0)
+        QK_TRY(qk_needle_same(pair->model[QK_PRE], NULL, layer, needles, needle, 1, x, progress,
+            &out->side[QK_PRE][layer], err));
     if (side == QK_PRE)
         return QK_OK;
-    QK_TRY(run_patched(work, AS_IT_IS, layer, needle, x, &out->side[QK_POST][layer], err));
-    QK_TRY(run_patched(work, RESTORED, layer, needle, x, &out->restored[layer], err));
-    return out->current != NULL ? run_patched(work, CURRENT, layer, needle, x, &out->current[layer], err)
-                                : QK_OK;
+    QK_TRY(qk_needle_same(
+        pair->model[QK_POST], NULL, layer, needles, needle, 1, x, progress, &out->side[QK_POST][layer], err));
+    if (out->current != NULL)
+        QK_TRY(qk_needle_same(pair->model[QK_POST], &work->chosen.patch, layer, needles, needle, 1, x,
+            progress, &out->current[layer], err));
+    return qk_needle_restored(
+        pair, &work->restored.patch, layer, needles, needle, 1, x, progress, &out->restored[layer], err);
 }
 
 static enum qk_code run_states(
@@ -91,12 +81,11 @@ static enum qk_code run_states(
 {
     size_t needle = 0;
     const char *path = work->files[side].path[file];
-    bool both = work->files[QK_PRE].n == 0;
     QK_TRY(find_needle(work, path, states, work->seen[side], &needle, err));
     QK_TRY(check_layers(work, path, states, side == QK_POST && file == 0, err));
     for (int i = 0; i < work->pair->n_layers; i++)
         if (states->layer[i] != NULL && work->pair->layer[i].has_qk)
-            QK_TRY(run_layer(work, side, both, i, needle, states->layer[i], err));
+            QK_TRY(run_layer(work, side, i, needle, states->layer[i], err));
     qk_progress_add(work->progress, 1);
     return qk_progress_check(work->progress, err);
 }
@@ -163,22 +152,19 @@ enum qk_code qk_needle_measure_states(const struct qk_pair *pair, struct qk_need
     struct qk_progress *progress, struct qk_needle_pair *out, struct qk_error *err)
 {
     struct work work = {.pair = pair, .needles = needles, .files = files, .progress = progress, .out = out};
-    struct qk_selection_patch restored = {0}, chosen = {0};
     *out = (struct qk_needle_pair){.n_layers = pair->n_layers};
     qk_progress_total(progress, files[QK_PRE].n + files[QK_POST].n);
     enum qk_code code = make_results(&work, selection != NULL, err);
     if (code == QK_OK)
-        code = qk_restored_patch_make(pair, &restored, err);
+        code = qk_restored_patch_make(pair, &work.restored, err);
     if (code == QK_OK && selection != NULL)
-        code = qk_selection_patch_make(pair, selection, -1, norms, &chosen, err);
-    work.patch[RESTORED] = &restored.patch;
-    work.patch[CURRENT] = selection != NULL ? &chosen.patch : NULL;
+        code = qk_selection_patch_make(pair, selection, -1, norms, &work.chosen, err);
     if (code == QK_OK)
         code = run_files(&work, err);
     if (code == QK_OK)
         keep_seen(&work, needles);
-    qk_selection_patch_free(&restored);
-    qk_selection_patch_free(&chosen);
+    qk_selection_patch_free(&work.restored);
+    qk_selection_patch_free(&work.chosen);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         free(work.seen[s]);
     free(work.layers);

@@ -176,15 +176,15 @@ struct measure {
     struct qk_selection_patch restored;
 };
 
-/* Runs post's layer restored on the given inputs; a layer that cannot be restored has no numbers. */
-static enum qk_code measure_restored(
-    struct measure *m, int layer, size_t first, size_t n, const float *x, struct qk_error *err)
+enum qk_code qk_needle_restored(const struct qk_pair *pair, const struct qk_patch *restored, int layer,
+    const struct qk_needles *needles, size_t first, size_t n, const float *x, struct qk_progress *progress,
+    struct qk_needle_layer *out, struct qk_error *err)
 {
     struct qk_error refused = {0};
-    enum qk_code code = qk_needle_same(m->pair->model[QK_POST], &m->restored.patch, layer, m->needles, first,
-        n, x, m->progress, &m->out->restored[layer], &refused);
+    enum qk_code code =
+        qk_needle_same(pair->model[QK_POST], restored, layer, needles, first, n, x, progress, out, &refused);
     if (code == QK_INPUT) {
-        qk_needle_layer_free(&m->out->restored[layer]);
+        qk_needle_layer_free(out);
         return QK_OK;
     }
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
@@ -200,7 +200,8 @@ static enum qk_code take_inputs(
         return QK_OK;
     if (m->states != NULL)
         QK_TRY(keep_inputs(m->states, m->needles, layer, first, n, x, err));
-    return measure_restored(m, layer, first, n, x, err);
+    return qk_needle_restored(m->pair, &m->restored.patch, layer, m->needles, first, n, x, m->progress,
+        &m->out->restored[layer], err);
 }
 
 static enum qk_code measure_model(struct measure *m, enum qk_side side, const struct qk_patch *patch,
