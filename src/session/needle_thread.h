@@ -31,8 +31,7 @@ struct needle_run {
     struct qk_needles_state state;
     struct qk_needle_layer *same;  /* n_layers: of the choices on kept inputs */
     struct qk_needle_layer *exact; /* n_layers, or NULL */
-    struct qk_suggestion suggestion;
-    bool suggested;
+    struct qk_suggestion suggestion; /* verdict NULL: not asked for yet */
 };
 
 /* Number of the shown needle among those that are kept, or -1. */

@@ -161,35 +161,32 @@ const struct qk_needles_state *qk_session_needles_state(const struct qk_session 
     return session->needles != NULL ? &newest(session)->state : &off;
 }
 
-/* The masses of a layer with a choice on the kept inputs. */
-static void same_masses(const struct needle_run *run, int layer, struct qk_session_needle *out)
+/* Without kept inputs the exact run alone has numbers of a layer with choices. */
+static void wait_for_exact(const struct needle_run *run, struct qk_session_needle *out)
 {
-    out->current_is = qk_run_same_state(&run->base, layer, &out->current_error);
-    if (run->states.needles.n == 0) { /* then the exact run alone has numbers */
-        out->current_error = run->state.exact.error;
-        out->current_is = out->current_error != NULL ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
-    }
-    out->current = out->current_is == QK_CURRENT_SAME ? &run->same[layer] : NULL;
-    out->current_needles = &run->states.needles;
+    out->current_error = run->state.exact.error;
+    out->current_is = out->current_error != NULL ? QK_CURRENT_FAILED : QK_CURRENT_PENDING;
 }
 
 static void current_masses(const struct needle_run *run, int layer, struct qk_session_needle *out)
 {
-    const struct follow *follow = &run->base.follow;
-    out->current_is = QK_CURRENT_POST;
-    out->current = out->side[QK_POST];
+    bool has_exact = run->exact != NULL && run->exact[layer].n_heads > 0;
+    bool chosen = qk_follow_chosen(&run->base.follow, layer);
+    out->current_is = qk_run_current(&run->base, layer, has_exact, &out->current_error);
     out->current_needles = &run->prompts.needles;
-    if (qk_selection_count(&follow->selection) == 0)
-        return;
-    out->current_is = QK_CURRENT_SAME;
-    if (run->exact != NULL && run->base.exact_generation == follow->generation &&
-        run->exact[layer].n_heads > 0) {
-        out->current_is = QK_CURRENT_EXACT;
+    if (out->current_is == QK_CURRENT_EXACT) {
         out->current = &run->exact[layer];
-    } else if (qk_needle_run_restored(run, layer)) {
+    } else if (chosen && qk_needle_run_restored(run, layer)) { /* measured already */
+        out->current_is = QK_CURRENT_SAME;
+        out->current_error = NULL;
         out->current = &run->measured.restored[layer];
-    } else if (qk_follow_chosen(follow, layer)) { /* on the same states a kept layer is post's */
-        same_masses(run, layer, out);
+    } else if (chosen) {
+        if (run->states.needles.n == 0)
+            wait_for_exact(run, out);
+        out->current_needles = &run->states.needles;
+        out->current = out->current_is == QK_CURRENT_SAME ? &run->same[layer] : NULL;
+    } else {
+        out->current = out->side[QK_POST];
     }
 }
 
@@ -224,13 +221,13 @@ enum qk_code qk_session_suggest(
     struct needle_run *run = newest(session);
     if (run == NULL || run->state.stage != QK_NEEDLES_READY)
         return qk_fail(err, QK_USAGE, "there are no needle masses to propose from");
-    if (!run->suggested) {
+    enum qk_code code = QK_OK;
+    if (run->suggestion.verdict == NULL)
+        code = qk_suggest(session->pair, &run->prompts.needles, &run->measured, &run->suggestion, err);
+    if (code != QK_OK)
         qk_suggestion_free(&run->suggestion);
-        QK_TRY(qk_suggest(session->pair, &run->prompts.needles, &run->measured, &run->suggestion, err));
-        run->suggested = true;
-    }
     *out = &run->suggestion;
-    return QK_OK;
+    return code;
 }
 
 /* --- one prompt --- */

@@ -258,21 +258,14 @@ const char *qk_session_probe_piece(const struct qk_session *session, size_t i, s
 
 static void current_range(const struct range_run *run, int layer, struct qk_session_range *out)
 {
-    const struct follow *follow = &run->base.follow;
-    out->current = out->side[QK_POST];
-    out->current_is = QK_CURRENT_POST;
-    if (qk_selection_count(&follow->selection) == 0)
-        return;
-    if (run->exact != NULL && run->base.exact_generation == follow->generation &&
-        run->exact[layer].n_heads > 0) {
-        out->current_is = QK_CURRENT_EXACT;
+    bool has_exact = run->exact != NULL && run->exact[layer].n_heads > 0;
+    out->current_is = qk_run_current(&run->base, layer, has_exact, &out->current_error);
+    if (out->current_is == QK_CURRENT_EXACT)
         out->current = &run->exact[layer];
-    } else if (!qk_follow_chosen(follow, layer)) { /* on the same states a kept layer is post's */
-        out->current_is = QK_CURRENT_SAME;
-    } else {
-        out->current_is = qk_run_same_state(&run->base, layer, &out->current_error);
-        out->current = out->current_is == QK_CURRENT_SAME ? &run->layer[layer].same : NULL;
-    }
+    else if (out->current_is == QK_CURRENT_SAME && qk_follow_chosen(&run->base.follow, layer))
+        out->current = &run->layer[layer].same;
+    else if (out->current_is == QK_CURRENT_SAME || out->current_is == QK_CURRENT_POST)
+        out->current = out->side[QK_POST];
 }
 
 bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out)

@@ -338,9 +338,16 @@ void qk_run_watch_exact(struct run *run)
 
 /* --- asking --- */
 
-enum qk_current_range qk_run_same_state(const struct run *run, int layer, const char **why)
+enum qk_current_range qk_run_current(const struct run *run, int layer, bool has_exact, const char **why)
 {
     const struct run_same *same = &run->same[layer];
+    *why = NULL;
+    if (qk_selection_count(&run->follow.selection) == 0)
+        return QK_CURRENT_POST;
+    if (has_exact && run->exact_generation == run->follow.generation)
+        return QK_CURRENT_EXACT;
+    if (!qk_follow_chosen(&run->follow, layer)) /* on the same states a kept layer is post's */
+        return QK_CURRENT_SAME;
     bool fresh = same->known && same->generation == run->follow.asked[layer];
     *why = qk_error_text(fresh ? &same->error : &run->ended[RUN_FOLLOWS]);
     return *why != NULL ? QK_CURRENT_FAILED : fresh ? QK_CURRENT_SAME : QK_CURRENT_PENDING;

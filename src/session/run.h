@@ -113,8 +113,10 @@ void qk_runs_close(struct run **list);
 /* Updates the exact run's progress. */
 void qk_run_watch_exact(struct run *run);
 
-/* SAME when the numbers of the layer's present choices are there, else PENDING, or FAILED with *why. */
-enum qk_current_range qk_run_same_state(const struct run *run, int layer, const char **why);
+/* Where the current numbers of a layer come from: POST without choices; EXACT when `has_exact`, that is when the last
+ * exact run has the layer, and it ran with the present choices; else SAME for a layer that keeps post's, and when the
+ * numbers of its present choices are there; else PENDING, or FAILED with *why. */
+enum qk_current_range qk_run_current(const struct run *run, int layer, bool has_exact, const char **why);
 /* Why the last request for rows failed, or NULL; run may be NULL. */
 const char *qk_run_rows_error(const struct run *run);
 
