@@ -39,20 +39,18 @@ static enum qk_code check_ids(
     const struct qk_case_tokens *t = &exam->tokens[i];
     const struct qk_case *item = &exam->cases->item[i];
     struct qk_text text = {0};
-    for (size_t k = 0; k < t->n_prompt + t->n_answer && !exam->foreign[i]; k++) {
-        int32_t id = k < t->n_prompt ? t->prompt[k] : t->answer[k - t->n_prompt];
-        if (id >= 0 && (size_t)id < vocabulary)
-            continue;
-        exam->foreign[i] = true;
-        if (exam->n_foreign++ > 0)
-            continue;
-        qk_text_add(&text,
-            "%s: the tokenizer does not fit the model: a token of %s:%zu "
-            "is outside the vocabulary (found %d, expected 0 to %zu)",
-            model, exam->cases->file[item->file], item->line, (int)id, vocabulary - 1);
-        QK_TRY(qk_text_take(&text, &exam->why, err));
-    }
-    return QK_OK;
+    size_t at, behind;
+    size_t in_prompt = qk_unknown_ids(t->prompt, t->n_prompt, vocabulary, &at);
+    size_t in_answer = qk_unknown_ids(t->answer, t->n_answer, vocabulary, &behind);
+    exam->foreign[i] = in_prompt > 0 || in_answer > 0;
+    if (!exam->foreign[i] || exam->n_foreign++ > 0)
+        return QK_OK;
+    qk_text_add(&text,
+        "%s: the tokenizer does not fit the model: a token of %s:%zu "
+        "is outside the vocabulary (found %d, expected 0 to %zu)",
+        model, exam->cases->file[item->file], item->line,
+        (int)(in_prompt > 0 ? t->prompt[at] : t->answer[behind]), vocabulary - 1);
+    return qk_text_take(&text, &exam->why, err);
 }
 
 static enum qk_code encode_all(const struct qk_model *model, struct qk_exam *exam, struct qk_error *err)

@@ -25,8 +25,8 @@ enum qk_code qk_needle_measure(const struct qk_pair *pair, const struct qk_needl
 void qk_needle_pair_free(struct qk_needle_pair *measured);
 void qk_needle_layers_free(struct qk_needle_layer *layers, int n_layers); /* the array, too; NULL allowed */
 
-/* Runs post's layer under the patch of qk_restored_patch_make, as qk_needle_same. A layer that cannot be restored has no
- * numbers afterwards, which is no failure. */
+/* Runs post's layer under the patch of qk_restored_patch_make, as qk_needle_same. A layer that cannot be restored has
+ * no numbers afterwards, which is no failure. */
 enum qk_code qk_needle_restored(const struct qk_pair *pair, const struct qk_patch *restored, int layer,
     const struct qk_needles *needles, size_t first, size_t n, const float *x, struct qk_progress *progress,
     struct qk_needle_layer *out, struct qk_error *err);

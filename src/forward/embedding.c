@@ -38,12 +38,11 @@ static enum qk_code find_embedding(
 static enum qk_code check_ids(const struct qk_parts *parts, const struct qk_tensor *embedding,
     const int32_t *ids, size_t T, struct qk_error *err)
 {
-    for (size_t t = 0; t < T; t++)
-        if (ids[t] < 0 || (uint64_t)ids[t] >= embedding->shape[0])
-            return qk_fail(err, QK_INPUT,
-                "%s: token %zu is outside the vocabulary (found %d, expected 0 to %llu)",
-                parts->model->checkpoint->path, t, ids[t], (unsigned long long)embedding->shape[0] - 1);
-    return QK_OK;
+    size_t t;
+    if (qk_unknown_ids(ids, T, (size_t)embedding->shape[0], &t) == 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: token %zu is outside the vocabulary (found %d, expected 0 to %llu)",
+        parts->model->checkpoint->path, t, ids[t], (unsigned long long)embedding->shape[0] - 1);
 }
 
 /* x += the learned positions t0 .. t0 + T - 1. */

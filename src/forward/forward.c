@@ -42,6 +42,18 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     return code;
 }
 
+size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first)
+{
+    size_t found = 0;
+    *first = n;
+    for (size_t i = n; i-- > 0;)
+        if (ids[i] < 0 || (size_t)ids[i] >= vocabulary) {
+            *first = i;
+            found++;
+        }
+    return found;
+}
+
 /* --- the pass --- */
 
 struct pass {

@@ -45,6 +45,8 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
 /* *n = width of a row of logits. QK_INPUT as from qk_forward_check, and when the output
  * head or the embedding is missing. */
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);
+/* How many of the n ids are outside a vocabulary of that size; *first is the place of the first, or n. */
+size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first);
 
 /* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block. Its norm, q and
  * k, their norms and positions are applied; v is NULL. It works for every family whose row has the layer's norm, with

@@ -100,31 +100,18 @@ static enum qk_code open_ids(
     return QK_OK;
 }
 
-/* *n = how many of the probe's tokens the model does not know, *first = the first of them, *known = how many it has. */
-static enum qk_code count_unknown(const struct qk_probe *probe, enum qk_side side, size_t *n, size_t *first,
-    size_t *known, struct qk_error *err)
-{
-    *n = *first = 0;
-    QK_TRY(qk_forward_vocabulary(probe->pair->model[side], known, err));
-    for (size_t t = probe->T; *known > 0 && t-- > 0;)
-        if (probe->ids[t] < 0 || (size_t)probe->ids[t] >= *known) {
-            *first = t;
-            ++*n;
-        }
-    return QK_OK;
-}
-
 /* Post must know all tokens. Where pre does not, because a fine-tuning added some, this sets pre_cannot. */
 static enum qk_code check_tokens(struct qk_probe *probe, struct qk_error *err)
 {
     struct qk_text text = {0};
     size_t n, first, known;
-    QK_TRY(count_unknown(probe, QK_POST, &n, &first, &known, err));
-    if (n > 0)
+    QK_TRY(qk_forward_vocabulary(probe->pair->model[QK_POST], &known, err));
+    if (known > 0 && qk_unknown_ids(probe->ids, probe->T, known, &first) > 0)
         return qk_fail(err, QK_INPUT,
             "%s: token %zu of the probe is outside the vocabulary (found %d, expected 0 to %zu)",
             probe->pair->model[QK_POST]->checkpoint->path, first, (int)probe->ids[first], known - 1);
-    QK_TRY(count_unknown(probe, QK_PRE, &n, &first, &known, err));
+    QK_TRY(qk_forward_vocabulary(probe->pair->model[QK_PRE], &known, err));
+    n = known > 0 ? qk_unknown_ids(probe->ids, probe->T, known, &first) : 0;
     if (n == 0)
         return QK_OK;
     qk_text_add(&text,
