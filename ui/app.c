@@ -289,8 +289,8 @@ enum qk_code qk_ui_run(
         if (options->warning != NULL && options->warning[0] != '\0')
             say(app, STYLE_ERROR, "no number can be trusted: %s", options->warning);
         code = loop(app, err);
-        qk_session_cancel(
-            app->session); /* before anything that takes time: an export is not to end meanwhile */
+        /* Before anything that takes time: an export is not to end meanwhile. */
+        qk_session_cancel(app->session);
         terminal_stop();
         unsaved_keep(app);
     }

@@ -1,6 +1,7 @@
 /* layers_view.c - the layers as a list and in detail: moving, finding, sorting, and how they are shown. */
 #include "ui/views/layers_view.h"
 
+#include "base/mem.h"
 #include "ui/dispatch.h"
 #include "ui/handlers.h"
 #include "ui/message.h"
@@ -127,9 +128,9 @@ static void place_whole_detail(struct app *app, const struct canvas *canvas, str
 static enum qk_code start_layers(struct app *app, struct qk_error *err)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
-    (void)err;
     view->detail_shown = true;
-    return QK_OK;
+    return app->options->needles != NULL ? qk_strdup_to(&view->needles.file, app->options->needles, err)
+                                         : QK_OK;
 }
 
 static void report_passes(struct app *app)

@@ -33,8 +33,7 @@ struct layers_view {
     struct {
         bool started;               /* they wait for the probe's passes */
         bool wanted;                /* on request, with --no-needles */
-        bool asked;                 /* for those of `file` */
-        char *file;                 /* NULL: made prompts; owned */
+        char *file;                 /* of the prompts; NULL: made ones; owned */
         bool reported;              /* what the first numbers came to */
         enum qk_needles_stage seen; /* last */
     } needles;

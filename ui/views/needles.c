@@ -20,13 +20,6 @@ bool needles_awaited(const struct app *app)
     return !view->needles.started && (view->needles.wanted || !app->options->no_needles);
 }
 
-/* The file of the last :needles, else that of the command line; NULL: made prompts. */
-static const char *needles_file(const struct app *app)
-{
-    const struct layers_view *view = app->state[SCREEN_LIST];
-    return view->needles.asked ? view->needles.file : app->options->needles;
-}
-
 void needles_start(struct app *app)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
@@ -37,7 +30,7 @@ void needles_start(struct app *app)
         return;
     view->needles.started = true;
     view->needles.seen = QK_NEEDLES_RUNNING;
-    if (qk_session_needles(app->session, needles_file(app), &err) != QK_OK)
+    if (qk_session_needles(app->session, view->needles.file, &err) != QK_OK)
         say_error(app, &err);
     attention_follow(app); /* the text of those before is gone */
 }
@@ -92,8 +85,8 @@ static void report_ready(struct app *app)
         sort_by_drop(app);
     else if (!fetches && !view->needles.reported && app->message[0] == '\0')
         say(app, STYLE_DIM, "no head of pre fetches needles: small drops mean nothing");
-    if (needles_file(app) != NULL)
-        say(app, STYLE_GOOD, "needle masses on %zu prompts of %s%s", state->needles->n, needles_file(app),
+    if (view->needles.file != NULL)
+        say(app, STYLE_GOOD, "needle masses on %zu prompts of %s%s", state->needles->n, view->needles.file,
             state->n_skipped > 0 ? "; its other cases are no needles" : "");
     app->rows.ordered = view->needles.reported = true;
 }
@@ -107,12 +100,11 @@ void needles_report(struct app *app)
     view->needles.seen = state->stage;
     if (state->stage == QK_NEEDLES_READY)
         report_ready(app);
-    if (state->stage == QK_NEEDLES_FAILED && needles_file(app) != NULL)
-        say(app, STYLE_ERROR, "no needle masses: %s", state->error);
-    else if (state->stage == QK_NEEDLES_FAILED &&
-             qk_session_probe_state(app->session)->stage == QK_PROBE_READY &&
-             app->message[0] == '\0') /* else it is the reason why there are no ranges either */
-        say(app, STYLE_DIM, "no needle masses: %s", state->error);
+    /* Made prompts fail for the reason why there are no ranges either, unless these are there. */
+    bool asked = view->needles.file != NULL,
+         ranges = qk_session_probe_state(app->session)->stage == QK_PROBE_READY;
+    if (state->stage == QK_NEEDLES_FAILED && (asked || (ranges && app->message[0] == '\0')))
+        say(app, asked ? STYLE_ERROR : STYLE_DIM, "no needle masses: %s", state->error);
 }
 
 unsigned run_needles(struct app *app, enum action action, const char *argument)
@@ -126,7 +118,6 @@ unsigned run_needles(struct app *app, enum action action, const char *argument)
         return say_failure(app, "out of memory");
     free(view->needles.file);
     view->needles.file = file;
-    view->needles.asked = true;
     needles_again(app);
     return REFRESH_ROWS;
 }

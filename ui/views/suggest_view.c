@@ -14,9 +14,8 @@ enum { SHOWN_HEADS = 6, NUMBER_CELLS = 3 /* of a proposal, with its blank */ };
 
 struct suggest_view {
     struct page page;
-    int selected;                  /* proposal */
-    int line[QK_PROPOSALS + 1][2]; /* first line of each, and the one behind its last */
-    bool reveal;                   /* the selection has moved */
+    int selected;              /* proposal */
+    int line[QK_PROPOSALS][2]; /* first line of each, and the one behind its last */
 };
 
 /* NULL with *err when there are none. They belong to the session, which may replace them at any poll. */
@@ -73,16 +72,6 @@ static void add_proposal(const struct app *app, struct page *page, const struct 
     view->line[i][1] = (int)page->n;
 }
 
-static void reveal_selected(struct suggest_view *view, int height)
-{
-    const int *line = view->line[view->selected];
-    if (line[1] > view->page.top + height)
-        view->page.top = line[1] - height;
-    if (line[0] < view->page.top)
-        view->page.top = line[0];
-    view->reveal = false;
-}
-
 static void place_suggest(struct app *app, const struct canvas *canvas, struct area area)
 {
     struct suggest_view *view = app->state[SCREEN_SUGGEST];
@@ -99,8 +88,6 @@ static void place_suggest(struct app *app, const struct canvas *canvas, struct a
         view->selected = view->selected < suggestion->n ? view->selected : suggestion->n - 1;
         page->found = view->line[view->selected][0];
     }
-    if (view->reveal)
-        reveal_selected(view, area.h - 1);
     place_text(app, area);
 }
 
@@ -133,7 +120,12 @@ static void move_suggest(struct app *app, enum action action)
         return;
     }
     view->selected = to;
-    view->reveal = true;
+    const int *line = view->line[to];
+    int height = view->page.area.h;
+    if (line[1] > view->page.top + height)
+        view->page.top = line[1] - height;
+    if (line[0] < view->page.top)
+        view->page.top = line[0];
 }
 
 bool has_proposal(const struct app *app)
