@@ -143,7 +143,7 @@ static bool take_token(const char *text, size_t *at, size_t n, enum qk_json_dial
     return length > 0 || (text[*at] == '"' ? take_string(text, at, n) : take_number(text, at, n));
 }
 
-/* The place of the first special word at or after `at`, outside strings; n when there is none. */
+/* The place of the first special word at or after `at`, outside strings, or n. */
 static size_t next_special(const char *text, size_t at, size_t n)
 {
     while (at < n && special_length(text, at, n) == 0)

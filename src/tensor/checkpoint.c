@@ -21,8 +21,8 @@ enum { MAX_INDEX_BYTES = 64 << 20 };
 
 static const char TORCH_FILE[] = "pytorch_model.bin", TORCH_INDEX[] = "pytorch_model.bin.index.json";
 
-/* The names of a folder's entries, sorted: all, and those that may belong to a checkpoint. `torch` are PyTorch files and
- * their indexes, which count where there is no safetensors. */
+/* The names of a folder's entries, sorted: all, and those that may belong to a checkpoint. `torch` are PyTorch files
+ * and their indexes, which count where there is no safetensors. */
 struct files {
     struct qk_lines all, weights, indexes, torch;
 };
@@ -144,8 +144,8 @@ struct outlook {
     bool more;     /* it names a tensor that model.safetensors lacks */
 };
 
-/* *root = the index. One that cannot be read is NULL, and stands for one whose shards are here: whoever opens it reports
- * the fault. */
+/* *root = the index. One that cannot be read is NULL, and stands for one whose shards are here: read_index reports the
+ * fault. */
 static enum qk_code examine_index(const struct qk_checkpoint *c, const char *index,
     const struct qk_lines *weights, cJSON **root, struct outlook *out, struct qk_error *err)
 {

@@ -40,7 +40,7 @@ enum qk_split { QK_ISOLATED, QK_REMOVED, QK_MERGED_WITH_PREVIOUS, QK_MERGED_WITH
 /* Reads its name in the files ("Isolated" ...). */
 enum qk_code qk_split_read(const char *where, const char *name, enum qk_split *out, struct qk_error *err);
 
-/* Appends the pieces of text[0, n) to `out`. `invert` swaps matches and what lies between; Bytes that are not UTF-8
+/* Appends the pieces of text[0, n) to `out`. `invert` swaps matches and what lies between. Bytes that are not UTF-8
  * are never removed. `lead` is that of struct qk_piece. */
 enum qk_code qk_pattern_split(const struct qk_pattern *pattern, bool invert, enum qk_split split,
     const char *text, size_t n, size_t lead, struct qk_pieces *out, struct qk_error *err);

@@ -20,7 +20,7 @@ enum { MAX_REF_BYTES = 256, LEAST_HASH = 4 };
 /* The parts of an operand, and the cache folders that belong to it; all owned. */
 struct lookup {
     const char *operand;
-    char *org, *name, *revision; /* org: "" where there is none, as in gpt2 */
+    char *org, *name, *revision; /* org: "" in a name such as gpt2 */
     char *model;                 /* CACHE/models--ORG--NAME */
     char *snapshots;             /* its snapshots folder */
 };
@@ -38,8 +38,8 @@ static const char *variable(const char *name)
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
-/* Adds the value of the variable that `text` names behind its $, or "$" alone where there is none. The result is the
- * text behind what was read. */
+/* Adds the value of the variable that `text` names behind its $, or "$" alone without such a variable. Returns the text
+ * behind what it read. */
 static const char *add_variable(struct qk_text *out, const char *text)
 {
     char name[64];
