@@ -5,8 +5,7 @@
 #include "cli/help.h"
 #include "cli/inputs.h"
 #include "cli/print.h"
-#include "linalg/linalg.h"
-#include "linalg/selftest.h"
+#include "linalg/kernels.h"
 #include "model/pair.h"
 #include "tensor/hub/hub.h"
 #include "ui/ui.h"
@@ -61,12 +60,11 @@ static enum qk_code open_screen(const struct qk_arguments *arguments, struct qk_
 
 /* Warns of wrong kernels before any of their numbers is shown. *wrong names one; it has no text when all are
  * right. */
-static enum qk_code test_kernels(struct qk_error *wrong, struct qk_error *err)
+static enum qk_code load_kernels(struct qk_error *wrong, struct qk_error *err)
 {
-    struct qk_selftest result[QK_SELFTEST_MAX];
-    int n;
-    QK_TRY(qk_selftest_run(false, result, &n, err));
-    if (qk_selftest_judge(result, n, wrong) != QK_OK)
+    struct qk_kernels_choice choice;
+    QK_TRY(qk_kernels_load(&choice, wrong, err));
+    if (wrong->text[0] != '\0')
         qk_print_note("WARNING: no number can be trusted: %s", wrong->text);
     return QK_OK;
 }
@@ -84,7 +82,7 @@ static enum qk_code run(struct qk_arguments *arguments, struct qk_error *err)
         return QK_OK;
     }
     if (command->kernels == QK_KERNELS_NEEDED)
-        QK_TRY(test_kernels(&wrong, err));
+        QK_TRY(load_kernels(&wrong, err));
     arguments->warning = wrong.text;
     arguments->open_screen = open_screen;
     return command->run(arguments, err);
@@ -98,7 +96,6 @@ int main(int argc, char **argv)
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
     qk_json_init();
-    qk_linalg_init();
     if (argc < 2) {
         qk_help_print(qk_command_info(0), true);
         return QK_USAGE;

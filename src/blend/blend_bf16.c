@@ -13,10 +13,10 @@
 #include "blend/blend_bf16.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "tensor/float32.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -202,8 +202,8 @@ bool qk_bf16_blend(const struct qk_bf16_blend *blend, size_t n, const void *pre,
         if (!load_block(blend, n, first, some, pre, post, work, largest))
             return false;
         if (blend->matrix != NULL)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)some, (int)m, 1, work->matrix,
-                (int)m, work->block[X], COLUMNS, 0, work->block[PRODUCT], COLUMNS);
+            qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)some, (int)m, 1,
+                work->matrix, (int)m, work->block[X], COLUMNS, 0, work->block[PRODUCT], COLUMNS);
         for (size_t i = 0; i < m; i++)
             if (!round_row(blend, i, some, work, largest, (char *)out + 2 * (i * n + first)))
                 return false;

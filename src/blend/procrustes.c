@@ -7,8 +7,8 @@
 
 #include "base/mem.h"
 #include "blend/rotation.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,8 +50,8 @@ static enum qk_code add_head(struct qk_blend_heads *b, enum qk_role role, int he
         }
         qk_blend_scale(m * n, values[s], exponent[s]);
     }
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, b->pre, (int)n, b->post,
-        (int)n, 1.0, product, (int)m);
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, b->pre, (int)n,
+        b->post, (int)n, 1.0, product, (int)m);
     return QK_OK;
 }
 
@@ -75,7 +75,7 @@ static void blend(const struct qk_blend_heads *b, const void *state, double para
 {
     const struct turn *turn = state;
     memcpy(out, pre, b->m * columns * sizeof *out);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)b->m, (int)columns, (int)b->m, 1 - param,
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)b->m, (int)columns, (int)b->m, 1 - param,
         turn->r, (int)b->m, post, (int)columns, param, out, (int)columns);
 }
 

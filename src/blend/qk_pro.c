@@ -10,10 +10,9 @@
 #include "blend/blend_internal.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
-#include <cblas.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdalign.h>
 #include <stdlib.h>
@@ -56,8 +55,8 @@ static enum qk_code prepare_group(struct qk_blend_heads *b, void *state, int gro
     for (size_t i = 0; i < m * m && !damping->no_keys; i++)
         vectors[i] /= trace / (double)m;
     lapack_int failure = damping->no_keys ? 0
-                                          : LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, vectors,
-                                                (lapack_int)m, values);
+                                          : qk_lapack.dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m,
+                                                vectors, (lapack_int)m, values);
     if (failure == 0 && !damping->no_keys) {
         for (size_t j = 0; j < m; j++) {
             /* l / (e + l), computed so that neither a huge nor a tiny l overflows */
@@ -86,7 +85,7 @@ static void blend(const struct qk_blend_heads *b, const void *state, double para
     for (size_t i = 0; i < m * columns; i++)
         post[i] = pre[i] - post[i];
     memcpy(out, pre, m * columns * sizeof *out);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)columns, (int)m, -1.0, damping->d,
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)columns, (int)m, -1.0, damping->d,
         (int)m, post, (int)columns, 1.0, out, (int)columns);
 }
 

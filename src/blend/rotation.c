@@ -2,8 +2,8 @@
 #include "blend/rotation.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,7 +101,7 @@ static enum qk_code solve_block(
         memcpy(a + i * n, product + (first + i) * m + first, n * sizeof *a);
     lapack_int ln = (lapack_int)n;
     lapack_int failure =
-        LAPACKE_dgesvd(LAPACK_ROW_MAJOR, 'A', 'A', ln, ln, a, ln, values, u, ln, vt, ln, superb);
+        qk_lapack.dgesvd(LAPACK_ROW_MAJOR, 'A', 'A', ln, ln, a, ln, values, u, ln, vt, ln, superb);
     if (failure == 0) {
         for (size_t i = 0; i < n; i++)
             for (size_t j = 0; j < n; j++) {

@@ -2,14 +2,14 @@
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/print.h"
+#include "linalg/kernels.h"
 #include "linalg/selftest.h"
 
 #include "base/progress.h"
+#include "linalg/blas.h"
 #include "model/layout.h"
 
-#include <cblas.h>
 #include <cjson/cJSON.h>
-#include <lapacke.h>
 #include <nettle/version.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,14 +21,73 @@
 static void print_versions(void)
 {
     qk_print("qkscope %s\n\nlibraries\n", PACKAGE_VERSION);
-    qk_print("  %-20s%s\n", "OpenBLAS", openblas_get_config());
-    qk_print("  %-20s%s\n", "kernels for", openblas_get_corename());
-    lapack_int major = 0, minor = 0, patch = 0;
-    LAPACK_ilaver(&major, &minor, &patch);
-    qk_print("  %-20s%d.%d.%d\n", "LAPACK", (int)major, (int)minor, (int)patch);
+    char version[32];
+    qk_print("  %-20s%s\n", "OpenBLAS", qk_blas_config());
+    qk_print("  %-20s%s\n", "LAPACK", qk_lapack_version(version));
     qk_print("  %-20s%s\n", "cJSON", cJSON_Version());
     qk_print("  %-20s%d.%d\n", "nettle", nettle_version_major(), nettle_version_minor());
     qk_print("  %-20s%d\n", "processors", qk_cpu_count());
+}
+
+/* Why these kernels compute. */
+static const char *reason_of(const struct qk_kernels_choice *choice)
+{
+    if (choice->asked)
+        return "OPENBLAS_CORETYPE asks for them";
+    if (choice->n_refused > 0)
+        return "the best of those that compute right";
+    if (strcmp(choice->core, choice->own) != 0)
+        return "OpenBLAS's own choice is of an older class";
+    return "OpenBLAS's own choice";
+}
+
+static void print_core(const char *label, const char *core)
+{
+    qk_print("  %-20s%s (%s)", label, core, qk_kernel_class_name(qk_kernel_class_of(core)));
+}
+
+/* The rates of the best kernels of each class, slower classes last. Other kernels are loaded afterwards. */
+static enum qk_code print_rates(
+    const struct qk_processor *processor, const struct qk_kernels_choice *choice, struct qk_error *err)
+{
+    const char *order[QK_KERNELS_MOST];
+    int n, last = QK_KERNEL_CLASSES;
+    qk_kernels_order(processor, choice->core, order, &n);
+    for (int i = 0; i < n; i++) {
+        const char *core = order[i][0] != '\0' ? order[i] : choice->core;
+        double rate;
+        if ((int)qk_kernel_class_of(core) == last)
+            continue;
+        last = (int)qk_kernel_class_of(core);
+        QK_TRY(qk_kernels_rate(core, &rate, err));
+        print_core("sgemm on one core", core);
+        if (rate > 0)
+            qk_print(": %.0f Gflop/s\n", rate);
+        else
+            qk_print(": not here\n");
+    }
+    return QK_OK;
+}
+
+static enum qk_code print_kernels(struct qk_error *err)
+{
+    struct qk_processor processor = qk_processor_read();
+    struct qk_kernels_choice choice;
+    struct qk_error wrong = {0};
+    QK_TRY(qk_kernels_load(&choice, &wrong, err));
+    qk_print("\nkernels\n  %-20s%s\n", "processor", qk_kernel_class_name(processor.class));
+    if (!choice.asked) {
+        print_core("OpenBLAS by itself", choice.own);
+        qk_print("\n");
+    }
+    for (int i = 0; i < choice.n_refused; i++) {
+        print_core("refused", choice.refused[i]);
+        qk_print(": they compute wrong results or cannot run here\n");
+    }
+    print_core("used", choice.core);
+    qk_print(": %s\n", reason_of(&choice));
+    QK_TRY(print_rates(&processor, &choice, err));
+    return qk_kernels_load(&choice, &wrong, err);
 }
 
 static void print_terminal(void)
@@ -80,7 +139,9 @@ static enum qk_code run_doctor(const struct qk_arguments *arguments, struct qk_e
     struct qk_selftest result[QK_SELFTEST_MAX];
     int n;
     (void)arguments;
+    QK_TRY(qk_blas_load(NULL, err));
     print_versions();
+    QK_TRY(print_kernels(err));
     print_terminal();
     qk_print("\nfolders\n");
     QK_TRY(qk_folders_print(err));

@@ -2,8 +2,8 @@
 #include "drift/product.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ static enum qk_code multiply(const struct qk_model *latent, const struct qk_laye
     for (size_t first = 0; first < rank; first += AT_ONCE) {
         size_t n = rank - first < AT_ONCE ? rank - first : AT_ONCE;
         QK_TRY(qk_view_read_down(latent, layer, role, first, n, down, err));
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)n, 1.0, up + first,
+        qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)d, (int)n, 1.0, up + first,
             (int)rank, down, (int)d, first == 0 ? 0.0 : 1.0, out, (int)d);
     }
     return QK_OK;

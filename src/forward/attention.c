@@ -4,8 +4,8 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/exponential.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -36,11 +36,11 @@ static void multiply_block(
     const float *q = a->q + (t0 - a->first_query) * a->q_stride + h * a->head_dim,
                 *k = a->k + s0 * a->k_stride + h / (a->n_q / a->n_k) * a->head_dim;
     if (n == 1)
-        cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)keys, (int)a->head_dim, a->scale, k, (int)a->k_stride,
+        qk_blas.sgemv(CblasRowMajor, CblasNoTrans, (int)keys, (int)a->head_dim, a->scale, k, (int)a->k_stride,
             q, 1, 0.0f, p, 1);
     else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)keys, (int)a->head_dim, a->scale, q,
-            (int)a->q_stride, k, (int)a->k_stride, 0.0f, p, (int)ld);
+        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)keys, (int)a->head_dim, a->scale,
+            q, (int)a->q_stride, k, (int)a->k_stride, 0.0f, p, (int)ld);
 }
 
 /* Fills columns first_key(t0) <= s < t0 + n of p, and no column before them. */
@@ -67,10 +67,10 @@ static void mix_block(const struct qk_attention *a, size_t h, size_t t0, size_t 
     const float *v = a->v + s0 * a->v_stride + h / (a->n_q / a->n_k) * vd;
     float *out = a->out + ((t0 - a->first_query) * a->n_q + h) * vd;
     if (n == 1)
-        cblas_sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, p + s0, 1, 0.0f,
-            out, 1);
+        qk_blas.sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, p + s0, 1,
+            0.0f, out, 1);
     else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)keys, 1.0f, p + s0,
+        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)keys, 1.0f, p + s0,
             (int)ld, v, (int)a->v_stride, 0.0f, out, (int)(a->n_q * vd));
 }
 
@@ -191,20 +191,20 @@ static void lightning_from_state(
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < hd; j++)
             s->scaled[i * hd + j] = q[i * a->q_stride + j] * (s->decay[i + 1] * a->scale);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)hd, 1.0f, s->scaled, (int)hd,
-        s->state, (int)vd, 0.0f, to, (int)(a->n_q * vd));
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)hd, 1.0f, s->scaled,
+        (int)hd, s->state, (int)vd, 0.0f, to, (int)(a->n_q * vd));
 }
 
 /* Adds the part that comes from the chunk itself: to += (scale q k^T, decayed and causal) v. */
 static void lightning_within(const struct qk_attention *a, const struct lightning_scratch *s, const float *q,
     const float *k, const float *v, size_t n, float *to)
 {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)n, (int)a->head_dim, a->scale, q,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)n, (int)a->head_dim, a->scale, q,
         (int)a->q_stride, k, (int)a->k_stride, 0.0f, s->p, CHUNK);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
             s->p[i * CHUNK + j] = j <= i ? s->p[i * CHUNK + j] * s->decay[i - j] : 0.0f;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->value_dim, (int)n, 1.0f, s->p,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->value_dim, (int)n, 1.0f, s->p,
         CHUNK, v, (int)a->v_stride, 1.0f, to, (int)(a->n_q * a->value_dim));
 }
 
@@ -216,7 +216,7 @@ static void lightning_move_state(
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < hd; j++)
             s->scaled[i * hd + j] = k[i * a->k_stride + j] * s->decay[n - 1 - i];
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)hd, (int)vd, (int)n, 1.0f, s->scaled, (int)hd,
+    qk_blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)hd, (int)vd, (int)n, 1.0f, s->scaled, (int)hd,
         v, (int)a->v_stride, s->decay[n], s->state, (int)vd);
 }
 

@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/weights.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -131,7 +131,7 @@ static void logits_share(void *context, size_t item, size_t worker)
     (void)worker;
     const struct logits_job *job = context;
     size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)job->n, (int)m, (int)job->d, 1.0f, job->x,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)job->n, (int)m, (int)job->d, 1.0f, job->x,
         (int)job->d, job->rows + first * job->d, (int)job->d, 0.0f, job->out + first, (int)job->vocabulary);
     for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
         for (size_t j = first; j < first + m; j++)

@@ -2,8 +2,8 @@
 #include "forward/ops.h"
 
 #include "forward/exponential.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,7 +13,7 @@ void qk_linear(
 {
     for (size_t t = 0; bias != NULL && t < T; t++)
         memcpy(out + t * n, bias, n * sizeof *out);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, (int)n, (int)k, 1.0f, x, (int)k, weight,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, (int)n, (int)k, 1.0f, x, (int)k, weight,
         (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)n);
 }
 

@@ -2,11 +2,10 @@
 #include "linalg/grams.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 #include "tensor/float32.h"
 
-#include <cblas.h>
 #include <float.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +96,7 @@ void qk_grams_of_single(size_t n, const float *x, struct qk_grams *grams, struct
     for (size_t from = 0; from < n; from += BLOCK) {
         size_t end = n - from < BLOCK ? n : from + BLOCK;
         for (size_t at = from; at < end; at += COLUMNS)
-            cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows,
+            qk_blas.ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows,
                 (int)(end - at < COLUMNS ? end - at : COLUMNS), 1.0F, x + at, (int)n,
                 at == from ? 0.0F : 1.0F, work->single, (int)rows);
         for (size_t i = 0; i < rows; i++)
@@ -109,7 +108,7 @@ void qk_grams_of_single(size_t n, const float *x, struct qk_grams *grams, struct
 void qk_grams_of_double(size_t n, const double *x, struct qk_grams *grams, struct qk_gram_work *work)
 {
     size_t rows = 2 * grams->m;
-    cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows, (int)n, 1.0, x, (int)n, 0.0, work->wide,
+    qk_blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)rows, (int)n, 1.0, x, (int)n, 0.0, work->wide,
         (int)rows);
     take_blocks(work->wide, DOUBLE_ERROR, grams);
 }
@@ -121,14 +120,14 @@ static bool factor(size_t m, double *g)
 {
     lapack_int size = (lapack_int)m;
     /* Row-major lower is column-major upper. */
-    return LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', size, g, size) == 0;
+    return qk_lapack.dpotrf_work(LAPACK_COL_MAJOR, 'U', size, g, size) == 0;
 }
 
 static void solve(
     enum CBLAS_SIDE side, enum CBLAS_TRANSPOSE transposed, size_t m, const double *lower, double *x)
 {
-    cblas_dtrsm(CblasRowMajor, side, CblasLower, transposed, CblasNonUnit, (int)m, (int)m, 1.0, lower, (int)m,
-        x, (int)m);
+    qk_blas.dtrsm(CblasRowMajor, side, CblasLower, transposed, CblasNonUnit, (int)m, (int)m, 1.0, lower,
+        (int)m, x, (int)m);
 }
 
 /* W = [De, Z Da]: how the errors of the entries reach the Schur complement. D are row norms, on the diagonals
@@ -146,10 +145,10 @@ static void apply_map(const struct error_map *map, const double *x, double *y, d
         y[i] = map->of_e[i * map->m + i] * x[i];
     if (map->z == NULL)
         return;
-    cblas_dgemv(CblasRowMajor, CblasTrans, m, m, 1.0, map->z, m, x, 1, 0.0, scratch, 1);
+    qk_blas.dgemv(CblasRowMajor, CblasTrans, m, m, 1.0, map->z, m, x, 1, 0.0, scratch, 1);
     for (size_t i = 0; i < map->m; i++)
         scratch[i] *= map->of_a[i * map->m + i];
-    cblas_dgemv(CblasRowMajor, CblasNoTrans, m, m, 1.0, map->z, m, scratch, 1, 1.0, y, 1);
+    qk_blas.dgemv(CblasRowMajor, CblasNoTrans, m, m, 1.0, map->z, m, scratch, 1, 1.0, y, 1);
 }
 
 /* About |L^-1 W|_2^2 for a lower triangle L, by power iteration: from below, so a third is added. scratch 3 m. */
@@ -161,10 +160,10 @@ static double reach(const struct error_map *map, const double *lower, double *sc
     for (int i = 0; i < m; i++)
         x[i] = (i % 3 == 0 ? -1.0 : 1.0) / sqrt((double)m);
     for (int step = 0; step < STEPS; step++) {
-        cblas_dtrsv(CblasRowMajor, CblasLower, CblasTrans, CblasNonUnit, m, lower, m, x, 1);
+        qk_blas.dtrsv(CblasRowMajor, CblasLower, CblasTrans, CblasNonUnit, m, lower, m, x, 1);
         apply_map(map, x, y, y + m);
-        cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, m, lower, m, y, 1);
-        length = cblas_dnrm2(m, y, 1);
+        qk_blas.dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, m, lower, m, y, 1);
+        length = qk_blas.dnrm2(m, y, 1);
         if (!(length > 0))
             break;
         for (int i = 0; i < m; i++)
@@ -222,7 +221,7 @@ bool qk_grams_angles(const struct qk_grams *grams, const struct qk_angle_toleran
     memcpy(z, grams->ea, bytes);
     solve(CblasRight, CblasTrans, m, lower, z); /* X */
     memcpy(outside, grams->ee, bytes);
-    cblas_dsyrk(
+    qk_blas.dsyrk(
         CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)m, -1.0, z, (int)m, 1.0, outside, (int)m);
     for (size_t i = 0; i < m; i++)
         for (size_t j = i + 1; j < m; j++)
@@ -236,7 +235,7 @@ bool qk_grams_angles(const struct qk_grams *grams, const struct qk_angle_toleran
     struct doubt doubt = doubt_about(grams, lower, definite ? factor_s : NULL, z, work->lapack);
     solve(CblasLeft, CblasNoTrans, m, lower, outside);
     solve(CblasRight, CblasTrans, m, lower, outside);
-    if (LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'N', 'U', (lapack_int)m, outside, (lapack_int)m, work->values,
+    if (qk_lapack.dsyev_work(LAPACK_COL_MAJOR, 'N', 'U', (lapack_int)m, outside, (lapack_int)m, work->values,
             work->lapack, (lapack_int)(40 * m)) != 0)
         return false;
     return take_angles(m, work->values, &doubt, tolerance, degrees);
@@ -246,7 +245,7 @@ bool qk_grams_angles(const struct qk_grams *grams, const struct qk_angle_toleran
 
 static double norm(size_t n, const double *x)
 {
-    return cblas_dnrm2((int)n, x, 1);
+    return qk_blas.dnrm2((int)n, x, 1);
 }
 
 bool qk_grams_routing(
@@ -257,8 +256,9 @@ bool qk_grams_routing(
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < m; j++)
             cross += q->ea[j * m + i] * (k->ea[i * m + j] + k->ee[i * m + j]);
-    *base = cblas_ddot((int)mm, q->aa, 1, k->aa, 1);
-    *moved = cblas_ddot((int)mm, q->aa, 1, k->ee, 1) + 2 * cross + cblas_ddot((int)mm, q->ee, 1, k->bb, 1);
+    *base = qk_blas.ddot((int)mm, q->aa, 1, k->aa, 1);
+    *moved =
+        qk_blas.ddot((int)mm, q->aa, 1, k->ee, 1) + 2 * cross + qk_blas.ddot((int)mm, q->ee, 1, k->bb, 1);
     /* The error of each product is that of one factor's entries, which its traces bound, times the other's norm. */
     double error = q->error > k->error ? q->error : k->error;
     double qa = q->trace_aa, qe = q->trace_ee, ka = k->trace_aa, ke = k->trace_ee, kb = ka + ke;

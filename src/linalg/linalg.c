@@ -2,10 +2,9 @@
 #include "linalg/linalg.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
 #include <float.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +12,6 @@
 /* Householder replaces CholeskyQR2 below this reciprocal condition of the Gram matrix (cond(a) about 1e5). Above it,
  * CholeskyQR2 is orthogonal to machine precision with a safe margin; its proven limit is cond(a) < 1e8 / sqrt(mn). */
 static const double GRAM_RCOND_LIMIT = 1e-10;
-
-void qk_linalg_init(void)
-{
-    openblas_set_num_threads(1);
-}
 
 enum qk_code qk_work_reserve(struct qk_work *work, size_t m, size_t n, struct qk_error *err)
 {
@@ -57,18 +51,18 @@ void qk_work_free(struct qk_work *work)
 
 double qk_dot(size_t n, const double *x, const double *y)
 {
-    return cblas_ddot((int)n, x, 1, y, 1);
+    return qk_blas.ddot((int)n, x, 1, y, 1);
 }
 
 void qk_product_abt(size_t m, size_t n, const double *a, const double *b, double *c)
 {
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, a, (int)n, b, (int)n,
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)m, (int)n, 1.0, a, (int)n, b, (int)n,
         0.0, c, (int)m);
 }
 
 void qk_gram(size_t m, size_t n, const double *a, double *c)
 {
-    cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)n, 1.0, a, (int)n, 0.0, c, (int)m);
+    qk_blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)n, 1.0, a, (int)n, 0.0, c, (int)m);
     for (size_t i = 0; i < m; i++)
         for (size_t j = i + 1; j < m; j++)
             c[i * m + j] = c[j * m + i];
@@ -93,7 +87,7 @@ static int scale_exponent(size_t count, const double *a, bool *zero)
  * definite. g is (m, m) scratch, rwork 3 m doubles. */
 static bool cholesky_pass(size_t m, size_t n, double *q, double *g, double *rwork)
 {
-    cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)n, 1.0, q, (int)n, 0.0, g, (int)m);
+    qk_blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)n, 1.0, q, (int)n, 0.0, g, (int)m);
     double norm = 0.0; /* 1-norm of the symmetric Gram matrix, from its lower half */
     for (size_t i = 0; i < m; i++) {
         double sum = 0.0;
@@ -102,15 +96,15 @@ static bool cholesky_pass(size_t m, size_t n, double *q, double *g, double *rwor
         norm = sum > norm ? sum : norm;
     }
     /* Row-major lower is column-major upper. */
-    if (LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)m, g, (lapack_int)m) != 0)
+    if (qk_lapack.dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)m, g, (lapack_int)m) != 0)
         return false;
     double rcond = 0.0;
     lapack_int *iwork = (lapack_int *)(void *)(rwork + 3 * m);
-    if (LAPACKE_dpocon_work(
+    if (qk_lapack.dpocon_work(
             LAPACK_COL_MAJOR, 'U', (lapack_int)m, g, (lapack_int)m, norm, &rcond, rwork, iwork) != 0 ||
         !(rcond > GRAM_RCOND_LIMIT))
         return false;
-    cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)m, (int)n, 1.0, g,
+    qk_blas.dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)m, (int)n, 1.0, g,
         (int)m, q, (int)n);
     return true;
 }
@@ -123,14 +117,14 @@ static enum qk_code basis_by_svd(
     lapack_int rows = (lapack_int)n, columns = (lapack_int)m;
     size_t k = m < n ? m : n;
     double *tau = work->values, *sigma = work->values + m, *r = work->square[0], *u = work->square[1];
-    if (LAPACKE_dgeqrf_work(
+    if (qk_lapack.dgeqrf_work(
             LAPACK_COL_MAJOR, rows, columns, q, rows, tau, work->lapack, (lapack_int)work->lapack_size) != 0)
         return qk_fail(err, QK_INPUT, "QR factorisation of a (%zu, %zu) head failed", m, n);
     /* r: (k, m) upper trapezoid, column-major. */
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < k; i++)
             r[j * k + i] = i <= j ? q[j * n + i] : 0.0;
-    lapack_int info = LAPACKE_dgesvd_work(LAPACK_COL_MAJOR, 'S', 'N', (lapack_int)k, (lapack_int)m, r,
+    lapack_int info = qk_lapack.dgesvd_work(LAPACK_COL_MAJOR, 'S', 'N', (lapack_int)k, (lapack_int)m, r,
         (lapack_int)k, sigma, u, (lapack_int)k, NULL, 1, work->lapack, (lapack_int)work->lapack_size);
     if (info != 0)
         return qk_fail(err, QK_INPUT, "the singular values of a (%zu, %zu) head did not converge", m, n);
@@ -143,7 +137,7 @@ static enum qk_code basis_by_svd(
     memset(product, 0, *rank * n * sizeof *product);
     for (size_t j = 0; j < *rank; j++)
         memcpy(product + j * n, u + j * k, k * sizeof *product);
-    if (*rank > 0 && LAPACKE_dormqr_work(LAPACK_COL_MAJOR, 'L', 'N', rows, (lapack_int)*rank, (lapack_int)k,
+    if (*rank > 0 && qk_lapack.dormqr_work(LAPACK_COL_MAJOR, 'L', 'N', rows, (lapack_int)*rank, (lapack_int)k,
                          q, rows, tau, product, rows, work->lapack, (lapack_int)work->lapack_size) != 0)
         return qk_fail(err, QK_INPUT, "the row basis of a (%zu, %zu) head could not be formed", m, n);
     memcpy(q, product, *rank * n * sizeof *q);
@@ -188,14 +182,14 @@ static enum qk_code singular_values(
     size_t m, size_t n, double *a, double *sigma, struct qk_work *work, struct qk_error *err)
 {
     double *tau = work->values + 3 * work->m, *r = work->square[0];
-    lapack_int info = LAPACKE_dgeqrf_work(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, a, (lapack_int)n,
+    lapack_int info = qk_lapack.dgeqrf_work(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, a, (lapack_int)n,
         tau, work->lapack, (lapack_int)work->lapack_size);
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < m; i++)
             r[j * m + i] = i <= j ? a[j * n + i] : 0.0;
     if (info == 0)
-        info = LAPACKE_dgesvd_work(LAPACK_COL_MAJOR, 'N', 'N', (lapack_int)m, (lapack_int)m, r, (lapack_int)m,
-            sigma, NULL, 1, NULL, 1, work->lapack, (lapack_int)work->lapack_size);
+        info = qk_lapack.dgesvd_work(LAPACK_COL_MAJOR, 'N', 'N', (lapack_int)m, (lapack_int)m, r,
+            (lapack_int)m, sigma, NULL, 1, NULL, 1, work->lapack, (lapack_int)work->lapack_size);
     if (info != 0)
         return qk_fail(err, QK_INPUT, "the singular values of a (%zu, %zu) matrix did not converge", m, n);
     return QK_OK;
@@ -216,11 +210,11 @@ enum qk_code qk_principal_angles(size_t n, const double *qa, size_t ra, const do
     if (q == 0)
         return QK_OK;
     double *c = work->square[1]; /* (q, p) = small big^T */
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)q, (int)p, (int)n, 1.0, small, (int)n, big,
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)q, (int)p, (int)n, 1.0, small, (int)n, big,
         (int)n, 0.0, c, (int)p);
     double *outside = work->residual; /* (q, n) = small - c big */
     memcpy(outside, small, q * n * sizeof *outside);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)q, (int)n, (int)p, -1.0, c, (int)p, big,
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)q, (int)n, (int)p, -1.0, c, (int)p, big,
         (int)n, 1.0, outside, (int)n);
     double *sines = work->values, *cosines = work->values + work->m;
     QK_TRY(singular_values(q, n, outside, sines, work, err));

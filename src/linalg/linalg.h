@@ -1,7 +1,6 @@
 /* linalg.h - the linear algebra of the program in float64: row bases, principal angles, Gram products.
  *
- * Matrices are dense, row-major, (m, n) with leading dimension n. BLAS runs single-threaded: parallelism is
- * over heads and layers, one BLAS thread a worker. */
+ * Matrices are dense, row-major, (m, n) with leading dimension n. qk_blas_load or qk_kernels_load comes first. */
 #ifndef QK_LINALG_LINALG_H
 #define QK_LINALG_LINALG_H
 
@@ -9,9 +8,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* Called once, before any other call and before threads start: one BLAS thread a caller. */
-void qk_linalg_init(void);
 
 /* Scratch for matrices of up to (m, n); one per thread. Zero-initialise, then qk_work_reserve. */
 struct qk_work {

@@ -6,11 +6,10 @@
 #include "linalg/selftest.h"
 
 #include "base/mem.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
-#include <cblas.h>
 #include <float.h>
-#include <lapacke.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -147,13 +146,13 @@ static void multiply(struct room *r, bool ta, bool tb, const struct shape *s, do
     enum CBLAS_TRANSPOSE a = ta ? CblasTrans : CblasNoTrans, b = tb ? CblasTrans : CblasNoTrans;
     int m = (int)s->m, n = (int)s->n, k = (int)s->k, lda = ta ? m : k, ldb = tb ? k : n;
     if (!s->single) {
-        cblas_dgemm(CblasRowMajor, a, b, m, n, k, 1.0, r->a, lda, r->b, ldb, beta, r->c, n);
+        qk_blas.dgemm(CblasRowMajor, a, b, m, n, k, 1.0, r->a, lda, r->b, ldb, beta, r->c, n);
         return;
     }
     narrow(s->m * s->k, r->a, r->x);
     narrow(s->k * s->n, r->b, r->y);
     narrow(s->m * s->n, r->c, r->z);
-    cblas_sgemm(CblasRowMajor, a, b, m, n, k, 1.0F, r->x, lda, r->y, ldb, (float)beta, r->z, n);
+    qk_blas.sgemm(CblasRowMajor, a, b, m, n, k, 1.0F, r->x, lda, r->y, ldb, (float)beta, r->z, n);
     widen(s->m * s->n, r->z, r->c);
 }
 
@@ -206,11 +205,11 @@ static void square(struct room *r, const struct shape *s, double beta)
 {
     int m = (int)s->m, k = (int)s->k;
     if (!s->single) {
-        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, k, 1.0, r->a, k, beta, r->c, m);
+        qk_blas.dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, k, 1.0, r->a, k, beta, r->c, m);
     } else {
         narrow(s->m * s->k, r->a, r->x);
         narrow(s->m * s->m, r->c, r->z);
-        cblas_ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, k, 1.0F, r->x, k, (float)beta, r->z, m);
+        qk_blas.ssyrk(CblasRowMajor, CblasLower, CblasNoTrans, m, k, 1.0F, r->x, k, (float)beta, r->z, m);
         widen(s->m * s->m, r->z, r->c);
     }
 }
@@ -243,14 +242,14 @@ static void apply(struct room *r, const struct shape *s, bool transposed)
     enum CBLAS_TRANSPOSE how = transposed ? CblasTrans : CblasNoTrans;
     size_t rows = s->m, columns = s->k, in = transposed ? rows : columns, out = transposed ? columns : rows;
     if (!s->single) {
-        cblas_dgemv(
+        qk_blas.dgemv(
             CblasRowMajor, how, (int)rows, (int)columns, 1.0, r->a, (int)columns, r->b, 1, 1.0, r->c, 1);
         return;
     }
     narrow(rows * columns, r->a, r->x);
     narrow(in, r->b, r->y);
     narrow(out, r->c, r->z);
-    cblas_sgemv(
+    qk_blas.sgemv(
         CblasRowMajor, how, (int)rows, (int)columns, 1.0F, r->x, (int)columns, r->y, 1, 1.0F, r->z, 1);
     widen(out, r->z, r->c);
 }
@@ -282,8 +281,8 @@ static double test_dot(struct room *r, const struct shape *s)
         sum += r->a[i] * r->b[i];
         squares += r->a[i] * r->a[i];
     }
-    double worst = fabs(cblas_ddot((int)n, r->a, 1, r->b, 1) - sum);
-    return fmax(worst, fabs(cblas_dnrm2((int)n, r->a, 1) - sqrt(squares))) / wide_allowed(n);
+    double worst = fabs(qk_blas.ddot((int)n, r->a, 1, r->b, 1) - sum);
+    return fmax(worst, fabs(qk_blas.dnrm2((int)n, r->a, 1) - sqrt(squares))) / wide_allowed(n);
 }
 
 /* --- triangles and factorisations --- */
@@ -318,7 +317,7 @@ static double test_trsm(struct room *r, const struct shape *s)
         bool right = way & 1, transposed = way & 2;
         fill(r->b, m * m, 16);
         memcpy(r->c, r->b, m * m * sizeof *r->c);
-        cblas_dtrsm(CblasRowMajor, right ? CblasRight : CblasLeft, CblasLower,
+        qk_blas.dtrsm(CblasRowMajor, right ? CblasRight : CblasLeft, CblasLower,
             transposed ? CblasTrans : CblasNoTrans, CblasNonUnit, (int)m, (int)m, 1.0, r->a, (int)m, r->c,
             (int)m);
         plain_product(m, m, m, right ? r->c : r->a, !right && transposed, right ? r->a : r->c,
@@ -327,7 +326,7 @@ static double test_trsm(struct room *r, const struct shape *s)
         if (right)
             continue;
         memcpy(r->c, r->b, m * sizeof *r->c);
-        cblas_dtrsv(CblasRowMajor, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit, (int)m,
+        qk_blas.dtrsv(CblasRowMajor, CblasLower, transposed ? CblasTrans : CblasNoTrans, CblasNonUnit, (int)m,
             r->a, (int)m, r->c, 1);
         plain_times(r->a, transposed, m, m, r->c, false, r->d);
         worst = fmax(worst, largest_difference(m, r->b, r->d));
@@ -344,7 +343,7 @@ static double test_potrf(struct room *r, const struct shape *s)
     for (size_t i = 0; i < m; i++)
         r->c[i * m + i] += 1;
     memcpy(r->d, r->c, m * m * sizeof *r->d);
-    lapack_int info = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)m, r->d, (lapack_int)m);
+    lapack_int info = qk_lapack.dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)m, r->d, (lapack_int)m);
     if (info != 0)
         return no_result(r, info);
     for (size_t i = 0; i < m; i++)
@@ -362,14 +361,14 @@ static double test_geqrf(struct room *r, const struct shape *s)
     double *factors = r->e;
     fill(r->a, m * k, 18);
     memcpy(r->b, r->a, m * k * sizeof *r->b);
-    lapack_int info = LAPACKE_dgeqrf(LAPACK_COL_MAJOR, rows, columns, r->b, rows, factors);
+    lapack_int info = qk_lapack.dgeqrf(LAPACK_COL_MAJOR, rows, columns, r->b, rows, factors);
     if (info != 0)
         return no_result(r, info);
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < k; i++)
             r->c[j * k + i] = i <= j ? r->b[j * k + i] : 0;
     info =
-        LAPACKE_dormqr(LAPACK_COL_MAJOR, 'L', 'N', rows, columns, columns, r->b, rows, factors, r->c, rows);
+        qk_lapack.dormqr(LAPACK_COL_MAJOR, 'L', 'N', rows, columns, columns, r->b, rows, factors, r->c, rows);
     if (info != 0)
         return no_result(r, info);
     return largest_difference(m * k, r->a, r->c) / wide_allowed(k);
@@ -383,7 +382,7 @@ static double test_gesvd(struct room *r, const struct shape *s)
     double *values = r->e, *superdiagonal = r->e + m, worst = 0;
     fill(r->a, m * m, 19);
     memcpy(r->b, r->a, m * m * sizeof *r->b);
-    lapack_int info = LAPACKE_dgesvd(
+    lapack_int info = qk_lapack.dgesvd(
         LAPACK_ROW_MAJOR, 'A', 'A', ln, ln, r->b, ln, values, r->c, ln, r->d, ln, superdiagonal);
     if (info != 0)
         return no_result(r, info);
@@ -409,9 +408,10 @@ static double test_syev(struct room *r, const struct shape *s)
     mirror(m, r->b);
     memcpy(r->c, r->b, m * m * sizeof *r->c);
     memcpy(r->d, r->b, m * m * sizeof *r->d);
-    lapack_int info = LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, r->c, (lapack_int)m, values);
+    lapack_int info =
+        qk_lapack.dsyevd(LAPACK_ROW_MAJOR, 'V', 'L', (lapack_int)m, r->c, (lapack_int)m, values);
     if (info == 0)
-        info = LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'N', 'L', (lapack_int)m, r->d, (lapack_int)m, alone);
+        info = qk_lapack.dsyev(LAPACK_ROW_MAJOR, 'N', 'L', (lapack_int)m, r->d, (lapack_int)m, alone);
     if (info != 0)
         return no_result(r, info);
     double largest = fmax(fabs(values[0]), fabs(values[m - 1]));
@@ -536,7 +536,7 @@ static enum qk_code run_guarded(const struct shape *shape, size_t n_shapes, stru
     } else {
         code = qk_fail(err, QK_IO,
             "OpenBLAS: this processor lacks instructions that the kernels for %s have: unset OPENBLAS_CORETYPE",
-            openblas_get_corename());
+            qk_blas_core());
     }
     sigaction(SIGILL, &before, NULL);
     return code;
@@ -563,6 +563,6 @@ enum qk_code qk_selftest_judge(const struct qk_selftest *result, int n, struct q
             return qk_fail(err, QK_DIFFERS,
                 "%s: OpenBLAS computes wrong results on this processor with its kernels for %s: set "
                 "OPENBLAS_CORETYPE to another one (Haswell, Nehalem), or install another version",
-                result[i].name, openblas_get_corename());
+                result[i].name, qk_blas_core());
     return QK_OK;
 }

@@ -6,11 +6,11 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "linalg/blas.h"
 #include "tensor/adapter_internal.h"
 #include "tensor/factors.h"
 
 #include <assert.h>
-#include <cblas.h>
 #include <errno.h>
 #include <math.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -335,10 +335,10 @@ static enum qk_code add_block(const struct qk_adapter *adapter, const struct qk_
     const double *a = factors->a, *b = factors->b;
     qk_dtype_to_f64(addition->base->dtype, bytes, rows * columns, values);
     if (addition->transposed)
-        cblas_dgemm(CblasRowMajor, CblasTrans, CblasTrans, (int)rows, (int)columns, (int)rank,
+        qk_blas.dgemm(CblasRowMajor, CblasTrans, CblasTrans, (int)rows, (int)columns, (int)rank,
             addition->scale, a + row, (int)in, b + column * rank, (int)rank, 1, values, (int)columns);
     else
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)rank,
+        qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)rank,
             addition->scale, b + row * rank, (int)rank, a + column, (int)in, 1, values, (int)columns);
     return store(adapter, addition->base, values, rows * columns, bytes, err);
 }

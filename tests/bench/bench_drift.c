@@ -7,9 +7,9 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "drift/drift.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -247,7 +247,8 @@ static void multiply(void *context, size_t item, size_t worker)
     int rows = (int)p->rows, d = (int)p->d;
     float *a = p->block + worker * floats_of(p), *b = a + p->rows * p->d, *c = b + p->rows * p->d;
     (void)item;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, rows, d, 1.0F, a, d, b, rows, 0.0F, c, rows);
+    qk_blas.sgemm(
+        CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, rows, d, 1.0F, a, d, b, rows, 0.0F, c, rows);
 }
 
 /* Products of the shape of the first layer that is compared, as many as the heads that are. */
@@ -363,7 +364,8 @@ int main(int argc, char **argv)
         return 2;
     }
     double mebibytes = peak_memory(argv[1], argv[2]);
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     must(qk_pair_open(argv[1], argv[2], &pair, &err), &err);
     reading.pair = pair;
     list_heads(&reading);

@@ -4,9 +4,9 @@
 #include "base/parallel.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ static void multiply(void *context, size_t item, size_t worker)
 {
     (void)item;
     float *c = (float *)context + (2 + worker) * SQUARE * SQUARE, *a = context, *b = a + SQUARE * SQUARE;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, SQUARE, SQUARE, SQUARE, 1.0f, a, SQUARE, b, SQUARE,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, SQUARE, SQUARE, SQUARE, 1.0f, a, SQUARE, b, SQUARE,
         0.0f, c, SQUARE);
 }
 
@@ -195,7 +195,8 @@ int main(void)
     struct qk_model *model;
     struct qk_error err = {0};
     double pass[RUNS], plain[RUNS];
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     snprintf(path, sizeof path, "%s/post", root != NULL ? root : "data/tiny-hypenet");
     double mebibytes = peak_memory(path);
     if (qk_model_open(path, &model, &err) != QK_OK)

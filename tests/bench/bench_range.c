@@ -1,7 +1,7 @@
 /* bench_range.c - the time from a choice to its histogram, in a live session on the demo pair: median and
  * worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
  * misses the design's limit. */
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "session/choices.h"
 #include "session/layers.h"
 #include "session/ranges.h"
@@ -94,7 +94,8 @@ static bool measure(size_t tokens, int most)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     printf("| figure | value | limit |\n|---|---|---|\n");
     bool met = measure(512, MOST_MILLISECONDS);
     measure(2048, 0);

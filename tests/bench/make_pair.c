@@ -13,10 +13,10 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/text.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "model/model.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -626,7 +626,7 @@ static void make_drift(
     normals(stream, (size_t)rank * (size_t)(rows + columns), w->factor);
     /* Entries of A B have deviation sqrt(rank). */
     float low = rank > 0 ? (float)(block->drift / sqrt((double)rank)) : 0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, columns, rank, low, w->factor,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, columns, rank, low, w->factor,
         rank > 0 ? rank : 1, b, columns, (float)block->noise, w->moved, columns);
     double found = sqrt(sum_of_squares(n, w->moved));
     float scale = found > 0 ? (float)(wanted / found) : 0;
@@ -641,7 +641,7 @@ static void fill_head(struct pair *p, struct block *block, struct stream *stream
     int rows = (int)(n / (size_t)columns);
     normals(stream, n, w->moved);
     float deviation = 1 / sqrtf((float)columns); /* of what a unit input gives */
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, columns, rows, deviation,
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, columns, rows, deviation,
         p->mix + (rows == (int)p->request->shape.head_dim ? 0 : rows * rows * 4), rows, w->moved, columns, 0,
         w->head, columns);
     to_bf16(n, w->head, w->stored[BEFORE]);
@@ -784,7 +784,8 @@ int main(int argc, char **argv)
     struct request request;
     struct pair pair = {.request = &request};
     read_request(argc, argv, &request);
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     list_tensors(&pair);
     place_tensors(&pair);
     create_files(&pair);

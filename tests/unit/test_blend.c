@@ -6,7 +6,7 @@
 #include "blend/blend_bf16.h"
 #include "blend/mode.h"
 #include "drift/product.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "model/pair.h"
 
 #include <math.h>
@@ -731,7 +731,8 @@ static void test_unreadable_gains_are_refused_by_name(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_identities),
         cmocka_unit_test(test_views_are_the_exported_bytes),

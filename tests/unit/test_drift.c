@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include "helper.h"
 
@@ -497,7 +497,8 @@ static void test_metric_table(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens),
         cmocka_unit_test(test_demo_ranks_layer_7_first),

@@ -4,7 +4,7 @@
 
 #include "eval/answer_store.h"
 #include "eval/evaluation.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -188,7 +188,8 @@ static void test_spoilt_store(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_kept),
         test_in_folder(test_selections),

@@ -10,7 +10,7 @@
 #include "export/export_files.h"
 #include "export/recipe.h"
 #include "export/verify.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "tensor/safetensors.h"
 
 #include <errno.h>
@@ -711,7 +711,8 @@ static void test_verify_needs_its_inputs(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_every_family_every_byte),
         test_in_folder(test_blends_verify),

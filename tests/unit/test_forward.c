@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "forward/forward.h"
 #include "forward/layer.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -358,7 +358,8 @@ static void test_moved_in_time(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_goldens),
         test_in_folder(test_attention_from_states),

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "forward/parts.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -429,7 +429,8 @@ static void test_cancel(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_patch),
         test_in_folder(test_no_rope_layers),

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "forward/parts.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -155,7 +155,8 @@ static void test_rows(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_hostile_tensors),
         test_in_folder(test_hostile_configs),

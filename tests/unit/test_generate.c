@@ -4,7 +4,7 @@
 
 #include "forward/decoder.h"
 #include "forward/generate.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <sched.h>
@@ -362,7 +362,8 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_steps_of_every_family),
         cmocka_unit_test(test_long_sequences),

@@ -3,9 +3,9 @@
 #include "linalg/grams.h"
 
 #include "helper.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,15 +26,15 @@ static void make_pair(double condition, double drift, bool low_rank)
         mix[i] = random_uniform(&seed) / 6 + (i % (M + 1) == 0 ? 1 : 0);
     for (size_t i = 0; i < M * N; i++)
         rows[i] = random_uniform(&seed) * pow(condition, -(double)(i / N) / (M - 1));
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, M, 1.0, mix, M, rows, N, 0.0, wide, N);
+    qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, M, 1.0, mix, M, rows, N, 0.0, wide, N);
     for (size_t i = 0; i < M * N; i++)
         moved[i] = random_uniform(&seed) * (low_rank ? 1e-3 : 1);
     for (size_t k = 0; k < 2 && low_rank; k++)
         for (size_t i = 0; i < M; i++)
             for (size_t j = 0; j < N; j++)
                 moved[i * N + j] += sin((double)(i * (k + 2))) * cos((double)(j * (2 * k + 1)));
-    a2 = cblas_ddot(M * N, wide, 1, wide, 1);
-    e2 = cblas_ddot(M * N, moved, 1, moved, 1);
+    a2 = qk_blas.ddot(M * N, wide, 1, wide, 1);
+    e2 = qk_blas.ddot(M * N, moved, 1, moved, 1);
     for (size_t i = 0; i < M * N; i++) {
         single[i] = (float)wide[i];
         single[M * N + i] = (float)(moved[i] * drift * sqrt(a2 / e2));
@@ -201,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_lost_rank_is_not_told),
         cmocka_unit_test(test_routing),
     };
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, free_all);
 }

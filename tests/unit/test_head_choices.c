@@ -6,7 +6,7 @@
 #include "blend/change.h"
 #include "blend/selection.h"
 #include "drift/product.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -316,7 +316,8 @@ static void test_history(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_family),
         cmocka_unit_test(test_all_heads_are_the_layer),

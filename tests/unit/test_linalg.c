@@ -3,9 +3,8 @@
 #include "linalg/linalg.h"
 
 #include "helper.h"
+#include "linalg/blas.h"
 
-#include <cblas.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +28,9 @@ static void orthonormal(size_t m, size_t n, double *q)
     assert_non_null(tau);
     fill(q, m * n);
     assert_int_equal(
-        LAPACKE_dgeqrf(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, q, (lapack_int)n, tau), 0);
-    assert_int_equal(
-        LAPACKE_dorgqr(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, (lapack_int)m, q, (lapack_int)n, tau),
+        qk_lapack.dgeqrf(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, q, (lapack_int)n, tau), 0);
+    assert_int_equal(qk_lapack.dorgqr(LAPACK_COL_MAJOR, (lapack_int)n, (lapack_int)m, (lapack_int)m, q,
+                         (lapack_int)n, tau),
         0);
     free(tau);
 }
@@ -54,7 +53,7 @@ static void spans_with_angles(const double *degrees, double *a, double *b)
         for (size_t i = 0; i < M; i++)
             for (size_t j = 0; j < M; j++)
                 mix[i * M + j] *= 1.0 + (double)i / 3.0;
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, M, 1.0, mix, M, plain[side], N, 0.0,
+        qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, M, 1.0, mix, M, plain[side], N, 0.0,
             side == 0 ? a : b, N);
     }
 }
@@ -226,7 +225,7 @@ static void test_tall_and_deficient(void **state)
     fill(base, R * COLUMNS);
     for (int s = 0; s < 2; s++) {
         fill(mix[s], ROWS * R);
-        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, COLUMNS, R, 1.0, mix[s], R, base,
+        qk_blas.dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, ROWS, COLUMNS, R, 1.0, mix[s], R, base,
             COLUMNS, 0.0, a[s], COLUMNS);
     }
     assert_int_equal(angles(ROWS, COLUMNS, a[0], a[1], found, rank), R);
@@ -319,7 +318,8 @@ static void test_products(void **state)
 int main(void)
 {
     random_state = 20260611;
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_angles),
         cmocka_unit_test(test_tiny_angles),

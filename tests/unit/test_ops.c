@@ -4,7 +4,7 @@
 #include "forward/attention.h"
 #include "forward/exponential.h"
 #include "forward/ops.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -357,7 +357,8 @@ static void test_cancelled(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exponential),
         cmocka_unit_test(test_activations),

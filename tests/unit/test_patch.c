@@ -2,7 +2,7 @@
 #include "helper.h"
 
 #include "blend/patch.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <stdlib.h>
 
@@ -70,7 +70,8 @@ static void test_nothing(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_family),
         cmocka_unit_test(test_latent_attention),

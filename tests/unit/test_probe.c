@@ -2,7 +2,7 @@
 #include "range/probe.h"
 
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "range/profile.h"
 
 #include <math.h>
@@ -80,8 +80,8 @@ static void test_wrong_ids(void **state)
 {
     static const struct {
         const char *text, *words;
-    } wrong[] = {{"", "holds no token id"}, {" \n\t", "holds no token id"}, {"1 2 x", "byte 4|not a token id"},
-        {"1 -2", "byte 2"}, {"1,2", "byte 0"}, {"2147483648", "byte 0"},
+    } wrong[] = {{"", "holds no token id"}, {" \n\t", "holds no token id"},
+        {"1 2 x", "byte 4|not a token id"}, {"1 -2", "byte 2"}, {"1,2", "byte 0"}, {"2147483648", "byte 0"},
         {"99999999999999999999999", "byte 0"}, {"0x10", "byte 0"}, {"1.5", "byte 0"}};
     char path[PATH_SIZE];
     path_in(path, *state, "ids");
@@ -209,7 +209,8 @@ static void test_document(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_wrong_states),
         test_in_folder(test_wrong_ids),

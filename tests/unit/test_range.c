@@ -5,7 +5,7 @@
 #include "blend/patch.h"
 #include "forward/forward.h"
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "range/probe.h"
 #include "range/restored.h"
 
@@ -472,7 +472,8 @@ static void test_exact_without_choices_is_post(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bins),
         cmocka_unit_test(test_queries),

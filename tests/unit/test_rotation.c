@@ -6,6 +6,7 @@
 #include "helper.h"
 
 #include "blend/rotation.h"
+#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <math.h>
@@ -344,7 +345,8 @@ static void test_forms(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best_of_its_form),
         cmocka_unit_test(test_recovers_a_rotation),

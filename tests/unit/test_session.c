@@ -4,7 +4,7 @@
 #include "session/task.h"
 
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <poll.h>
@@ -292,7 +292,8 @@ static void test_open_failure(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_arrive),
         cmocka_unit_test(test_restored_layer_is_pre),

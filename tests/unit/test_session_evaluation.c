@@ -6,7 +6,7 @@
 
 #include "eval/evaluation.h"
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -325,6 +325,7 @@ int main(void)
         test_in_folder(test_search_ends),
         test_in_folder(test_nothing_to_ask),
     };
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 #include "session/task.h"
 
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -454,7 +454,8 @@ int main(void)
         cmocka_unit_test(test_events_of_a_freed_run),
         cmocka_unit_test(test_replaced_run_is_freed),
     };
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     tester = pthread_self();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

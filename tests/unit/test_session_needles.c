@@ -5,7 +5,7 @@
 #include "session/needles.h"
 
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 #include "token/tokenizer.h"
 
 #include <math.h>
@@ -276,7 +276,8 @@ static void test_reasons(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_masses_arrive),
         cmocka_unit_test(test_current_follows_heads),

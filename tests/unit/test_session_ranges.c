@@ -5,7 +5,7 @@
 #include "session/ranges.h"
 
 #include "helper.h"
-#include "linalg/linalg.h"
+#include "linalg/blas.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -353,7 +353,8 @@ static void test_replace_and_close_at_once(void **state)
 
 int main(void)
 {
-    qk_linalg_init();
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges_arrive),
         cmocka_unit_test(test_current_follows_choices),

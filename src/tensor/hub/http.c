@@ -3,9 +3,9 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "tensor/hub/curl.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static struct {
     struct origin endpoint;
     char *authorization; /* the header's line, or NULL */
     int retries;
-    bool insecure;
+    bool insecure, started;
     pthread_mutex_t mutex; /* guards the slots */
     pthread_cond_t freed;
     CURLSH *open[QK_HTTP_CONNECTIONS]; /* open connections, and what is known of their hosts */
@@ -48,9 +48,9 @@ static struct {
 
 static void free_origin(struct origin *origin)
 {
-    curl_free(origin->scheme);
-    curl_free(origin->host);
-    curl_free(origin->port);
+    qk_curl.free(origin->scheme);
+    qk_curl.free(origin->host);
+    qk_curl.free(origin->port);
     *origin = (struct origin){0};
 }
 
@@ -59,20 +59,20 @@ static void free_origin(struct origin *origin)
 static bool read_origin(const char *url, bool bare, struct origin *origin)
 {
     char *extra = NULL;
-    CURLU *parsed = curl_url();
+    CURLU *parsed = qk_curl.url();
     *origin = (struct origin){0};
-    bool good = parsed != NULL && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
-                curl_url_get(parsed, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
-                curl_url_get(parsed, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
-                curl_url_get(parsed, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+    bool good = parsed != NULL && qk_curl.url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                qk_curl.url_get(parsed, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
+                qk_curl.url_get(parsed, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
+                qk_curl.url_get(parsed, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
                 (strcmp(origin->scheme, "https") == 0 || strcmp(origin->scheme, "http") == 0);
     static const CURLUPart unwanted[] = {CURLUPART_USER, CURLUPART_QUERY, CURLUPART_FRAGMENT};
     for (size_t i = 0; good && bare && i < sizeof unwanted / sizeof unwanted[0]; i++) {
-        good = curl_url_get(parsed, unwanted[i], &extra, 0) != CURLUE_OK;
-        curl_free(extra);
+        good = qk_curl.url_get(parsed, unwanted[i], &extra, 0) != CURLUE_OK;
+        qk_curl.free(extra);
         extra = NULL;
     }
-    curl_url_cleanup(parsed);
+    qk_curl.url_cleanup(parsed);
     if (!good)
         free_origin(origin);
     return good;
@@ -82,7 +82,7 @@ static bool is_endpoint(const struct origin *origin)
 {
     const struct origin *endpoint = &client.endpoint;
     return strcmp(origin->scheme, endpoint->scheme) == 0 && strcmp(origin->port, endpoint->port) == 0 &&
-           curl_strequal(origin->host, endpoint->host);
+           qk_curl.strequal(origin->host, endpoint->host);
 }
 
 /* --- the client --- */
@@ -98,7 +98,9 @@ static bool is_word(const char *text)
 enum qk_code qk_http_start(const char *endpoint, const char *token, int retries, struct qk_error *err)
 {
     struct qk_text line = {0};
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    QK_TRY(qk_curl_load(err));
+    client.started = true;
+    if (qk_curl.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return qk_fail(err, QK_IO, "libcurl cannot be used on this machine");
     if (!is_word(endpoint) || !read_origin(endpoint, true, &client.endpoint))
         return qk_fail(err, QK_USAGE, "HF_ENDPOINT: not an address of http or https (found '%s')", endpoint);
@@ -114,14 +116,17 @@ enum qk_code qk_http_start(const char *endpoint, const char *token, int retries,
 
 void qk_http_stop(void)
 {
+    if (!client.started)
+        return;
+    client.started = false;
     for (int i = 0; i < QK_HTTP_CONNECTIONS; i++) {
-        curl_share_cleanup(client.open[i]);
+        qk_curl.share_cleanup(client.open[i]);
         client.open[i] = NULL;
     }
     free_origin(&client.endpoint);
     free(client.authorization);
     client.authorization = NULL;
-    curl_global_cleanup();
+    qk_curl.global_cleanup();
 }
 
 void qk_http_watch(struct qk_progress *progress)
@@ -145,9 +150,9 @@ static CURLSH *make_share(void)
 {
     static const curl_lock_data shared[] = {
         CURL_LOCK_DATA_CONNECT, CURL_LOCK_DATA_DNS, CURL_LOCK_DATA_SSL_SESSION};
-    CURLSH *share = curl_share_init();
+    CURLSH *share = qk_curl.share_init();
     for (size_t i = 0; share != NULL && i < sizeof shared / sizeof shared[0]; i++)
-        curl_share_setopt(
+        qk_curl.share_setopt(
             share, CURLSHOPT_SHARE, shared[i]); /* without one of them, requests are only slower */
     return share;
 }
@@ -239,7 +244,7 @@ static long read_wait(const char *text)
     uint64_t seconds;
     if (is_number(text, &seconds))
         return seconds > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)seconds;
-    time_t until = curl_getdate(text, NULL), now = time(NULL);
+    time_t until = qk_curl.getdate(text, NULL), now = time(NULL);
     if (until < 0)
         return -1;
     return until <= now ? 0 : until - now > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)(until - now);
@@ -256,23 +261,23 @@ static bool is_commit(const char *text)
 static void take_header(struct exchange *x, const char *name, const char *value)
 {
     struct answer *answer = &x->answer;
-    if (curl_strequal(name, "content-length"))
+    if (qk_curl.strequal(name, "content-length"))
         answer->has_length = is_number(value, &answer->length);
-    else if (curl_strequal(name, "content-range"))
+    else if (qk_curl.strequal(name, "content-range"))
         read_range(answer, value);
-    else if (curl_strequal(name, "content-encoding"))
+    else if (qk_curl.strequal(name, "content-encoding"))
         snprintf(answer->encoding, sizeof answer->encoding, "%s", value);
-    else if (curl_strequal(name, "etag"))
+    else if (qk_curl.strequal(name, "etag"))
         snprintf(answer->etag, sizeof answer->etag, "%s", value);
-    else if (curl_strequal(name, "last-modified"))
+    else if (qk_curl.strequal(name, "last-modified"))
         snprintf(answer->modified, sizeof answer->modified, "%s", value);
-    else if (curl_strequal(name, "retry-after"))
+    else if (qk_curl.strequal(name, "retry-after"))
         answer->wait = read_wait(value);
-    else if (curl_strequal(name, "x-linked-etag"))
+    else if (qk_curl.strequal(name, "x-linked-etag"))
         snprintf(x->linked_etag, sizeof x->linked_etag, "%s", value);
-    else if (curl_strequal(name, "x-repo-commit") && is_commit(value))
+    else if (qk_curl.strequal(name, "x-repo-commit") && is_commit(value))
         snprintf(x->commit, sizeof x->commit, "%s", value);
-    else if (curl_strequal(name, "x-linked-size"))
+    else if (qk_curl.strequal(name, "x-linked-size"))
         x->has_linked_size = is_number(value, &x->linked_size);
 }
 
@@ -317,7 +322,7 @@ static enum qk_code check_answer(struct exchange *x)
         return qk_fail(x->err, QK_IO,
             "%s: was changed on the server while it was read (found %s, expected %s)", url, identity_of(x),
             x->file->identity);
-    if (answer->encoding[0] != '\0' && !curl_strequal(answer->encoding, "identity"))
+    if (answer->encoding[0] != '\0' && !qk_curl.strequal(answer->encoding, "identity"))
         return qk_fail(x->err, QK_INPUT, "%s: the server encodes its answer (found %s, expected no encoding)",
             url, answer->encoding);
     if (x->status == 200 && !is_whole(x))
@@ -345,7 +350,7 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *context)
     struct exchange *x = context;
     size_t n = size * count;
     atomic_fetch_add(&client.bytes, n);
-    curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
+    qk_curl.easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
     if (x->status != 200 && x->status != 206) {
         x->other_bytes += n;
         return x->other_bytes > MOST_OTHER_BYTES ? 0 : n;
@@ -375,28 +380,28 @@ static void set_options(struct exchange *x, const char *url, const struct curl_s
 {
     CURL *curl = x->curl;
     char range[64];
-    curl_easy_setopt(curl, CURLOPT_SHARE, x->open);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, client.insecure ? "http,https" : "https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, PACKAGE_NAME "/" PACKAGE_VERSION);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, x->problem);
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    qk_curl.easy_setopt(curl, CURLOPT_SHARE, x->open);
+    qk_curl.easy_setopt(curl, CURLOPT_URL, url);
+    qk_curl.easy_setopt(curl, CURLOPT_PROTOCOLS_STR, client.insecure ? "http,https" : "https");
+    qk_curl.easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    qk_curl.easy_setopt(curl, CURLOPT_USERAGENT, PACKAGE_NAME "/" PACKAGE_VERSION);
+    qk_curl.easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
+    qk_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
+    qk_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
+    qk_curl.easy_setopt(curl, CURLOPT_ERRORBUFFER, x->problem);
+    qk_curl.easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    qk_curl.easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    qk_curl.easy_setopt(curl, CURLOPT_HEADERDATA, x);
+    qk_curl.easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    qk_curl.easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     if (x->examining) {
-        curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+        qk_curl.easy_setopt(curl, CURLOPT_NOBODY, 1L);
         return;
     }
     snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)x->at, (unsigned long long)(x->end - 1));
-    curl_easy_setopt(curl, CURLOPT_RANGE, range);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
+    qk_curl.easy_setopt(curl, CURLOPT_RANGE, range);
+    qk_curl.easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
+    qk_curl.easy_setopt(curl, CURLOPT_WRITEDATA, x);
 }
 
 /* Each request has a handle of its own. libcurl before 8.1.1 reads freed headers of a handle's last answer when the
@@ -409,16 +414,17 @@ static CURLcode perform(struct exchange *x, const char *url, bool with_token)
     x->other_bytes = 0;
     x->problem[0] = '\0';
     x->answer = (struct answer){.wait = -1};
-    curl_easy_cleanup(x->curl);
-    x->curl = curl_easy_init();
-    if (x->curl == NULL || (with_token && (headers = curl_slist_append(NULL, client.authorization)) == NULL))
+    qk_curl.easy_cleanup(x->curl);
+    x->curl = qk_curl.easy_init();
+    if (x->curl == NULL ||
+        (with_token && (headers = qk_curl.slist_append(NULL, client.authorization)) == NULL))
         return CURLE_OUT_OF_MEMORY;
     set_options(x, url, headers);
-    CURLcode result = curl_easy_perform(x->curl);
-    curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
+    CURLcode result = qk_curl.easy_perform(x->curl);
+    qk_curl.easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
     if (x->status != 0)
         atomic_fetch_add(&client.requests, 1);
-    curl_slist_free_all(headers);
+    qk_curl.slist_free_all(headers);
     return result;
 }
 
@@ -451,7 +457,7 @@ static enum qk_code follow(struct exchange *x, CURLcode *result)
         char *next = NULL;
         if (*result != CURLE_OK || !is_redirect(x->status))
             break;
-        curl_easy_getinfo(x->curl, CURLINFO_REDIRECT_URL, &next);
+        qk_curl.easy_getinfo(x->curl, CURLINFO_REDIRECT_URL, &next);
         if (next == NULL || hop == MOST_HOPS) {
             code = qk_fail(x->err, QK_INPUT,
                 next == NULL ? "%s: the server redirects to nowhere" : "%s: the server redirects too often",
@@ -560,7 +566,7 @@ static enum verdict judge(struct exchange *x, CURLcode result)
         return is_redirect(x->status) && x->examining ? take_file(x) : judge_status(x);
     if (result != CURLE_OK) {
         if (x->problem[0] == '\0')
-            snprintf(x->problem, sizeof x->problem, "%s", curl_easy_strerror(result));
+            snprintf(x->problem, sizeof x->problem, "%s", qk_curl.easy_strerror(result));
         if (!is_hopeless(result))
             return AGAIN;
         x->code = qk_fail(x->err, QK_IO, "%s: %s", x->file->url, x->problem);
@@ -630,7 +636,7 @@ static enum qk_code run_on_slot(struct exchange *x, enum verdict *verdict, struc
     QK_TRY(take_slot(&slot, err));
     x->open = client.open[slot];
     *verdict = run(x);
-    curl_easy_cleanup(x->curl);
+    qk_curl.easy_cleanup(x->curl);
     give_slot(slot);
     return QK_OK;
 }

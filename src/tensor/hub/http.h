@@ -29,7 +29,7 @@ struct qk_http_file {
  * slash at the end; QK_USAGE otherwise. `token`: for "Authorization: Bearer", or NULL; QK_USAGE when it is not one
  * word. Both are copied. `retries`: how often a failed request is repeated. */
 enum qk_code qk_http_start(const char *endpoint, const char *token, int retries, struct qk_error *err);
-void qk_http_stop(void);
+void qk_http_stop(void); /* nothing where it was not started */
 
 /* The cancel flag of this progress ends running and future requests with QK_CANCELLED; NULL: no cancelling. */
 void qk_http_watch(struct qk_progress *progress);
