@@ -26,7 +26,6 @@ static void print_versions(void)
     qk_print("  %-20s%s\n", "LAPACK", qk_lapack_version(version));
     qk_print("  %-20s%s\n", "cJSON", cJSON_Version());
     qk_print("  %-20s%d.%d\n", "nettle", nettle_version_major(), nettle_version_minor());
-    qk_print("  %-20s%d\n", "processors", qk_cpu_count());
 }
 
 /* Why these kernels compute. */
@@ -75,7 +74,8 @@ static enum qk_code print_kernels(struct qk_error *err)
     struct qk_kernels_choice choice;
     struct qk_error wrong = {0};
     QK_TRY(qk_kernels_load(&choice, &wrong, err));
-    qk_print("\nkernels\n  %-20s%s\n", "processor", qk_kernel_class_name(processor.class));
+    qk_print("\nkernels\n  %-20s%s, %d of them\n", "processor", qk_kernel_class_name(processor.class),
+        qk_cpu_count());
     if (!choice.asked) {
         print_core("OpenBLAS by itself", choice.own);
         qk_print("\n");

@@ -385,5 +385,6 @@ const struct qk_command qk_info_command = {
     .operands = "CKPT",
     .summary = "Shows the parts of a checkpoint and what the program can do with it",
     .options = OPTIONS,
+    .kernels = QK_KERNELS_UNUSED,
     .run = run_info,
 };

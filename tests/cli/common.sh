@@ -77,3 +77,8 @@ copy() {
 sums() {
     find "$@" -type f -exec sha256sum {} + | sort
 }
+
+# bounded - true where address space can be limited: sanitizers take terabytes of it.
+bounded() {
+    (ulimit -v 400000 && exec "$QKSCOPE" --version) >/dev/null 2>&1
+}

@@ -6,12 +6,12 @@
 
 right=$QKSCOPE
 QKSCOPE=$QKSCOPE_WRONG
-run info "$post"
-check "nothing wrong: no warning" says hypenet
+run diff "$pre" "$post"
+check "nothing wrong: no warning" says routing
 for routine in cblas_sgemm cblas_dgemm cblas_ssyrk cblas_dsyrk cblas_sgemv cblas_dgemv cblas_ddot cblas_dtrsm \
     LAPACKE_dpotrf LAPACKE_dgeqrf LAPACKE_dgesvd LAPACKE_dsyevd; do
     export QK_WRONG=$routine
-    run info "$post"
+    run diff "$pre" "$post"
     name=${routine#*_}
     check "$name: warned of at the start" grep -q "^qkscope: WARNING: no number can be trusted: .*$name.*OpenBLAS" "$err"
     check "  in one line" test "$(wc -l <"$err")" = 1
@@ -29,7 +29,48 @@ run clean "$work"
 check "what computes nothing does not warn" says 'no left-overs'
 run cases arithmetic --count 1
 check "  nor do the cases" says '"prompt"'
-unset QK_WRONG
+run info "$post"
+check "  nor does info" says hypenet
+
+# Kernels are chosen where OPENBLAS_CORETYPE chooses none: of the processor's class, and among those that compute right.
+given=${OPENBLAS_CORETYPE-}
+unset OPENBLAS_CORETYPE QK_WRONG
+run doctor
+best=$(sed -n 's/^  used  *\([^ ]*\) .*/\1/p' "$out")
+check "doctor shows the kernels" test -n "$best"
+check "  and how fast they are" grep -q "^  sgemm on one core  *$best .*[1-9][0-9]* Gflop/s" "$out"
+if grep -q '^  processor  *SSE' "$out"; then
+    skip "kernels of an older class" "this processor has no other class"
+else
+    export QK_OWN_CORE=Prescott
+    run doctor
+    check "OpenBLAS takes an older class" grep -q '^  OpenBLAS by itself  *Prescott (SSE)' "$out"
+    check "  which is mended" grep -q "^  used .*: OpenBLAS's own choice is of an older class" "$out"
+    check "  with the best class" test "$(sed -n 's/^  used [^(]*(\([^)]*\)).*/\1/p' "$out")" = \
+        "$(sed -n 's/^  processor  *\([^,]*\).*/\1/p' "$out")"
+    unset QK_OWN_CORE
+    export QK_WRONG=cblas_dsyrk QK_WRONG_CORE="$best"
+    run diff "$pre" "$post"
+    check "kernels that compute wrong are left: no warning" says routing
+    run doctor
+    check "  doctor shows them" grep -q "^  refused  *$best" "$out"
+    check "  and takes others" grep -q '^  used .*: the best of those that compute right' "$out"
+    check "  which pass" ended 0
+    unset QK_WRONG QK_WRONG_CORE
+fi
+[ -z "$given" ] || export OPENBLAS_CORETYPE="$given"
+
+# A limit of address space that OpenBLAS cannot live in.
+if bounded; then
+    (ulimit -v 400000 && run diff "$pre" "$post"; exit "$code")
+    code=$?
+    check "too little address space" complains 4 'OpenBLAS needs [0-9]* MiB of address space'
+    (ulimit -v 400000 && run info "$post"; exit "$code")
+    code=$?
+    check "  which info does not need" ended 0
+else
+    skip "too little address space" "sanitizers need more"
+fi
 
 # Kernels for a processor that this one is not: OpenBLAS takes the word for it.
 QKSCOPE=$right

@@ -6,6 +6,8 @@
  * A hang is a failure: the alarm ends the process. An argument is one of fuzz_start. */
 #include "fuzz.h"
 
+#include "linalg/blas.h"
+
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -173,6 +175,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         return fuzz_start(argv[1]);
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     printf("1..2\n");
     fflush(stdout);
     alarm(HANGS);

@@ -1,6 +1,8 @@
 /* fuzzer.c - the arguments of a fuzz target that a fuzzer's own main runs (--enable-fuzzing). */
 #include "fuzz.h"
 
+#include "linalg/blas.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,5 +15,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         exit(fuzz_start("--words"));
     if (*argc == 3 && strcmp((*argv)[1], "--seeds") == 0)
         exit(fuzz_start((*argv)[2]));
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        exit(1);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* test_adapter.c - merged weights read in parts of any kind, and the factors that are kept between reads. */
 #include "helper.h"
 
+#include "linalg/blas.h"
 #include "tensor/checkpoint.h"
 #include "tensor/factors.h"
 
@@ -140,5 +141,7 @@ int main(void)
         test_in_folder(test_ranges_transposed),
         test_in_folder(test_kept),
     };
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

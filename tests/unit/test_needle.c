@@ -4,6 +4,7 @@
 
 #include "eval/needle_measure.h"
 #include "eval/needle_prompt.h"
+#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -226,8 +227,7 @@ static void test_cases(void **state)
     assert_int_equal(needle->place[0], 1 + 12); /* behind BOS, one token a byte */
     assert_int_equal(needle->query[0], needle->T - 4);
     assert_int_equal(prompts.n_skipped, 2);
-    assert_non_null(
-        strstr(prompts.skipped.line[0], "cases.jsonl:2: the answer is not in the prompt"));
+    assert_non_null(strstr(prompts.skipped.line[0], "cases.jsonl:2: the answer is not in the prompt"));
     assert_non_null(
         strstr(prompts.skipped.line[1], "cases.jsonl:3: the answer's tokens are in the prompt more"));
     qk_needle_prompts_free(&prompts);
@@ -244,5 +244,7 @@ int main(void)
         cmocka_unit_test(test_means),
         test_in_folder(test_cases),
     };
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
