@@ -1,5 +1,6 @@
 /* main.c - the choice of the command; the only place that prints an error and ends the program. */
 #include "base/json.h"
+#include "base/thread.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/help.h"
@@ -12,9 +13,11 @@
 
 #include <fcntl.h>
 #include <locale.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* The first file that is opened would take a closed standard descriptor, and a message would go into it. So each
@@ -88,14 +91,15 @@ static enum qk_code run(struct qk_arguments *arguments, struct qk_error *err)
     return command->run(arguments, err);
 }
 
-int main(int argc, char **argv)
+struct start {
+    int argc;
+    char **argv;
+    enum qk_code code; /* of the end */
+};
+
+/* Runs the command of the line and prints its error. */
+static enum qk_code run_line(int argc, char **argv)
 {
-    fill_standard_descriptors();
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, which print.c reports */
-    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: it does not kill an export */
-    setlocale(LC_ALL, "");
-    setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
-    qk_json_init();
     if (argc < 2) {
         qk_help_print(qk_command_info(0), true);
         return QK_USAGE;
@@ -117,5 +121,37 @@ int main(int argc, char **argv)
         fprintf(stderr, "qkscope: %s\n", message);
     if (code == QK_DIFFERS && message != output.text && written != QK_OK) /* which is no failure */
         fprintf(stderr, "qkscope: %s\n", output.text);
-    return (int)(code != QK_OK ? code : written);
+    return code != QK_OK ? code : written;
+}
+
+static void *run_thread(void *context)
+{
+    struct start *start = context;
+    start->code = run_line(start->argc, start->argv);
+    return NULL;
+}
+
+/* True where the stack of the process is too small for what the command calls (ulimit -s). */
+static bool is_stack_small(void)
+{
+    enum { SMALL = 2 << 20 };
+    struct rlimit limit;
+    return getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < SMALL;
+}
+
+int main(int argc, char **argv)
+{
+    struct start start = {argc, argv, QK_OK};
+    struct qk_error err;
+    pthread_t thread;
+    fill_standard_descriptors();
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, which print.c reports */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: it does not kill an export */
+    setlocale(LC_ALL, "");
+    setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
+    qk_json_init();
+    if (!is_stack_small() || qk_thread_start(&thread, run_thread, &start, &err) != QK_OK)
+        return (int)run_line(argc, argv);
+    pthread_join(thread, NULL);
+    return (int)start.code;
 }

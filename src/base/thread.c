@@ -10,6 +10,9 @@
 enum { SIGNAL_STACK = 1 << 16 };
 static _Thread_local char signal_stack[SIGNAL_STACK];
 
+/* Of a thread, whatever ulimit -s says; its thread-local arrays are in it. Address space alone, until it is used. */
+enum { STACK = 8 << 20 };
+
 struct start {
     void *(*main)(void *);
     void *argument;
@@ -29,9 +32,15 @@ static void *run(void *argument)
 enum qk_code qk_thread_start(pthread_t *thread, void *(*main)(void *), void *argument, struct qk_error *err)
 {
     struct start *start;
+    pthread_attr_t attributes;
     QK_TRY(qk_alloc(&start, 1, sizeof *start, err));
     *start = (struct start){main, argument};
-    int failure = pthread_create(thread, NULL, run, start);
+    int failure = pthread_attr_init(&attributes);
+    if (failure == 0) {
+        pthread_attr_setstacksize(&attributes, STACK);
+        failure = pthread_create(thread, &attributes, run, start);
+        pthread_attr_destroy(&attributes);
+    }
     if (failure == 0)
         return QK_OK;
     free(start);

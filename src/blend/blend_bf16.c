@@ -12,8 +12,8 @@
  * them by 2^-114. That is below the bound of the least r, c and |factor| in use. */
 #include "blend/blend_bf16.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "tensor/float32.h"
 

@@ -5,9 +5,9 @@
  * R is among the rotations that leave post's attention unchanged: rotation.h says which. Gains are never turned. */
 #include "blend/blend_internal.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
 #include "blend/rotation.h"
-#include "linalg/blas.h"
 
 #include <stdalign.h>
 #include <stdlib.h>

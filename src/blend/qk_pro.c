@@ -9,8 +9,8 @@
  * restore: Q = post. Biases follow: k's is pre's, q's is post's. */
 #include "blend/blend_internal.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <math.h>

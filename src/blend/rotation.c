@@ -1,8 +1,8 @@
 /* rotation.c - the rotations that leave a layer's attention unchanged, and the best one of them. */
 #include "blend/rotation.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -5,8 +5,8 @@
 #include "linalg/kernels.h"
 #include "linalg/selftest.h"
 
+#include "base/blas.h"
 #include "base/progress.h"
-#include "linalg/blas.h"
 #include "model/layout.h"
 
 #include <cjson/cJSON.h>

@@ -1,8 +1,8 @@
 /* product.c - head views of latent attention, multiplied out. */
 #include "drift/product.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 
 #include <stdlib.h>
 #include <string.h>

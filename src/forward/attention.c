@@ -1,10 +1,10 @@
 /* attention.c - softmax attention by query blocks, lightning attention by chunks, the gated delta rule. */
 #include "forward/attention.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/exponential.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <pthread.h>

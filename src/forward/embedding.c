@@ -1,11 +1,11 @@
 /* embedding.c - both ends of a pass. */
 #include "forward/embedding.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/weights.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdlib.h>

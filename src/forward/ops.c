@@ -1,8 +1,8 @@
 /* ops.c - norms, activations, rotary positions and short convolutions of a forward pass. */
 #include "forward/ops.h"
 
+#include "base/blas.h"
 #include "forward/exponential.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdint.h>

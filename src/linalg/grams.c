@@ -1,8 +1,8 @@
 /* grams.c - angles and routing sums from Gram matrices, with their error bounds. */
 #include "linalg/grams.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 #include "tensor/float32.h"
 
 #include <float.h>

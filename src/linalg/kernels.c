@@ -1,8 +1,8 @@
 /* kernels.c - the choice of OpenBLAS's kernels: a table of their classes, the processor's class, and the self-test. */
 #include "linalg/kernels.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 #include "linalg/selftest.h"
 
 #include <stdio.h>

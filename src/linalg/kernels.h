@@ -51,7 +51,8 @@ struct qk_kernels_choice {
 /* Loads OpenBLAS and LAPACKE (blas.h) with the first kernels of that order that pass the self-test. Those that
  * OPENBLAS_CORETYPE names are taken as they are. `wrong` gets a message when no kernels pass: the library's own then
  * stay. A failure names a library that is missing, a limit that is too low, or instructions that the asked
- * kernels need and the processor lacks. Takes a few milliseconds, and as much again for other kernels than the library's own. */
+ * kernels need and the processor lacks. Takes a few milliseconds,
+ * and as much again for other kernels than the library's own. */
 enum qk_code qk_kernels_load(struct qk_kernels_choice *choice, struct qk_error *wrong, struct qk_error *err);
 
 /* Loads these kernels alone ("" for the library's own) and multiplies matrices for a twentieth of a second: *gflops of

@@ -1,8 +1,8 @@
 /* linalg.c - row bases, principal angles and products over OpenBLAS and LAPACKE. */
 #include "linalg/linalg.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 
 #include <float.h>
 #include <math.h>

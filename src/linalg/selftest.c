@@ -5,8 +5,8 @@
  * With fractions, the comparison of each entry shows whether precision is lost. */
 #include "linalg/selftest.h"
 
+#include "base/blas.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <float.h>

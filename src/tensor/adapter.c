@@ -1,12 +1,12 @@
 /* adapter.c - the reader of an adapter's config and factors, which adds their product to the base's values. */
 #include "tensor/adapter.h"
 
+#include "base/blas.h"
 #include "base/digest.h"
 #include "base/folder.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "linalg/blas.h"
 #include "tensor/adapter_internal.h"
 #include "tensor/factors.h"
 

@@ -4,10 +4,10 @@
  * bench_drift PRE POST [ROUNDS]; the program is $QKSCOPE (./qkscope without it). Exit 1 when a limit of the design
  * is missed. A round measures everything once, in turn. A ratio is taken within its round: a machine that slows down
  * slows both of its sides. */
+#include "base/blas.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "drift/drift.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* bench_forward.c - the cost of a pass of the demo model: seconds at 2,048 tokens beside a plain sgemm of as many
  * operations, and memory at 8,192. The cost of an evaluation's questions: prompts of 1,024 tokens in groups, beside
  * sgemm, and the tokens after them. Prints rows of a Markdown table; exit 1 when a limit of the design is missed. */
+#include "base/blas.h"
 #include "base/parallel.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <math.h>

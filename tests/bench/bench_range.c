@@ -1,7 +1,7 @@
 /* bench_range.c - the time from a choice to its histogram, in a live session on the demo pair: median and
  * worst over toggles of every softmax layer. Prints rows of a Markdown table; exit 1 when the median
  * misses the design's limit. */
-#include "linalg/blas.h"
+#include "base/blas.h"
 #include "session/choices.h"
 #include "session/layers.h"
 #include "session/ranges.h"

@@ -9,11 +9,11 @@
  * logarithm. A head of post is pre + A B + N: A B of the requested rank, N Gaussian. The measured sum is scaled,
  * so that only the rounding to bfloat16 moves |post - pre| / |pre| from the requested value. */
 #include "base/atomic_file.h"
+#include "base/blas.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/text.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 #include "model/model.h"
 

@@ -60,18 +60,6 @@ else
 fi
 [ -z "$given" ] || export OPENBLAS_CORETYPE="$given"
 
-# A limit of address space that OpenBLAS cannot live in.
-if bounded; then
-    (ulimit -v 400000 && run diff "$pre" "$post"; exit "$code")
-    code=$?
-    check "too little address space" complains 4 'OpenBLAS needs [0-9]* MiB of address space'
-    (ulimit -v 400000 && run info "$post"; exit "$code")
-    code=$?
-    check "  which info does not need" ended 0
-else
-    skip "too little address space" "sanitizers need more"
-fi
-
 # Kernels for a processor that this one is not: OpenBLAS takes the word for it.
 QKSCOPE=$right
 for core in SkylakeX Excavator; do

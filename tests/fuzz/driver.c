@@ -6,7 +6,7 @@
  * A hang is a failure: the alarm ends the process. An argument is one of fuzz_start. */
 #include "fuzz.h"
 
-#include "linalg/blas.h"
+#include "base/blas.h"
 
 #include <dirent.h>
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 /* fuzzer.c - the arguments of a fuzz target that a fuzzer's own main runs (--enable-fuzzing). */
 #include "fuzz.h"
 
-#include "linalg/blas.h"
+#include "base/blas.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* test_adapter.c - merged weights read in parts of any kind, and the factors that are kept between reads. */
 #include "helper.h"
 
-#include "linalg/blas.h"
+#include "base/blas.h"
 #include "tensor/checkpoint.h"
 #include "tensor/factors.h"
 

@@ -2,11 +2,11 @@
  * be blended. tests/cli/test_blend.sh compares the formulas with numpy. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "blend/blend.h"
 #include "blend/blend_bf16.h"
 #include "blend/mode.h"
 #include "drift/product.h"
-#include "linalg/blas.h"
 #include "model/pair.h"
 
 #include <math.h>

@@ -2,9 +2,9 @@
  * pair, and on matrices whose drift is known by construction. */
 #include "drift/drift.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "linalg/blas.h"
 
 #include "helper.h"
 

@@ -2,9 +2,9 @@
  * runs, and a spoilt store. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "eval/answer_store.h"
 #include "eval/evaluation.h"
-#include "linalg/blas.h"
 
 #include <dirent.h>
 #include <stdio.h>

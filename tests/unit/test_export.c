@@ -3,6 +3,7 @@
 #include "helper.h"
 
 #include "base/atomic_file.h"
+#include "base/blas.h"
 #include "base/folder.h"
 #include "blend/change.h"
 #include "blend/spec.h"
@@ -10,7 +11,6 @@
 #include "export/export_files.h"
 #include "export/recipe.h"
 #include "export/verify.h"
-#include "linalg/blas.h"
 #include "tensor/safetensors.h"
 
 #include <errno.h>

@@ -2,10 +2,10 @@
  * family with a golden; attention from given inputs; patches; and refusals. */
 #include "models.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "forward/forward.h"
 #include "forward/layer.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>

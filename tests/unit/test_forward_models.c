@@ -2,9 +2,9 @@
  * a family without a fixture, the length of the text, a cancelled pass. */
 #include "models.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "forward/parts.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
  * layout rows. */
 #include "models.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "forward/parts.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
  * family with a pass; greedy continuations; networks that share layers; memory, processors, refusals. */
 #include "models.h"
 
+#include "base/blas.h"
 #include "forward/decoder.h"
 #include "forward/generate.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <sched.h>

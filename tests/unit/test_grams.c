@@ -2,8 +2,8 @@
  * LAPACK), and the promise that every reported number is known. */
 #include "linalg/grams.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <math.h>

@@ -2,11 +2,11 @@
  * their layer, bit for bit, for every mode and family. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "blend/blend.h"
 #include "blend/change.h"
 #include "blend/selection.h"
 #include "drift/product.h"
-#include "linalg/blas.h"
 
 #include <stdlib.h>
 #include <string.h>

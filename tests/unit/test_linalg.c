@@ -2,8 +2,8 @@
  * and against values computed by scipy. */
 #include "linalg/linalg.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdlib.h>

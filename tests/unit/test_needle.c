@@ -2,9 +2,9 @@
  * needles made from cases. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "eval/needle_measure.h"
 #include "eval/needle_prompt.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdio.h>

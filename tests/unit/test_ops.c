@@ -1,10 +1,10 @@
 /* test_ops.c - the kernels of the forward pass against sums written out in float64. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "forward/attention.h"
 #include "forward/exponential.h"
 #include "forward/ops.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* test_patch.c - the layers that a patch changes: those with a changed tensor in their q or k, and no others. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "blend/patch.h"
-#include "linalg/blas.h"
 
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /* test_probe.c - the sources of a probe: states files, ids and text, the built-in document, and the estimate. */
 #include "range/probe.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 #include "range/profile.h"
 
 #include <math.h>

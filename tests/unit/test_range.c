@@ -1,11 +1,11 @@
 /* test_range.c - attention ranges: the sums against numbers of other software, the sources against each other. */
 #include "range/range.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "blend/patch.h"
 #include "forward/forward.h"
 #include "helper.h"
-#include "linalg/blas.h"
 #include "range/probe.h"
 #include "range/restored.h"
 

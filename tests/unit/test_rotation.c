@@ -5,8 +5,8 @@
  * competitor may not be better by more than 1e-12 of the distance itself. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "blend/rotation.h"
-#include "linalg/blas.h"
 #include "linalg/linalg.h"
 
 #include <math.h>

@@ -3,8 +3,8 @@
 #include "session/layers.h"
 #include "session/task.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 
 #include <math.h>
 #include <poll.h>

@@ -4,9 +4,9 @@
 #include "session/evaluation.h"
 #include "session/search.h"
 
+#include "base/blas.h"
 #include "eval/evaluation.h"
 #include "helper.h"
-#include "linalg/blas.h"
 
 #include <poll.h>
 #include <stdio.h>

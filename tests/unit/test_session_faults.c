@@ -10,8 +10,8 @@
 #include "session/search.h"
 #include "session/task.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 
 #include <errno.h>
 #include <poll.h>

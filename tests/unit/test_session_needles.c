@@ -4,8 +4,8 @@
 #include "session/layers.h"
 #include "session/needles.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 #include "token/tokenizer.h"
 
 #include <math.h>

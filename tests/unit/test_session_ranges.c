@@ -4,8 +4,8 @@
 #include "session/layers.h"
 #include "session/ranges.h"
 
+#include "base/blas.h"
 #include "helper.h"
-#include "linalg/blas.h"
 
 #include <dirent.h>
 #include <math.h>

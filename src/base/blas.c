@@ -1,5 +1,5 @@
 /* blas.c - OpenBLAS and LAPACKE over dlopen, and the room that they need under a limit of address space. */
-#include "linalg/blas.h"
+#include "base/blas.h"
 
 #include "base/library.h"
 #include "base/progress.h"

@@ -1,9 +1,9 @@
 /* blas.h - the routines of OpenBLAS and LAPACKE that the program calls, in libraries loaded when they are needed.
  *
  * Loading takes address space, relocations and a tenth of a gigabyte of buffers, so commands that compute nothing start
- * without them; and the libraries can be loaded again for other kernels (kernels.h). */
-#ifndef QK_LINALG_BLAS_H
-#define QK_LINALG_BLAS_H
+ * without them; and the libraries can be loaded again for other kernels (linalg/kernels.h). */
+#ifndef QK_BASE_BLAS_H
+#define QK_BASE_BLAS_H
 
 #include "base/error.h"
 
@@ -15,8 +15,9 @@
 #define QK_LAPACK_ROUTINES(X)                                                                                \
     X(dgeqrf)                                                                                                \
     X(dgeqrf_work)                                                                                           \
-    X(dgesvd) X(dgesvd_work) X(dorgqr) X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work)      \
-        X(dsyev) X(dsyev_work) X(dsyevd)
+    X(dgesvd)                                                                                                \
+    X(dgesvd_work) X(dorgqr) X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work) X(dsyev)       \
+        X(dsyev_work) X(dsyevd)
 
 /* qk_blas.sgemm is cblas_sgemm, qk_lapack.dgesvd is LAPACKE_dgesvd, and so on: the same arguments and results. NULL
  * before qk_blas_load. */
