@@ -2,7 +2,7 @@
 #include "base/blas.h"
 
 #include "base/library.h"
-#include "base/progress.h"
+#include "base/processors.h"
 
 #include <stdbool.h>
 #include <stdio.h>

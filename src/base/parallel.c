@@ -1,6 +1,7 @@
 /* parallel.c - loops over independent items on several threads. */
 #include "base/parallel.h"
 
+#include "base/processors.h"
 #include "base/thread.h"
 
 #include <pthread.h>
@@ -14,32 +15,98 @@ struct loop {
     void *context;
     struct qk_progress *progress;
     size_t n;
-    atomic_size_t next, worker;
+    atomic_size_t next;
+    /* --- under the pool's lock --- */
+    size_t workers, joined; /* threads that may join, and that have: the caller's is number 0 */
+    size_t inside;          /* threads of the pool that are at work */
+    struct loop *after;
 };
 
-static void *work(void *argument)
+/* The threads of the process that wait for loops. They are started when a loop first wants them, and stay. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t posted, left;
+    struct loop *loops; /* that want more threads, the oldest first */
+    size_t threads;
+} pool = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .posted = PTHREAD_COND_INITIALIZER, .left = PTHREAD_COND_INITIALIZER};
+
+static void work(struct loop *loop, size_t worker)
 {
-    struct loop *loop = argument;
-    size_t worker = atomic_fetch_add(&loop->worker, 1);
     while (qk_progress_check(loop->progress, NULL) == QK_OK) {
         size_t i = atomic_fetch_add(&loop->next, 1);
         if (i >= loop->n)
             break;
         loop->item(loop->context, i, worker);
     }
+}
+
+static void remove_loop(struct loop *loop)
+{
+    struct loop **at = &pool.loops;
+    while (*at != NULL && *at != loop)
+        at = &(*at)->after;
+    if (*at != NULL)
+        *at = loop->after;
+}
+
+static void *serve(void *argument)
+{
+    (void)argument;
+    pthread_mutex_lock(&pool.lock);
+    for (;;) {
+        struct loop *loop = pool.loops;
+        if (loop == NULL) {
+            pthread_cond_wait(&pool.posted, &pool.lock);
+            continue;
+        }
+        size_t worker = loop->joined++;
+        loop->inside++;
+        if (loop->joined == loop->workers)
+            remove_loop(loop);
+        pthread_mutex_unlock(&pool.lock);
+        work(loop, worker);
+        pthread_mutex_lock(&pool.lock);
+        if (--loop->inside == 0)
+            pthread_cond_broadcast(&pool.left);
+    }
     return NULL;
 }
 
-/* Runs the loop on so many threads, of which the caller's is one. */
+/* Called under the lock. A thread that cannot start is done without. */
+static void want_threads(size_t n)
+{
+    pthread_t thread;
+    while (pool.threads < n && qk_thread_start(&thread, serve, NULL, NULL) == QK_OK) {
+        pthread_detach(thread);
+        pool.threads++;
+    }
+}
+
+/* Runs the loop on at most so many threads, of which the caller's is one. */
 static void run_loop(struct loop *loop, size_t workers)
 {
-    pthread_t thread[MOST_WORKERS];
-    size_t started = 0;
-    while (started + 1 < workers && qk_thread_start(&thread[started], work, loop, NULL) == QK_OK)
-        started++;
-    work(loop);
-    while (started > 0)
-        pthread_join(thread[--started], NULL);
+    loop->workers = workers;
+    loop->joined = 1;
+    if (workers > 1) {
+        struct loop **last = &pool.loops;
+        pthread_mutex_lock(&pool.lock);
+        want_threads(workers - 1);
+        while (*last != NULL)
+            last = &(*last)->after;
+        *last = loop;
+        for (size_t i = 1; i < workers; i++)
+            pthread_cond_signal(&pool.posted);
+        pthread_mutex_unlock(&pool.lock);
+    }
+    work(loop, 0);
+    if (workers > 1) {
+        pthread_mutex_lock(&pool.lock);
+        remove_loop(loop);
+        while (loop->inside > 0)
+            pthread_cond_wait(&pool.left, &pool.lock);
+        pthread_mutex_unlock(&pool.lock);
+    }
 }
 
 static size_t limit(size_t workers, size_t most, size_t n)

@@ -1,5 +1,7 @@
 /* parallel.h - loops over independent items on several threads, the one way to share work.
  *
+ * The threads are made once, when a loop first wants them, and wait for the next loop. Loops of several callers at once
+ * share them.
  * Callers have scratch of their own, one for each worker. Only this file knows threads: callers see numbers of
  * workers. */
 #ifndef QK_BASE_PARALLEL_H

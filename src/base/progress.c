@@ -1,7 +1,6 @@
 /* progress.c - progress, cancelling, and how many processors there are. */
 #include "base/progress.h"
 
-#include <sched.h>
 
 void qk_progress_add(struct qk_progress *progress, uint64_t amount)
 {
@@ -27,13 +26,4 @@ double qk_seconds_since(const struct timespec *start)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
-int qk_cpu_count(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count;
 }

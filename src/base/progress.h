@@ -26,7 +26,4 @@ enum qk_code qk_progress_check(struct qk_progress *progress, struct qk_error *er
 /* Seconds since a time of clock_gettime(CLOCK_MONOTONIC). */
 double qk_seconds_since(const struct timespec *start);
 
-/* Processors this process may run on (sched_getaffinity), at least 1. */
-int qk_cpu_count(void);
-
 #endif

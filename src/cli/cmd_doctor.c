@@ -6,6 +6,7 @@
 #include "linalg/selftest.h"
 
 #include "base/blas.h"
+#include "base/processors.h"
 #include "base/progress.h"
 #include "model/layout.h"
 

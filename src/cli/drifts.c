@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "base/processors.h"
 #include "cli/meter.h"
 #include "cli/print.h"
 

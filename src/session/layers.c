@@ -4,6 +4,7 @@
 #include "session/layer_jobs.h"
 
 #include "base/mem.h"
+#include "base/processors.h"
 #include "base/thread.h"
 
 #include <stdlib.h>

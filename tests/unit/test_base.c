@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "base/processors.h"
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/text.h"
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -676,6 +678,59 @@ static enum qk_code try_and_cancel(void *context, size_t item, size_t worker, st
 }
 
 /* The failure is the smallest item's, for any order of the threads; the items before it are done. */
+static void run_inner(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    qk_parallel_for(1000, count_item, (struct count *)context + item, NULL);
+}
+
+static void *run_outer(void *context)
+{
+    qk_parallel_for(4, run_inner, context, NULL);
+    return NULL;
+}
+
+/* Loops in loops, of several threads at once, share the threads and end. */
+static void test_parallel_nested(void **state)
+{
+    (void)state;
+    enum { CALLERS = 3 };
+    static struct count counts[CALLERS][4];
+    pthread_t thread[CALLERS];
+    for (int i = 0; i < CALLERS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, run_outer, counts[i]), 0);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_join(thread[i], NULL);
+    for (int i = 0; i < CALLERS * 4 * 1000; i++)
+        assert_int_equal(counts[i / 4000][i / 1000 % 4].done[i % 1000], 1);
+}
+
+/* Quotas as a kernel writes them: the smallest from the group to the root counts, rounded up. */
+static void test_cpu_quota(void **state)
+{
+    char groups[PATH_SIZE], root[PATH_SIZE], file[PATH_SIZE];
+    path_in(groups, *state, "cgroup");
+    path_in(root, *state, "fs");
+    make_folder(path_in(file, root, "a/b"));
+    assert_int_equal(qk_cpu_quota(groups, root), 0); /* no list */
+    write_text(groups, "1:cpu:/a\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 0); /* no group of version 2 */
+    write_text(groups, "12:devices:/x\n0::/a/b\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 0); /* no quota */
+    write_text(path_in(file, root, "a/b/cpu.max"), "max 100000\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 0);
+    write_text(path_in(file, root, "a/cpu.max"), "250000 100000\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 3);
+    write_text(path_in(file, root, "a/b/cpu.max"), "50000 100000\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 1);
+    write_text(path_in(file, root, "cpu.max"), "800000 100000\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 1);
+    write_text(path_in(file, root, "a/b/cpu.max"), "nonsense\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 3);
+    write_text(groups, "0::/\n");
+    assert_int_equal(qk_cpu_quota(groups, root), 8);
+}
+
 static void test_parallel_try(void **state)
 {
     static const size_t workers[] = {1, 2, 7, 300};
@@ -826,6 +881,8 @@ int main(void)
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_progress),
         cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_parallel_nested),
+        test_in_folder(test_cpu_quota),
         cmocka_unit_test(test_parallel_try),
         test_in_folder(test_folder_names),
         cmocka_unit_test(test_thread),
