@@ -4,8 +4,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, HUGE_FROM = 2 * HUGE_PAGE };
 
 static enum qk_code total_bytes(size_t n, size_t size, size_t *bytes, struct qk_error *err)
 {
@@ -32,9 +33,12 @@ enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error 
     void *block = NULL;
     enum qk_code code = total_bytes(n, size, &bytes, err);
     if (code == QK_OK) {
-        bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        if ((block = aligned_alloc(ALIGNMENT, bytes)) == NULL)
+        size_t alignment = bytes >= HUGE_FROM ? HUGE_PAGE : ALIGNMENT;
+        bytes = (bytes + alignment - 1) / alignment * alignment;
+        if ((block = aligned_alloc(alignment, bytes)) == NULL)
             code = qk_fail_memory(err, bytes);
+        else if (alignment == HUGE_PAGE)
+            madvise(block, bytes, MADV_HUGEPAGE); /* one fault for 512 pages, where the kernel can */
     }
     memcpy(out, &block, sizeof block);
     return code;

@@ -2,19 +2,19 @@
  * (layer_run.c).
  *
  * Activations x (T, d), row-major, have one row a token: the new tokens of a batch of sequences, one sequence after
- * another. The work on single tokens is done in blocks of QK_TOKEN_BLOCK tokens, which the processors share. Only q,
- * k, v and the mixer's output exist for all T tokens. Memory beside x is thus (T, width of [q; k; v] + heads *
- * value_dim). A block never holds tokens of two sequences unless each has a single new one. The result for a prompt
- * thus does not depend on the other prompts. */
+ * another. The processors share the tiles of products (forward/products.h), the heads of attention, and blocks of
+ * rows. Only q, k, v and the mixer's output exist for all T tokens; what the MLP makes exists for a group of tokens at
+ * a time. Memory beside x is thus (T, width of [q; k; v] + heads * value_dim) and a bounded part. No tile holds tokens
+ * of two sequences unless each has a single new one. The result for a prompt thus does not depend on the others. */
 #ifndef QK_FORWARD_LAYER_H
 #define QK_FORWARD_LAYER_H
 
 #include "forward/attention.h"
+#include "forward/batch.h"
 #include "forward/ops.h"
 #include "forward/parts.h"
+#include "forward/products.h"
 #include "forward/rows.h"
-
-enum { QK_TOKEN_BLOCK = 128 };
 
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
@@ -22,10 +22,6 @@ struct qk_norm {
     bool layer;   /* layer norm, else RMS */
     float offset; /* 1 when a gain w acts as 1 + w */
     double eps;
-};
-struct qk_projection {
-    float *weight, *bias; /* (n, k), (n) or NULL; weight NULL: no projection */
-    size_t n, k;
 };
 
 struct qk_layer_weights {
@@ -76,26 +72,6 @@ struct qk_layer_state {
 enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t capacity,
     struct qk_layer_state *out, struct qk_error *err);
 void qk_layer_state_free(struct qk_layer_state *state);
-
-/* New tokens of one sequence: rows first .. first + n of x, n at least 1, the first of them at position t0. */
-struct qk_sequence {
-    size_t first, n, t0;
-    struct qk_layer_state *state; /* of this layer: read and moved on; NULL: t0 is 0 and no state is kept */
-};
-struct qk_batch {
-    const struct qk_sequence *sequence; /* n, by first, without gaps */
-    size_t n;
-    size_t T;         /* rows of x */
-    size_t positions; /* above every position */
-};
-
-/* Cuts the next part of a batch: sequences from number `from` on, as many as have QK_PART_VALUES values of x (T,
- * width) together, one at least. Rows are counted from the part's first, number *row of the batch's x, until
- * qk_batch_put_back. Returns the number of the sequence after the part. */
-enum { QK_PART_VALUES = 1 << 24 }; /* what a layer makes of them is a few times as large */
-size_t qk_batch_cut(struct qk_sequence *sequence, size_t n, size_t from, size_t width, size_t positions,
-    struct qk_batch *part, size_t *row);
-void qk_batch_put_back(struct qk_sequence *sequence, size_t from, size_t end, size_t row);
 
 /* Angles that several layers share; zero-initialise. */
 struct qk_rope_tables {

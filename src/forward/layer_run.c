@@ -20,7 +20,7 @@ void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *
 
 static void project(const struct qk_projection *p, size_t T, const float *x, float *out)
 {
-    qk_linear(T, p->k, p->n, x, p->weight, p->bias, out);
+    qk_linear(T, p->k, p->n, x, p->weight, p->bias, out, p->n);
 }
 
 /* --- positions --- */
@@ -116,81 +116,100 @@ void qk_layer_state_free(struct qk_layer_state *state)
     *state = (struct qk_layer_state){0};
 }
 
-/* --- parts of a batch --- */
+/* --- rows of a batch --- */
 
-size_t qk_batch_cut(struct qk_sequence *sequence, size_t n, size_t from, size_t width, size_t positions,
-    struct qk_batch *part, size_t *row)
-{
-    size_t end = from;
-    *row = sequence[from].first;
-    *part = (struct qk_batch){.sequence = &sequence[from], .positions = positions};
-    for (; end < n && (end == from || (part->T + sequence[end].n) * width <= QK_PART_VALUES); end++) {
-        part->T += sequence[end].n;
-        sequence[end].first -= *row;
-    }
-    part->n = end - from;
-    return end;
-}
+enum { ROW_BLOCK = 64, GROUP_VALUES = 1 << 24 };
 
-void qk_batch_put_back(struct qk_sequence *sequence, size_t from, size_t end, size_t row)
-{
-    for (size_t i = from; i < end; i++)
-        sequence[i].first += row;
-}
-
-/* --- blocks of tokens --- */
-
-/* Rows of x that one block function works on, from the sequence `sequence` on. */
-struct block {
-    size_t row, n, sequence;
-};
-
-/* The data that the block functions share. scratch: `size` floats a worker. */
+/* The data that the functions of rows share. Arrays of a group begin at the batch's row `group`. */
 struct run {
     const struct qk_layer_weights *w;
     const struct qk_batch *batch;
     float *x;
-    struct block *block; /* n_blocks */
-    size_t n_blocks;
+    struct qk_blocks tiles, rows; /* rows: blocks of ROW_BLOCK, into which those of tiles divide */
     const float *cosines, *sines;
     struct qk_projected p;
-    float *joined; /* delta: the input of the convolution, each sequence behind its tail */
-    float *values; /* delta with kernels made of the input: v after the convolution */
-    float *mixed;  /* (T, n_out * value_dim) */
-    float *scratch;
+    float *joined;                  /* delta: the input of the convolution, each sequence behind its tail */
+    float *values;                  /* delta with kernels made of the input: v after the convolution */
+    float *mixed;                   /* (T, n_out * value_dim) */
+    size_t group, first_block;      /* the first row of the group, and its number in `rows` */
+    float *normed, *added, *hidden; /* of a group: (rows, d), (rows, d), (rows, mlp_up.n) */
+    float *scratch;                 /* `size` a worker */
     size_t size;
 };
 
-static size_t cut_blocks(const struct qk_batch *batch, struct block *block)
+static enum qk_code begin_run(struct run *run, struct qk_error *err)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < batch->n; i++) {
-        const struct qk_sequence *s = &batch->sequence[i];
-        struct block *last = n > 0 ? &block[n - 1] : NULL;
-        bool joins =
-            last != NULL && s->n == 1 && last->n < QK_TOKEN_BLOCK && batch->sequence[last->sequence].n == 1;
-        if (joins) {
-            last->n++;
-            continue;
-        }
-        for (size_t t = 0; t < s->n; t += QK_TOKEN_BLOCK)
-            block[n++] =
-                (struct block){s->first + t, s->n - t < QK_TOKEN_BLOCK ? s->n - t : QK_TOKEN_BLOCK, i};
-    }
-    return n;
+    QK_TRY(qk_blocks_cut(run->batch, 0, &run->tiles, err));
+    return qk_blocks_cut(run->batch, ROW_BLOCK, &run->rows, err);
 }
 
-static enum qk_code make_blocks(struct run *run, struct qk_error *err)
+static void end_run(struct run *run)
 {
-    size_t most = run->batch->T / QK_TOKEN_BLOCK + run->batch->n;
-    QK_TRY(qk_alloc(&run->block, most, sizeof *run->block, err));
-    run->n_blocks = cut_blocks(run->batch, run->block);
-    return QK_OK;
+    qk_blocks_free(&run->tiles);
+    qk_blocks_free(&run->rows);
+    qk_projected_free(&run->p);
+    free(run->joined);
+    free(run->values);
+    free(run->mixed);
+}
+
+/* A group of rows: those of tiles first <= i < end. It bounds the memory of what exists for its rows alone. */
+struct group {
+    size_t first, end, row, n;
+};
+
+/* Moves on to the next group, of as many rows as have GROUP_VALUES values of this width, one tile at least. False
+ * behind the last. */
+static bool next_group(struct run *run, size_t width, struct group *group)
+{
+    const struct qk_blocks *tiles = &run->tiles;
+    *group = (struct group){.first = group->end, .end = group->end, .row = group->row + group->n};
+    while (group->end < tiles->n &&
+           (group->n == 0 || (group->n + tiles->block[group->end].n) * width <= GROUP_VALUES))
+        group->n += tiles->block[group->end++].n;
+    run->group = group->row;
+    while (run->first_block < run->rows.n && run->rows.block[run->first_block].row < group->row)
+        run->first_block++;
+    return group->n > 0;
+}
+
+/* The most rows that a group of this width has. */
+static size_t group_rows(const struct run *run, size_t width)
+{
+    size_t most = 0;
+    struct group group = {0};
+    struct run copy = *run;
+    for (copy.first_block = 0; next_group(&copy, width, &group);)
+        most = group.n > most ? group.n : most;
+    return most;
+}
+
+/* Calls `item` for every block of rows of the group; its number counts from run->first_block. */
+static enum qk_code for_group(struct run *run, const struct group *group, qk_parallel_item item,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    size_t end = run->first_block;
+    while (end < run->rows.n && run->rows.block[end].row < group->row + group->n)
+        end++;
+    qk_parallel_for(end - run->first_block, item, run, progress);
+    return qk_progress_check(progress, err);
+}
+
+static const struct qk_block *block_of(const struct run *run, size_t item)
+{
+    return &run->rows.block[run->first_block + item];
+}
+
+static enum qk_code run_products(const struct run *run, const struct group *group,
+    const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err)
+{
+    return qk_products_run(&run->tiles, group->first, group->end, group->row, product, n, progress, err);
 }
 
 /* Position of the block's row i. *run_length (NULL allowed) rows from it on, at most to the block's end, have
  * consecutive positions. */
-static size_t block_position(const struct run *run, const struct block *block, size_t i, size_t *run_length)
+static size_t block_position(
+    const struct run *run, const struct qk_block *block, size_t i, size_t *run_length)
 {
     const struct qk_sequence *s = &run->batch->sequence[block->sequence];
     bool single = s->n == 1;
@@ -199,11 +218,13 @@ static size_t block_position(const struct run *run, const struct block *block, s
     return single ? s[i].t0 : s->t0 + (block->row + i - s->first);
 }
 
+/* Calls `item` for every block of rows of the batch, with scratch of so many floats a worker. */
 static enum qk_code for_blocks(
     struct run *run, qk_parallel_item item, size_t floats, struct qk_progress *progress, struct qk_error *err)
 {
-    size_t n = run->n_blocks;
+    size_t n = run->rows.n;
     run->size = floats;
+    run->first_block = 0;
     QK_TRY(qk_alloc_aligned(&run->scratch, qk_parallel_workers(n) * floats, sizeof *run->scratch, err));
     qk_parallel_for(n, item, run, progress);
     free(run->scratch);
@@ -223,7 +244,7 @@ static void norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_
 }
 
 /* Rotates and scales q and k of the block's rows. */
-static void place_rows(const struct run *run, const struct block *block, float *q)
+static void place_rows(const struct run *run, const struct qk_block *block, float *q)
 {
     const struct qk_layer_weights *w = run->w;
     size_t hd = w->head_dim, ld = w->qkv.n, pairs = (size_t)w->layer->rotary_dims / 2;
@@ -241,7 +262,7 @@ static void place_rows(const struct run *run, const struct block *block, float *
 }
 
 /* Norms of q and k, positions, and the scaling of q. */
-static void finish_qk(const struct run *run, const struct block *block)
+static void finish_qk(const struct run *run, const struct qk_block *block)
 {
     const struct qk_layer_weights *w = run->w;
     size_t hd = w->head_dim, ld = w->qkv.n;
@@ -251,31 +272,34 @@ static void finish_qk(const struct run *run, const struct block *block)
     place_rows(run, block, q);
 }
 
-/* beta = sigmoid(b x), g = -e^decay_log softplus(a x + decay_bias). */
-static void project_decay(const struct run *run, const float *normed, size_t row, size_t n)
+/* g = -e^decay_log softplus(g + decay_bias). */
+static void finish_decay(const struct run *run, const struct qk_block *block)
 {
     const struct qk_layer_weights *w = run->w;
-    float *beta = run->p.beta + row * w->n_v, *g = run->p.g + row * w->n_v;
-    project(&w->beta, n, normed, beta);
-    qk_activate(QK_SIGMOID, n * w->n_v, beta);
-    project(&w->alpha, n, normed, g);
-    for (size_t i = 0; i < n; i++)
+    float *g = run->p.g + block->row * w->n_v;
+    for (size_t i = 0; i < block->n; i++)
         for (size_t h = 0; h < w->n_v; h++)
             g[i * w->n_v + h] = -expf(w->decay_log[h]) * qk_softplus(g[i * w->n_v + h] + w->decay_bias[h]);
 }
 
-static void project_block(void *context, size_t item, size_t worker)
+static void norm_rows(void *context, size_t item, size_t worker)
 {
+    (void)worker;
     const struct run *run = context;
-    const struct qk_layer_weights *w = run->w;
-    const struct block *block = &run->block[item];
-    float *normed = run->scratch + worker * run->size;
-    qk_norm_apply(&w->mixer_norm, block->n, w->d, run->x + block->row * w->d, normed);
-    project(&w->qkv, block->n, normed, run->p.qkv + block->row * w->qkv.n);
-    if (run->p.beta != NULL)
-        project_decay(run, normed, block->row, block->n);
-    if (!w->delta)
-        finish_qk(run, block);
+    const struct qk_block *block = block_of(run, item);
+    size_t d = run->w->d;
+    qk_norm_apply(&run->w->mixer_norm, block->n, d, run->x + block->row * d,
+        run->normed + (block->row - run->group) * d);
+}
+
+static void finish_projection(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct run *run = context;
+    if (run->w->delta)
+        finish_decay(run, block_of(run, item));
+    else
+        finish_qk(run, block_of(run, item));
 }
 
 void qk_projected_free(struct qk_projected *projected)
@@ -286,19 +310,44 @@ void qk_projected_free(struct qk_projected *projected)
     *projected = (struct qk_projected){0};
 }
 
+static enum qk_code project_group(
+    struct run *run, const struct group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_product products[] = {
+        {.p = &w->qkv, .x = run->normed, .out = run->p.qkv + group->row * w->qkv.n},
+        {.p = &w->beta,
+            .x = run->normed,
+            .out = run->p.beta + group->row * w->n_v,
+            .use = QK_PRODUCT_ACTIVATE,
+            .activation = QK_SIGMOID},
+        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v},
+    };
+    QK_TRY(for_group(run, group, norm_rows, progress, err));
+    QK_TRY(run_products(run, group, products, w->delta ? 3 : 1, progress, err));
+    return for_group(run, group, finish_projection, progress, err);
+}
+
 static enum qk_code project_all(
     struct run *run, struct qk_rope_tables *tables, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
     size_t T = run->batch->T;
-    QK_TRY(make_blocks(run, err));
+    struct group group = {0};
+    QK_TRY(begin_run(run, err));
     QK_TRY(qk_rope_tables_find(tables, w, run->batch->positions, &run->cosines, &run->sines, err));
     QK_TRY(qk_alloc_aligned(&run->p.qkv, T * w->qkv.n, sizeof(float), err));
     if (w->delta) {
         QK_TRY(qk_alloc_aligned(&run->p.beta, T * w->n_v, sizeof(float), err));
         QK_TRY(qk_alloc_aligned(&run->p.g, T * w->n_v, sizeof(float), err));
     }
-    return for_blocks(run, project_block, QK_TOKEN_BLOCK * w->d, progress, err);
+    QK_TRY(qk_alloc_aligned(&run->normed, group_rows(run, w->d) * w->d, sizeof(float), err));
+    enum qk_code code = QK_OK;
+    while (code == QK_OK && next_group(run, w->d, &group))
+        code = project_group(run, &group, progress, err);
+    free(run->normed);
+    run->normed = NULL;
+    return code;
 }
 
 enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
@@ -309,10 +358,11 @@ enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const floa
     struct run run = {.w = weights, .batch = batch};
     memcpy(&run.x, &x, sizeof x);
     enum qk_code code = project_all(&run, tables, progress, err);
-    free(run.block);
-    *out = run.p;
-    if (code != QK_OK)
-        qk_projected_free(out);
+    if (code == QK_OK) {
+        *out = run.p;
+        run.p = (struct qk_projected){0};
+    }
+    end_run(&run);
     return code;
 }
 
@@ -359,7 +409,7 @@ static void join_sequence(void *context, size_t item, size_t worker)
 
 /* out (channels) = the convolution at the block's row i, with kernel (channels, conv_width). */
 static void convolve_row(
-    const struct run *run, const struct block *block, size_t i, const float *kernel, float *out)
+    const struct run *run, const struct qk_block *block, size_t i, const float *kernel, float *out)
 {
     const struct qk_layer_weights *w = run->w;
     size_t taps = taps_before(w), channels = tail_channels(w), sequence = block->sequence, t = i;
@@ -374,11 +424,11 @@ static void convolve_row(
 }
 
 /* Convolves v by kernels made of the input: kernel_out(silu(kernel_in x)), one for each token and channel. */
-static void convolve_values(const struct run *run, const struct block *block, float *scratch)
+static void convolve_values(const struct run *run, const struct qk_block *block, float *scratch)
 {
     const struct qk_layer_weights *w = run->w;
     size_t values = w->n_v * w->value_dim, n = block->n;
-    float *hidden = scratch + QK_TOKEN_BLOCK * w->d, *kernel = hidden + QK_TOKEN_BLOCK * w->kernel_in.n;
+    float *hidden = scratch + ROW_BLOCK * w->d, *kernel = hidden + ROW_BLOCK * w->kernel_in.n;
     qk_norm_apply(&w->mixer_norm, n, w->d, run->x + block->row * w->d, scratch);
     project(&w->kernel_in, n, scratch, hidden);
     qk_activate(QK_SILU, n * w->kernel_in.n, hidden);
@@ -393,7 +443,7 @@ static void prepare_delta(void *context, size_t item, size_t worker)
 {
     const struct run *run = context;
     const struct qk_layer_weights *w = run->w;
-    const struct block *block = &run->block[item];
+    const struct qk_block *block = block_of(run, item);
     size_t n = block->n, hd = w->head_dim, ld = w->qkv.n;
     size_t active = run->values != NULL ? 2 * w->n_k * hd : ld;
     float *q = run->p.qkv + block->row * ld;
@@ -420,7 +470,7 @@ static enum qk_code prepare_all_delta(struct run *run, struct qk_progress *progr
         &run->joined, (batch->T + batch->n * taps_before(w)) * tail_channels(w), sizeof *run->joined, err));
     qk_parallel_for(batch->n, join_sequence, run, progress);
     return for_blocks(
-        run, prepare_delta, QK_TOKEN_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err);
+        run, prepare_delta, ROW_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err);
 }
 
 static void set_gates(const struct run *run, struct qk_attention *a, struct qk_gates *gates)
@@ -542,72 +592,107 @@ static enum qk_code mix(
 
 /* --- what is added to the input --- */
 
-/* One worker's scratch: normed, added, second (block, d) each, gate (block, gate.n), mlp (block, 2 * mlp_up.n). */
-static size_t finish_size(const struct qk_layer_weights *w)
-{
-    return QK_TOKEN_BLOCK * (3 * w->d + w->gate.n + 2 * w->mlp_up.n);
-}
-
-/* out (n, d) = o_proj(norm(mixed) * gate); normed and gate are scratch. */
-static void mixer_output(const struct qk_layer_weights *w, size_t n, const float *x, float *mixed,
-    float *normed, float *gate, float *out)
-{
-    size_t width = w->n_out * w->value_dim;
-    norm_heads(&w->o_norm, n, w->n_out, w->value_dim, width, mixed);
-    if (w->gate.weight != NULL) {
-        qk_norm_apply(&w->mixer_norm, n, w->d, x, normed);
-        project(&w->gate, n, normed, gate);
-        qk_activate(w->gate_activation, n * width, gate);
-        qk_multiply(n * width, gate, mixed);
-    }
-    project(&w->o, n, mixed, out);
-    qk_norm_apply(&w->mixer_post_norm, n, w->d, out, out);
-}
-
-/* out (n, d) = the MLP of x (n, d); normed (n, d) and hidden (n, 2 * width) are scratch. */
-static void mlp_output(
-    const struct qk_layer_weights *w, size_t n, const float *x, float *normed, float *hidden, float *out)
-{
-    size_t width = w->mlp_up.n;
-    float *gate = hidden + n * width;
-    qk_norm_apply(&w->mlp_norm, n, w->d, x, normed);
-    project(&w->mlp_up, n, normed, hidden);
-    if (w->mlp_gate.weight != NULL) {
-        project(&w->mlp_gate, n, normed, gate);
-        qk_activate(w->activation, n * width, gate);
-        qk_multiply(n * width, gate, hidden);
-    } else {
-        qk_activate(w->activation, n * width, hidden);
-    }
-    project(&w->mlp_down, n, hidden, out);
-    qk_norm_apply(&w->mlp_post_norm, n, w->d, out, out);
-}
-
 static void add(size_t n, const float *from, float *to)
 {
     for (size_t i = 0; i < n; i++)
         to[i] += from[i];
 }
 
-static void finish_block(void *context, size_t item, size_t worker)
+static void norm_mixed(void *context, size_t item, size_t worker)
 {
     const struct run *run = context;
     const struct qk_layer_weights *w = run->w;
-    size_t row = run->block[item].row, n = run->block[item].n, d = w->d;
-    float *normed = run->scratch + worker * run->size, *added = normed + QK_TOKEN_BLOCK * d,
-          *second = added + QK_TOKEN_BLOCK * d, *gate = second + QK_TOKEN_BLOCK * d,
-          *hidden = gate + QK_TOKEN_BLOCK * w->gate.n, *x = run->x + row * d;
-    mixer_output(w, n, x, run->mixed + row * w->n_out * w->value_dim, normed, gate, added);
-    if (!w->parallel)
-        add(n * d, added, x);
-    mlp_output(w, n, x, normed, hidden, second);
-    if (w->parallel)
-        add(n * d, added, x);
-    add(n * d, second, x);
+    const struct qk_block *block = block_of(run, item);
+    size_t width = w->n_out * w->value_dim;
+    norm_heads(&w->o_norm, block->n, w->n_out, w->value_dim, width, run->mixed + block->row * width);
+    if (w->gate.weight != NULL)
+        norm_rows(context, item, worker);
 }
 
-/* What project_all and make_past left. */
-static void free_run(struct run *run)
+/* Adds the mixer's output, and makes the input of the MLP. */
+static void add_mixer(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_block *block = block_of(run, item);
+    size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
+    float *x = run->x + block->row * d;
+    qk_norm_apply(&w->mixer_post_norm, n, d, run->added + at, run->added + at);
+    if (!w->parallel)
+        add(n * d, run->added + at, x);
+    qk_norm_apply(&w->mlp_norm, n, d, x, run->normed + at);
+}
+
+/* Adds the output of the MLP, which is in `normed`. */
+static void add_mlp(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct run *run = context;
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_block *block = block_of(run, item);
+    size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
+    float *x = run->x + block->row * d;
+    qk_norm_apply(&w->mlp_post_norm, n, d, run->normed + at, run->normed + at);
+    if (w->parallel)
+        add(n * d, run->added + at, x);
+    add(n * d, run->normed + at, x);
+}
+
+/* x += o_proj(norm(mixed) * gate), x += the MLP of x; for a parallel layer both are of the same x. */
+static enum qk_code finish_group(
+    struct run *run, const struct group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    float *mixed = run->mixed + group->row * w->n_out * w->value_dim;
+    bool gated = w->mlp_gate.weight != NULL;
+    const struct qk_product gate = {.p = &w->gate,
+        .x = run->normed,
+        .out = mixed,
+        .use = QK_PRODUCT_GATE,
+        .activation = w->gate_activation};
+    const struct qk_product o = {.p = &w->o, .x = mixed, .out = run->added};
+    const struct qk_product mlp_gate = {.p = &w->mlp_gate,
+        .x = run->normed,
+        .out = run->hidden,
+        .use = QK_PRODUCT_GATE,
+        .activation = w->activation};
+    const struct qk_product up = {.p = &w->mlp_up,
+        .x = run->normed,
+        .out = run->hidden,
+        .use = gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE,
+        .activation = w->activation,
+        .then = gated ? &mlp_gate : NULL};
+    const struct qk_product down = {.p = &w->mlp_down, .x = run->hidden, .out = run->normed};
+    QK_TRY(for_group(run, group, norm_mixed, progress, err));
+    QK_TRY(run_products(run, group, &gate, 1, progress, err));
+    QK_TRY(run_products(run, group, &o, 1, progress, err));
+    QK_TRY(for_group(run, group, add_mixer, progress, err));
+    QK_TRY(run_products(run, group, &up, 1, progress, err));
+    QK_TRY(run_products(run, group, &down, 1, progress, err));
+    return for_group(run, group, add_mlp, progress, err);
+}
+
+static enum qk_code finish_all(struct run *run, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t width = w->mlp_up.n > w->d ? w->mlp_up.n : w->d, rows = group_rows(run, width);
+    struct group group = {0};
+    enum qk_code code = qk_alloc_aligned(&run->normed, rows * w->d, sizeof(float), err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&run->added, rows * w->d, sizeof(float), err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&run->hidden, rows * w->mlp_up.n, sizeof(float), err);
+    for (run->first_block = 0; code == QK_OK && next_group(run, width, &group);)
+        code = finish_group(run, &group, progress, err);
+    free(run->normed);
+    free(run->added);
+    free(run->hidden);
+    return code;
+}
+
+/* Frees what mixing alone needs. */
+static void end_mixing(struct run *run)
 {
     qk_projected_free(&run->p);
     free(run->joined);
@@ -624,11 +709,10 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
     enum qk_code code = project_all(&run, tables, progress, err);
     if (code == QK_OK)
         code = mix(&run, watch != NULL ? watch : &NOBODY, progress, err);
-    free_run(&run);
+    end_mixing(&run);
     if (code == QK_OK)
-        code = for_blocks(&run, finish_block, finish_size(weights), progress, err);
-    free(run.mixed);
-    free(run.block);
+        code = finish_all(&run, progress, err);
+    end_run(&run);
     return code;
 }
 
@@ -646,7 +730,6 @@ enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const fl
     if (code == QK_OK)
         code = show_rows(&past, batch->n, rows, context, progress, err);
     free_past(&past);
-    free_run(&run);
-    free(run.block);
+    end_run(&run);
     return code;
 }

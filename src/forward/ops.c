@@ -8,13 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
-void qk_linear(
-    size_t T, size_t k, size_t n, const float *x, const float *weight, const float *bias, float *out)
+void qk_linear(size_t T, size_t k, size_t n, const float *x, const float *weight, const float *bias,
+    float *out, size_t ld)
 {
     for (size_t t = 0; bias != NULL && t < T; t++)
-        memcpy(out + t * n, bias, n * sizeof *out);
+        memcpy(out + t * ld, bias, n * sizeof *out);
     qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, (int)n, (int)k, 1.0f, x, (int)k, weight,
-        (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)n);
+        (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)ld);
 }
 
 /* Four sums in float64: in a single one, each step would wait for the one before. */

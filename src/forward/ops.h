@@ -8,9 +8,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* out (T, n) = x (T, k) W^T + bias; W (n, k) row-major; bias (n) or NULL. Overwrites out, which is not x. */
-void qk_linear(
-    size_t T, size_t k, size_t n, const float *x, const float *weight, const float *bias, float *out);
+/* out (T, n) = x (T, k) W^T + bias, rows of out ld apart; W (n, k) row-major; bias (n) or NULL. Overwrites out, which
+ * is not x. */
+void qk_linear(size_t T, size_t k, size_t n, const float *x, const float *weight, const float *bias,
+    float *out, size_t ld);
 
 /* out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * (gain + offset), over rows of n that follow each other at ld
  * (Zhang & Sennrich 2019). gain may be NULL (all 1). out may be x. */

@@ -1,0 +1,143 @@
+/* products.c - blocks of rows, and sgemm tile by tile. */
+#include "forward/products.h"
+
+#include "base/mem.h"
+#include "base/parallel.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
+ * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors. */
+enum { SHORT = 1024, LONG = 4096, SMALL_SIDE = 256, LARGE_SIDE = 512, SINGLES = 128 };
+
+static size_t tile_rows(size_t tokens)
+{
+    return tokens < LONG ? SMALL_SIDE : LARGE_SIDE;
+}
+
+static size_t tile_columns(size_t tokens)
+{
+    return tokens < SHORT ? SMALL_SIDE : LARGE_SIDE;
+}
+
+/* --- blocks --- */
+
+static size_t cut(const struct qk_batch *batch, size_t most, struct qk_block *block)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct qk_sequence *s = &batch->sequence[i];
+        struct qk_block *last = n > 0 ? &block[n - 1] : NULL;
+        size_t rows = most > 0 ? most : tile_rows(s->n), singles = most > 0 ? most : SINGLES;
+        if (s->n == 1 && last != NULL && last->n < singles && batch->sequence[last->sequence].n == 1) {
+            last->n++;
+            continue;
+        }
+        for (size_t t = 0; t < s->n; t += rows)
+            block[n++] = (struct qk_block){s->first + t, s->n - t < rows ? s->n - t : rows, i, s->n};
+    }
+    return n;
+}
+
+enum qk_code qk_blocks_cut(
+    const struct qk_batch *batch, size_t most, struct qk_blocks *out, struct qk_error *err)
+{
+    size_t least = most > 0 ? most : SMALL_SIDE;
+    QK_TRY(qk_alloc(&out->block, batch->T / least + batch->n, sizeof *out->block, err));
+    out->n = cut(batch, most, out->block);
+    return QK_OK;
+}
+
+void qk_blocks_free(struct qk_blocks *blocks)
+{
+    free(blocks->block);
+    *blocks = (struct qk_blocks){0};
+}
+
+/* --- products --- */
+
+/* A tile of one product: rows of a block, columns from `column` on. */
+struct tile {
+    const struct qk_product *product;
+    const struct qk_block *block;
+    size_t column, columns;
+};
+
+struct job {
+    const struct tile *tile;
+    size_t row;
+    float *scratch; /* LARGE_SIDE squared a worker */
+};
+
+static void run_product(const struct qk_product *product, const struct tile *tile, size_t row, float *scratch)
+{
+    const struct qk_projection *p = product->p;
+    size_t n = tile->block->n, columns = tile->columns, at = tile->block->row - row;
+    bool gate = product->use == QK_PRODUCT_GATE;
+    float *out = product->out + at * p->n + tile->column, *y = gate ? scratch : out;
+    size_t ld = gate ? columns : p->n;
+    qk_linear(n, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
+        p->bias != NULL ? p->bias + tile->column : NULL, y, ld);
+    if (product->use == QK_PRODUCT_SET)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        qk_activate(product->activation, columns, y + i * ld);
+        if (gate)
+            qk_multiply(columns, y + i * ld, out + i * p->n);
+    }
+}
+
+static void run_tile(void *context, size_t item, size_t worker)
+{
+    const struct job *job = context;
+    const struct tile *tile = &job->tile[item];
+    float *scratch = job->scratch + worker * LARGE_SIDE * LARGE_SIDE;
+    for (const struct qk_product *p = tile->product; p != NULL; p = p->then)
+        run_product(p, tile, job->row, scratch);
+}
+
+/* Fills the tiles of one product (or counts them where tile is NULL); returns their number. The length of a block's
+ * sequence decides about its tiles. */
+static size_t lay_tiles(
+    const struct qk_product *product, const struct qk_block *block, size_t n_blocks, struct tile *tile)
+{
+    size_t n = 0, width = product->p->weight != NULL ? product->p->n : 0;
+    for (size_t b = 0; b < n_blocks; b++) {
+        size_t columns = tile_columns(block[b].tokens);
+        for (size_t column = 0; column < width; column += columns, n++)
+            if (tile != NULL)
+                tile[n] = (struct tile){
+                    product, &block[b], column, width - column < columns ? width - column : columns};
+    }
+    return n;
+}
+
+enum qk_code qk_products_run(const struct qk_blocks *blocks, size_t first, size_t end, size_t row,
+    const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err)
+{
+    struct job job = {.row = row};
+    struct tile *tile = NULL;
+    const struct qk_block *block = blocks->block + first;
+    size_t tiles = 0;
+    bool gates = false;
+    for (size_t i = 0; i < n; i++) {
+        tiles += lay_tiles(&product[i], block, end - first, NULL);
+        for (const struct qk_product *p = &product[i]; p != NULL; p = p->then)
+            gates = gates || p->use == QK_PRODUCT_GATE;
+    }
+    QK_TRY(qk_alloc(&tile, tiles, sizeof *tile, err));
+    job.tile = tile;
+    tiles = 0;
+    for (size_t i = 0; i < n; i++)
+        tiles += lay_tiles(&product[i], block, end - first, tile + tiles);
+    size_t scratch = gates ? qk_parallel_workers(tiles) * LARGE_SIDE * LARGE_SIDE : 0;
+    enum qk_code code = qk_alloc_aligned(&job.scratch, scratch, sizeof *job.scratch, err);
+    if (code == QK_OK) {
+        qk_parallel_for(tiles, run_tile, &job, progress);
+        code = qk_progress_check(progress, err);
+    }
+    free(job.scratch);
+    free(tile);
+    return code;
+}
