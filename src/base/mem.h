@@ -10,8 +10,8 @@
  * The caller frees with free(). Fails with QK_IO on overflow or exhaustion, *out = NULL then. */
 enum qk_code qk_alloc(void *out, size_t n, size_t size, struct qk_error *err);
 
-/* Like qk_alloc, aligned to 64 bytes (from 4 MiB on to 2 MiB, in huge pages) and not zeroed: for numeric buffers. free()
- * frees it. */
+/* Like qk_alloc, aligned to 64 bytes and not zeroed: for numeric buffers. From 4 MiB on they are aligned to 2 MiB and
+ * in huge pages, where the kernel has some. free() frees it. */
 enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error *err);
 
 /* Makes the array at *array (*capacity elements of `size` bytes) hold at least `need` elements. It grows

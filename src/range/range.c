@@ -173,35 +173,6 @@ enum qk_code qk_range_sum_finish(
     return QK_OK;
 }
 
-/* --- divergence --- */
-
-/* (1-r) ln(1-r) + (1+r) ln(1+r) = sum over k of r^2k / (k (2k-1)). It uses the series where that converges fast. The
- * series has no cancellation, so models that hardly differ keep every digit of their divergence. */
-static double entropy_gap(double r)
-{
-    enum { TERMS = 10 };
-    double square = r * r;
-    if (square < 0.1) { /* the first term left out is below 1e-13 of the sum */
-        double sum = 0;
-        for (int k = TERMS; k >= 1; k--)
-            sum = square * (1.0 / (k * (2.0 * k - 1)) + sum);
-        return sum;
-    }
-    double less = 1 - r, more = 1 + r;
-    return (less > 0 ? less * log(less) : 0) + (more > 0 ? more * log(more) : 0);
-}
-
-double qk_range_divergence(const float *p, const float *r, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        double total = (double)p[i] + r[i];
-        if (total != 0)
-            sum += total * entropy_gap(((double)p[i] - r[i]) / total);
-    }
-    return sum / 4;
-}
-
 /* --- a layer of several models --- */
 
 enum { MOST_SOURCES = 4 };
