@@ -43,14 +43,14 @@ static bool compare_slices(
     return true;
 }
 
-/* "F8_E4M3 scaled by x.weight_scale, one number for 128 x 128 values" */
+/* "F8_E4M3 scaled by x.weight_scale, F32, one for 128 x 128 values" */
 static void describe_format(const struct qk_view *view, struct qk_text *text)
 {
     bool down = view->scale.tensor == NULL && view->down_scale.tensor != NULL;
     const struct qk_scaling *scale = down ? &view->down_scale : &view->scale;
     qk_text_add(text, "%s", (down ? view->down : view->weight)->dtype_text);
     if (scale->tensor != NULL)
-        qk_text_add(text, " scaled by %s (%s, one for %llu x %llu values)", scale->tensor->name,
+        qk_text_add(text, " scaled by %s, %s, one for %llu x %llu values", scale->tensor->name,
             scale->tensor->dtype_text, (unsigned long long)scale->rows, (unsigned long long)scale->columns);
 }
 
@@ -63,11 +63,13 @@ static void compare_formats(const struct qk_layer *pre, const struct qk_layer *p
         bool scaled = b->scale.tensor != NULL || b->down_scale.tensor != NULL;
         if (b->weight == NULL || (same_scales(a, b) && (!scaled || a->weight->dtype == b->weight->dtype)))
             continue;
-        qk_text_add(text, "%s has other formats in pre (", qk_role_name((enum qk_role)r));
+        qk_text_add(text,
+            "pre and post store %s differently: it can be compared, but not restored or blended (",
+            qk_role_name((enum qk_role)r));
         describe_format(a, text);
-        qk_text_add(text, ") and in post (");
+        qk_text_add(text, " in pre, ");
         describe_format(b, text);
-        qk_text_add(text, "): they can be compared, but not restored or blended");
+        qk_text_add(text, " in post)");
         return;
     }
     if (fixed != NULL)

@@ -180,11 +180,11 @@ in_8_bits("unknown", "post", "whole", ".scaling_factor_scale")
 in_8_bits("misfit", "post", "block", ".weight_scale")  # blocks of 32 without a config that says so
 
 
-def packed(name, made, quantisation=None):
+def packed(name, made, quantisation=None, only=""):
     """`made` gives the tensors that stand for a module: {suffix: (dtype, shape, bytes)}."""
     tensors = {}
     for key, tensor in side("post").items():
-        if is_linear(key):
+        if is_linear(key) and only in key:
             rows, columns = tensor[1]
             tensors |= {key.removesuffix(".weight") + suffix: value for suffix, value in made(rows, columns).items()}
         else:
@@ -202,8 +202,21 @@ packed("bnb4", lambda r, c: {".weight": zeros("U8", r * c // 2, 1), ".weight.abs
        {"quant_method": "bitsandbytes", "load_in_4bit": True})
 packed("bnb8", lambda r, c: {".weight": zeros("I8", r, c), ".SCB": zeros("F32", r), ".weight_format": zeros("U8")},
        {"quant_method": "bitsandbytes", "load_in_8bit": True})
-packed("gptq", lambda r, c: {".qweight": zeros("I32", c // 8, r), ".qzeros": zeros("I32", 1, r // 8),
-                             ".scales": zeros("F16", 1, r), ".g_idx": zeros("I32", c)}, {"quant_method": "gptq"})
+
+
+def gptq(rows, columns):
+    return {".qweight": zeros("I32", columns // 8, rows), ".qzeros": zeros("I32", 1, rows // 8),
+            ".scales": zeros("F16", 1, rows), ".g_idx": zeros("I32", columns)}
+
+
+packed("gptq", gptq, {"quant_method": "gptq"})
+packed("gptq-output", gptq, {"quant_method": "gptq"}, only="o_proj")  # q and k are numbers
+packed("gptq-unknown", gptq, {"quant_method": "gptq"})
+with open(f"{OUT}/gptq-unknown/config.json", "r+", encoding="utf-8") as file:
+    config = json.load(file) | {"model_type": "never_heard_of"}
+    file.seek(0)
+    json.dump(config, file)
+    file.truncate()
 packed("awq", lambda r, c: {".qweight": zeros("I32", c, r // 8), ".qzeros": zeros("I32", 1, r // 8),
                             ".scales": zeros("F16", 1, r)}, {"quant_method": "awq"})
 packed("compressed", lambda r, c: {".weight_packed": zeros("I32", r, c // 8), ".weight_scale": zeros("BF16", r, 1),

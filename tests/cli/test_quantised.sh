@@ -77,17 +77,18 @@ run export "$made/row-pre" "$made/row" --set all=lerp:0.5 -o "$work/none"
 check "no blend of scaled values" complains 3 'q with scaled blocks cannot be blended'
 
 # --- formats that differ ---
-other='q has other formats in pre (F8_E4M3 scaled by model.layers.0.self_attn.q_proj.weight_scale_inv (F32, one for 32 x 32 values)) and in post (BF16): they can be compared, but not restored or blended'
+other='pre and post store q differently: it can be compared, but not restored or blended'
+formats='(F8_E4M3 scaled by model.layers.0.self_attn.q_proj.weight_scale_inv, F32, one for 32 x 32 values in pre, BF16 in post)'
 for set in all=restore all=lerp:0.5 0:q=restore; do
     run export "$made/block-pre" "$made/same" --set "$set" -o "$work/none"
-    check "8 and 16 bits: no $set" complains 2 "layer 0 cannot be chosen: $other"
+    check "8 and 16 bits: no $set" complains 2 "layer 0 cannot be chosen: $other $formats"
 done
 run export "$made/block-pre" "$made/comfy" --set 1=restore -o "$work/none"
-check "other scales: no restore" complains 2 'layer 1 cannot be chosen: q has other formats .*weight_scale_inv .*scale_weight'
+check "other scales: no restore" complains 2 "layer 1 cannot be chosen: $other .*weight_scale_inv, .*scale_weight"
 run plan "$made/whole-pre" "$made/mixed" --set 0-1,3=restore
 check "a layer that is not quantised leaves the others alone" ended 0
 run plan "$made/whole-pre" "$made/mixed" --set 2=restore
-check "  while it cannot" complains 2 'layer 2 cannot be chosen: q has other formats in pre (F8_E4M3'
+check "  while it cannot" complains 2 "layer 2 cannot be chosen: $other (F8_E4M3"
 run export "$made/block-pre" "$made/same" --set all=keep -o "$work/kept"
 check "keeping is no choice" ended 0
 
@@ -124,6 +125,7 @@ done <<'NAMES'
 bnb4 its weights are packed by quantisation (bitsandbytes, 4 bits, found model.layers.0.self_attn.q_proj.weight.quant_state
 bnb8 its weights are packed by quantisation (bitsandbytes, 8 bits, found model.layers.0.self_attn.q_proj.SCB)
 gptq its weights are packed by quantisation (GPTQ, found model.layers.0.self_attn.q_proj.g_idx)
+gptq-unknown its weights are packed by quantisation (GPTQ, found model.layers.0.self_attn.q_proj.g_idx)
 awq its weights are packed by quantisation (AWQ, found model.layers.0.self_attn.q_proj.qweight)
 compressed its weights are packed by quantisation (compressed-tensors, found model.layers.0.self_attn.q_proj.weight_packed)
 mxfp4 its weights are packed by quantisation (MXFP4, found model.layers.0.self_attn.q_proj_blocks)
@@ -132,6 +134,10 @@ int8 model.layers.0.self_attn.q_proj.weight is stored as I8, scaled by model.lay
 unknown its weights are scaled by model.layers.0.self_attn.q_proj.scaling_factor_scale (no quant_method in its config)
 misfit model.layers.0.self_attn.q_proj.weight_scale does not hold one scale, one for each row or one for each block of 128 x 128
 NAMES
+run diff "$made/pre" "$made/gptq-output"
+check "a packed output projection: drift" says full
+run range "$made/pre" "$made/gptq-output" --ids "$work/ids"
+check "  and no pass, by the name of the method" complains 3 'o_proj.g_idx: packed by quantisation (GPTQ), which is not supported'
 run diff "$made/pre" "$made/empty"
 check "an empty tensor of ZeRO-3 leaves the other layers" sh -c \
     "[ $code -eq 0 ] && grep -q 'layer 2 cannot be compared: post: .*q_proj.weight holds no values, as ZeRO-3' '$err'"
