@@ -125,10 +125,11 @@ static enum qk_code leave_out(struct chooser *c, const struct qk_entry *entry, s
 static enum qk_code choose(void *context, const struct qk_entry *entry, bool *taken, struct qk_error *err)
 {
     struct chooser *c = context;
-    *taken = still_true(c->post, entry->name) && (!c->single || beside_single_file(c->post, entry->name));
-    bool config = c->left_over && strcmp(entry->name, QK_ADAPTER_CONFIG) == 0;
-    if (*taken && !c->rules->everything &&
-        (config || qk_export_leaves_out(c->post, entry->name, entry->is_folder))) {
+    bool state = qk_export_leaves_out(c->post, entry->name, entry->is_folder),
+         config = c->left_over && strcmp(entry->name, QK_ADAPTER_CONFIG) == 0;
+    *taken =
+        still_true(c->post, entry->name) && (!c->single || state || beside_single_file(c->post, entry->name));
+    if (*taken && !c->rules->everything && (config || state)) {
         *taken = false;
         return leave_out(c, entry, err);
     }

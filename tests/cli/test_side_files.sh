@@ -92,6 +92,34 @@ echo mine >"$work/whole/latest.txt"
 run export "$pre" "$work/trainer" --set full=restore --force -o "$work/whole"
 check "  but not one with a file of the user's" sh -c "[ $code -eq 2 ] && grep -q 'holds latest.txt, which this export would not write' '$err'"
 
+# the folder of an adapter, as Trainer leaves it
+mkdir "$work/checkpoint-10"
+python3 - "$tools" "$work/checkpoint-10" <<'PYTHON'
+import json, struct, sys
+sys.path.insert(0, sys.argv[1])
+from stored_file import write_file
+def factor(*shape):
+    n = shape[0] * shape[1]
+    return "F32", shape, struct.pack(f"<{n}f", *(0.01 * (i % 7) for i in range(n)))
+at = "base_model.model.model.layers.1.self_attn.q_proj.lora_"
+write_file(f"{sys.argv[2]}/adapter_model.safetensors", {at + "A.weight": factor(2, 128), at + "B.weight": factor(128, 2)})
+json.dump({"peft_type": "LORA", "r": 2, "lora_alpha": 4}, open(f"{sys.argv[2]}/adapter_config.json", "w"))
+open(f"{sys.argv[2]}/optimizer.pt", "w").write("0123456789")
+PYTHON
+run export "$pre" "$work/checkpoint-10" --set 1=restore --adapter -o "$work/adapter"
+check "an adapter without its optimizer" under "$left" optimizer.pt
+check "  but with its config" cmp "$work/checkpoint-10/adapter_config.json" "$work/adapter/adapter_config.json"
+run verify "$work/adapter"
+check "  verified" ended 0
+run export "$pre" "$work/checkpoint-10" --set 1=restore --adapter --everything -o "$work/adapter-all"
+check "  with everything" cmp "$work/checkpoint-10/optimizer.pt" "$work/adapter-all/optimizer.pt"
+run verify "$work/adapter-all"
+check "  verified" ended 0
+run export "$pre" "$work/checkpoint-10" --set 1=restore -o "$work/merged"
+check "a merged adapter has neither" lacks "$work/merged" adapter_config.json optimizer.pt
+run verify "$work/merged"
+check "  verified" ended 0
+
 # --- links ---
 mkdir -p "$work/home" "$work/linked"
 echo hf_secret >"$work/home/token"
