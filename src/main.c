@@ -1,5 +1,6 @@
 /* main.c - the choice of the command; the only place that prints an error and ends the program. */
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/thread.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
@@ -149,6 +150,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN); /* so is a file beyond the limit of sizes: it does not kill an export */
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
+    qk_raise_open_files();
     qk_json_init();
     if (!is_stack_small() || qk_thread_start(&thread, run_thread, &start, &err) != QK_OK)
         return (int)run_line(argc, argv);

@@ -43,8 +43,8 @@ char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, 
     if (n > width && digits[0] == '0')
         memmove(digits, digits + 1, strlen(digits));
     else if (n > width)
-        snprintf(out, NUMBER_TEXT, "%.3f", value);
-    return out;
+        n = snprintf(out, NUMBER_TEXT, "%.3f", value);
+    return n > width && digits[0] != '.' ? format_number(out, value) : out;
 }
 
 char *format_mass(char out[NUMBER_TEXT], double mass, int width)

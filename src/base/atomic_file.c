@@ -60,11 +60,22 @@ enum qk_code qk_sync_folder(const char *path, struct qk_error *err)
     return qk_sync_close(fd, path, err);
 }
 
-enum qk_code qk_split_path(const char *path, char **parent, char **name, struct qk_error *err)
+static size_t without_slashes(const char *path)
 {
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/')
         n--;
+    return n;
+}
+
+enum qk_code qk_plain_path(const char *path, char **out, struct qk_error *err)
+{
+    return qk_strndup_to(out, path, without_slashes(path), err);
+}
+
+enum qk_code qk_split_path(const char *path, char **parent, char **name, struct qk_error *err)
+{
+    size_t n = without_slashes(path);
     size_t slash = n;
     while (slash > 0 && path[slash - 1] != '/')
         slash--;

@@ -26,6 +26,8 @@ enum qk_code qk_sync_folder(const char *path, struct qk_error *err);
 /* The same for the folder of `path`. */
 enum qk_code qk_sync_parent(const char *path, struct qk_error *err);
 
+/* *out = the path without slashes at its end, which would make the system follow a link; the caller frees. */
+enum qk_code qk_plain_path(const char *path, char **out, struct qk_error *err);
 /* Splits "a/b/" into "a" and "b"; the parent of a bare name is ".". The caller frees both. */
 enum qk_code qk_split_path(const char *path, char **parent, char **name, struct qk_error *err);
 

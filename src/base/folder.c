@@ -7,12 +7,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_DEPTH = 32, OPEN_FOLDERS = 32 };
+/* nftw holds OPEN_FOLDERS folders open at most: cleaning up must work where few files can be opened. */
+enum { MAX_DEPTH = 32, OPEN_FOLDERS = 1 };
 
 /* --- names --- */
 
@@ -50,40 +52,95 @@ enum qk_code qk_folder_names(const char *path, bool *found, struct qk_lines *nam
 struct listing {
     const char *root;
     bool deep;
+    qk_folder_filter filter;
+    void *context;
     struct qk_folder *out;
+    void *entered; /* a tree of the folders that were entered: struct identity, owned */
     struct qk_error *err;
 };
 
-static enum qk_code list_below(const struct listing *l, const char *below, int depth);
+/* A folder, whatever its name. */
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
+static int by_identity(const void *a, const void *b)
+{
+    const struct identity *x = a, *y = b;
+    if (x->device != y->device)
+        return x->device < y->device ? -1 : 1;
+    return x->inode < y->inode ? -1 : x->inode > y->inode;
+}
+
+/* Notes a folder that is entered. QK_INPUT for a second time: with links in a few folders, the number of entries could
+ * grow without limit. */
+static enum qk_code enter(struct listing *l, const char *path, const struct stat *info)
+{
+    struct identity *identity;
+    QK_TRY(qk_alloc(&identity, 1, sizeof *identity, l->err));
+    *identity = (struct identity){info->st_dev, info->st_ino};
+    struct identity *const *kept = tsearch(identity, &l->entered, by_identity);
+    if (kept != NULL && *kept == identity)
+        return QK_OK;
+    free(identity);
+    if (kept == NULL)
+        return qk_fail_memory(l->err, sizeof *identity);
+    return qk_fail(l->err, QK_INPUT,
+        "%s: leads to a folder that was listed under another name (links may lead to a folder once)", path);
+}
+
+static enum qk_code list_below(struct listing *l, const char *below, int depth);
 
 /* Takes ownership of `name`. */
-static enum qk_code add_entry(const struct listing *l, char *name, const char *path, int depth)
+static enum qk_code take_entry(
+    struct listing *l, char *name, const char *path, const struct stat *info, int depth)
 {
-    struct stat info;
-    bool found = stat(path, &info) == 0, folder = found && S_ISDIR(info.st_mode);
-    bool regular = found && S_ISREG(info.st_mode),
-         leads_nowhere = !found && (errno == ENOENT || errno == ELOOP);
-    if (!l->deep && (leads_nowhere || (found && !regular))) {
-        free(name);
-        return QK_OK;
-    }
-    enum qk_code code = found ? QK_OK : qk_fail_errno(l->err, path, "examine");
+    bool folder = S_ISDIR(info->st_mode);
+    enum qk_code code = folder && l->deep ? enter(l, path, info) : QK_OK;
+    if (code == QK_OK && !folder && !S_ISREG(info->st_mode))
+        code = qk_fail(l->err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
+    if (code == QK_OK && l->out->n >= QK_FOLDER_MOST)
+        code = qk_fail(
+            l->err, QK_INPUT, "%s: more than %d entries are in and below it", l->root, QK_FOLDER_MOST);
     if (code == QK_OK)
         code = qk_grow(&l->out->file, &l->out->capacity, l->out->n + 1, sizeof *l->out->file, l->err);
-    if (code == QK_OK && !regular && !folder)
-        code = qk_fail(l->err, QK_INPUT, "%s: neither a file nor a folder: it cannot be copied", path);
     if (code != QK_OK) {
         free(name);
         return code;
     }
     l->out->file[l->out->n++] = (struct qk_file){.name = name,
         .is_folder = folder,
-        .bytes = folder ? 0 : (uint64_t)info.st_size,
-        .mode = info.st_mode & 0777};
+        .bytes = folder ? 0 : (uint64_t)info->st_size,
+        .mode = info->st_mode & 0777};
     return folder ? list_below(l, name, depth + 1) : QK_OK;
 }
 
-static enum qk_code list_entry(const struct listing *l, const char *below, const char *entry, int depth)
+/* Takes ownership of `name`. */
+static enum qk_code add_entry(struct listing *l, char *name, const char *path, int depth)
+{
+    struct stat info = {0}, own = {0};
+    bool found = stat(path, &info) == 0, folder = found && S_ISDIR(info.st_mode);
+    int reason = errno;
+    bool nowhere = !found && (reason == ENOENT || reason == ELOOP), taken = true;
+    const struct qk_entry entry = {name, path, folder, lstat(path, &own) == 0 && S_ISLNK(own.st_mode),
+        folder || !found ? 0 : (uint64_t)info.st_size};
+    enum qk_code code = QK_OK;
+    if (!l->deep && (nowhere || (found && !S_ISREG(info.st_mode))))
+        taken = false;
+    else if (l->filter != NULL)
+        code = l->filter(l->context, &entry, &taken, l->err);
+    if (code == QK_OK && taken && !found) {
+        errno = reason;
+        code = qk_fail_errno(l->err, path, "examine");
+    }
+    if (code == QK_OK && taken)
+        return take_entry(l, name, path, &info, depth);
+    free(name);
+    return code;
+}
+
+static enum qk_code list_entry(struct listing *l, const char *below, const char *entry, int depth)
 {
     char *name, *path;
     if (below[0] == '\0')
@@ -100,7 +157,7 @@ static enum qk_code list_entry(const struct listing *l, const char *below, const
     return code;
 }
 
-static enum qk_code list_below(const struct listing *l, const char *below, int depth)
+static enum qk_code list_below(struct listing *l, const char *below, int depth)
 {
     char *path;
     QK_TRY(qk_path_join(l->root, below, &path, l->err));
@@ -121,11 +178,16 @@ static int file_by_name(const void *a, const void *b)
     return strcmp(((const struct qk_file *)a)->name, ((const struct qk_file *)b)->name);
 }
 
-enum qk_code qk_folder_list(const char *path, bool deep, struct qk_folder *folder, struct qk_error *err)
+enum qk_code qk_folder_list(const char *path, bool deep, qk_folder_filter filter, void *context,
+    struct qk_folder *folder, struct qk_error *err)
 {
-    const struct listing listing = {path, deep, folder, err};
+    struct listing listing = {path, deep, filter, context, folder, NULL, err};
+    struct stat info;
     *folder = (struct qk_folder){0};
-    enum qk_code code = list_below(&listing, "", 0);
+    enum qk_code code = deep && stat(path, &info) == 0 ? enter(&listing, path, &info) : QK_OK;
+    if (code == QK_OK)
+        code = list_below(&listing, "", 0);
+    tdestroy(listing.entered, free);
     if (code != QK_OK)
         qk_folder_free(folder);
     else if (folder->n > 1)
@@ -151,7 +213,8 @@ const struct qk_file *qk_folder_find(const struct qk_folder *folder, const char 
 
 /* nftw passes no context. */
 static _Thread_local struct {
-    uint64_t bytes;
+    uint64_t bytes, size;
+    size_t n_files;
     time_t changed;
 } measured;
 
@@ -162,16 +225,29 @@ static int measure_entry(const char *path, const struct stat *info, int type, st
     if (type == FTW_NS)
         return 0;
     measured.bytes += (uint64_t)info->st_blocks * STAT_BLOCK;
+    measured.size += S_ISREG(info->st_mode) ? (uint64_t)info->st_size : 0;
+    measured.n_files += type != FTW_D;
     if (info->st_mtim.tv_sec > measured.changed)
         measured.changed = info->st_mtim.tv_sec;
     return 0;
 }
 
+static void measure(const char *path)
+{
+    memset(&measured, 0, sizeof measured);
+    nftw(path, measure_entry, OPEN_FOLDERS, FTW_PHYS);
+}
+
+void qk_folder_size(const char *path, uint64_t *bytes, size_t *n_files)
+{
+    measure(path);
+    *bytes = measured.size;
+    *n_files = measured.n_files;
+}
+
 void qk_folder_measure(const char *path, uint64_t *bytes, time_t *changed)
 {
-    measured.bytes = 0;
-    measured.changed = 0;
-    nftw(path, measure_entry, OPEN_FOLDERS, FTW_PHYS);
+    measure(path);
     *bytes = measured.bytes;
     *changed = measured.changed;
 }

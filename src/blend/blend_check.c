@@ -51,14 +51,15 @@ static enum qk_code check_blocks(
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];
     const struct qk_view *view = &post->role[role];
     uint64_t first = view->first_row[head], end = first + (uint64_t)(post->head_dim - view->tail),
-             block = (uint64_t)view->block;
-    if (view->scale == NULL || (first % block == 0 && (end % block == 0 || end == view->weight->shape[0])))
+             block = view->scale.tensor != NULL ? view->scale.rows : 1;
+    if (first % block == 0 && (end % block == 0 || end == view->weight->shape[0]))
         return QK_OK;
     return qk_fail(err, QK_INPUT,
         "%s: %s: %s%d cannot be chosen alone: its blocks of scales hold other rows, too (found rows %llu-%llu, "
-        "expected whole blocks of %d)",
+        "expected whole blocks of %llu)",
         qk_checkpoint_file(pair->model[QK_POST]->checkpoint, view->weight), view->weight->name,
-        qk_role_name(role), head, (unsigned long long)first, (unsigned long long)end - 1, view->block);
+        qk_role_name(role), head, (unsigned long long)first, (unsigned long long)end - 1,
+        (unsigned long long)block);
 }
 
 /* A head of a view of slices can be restored or left alone: no blend is defined on factors or scales. */
@@ -99,8 +100,15 @@ static enum qk_code check_head(const struct qk_pair *pair, int layer, enum qk_ro
     const struct qk_layer *post = target->side[QK_POST];
     const struct qk_view *from = &target->side[QK_PRE]->role[role], *to = &post->role[role];
     enum qk_mode mode[QK_PART_COUNT];
+    bool kept = true;
     for (int part = 0; part < QK_PART_COUNT; part++)
         mode[part] = qk_blend_effect(post, choice, role, (enum qk_part)part, head).mode;
+    for (int part = 0; part < QK_PART_COUNT; part++)
+        kept = kept && mode[part] == QK_KEEP;
+    if (target->fixed != NULL && !kept)
+        return qk_fail(err, QK_INPUT, "%s: %s: layer %d cannot be chosen: %s",
+            qk_checkpoint_file(pair->model[QK_POST]->checkpoint, to->weight), to->weight->name, layer,
+            target->fixed);
     if (to->n_slices > 0)
         QK_TRY(check_slices(pair, layer, role, choice, head, err));
     else

@@ -32,10 +32,10 @@ bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const s
     int head, uint64_t *first, uint64_t *length)
 {
     const struct qk_view *view = &post->role[role];
-    if (slice->tensor != view->weight && slice->tensor != view->scale)
+    if (slice->tensor != view->weight && slice->tensor != view->scale.tensor)
         return false;
     uint64_t row = view->first_row[head], rows = (uint64_t)(post->head_dim - view->tail),
-             block = slice->tensor == view->weight ? 1 : (uint64_t)view->block;
+             block = slice->tensor == view->weight ? 1 : view->scale.rows;
     *first = row / block;
     *length = (row + rows + block - 1) / block - *first;
     return true;

@@ -79,7 +79,7 @@ static uint64_t part_bytes(
     const struct qk_tensor *tensor = part_tensor(view, part);
     if (part >= QK_PART_COUNT)
         return rows_of_slice(layer, choice, role, &view->slice[part - QK_PART_COUNT]) *
-               (tensor->bytes / tensor->shape[0]);
+               (tensor->bytes / (tensor->n_dims > 0 ? tensor->shape[0] : 1));
     if (part == QK_PART_GAIN && qk_blend_shares_gain(layer, role))
         return tensor->bytes;
     uint64_t rows = changed_heads(layer, choice, role, part) * (uint64_t)layer->head_dim;

@@ -6,22 +6,36 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct qk_change *find_change(
+    const struct qk_selection_patch *patch, const struct qk_tensor *tensor)
+{
+    for (size_t i = 0; i < patch->n; i++)
+        if (patch->change[i].tensor == tensor)
+            return &patch->change[i];
+    return NULL;
+}
+
+static bool changes(void *context, const struct qk_tensor *tensor)
+{
+    return find_change(context, tensor) != NULL;
+}
+
 enum qk_code qk_selection_patch_apply(
     void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err)
 {
     const struct qk_selection_patch *patch = context;
-    for (size_t i = 0; i < patch->n; i++)
-        if (patch->change[i].tensor == tensor)
-            return qk_change_apply(
-                patch->pair, &patch->selection, patch->norms, &patch->change[i], bytes, NULL, err);
-    return QK_OK;
+    const struct qk_change *change = find_change(patch, tensor);
+    if (change == NULL)
+        return QK_OK;
+    return qk_change_apply(patch->pair, &patch->selection, patch->norms, change, bytes, NULL, err);
 }
 
 enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
     int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err)
 {
-    *out = (struct qk_selection_patch){
-        .pair = pair, .norms = norms, .patch = {.apply = qk_selection_patch_apply, .context = out}};
+    *out = (struct qk_selection_patch){.pair = pair,
+        .norms = norms,
+        .patch = {.apply = qk_selection_patch_apply, .context = out, .changes = changes}};
     QK_TRY(qk_selection_copy(&out->selection, selection, err));
     for (int i = 0; layer >= 0 && i < selection->n_layers; i++)
         if (i != layer)

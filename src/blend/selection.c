@@ -88,7 +88,8 @@ static enum qk_code check_choosable(const struct qk_selection *selection, const 
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen: %s", layer, target->problem);
     if (!target->has_qk)
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen: it has no q and k", layer);
-
+    if (target->fixed != NULL && qk_choice_effect(choice).mode != QK_KEEP)
+        return qk_fail(err, QK_USAGE, "layer %d cannot be chosen: %s", layer, target->fixed);
     const char *refused = refused_without_k(target, role, choice);
     if (refused != NULL)
         return qk_fail(err, QK_USAGE, "layer %d cannot be chosen for %s: %s (%s)", layer,

@@ -5,6 +5,7 @@
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/print.h"
+#include "cli/side_files.h"
 #include "export/export.h"
 
 #include <stdio.h>
@@ -82,6 +83,8 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
         .adapter = qk_arguments_has(arguments, "adapter"),
         .patch_only = qk_arguments_has(arguments, "patch-only"),
         .norms = inputs->norms,
+        .files = {.everything = qk_arguments_has(arguments, "everything"),
+            .follow_links = qk_arguments_has(arguments, "follow-links")},
         .comment = inputs->comment,
     };
     QK_TRY(qk_export_manifest(inputs->pair, &inputs->selection, &options, &manifest, err));
@@ -90,6 +93,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
     if (code == QK_OK) {
         qk_inputs_print(inputs);
         print_changes(&manifest);
+        qk_side_files_print(&manifest.files);
         print_totals(&manifest, options.target, dry);
     }
     qk_export_manifest_free(&manifest);
@@ -122,6 +126,12 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("patch-only", 0, NULL, "write only the changed tensors and the recipe"),
     QK_OPTION("adapter", 0, NULL,
         "write POST's adapter with the choices in its factors, not the merged checkpoint"),
+    QK_OPTION("everything", 0, NULL,
+        "copy also what trainers keep to go on (optimizer.pt, global_step100 and the like), and a left-over "
+        "adapter_config.json"),
+    QK_OPTION("follow-links", 0, NULL,
+        "copy also what links lead to that go out of POST's folder; without it such a link beside the weights is "
+        "refused"),
     QK_OPTION("link", 0, NULL, "hard-link the shards that do not change, where the file system can"),
     &qk_option_norms,
     &qk_option_comment,

@@ -56,7 +56,8 @@ static bool usable(const struct qk_layer *layer)
 
 static bool same_view(const struct qk_view *a, const struct qk_view *b)
 {
-    return a->n_heads == b->n_heads && a->n_slices == b->n_slices && (a->bias == NULL) == (b->bias == NULL) &&
+    return a->n_heads == b->n_heads && a->n_slices == b->n_slices && a->scale.rows == b->scale.rows &&
+           a->scale.columns == b->scale.columns && (a->bias == NULL) == (b->bias == NULL) &&
            (a->norm == NULL) == (b->norm == NULL);
 }
 
@@ -84,6 +85,20 @@ static void print_positions(const struct qk_layer *layer)
     }
 }
 
+static void print_scaling(const struct qk_layer *layer)
+{
+    const struct qk_scaling *scale = &layer->role[QK_Q].scale;
+    if (scale->tensor == NULL)
+        return;
+    uint64_t rows = layer->role[QK_Q].weight->shape[0], columns = layer->role[QK_Q].weight->shape[1];
+    if (scale->rows >= rows && scale->columns >= columns)
+        qk_print(", scaled by one number");
+    else if (scale->rows == 1 && scale->columns >= columns)
+        qk_print(", scaled by row");
+    else
+        qk_print(", scaled in blocks of %" PRIu64 " x %" PRIu64, scale->rows, scale->columns);
+}
+
 static void print_geometry(const struct qk_layer *layer)
 {
     if (layer->kind == QK_NONE) {
@@ -105,8 +120,7 @@ static void print_geometry(const struct qk_layer *layer)
         qk_print(", keys and values from a latent of %" PRIu64, layer->role[QK_K].weight->shape[1]);
     else
         print_positions(layer);
-    if (layer->role[QK_Q].scale != NULL)
-        qk_print(", scaled in blocks of %d", layer->role[QK_Q].block);
+    print_scaling(layer);
     if (layer->window > 0)
         qk_print(", window %d", layer->window);
     if (layer->role[QK_Q].norm != NULL || layer->role[QK_K].norm != NULL)
@@ -150,10 +164,12 @@ static bool only_restored(const struct qk_layer *layer)
 }
 
 /* Layers with which the program can do the same. */
-enum ability { ABLE_LATENT, ABLE_SCALED, ABLE_Q_ALONE, ABLE_ALL, ABLE_COUNT };
+enum ability { ABLE_FIXED, ABLE_LATENT, ABLE_SCALED, ABLE_Q_ALONE, ABLE_ALL, ABLE_COUNT };
 
 static enum ability ability_of(const struct qk_layer *layer)
 {
+    if (layer->fixed != NULL)
+        return ABLE_FIXED;
     if (layer->role[QK_Q].down != NULL || layer->role[QK_K].down != NULL)
         return ABLE_LATENT;
     return only_restored(layer) ? ABLE_SCALED : layer->no_k != NULL ? ABLE_Q_ALONE : ABLE_ALL;
@@ -165,7 +181,8 @@ static void print_modes(const struct qk_layer *layer)
     qk_print("  compare");
     for (int m = 0; m < QK_MODE_COUNT; m++) {
         const struct qk_mode_info *info = qk_mode_info((enum qk_mode)m);
-        bool can = qk_blend_offers(layer, (enum qk_mode)m) && (info->copies || !only_restored(layer));
+        bool can = layer->fixed == NULL && qk_blend_offers(layer, (enum qk_mode)m) &&
+                   (info->copies || !only_restored(layer));
         if (m != QK_KEEP && can && !qk_blend_has_forms((enum qk_mode)m))
             qk_print(", %s", info->name);
     }
@@ -173,7 +190,8 @@ static void print_modes(const struct qk_layer *layer)
 
 static void print_counts_of_abilities(const struct qk_model *model)
 {
-    static const char *const REMARKS[ABLE_COUNT] = {[ABLE_LATENT] = "",
+    static const char *const REMARKS[ABLE_COUNT] = {[ABLE_FIXED] = " (scales that other rows share)",
+        [ABLE_LATENT] = "",
         [ABLE_SCALED] = " (scaled values)",
         [ABLE_Q_ALONE] = " of q alone",
         [ABLE_ALL] = ""};
@@ -202,7 +220,8 @@ static enum qk_code print_forms(const struct qk_pair *pair, enum qk_mode mode, s
     struct qk_mode_form of[QK_MODE_FORMS] = {0}, form;
     for (int i = 0; i < pair->n_layers; i++) {
         const struct qk_layer *post = pair->layer[i].side[QK_POST];
-        if (!pair->layer[i].has_qk || only_restored(post) || !qk_blend_offers(post, mode))
+        if (!pair->layer[i].has_qk || pair->layer[i].fixed != NULL || only_restored(post) ||
+            !qk_blend_offers(post, mode))
             continue;
         QK_TRY(qk_blend_form(pair, i, mode, &form, err));
         count[form.index]++;

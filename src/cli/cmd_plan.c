@@ -2,9 +2,28 @@
 #include "cli/arguments.h"
 #include "cli/inputs.h"
 #include "cli/print.h"
+#include "cli/side_files.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* The choices, and the side files that an export of them leaves out, or copies though they are of no model. What
+ * refuses an export does not refuse a plan. */
+static void print_plan(const struct qk_inputs *inputs)
+{
+    const struct qk_checkpoint *post = inputs->pair->model[QK_POST]->checkpoint;
+    const struct qk_file_rules rules = {0};
+    struct qk_export_files files;
+    struct qk_error refused = {0};
+    qk_inputs_print(inputs);
+    if (qk_remote_has(post->folder))
+        return;
+    if (qk_export_files(post, &rules, &files, &refused) == QK_OK)
+        qk_side_files_print(&files);
+    else
+        qk_print_note("an export would be refused: %s", refused.text);
+    qk_export_files_free(&files);
+}
 
 static enum qk_code write_recipe(const struct qk_inputs *inputs, const char *path, struct qk_error *err)
 {
@@ -20,7 +39,7 @@ static enum qk_code write_recipe(const struct qk_inputs *inputs, const char *pat
     } else {
         code = qk_recipe_write(&recipe, path, err);
         if (code == QK_OK)
-            qk_inputs_print(inputs);
+            print_plan(inputs);
     }
     qk_recipe_free(&recipe);
     return code;
@@ -33,7 +52,7 @@ static enum qk_code run(const struct qk_arguments *arguments, struct qk_inputs *
     QK_TRY(qk_inputs_open(arguments, inputs, err));
     if (output != NULL)
         return write_recipe(inputs, output, err);
-    qk_inputs_print(inputs);
+    print_plan(inputs);
     return QK_OK;
 }
 

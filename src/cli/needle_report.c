@@ -46,14 +46,6 @@ static double angle_of(const struct qk_needle_report *report, const struct qk_ne
 
 /* --- the table --- */
 
-static void print_number(double value, int width, int digits)
-{
-    if (isfinite(value))
-        qk_print(" %*.*f", width, digits, value);
-    else
-        qk_print(" %*s", width, "-");
-}
-
 /* Prints one character for each bin of distances, as high as its mass; a blank without needles. */
 static void print_curve(const struct qk_needle_report *report, int side, const struct qk_needle_head *head)
 {
@@ -92,18 +84,17 @@ void qk_needle_table(const struct qk_needle_report *report)
         char name[32];
         snprintf(name, sizeof name, "%d/q%d", head->layer, head->head);
         qk_print("%-8s %-6s", name, qk_kind_name(report->pair->layer[head->layer].kind));
-        print_number(head->mass[QK_PRE].mean, 6, 3);
-        print_number(head->mass[QK_POST].mean, 6, 3);
-        print_number(head->drop.mean, 7, 3);
-        print_number(head->drop.error, 6, 3);
-        print_number(mass_of(report, RESTORED, head).mean, 6, 3);
+        qk_print_number(7, 3, head->mass[QK_PRE].mean, "");
+        qk_print_number(7, 3, head->mass[QK_POST].mean, "");
+        qk_print_number(8, 3, head->drop.mean, "");
+        qk_print_number(7, 3, head->drop.error, "");
+        qk_print_number(7, 3, mass_of(report, RESTORED, head).mean, "");
         if (report->measured->current != NULL)
-            print_number(mass_of(report, CURRENT, head).mean, 6, 3);
-        print_number(copies_of(report, QK_PRE, head), 5, 2);
-        print_number(copies_of(report, QK_POST, head), 5, 2);
-        print_number(100 * routing_of(report, head), 6, 1);
-        qk_print("%%");
-        print_number(angle_of(report, head), 6, 1);
+            qk_print_number(7, 3, mass_of(report, CURRENT, head).mean, "");
+        qk_print_number(6, 2, copies_of(report, QK_PRE, head), "");
+        qk_print_number(6, 2, copies_of(report, QK_POST, head), "");
+        qk_print_number(8, 1, 100 * routing_of(report, head), "%");
+        qk_print_number(7, 1, angle_of(report, head), "");
         qk_print("  ");
         print_curve(report, QK_PRE, head);
         qk_print(" ");

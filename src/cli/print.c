@@ -52,6 +52,29 @@ void qk_print_note(const char *format, ...)
     fprintf(stderr, "qkscope: %s\n", qk_printable(visible, sizeof visible, raw));
 }
 
+/* "6.2e7%": printf would write two digits of the exponent at least. */
+static int format_power(char *out, size_t n, int digits, double value, const char *unit)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.*e", digits, value);
+    char *e = strchr(text, 'e');
+    return snprintf(out, n, "%.*se%d%s", (int)(e - text), text, atoi(e + 1), unit);
+}
+
+void qk_print_number(int width, int digits, double value, const char *unit)
+{
+    enum { DOUBLE_TEXT = 330 }; /* 309 digits of the largest double */
+    char text[DOUBLE_TEXT + 16] = "-";
+    int room = width - 1, length = room + 1;
+    if (!isfinite(value))
+        length = 1;
+    for (int d = digits; d >= 0 && length > room; d--)
+        length = snprintf(text, sizeof text, "%.*f%s", d, value, unit);
+    for (int d = 2; d >= 0 && length > room; d--)
+        length = format_power(text, sizeof text, d, value, unit);
+    qk_print(" %*s", room, text);
+}
+
 void qk_print_csv_number(double value)
 {
     if (isfinite(value))

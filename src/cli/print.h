@@ -19,6 +19,11 @@ void qk_print_name(const char *text);
  * should know and that are no failure. */
 void qk_print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Prints a number with its unit at the right of a cell of `width` columns (6 or more), with a blank before it. A number
+ * that is too long for its digits loses some, and at last becomes a power of ten: cells never run together. "-" stands
+ * for one that is not finite. */
+void qk_print_number(int width, int digits, double value, const char *unit);
+
 /* ",VALUE" with ten digits, "," alone when the value is not finite: a cell of a CSV row. */
 void qk_print_csv_number(double value);
 

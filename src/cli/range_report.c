@@ -83,16 +83,6 @@ static int mean_cells(const struct qk_range_report *report)
     return report->probe->T <= SHORT_PROBE ? NUMBER - 1 : NUMBER;
 }
 
-static void print_number(int cells, double value, int digits, const char *unit)
-{
-    char text[32];
-    if (isfinite(value))
-        snprintf(text, sizeof text, "%.*f%s", digits, value, unit);
-    else
-        snprintf(text, sizeof text, "-");
-    qk_print("%*s", cells, text);
-}
-
 static void print_label(const struct qk_range_report *report, int layer, int head)
 {
     if (head < 0)
@@ -147,16 +137,16 @@ static void print_row(const struct qk_range_report *report, int layer, int head,
     for (int m = 0; m < MODELS; m++) {
         const struct qk_range *range = in_table(report, m) ? range_of(report, layer, m, head) : NULL;
         if (in_table(report, m))
-            print_number(mean_cells(report), range != NULL ? range->mean : NAN, 1, "");
+            qk_print_number(mean_cells(report), 1, range != NULL ? range->mean : NAN, "");
     }
     for (int m = 0; m < MODELS; m++) {
         const struct qk_range *range = in_table(report, m) ? range_of(report, layer, m, head) : NULL;
         if (in_table(report, m))
-            print_number(NUMBER, range != NULL ? 100 * range->long_mass : NAN, 2, "%");
+            qk_print_number(NUMBER, 2, range != NULL ? 100 * range->long_mass : NAN, "%");
     }
     if (head < 0) {
-        print_number(NUMBER, layer_shift(report, layer, QK_POST), 4, "");
-        print_number(NUMBER, layer_shift(report, layer, RESTORED), 4, "");
+        qk_print_number(NUMBER, 4, layer_shift(report, layer, QK_POST), "");
+        qk_print_number(NUMBER, 4, layer_shift(report, layer, RESTORED), "");
     } else {
         qk_print("%*s", bars ? SHIFTS * NUMBER : 0, "");
     }
@@ -202,7 +192,7 @@ static void print_profile_row(const struct qk_range_report *report, int layer, i
             qk_print("%*s", LABEL, "");
         qk_print("%-5s", MODEL[s]);
         for (int point = 0; point < n_points(report); point++)
-            print_number(NUMBER, qk_profile_value(&report->profile[s][layer], head, point), 3, "");
+            qk_print_number(NUMBER, 3, qk_profile_value(&report->profile[s][layer], head, point), "");
         qk_print("\n");
     }
 }

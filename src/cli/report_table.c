@@ -3,7 +3,6 @@
 #include "cli/report.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* The columns of one role, in this order; `width` includes the blank before it. */
@@ -29,14 +28,8 @@ enum {
 
 static void print_value(enum qk_metric metric, double value, int width, int digits)
 {
-    char text[32];
-    if (isnan(value))
-        snprintf(text, sizeof text, "-");
-    else if (qk_metric_info(metric)->percent)
-        snprintf(text, sizeof text, "%.*f%%", digits, 100 * value);
-    else
-        snprintf(text, sizeof text, "%.*f", digits, value);
-    qk_print("%*s", width, text);
+    bool percent = qk_metric_info(metric)->percent;
+    qk_print_number(width, digits, percent ? 100 * value : value, percent ? "%" : "");
 }
 
 static void print_role(const struct qk_layer_drift *drift, int role, int head)

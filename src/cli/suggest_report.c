@@ -81,14 +81,6 @@ static void print_word(const char *text)
 
 /* --- heads --- */
 
-static void print_number(double value, int width)
-{
-    if (isfinite(value))
-        qk_print(" %*.3f", width, value);
-    else
-        qk_print(" %*s", width, "-");
-}
-
 static double routing_of(const struct qk_suggest_report *report, const struct qk_needle_head *head)
 {
     return qk_metric_head(&report->drift[head->layer], QK_METRIC_ROUTING, QK_Q, head->head);
@@ -101,15 +93,13 @@ static void print_head(const struct qk_suggest_report *report, const struct qk_r
     snprintf(name, sizeof name, "%d/q%d", head->of.layer, head->of.head);
     qk_print("  %-8s %-6s", name, qk_kind_name(report->pair->layer[head->of.layer].kind));
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        print_number(head->of.mass[s].mean, 6);
-        print_number(head->of.mass[s].error, 6);
+        qk_print_number(7, 3, head->of.mass[s].mean, "");
+        qk_print_number(7, 3, head->of.mass[s].error, "");
     }
-    print_number(head->of.drop.mean, 7);
-    print_number(head->of.drop.error, 6);
-    if (isfinite(routing))
-        qk_print(" %6.1f%%\n", 100 * routing);
-    else
-        qk_print(" %7s\n", "-");
+    qk_print_number(8, 3, head->of.drop.mean, "");
+    qk_print_number(7, 3, head->of.drop.error, "");
+    qk_print_number(8, 1, 100 * routing, "%");
+    qk_print("\n");
 }
 
 static void print_heads(const struct qk_suggest_report *report)

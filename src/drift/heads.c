@@ -42,7 +42,8 @@ static enum qk_code read_bytes(struct qk_heads *heads, enum qk_role role, int he
 static bool is_stored(const struct qk_layer *layer, bool effective)
 {
     for (int r = 0; r < QK_ROLE_COUNT; r++)
-        if (layer->role[r].n_slices > 0 || (effective && layer->role[r].norm != NULL))
+        if (layer->role[r].down != NULL || layer->role[r].scale.tensor != NULL ||
+            (effective && layer->role[r].norm != NULL))
             return false;
     return true;
 }

@@ -9,7 +9,6 @@
 #include "base/text.h"
 #include "blend/blend.h"
 #include "blend/change.h"
-#include "export/export_files.h"
 #include "export/fill.h"
 #include "export/recipe.h"
 #include "export/replace.h"
@@ -29,11 +28,8 @@ struct exporter {
     struct qk_progress *progress;
     struct qk_error *err;
     struct qk_export_manifest manifest;
-    struct qk_folder files;
     struct qk_recipe recipe; /* with the digests of the written tensors */
     struct qk_fill fill;
-    struct qk_source *other; /* n_others: the files that are no shards */
-    size_t n_others;
     char *header;  /* of a patch */
     char *sibling; /* the folder that is filled */
     int lock;      /* its descriptor, whose lock shows others that it is in use (left_over.h); -1: none */
@@ -85,13 +81,9 @@ static enum qk_code add_tensor(struct exporter *e, size_t index, uint64_t at)
 static enum qk_code add_file(
     struct exporter *e, const struct qk_file *file, int shard, const char *from, const char *to)
 {
-    const struct qk_source *source;
-    if (shard >= 0) {
-        source = &e->post->shard[shard].file.source;
-    } else {
-        QK_TRY(qk_source_open(from, &e->other[e->n_others], e->err));
-        source = &e->other[e->n_others++];
-    }
+    if (shard < 0)
+        return qk_fill_add_closed(&e->fill, to, file->mode, file->bytes, from, e->err);
+    const struct qk_source *source = &e->post->shard[shard].file.source;
     QK_TRY(qk_fill_add_file(&e->fill, to, file->mode, source->size, source, e->err));
     for (size_t i = 0; i < e->manifest.n_changes; i++)
         if (e->manifest.change[i].tensor->shard == shard)
@@ -114,14 +106,14 @@ static enum qk_code add_entry(
 
 static enum qk_code add_entries(struct exporter *e)
 {
-    QK_TRY(qk_alloc(&e->other, e->files.n, sizeof *e->other, e->err));
-    for (size_t i = 0; i < e->files.n; i++) {
+    for (size_t i = 0; i < e->manifest.files.copied.n; i++) {
+        const struct qk_file *file = &e->manifest.files.copied.file[i];
         char *from = NULL, *to = NULL;
-        enum qk_code code = qk_path_join(e->post->folder, e->files.file[i].name, &from, e->err);
+        enum qk_code code = qk_path_join(e->post->folder, file->name, &from, e->err);
         if (code == QK_OK)
-            code = qk_path_join(e->sibling, e->files.file[i].name, &to, e->err);
+            code = qk_path_join(e->sibling, file->name, &to, e->err);
         if (code == QK_OK)
-            code = add_entry(e, &e->files.file[i], from, to);
+            code = add_entry(e, file, from, to);
         free(from);
         free(to);
         QK_TRY(code);
@@ -151,18 +143,16 @@ static enum qk_code write_files(struct exporter *e)
     QK_TRY(qk_fill_run(&e->fill, e->progress, e->err));
     for (size_t i = 0; i < e->post->n_shards; i++)
         QK_TRY(mend_sums(e, (int)i));
-    for (size_t i = 0; i < e->n_others; i++)
-        QK_TRY(qk_source_unchanged(&e->other[i], e->err));
     return QK_OK;
 }
 
 static enum qk_code sync_folders(const struct exporter *e)
 {
-    for (size_t i = e->files.n; i-- > 0;) {
+    for (size_t i = e->manifest.files.copied.n; i-- > 0;) {
         char *path;
-        if (!e->files.file[i].is_folder)
+        if (!e->manifest.files.copied.file[i].is_folder)
             continue;
-        QK_TRY(qk_path_join(e->sibling, e->files.file[i].name, &path, e->err));
+        QK_TRY(qk_path_join(e->sibling, e->manifest.files.copied.file[i].name, &path, e->err));
         enum qk_code code = qk_sync_folder(path, e->err);
         free(path);
         QK_TRY(code);
@@ -249,7 +239,6 @@ static enum qk_code fill_sibling(struct exporter *e)
 static enum qk_code run(struct exporter *e)
 {
     QK_TRY(qk_export_manifest(e->pair, e->selection, e->options, &e->manifest, e->err));
-    QK_TRY(qk_export_files(e->post, &e->files, e->err));
     QK_TRY(qk_recipe_make(e->pair, e->selection, e->options->norms, e->options->comment, &e->recipe, e->err));
     QK_TRY(qk_alloc(&e->recipe.output, e->manifest.n_changes, sizeof *e->recipe.output, e->err));
     e->recipe.n_outputs = e->manifest.n_changes;
@@ -261,18 +250,27 @@ static enum qk_code run(struct exporter *e)
     enum qk_code code = fill_sibling(e);
     if (code == QK_OK)
         code = qk_replace_folder(e->sibling, e->options->target, e->manifest.target_exists, e->err);
-    if (code != QK_OK)
-        qk_folder_remove(e->sibling, NULL);
+    if (code == QK_OK)
+        return QK_OK;
+    /* Where no more files can be opened, nothing could be removed. */
+    qk_fill_free(&e->fill);
+    close(e->lock);
+    e->lock = -1;
+    qk_folder_remove(e->sibling, NULL);
     return code;
 }
 
 enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, struct qk_progress *progress, struct qk_error *err)
 {
+    struct qk_export_options plain = *options;
+    char *target;
+    QK_TRY(qk_plain_path(options->target, &target, err));
+    plain.target = target;
     struct exporter e = {.pair = pair,
         .post = qk_export_subject(pair, options->adapter),
         .selection = selection,
-        .options = options,
+        .options = &plain,
         .progress = progress,
         .err = err,
         .lock = -1};
@@ -282,13 +280,10 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
     if (e.lock >= 0)
         close(e.lock);
     qk_fill_free(&e.fill);
-    for (size_t i = 0; i < e.n_others; i++)
-        qk_source_close(&e.other[i]);
-    free(e.other);
     free(e.header);
     free(e.sibling);
+    free(target);
     qk_recipe_free(&e.recipe);
-    qk_folder_free(&e.files);
     qk_export_manifest_free(&e.manifest);
     return code;
 }

@@ -6,11 +6,12 @@
  *
  * Files are filled part by part on all processors (fill.h); the result does not depend on their number.
  *
- * An export is post's folder, in which only rows of chosen roles differ, and the recipe. For a post that is an
+ * An export is post's folder, in which only rows of chosen roles differ, and the recipe. What trainers keep to go on
+ * (side_files.h) and a left-over adapter_config.json stay out, unless everything is copied. For a post that is an
  * adapter, it is pre's folder with the merged tensors. With factors it is the adapter's own folder, with the rows of
  * chosen roles in B multiplied by 1 - alpha (lerp) or 0 (restore). The folder of a post named by a single file may
  * hold other things: then an export is that file and the small files of a checkpoint beside it (*.json, *.txt,
- * *.model, *.py, *.jinja, *.md). */
+ * *.model, *.py, *.jinja, *.md), with everything also what trainers keep. */
 #ifndef QK_EXPORT_EXPORT_H
 #define QK_EXPORT_EXPORT_H
 

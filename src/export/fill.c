@@ -26,6 +26,7 @@ static const uint64_t MADE_AT_ONCE = 192 << 20;
 struct qk_fill_state {
     pthread_mutex_t lock; /* for opening */
     int fd;               /* -1 until its first part is begun */
+    struct qk_source own; /* the old file of one that was added closed, while fd is open */
     bool shared;          /* it shares the blocks of the old file: no copy is needed */
     bool copying;         /* true while a worker copies into it; under the run's lock */
     atomic_size_t left;   /* parts not done yet */
@@ -69,6 +70,13 @@ enum qk_code qk_fill_add_file(struct qk_fill *fill, const char *path, mode_t mod
     return QK_OK;
 }
 
+enum qk_code qk_fill_add_closed(struct qk_fill *fill, const char *path, mode_t mode, uint64_t bytes,
+    const char *from, struct qk_error *err)
+{
+    QK_TRY(qk_fill_add_file(fill, path, mode, bytes, NULL, err));
+    return qk_strdup_to(&fill->file[fill->n_files - 1].from, from, err);
+}
+
 enum qk_code qk_fill_add_made(
     struct qk_fill *fill, uint64_t at, uint64_t n, uint64_t scratch, size_t number, struct qk_error *err)
 {
@@ -103,13 +111,32 @@ static bool share_blocks(const struct qk_source *source, int fd)
 #endif
 }
 
+/* The old file, or NULL. */
+static const struct qk_source *source_of(const struct qk_fill_file *file)
+{
+    return file->from != NULL ? &file->state->own : file->source;
+}
+
+static enum qk_code open_source(const struct qk_fill_file *file, struct qk_error *err)
+{
+    struct qk_source *own = &file->state->own;
+    if (file->from == NULL)
+        return QK_OK;
+    QK_TRY(qk_source_open(file->from, own, err));
+    return own->size == file->bytes
+               ? QK_OK
+               : qk_fail(err, QK_IO, "%s: was changed by another program (found %llu bytes, expected %llu)",
+                     file->from, (unsigned long long)own->size, (unsigned long long)file->bytes);
+}
+
 static enum qk_code open_file(const struct qk_fill_file *file, struct qk_error *err)
 {
     struct qk_fill_state *state = file->state;
+    QK_TRY(open_source(file, err));
     state->fd = open(file->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, file->mode);
     if (state->fd < 0)
         return qk_fail_errno(err, file->path, "create");
-    state->shared = share_blocks(file->source, state->fd);
+    state->shared = share_blocks(source_of(file), state->fd);
     /* Sets the length first: holes at the end need no part that writes. */
     if (ftruncate(state->fd, (off_t)file->bytes) != 0)
         return qk_fail_errno(err, file->path, "write");
@@ -210,7 +237,13 @@ static enum qk_code do_part(struct run *run, const struct qk_fill_part *part, st
         return make_part(run, part, err);
     if (file->state->shared)
         return QK_OK;
-    return qk_copy_range(file->source, part->at, part->n, file->state->fd, file->path, run->progress, err);
+    return qk_copy_range(source_of(file), part->at, part->n, file->state->fd, file->path, run->progress, err);
+}
+
+static void close_source(const struct qk_fill_file *file)
+{
+    if (file->state->own.path != NULL)
+        qk_source_close(&file->state->own);
 }
 
 /* After the last part of a file no other worker uses it. */
@@ -218,9 +251,14 @@ static enum qk_code close_if_last(const struct qk_fill_file *file, struct qk_err
 {
     if (atomic_fetch_sub(&file->state->left, 1) > 1)
         return QK_OK;
+    enum qk_code code = file->from == NULL ? QK_OK : qk_source_unchanged(&file->state->own, err);
+    close_source(file);
     int fd = file->state->fd;
     file->state->fd = -1;
-    return qk_sync_close(fd, file->path, err);
+    if (code == QK_OK)
+        return qk_sync_close(fd, file->path, err);
+    close(fd);
+    return code;
 }
 
 static void work(void *context, size_t item, size_t worker)
@@ -290,6 +328,7 @@ static enum qk_code create_empty(const struct qk_fill *fill, struct qk_error *er
         if (file->bytes > 0)
             continue;
         QK_TRY(open_file(file, err));
+        close_source(file);
         int fd = file->state->fd;
         file->state->fd = -1;
         QK_TRY(qk_sync_close(fd, file->path, err));
@@ -331,12 +370,14 @@ void qk_fill_free(struct qk_fill *fill)
     for (size_t i = 0; i < fill->n_files; i++) {
         struct qk_fill_file *file = &fill->file[i];
         if (file->state != NULL) {
+            close_source(file);
             if (file->state->fd >= 0)
                 close(file->state->fd);
             pthread_mutex_destroy(&file->state->lock);
         }
         free(file->state);
         free(file->path);
+        free(file->from);
     }
     free(fill->file);
     free(fill->part);

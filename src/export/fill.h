@@ -25,6 +25,7 @@ struct qk_fill_part {
 };
 struct qk_fill_file {
     char *path; /* owned */
+    char *from; /* NULL, or the old file, opened for its own parts alone; owned */
     mode_t mode;
     uint64_t bytes, covered; /* covered: bytes that already have their parts */
     const struct qk_source *source;
@@ -42,6 +43,11 @@ struct qk_fill {
 /* Adds a file to create, and to fill with the same bytes of `source` (borrowed; NULL when all parts are made). */
 enum qk_code qk_fill_add_file(struct qk_fill *fill, const char *path, mode_t mode, uint64_t bytes,
     const struct qk_source *source, struct qk_error *err);
+
+/* The same for a file that is not open: it is opened with its first part and closed with its last, so that few are open
+ * at once. QK_IO when it has another size then, or changes meanwhile. */
+enum qk_code qk_fill_add_closed(struct qk_fill *fill, const char *path, mode_t mode, uint64_t bytes,
+    const char *from, struct qk_error *err);
 
 /* Adds a made part, bytes [at, at + n) of the file that was added last: make is called with `number`. Parts are added
  * in the order of `at`. `scratch` is the memory that making takes beside the n bytes. No more than 192 MiB are made

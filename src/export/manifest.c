@@ -71,12 +71,27 @@ static enum qk_code keep_inputs_safe(const struct qk_pair *pair, const char *tar
     return QK_OK;
 }
 
+/* True for a file of post that this export leaves out and an earlier one did not. */
+static bool is_copy(const struct qk_checkpoint *post, const char *name, bool is_folder)
+{
+    char *path;
+    struct stat info;
+    bool config = post->adapter == NULL && strcmp(name, QK_ADAPTER_CONFIG) == 0;
+    if ((!config && !qk_export_leaves_out(post, name, is_folder)) ||
+        qk_path_join(post->folder, name, &path, NULL) != QK_OK)
+        return false;
+    bool there = stat(path, &info) == 0;
+    free(path);
+    return there;
+}
+
 /* Checks that this export would write every name of an existing folder, so that nothing of the user's is lost. That
  * holds for an empty folder and for an earlier export of the same checkpoint. */
-static enum qk_code check_replaceable(const char *target, const struct qk_folder *files, struct qk_error *err)
+static enum qk_code check_replaceable(
+    const struct qk_checkpoint *post, const char *target, const struct qk_folder *files, struct qk_error *err)
 {
     struct qk_folder present;
-    QK_TRY(qk_folder_list(target, true, &present, err));
+    QK_TRY(qk_folder_list(target, true, NULL, NULL, &present, err));
     bool recipe = present.n == 0 || qk_folder_find(&present, QK_RECIPE_NAME) != NULL;
     enum qk_code code =
         recipe ? QK_OK
@@ -84,7 +99,7 @@ static enum qk_code check_replaceable(const char *target, const struct qk_folder
     for (size_t i = 0; i < present.n && code == QK_OK; i++) {
         const char *name = present.file[i].name;
         if (qk_folder_find(files, name) == NULL && strcmp(name, QK_RECIPE_NAME) != 0 &&
-            strcmp(name, QK_PATCH_NAME) != 0)
+            strcmp(name, QK_PATCH_NAME) != 0 && !is_copy(post, name, present.file[i].is_folder))
             code = qk_fail(
                 err, QK_USAGE, "%s: holds %s, which this export would not write: not replaced", target, name);
     }
@@ -107,8 +122,8 @@ static void free_place(struct place *place)
 }
 
 /* *exists: there is a folder to replace. */
-static enum qk_code check_target(const struct qk_export_options *options, const struct place *place,
-    const struct qk_folder *files, bool *exists, struct qk_error *err)
+static enum qk_code check_target(const struct qk_checkpoint *post, const struct qk_export_options *options,
+    const struct place *place, const struct qk_folder *files, bool *exists, struct qk_error *err)
 {
     struct stat info;
     bool there = lstat(options->target, &info) == 0;
@@ -117,6 +132,9 @@ static enum qk_code check_target(const struct qk_export_options *options, const 
     *exists = there || place->aside != NULL;
     if (!*exists)
         return QK_OK;
+    if (there && S_ISLNK(info.st_mode))
+        return qk_fail(
+            err, QK_USAGE, "%s: is a link: name the folder itself, or another one", options->target);
     if (there && !S_ISDIR(info.st_mode))
         return qk_fail(err, QK_USAGE, "%s: exists and is not a folder", options->target);
     if (!options->force && !there)
@@ -127,7 +145,7 @@ static enum qk_code check_target(const struct qk_export_options *options, const 
     if (!options->force)
         return qk_fail(err, QK_USAGE, "%s: exists; it is replaced when forced, if it is an earlier export",
             options->target);
-    return check_replaceable(there ? options->target : place->aside, files, err);
+    return check_replaceable(post, there ? options->target : place->aside, files, err);
 }
 
 /* Left-overs of the target's name go before anything is written, and what was put aside gets its name back, or goes.
@@ -165,7 +183,7 @@ static enum qk_code check_place(const struct qk_pair *pair, const struct qk_expo
     QK_TRY(resolve_target(options->target, &place->target, &place->parent, err));
     QK_TRY(keep_inputs_safe(pair, place->target, err));
     QK_TRY(qk_replaced_find(place->target, &place->aside, err));
-    QK_TRY(check_target(options, place, files, exists, err));
+    QK_TRY(check_target(qk_export_subject(pair, options->adapter), options, place, files, exists, err));
     return check_removed(pair, place, err);
 }
 
@@ -231,17 +249,18 @@ static enum qk_code check_merge(
 }
 
 static enum qk_code make_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
-    const struct qk_export_options *options, const struct qk_folder *files,
-    struct qk_export_manifest *manifest, struct qk_error *err)
+    const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err)
 {
     const struct qk_checkpoint *post = qk_export_subject(pair, options->adapter);
     struct place place = {0};
+    QK_TRY(qk_export_files(post, &options->files, &manifest->files, err));
     QK_TRY(check_merge(post, options, err));
     QK_TRY(qk_changes_find(
         pair, selection, options->norms, options->adapter, &manifest->change, &manifest->n_changes, err));
     count_shards(manifest);
-    count_bytes(post, files, options, manifest);
-    enum qk_code code = check_place(pair, options, files, &place, &manifest->target_exists, err);
+    count_bytes(post, &manifest->files.copied, options, manifest);
+    enum qk_code code =
+        check_place(pair, options, &manifest->files.copied, &place, &manifest->target_exists, err);
     if (code == QK_OK)
         code = count_free(&place, manifest, err);
     free_place(&place);
@@ -254,17 +273,21 @@ static enum qk_code make_manifest(const struct qk_pair *pair, const struct qk_se
     }
     if (options->patch_only && manifest->n_changes == 0)
         return qk_fail(err, QK_USAGE, "%s: nothing is chosen: there is no patch to write", options->target);
+    if (options->patch_only)
+        qk_export_files_free(&manifest->files);
     return QK_OK;
 }
 
 enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_selection *selection,
     const struct qk_export_options *options, struct qk_export_manifest *manifest, struct qk_error *err)
 {
-    struct qk_folder files;
+    struct qk_export_options plain = *options;
+    char *target;
     *manifest = (struct qk_export_manifest){0};
-    QK_TRY(qk_export_files(qk_export_subject(pair, options->adapter), &files, err));
-    enum qk_code code = make_manifest(pair, selection, options, &files, manifest, err);
-    qk_folder_free(&files);
+    QK_TRY(qk_plain_path(options->target, &target, err));
+    plain.target = target;
+    enum qk_code code = make_manifest(pair, selection, &plain, manifest, err);
+    free(target);
     if (code != QK_OK)
         qk_export_manifest_free(manifest);
     return code;
@@ -273,5 +296,6 @@ enum qk_code qk_export_manifest(const struct qk_pair *pair, const struct qk_sele
 void qk_export_manifest_free(struct qk_export_manifest *manifest)
 {
     free(manifest->change);
+    qk_export_files_free(&manifest->files);
     *manifest = (struct qk_export_manifest){0};
 }

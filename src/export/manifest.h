@@ -3,17 +3,19 @@
 #define QK_EXPORT_MANIFEST_H
 
 #include "blend/change.h"
+#include "export/export_files.h"
 
 /* The file of weights in a patch. */
 #define QK_PATCH_NAME "qkscope-patch.safetensors"
 
 struct qk_export_options {
-    const char *target;  /* DIR */
-    bool force;          /* replace an existing export (a folder with a recipe, or an empty one) */
-    bool link;           /* hard-link shards that do not change */
-    bool adapter;        /* post's adapter with its factors changed, not the merged checkpoint */
-    bool patch_only;     /* only the changed tensors (QK_PATCH_NAME) and the recipe */
-    bool norms;          /* the gains of the q/k norms follow their role */
+    const char *target; /* DIR */
+    bool force;         /* replace an existing export (a folder with a recipe, or an empty one) */
+    bool link;          /* hard-link shards that do not change */
+    bool adapter;       /* post's adapter with its factors changed, not the merged checkpoint */
+    bool patch_only;    /* only the changed tensors (QK_PATCH_NAME) and the recipe */
+    bool norms;         /* the gains of the q/k norms follow their role */
+    struct qk_file_rules files;
     const char *comment; /* for the recipe, or NULL */
 };
 
@@ -23,8 +25,9 @@ struct qk_export_manifest {
     uint64_t bytes_total;   /* bytes of the finished folder, without its recipe */
     uint64_t bytes_written; /* of these, the bytes that are not hard-linked */
     uint64_t bytes_changed; /* sum over the changes */
-    uint64_t bytes_free;    /* free bytes of the target's file system, plus those of left-overs that go first */
+    uint64_t bytes_free; /* free bytes of the target's file system, plus those of left-overs that go first */
     size_t n_files, n_shards_changed;
+    struct qk_export_files files; /* empty of a patch */
     bool target_exists;
 };
 

@@ -24,7 +24,8 @@ struct verifier {
     struct qk_recipe recipe;
     struct qk_selection selection;
     struct qk_export_manifest manifest; /* the changes of this shard alone */
-    struct qk_folder expected, found;
+    struct qk_export_files expected;
+    struct qk_folder found;
     struct qk_progress *progress;
     struct qk_lines *differences;
     struct qk_error first; /* the first difference */
@@ -322,7 +323,7 @@ static enum qk_code check_no_others(struct verifier *v)
         const char *name = v->found.file[i].name;
         char *path;
         if (strcmp(name, QK_RECIPE_NAME) == 0 || strcmp(name, QK_PATCH_NAME) == 0 ||
-            qk_folder_find(&v->expected, name) != NULL)
+            qk_folder_find(&v->expected.copied, name) != NULL)
             continue;
         QK_TRY(qk_path_join(v->folder, name, &path, v->err));
         enum qk_code code = differs(v, path, "is not a file of post");
@@ -332,15 +333,29 @@ static enum qk_code check_no_others(struct verifier *v)
     return QK_OK;
 }
 
+/* *holds = the export holds a file that is left out as a rule: then it must hold all of them. */
+static enum qk_code find_left_out(const struct verifier *v, bool *holds)
+{
+    bool adapter;
+    QK_TRY(qk_adapter_is(v->post->folder, &adapter, v->err));
+    *holds = v->post->adapter == NULL && !adapter && qk_folder_find(&v->found, QK_ADAPTER_CONFIG) != NULL;
+    for (size_t i = 0; i < v->found.n && !*holds; i++)
+        *holds = qk_export_leaves_out(v->post, v->found.file[i].name, v->found.file[i].is_folder);
+    return QK_OK;
+}
+
 static enum qk_code verify_folder(struct verifier *v)
 {
     uint64_t total = 0;
-    QK_TRY(qk_export_files(v->post, &v->expected, v->err));
-    for (size_t i = 0; i < v->expected.n; i++)
-        total += v->expected.file[i].bytes;
+    const struct qk_folder *expected = &v->expected.copied;
+    struct qk_file_rules rules = {.follow_links = true};
+    QK_TRY(find_left_out(v, &rules.everything));
+    QK_TRY(qk_export_files(v->post, &rules, &v->expected, v->err));
+    for (size_t i = 0; i < expected->n; i++)
+        total += expected->file[i].bytes;
     qk_progress_total(v->progress, total);
-    for (size_t i = 0; i < v->expected.n; i++)
-        QK_TRY(check_file(v, &v->expected.file[i]));
+    for (size_t i = 0; i < expected->n; i++)
+        QK_TRY(check_file(v, &expected->file[i]));
     return check_no_others(v);
 }
 
@@ -406,7 +421,7 @@ static enum qk_code open_export(struct verifier *v, const char *pre, const char 
     QK_TRY(qk_recipe_replay(&v->recipe, v->pair, false, &v->selection, v->err));
     QK_TRY(qk_changes_find(v->pair, &v->selection, v->recipe.norms, adapter, &v->manifest.change,
         &v->manifest.n_changes, v->err));
-    return qk_folder_list(v->folder, true, &v->found, v->err);
+    return qk_folder_list(v->folder, true, NULL, NULL, &v->found, v->err);
 }
 
 static enum qk_code run(struct verifier *v, const char *pre, const char *post)
@@ -425,7 +440,7 @@ enum qk_code qk_verify(const char *folder, const char *pre, const char *post, st
     struct verifier v = {.folder = folder, .progress = progress, .differences = differences, .err = err};
     enum qk_code code = run(&v, pre, post);
     qk_folder_free(&v.found);
-    qk_folder_free(&v.expected);
+    qk_export_files_free(&v.expected);
     qk_export_manifest_free(&v.manifest);
     qk_selection_free(&v.selection);
     qk_recipe_free(&v.recipe);

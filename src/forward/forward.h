@@ -18,6 +18,7 @@
 struct qk_patch {
     enum qk_code (*apply)(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
     void *context;
+    bool (*changes)(void *context, const struct qk_tensor *tensor); /* false: apply has no effect; NULL: it may */
 };
 
 /* Callbacks of a pass. Each may be NULL; an error stops the pass. */

@@ -2,6 +2,7 @@
 #include "forward/parts.h"
 
 #include "base/json.h"
+#include "tensor/quantised.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -82,7 +83,7 @@ static const char *layer_missing(const struct qk_parts *parts, const struct qk_l
     if (layer->kind == QK_NONE)
         return "its layers without q and k are not built in";
     if (layer->problem != NULL)
-        return "the q and k of a layer cannot be used";
+        return layer->problem;
     if (layer->no_k != NULL)
         return "layers that use the keys of an earlier one are not built in";
     qk_parts_layer_tensor(parts, layer->index, parts->forward, "router", ".weight", false, &router, NULL);
@@ -122,6 +123,13 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
         *out = qk_names_find(&parts->names, layer, name_at(names, i), suffix);
     if (*out != NULL || !needed)
         return QK_OK;
+    const char *method = NULL;
+    for (int i = 0; name_at(names, i) != NULL; i++) {
+        const struct qk_tensor *sign = qk_packed_find(&parts->names, layer, name_at(names, i), &method);
+        if (sign != NULL)
+            return qk_fail(err, QK_INPUT, "%s: %s: packed by quantisation (%s), which is not supported",
+                qk_checkpoint_file(parts->model->checkpoint, sign), sign->name, method);
+    }
     return qk_fail(err, QK_INPUT, "%s: %s%d.%s%s is missing", parts->model->checkpoint->path,
         parts->names.prefix, layer, names != NULL ? name_at(names, 0) : key, suffix);
 }

@@ -21,7 +21,7 @@ enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *
 void qk_parts_close(struct qk_parts *parts);
 
 /* qk_parts_refused: why there is neither attention on given inputs nor a forward pass. qk_parts_missing: why there is
- * no forward pass. NULL when there is. Static. */
+ * no forward pass. NULL when there is. Valid as long as the model. */
 const char *qk_parts_refused(const struct qk_parts *parts);
 const char *qk_parts_missing(const struct qk_parts *parts);
 /* QK_INPUT, with that reason, when there is no forward pass. */

@@ -3,68 +3,129 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "model/scaling.h"
 #include "tensor/float32.h"
+#include "tensor/quantised.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-struct conversion {
-    enum qk_dtype dtype;
-    const char *src;
-    size_t n;
+/* Values first .. first + n of a tensor, read and converted by pieces that the processors share. */
+struct reading {
+    const struct qk_checkpoint *checkpoint;
+    const struct qk_tensor *tensor;
+    size_t first, n;
+    char *bytes; /* a piece a worker */
     float *out;
 };
-enum { SHARE = 1 << 16 };
+enum { PIECE = 1 << 17 };
 
-static void convert_share(void *context, size_t item, size_t worker)
+static size_t value_bytes(const struct qk_tensor *tensor)
 {
-    (void)worker;
-    const struct conversion *c = context;
-    size_t first = item * SHARE, n = c->n - first < SHARE ? c->n - first : SHARE;
-    qk_dtype_to_f32(c->dtype, c->src + first * (qk_dtype_bits(c->dtype) / 8), n, c->out + first);
+    return qk_dtype_bits(tensor->dtype) / 8;
 }
 
-static void convert(enum qk_dtype dtype, const char *src, size_t n, float *out)
+static enum qk_code read_piece(void *context, size_t item, size_t worker, struct qk_error *err)
 {
-    struct conversion c = {dtype, src, n, out};
-    qk_parallel_for((n + SHARE - 1) / SHARE, convert_share, &c, NULL);
-}
-
-/* Weights in 8 bits are numbers only together with the scales of their blocks. */
-static bool has_scale(const struct qk_parts *parts, const struct qk_tensor *tensor)
-{
-    static const char *const suffixes[] = {"_scale_inv", "_scale"};
-    char name[512];
-    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
-        if (qk_dtype_bits(tensor->dtype) == 8 &&
-            snprintf(name, sizeof name, "%s%s", tensor->name, suffixes[i]) < (int)sizeof name &&
-            qk_checkpoint_find(parts->model->checkpoint, name) != NULL)
-            return true;
-    return false;
-}
-
-static enum qk_code check_readable(
-    const struct qk_parts *parts, const struct qk_tensor *tensor, struct qk_error *err)
-{
-    const char *file = qk_checkpoint_file(parts->model->checkpoint, tensor);
-    if (!qk_dtype_readable(tensor->dtype))
-        return qk_fail(
-            err, QK_INPUT, "%s: %s: %s is not read as numbers", file, tensor->name, tensor->dtype_text);
-    if (has_scale(parts, tensor))
-        return qk_fail(
-            err, QK_INPUT, "%s: %s: weights with scales of their own are not supported", file, tensor->name);
+    const struct reading *r = context;
+    size_t size = value_bytes(r->tensor), at = item * PIECE, n = r->n - at < PIECE ? r->n - at : PIECE;
+    char *bytes = r->bytes + worker * PIECE * size;
+    QK_TRY(qk_checkpoint_read(r->checkpoint, r->tensor, (r->first + at) * size, bytes, n * size, err));
+    qk_dtype_to_f32(r->tensor->dtype, bytes, n, r->out + at);
     return QK_OK;
 }
+
+static enum qk_code read_pieces(const struct qk_parts *parts, const struct qk_tensor *tensor, size_t first,
+    size_t n, float *out, struct qk_error *err)
+{
+    struct reading r = {parts->model->checkpoint, tensor, first, n, NULL, out};
+    size_t pieces = (n + PIECE - 1) / PIECE, workers = qk_parallel_workers(pieces);
+    QK_TRY(qk_alloc_aligned(&r.bytes, workers * (n < PIECE ? n : PIECE), value_bytes(tensor), err));
+    enum qk_code code = qk_parallel_try(pieces, workers, read_piece, &r, NULL, err);
+    free(r.bytes);
+    return code;
+}
+
+/* Reads the whole tensor and applies the patch. */
+static enum qk_code read_patched(
+    const struct qk_parts *parts, const struct qk_tensor *tensor, size_t n, float *out, struct qk_error *err)
+{
+    char *bytes;
+    QK_TRY(qk_alloc_aligned(&bytes, (size_t)tensor->bytes, 1, err));
+    enum qk_code code =
+        qk_checkpoint_read(parts->model->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, err);
+    if (code == QK_OK)
+        code = parts->patch->apply(parts->patch->context, tensor, bytes, err);
+    if (code == QK_OK)
+        qk_dtype_to_f32(tensor->dtype, bytes, n, out);
+    free(bytes);
+    return code;
+}
+
+/* --- scales --- */
+
+/* QK_INPUT unless the tensor's values are numbers, or become numbers with *scale, whose tensor is NULL without one. */
+static enum qk_code find_scaling(const struct qk_parts *parts, const struct qk_tensor *tensor,
+    struct qk_scaling *scale, struct qk_error *err)
+{
+    bool known;
+    const struct qk_checkpoint *c = parts->model->checkpoint;
+    *scale = (struct qk_scaling){.tensor = qk_scale_find(c, tensor, &known)};
+    if (!qk_dtype_readable(tensor->dtype))
+        return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers", qk_checkpoint_file(c, tensor),
+            tensor->name, tensor->dtype_text);
+    if (scale->tensor != NULL && (!known || !qk_scaling_fit(&parts->model->config, tensor, scale)))
+        return qk_fail(err, QK_INPUT, "%s: %s: scaled by %s, which is not supported",
+            qk_checkpoint_file(c, tensor), tensor->name, scale->tensor->name);
+    return QK_OK;
+}
+
+/* Rows of a tensor and the scales over them, from the row's block on. */
+struct scaled_rows {
+    const struct qk_scaling *scale;
+    const float *factor;
+    uint64_t first;
+    size_t columns;
+    float *rows;
+};
+
+static void scale_row(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct scaled_rows *s = context;
+    float *row = s->rows + item * s->columns;
+    const float *factor =
+        s->factor + (size_t)((s->first + item) / s->scale->rows) * qk_scaling_per_row(s->scale, s->columns);
+    for (size_t j = 0; j < s->columns; j++)
+        row[j] *= factor[j / (size_t)s->scale->columns];
+}
+
+/* Multiplies rows first .. first + n of the tensor by their scales. */
+static enum qk_code apply_scaling(const struct qk_parts *parts, const struct qk_tensor *tensor,
+    const struct qk_scaling *scale, uint64_t first, size_t n, float *rows, struct qk_error *err)
+{
+    float *factor;
+    if (scale->tensor == NULL)
+        return QK_OK;
+    QK_TRY(qk_weights_values(parts, scale->tensor, &factor, err));
+    struct scaled_rows of = {scale, factor, first, (size_t)tensor->shape[1], rows};
+    qk_parallel_for(n, scale_row, &of, NULL);
+    free(factor);
+    return QK_OK;
+}
+
+/* --- reading --- */
 
 enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, struct qk_error *err)
 {
     int n_dims = columns == 0 ? 1 : 2;
     char shape[QK_SHAPE_TEXT], expected[64];
+    struct qk_scaling scale;
+    QK_TRY(find_scaling(parts, tensor, &scale, err));
     if (tensor->n_dims == n_dims && (rows == 0 || tensor->shape[0] == rows) &&
         (n_dims == 1 || tensor->shape[1] == columns) && tensor->bytes > 0)
-        return check_readable(parts, tensor, err);
+        return QK_OK;
     const char *first = rows == 0 ? "any" : "";
     if (columns == 0)
         snprintf(expected, sizeof expected, "(%s%.0llu)", first, (unsigned long long)rows);
@@ -79,20 +140,22 @@ enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tens
 enum qk_code qk_weights_values(
     const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err)
 {
-    char *bytes;
+    const struct qk_patch *patch = parts->patch;
+    struct qk_scaling scale;
     *out = NULL;
-    QK_TRY(check_readable(parts, tensor, err));
-    size_t n = (size_t)(tensor->bytes / (qk_dtype_bits(tensor->dtype) / 8));
-    QK_TRY(qk_alloc_aligned(&bytes, (size_t)tensor->bytes, 1, err));
-    enum qk_code code =
-        qk_checkpoint_read(parts->model->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, err);
-    if (code == QK_OK && parts->patch != NULL)
-        code = parts->patch->apply(parts->patch->context, tensor, bytes, err);
+    QK_TRY(find_scaling(parts, tensor, &scale, err));
+    size_t n = (size_t)tensor->bytes / value_bytes(tensor);
+    QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
+    enum qk_code code = patch != NULL && (patch->changes == NULL || patch->changes(patch->context, tensor))
+                            ? read_patched(parts, tensor, n, *out, err)
+                            : read_pieces(parts, tensor, 0, n, *out, err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(out, n, sizeof **out, err);
-    if (code == QK_OK)
-        convert(tensor->dtype, bytes, n, *out);
-    free(bytes);
+        code = apply_scaling(
+            parts, tensor, &scale, 0, tensor->n_dims == 2 ? (size_t)tensor->shape[0] : 0, *out, err);
+    if (code != QK_OK) {
+        free(*out);
+        *out = NULL;
+    }
     return code;
 }
 
@@ -107,13 +170,9 @@ enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tenso
 enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t first,
     size_t n, float *out, struct qk_error *err)
 {
-    size_t size = qk_dtype_bits(tensor->dtype) / 8, row = (size_t)tensor->shape[1] * size;
-    char *bytes;
-    QK_TRY(qk_alloc_aligned(&bytes, n * row, 1, err));
-    enum qk_code code =
-        qk_checkpoint_read(parts->model->checkpoint, tensor, first * row, bytes, n * row, err);
-    if (code == QK_OK)
-        convert(tensor->dtype, bytes, n * (size_t)tensor->shape[1], out);
-    free(bytes);
-    return code;
+    size_t columns = (size_t)tensor->shape[1];
+    struct qk_scaling scale;
+    QK_TRY(find_scaling(parts, tensor, &scale, err));
+    QK_TRY(read_pieces(parts, tensor, (size_t)first * columns, n * columns, out, err));
+    return apply_scaling(parts, tensor, &scale, first, n, out, err);
 }

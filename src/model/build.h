@@ -30,6 +30,10 @@ struct qk_geometry {
 enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for why the layer's q and k cannot be changed. The first reason stays. */
+enum qk_code qk_layer_fix(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Fills the layer whose index is set. QK_INPUT when its tensors contradict the row. */
 enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct qk_error *err);
 

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "tensor/quantised.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -12,18 +13,35 @@
 
 enum { MAX_MORE_ROWS = 1 << 24 };
 
+/* Replaces *text. qk_fail cuts and escapes it: tensor names come from strangers. */
+static enum qk_code set_text(char **text, struct qk_error *err, const char *format, va_list arguments)
+{
+    struct qk_error printable;
+    char raw[QK_ERROR_TEXT];
+    vsnprintf(raw, sizeof raw, format, arguments);
+    qk_fail(&printable, QK_INPUT, "%s", raw);
+    free(*text);
+    return qk_strdup_to(text, printable.text, err);
+}
+
 enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
 {
-    /* qk_fail cuts and escapes the text: tensor names come from strangers. */
-    struct qk_error text;
-    char raw[QK_ERROR_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(raw, sizeof raw, format, arguments);
+    enum qk_code code = set_text(&layer->problem, err, format, arguments);
     va_end(arguments);
-    qk_fail(&text, QK_INPUT, "%s", raw);
-    free(layer->problem);
-    return qk_strdup_to(&layer->problem, text.text, err);
+    return code;
+}
+
+enum qk_code qk_layer_fix(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
+{
+    va_list arguments;
+    if (layer->fixed != NULL)
+        return QK_OK;
+    va_start(arguments, format);
+    enum qk_code code = set_text(&layer->fixed, err, format, arguments);
+    va_end(arguments);
+    return code;
 }
 
 /* The tensor for the first name of the mixer's key that exists. */
@@ -197,13 +215,6 @@ static enum qk_code read_positions(
     return QK_OK;
 }
 
-static enum qk_code set_missing(
-    const struct qk_builder *b, struct qk_layer *layer, const cJSON *names, struct qk_error *err)
-{
-    return qk_layer_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
-        cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
-}
-
 /* Sets a problem where the values of q or k are not known: an adapter changes them in an unknown way, or lies beside
  * them without having been merged. */
 static enum qk_code check_known(
@@ -229,49 +240,120 @@ static enum qk_code check_known(
     return QK_OK;
 }
 
-static enum qk_code find_tensors(
+static void find_tensors(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer)
+{
+    for (int r = 0; r < (layer->no_k != NULL ? 1 : QK_ROLE_COUNT); r++) {
+        struct qk_view *view = &layer->role[r];
+        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k"),
+                    *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm"),
+                    *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
+                    *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
+        view->weight = layer_tensor(b, layer->index, names, ".weight");
+        view->bias = layer_tensor(b, layer->index, names, ".bias");
+        view->norm = layer_tensor(b, layer->index, norm, ".weight");
+        if (view->norm == NULL)
+            view->norm = layer_tensor(b, layer->index, norm, "");
+        view->down = layer_tensor(b, layer->index, down, ".weight");
+        view->down_bias = layer_tensor(b, layer->index, down, ".bias");
+        view->down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
+    }
+}
+
+static enum qk_code set_missing(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *names, struct qk_error *err)
+{
+    return qk_layer_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
+        cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
+}
+
+/* Sets a problem when q, k or what makes their latent is not there. */
+static enum qk_code check_there(
     const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
     for (int r = 0; r < (layer->no_k != NULL ? 1 : QK_ROLE_COUNT); r++) {
-        const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
-        layer->role[r].weight = layer_tensor(b, layer->index, names, ".weight");
-        layer->role[r].bias = layer_tensor(b, layer->index, names, ".bias");
-        const cJSON *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm");
-        layer->role[r].norm = layer_tensor(b, layer->index, norm, ".weight");
-        if (layer->role[r].norm == NULL)
-            layer->role[r].norm = layer_tensor(b, layer->index, norm, "");
-        if (layer->role[r].weight == NULL && !b->model->guessed)
-            QK_TRY(set_missing(b, layer, names, err));
-        const cJSON *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
-                    *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
-        layer->role[r].down = layer_tensor(b, layer->index, down, ".weight");
-        layer->role[r].down_bias = layer_tensor(b, layer->index, down, ".bias");
-        layer->role[r].down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
-        if (layer->role[r].weight != NULL && qk_dtype_bits(layer->role[r].weight->dtype) == 8)
-            layer->role[r].scale = layer_tensor(b, layer->index, names, ".weight_scale_inv");
-        if (layer->role[r].down != NULL && qk_dtype_bits(layer->role[r].down->dtype) == 8)
-            layer->role[r].down_scale = layer_tensor(b, layer->index, down, ".weight_scale_inv");
-        if (layer->role[r].down == NULL && down != NULL && r == QK_K)
+        const struct qk_view *view = &layer->role[r];
+        const cJSON *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down");
+        if (view->weight == NULL && !b->model->guessed)
+            QK_TRY(set_missing(b, layer, qk_json_get(mixer, r == QK_Q ? "q" : "k"), err));
+        if (view->down == NULL && down != NULL && r == QK_K)
             QK_TRY(set_missing(b, layer, down, err));
-        if (layer->role[r].down != NULL && layer->role[r].down_norm == NULL)
-            QK_TRY(set_missing(b, layer, down_norm, err));
+        if (view->down != NULL && view->down_norm == NULL)
+            QK_TRY(set_missing(b, layer, qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm"), err));
     }
     return QK_OK;
 }
 
-/* The scale of 8-bit weights that is not one of blocks. A restore would have to take it along, which is not
- * supported. */
-static const struct qk_tensor *find_scale(
-    const struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer)
+/* --- formats of numbers --- */
+
+/* One stored tensor of a role, with the key of its module in the layout row. */
+struct part {
+    const char *key;
+    const struct qk_tensor *tensor;
+    struct qk_scaling *scale;
+};
+
+/* Sets a problem when the module's values are packed. */
+static enum qk_code check_packed(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer,
+    const struct part *part, struct qk_error *err)
 {
-    for (int r = 0; r < QK_ROLE_COUNT; r++) {
-        const struct qk_tensor *scale =
-            layer_tensor(b, layer->index, qk_json_get(mixer, r == QK_Q ? "q" : "k"), ".weight_scale");
-        if (scale != NULL && layer->role[r].weight != NULL &&
-            qk_dtype_bits(layer->role[r].weight->dtype) == 8)
-            return scale;
+    const cJSON *names = qk_json_get(mixer, part->key);
+    const struct qk_tensor *sign = NULL;
+    const char *method = NULL;
+    if (part->tensor != NULL && qk_dtype_bits(part->tensor->dtype) > 8 &&
+        qk_dtype_readable(part->tensor->dtype))
+        return QK_OK;
+    for (const cJSON *item = cJSON_IsArray(names) ? names->child : names; item != NULL && sign == NULL;
+         item = cJSON_IsArray(names) ? item->next : NULL)
+        sign = qk_packed_find(&b->names, layer->index, item->valuestring, &method);
+    if (sign == NULL)
+        return QK_OK;
+    return qk_layer_problem(layer, err,
+        "its weights are packed by quantisation (%s, found %s): give a checkpoint with weights of 16 bits",
+        method, sign->name);
+}
+
+/* Finds the scales of an 8-bit tensor. Sets a problem when nobody can tell what they do, or when the values are not
+ * read as numbers. */
+static enum qk_code check_numbers(
+    const struct qk_builder *b, struct qk_layer *layer, const struct part *part, struct qk_error *err)
+{
+    bool known;
+    const struct qk_tensor *tensor = part->tensor;
+    const cJSON *quantised = qk_json_get(b->model->config.root, "quantization_config");
+    const char *method = qk_json_string(quantised, "quant_method", "no quant_method in its config");
+    part->scale->tensor = qk_scale_find(b->model->checkpoint, tensor, &known);
+    if (!qk_dtype_readable(tensor->dtype) && part->scale->tensor != NULL)
+        return qk_layer_problem(layer, err,
+            "%s is stored as %s, scaled by %s (%s), which is not read as numbers", tensor->name,
+            tensor->dtype_text, part->scale->tensor->name, method);
+    if (!qk_dtype_readable(tensor->dtype))
+        return qk_layer_problem(
+            layer, err, "%s is stored as %s, which is not read as numbers", tensor->name, tensor->dtype_text);
+    if (!known)
+        return qk_layer_problem(layer, err, "its weights are scaled by %s (%s), which is not supported",
+            part->scale->tensor->name, method);
+    if (tensor->bytes == 0 && tensor->n_dims == 1)
+        return qk_layer_problem(layer, err,
+            "%s holds no values, as ZeRO-3 leaves a tensor whose values are elsewhere", tensor->name);
+    return QK_OK;
+}
+
+/* Sets a problem where q or k are not stored as numbers, before anybody looks at their shapes: packed values have
+ * others. */
+static enum qk_code find_formats(
+    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+{
+    for (int r = 0; r < (layer->no_k != NULL ? 1 : QK_ROLE_COUNT); r++) {
+        struct qk_view *view = &layer->role[r];
+        const struct part parts[] = {{r == QK_Q ? "q" : "k", view->weight, &view->scale},
+            {r == QK_Q ? "q_down" : "k_down", view->down, &view->down_scale}};
+        for (int i = 0; i < 2 && layer->problem == NULL; i++) {
+            QK_TRY(check_packed(b, layer, mixer, &parts[i], err));
+            if (layer->problem == NULL && parts[i].tensor != NULL)
+                QK_TRY(check_numbers(b, layer, &parts[i], err));
+        }
     }
-    return NULL;
+    return QK_OK;
 }
 
 /* Notes a layer that uses the tensors of an earlier one of the same mixer. Files hold them once, and a choice for one
@@ -343,7 +425,11 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
         return QK_OK;
     if (borrows_keys(b, layer, mixer))
         QK_TRY(qk_strdup_to(&layer->no_k, "its keys are those of an earlier layer", err));
-    QK_TRY(find_tensors(b, layer, mixer, err));
+    find_tensors(b, layer, mixer);
+    QK_TRY(find_formats(b, layer, mixer, err));
+    if (layer->problem != NULL)
+        return QK_OK;
+    QK_TRY(check_there(b, layer, mixer, err));
     if (layer->problem == NULL)
         QK_TRY(check_known(b, layer, mixer, err));
     bool found =
@@ -359,15 +445,11 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     QK_TRY(guess_gate(b, layer, &g, &rows, err));
     layer->head_dim = (int)g.head_dim;
     layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
-    for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL; r++)
+    for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL && layer->problem == NULL; r++)
         QK_TRY(qk_rows_build(b, layer, (enum qk_role)r, rows, &g, err));
     QK_TRY(read_positions(b, layer, mixer, err));
     if (layer->no_k == NULL && qk_layout_flag(mixer, "k_is_v", &b->config, false))
         QK_TRY(qk_lines_add(&b->model->remarks, err,
             "layer %d: one tensor holds its keys and its values: restoring k moves v", layer->index));
-    const struct qk_tensor *scale = find_scale(b, layer, mixer);
-    if (scale != NULL && layer->problem == NULL)
-        return qk_layer_problem(
-            layer, err, "its weights are scaled by %s, which is not supported", scale->name);
     return QK_OK;
 }

@@ -2,6 +2,7 @@
 #include "model/build.h"
 
 #include "base/mem.h"
+#include "tensor/quantised.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -55,7 +56,7 @@ static enum qk_code remark_left_over(struct qk_builder *b, struct qk_error *err)
     struct qk_model *model = b->model;
     const struct qk_tensor **used;
     size_t n_used = 0, left = 0, first = 0;
-    QK_TRY(qk_alloc(&used, (4 + 2 * QK_MAX_SLICES) * (size_t)model->n_layers, sizeof *used, err));
+    QK_TRY(qk_alloc(&used, (6 + 2 * QK_MAX_SLICES) * (size_t)model->n_layers, sizeof *used, err));
     for (int i = 0; i < model->n_layers; i++) {
         for (int r = 0; r < QK_ROLE_COUNT; r++) {
             const struct qk_view *view = &model->layer[i].role[r];
@@ -63,6 +64,8 @@ static enum qk_code remark_left_over(struct qk_builder *b, struct qk_error *err)
                 used[n_used++] = view->weight;
             if (view->bias != NULL)
                 used[n_used++] = view->bias;
+            if (view->scale.tensor != NULL)
+                used[n_used++] = view->scale.tensor;
             for (int p = 0; p < view->n_slices; p++)
                 used[n_used++] = view->slice[p].tensor;
         }
@@ -71,7 +74,7 @@ static enum qk_code remark_left_over(struct qk_builder *b, struct qk_error *err)
         qsort(used, n_used, sizeof *used, compare_pointers);
     const struct qk_tensor *const *all = model->checkpoint->by_name;
     for (size_t i = 0; i < model->checkpoint->n_tensors; i++) {
-        if (!looks_like_qk(all[i]->name) ||
+        if (!looks_like_qk(all[i]->name) || qk_scale_is_aside(all[i]->name) ||
             (n_used > 0 && bsearch(&all[i], used, n_used, sizeof *used, compare_pointers) != NULL))
             continue;
         first = left++ == 0 ? i : first;
@@ -260,6 +263,7 @@ void qk_model_close(struct qk_model *model)
         free(model->layer[i].mixer);
         free(model->layer[i].problem);
         free(model->layer[i].no_k);
+        free(model->layer[i].fixed);
         for (int r = 0; r < QK_ROLE_COUNT; r++)
             free(model->layer[i].role[r].first_row);
     }

@@ -40,6 +40,13 @@ struct qk_slice {
 };
 enum { QK_MAX_SLICES = 9 };
 
+/* What 8-bit values are multiplied by: one number for each block of `rows` x `columns` of them, row by row. A block is
+ * the whole tensor, a row, a part of a row, or a square. */
+struct qk_scaling {
+    const struct qk_tensor *tensor; /* NULL: the values are the numbers */
+    uint64_t rows, columns;
+};
+
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D). Head h
  * owns rows (columns when transposed) [first_row[h], first_row[h] + head_dim). With `down` (latent attention, MLA)
  * the head view is a product instead. Its factors are rows [first_row[h], first_row[h] + head_dim - tail) of weight,
@@ -52,11 +59,9 @@ struct qk_view {
     const struct qk_tensor *norm;   /* gain after the projection, of head_dim, n_heads*head_dim or (n_heads,
                                      * head_dim), or NULL */
     const struct qk_tensor *down, *down_norm, *down_bias; /* NULL: weight holds the rows themselves */
-    /* NULL, or what 8-bit values of weight and down are multiplied by: one number a block of block x block.
-     * Scales are restored with their values, so such a role has slices, too. */
-    const struct qk_tensor *scale, *down_scale;
-    int block;
+    struct qk_scaling scale, down_scale;                  /* of weight and down */
     int tail;
+    /* Scales are restored with their values, so a scaled role has slices, too. */
     struct qk_slice slice[QK_MAX_SLICES];
     int n_slices; /* 0 without `down` and scales */
     bool transposed;
@@ -70,6 +75,7 @@ struct qk_layer {
     char *mixer;   /* the family's own word for it ("lightning-attn", "jet", "mamba"); owned */
     char *problem; /* NULL, or why this layer's q and k cannot be used; owned */
     char *no_k;    /* NULL, or why it has q alone (its role k has neither tensor nor heads); owned */
+    char *fixed;   /* NULL, or why its q and k can be read, but not changed; owned */
     int head_dim;  /* 0 when kind is none */
     uint64_t d;    /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];

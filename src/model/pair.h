@@ -14,6 +14,7 @@ struct qk_pair_layer {
     bool has_qk;                                /* both sides have q, and k unless no_k, of one geometry */
     const char *no_k; /* NULL, or why the layer has q alone on both sides; borrowed */
     char *problem;    /* owned; NULL, or why the layer cannot be compared or chosen, one line */
+    char *fixed;      /* owned; NULL, or why it can be compared, but not chosen, one line */
 };
 
 struct qk_pair {

@@ -1,8 +1,8 @@
 /* rows.c - the rows of the heads of q and k in their tensors, and the slices that a restore copies. */
 #include "model/build.h"
 
-#include "base/json.h"
 #include "base/mem.h"
+#include "model/scaling.h"
 
 #include <string.h>
 
@@ -151,22 +151,30 @@ static enum qk_code build_down(struct qk_builder *b, struct qk_view *view, enum 
 
 /* Adds the scales of a slice's blocks as a slice of their own. False when some of its blocks hold other rows, too:
  * the slice cannot be restored without those. */
-static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_tensor *scale)
+static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_scaling *scale)
 {
-    uint64_t block = (uint64_t)view->block, rows = of->tensor->shape[0];
+    uint64_t block = scale->rows, rows = of->tensor->shape[0];
     bool whole = of->length % block == 0 || (of->count == 1 && of->first + of->length == rows);
     if (!whole || of->first % block != 0 || (of->count > 1 && of->step % block != 0))
         return false;
-    add_slice(view, scale, of->first / block, (of->length + block - 1) / block,
+    add_slice(view, scale->tensor, of->first / block, (of->length + block - 1) / block,
         of->count > 1 ? of->step / block : 1, of->count, of->latent);
     return true;
 }
 
-static bool fits_blocks(const struct qk_tensor *tensor, const struct qk_tensor *scale, uint64_t block)
+/* Fits the scales of both tensors. */
+static enum qk_code fit_scales(
+    struct qk_builder *b, struct qk_layer *layer, struct qk_view *view, struct qk_error *err)
 {
-    return scale->n_dims == 2 && qk_dtype_readable(scale->dtype) &&
-           scale->shape[0] == (tensor->shape[0] + block - 1) / block &&
-           scale->shape[1] == (tensor->shape[1] + block - 1) / block;
+    const struct qk_tensor *const of[] = {view->weight, view->down};
+    struct qk_scaling *const scale[] = {&view->scale, &view->down_scale};
+    for (int i = 0; i < 2; i++)
+        if (scale[i]->tensor != NULL && !qk_scaling_fit(&b->model->config, of[i], scale[i]))
+            return qk_layer_problem(layer, err,
+                "%s does not hold one scale, one for each row or one for each block of %llu x %llu of %s",
+                scale[i]->tensor->name, (unsigned long long)qk_scaling_block(&b->model->config, 0),
+                (unsigned long long)qk_scaling_block(&b->model->config, 1), of[i]->name);
+    return QK_OK;
 }
 
 /* Adds the slices of values with scales: a restore copies both. */
@@ -174,29 +182,29 @@ static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, s
     const struct row_order *order, const struct qk_geometry *g, struct qk_error *err)
 {
     const struct qk_tensor *const of[] = {view->weight, view->down};
-    const struct qk_tensor *const scale[] = {view->scale, view->down_scale};
-    const cJSON *size =
-        qk_json_get(qk_json_get(b->model->config.root, "quantization_config"), "weight_block_size");
-    double given = cJSON_IsArray(size) && cJSON_IsNumber(size->child) ? size->child->valuedouble : 128;
-    if (view->scale == NULL && view->down_scale == NULL)
+    const struct qk_scaling *const scale[] = {&view->scale, &view->down_scale};
+    if (view->scale.tensor == NULL && view->down_scale.tensor == NULL)
         return QK_OK;
-    view->block = given >= 1 && given <= 1 << 20 ? (int)given : 128;
-    if (view->down == NULL && (view->transposed || order->per_group < view->n_heads))
+    QK_TRY(fit_scales(b, layer, view, err));
+    if (layer->problem != NULL)
+        return QK_OK;
+    if (view->down == NULL && view->transposed)
         return qk_layer_problem(layer, err,
-            "its weights are scaled by %s, which is not supported in this order of rows", view->scale->name);
+            "its weights are scaled by %s, which is not supported in this order of rows",
+            view->scale.tensor->name);
+    if (view->down == NULL && order->per_group < view->n_heads)
+        return qk_layer_fix(
+            layer, err, "the scales of %s are not restored in this order of rows", view->scale.tensor->name);
     if (view->down == NULL)
         add_slice(view, view->weight, order->base, (uint64_t)g->head_dim, order->step,
             (uint64_t)view->n_heads, false);
     for (int i = 0, slices = view->n_slices; i < 2 * slices; i++) {
         const struct qk_slice slice = view->slice[i / 2];
-        if (scale[i % 2] == NULL || slice.tensor != of[i % 2])
+        if (scale[i % 2]->tensor == NULL || slice.tensor != of[i % 2])
             continue;
-        if (!fits_blocks(slice.tensor, scale[i % 2], (uint64_t)view->block))
-            return qk_layer_problem(layer, err, "%s does not hold a scale for each block of %d x %d of %s",
-                scale[i % 2]->name, view->block, view->block, slice.tensor->name);
         if (!add_scales(view, &slice, scale[i % 2]))
-            return qk_layer_problem(
-                layer, err, "blocks of %s hold rows of its heads and others", scale[i % 2]->name);
+            return qk_layer_fix(
+                layer, err, "blocks of %s hold rows of its heads and others", scale[i % 2]->tensor->name);
     }
     return QK_OK;
 }
@@ -229,6 +237,8 @@ enum qk_code qk_rows_build(struct qk_builder *b, struct qk_layer *layer, enum qk
             (unsigned long long)layer->d);
     layer->d = d;
     QK_TRY(build_scales(b, layer, view, &order, g, err));
+    if (layer->problem != NULL)
+        return QK_OK;
     if (view->norm != NULL)
         QK_TRY(check_norm(b, layer, view, role, g, err));
     const struct qk_tensor *const numbers[] = {weight, view->down, view->down_norm};

@@ -1,6 +1,7 @@
 /* views.c - the reader of head views, biases and gains as float64. */
 #include "base/mem.h"
 #include "model/model.h"
+#include "model/scaling.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -114,33 +115,40 @@ static enum qk_code read_values(const struct qk_model *model, const struct qk_te
     return QK_OK;
 }
 
-/* Rows first .. first + n of a (rows, columns) tensor, multiplied by the scales of their blocks. */
-static enum qk_code read_rows(const struct qk_model *model, const struct qk_tensor *tensor,
-    const struct qk_tensor *scale, size_t block, size_t first, size_t n, double *out, struct qk_error *err)
+/* Multiplies rows first .. first + n of a tensor by the scales of their blocks. */
+static enum qk_code scale_rows(const struct qk_model *model, const struct qk_scaling *scale, size_t columns,
+    size_t first, size_t n, double *rows, struct qk_error *err)
 {
-    size_t columns = (size_t)tensor->shape[1];
-    QK_TRY(read_values(model, tensor, first * columns, n * columns, out, err));
-    if (scale == NULL)
-        return QK_OK;
-    size_t blocks = (size_t)scale->shape[1];
+    size_t per_row = qk_scaling_per_row(scale, columns), at = first / (size_t)scale->rows,
+           end = (first + n - 1) / (size_t)scale->rows + 1;
     double *factor;
-    QK_TRY(qk_alloc(&factor, blocks, sizeof *factor, err));
-    enum qk_code code = QK_OK;
+    QK_TRY(qk_alloc(&factor, (end - at) * per_row, sizeof *factor, err));
+    enum qk_code code = read_values(model, scale->tensor, at * per_row, (end - at) * per_row, factor, err);
     for (size_t i = 0; i < n && code == QK_OK; i++) {
-        if (i == 0 || (first + i) % block == 0)
-            code = read_values(model, scale, (first + i) / block * blocks, blocks, factor, err);
-        for (size_t j = 0; j < columns && code == QK_OK; j++)
-            out[i * columns + j] *= factor[j / block];
+        const double *of = factor + ((first + i) / (size_t)scale->rows - at) * per_row;
+        for (size_t j = 0; j < columns; j++)
+            rows[i * columns + j] *= of[j / (size_t)scale->columns];
     }
     free(factor);
     return code;
+}
+
+/* Rows first .. first + n of a (rows, columns) tensor, as numbers. */
+static enum qk_code read_rows(const struct qk_model *model, const struct qk_tensor *tensor,
+    const struct qk_scaling *scale, size_t first, size_t n, double *out, struct qk_error *err)
+{
+    size_t columns = (size_t)tensor->shape[1];
+    QK_TRY(read_values(model, tensor, first * columns, n * columns, out, err));
+    if (scale->tensor == NULL || n == 0)
+        return QK_OK;
+    return scale_rows(model, scale, columns, first, n, out, err);
 }
 
 enum qk_code qk_view_read_up(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
     int h, double *out, struct qk_error *err)
 {
     const struct qk_view *view = &layer->role[role];
-    return read_rows(model, view->weight, view->scale, (size_t)view->block, (size_t)view->first_row[h],
+    return read_rows(model, view->weight, &view->scale, (size_t)view->first_row[h],
         (size_t)(layer->head_dim - view->tail), out, err);
 }
 
@@ -155,7 +163,7 @@ enum qk_code qk_view_read_down(const struct qk_model *model, const struct qk_lay
     size_t first, size_t n, double *out, struct qk_error *err)
 {
     const struct qk_view *view = &layer->role[role];
-    return read_rows(model, view->down, view->down_scale, (size_t)view->block, first, n, out, err);
+    return read_rows(model, view->down, &view->down_scale, first, n, out, err);
 }
 
 enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *layer, enum qk_role role,
@@ -164,9 +172,9 @@ enum qk_code qk_view_read(const struct qk_model *model, const struct qk_layer *l
     size_t m = (size_t)layer->head_dim, n = m * (size_t)layer->d;
     enum qk_dtype dtype = layer->role[role].weight->dtype;
     assert(layer->role[role].down == NULL);
-    if (layer->role[role].scale != NULL)
-        return read_rows(model, layer->role[role].weight, layer->role[role].scale,
-            (size_t)layer->role[role].block, (size_t)layer->role[role].first_row[h], m, out, err);
+    if (layer->role[role].scale.tensor != NULL)
+        return read_rows(model, layer->role[role].weight, &layer->role[role].scale,
+            (size_t)layer->role[role].first_row[h], m, out, err);
     QK_TRY(qk_view_read_stored(model, layer, role, h, 0, m, raw_part(out, n, dtype), err));
     raw_to_f64(out, n, dtype);
     return QK_OK;

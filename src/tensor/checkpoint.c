@@ -54,18 +54,66 @@ static enum qk_code list_folder(const char *folder, struct files *files, struct 
     return code;
 }
 
+/* What a folder that lies in a checkpoint's place holds. */
+enum { HOLDS_NOTHING, HOLDS_ADAPTER, HOLDS_CHECKPOINT };
+
+static int holds(const char *folder)
+{
+    struct files files = {0};
+    struct stat info;
+    int what = HOLDS_NOTHING;
+    if (stat(folder, &info) == 0 && S_ISDIR(info.st_mode) && list_folder(folder, &files, NULL) == QK_OK) {
+        bool torch = qk_lines_hold(&files.torch, TORCH_FILE) || qk_lines_hold(&files.torch, TORCH_INDEX);
+        if (qk_lines_hold(&files.all, QK_ADAPTER_CONFIG) && !qk_adapter_left_over(&files.all))
+            what = HOLDS_ADAPTER;
+        else if (torch || files.weights.n > 0 || files.indexes.n > 0)
+            what = HOLDS_CHECKPOINT;
+    }
+    free_files(&files);
+    return what;
+}
+
+/* Refuses a folder without weights, with the folders in it that have some: PEFT names one after the adapter
+ * ("default"), and Trainer after the step ("checkpoint-500"). */
+static enum qk_code refuse_empty(
+    const struct qk_checkpoint *c, const struct files *files, struct qk_error *err)
+{
+    int first = HOLDS_NOTHING;
+    size_t n = 0, at = 0;
+    for (size_t i = 0; i < files->all.n; i++) {
+        char *path;
+        QK_TRY(qk_path_join(c->folder, files->all.line[i], &path, err));
+        int what = holds(path);
+        free(path);
+        if (what != HOLDS_NOTHING && n++ == 0) {
+            first = what;
+            at = i;
+        }
+    }
+    struct qk_text hint = {0};
+    const char *what = first == HOLDS_ADAPTER ? "an adapter" : "a checkpoint";
+    if (n == 1)
+        qk_text_add(&hint, " (%s holds %s: name that folder)", files->all.line[at], what);
+    else if (n > 1)
+        qk_text_add(&hint, " (%s and %zu more hold %s: name one of them)", files->all.line[at], n - 1, what);
+    else if (files->torch.n > 0)
+        qk_text_add(&hint, " (name the file itself if it is %s)", files->torch.line[0]);
+    enum qk_code code = qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s", c->folder,
+        TORCH_FILE, hint.s != NULL ? hint.s : "");
+    qk_text_free(&hint);
+    return code;
+}
+
 /* Lists PyTorch shards, for a folder without safetensors. It takes known names alone: other PyTorch files may be
  * states of optimizers. */
 static enum qk_code choose_torch(
-    struct qk_checkpoint *c, const struct qk_lines *torch, struct qk_lines *names, struct qk_error *err)
+    struct qk_checkpoint *c, const struct files *files, struct qk_lines *names, struct qk_error *err)
 {
-    if (qk_lines_hold(torch, TORCH_FILE))
+    if (qk_lines_hold(&files->torch, TORCH_FILE))
         return qk_lines_add(names, err, "%s", TORCH_FILE);
-    if (qk_lines_hold(torch, TORCH_INDEX))
+    if (qk_lines_hold(&files->torch, TORCH_INDEX))
         return qk_path_join(c->folder, TORCH_INDEX, &c->index_path, err);
-    return qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s%s%s", c->folder, TORCH_FILE,
-        torch->n > 0 ? " (name the file itself if it is " : "", torch->n > 0 ? torch->line[0] : "",
-        torch->n > 0 ? ")" : "");
+    return refuse_empty(c, files, err);
 }
 
 static const char SINGLE[] = "model.safetensors", INDEX[] = "model.safetensors.index.json";
@@ -231,7 +279,7 @@ static enum qk_code choose_in_folder(
         code = check_adapter_files(c, &files, err);
     if (code == QK_OK)
         code = files.weights.n == 0 && files.indexes.n == 0
-                   ? choose_torch(c, &files.torch, names, err)
+                   ? choose_torch(c, &files, names, err)
                    : choose_safetensors(c, &files.weights, &files.indexes, names, index, err);
     free_files(&files);
     return code;

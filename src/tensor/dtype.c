@@ -17,7 +17,7 @@ static const struct {
     [QK_BF16] = {"BF16", 16, true, true},
     [QK_F8_E4M3] = {"F8_E4M3", 8, true, false},
     [QK_F8_E5M2] = {"F8_E5M2", 8, true, false},
-    [QK_F8_E8M0] = {"F8_E8M0", 8, false, false},
+    [QK_F8_E8M0] = {"F8_E8M0", 8, true, false},
     [QK_F6_E3M2] = {"F6_E3M2", 6, false, false},
     [QK_F6_E2M3] = {"F6_E2M3", 6, false, false},
     [QK_F4] = {"F4", 4, false, false},
@@ -151,6 +151,10 @@ void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst
     case QK_F8_E5M2: /* the upper half of an F16 */
         for (size_t i = 0; i < n; i++)
             dst[i] = from_f16((uint16_t)(p[i] << 8));
+        return;
+    case QK_F8_E8M0: /* a power of two */
+        for (size_t i = 0; i < n; i++)
+            dst[i] = p[i] == 0xff ? (double)NAN : ldexp(1.0, p[i] - 127);
         return;
     default:
         assert(qk_dtype_readable(dtype));

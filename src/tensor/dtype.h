@@ -37,13 +37,14 @@ const char *qk_dtype_name(enum qk_dtype dtype);
 enum qk_dtype qk_dtype_parse(const char *name);
 /* Bits of one element; 0 for QK_DTYPE_OTHER. */
 unsigned qk_dtype_bits(enum qk_dtype dtype);
-/* True for the formats with conversion to numbers (F64 F32 F16 BF16 F8_E4M3 F8_E5M2). */
+/* True for the formats with conversion to numbers (F64 F32 F16 BF16 F8_E4M3 F8_E5M2 F8_E8M0). */
 bool qk_dtype_readable(enum qk_dtype dtype);
 /* True for the formats results are rounded to (F64 F32 F16 BF16). */
 bool qk_dtype_writable(enum qk_dtype dtype);
 
 /* dst[i] = src[i] exactly, n elements, little-endian source of any alignment. dtype must be readable.
- * F8_E4M3 is the "fn" form: no infinities, 0x7f and 0xff are NaN, largest 448. F8_E5M2 is IEEE-like. */
+ * F8_E4M3 is the "fn" form: no infinities, 0x7f and 0xff are NaN, largest 448. F8_E5M2 is IEEE-like. F8_E8M0 is a
+ * power of two, 2^(bits - 127), and 0xff is NaN. */
 void qk_dtype_to_f64(enum qk_dtype dtype, const void *src, size_t n, double *dst);
 
 /* dst[i] = src[i] rounded once, to nearest, ties to even, subnormals kept; NaN gives a quiet NaN of the

@@ -116,7 +116,7 @@ static void measure(const char *name, double *bytes, double *blocks)
     struct stat info;
     *bytes = *blocks = 0;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (qk_folder_list(path, true, &files, NULL) != QK_OK)
+    if (qk_folder_list(path, true, NULL, NULL, &files, NULL) != QK_OK)
         stop(path);
     for (size_t i = 0; i < files.n; i++) {
         snprintf(path, sizeof path, "%s/%s/%s", folder, name, files.file[i].name);

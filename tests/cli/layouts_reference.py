@@ -448,7 +448,7 @@ tensors, layers = merge(block(name, 2, 1, 4))
 case("fp8_fused", base("phi3", 1, 2, 1, **QUANTIZED), in_8_bits(tensors, name), layers)
 tensors, layers = merge(block(name, 3, 1, 2))
 case("fp8_across", base("phi3", 1, 3, 1, head_dim=2, **QUANTIZED), in_8_bits(tensors, name),
-     [Layer("full", problem="hold rows of its heads and others")], refused="hold rows of its heads and others")
+     layers, refused="hold rows of its heads and others")
 # keys of 4 rows and values of 4 a head, a latent of 8 and 2 rows that rotate
 q, k = (Latent(at + "q_b_proj.weight", [0, 6], 6, at + "q_a_proj.weight", at + "q_a_layernorm.weight", 6, 0, True),
         Latent(at + "kv_b_proj.weight", [0, 8], 4, at + "kv_a_proj_with_mqa.weight", at + "kv_a_layernorm.weight", 8, 2,

@@ -220,4 +220,41 @@ wait_gone 'newest first'
 rm "$work/now"
 leave
 
+# The folder of a trainer: the view lists what is left out, and A takes it along. S allows a link out of the folder.
+copy "$post" "$work/trainer"
+printf '0123456789' >"$work/trainer/optimizer.pt"
+mkdir "$work/trainer/global_step7"
+printf '0123456789' >"$work/trainer/global_step7/a"
+printf 'secret' >"$work/trainer/.env"
+screen_start 80 24 "$QKSCOPE pre trainer --sort index --no-needles"
+wait_for 'help' && wait_gone 'computing'
+keys Space e
+check "the view lists what is left out" wait_for 'left out: global_step7/ *10 B'
+check "  each with its size" shows 'left out: optimizer.pt *10 B'
+check "  and hidden files" shows 'hidden: .env *6 B'
+check "all options are seen" shows 'A all \[ \] S links'
+keys w
+wait_for 'written to trainer-qkscope'
+check "the export has none of it" test ! -e "$work/trainer-qkscope/optimizer.pt"
+keys v
+check "  and verifies" wait_for 'is what its recipe says'
+keys A F
+check "A takes it along" wait_gone 'left out'
+keys w
+wait_for 'replace trainer-qkscope'
+keys y
+wait_for 'written to trainer-qkscope'
+check "  into the export" cmp "$work/trainer/global_step7/a" "$work/trainer-qkscope/global_step7/a"
+ln -s "$work/modes.before" "$work/trainer/link.txt"
+keys A
+check "a link out of the folder is refused" wait_for 'link.txt: a link out of the folder'
+keys S
+check "  until S allows it" wait_gone 'a link out of the folder'
+keys w
+wait_for 'replace trainer-qkscope'
+keys y
+wait_for 'written to trainer-qkscope'
+check "  and copies it" cmp "$work/modes.before" "$work/trainer-qkscope/link.txt"
+leave
+
 done_testing

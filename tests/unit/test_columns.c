@@ -5,7 +5,10 @@
 #include "ui/app.h"
 #include "ui/columns.h"
 #include "ui/complete.h"
+#include "ui/format.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { NARROWEST = 20, WIDEST = 250, MOST_EFFECTS = 2, LEAST_LAST = 6 };
@@ -170,6 +173,23 @@ static void test_texts(void **state)
     }
 }
 
+/* Numbers of any size keep to their cells. */
+static void test_numbers_fit(void **state)
+{
+    (void)state;
+    static const double values[] = {0, 1, 0.98765, 12.5, 776.887, 79259.123, 1e9, 1e300, -0.98765, -1e300};
+    enum { CELLS = 6 };
+    char text[NUMBER_TEXT];
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
+        for (int m = 0; m < QK_METRIC_COUNT; m++) {
+            format_metric(text, (enum qk_metric)m, values[i], CELLS);
+            assert_true(strlen(text) <= CELLS + (values[i] < 0));
+            double shown = strtod(text, NULL), unit = qk_metric_info((enum qk_metric)m)->percent ? 100 : 1;
+            /* one digit at least, of numbers that are not next to 0 */
+            assert_true(fabs(shown - unit * values[i]) <= 0.5 * fabs(unit * values[i]));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_numbers_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,6 +191,8 @@ static void test_f8(void **state)
             assert_true(value == (bits & 0x80 ? -HUGE_VAL : HUGE_VAL));
         else
             assert_true(same_number(value, by_definition(&e5m2, bits)));
+        qk_dtype_to_f64(QK_F8_E8M0, &byte, 1, &value);
+        assert_true(bits == 0xff ? isnan(value) : same_number(value, pow(2, (double)bits - 127)));
     }
     uint8_t largest = 0x7e;
     double value;
@@ -299,7 +301,7 @@ static void test_names(void **state)
         bool readable, writable;
     } rows[] = {{"F64", 64, true, true}, {"F32", 32, true, true}, {"F16", 16, true, true},
         {"BF16", 16, true, true}, {"F8_E4M3", 8, true, false}, {"F8_E5M2", 8, true, false},
-        {"F8_E8M0", 8, false, false}, {"F6_E3M2", 6, false, false}, {"F6_E2M3", 6, false, false},
+        {"F8_E8M0", 8, true, false}, {"F6_E3M2", 6, false, false}, {"F6_E2M3", 6, false, false},
         {"F4", 4, false, false}, {"I64", 64, false, false}, {"I8", 8, false, false},
         {"U16", 16, false, false}, {"BOOL", 8, false, false}, {"C64", 64, false, false}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

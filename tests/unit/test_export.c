@@ -50,7 +50,7 @@ static int count_entries(const char *path)
 {
     struct qk_folder folder;
     struct qk_error err = {0};
-    expect_ok(qk_folder_list(path, true, &folder, &err), &err);
+    expect_ok(qk_folder_list(path, true, NULL, NULL, &folder, &err), &err);
     int n = (int)folder.n;
     qk_folder_free(&folder);
     return n;
@@ -125,7 +125,7 @@ static int expect_export(const struct qk_pair *pair, const struct qk_selection *
     struct qk_error err = {0};
     char from[PATH_SIZE], to[PATH_SIZE];
     int changes = 0;
-    expect_ok(qk_folder_list(post->folder, true, &files, &err), &err);
+    expect_ok(qk_folder_list(post->folder, true, NULL, NULL, &files, &err), &err);
     assert_int_equal(count_entries(folder), (int)files.n + 1); /* and the recipe */
     for (size_t i = 0; i < files.n; i++) {
         size_t n, m;
@@ -406,7 +406,8 @@ static void test_targets_that_are_refused(void **state)
     expect_refused(pair, path_in(path, *state, ".."), true, "not a name");
     expect_refused(pair, "", true, "not a name");
     assert_int_equal(symlink("post", path_in(path, *state, "alias")), 0);
-    expect_refused(pair, path, true, "not a folder");
+    expect_refused(pair, path, true, "alias: is a link");
+    expect_refused(pair, path_in(other, *state, "alias/"), true, "alias: is a link");
     expect_refused(pair, path_in(other, *state, "alias/out"), true, "is in, post's folder");
     write_text(path_in(path, *state, "file"), "text");
     expect_refused(pair, path, true, "not a folder");

@@ -43,7 +43,7 @@ static void test_patch(void **state)
     copy_model("llama", "post", post, NULL, NULL);
     expect_ok(qk_checkpoint_open(data_path(path, "fixtures/llama/pre"), &pre, &err), &err);
     struct swap swap = {.from = pre, .name = name};
-    const struct qk_patch patch = {swap_bytes, &swap};
+    const struct qk_patch patch = {swap_bytes, &swap, NULL};
     float *plain = logits_of(post, NULL), *patched = logits_of(post, &patch);
     assert_int_equal(swap.swapped, 1);
     assert_int_equal(swap.tensors, 4 * 9 + 1); /* the final norm's gain */

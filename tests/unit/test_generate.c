@@ -280,7 +280,7 @@ static void test_derived(void **state)
     make_long(ids, T);
     struct qk_model *model = open_demo("post");
     struct scaling scaling = {.layer = 7};
-    const struct qk_patch patch = {scale_layer, &scaling};
+    const struct qk_patch patch = {scale_layer, &scaling, NULL};
     bool *changed = calloc((size_t)model->n_layers, sizeof *changed);
     changed[7] = true;
     static const size_t memories[] = {0, 3 << 20, PLENTY};
@@ -338,7 +338,7 @@ static void test_refused(void **state)
     struct qk_error err = {0};
     make_long(ids, 20);
     struct qk_model *model = open_demo("post");
-    const struct qk_patch patch = {spoil_gain, (char[]){"model.norm.weight"}};
+    const struct qk_patch patch = {spoil_gain, (char[]){"model.norm.weight"}, NULL};
     struct qk_network *network = open_network(model, &patch, 20, PLENTY);
     struct qk_prompt prompt = {ids, 10, 5};
     expect_failure(qk_generate(network, &prompt, 1, want_all, NULL, NULL, &err), &err, QK_INPUT,

@@ -726,24 +726,35 @@ static void test_formats_that_are_no_numbers(void **state)
     write_model(*state, LLAMA, ints, 2);
     struct qk_model *model = open_made(*state);
     assert_string_equal(model->layer[0].problem,
-        "model.layers.0.self_attn.k_proj.weight is stored as I8, which is not read as numbers");
+        "model.layers.0.self_attn.q_proj.weight is stored as I8, which is not read as numbers");
     qk_model_close(model);
     const struct test_tensor scaled[] = {
         {"model.layers.0.self_attn.q_proj.weight", "F8_E4M3", 2, {8, WIDTH}, NULL},
         {"model.layers.0.self_attn.k_proj.weight", "F8_E4M3", 2, {4, WIDTH}, NULL},
         {"model.layers.0.self_attn.q_proj.weight_scale_inv", "F32", 2, {2, 1}, NULL},
-        {"model.layers.0.self_attn.q_proj.weight_scale", "F32", 1, {1}, NULL}};
+        {"model.layers.0.self_attn.q_proj.weight_scale", "F32", 1, {1}, NULL},
+        {"model.layers.0.self_attn.q_proj.other_scale", "F32", 1, {1}, NULL},
+        {"model.layers.0.self_attn.q_proj.input_scale", "F32", 1, {1}, NULL}};
     write_model(*state, LLAMA, scaled, 3);
     model = open_made(*state);
-    assert_string_equal(model->layer[0].problem, "model.layers.0.self_attn.q_proj.weight_scale_inv does not "
-                                                 "hold a scale for each block of 128 x 128 of "
-                                                 "model.layers.0.self_attn.q_proj.weight");
+    assert_string_equal(model->layer[0].problem,
+        "model.layers.0.self_attn.q_proj.weight_scale_inv does not hold one scale, one for each row or one for "
+        "each block of 128 x 128 of model.layers.0.self_attn.q_proj.weight");
     qk_model_close(model);
-    const struct test_tensor other[] = {scaled[0], scaled[1], scaled[3]};
-    write_model(*state, LLAMA, other, 3);
+    const struct test_tensor whole[] = {scaled[0], scaled[1], scaled[3], scaled[5]};
+    write_model(*state, LLAMA, whole, 4);
+    model = open_made(*state);
+    assert_null(model->layer[0].problem);
+    assert_string_equal(model->layer[0].role[QK_Q].scale.tensor->name, scaled[3].name);
+    assert_int_equal(model->layer[0].role[QK_Q].scale.rows, 8);
+    assert_null(model->layer[0].role[QK_K].scale.tensor);
+    qk_model_close(model);
+    const struct test_tensor two[] = {scaled[0], scaled[1], scaled[3], scaled[4]};
+    write_model(*state, LLAMA, two, 4);
     model = open_made(*state);
     assert_string_equal(model->layer[0].problem,
-        "its weights are scaled by model.layers.0.self_attn.q_proj.weight_scale, which is not supported");
+        "its weights are scaled by model.layers.0.self_attn.q_proj.other_scale (no quant_method in its config), "
+        "which is not supported");
     qk_model_close(model);
     write_model(*state, LLAMA, scaled, 2); /* without scales they are numbers */
     model = open_made(*state);

@@ -133,7 +133,7 @@ static void test_one_layer_does_not_fit(void **state)
     write_second_layer(f.post, "F32", 8, 4, 6, true);
     expect_problem(*state, "only post has a bias (model.layers.1.self_attn.q_proj.bias)");
     write_second_layer(f.post, "I8", 8, 4, 6, false);
-    expect_problem(*state, "post: model.layers.1.self_attn.k_proj.weight is stored as I8");
+    expect_problem(*state, "post: model.layers.1.self_attn.q_proj.weight is stored as I8");
     write_second_layer(f.post, "BF16", 8, 4, 6, false); /* another format of numbers is no problem */
     struct qk_pair *pair = open_pair(&f);
     assert_true(pair->layer[1].has_qk);
@@ -197,7 +197,7 @@ static void test_problems_are_printable(void **state)
             "{\"model_type\":\"unheard_of\",\"num_attention_heads\":2,"
             "\"num_key_value_heads\":1,\"head_dim\":4}");
     }
-    expect_problem(*state, "\\x1b[31m.k_proj.weight is stored as I8");
+    expect_problem(*state, "\\x1b[31m.q_proj.weight is stored as I8");
 }
 
 /* --- head views --- */

@@ -386,7 +386,7 @@ static void test_restore_refused(void **state)
         .states_path = {NULL, demo_path(post, "golden-post.safetensors")}};
     struct qk_probe *with = open_probe(pair, &options), *probe;
     enum qk_code code = QK_INPUT;
-    const struct qk_patch patch = {refuse, &code};
+    const struct qk_patch patch = {refuse, &code, NULL};
     struct qk_error err = {0};
     expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
     expect_ok(qk_probe_run(probe, &patch, NULL, NULL, NULL, &err), &err);

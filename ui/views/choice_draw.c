@@ -67,8 +67,10 @@ static int draw_mode(const struct app *app, struct canvas *canvas, struct area a
 static bool draw_reason(const struct app *app, struct canvas *canvas, struct area area, int layer)
 {
     const char *error = qk_session_current_error(app->session, layer);
-    const char *why =
-        layer_kept(app, layer) ? "as post is: Space restores, m blends" : "computing its numbers";
+    const char *fixed = app->pair->layer[layer].fixed;
+    const char *why = !layer_kept(app, layer) ? "computing its numbers"
+                      : fixed != NULL         ? fixed
+                                              : "as post is: Space restores, m blends";
     if (error == NULL && !layer_kept(app, layer) && qk_session_current(app->session, layer) != NULL)
         return false;
     enum style style = error != NULL ? STYLE_ERROR : layer_kept(app, layer) ? STYLE_DIM : STYLE_PENDING;

@@ -20,13 +20,19 @@ static void draw_options(const struct app *app, struct canvas *canvas, int y, in
         const char *name;
         bool on;
     } options[] = {{"L link", view->link}, {"F force", view->force}, {"O patch", view->patch_only},
-        {"N norms", qk_session_norms(app->session)}};
+        {"N norms", qk_session_norms(app->session)}, {"A all", view->everything},
+        {"S links", view->follow_links}};
+    enum { ROOMY = 82 }; /* all of them, two blanks apart */
     int end = x + width;
+    bool tight = width < ROOMY;
     draw_label(canvas, y, x, "options");
     x += LABEL;
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         x += draw_format(canvas, y, x, end - x, options[i].on ? STYLE_CHOICE : STYLE_DIM, "%s[%c] %s",
-            i > 0 ? "  " : "", options[i].on ? 'x' : ' ', options[i].name);
+            i == 0  ? ""
+            : tight ? " "
+                    : "  ",
+            options[i].on ? 'x' : ' ', options[i].name);
 }
 
 /* The plan of the export, or why it cannot run. */
@@ -130,6 +136,21 @@ static void draw_outcome(const struct app *app, struct canvas *canvas, struct ar
     draw_wrapped(canvas, (struct area){area.y, area.x + LABEL, area.h, area.w - LABEL}, style, text);
 }
 
+/* What is left out, or copied though it is of no model. */
+static void add_side_files(struct export_view *view, const struct canvas *canvas)
+{
+    static const char *const what[QK_SIDE_KINDS] = {
+        [QK_SIDE_STATE] = "left out: ", [QK_SIDE_HIDDEN] = "hidden: ", [QK_SIDE_OTHER] = "not of a model: "};
+    for (size_t i = 0; view->has_manifest && i < view->manifest.files.n_sides; i++) {
+        const struct qk_side_file *side = &view->manifest.files.side[i];
+        char bytes[QK_BYTES_TEXT], shown[QK_ERROR_TEXT], line[QK_ERROR_TEXT + 32], right[64];
+        snprintf(line, sizeof line, "%s%s", what[side->kind], qk_printable(shown, sizeof shown, side->name));
+        snprintf(right, sizeof right, "%16s", qk_format_bytes(bytes, side->bytes));
+        page_add(
+            &view->changes, canvas, side->kind == QK_SIDE_STATE ? STYLE_DIM : STYLE_WARNING, line, right);
+    }
+}
+
 /* The tensors that change, or the differences that a verification found. */
 static void make_changes(struct app *app, const struct canvas *canvas, int width)
 {
@@ -146,6 +167,7 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
         return;
     }
     page_begin(&view->changes, name, width);
+    add_side_files(view, canvas);
     for (size_t i = 0; view->has_manifest && i < view->manifest.n_changes; i++) {
         const struct qk_change *change = &view->manifest.change[i];
         char bytes[QK_BYTES_TEXT], layer[16] = "-", right[64];
@@ -177,6 +199,13 @@ void place_export(struct app *app, const struct canvas *canvas, struct area area
     page_place(&view->changes, (struct area){y, x, area.y + area.h - y, width});
 }
 
+static const char *heading_of(const struct export_view *view)
+{
+    return view->has_manifest && view->manifest.files.n_sides > 0
+               ? "side files to know of, and tensors that change (layer, role, bytes)"
+               : "tensors that change (layer, role, bytes)";
+}
+
 void draw_export(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct export_view *view = app->state[SCREEN_EXPORT];
@@ -193,6 +222,6 @@ void draw_export(const struct app *app, struct canvas *canvas, struct area area)
     else
         draw_outcome(app, canvas, view->task_area);
     draw_rule(canvas, view->changes.area.y - 1, area.x, area.w, STYLE_HEADING,
-        view->changes.left_width == 0 ? "what differs" : "tensors that change (layer, role, bytes)");
+        view->changes.left_width == 0 ? "what differs" : heading_of(view));
     page_draw(&view->changes, canvas);
 }

@@ -74,7 +74,8 @@ static struct qk_export_options options_of(const struct app *app)
         .force = view->force,
         .link = view->link,
         .patch_only = view->patch_only,
-        .norms = qk_session_norms(app->session)};
+        .norms = qk_session_norms(app->session),
+        .files = {.everything = view->everything, .follow_links = view->follow_links}};
 }
 
 static bool holds_export(const char *folder)
@@ -246,13 +247,17 @@ unsigned run_export_option(struct app *app, enum action action, const char *argu
 {
     (void)argument;
     struct export_view *view = app->state[SCREEN_EXPORT];
-    bool *option = action == ACTION_EXPORT_LINK    ? &view->link
-                   : action == ACTION_EXPORT_FORCE ? &view->force
-                                                   : &view->patch_only;
+    const struct {
+        enum action action;
+        bool *option;
+    } options[] = {{ACTION_EXPORT_LINK, &view->link}, {ACTION_EXPORT_FORCE, &view->force},
+        {ACTION_EXPORT_PATCH, &view->patch_only}, {ACTION_EXPORT_EVERYTHING, &view->everything},
+        {ACTION_EXPORT_LINKS, &view->follow_links}};
     if (action == ACTION_EXPORT_NORMS)
         qk_session_set_norms(app->session, !qk_session_norms(app->session));
-    else
-        *option = !*option;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (options[i].action == action)
+            *options[i].option = !*options[i].option;
     view->shows_task = false;
     make_manifest(app);
     return REFRESH_DRAW;

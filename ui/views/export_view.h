@@ -9,7 +9,7 @@
 /* app->state[SCREEN_EXPORT]: options and the manifest that follows from them. */
 struct export_view {
     char *target; /* owned */
-    bool force, link, patch_only;
+    bool force, link, patch_only, everything, follow_links;
     bool has_manifest; /* manifest is filled and the export can run */
     struct qk_export_manifest manifest;
     struct qk_error refused; /* why not */

@@ -1,0 +1,18 @@
+/* scaling.h - the form of scales over the values of an 8-bit tensor. */
+#ifndef QK_MODEL_SCALING_H
+#define QK_MODEL_SCALING_H
+
+#include "model/config.h"
+#include "model/model.h"
+
+/* Fills in how many rows and columns of `of` (rows, columns) share a number of scale->tensor. False when the two do not
+ * fit: scales are one number, one for each row, one for each equal part of a row, or one for each block. */
+bool qk_scaling_fit(const struct qk_config *config, const struct qk_tensor *of, struct qk_scaling *scale);
+
+/* The size of a block that the config says: dimension 0 rows, 1 columns. Else 128, as in DeepSeek's files. */
+uint64_t qk_scaling_block(const struct qk_config *config, int dimension);
+
+/* The numbers over one row of `columns` values. */
+size_t qk_scaling_per_row(const struct qk_scaling *scale, uint64_t columns);
+
+#endif
