@@ -7,7 +7,6 @@
 #include "forward/exponential.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +91,6 @@ struct softmax_job {
     size_t size;
     qk_attention_seen seen;
     void *context;
-    pthread_mutex_t one_at_a_time;
 };
 
 /* Item: a head of a sequence. */
@@ -111,9 +109,7 @@ static void attend_head(void *context, size_t item, size_t worker)
         if (job->seen == NULL)
             continue;
         clear_before(a, t0, n, p, ld);
-        pthread_mutex_lock(&job->one_at_a_time);
-        job->seen(job->context, h, t0, n, p, ld);
-        pthread_mutex_unlock(&job->one_at_a_time);
+        job->seen(job->context, worker, h, t0, n, p, ld);
     }
 }
 
@@ -128,9 +124,7 @@ enum qk_code qk_softmax_attention(
         job.size = rows * a[i].T > job.size ? rows * a[i].T : job.size;
     }
     QK_TRY(qk_alloc_aligned(&job.p, workers * job.size, sizeof *job.p, err));
-    pthread_mutex_init(&job.one_at_a_time, NULL);
     qk_parallel_for(items, attend_head, &job, a->progress);
-    pthread_mutex_destroy(&job.one_at_a_time);
     free(job.p);
     return qk_progress_check(a->progress, err);
 }

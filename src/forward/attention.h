@@ -31,14 +31,16 @@ struct qk_attention {
 void qk_attention_block(const struct qk_attention *a, size_t head, size_t t0, size_t n, float *p, size_t ld);
 
 /* Receives the attention of one head for the queries t0 <= t < t0 + n. Row i of p (n, ld) holds a(t0 + i, s) for s <
- * t0 + n, zeros after the query. Calls come in the order of t within a head. Heads may alternate and come from
- * several threads, but never two calls at once. NULL: no caller needs the maps. */
-typedef void (*qk_attention_seen)(void *context, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+ * t0 + n, zeros after the query. A head has one worker, and its calls come in the order of t. Heads come at once from
+ * several threads: worker < qk_parallel_workers(n_q), and no two calls at once have the same. NULL: no caller needs
+ * the maps. */
+typedef void (*qk_attention_seen)(
+    void *context, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 
 /* For each of n sequences, which differ in T, first_query and their arrays alone: out = softmax(q k^T scale) v, query
  * block by query block. Memory is one block of QK_QUERY_BLOCK rows of length T, never (T, T). `seen` (NULL allowed)
  * goes with a single sequence alone. QK_IO when there is no memory. */
-enum { QK_QUERY_BLOCK = 64 };
+enum { QK_QUERY_BLOCK = 128 };
 enum qk_code qk_softmax_attention(
     const struct qk_attention *a, size_t n, qk_attention_seen seen, void *context, struct qk_error *err);
 

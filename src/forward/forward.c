@@ -66,10 +66,11 @@ struct pass {
     int layer;
 };
 
-static void pass_attention(void *context, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void pass_attention(
+    void *context, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
 {
     const struct pass *pass = context;
-    pass->hooks->attention(pass->hooks->context, pass->layer, head, t0, n, p, ld);
+    pass->hooks->attention(pass->hooks->context, pass->layer, worker, head, t0, n, p, ld);
 }
 
 static enum qk_code show_state(const struct pass *pass, int layer, struct qk_error *err)

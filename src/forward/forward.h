@@ -18,7 +18,8 @@
 struct qk_patch {
     enum qk_code (*apply)(void *context, const struct qk_tensor *tensor, void *bytes, struct qk_error *err);
     void *context;
-    bool (*changes)(void *context, const struct qk_tensor *tensor); /* false: apply has no effect; NULL: it may */
+    bool (*changes)(
+        void *context, const struct qk_tensor *tensor); /* false: apply has no effect; NULL: it may */
 };
 
 /* Callbacks of a pass. Each may be NULL; an error stops the pass. */
@@ -26,9 +27,10 @@ struct qk_forward_hooks {
     void *context;
     /* x (T, d) is the input of layer `layer`; with layer == n_layers what follows the final norm. */
     enum qk_code (*state)(void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err);
-    /* The attention of a full or window layer, block by block (qk_attention_seen). The blocks of a head come in
-     * order. Heads may alternate and come from several threads, but never two calls at once. */
-    void (*attention)(void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+    /* The attention of a full or window layer, block by block (qk_attention_seen): heads come at once from several
+     * threads. They come after the state of their layer and before the next. */
+    void (*attention)(
+        void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld);
 };
 
 /* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";

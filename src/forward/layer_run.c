@@ -310,21 +310,38 @@ void qk_projected_free(struct qk_projected *projected)
     *projected = (struct qk_projected){0};
 }
 
+/* Rows first .. first + n of a projection as one of their own; without rows it has no weight. */
+static struct qk_projection part_of(const struct qk_projection *p, size_t first, size_t n)
+{
+    if (n == 0)
+        return (struct qk_projection){0};
+    return (struct qk_projection){
+        p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k};
+}
+
+/* q, k and v are products of their own: so q and k have the same bits with v and without. */
 static enum qk_code project_group(
     struct run *run, const struct group *group, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
+    size_t ld = w->qkv.n, q = (w->delta ? w->n_k : w->n_q) * w->head_dim, k = w->n_k * w->head_dim;
+    float *qkv = run->p.qkv + group->row * ld;
+    const struct qk_projection role[] = {
+        part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
     const struct qk_product products[] = {
-        {.p = &w->qkv, .x = run->normed, .out = run->p.qkv + group->row * w->qkv.n},
+        {.p = &role[0], .x = run->normed, .out = qkv, .ld = ld},
+        {.p = &role[1], .x = run->normed, .out = qkv + q, .ld = ld},
+        {.p = &role[2], .x = run->normed, .out = qkv + q + k, .ld = ld},
         {.p = &w->beta,
             .x = run->normed,
             .out = run->p.beta + group->row * w->n_v,
+            .ld = w->n_v,
             .use = QK_PRODUCT_ACTIVATE,
             .activation = QK_SIGMOID},
-        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v},
+        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v, .ld = w->n_v},
     };
     QK_TRY(for_group(run, group, norm_rows, progress, err));
-    QK_TRY(run_products(run, group, products, w->delta ? 3 : 1, progress, err));
+    QK_TRY(run_products(run, group, products, w->delta ? 5 : 3, progress, err));
     return for_group(run, group, finish_projection, progress, err);
 }
 
@@ -644,26 +661,17 @@ static enum qk_code finish_group(
     struct run *run, const struct group *group, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    float *mixed = run->mixed + group->row * w->n_out * w->value_dim;
+    size_t width = w->n_out * w->value_dim, d = w->d, n = w->mlp_up.n;
+    float *mixed = run->mixed + group->row * width, *normed = run->normed, *hidden = run->hidden;
     bool gated = w->mlp_gate.weight != NULL;
-    const struct qk_product gate = {.p = &w->gate,
-        .x = run->normed,
-        .out = mixed,
-        .use = QK_PRODUCT_GATE,
-        .activation = w->gate_activation};
-    const struct qk_product o = {.p = &w->o, .x = mixed, .out = run->added};
-    const struct qk_product mlp_gate = {.p = &w->mlp_gate,
-        .x = run->normed,
-        .out = run->hidden,
-        .use = QK_PRODUCT_GATE,
-        .activation = w->activation};
-    const struct qk_product up = {.p = &w->mlp_up,
-        .x = run->normed,
-        .out = run->hidden,
-        .use = gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE,
-        .activation = w->activation,
-        .then = gated ? &mlp_gate : NULL};
-    const struct qk_product down = {.p = &w->mlp_down, .x = run->hidden, .out = run->normed};
+    const struct qk_product gate = {&w->gate, normed, mixed, width, QK_PRODUCT_GATE, w->gate_activation,
+                                NULL},
+                            o = {.p = &w->o, .x = mixed, .out = run->added, .ld = d},
+                            mlp_gate = {&w->mlp_gate, normed, hidden, n, QK_PRODUCT_GATE, w->activation,
+                                NULL},
+                            up = {&w->mlp_up, normed, hidden, n, gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE,
+                                w->activation, gated ? &mlp_gate : NULL},
+                            down = {.p = &w->mlp_down, .x = hidden, .out = normed, .ld = d};
     QK_TRY(for_group(run, group, norm_mixed, progress, err));
     QK_TRY(run_products(run, group, &gate, 1, progress, err));
     QK_TRY(run_products(run, group, &o, 1, progress, err));

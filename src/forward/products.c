@@ -75,8 +75,8 @@ static void run_product(const struct qk_product *product, const struct tile *til
     const struct qk_projection *p = product->p;
     size_t n = tile->block->n, columns = tile->columns, at = tile->block->row - row;
     bool gate = product->use == QK_PRODUCT_GATE;
-    float *out = product->out + at * p->n + tile->column, *y = gate ? scratch : out;
-    size_t ld = gate ? columns : p->n;
+    float *out = product->out + at * product->ld + tile->column, *y = gate ? scratch : out;
+    size_t ld = gate ? columns : product->ld;
     qk_linear(n, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
         p->bias != NULL ? p->bias + tile->column : NULL, y, ld);
     if (product->use == QK_PRODUCT_SET)
@@ -84,7 +84,7 @@ static void run_product(const struct qk_product *product, const struct tile *til
     for (size_t i = 0; i < n; i++) {
         qk_activate(product->activation, columns, y + i * ld);
         if (gate)
-            qk_multiply(columns, y + i * ld, out + i * p->n);
+            qk_multiply(columns, y + i * ld, out + i * product->ld);
     }
 }
 

@@ -39,7 +39,8 @@ enum qk_product_use {
 struct qk_product {
     const struct qk_projection *p;
     const float *x; /* (rows, p->k) */
-    float *out;     /* (rows, p->n) */
+    float *out;     /* (rows, p->n), rows `ld` apart */
+    size_t ld;
     enum qk_product_use use;
     enum qk_activation activation; /* f */
     const struct qk_product *then; /* done next on the same tile, or NULL; its projection has as many rows */

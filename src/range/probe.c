@@ -219,19 +219,39 @@ void qk_probe_close(struct qk_probe *probe)
 
 /* --- one layer on given inputs --- */
 
-static enum qk_code run_pre(
-    struct qk_probe *probe, int layer, const float *x, struct qk_progress *progress, struct qk_error *err)
+/* How a layer's sources are run on inputs: by themselves, or beside a pass that goes on to run the layer. */
+struct runner {
+    const struct qk_probe *probe;
+    int layer;
+    const float *x;
+    struct qk_progress *progress;
+    struct qk_range_run **beside; /* receives the run, or NULL: by themselves */
+};
+
+static enum qk_code run_sources(
+    const struct runner *r, const struct qk_range_source *source, size_t n, struct qk_error *err)
+{
+    const struct qk_probe *probe = r->probe;
+    struct qk_range_source own[QK_RANGE_SOURCES];
+    memcpy(own, source, n * sizeof *own);
+    own[0].given = r->beside != NULL;
+    if (r->beside != NULL)
+        return qk_range_begin(&probe->range, r->layer, r->x, probe->T, own, n, r->beside, err);
+    return qk_range_layer(&probe->range, r->layer, r->x, probe->T, own, n, r->progress, err);
+}
+
+static enum qk_code run_pre(const struct runner *r, struct qk_probe *probe, struct qk_error *err)
 {
     const struct qk_range_source source = {
-        .model = probe->pair->model[QK_PRE], .range = &probe->layer[layer].side[QK_PRE]};
-    return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, progress, err);
+        .model = probe->pair->model[QK_PRE], .range = &probe->layer[r->layer].side[QK_PRE]};
+    return run_sources(r, &source, 1, err);
 }
 
 /* Computes post's range and what is compared with it, and pre's own range where post's states serve both. */
-static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *restored, int layer,
-    const float *x, struct qk_progress *progress, struct qk_error *err)
+static enum qk_code run_post(
+    const struct runner *r, struct qk_probe *probe, const struct qk_patch *restored, struct qk_error *err)
 {
-    struct qk_layer_ranges *ranges = &probe->layer[layer];
+    struct qk_layer_ranges *ranges = &probe->layer[r->layer];
     bool serves_both = probe->pre_cannot != NULL ||
                        (probe->origin == QK_ORIGIN_STATES && probe->states[QK_PRE].layer == NULL);
     const struct qk_range_source source[] = {
@@ -246,14 +266,13 @@ static enum qk_code run_post(struct qk_probe *probe, const struct qk_patch *rest
     enum { ALL = sizeof source / sizeof source[0] };
     struct qk_error refused = {0};
     if (restored != NULL) {
-        enum qk_code code =
-            qk_range_layer(&probe->range, layer, x, probe->T, source, ALL, progress, &refused);
+        enum qk_code code = run_sources(r, source, ALL, &refused);
         if (code != QK_INPUT)
             return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", refused.text);
     }
     /* Any other fault of the layer shows again below. */
     ranges->restored_shift = NAN;
-    return qk_range_layer(&probe->range, layer, x, probe->T, source, ALL - 1, progress, err);
+    return run_sources(r, source, ALL - 1, err);
 }
 
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
@@ -296,22 +315,56 @@ struct pass {
     const struct qk_patch *patch;
     struct qk_layer_range *exact; /* NULL: the models as they are */
     bool finished;
+    struct qk_range_run *beside; /* the run of the layer that the pass runs now, or NULL */
+    int beside_layer;
 };
 
-static enum qk_code see_layer(struct pass *pass, int layer, const float *x, struct qk_error *err)
+/* Tells the watcher that the layer has its numbers. */
+static void layer_ready(const struct pass *pass, int layer)
+{
+    if (pass->exact == NULL && pass->side == QK_POST && pass->watch != NULL && pass->watch->ready != NULL)
+        pass->watch->ready(pass->watch->context, layer);
+}
+
+/* Runs a layer on its inputs x, beside the pass where that goes on to run it. */
+static enum qk_code see_layer(struct pass *pass, int layer, const float *x, bool beside, struct qk_error *err)
 {
     struct qk_probe *probe = pass->probe;
+    const struct runner r = {probe, layer, x, pass->progress, beside ? &pass->beside : NULL};
+    pass->beside_layer = layer;
     if (pass->exact != NULL) {
         const struct qk_range_source source = {
             .model = probe->pair->model[QK_POST], .patch = pass->patch, .range = &pass->exact[layer]};
-        return qk_range_layer(&probe->range, layer, x, probe->T, &source, 1, pass->progress, err);
+        QK_TRY(run_sources(&r, &source, 1, err));
+    } else if (pass->side == QK_PRE) {
+        QK_TRY(run_pre(&r, probe, err));
+    } else {
+        QK_TRY(run_post(&r, probe, pass->restored, err));
     }
-    if (pass->side == QK_PRE)
-        return run_pre(probe, layer, x, pass->progress, err);
-    QK_TRY(run_post(probe, pass->restored, layer, x, pass->progress, err));
-    if (pass->watch != NULL && pass->watch->ready != NULL)
-        pass->watch->ready(pass->watch->context, layer);
+    if (!beside)
+        layer_ready(pass, layer);
     return QK_OK;
+}
+
+/* Ends the run beside the layer that the pass has run. */
+static enum qk_code end_beside(struct pass *pass, struct qk_error *err)
+{
+    struct qk_range_run *run = pass->beside;
+    pass->beside = NULL;
+    if (run == NULL)
+        return QK_OK;
+    QK_TRY(qk_range_end(run, err));
+    layer_ready(pass, pass->beside_layer);
+    return QK_OK;
+}
+
+static void see_attention(
+    void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+{
+    const struct pass *pass = context;
+    (void)layer;
+    if (pass->beside != NULL)
+        qk_range_see(pass->beside, worker, head, t0, n, p, ld);
 }
 
 /* Keeps post's states for the work after the pass, and pre's for a cache. */
@@ -333,9 +386,10 @@ static enum qk_code see_state(
     (void)T;
     qk_progress_total(pass->progress, pass->total);
     QK_TRY(qk_progress_check(pass->progress, err));
+    QK_TRY(end_beside(pass, err));
     if (layer <= pass->last && pass->wanted[layer]) {
         QK_TRY(keep_state(pass, layer, x, d, err)); /* first: the watcher of the layer may use them */
-        QK_TRY(see_layer(pass, layer, x, err));
+        QK_TRY(see_layer(pass, layer, x, layer < pass->last, err));
     }
     if (layer < pass->last)
         return QK_OK;
@@ -346,10 +400,12 @@ static enum qk_code see_state(
 
 static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
 {
-    const struct qk_forward_hooks hooks = {.context = pass, .state = see_state};
+    const struct qk_forward_hooks hooks = {.context = pass, .state = see_state, .attention = see_attention};
     struct qk_error own = {0};
     enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
         pass->probe->T, &hooks, NULL, 0, pass->progress, &own);
+    qk_range_abandon(pass->beside);
+    pass->beside = NULL;
     if (pass->finished)
         return QK_OK;
     return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
@@ -391,7 +447,7 @@ static enum qk_code run_states(struct pass *pass, struct qk_error *err)
     for (int i = 0; i <= pass->last; i++) {
         QK_TRY(qk_progress_check(pass->progress, err));
         if (pass->wanted[i] && states->layer != NULL && states->layer[i] != NULL)
-            QK_TRY(see_layer(pass, i, states->layer[i], err));
+            QK_TRY(see_layer(pass, i, states->layer[i], false, err));
         qk_progress_add(pass->progress, 1);
     }
     return QK_OK;

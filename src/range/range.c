@@ -175,72 +175,94 @@ enum qk_code qk_range_sum_finish(
 
 /* --- a layer of several models --- */
 
-enum { MOST_SOURCES = 4 };
-
-struct layer_run {
+struct qk_range_run {
     size_t T, n, n_heads;
-    const struct qk_range_source *source;
-    struct qk_layer_attention made[MOST_SOURCES];
-    struct qk_range_sum sum[MOST_SOURCES];
+    struct qk_range_source source[QK_RANGE_SOURCES];
+    struct qk_layer_attention made[QK_RANGE_SOURCES];
+    struct qk_range_sum sum[QK_RANGE_SOURCES];
     double *divergence; /* (n, n_heads) sums over queries */
-    float *scratch;     /* n blocks (QK_QUERY_BLOCK, T) a worker */
+    float *scratch;     /* a block (QK_QUERY_BLOCK, T) for each source, a worker */
     struct qk_progress *progress;
 };
 
-/* One worker has a head from its first query to its last, so that sums do not depend on the number of workers. */
+/* Adds the queries that count of t0 <= t < t0 + n of a head. `given` is the block of source 0, or NULL where it is to
+ * be computed. */
+static void add_block(
+    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *given, size_t ld)
+{
+    size_t T = run->T, size = QK_QUERY_BLOCK * T, first = run->sum[0].first,
+           skip = t0 < first ? first - t0 : 0;
+    float *scratch = run->scratch + worker * run->n * size;
+    const float *of = given != NULL ? given : scratch; /* source 0 */
+    for (size_t i = 0; i < run->n; i++) {
+        float *own = scratch + i * size;
+        const float *p = i == 0 ? of : own;
+        size_t stride = i == 0 ? ld : T;
+        if (i > 0 || given == NULL)
+            qk_attention_block(&run->made[i].attention, head, t0, n, own, T);
+        if (run->source[i].range != NULL)
+            qk_range_sum_add(&run->sum[i], head, t0, n, p, stride);
+        for (size_t j = skip; run->source[i].shift != NULL && j < n; j++)
+            run->divergence[i * run->n_heads + head] +=
+                qk_range_divergence(p + j * stride, of + j * ld, t0 + j + 1);
+    }
+}
+
+/* One worker has a head from its first query to its last, so that sums do not depend on the number of workers. Blocks
+ * are those of a pass, so that a head has the same numbers beside a pass. */
 static void run_head(void *context, size_t head, size_t worker)
 {
-    struct layer_run *run = context;
-    size_t T = run->T, block = QK_QUERY_BLOCK * T;
-    float *p = run->scratch + worker * run->n * block;
-    for (size_t t0 = run->sum[0].first; t0 < T; t0 += QK_QUERY_BLOCK) {
+    struct qk_range_run *run = context;
+    size_t T = run->T, first = run->sum[0].first;
+    for (size_t t0 = first - first % QK_QUERY_BLOCK; t0 < T; t0 += QK_QUERY_BLOCK) {
         size_t n = T - t0 < QK_QUERY_BLOCK ? T - t0 : QK_QUERY_BLOCK;
         if (qk_progress_check(run->progress, NULL) != QK_OK)
             return;
-        for (size_t i = 0; i < run->n; i++) {
-            qk_attention_block(&run->made[i].attention, head, t0, n, p + i * block, T);
-            if (run->source[i].range != NULL)
-                qk_range_sum_add(&run->sum[i], head, t0, n, p + i * block, T);
-            for (size_t j = 0; run->source[i].shift != NULL && j < n; j++)
-                run->divergence[i * run->n_heads + head] +=
-                    qk_range_divergence(p + i * block + j * T, p + j * T, t0 + j + 1);
-        }
+        add_block(run, worker, head, t0, n, NULL, T);
     }
 }
 
-static enum qk_code run_heads(struct layer_run *run, struct qk_error *err)
+static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_options *options, int layer,
+    const float *x, size_t i, struct qk_error *err)
 {
-    QK_TRY(qk_alloc_aligned(&run->scratch, qk_parallel_workers(run->n_heads) * run->n,
-        QK_QUERY_BLOCK * run->T * sizeof *run->scratch, err));
-    qk_parallel_for(run->n_heads, run_head, run, run->progress);
-    return qk_progress_check(run->progress, err);
-}
-
-static enum qk_code make_sources(struct layer_run *run, const struct qk_range_options *options, int layer,
-    const float *x, size_t n, struct qk_error *err)
-{
-    for (; run->n < n; run->n++) {
-        const struct qk_range_source *source = &run->source[run->n];
-        struct qk_layer_attention *made = &run->made[run->n];
+    const struct qk_range_source *source = &run->source[i];
+    struct qk_layer_attention *made = &run->made[i];
+    size_t heads = (size_t)source->model->layer[layer].role[QK_Q].n_heads;
+    if (!source->given) {
         QK_TRY(qk_layer_attention_make(source->model, source->patch, layer, x, run->T, made, err));
-        if (run->n == 0)
-            run->n_heads = made->attention.n_q;
-        if (made->attention.n_q != run->n_heads) {
-            qk_fail(err, QK_INPUT, "layer %d: other numbers of query heads (found %zu, expected %zu)", layer,
-                made->attention.n_q, run->n_heads);
-            qk_layer_attention_free(made);
-            return QK_INPUT;
-        }
-        enum qk_code code = qk_range_sum_init(&run->sum[run->n], options, run->T, run->n_heads, err);
-        if (code != QK_OK) {
-            qk_layer_attention_free(made);
-            return code;
-        }
+        heads = made->attention.n_q;
     }
-    return qk_alloc(&run->divergence, n * run->n_heads, sizeof *run->divergence, err);
+    if (i == 0)
+        run->n_heads = heads;
+    if (heads != run->n_heads)
+        return qk_fail(err, QK_INPUT, "layer %d: other numbers of query heads (found %zu, expected %zu)",
+            layer, heads, run->n_heads);
+    return qk_range_sum_init(&run->sum[i], options, run->T, run->n_heads, err);
 }
 
-static enum qk_code finish(const struct layer_run *run, struct qk_error *err)
+static enum qk_code make_run(struct qk_range_run *run, const struct qk_range_options *options, int layer,
+    const float *x, size_t T, const struct qk_range_source *source, size_t n, struct qk_error *err)
+{
+    *run = (struct qk_range_run){.T = T, .n = n};
+    memcpy(run->source, source, n * sizeof *source);
+    for (size_t i = 0; i < n; i++)
+        QK_TRY(make_source(run, options, layer, x, i, err));
+    QK_TRY(qk_alloc(&run->divergence, n * run->n_heads, sizeof *run->divergence, err));
+    return qk_alloc_aligned(
+        &run->scratch, qk_parallel_workers(run->n_heads) * n, QK_QUERY_BLOCK * T * sizeof *run->scratch, err);
+}
+
+static void free_run(struct qk_range_run *run)
+{
+    for (size_t i = 0; i < run->n; i++) {
+        qk_layer_attention_free(&run->made[i]);
+        qk_range_sum_free(&run->sum[i]);
+    }
+    free(run->divergence);
+    free(run->scratch);
+}
+
+static enum qk_code finish(const struct qk_range_run *run, struct qk_error *err)
 {
     const struct qk_range_source *source = run->source;
     for (size_t i = 0; i < run->n; i++) {
@@ -263,17 +285,53 @@ static enum qk_code finish(const struct layer_run *run, struct qk_error *err)
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
-    struct layer_run run = {.T = T, .source = source, .progress = progress};
-    enum qk_code code = make_sources(&run, options, layer, x, n, err);
-    if (code == QK_OK)
-        code = run_heads(&run, err);
+    struct qk_range_run run;
+    enum qk_code code = make_run(&run, options, layer, x, T, source, n, err);
+    run.progress = progress;
+    if (code == QK_OK) {
+        qk_parallel_for(run.n_heads, run_head, &run, progress);
+        code = qk_progress_check(progress, err);
+    }
     if (code == QK_OK)
         code = finish(&run, err);
-    for (size_t i = 0; i < run.n; i++) {
-        qk_layer_attention_free(&run.made[i]);
-        qk_range_sum_free(&run.sum[i]);
-    }
-    free(run.divergence);
-    free(run.scratch);
+    free_run(&run);
     return code;
+}
+
+/* --- beside a pass --- */
+
+enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, const float *x, size_t T,
+    const struct qk_range_source *source, size_t n, struct qk_range_run **out, struct qk_error *err)
+{
+    struct qk_range_run *run;
+    *out = NULL;
+    QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
+    enum qk_code code = make_run(run, options, layer, x, T, source, n, err);
+    if (code == QK_OK)
+        *out = run;
+    else
+        qk_range_abandon(run);
+    return code;
+}
+
+void qk_range_see(
+    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+{
+    if (t0 + n > run->sum[0].first)
+        add_block(run, worker, head, t0, n, p, ld);
+}
+
+enum qk_code qk_range_end(struct qk_range_run *run, struct qk_error *err)
+{
+    enum qk_code code = finish(run, err);
+    qk_range_abandon(run);
+    return code;
+}
+
+void qk_range_abandon(struct qk_range_run *run)
+{
+    if (run == NULL)
+        return;
+    free_run(run);
+    free(run);
 }

@@ -69,14 +69,29 @@ double qk_range_divergence(const float *p, const float *r, size_t n);
 struct qk_range_source {
     const struct qk_model *model;
     const struct qk_patch *patch; /* or NULL */
+    bool given; /* its attention comes from a pass that runs: source 0 of qk_range_begin alone */
     struct qk_layer_range *range; /* receives the range; NULL where only the shift is needed */
     double *shift; /* receives the divergence of its attention from source 0's, averaged over heads and chosen
                     * queries; NULL allowed */
 };
-/* Runs layer `layer` of each of the n sources (at most 4) on the same inputs x (T, d), by blocks of the chosen
- * queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads. Attention that
+/* Runs layer `layer` of each of the n sources (at most QK_RANGE_SOURCES) on the same inputs x (T, d), by blocks of the
+ * chosen queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads. Attention that
  * is not finite gives NaN. progress serves cancellation alone. */
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err);
+
+/* The same where source 0 is given: the pass that is about to run the layer on x shows its attention, block by block, to
+ * qk_range_see. That computes the others' blocks beside it. The sources are copied, x is not needed any more. A
+ * failure leaves nothing to end. */
+enum { QK_RANGE_SOURCES = 4 };
+struct qk_range_run;
+enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, const float *x, size_t T,
+    const struct qk_range_source *source, size_t n, struct qk_range_run **out, struct qk_error *err);
+/* As a hook of a pass (forward/attention.h). */
+void qk_range_see(
+    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+/* Writes the results of all sources and frees the run. */
+enum qk_code qk_range_end(struct qk_range_run *run, struct qk_error *err);
+void qk_range_abandon(struct qk_range_run *run); /* frees it without results; NULL allowed */
 
 #endif

@@ -8,6 +8,7 @@
 #include "forward/layer.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,10 +194,13 @@ static enum qk_code see_state(
 }
 
 static void see_attention(
-    void *context, int layer, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+    void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
 {
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     struct comparison *c = context;
     size_t T = c->golden->T;
+    (void)worker;
+    pthread_mutex_lock(&one_at_a_time);
     if (c->layer != layer) {
         const struct qk_tensor *tensor = golden_tensor(c->golden, "attentions", layer);
         assert_non_null(tensor);
@@ -207,6 +211,7 @@ static void see_attention(
     }
     for (size_t i = 0; i < n; i++)
         c->map = fmax(c->map, worst(p + i * ld, c->expected + (head * T + t0 + i) * T, t0 + n));
+    pthread_mutex_unlock(&one_at_a_time);
 }
 
 static void compare_pass(const char *family, const char *side, const char *folder, struct comparison *total)
@@ -331,8 +336,7 @@ static void test_moved_in_time(void **state)
         struct qk_rope_tables tables = {0};
         struct qk_error err = {0};
         open_side(families[f], "post", *state, &model, &golden);
-        size_t before = TILE_ROWS - 5, T = before + golden.T, d = (size_t)model->layer[0].d,
-               n = golden.T * d;
+        size_t before = TILE_ROWS - 5, T = before + golden.T, d = (size_t)model->layer[0].d, n = golden.T * d;
         float *in = golden_values(&golden, golden_tensor(&golden, "hidden_states", 0)),
               *out = golden_values(&golden, golden_tensor(&golden, "hidden_states", 1)),
               *x = calloc(T * d, sizeof *x);

@@ -206,9 +206,10 @@ struct watch {
     size_t next[NQ];
 };
 
-static void see(void *context, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void see(void *context, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
 {
     struct watch *watch = context;
+    (void)worker;
     assert_int_equal(watch->next[head], t0);
     watch->next[head] = t0 + n;
     for (size_t i = 0; i < n; i++)
