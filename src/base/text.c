@@ -155,17 +155,23 @@ static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
     return overlong || surrogate || *code > 0x10ffff ? 0 : length;
 }
 
-bool qk_utf8_valid(const char *bytes, size_t n)
+size_t qk_utf8_prefix(const char *bytes, size_t n)
 {
     const unsigned char *p = (const unsigned char *)bytes;
-    for (size_t i = 0; i < n;) {
+    size_t i = 0;
+    while (i < n) {
         uint32_t code;
         size_t length = utf8_sequence(p + i, n - i, &code);
         if (length == 0)
-            return false;
+            break;
         i += length;
     }
-    return true;
+    return i;
+}
+
+bool qk_utf8_valid(const char *bytes, size_t n)
+{
+    return qk_utf8_prefix(bytes, n) == n;
 }
 
 char *qk_printable(char *out, size_t n, const char *text)

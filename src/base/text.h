@@ -47,6 +47,8 @@ enum qk_code qk_path_join(const char *folder, const char *name, char **out, stru
 
 /* True when the n bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF). */
 bool qk_utf8_valid(const char *bytes, size_t n);
+/* The number of bytes before the first that is not. */
+size_t qk_utf8_prefix(const char *bytes, size_t n);
 
 /* Copies `text` to out (capacity n, always terminated), with every control character, DEL, C1 control and broken
  * UTF-8 byte as \xNN. The copy is safe to print on a terminal. Returns out. */
