@@ -16,12 +16,10 @@ static void remember(struct app *app, const char *text)
 
 void say(struct app *app, enum style style, const char *format, ...)
 {
-    char text[QK_ERROR_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(app->message, sizeof app->message, format, arguments);
     va_end(arguments);
-    qk_printable(app->message, sizeof app->message, text);
     app->message_style = style;
     remember(app, app->message);
 }
@@ -45,11 +43,9 @@ unsigned say_failure(struct app *app, const char *format, ...)
 
 void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
 {
-    char text[QK_ERROR_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(app->question, sizeof app->question, format, arguments);
     va_end(arguments);
-    qk_printable(app->question, sizeof app->question, text);
     app->answer = answer;
 }

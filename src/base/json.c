@@ -582,6 +582,31 @@ cJSON *qk_json_append_object(cJSON *array)
     return NULL;
 }
 
+/* Replaces *text by one in which hidden characters are escapes, so that no terminal obeys a name and every reader gets
+ * it back. Outside of strings JSON has none but ends of lines. */
+static enum qk_code escape_hidden(char **text, struct qk_error *err)
+{
+    struct qk_text out = {0};
+    size_t n = strlen(*text), from = 0;
+    for (size_t at = 0, length; at < n; at += length) {
+        uint32_t code;
+        length = qk_next_character(*text + at, n - at, &code);
+        if (code == '\n' || code == '\t' || code == QK_BROKEN || !qk_hidden(code))
+            continue;
+        qk_text_add_bytes(&out, *text + from, at - from);
+        if (code > 0xffff)
+            qk_text_add(&out, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
+        else
+            qk_text_add(&out, "\\u%04x", code);
+        from = at + length;
+    }
+    if (from == 0)
+        return QK_OK;
+    qk_text_add_bytes(&out, *text + from, n - from);
+    cJSON_free(*text);
+    return qk_text_take(&out, text, err);
+}
+
 enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err)
 {
     char *text = lines ? cJSON_Print(root) : cJSON_PrintUnformatted(root);
@@ -592,7 +617,8 @@ enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *
     }
     refused = false;
     *out = text;
-    return text != NULL ? QK_OK : qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
+    return text != NULL ? escape_hidden(out, err)
+                        : qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
 }
 
 void qk_json_add_number(cJSON *object, const char *key, double value)

@@ -100,9 +100,9 @@ void qk_json_add_exact(cJSON *object, const char *key, double value);
 void qk_json_append(cJSON *array, cJSON *item);
 /* Adds an empty object and returns it; NULL when memory ran out. Every cJSON_Add function takes that NULL. */
 cJSON *qk_json_append_object(cJSON *array);
-/* *out = the text of the tree, on many lines or on one. The tree is freed; the caller frees the text. QK_IO when this
- * thread was refused memory now or while it made the tree. So callers need not check additions to a tree, and an
- * incomplete tree is never printed. */
+/* *out = the text of the tree, on many lines or on one, with hidden characters (base/text.h) as escapes. The tree is
+ * freed; the caller frees the text. QK_IO when this thread was refused memory now or while it made the tree. So callers
+ * need not check additions to a tree, and an incomplete tree is never printed. */
 enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err);
 /* Adds a number, or null where the value is not finite (JSON has no NaN). */
 void qk_json_add_number(cJSON *object, const char *key, double value);

@@ -291,16 +291,6 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
     return code;
 }
 
-/* A name as a field: quoted, because it may hold any character. */
-static void csv_text(const char *text)
-{
-    char printable[4 * 256];
-    qk_print("\"");
-    for (const char *p = qk_printable(printable, sizeof printable, text); *p != '\0'; p++)
-        qk_print(*p == '"' ? "\"\"" : "%c", *p);
-    qk_print("\"");
-}
-
 static void print_csv(const struct eval *e)
 {
     qk_print("model,task,right,total,low,high\n");
@@ -308,9 +298,9 @@ static void print_csv(const struct eval *e)
         for (size_t t = 0; t < e->cases.n_tasks; t++) {
             struct qk_score score = e->row[i].score[t];
             struct qk_interval interval = qk_score_interval(score);
-            csv_text(e->row[i].name);
+            qk_print_csv_name(e->row[i].name);
             qk_print(",");
-            csv_text(e->cases.task[t]);
+            qk_print_csv_name(e->cases.task[t]);
             qk_print(",%zu,%zu,%.6f,%.6f\n", score.right, score.total, interval.low, interval.high);
         }
 }
