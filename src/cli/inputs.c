@@ -8,6 +8,7 @@
 #include "tensor/hub/hub.h"
 #include "tensor/hub/remote.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ void qk_inputs_end_remote(void)
     if (account.fetched > 0)
         qk_print_note("fetched %s of %s; kept in %s", qk_format_bytes(fetched, account.fetched),
             qk_format_bytes(all, account.bytes), account.folder);
+    if (account.damaged > 0)
+        qk_print_note("%" PRIu64 " kept block%s in %s had other bytes than were fetched: fetched again",
+            account.damaged, account.damaged == 1 ? "" : "s", account.folder);
     qk_remote_stop();
 }
 
