@@ -24,6 +24,20 @@ void say(struct app *app, enum style style, const char *format, ...)
     remember(app, app->message);
 }
 
+void say_notes(struct app *app)
+{
+    struct qk_lines notes;
+    if (qk_pair_notes(app->pair, &notes, NULL) == QK_OK) {
+        for (size_t i = notes.n; i-- > 0;) /* the newest stand first */
+            remember(app, notes.line[i]);
+        if (notes.n == 1)
+            say(app, STYLE_WARNING, "%s", notes.line[0]);
+        else if (notes.n > 1)
+            say(app, STYLE_WARNING, "%zu notes on these checkpoints: W shows them", notes.n);
+    }
+    qk_lines_free(&notes);
+}
+
 unsigned say_error(struct app *app, const struct qk_error *err)
 {
     say(app, STYLE_ERROR, "%s", err->text);

@@ -360,6 +360,8 @@ static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, str
     struct qk_model *model;
     struct qk_evaluation *evaluation = NULL;
     QK_TRY(qk_inputs_model(operand, &model, err));
+    for (size_t k = 0; k < model->checkpoint->notes.n; k++)
+        qk_print_note("%s", model->checkpoint->notes.line[k]);
     enum qk_code code = qk_evaluation_open(NULL, model, &e->cases, &e->options, &evaluation, err);
     if (code == QK_OK)
         code = ask(e, evaluation, i, err);
