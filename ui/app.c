@@ -285,6 +285,7 @@ enum qk_code qk_ui_run(
     bool started = code == QK_OK;
     if (started) {
         theme_start(&app->theme, options);
+        say_notes(app);
         unsaved_offer(app);
         if (options->warning != NULL && options->warning[0] != '\0')
             say(app, STYLE_ERROR, "no number can be trusted: %s", options->warning);

@@ -11,27 +11,34 @@
 
 enum { LINE_TEXT = 1024 };
 
-/* One character of the text as shown: its bytes in the text, its drawn bytes, its cells. */
+/* One character of the text as shown: its bytes in the text, what is drawn, and its cells. */
 struct glyph_at {
     size_t bytes;
-    wchar_t shown;
+    wchar_t shown[QK_VISIBLE];
+    size_t n;
     int cells;
 };
 
+/* A hidden character is drawn in its visible form (base/text.h), whatever text it is in. */
 static struct glyph_at next_glyph(const struct canvas *canvas, const char *text)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    n = strnlen(text, n);
-    if (!qk_utf8_valid(text, n))
-        return (struct glyph_at){1, L'?', 1};
-    unsigned code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | (p[i] & 0x3fu);
-    int cells = code < 0x80 ? 1 : wcwidth((wchar_t)code);
-    if (code < 0x20 || code == 0x7f || cells < 0 || (canvas->theme->ascii && code >= 0x80))
-        return (struct glyph_at){n, L'?', 1};
-    return (struct glyph_at){n, (wchar_t)code, cells};
+    enum { LONGEST = 4 }; /* bytes of a character */
+    char form[QK_VISIBLE];
+    size_t left = strnlen(text, LONGEST), length;
+    uint32_t code;
+    struct glyph_at glyph = {.bytes = qk_next_character(text, left, &code), .n = 1};
+    if (code == QK_BROKEN || qk_hidden(code)) {
+        qk_visible(text, left, form, &length);
+        for (glyph.n = 0; glyph.n < length; glyph.n++)
+            glyph.shown[glyph.n] = (wchar_t)form[glyph.n];
+        glyph.cells = (int)length;
+        return glyph;
+    }
+    glyph.cells = code < 0x80 ? 1 : wcwidth((wchar_t)code);
+    bool unknown = glyph.cells < 0 || (canvas->theme->ascii && code >= 0x80);
+    glyph.shown[0] = unknown ? L'?' : (wchar_t)code;
+    glyph.cells = unknown ? 1 : glyph.cells;
+    return glyph;
 }
 
 int text_cells(const struct canvas *canvas, const char *text)
@@ -61,9 +68,10 @@ static int collect(const struct canvas *canvas, const char *text, int width, wch
     int used = 0;
     while (*text != '\0' && *n + 1 < LINE_TEXT) {
         struct glyph_at glyph = next_glyph(canvas, text);
-        if (used + glyph.cells > width)
+        if (used + glyph.cells > width || *n + glyph.n >= LINE_TEXT)
             break;
-        out[(*n)++] = glyph.shown;
+        for (size_t i = 0; i < glyph.n; i++)
+            out[(*n)++] = glyph.shown[i];
         used += glyph.cells;
         text += glyph.bytes;
     }

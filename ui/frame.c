@@ -33,7 +33,7 @@ static enum style choice_state(const struct app *app, char out[96])
 
 static void draw_names(const struct app *app, struct canvas *canvas, int width)
 {
-    char state[96], path[QK_SIDE_COUNT][PATH_TEXT];
+    char state[96];
     enum style style = choice_state(app, state);
     int right = text_cells(canvas, state);
     draw_text(canvas, 0, width - right - 1, right, ALIGN_LEFT, style, state);
@@ -43,19 +43,17 @@ static void draw_names(const struct app *app, struct canvas *canvas, int width)
     x += 2;
     const char *arrow = theme_glyph(&app->theme, GLYPH_ARROW);
     int room = width - right - 3 - x - text_cells(canvas, arrow) - 2, cells[QK_SIDE_COUNT];
-    for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        qk_printable(path[s], sizeof path[s], app->path[s]);
-        cells[s] = text_cells(canvas, path[s]);
-    }
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        cells[s] = text_cells(canvas, app->path[s]);
     /* The longer path gets the cells that the shorter one does not need. */
     int half = room / 2;
     int first = cells[0] <= half ? cells[0] : cells[1] < half ? room - cells[1] : half;
     first = first > cells[0] ? cells[0] : first;
     int second = room - first > cells[1] ? cells[1] : room - first;
-    draw_text(canvas, 0, x, first, ALIGN_TAIL, STYLE_STRONG, path[0]);
+    draw_text(canvas, 0, x, first, ALIGN_TAIL, STYLE_STRONG, app->path[0]);
     x += first + 1;
     x += draw_run(canvas, 0, x, width - x, STYLE_DIM, arrow) + 1;
-    draw_text(canvas, 0, x, second, ALIGN_TAIL, STYLE_STRONG, path[1]);
+    draw_text(canvas, 0, x, second, ALIGN_TAIL, STYLE_STRONG, app->path[1]);
 }
 
 static void count_kinds(const struct app *app, struct qk_text *text)
@@ -116,11 +114,8 @@ static void draw_state(const struct app *app, struct canvas *canvas, int width)
         app->pair->n_layers, app->pair->n_layers == 1 ? "" : "s");
     count_kinds(app, &text);
     describe_list(app, &text);
-    if (text.s != NULL) {
-        char shown[PATH_TEXT];
-        draw_text(canvas, 1, 1, width - right - 3, ALIGN_LEFT, STYLE_DIM,
-            qk_printable(shown, sizeof shown, text.s));
-    }
+    if (text.s != NULL)
+        draw_text(canvas, 1, 1, width - right - 3, ALIGN_LEFT, STYLE_DIM, text.s);
     qk_text_free(&text);
     draw_text(canvas, 1, width - right - 1, right, ALIGN_LEFT, style, work);
 }

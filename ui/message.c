@@ -16,14 +16,26 @@ static void remember(struct app *app, const char *text)
 
 void say(struct app *app, enum style style, const char *format, ...)
 {
-    char text[QK_ERROR_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(app->message, sizeof app->message, format, arguments);
     va_end(arguments);
-    qk_printable(app->message, sizeof app->message, text);
     app->message_style = style;
     remember(app, app->message);
+}
+
+void say_notes(struct app *app)
+{
+    struct qk_lines notes;
+    if (qk_pair_notes(app->pair, &notes, NULL) == QK_OK) {
+        for (size_t i = notes.n; i-- > 0;) /* the newest stand first */
+            remember(app, notes.line[i]);
+        if (notes.n == 1)
+            say(app, STYLE_WARNING, "%s", notes.line[0]);
+        else if (notes.n > 1)
+            say(app, STYLE_WARNING, "%zu notes on these checkpoints: W shows them", notes.n);
+    }
+    qk_lines_free(&notes);
 }
 
 unsigned say_error(struct app *app, const struct qk_error *err)
@@ -45,11 +57,9 @@ unsigned say_failure(struct app *app, const char *format, ...)
 
 void ask(struct app *app, unsigned (*answer)(struct app *app), const char *format, ...)
 {
-    char text[QK_ERROR_TEXT];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(app->question, sizeof app->question, format, arguments);
     va_end(arguments);
-    qk_printable(app->question, sizeof app->question, text);
     app->answer = answer;
 }

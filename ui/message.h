@@ -8,6 +8,8 @@ struct app;
 struct qk_error;
 
 void say(struct app *app, enum style style, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Puts the notes of the checkpoints (model/pair.h) among the messages and says how many there are, or the only one. */
+void say_notes(struct app *app);
 /* Shows the error and returns REFRESH_FAILED | REFRESH_DRAW. */
 unsigned say_error(struct app *app, const struct qk_error *err);
 /* The same with a text of its own. */

@@ -448,11 +448,19 @@ bool terminal_suspend(bool from_key)
     return true;
 }
 
-void terminal_copy(const char *text)
+bool terminal_copy(const struct qk_lines *names)
 {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = (const unsigned char *)text;
-    size_t left = strlen(text);
+    struct qk_text text = {0};
+    for (size_t i = 0; i < names->n; i++) {
+        qk_text_add_visible(&text, names->line[i], strlen(names->line[i]), false);
+        qk_text_add(&text, "\n");
+    }
+    char *bytes;
+    size_t left = text.length;
+    if (qk_text_take(&text, &bytes, NULL) != QK_OK)
+        return false;
+    const unsigned char *p = (const unsigned char *)bytes;
     fputs("\033]52;c;", stdout);
     while (left > 0) {
         unsigned long bits = (unsigned long)p[0] << 16 | (left > 1 ? (unsigned long)p[1] << 8 : 0) |
@@ -466,4 +474,6 @@ void terminal_copy(const char *text)
     }
     putchar('\a');
     fflush(stdout);
+    free(bytes);
+    return true;
 }

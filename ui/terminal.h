@@ -6,6 +6,7 @@
 #define QK_UI_TERMINAL_H
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include <stdbool.h>
 
@@ -49,7 +50,8 @@ void terminal_use_pointer(bool on);
  * the signal to the process group, so this function does. False, without effect, where the signal was ignored when
  * the program began: no shell could continue it. */
 bool terminal_suspend(bool from_key);
-/* Sends text to the terminal's clipboard (OSC 52). */
-void terminal_copy(const char *text);
+/* Sends the lines to the terminal's clipboard (OSC 52), hidden characters of each in their visible form: what is pasted
+ * into a shell must not act. False without memory. */
+bool terminal_copy(const struct qk_lines *names);
 
 #endif

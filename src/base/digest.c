@@ -13,6 +13,11 @@ void qk_digest_add(struct qk_digest *digest, const void *bytes, size_t n)
     sha256_update(&digest->context, n, bytes);
 }
 
+void qk_digest_bytes(struct qk_digest *digest, unsigned char *out, size_t n)
+{
+    sha256_digest(&digest->context, n, out);
+}
+
 void qk_digest_hex(struct qk_digest *digest, char out[QK_DIGEST_TEXT])
 {
     static const char digits[] = "0123456789abcdef";

@@ -42,6 +42,57 @@ static bool has_escaped_nul(const char *bytes, size_t n)
     return false;
 }
 
+/* The value of the escape \uXXXX at text[at, n), or -1 where none stands there. */
+static long escaped_unit(const char *text, size_t at, size_t n)
+{
+    char digits[5] = "";
+    if (at + 6 > n || text[at] != '\\' || text[at + 1] != 'u')
+        return -1;
+    memcpy(digits, text + at + 2, 4);
+    return strspn(digits, "0123456789abcdefABCDEF") == 4 ? strtol(digits, NULL, 16) : -1;
+}
+
+static bool is_high(long unit)
+{
+    return unit >= 0xd800 && unit < 0xdc00;
+}
+
+static bool is_low(long unit)
+{
+    return unit >= 0xdc00 && unit < 0xe000;
+}
+
+const char *qk_json_not_text(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        long unit = escaped_unit(text, i, n);
+        if (text[i] == '\0' || unit == 0)
+            return "a NUL character";
+        if (is_low(unit) || (is_high(unit) && !is_low(escaped_unit(text, i + 6, n))))
+            return "half of a surrogate pair (a text that was cut within a character)";
+        i += is_high(unit) ? 11 : unit >= 0 ? 5 : text[i] == '\\';
+    }
+    return NULL;
+}
+
+size_t qk_json_value_end(const char *text, size_t at, size_t end)
+{
+    size_t depth = 0;
+    for (; at < end; at++) {
+        char c = text[at];
+        if (c == '"') {
+            for (at++; at < end && text[at] != '"' && text[at] != '\n'; at++)
+                at += text[at] == '\\';
+            if (at >= end || text[at] != '"')
+                return 0;
+        }
+        depth += c == '{' || c == '[';
+        if ((c == '}' || c == ']') && --depth == 0)
+            return at + 1;
+    }
+    return 0;
+}
+
 /* The place behind the string that starts, with its quote, at `at`; n when it does not end. */
 static size_t string_end(const char *text, size_t at, size_t n)
 {
@@ -305,6 +356,13 @@ void qk_json_walk_start(
     *walk = (struct qk_json_walk){.name = name, .text = text, .at = begin, .end = end};
 }
 
+void qk_json_walk_start_list(
+    struct qk_json_walk *walk, const char *name, const char *text, size_t begin, size_t end)
+{
+    qk_json_walk_start(walk, name, text, begin, end);
+    walk->list = true;
+}
+
 static char peek(struct qk_json_walk *walk)
 {
     while (walk->at < walk->end && is_blank(walk->text[walk->at]))
@@ -347,6 +405,8 @@ static enum qk_code take_key(struct qk_json_walk *walk, struct qk_error *err)
         return parse_error(walk->name, walk->text, walk->at, err);
     size_t start = walk->at;
     walk->at = string_end(walk->text, start, walk->end);
+    if (has_escaped_nul(walk->text + start, walk->at - start)) /* cJSON would cut it to another key */
+        return parse_error(walk->name, walk->text, start, err);
     QK_TRY(parse_range(walk->name, walk->text, start, walk->at, &key, err));
     enum qk_code code = qk_strdup_to(&walk->key, key->valuestring, err);
     cJSON_Delete(key);
@@ -359,23 +419,25 @@ enum qk_code qk_json_walk_next(struct qk_json_walk *walk, bool *more, struct qk_
     walk->key = NULL;
     bool first = !walk->started;
     walk->started = true;
-    if (first && !take(walk, '{'))
+    if (first && !take(walk, walk->list ? '[' : '{'))
         return parse_error(walk->name, walk->text, walk->at, err);
-    *more = !(take(walk, '}'));
+    *more = !take(walk, walk->list ? ']' : '}');
     if (!*more) {
         peek(walk);
         return walk->at == walk->end ? QK_OK : parse_error(walk->name, walk->text, walk->at, err);
     }
     if (!first && !take(walk, ','))
         return parse_error(walk->name, walk->text, walk->at, err);
-    QK_TRY(take_key(walk, err));
-    if (!take(walk, ':'))
-        return parse_error(walk->name, walk->text, walk->at, err);
+    if (!walk->list) {
+        QK_TRY(take_key(walk, err));
+        if (!take(walk, ':'))
+            return parse_error(walk->name, walk->text, walk->at, err);
+    }
     peek(walk);
     walk->value = walk->at;
     skip_value(walk);
     walk->length = walk->at - walk->value;
-    return QK_OK;
+    return walk->length > 0 ? QK_OK : parse_error(walk->name, walk->text, walk->at, err);
 }
 
 enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, struct qk_error *err)
@@ -520,6 +582,31 @@ cJSON *qk_json_append_object(cJSON *array)
     return NULL;
 }
 
+/* Replaces *text by one in which hidden characters are escapes, so that no terminal obeys a name and every reader gets
+ * it back. Outside of strings JSON has none but ends of lines. */
+static enum qk_code escape_hidden(char **text, struct qk_error *err)
+{
+    struct qk_text out = {0};
+    size_t n = strlen(*text), from = 0;
+    for (size_t at = 0, length; at < n; at += length) {
+        uint32_t code;
+        length = qk_next_character(*text + at, n - at, &code);
+        if (code == '\n' || code == '\t' || code == QK_BROKEN || !qk_hidden(code))
+            continue;
+        qk_text_add_bytes(&out, *text + from, at - from);
+        if (code > 0xffff)
+            qk_text_add(&out, "\\u%04x\\u%04x", 0xd7c0 + (code >> 10), 0xdc00 + (code & 0x3ff));
+        else
+            qk_text_add(&out, "\\u%04x", code);
+        from = at + length;
+    }
+    if (from == 0)
+        return QK_OK;
+    qk_text_add_bytes(&out, *text + from, n - from);
+    cJSON_free(*text);
+    return qk_text_take(&out, text, err);
+}
+
 enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err)
 {
     char *text = lines ? cJSON_Print(root) : cJSON_PrintUnformatted(root);
@@ -530,7 +617,8 @@ enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *
     }
     refused = false;
     *out = text;
-    return text != NULL ? QK_OK : qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
+    return text != NULL ? escape_hidden(out, err)
+                        : qk_fail(err, QK_IO, "out of memory (the text of a JSON object)");
 }
 
 void qk_json_add_number(cJSON *object, const char *key, double value)

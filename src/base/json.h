@@ -37,20 +37,33 @@ enum qk_code qk_json_check(const char *name, const char *bytes, size_t n, struct
 enum qk_code qk_json_check_tokens(const char *name, const char *text, size_t begin, size_t end,
     enum qk_json_dialect dialect, struct qk_error *err);
 
-/* A walk over the members of one large object, of which only one at a time is a tree. The text has passed
+/* What the text of one value holds in its strings that no C string of UTF-8 can: NUL, or half of a surrogate pair
+ * (static words for a message). NULL where it holds neither. */
+const char *qk_json_not_text(const char *text, size_t n);
+
+/* The place behind the object or list that begins at text[at], by its brackets and strings alone. 0 where it does not
+ * end before `end`, or where a string goes over the end of a line. */
+size_t qk_json_value_end(const char *text, size_t at, size_t end);
+
+/* A walk over the members of one large object or list, of which only one at a time is a tree. The text has passed
  * both checks. Members are text[value, value + length); only qk_json_walk_value checks their content. Positions in
  * messages count from the start of `text`. */
 struct qk_json_walk {
     const char *name, *text; /* borrowed */
     size_t at, end;
-    bool started;
-    char *key; /* key of the present member, without escapes; owned, valid until the next step */
+    bool started, list;
+    char *
+        key; /* key of the present member, without escapes; owned, valid until the next step; NULL in a list */
     size_t value, length;
 };
 /* Starts a walk over the object text[begin, end), which may have white space around it. */
 void qk_json_walk_start(
     struct qk_json_walk *walk, const char *name, const char *text, size_t begin, size_t end);
-/* Steps to the next member; *more is false behind the last one. QK_INPUT when the text is not an object. */
+/* The same over a list, whose members have no key. */
+void qk_json_walk_start_list(
+    struct qk_json_walk *walk, const char *name, const char *text, size_t begin, size_t end);
+/* Steps to the next member; *more is false behind the last one. QK_INPUT when the text is no object
+ * (list). */
 enum qk_code qk_json_walk_next(struct qk_json_walk *walk, bool *more, struct qk_error *err);
 /* *out = the present member's value as a tree. */
 enum qk_code qk_json_walk_value(const struct qk_json_walk *walk, cJSON **out, struct qk_error *err);
@@ -87,9 +100,9 @@ void qk_json_add_exact(cJSON *object, const char *key, double value);
 void qk_json_append(cJSON *array, cJSON *item);
 /* Adds an empty object and returns it; NULL when memory ran out. Every cJSON_Add function takes that NULL. */
 cJSON *qk_json_append_object(cJSON *array);
-/* *out = the text of the tree, on many lines or on one. The tree is freed; the caller frees the text. QK_IO when this
- * thread was refused memory now or while it made the tree. So callers need not check additions to a tree, and an
- * incomplete tree is never printed. */
+/* *out = the text of the tree, on many lines or on one, with hidden characters (base/text.h) as escapes. The tree is
+ * freed; the caller frees the text. QK_IO when this thread was refused memory now or while it made the tree. So callers
+ * need not check additions to a tree, and an incomplete tree is never printed. */
 enum qk_code qk_json_text(cJSON *root, bool lines, char **out, struct qk_error *err);
 /* Adds a number, or null where the value is not finite (JSON has no NaN). */
 void qk_json_add_number(cJSON *object, const char *key, double value);

@@ -155,44 +155,122 @@ static size_t utf8_sequence(const unsigned char *p, size_t n, uint32_t *code)
     return overlong || surrogate || *code > 0x10ffff ? 0 : length;
 }
 
-bool qk_utf8_valid(const char *bytes, size_t n)
+size_t qk_utf8_prefix(const char *bytes, size_t n)
 {
     const unsigned char *p = (const unsigned char *)bytes;
-    for (size_t i = 0; i < n;) {
+    size_t i = 0;
+    while (i < n) {
         uint32_t code;
         size_t length = utf8_sequence(p + i, n - i, &code);
         if (length == 0)
-            return false;
+            break;
         i += length;
     }
-    return true;
+    return i;
+}
+
+bool qk_utf8_valid(const char *bytes, size_t n)
+{
+    return qk_utf8_prefix(bytes, n) == n;
+}
+
+/* --- what may be shown --- */
+
+/* Characters that steer a terminal, turn the order of what is written, end a line, or cannot be seen at all. */
+static const struct {
+    uint32_t first, last;
+} HIDDEN[] = {
+    {0x00, 0x1f},       /* C0 controls */
+    {0x7f, 0x9f},       /* DEL, C1 controls */
+    {0xad, 0xad},       /* soft hyphen */
+    {0x34f, 0x34f},     /* grapheme joiner */
+    {0x61c, 0x61c},     /* Arabic letter mark */
+    {0x115f, 0x1160},   /* Hangul fillers */
+    {0x17b4, 0x17b5},   /* Khmer vowels without a form */
+    {0x180b, 0x180f},   /* Mongolian variants and separator */
+    {0x200b, 0x200f},   /* zero-width space and joiners, marks of direction */
+    {0x2028, 0x202e},   /* ends of lines and paragraphs, embeddings and overrides of direction */
+    {0x2060, 0x206f},   /* word joiner, invisible operators, isolates of direction */
+    {0x3164, 0x3164},   /* Hangul filler */
+    {0xfe00, 0xfe0f},   /* variants */
+    {0xfeff, 0xfeff},   /* byte order mark */
+    {0xffa0, 0xffa0},   /* Hangul filler, half width */
+    {0xfff0, 0xfffb},   /* interlinear annotations, and unassigned ones */
+    {0xfffe, 0xffff},   /* no characters */
+    {0x13430, 0x1343f}, /* hieroglyphic controls */
+    {0x1bca0, 0x1bca3}, /* shorthand controls */
+    {0x1d173, 0x1d17a}, /* musical controls */
+    {0xe0000, 0xe0fff}, /* tags, more variants, and unassigned ones that show nothing */
+};
+
+bool qk_hidden(uint32_t code)
+{
+    for (size_t i = 0; i < sizeof HIDDEN / sizeof HIDDEN[0] && code >= HIDDEN[i].first; i++)
+        if (code <= HIDDEN[i].last)
+            return true;
+    return false;
+}
+
+size_t qk_next_character(const char *text, size_t n, uint32_t *code)
+{
+    size_t length = utf8_sequence((const unsigned char *)text, n, code);
+    if (length > 0)
+        return length;
+    *code = QK_BROKEN;
+    return 1;
+}
+
+size_t qk_visible(const char *text, size_t n, char out[QK_VISIBLE], size_t *n_out)
+{
+    uint32_t code;
+    size_t length = qk_next_character(text, n, &code);
+    int used = 0;
+    if (code == QK_BROKEN)
+        used = snprintf(out, QK_VISIBLE, "\\x%02x", (unsigned char)text[0]);
+    else if (!qk_hidden(code))
+        used = snprintf(out, QK_VISIBLE, "%.*s", (int)length, text);
+    else
+        used = snprintf(out, QK_VISIBLE,
+            code < 0xa0     ? "\\x%02x"
+            : code > 0xffff ? "\\U%08x"
+                            : "\\u%04x",
+            code);
+    *n_out = (size_t)used;
+    return length;
 }
 
 char *qk_printable(char *out, size_t n, const char *text)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t left = strlen(text), used = 0;
+    size_t left = strlen(text), used = 0, wide;
     while (left > 0) {
-        uint32_t code = 0;
-        char piece[8];
-        size_t length = utf8_sequence(p, left, &code), wide = length;
-        bool hidden = length == 0 || code < 0x20 || (code >= 0x7f && code < 0xa0);
-        if (hidden) {
-            length = length == 0 ? 1 : length;
-            wide = (size_t)snprintf(piece, sizeof piece, "\\x%02x", length == 2 ? p[1] : p[0]);
-        } else {
-            memcpy(piece, p, length);
-        }
+        char piece[QK_VISIBLE];
+        size_t length = qk_visible(text, left, piece, &wide);
         if (used + wide + 1 > n)
             break;
         memcpy(out + used, piece, wide);
         used += wide;
-        p += length;
+        text += length;
         left -= length;
     }
     if (n > 0)
         out[used] = '\0';
     return out;
+}
+
+void qk_text_add_visible(struct qk_text *text, const char *bytes, size_t n, bool lines)
+{
+    for (size_t from = 0; from < n;) {
+        char piece[QK_VISIBLE];
+        size_t wide, plain = from;
+        while (plain < n && ((bytes[plain] >= ' ' && bytes[plain] <= '~') ||
+                                (lines && (bytes[plain] == '\n' || bytes[plain] == '\t'))))
+            plain++; /* most of all text */
+        qk_text_add_bytes(text, bytes + from, plain - from);
+        if (plain == n)
+            return;
+        from = plain + qk_visible(bytes + plain, n - plain, piece, &wide);
+        qk_text_add_bytes(text, piece, wide);
+    }
 }
 
 char *qk_format_bytes(char out[QK_BYTES_TEXT], uint64_t bytes)

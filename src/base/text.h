@@ -47,10 +47,28 @@ enum qk_code qk_path_join(const char *folder, const char *name, char **out, stru
 
 /* True when the n bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, <= U+10FFFF). */
 bool qk_utf8_valid(const char *bytes, size_t n);
+/* The number of bytes before the first that is not. */
+size_t qk_utf8_prefix(const char *bytes, size_t n);
 
-/* Copies `text` to out (capacity n, always terminated), with every control character, DEL, C1 control and broken
- * UTF-8 byte as \xNN. The copy is safe to print on a terminal. Returns out. */
+/* The one filter of everything that leaves the program for a person's eyes: names from files may hold characters that
+ * steer a terminal or deceive who reads them. True for controls, ends of lines, marks of direction, characters of no
+ * width or form, and tags. */
+bool qk_hidden(uint32_t code);
+
+/* *code = the first character of text[0, n), or QK_BROKEN where it is not UTF-8; n > 0. Returns its bytes. */
+enum { QK_BROKEN = 0x110000 };
+size_t qk_next_character(const char *text, size_t n, uint32_t *code);
+
+/* Writes that character as it may be shown, *n_out bytes: itself, or where it is hidden \xNN, \uNNNN or \UNNNNNNNN. A
+ * byte that is not UTF-8 is \xNN. Returns the bytes of the text that it stands for, of which it has at most four times
+ * as many; n > 0. */
+enum { QK_VISIBLE = 12 };
+size_t qk_visible(const char *text, size_t n, char out[QK_VISIBLE], size_t *n_out);
+
+/* Copies `text` to out (capacity n, always terminated, cut between characters) in this form. Returns out. */
 char *qk_printable(char *out, size_t n, const char *text);
+/* Adds n bytes in this form. With `lines`, ends of lines and tabs stay: for a text of lines whose names are visible. */
+void qk_text_add_visible(struct qk_text *text, const char *bytes, size_t n, bool lines);
 
 /* Writes "812 B", "12.4 MB" or "18.2 GB": decimal units, three significant digits. Returns out. */
 enum { QK_BYTES_TEXT = 16 };

@@ -291,16 +291,6 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
     return code;
 }
 
-/* A name as a field: quoted, because it may hold any character. */
-static void csv_text(const char *text)
-{
-    char printable[4 * 256];
-    qk_print("\"");
-    for (const char *p = qk_printable(printable, sizeof printable, text); *p != '\0'; p++)
-        qk_print(*p == '"' ? "\"\"" : "%c", *p);
-    qk_print("\"");
-}
-
 static void print_csv(const struct eval *e)
 {
     qk_print("model,task,right,total,low,high\n");
@@ -308,9 +298,9 @@ static void print_csv(const struct eval *e)
         for (size_t t = 0; t < e->cases.n_tasks; t++) {
             struct qk_score score = e->row[i].score[t];
             struct qk_interval interval = qk_score_interval(score);
-            csv_text(e->row[i].name);
+            qk_print_csv_name(e->row[i].name);
             qk_print(",");
-            csv_text(e->cases.task[t]);
+            qk_print_csv_name(e->cases.task[t]);
             qk_print(",%zu,%zu,%.6f,%.6f\n", score.right, score.total, interval.low, interval.high);
         }
 }
@@ -370,6 +360,8 @@ static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, str
     struct qk_model *model;
     struct qk_evaluation *evaluation = NULL;
     QK_TRY(qk_inputs_model(operand, &model, err));
+    for (size_t k = 0; k < model->checkpoint->notes.n; k++)
+        qk_print_note("%s", model->checkpoint->notes.line[k]);
     enum qk_code code = qk_evaluation_open(NULL, model, &e->cases, &e->options, &evaluation, err);
     if (code == QK_OK)
         code = ask(e, evaluation, i, err);

@@ -329,14 +329,14 @@ static void json_layer(cJSON *layers, const struct qk_layer *layer)
     for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL; r++) {
         cJSON *role = cJSON_AddObjectToObject(object, qk_role_name((enum qk_role)r));
         const struct qk_view *view = &layer->role[r];
-        cJSON_AddStringToObject(role, "weight", view->weight->name);
+        qk_json_add_text(role, "weight", view->weight->name);
         cJSON_AddStringToObject(role, "dtype", view->weight->dtype_text);
         if (view->bias != NULL)
-            cJSON_AddStringToObject(role, "bias", view->bias->name);
+            qk_json_add_text(role, "bias", view->bias->name);
         if (view->norm != NULL)
-            cJSON_AddStringToObject(role, "norm", view->norm->name);
+            qk_json_add_text(role, "norm", view->norm->name);
         if (view->down != NULL)
-            cJSON_AddStringToObject(role, "latent", view->down->name);
+            qk_json_add_text(role, "latent", view->down->name);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "tensor/hub/hub.h"
 #include "tensor/hub/remote.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ void qk_inputs_end_remote(void)
     if (account.fetched > 0)
         qk_print_note("fetched %s of %s; kept in %s", qk_format_bytes(fetched, account.fetched),
             qk_format_bytes(all, account.bytes), account.folder);
+    if (account.damaged > 0)
+        qk_print_note("%" PRIu64 " kept block%s in %s had other bytes than were fetched: fetched again",
+            account.damaged, account.damaged == 1 ? "" : "s", account.folder);
     qk_remote_stop();
 }
 
@@ -52,16 +56,14 @@ enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct 
     return code;
 }
 
-/* An adapter's base is pre, whose notes are then those of both. */
-static void print_notes(const struct qk_pair *pair)
+static enum qk_code print_notes(const struct qk_pair *pair, struct qk_error *err)
 {
-    const struct qk_lines *pre = &pair->model[QK_PRE]->checkpoint->notes,
-                          *post = &pair->model[QK_POST]->checkpoint->notes;
-    for (size_t i = 0; i < pre->n; i++)
-        qk_print_note("%s", pre->line[i]);
-    for (size_t i = 0; i < post->n; i++)
-        if (!qk_lines_hold(pre, post->line[i]))
-            qk_print_note("%s", post->line[i]);
+    struct qk_lines notes;
+    enum qk_code code = qk_pair_notes(pair, &notes, err);
+    for (size_t i = 0; i < notes.n && code == QK_OK; i++)
+        qk_print_note("%s", notes.line[i]);
+    qk_lines_free(&notes);
+    return code;
 }
 
 enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err)
@@ -74,7 +76,7 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
     if (code == QK_OK)
-        print_notes(*out);
+        code = print_notes(*out, err);
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         free(path[s]);
     return code;

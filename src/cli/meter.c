@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LINE = 160 };
+
 static const int SIGNALS[QK_METER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 /* What a signal cancels. Atomic, because a handler may run in any thread. */
@@ -55,7 +57,9 @@ static int format_line(const struct qk_meter *meter, char *out, size_t n)
 static void paint(struct qk_meter *meter, const char *line, int width)
 {
     int rest = meter->width > width ? meter->width - width : 0;
-    fprintf(stderr, "\r%s%*s%s", line, rest, "", width == 0 ? "\r" : "");
+    char visible[4 * LINE];
+    fprintf(
+        stderr, "\r%s%*s%s", qk_printable(visible, sizeof visible, line), rest, "", width == 0 ? "\r" : "");
     fflush(stderr);
     meter->width = width;
 }
@@ -64,7 +68,7 @@ static void *painter_main(void *argument)
 {
     enum { FIRST_MS = 300, EVERY_MS = 100 };
     struct qk_meter *meter = argument;
-    char line[160];
+    char line[LINE];
     struct timespec until = meter->start;
     long pause = FIRST_MS; /* short work shows no line */
     pthread_mutex_lock(&meter->mutex);

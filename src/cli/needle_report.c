@@ -68,8 +68,9 @@ static void print_heading(const struct qk_needle_report *report)
 {
     int first, last;
     qk_needle_bins(&report->prompts->needles, &first, &last);
-    qk_print("Needle mass on %zu prompts (%s); distances %zu to %zu tokens\n\n", report->prompts->needles.n,
-        report->source, qk_range_bin_first(first), 2 * qk_range_bin_first(last));
+    qk_print("Needle mass on %zu prompts (", report->prompts->needles.n);
+    qk_print_name(report->source);
+    qk_print("); distances %zu to %zu tokens\n\n", qk_range_bin_first(first), 2 * qk_range_bin_first(last));
     qk_print("%-8s %-6s %6s %6s %7s %6s %6s", "head", "kind", "pre", "post", "drop", "+-", "rest.");
     if (report->measured->current != NULL)
         qk_print(" %6s", "curr.");

@@ -22,7 +22,8 @@ const struct qk_option_info qk_option_force = {
 /* --- the work --- */
 
 const struct qk_option_info qk_option_cases = {
-    "cases", 'c', "FILE", "cases to ask: JSON lines with prompt and answer; repeatable"};
+    "cases", 'c', "FILE",
+    "cases to ask: JSON lines with prompt and answer, or of other tools; repeatable"};
 const struct qk_option_info qk_option_needles = {
     "needles", 0, "FILE", "prompts of your own: JSON lines with prompt and answer, the answer in the prompt"};
 const struct qk_option_info qk_option_length = {

@@ -18,28 +18,57 @@
 /* errno of the first write that failed, or 0. Only the front end's thread uses it. */
 static int first_failure;
 
+/* Writes n bytes through the filter of names; `lines` as for qk_text_add_visible. */
+static void put(const char *bytes, size_t n, bool lines)
+{
+    struct qk_text text = {0};
+    qk_text_add_visible(&text, bytes, n, lines);
+    if (first_failure == 0 && text.failed)
+        first_failure = ENOMEM;
+    errno = 0;
+    if (first_failure == 0 && text.length > 0 && fwrite(text.s, 1, text.length, stdout) != text.length)
+        first_failure = errno != 0 ? errno : EIO;
+    qk_text_free(&text);
+}
+
 void qk_print(const char *format, ...)
 {
+    char small[256], *large = NULL;
+    va_list arguments;
     if (first_failure != 0)
         return;
-    va_list arguments;
     va_start(arguments, format);
-    if (vprintf(format, arguments) < 0)
-        first_failure = errno != 0 ? errno : EIO;
+    int n = vsnprintf(small, sizeof small, format, arguments);
     va_end(arguments);
+    if (n >= (int)sizeof small) {
+        va_start(arguments, format);
+        n = vasprintf(&large, format, arguments);
+        va_end(arguments);
+    }
+    if (n < 0)
+        first_failure = ENOMEM;
+    else
+        put(large != NULL ? large : small, (size_t)n, true);
+    free(large);
 }
 
 void qk_print_name(const char *text)
 {
-    size_t room = 4 * strlen(text) + 1;
-    char *visible = malloc(room);
-    if (visible == NULL) {
-        if (first_failure == 0)
-            first_failure = ENOMEM;
-        return;
+    put(text, strlen(text), false);
+}
+
+void qk_print_csv_name(const char *text)
+{
+    qk_print("\"");
+    for (const char *end; *text != '\0'; text = end) {
+        end = text + strcspn(text, "\"");
+        put(text, (size_t)(end - text), false);
+        if (*end == '"') {
+            qk_print("\"\"");
+            end++;
+        }
     }
-    qk_print("%s", qk_printable(visible, room, text));
-    free(visible);
+    qk_print("\"");
 }
 
 void qk_print_note(const char *format, ...)
@@ -87,17 +116,8 @@ enum qk_code qk_print_json(cJSON *root, struct qk_error *err)
 {
     char *text;
     QK_TRY(qk_json_text(root, true, &text, err));
-    const char *from = text;
-    for (const char *p = text; *p != '\0'; p++) {
-        const unsigned char *u = (const unsigned char *)p;
-        bool c1 = u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0; /* U+0080 to U+009f in UTF-8 */
-        if (!c1 && u[0] != 0x7f)
-            continue;
-        qk_print("%.*s\\u%04x", (int)(p - from), from, c1 ? u[1] : u[0]);
-        p += c1 ? 1 : 0;
-        from = p + 1;
-    }
-    qk_print("%s\n", from);
+    put(text, strlen(text), true);
+    put("\n", 1, true);
     free(text);
     return QK_OK;
 }
@@ -113,6 +133,11 @@ void qk_json_add_text(cJSON *object, const char *key, const char *text)
     if (visible != NULL)
         cJSON_AddStringToObject(object, key, qk_printable(visible, room, text));
     cJSON_free(visible);
+}
+
+const char *qk_json_key(char *out, size_t n, const char *text)
+{
+    return qk_utf8_valid(text, strlen(text)) ? text : qk_printable(out, n, text);
 }
 
 enum qk_code qk_print_end(struct qk_error *err)

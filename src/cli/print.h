@@ -9,13 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Prints on standard output. qk_print_end reports a failure; later output is dropped. */
+/* Prints on standard output. qk_print_end reports a failure; later output is dropped. Everything goes through the
+ * filter of base/text.h, but ends of lines, which separate lines. */
 void qk_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Prints the text with control characters made visible; for every name from a file or a path. */
+/* Prints the text with ends of lines made visible, too: for every name from a file or a path. */
 void qk_print_name(const char *text);
+/* The same as a cell of a CSV row, in quotes that are doubled within (RFC 4180). */
+void qk_print_csv_name(const char *text);
 
-/* Prints the line "qkscope: TEXT" on standard error, with control characters made visible. For facts that the user
+/* Prints the line "qkscope: TEXT" on standard error, through the same filter. For facts that the user
  * should know and that are no failure. */
 void qk_print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -27,12 +30,13 @@ void qk_print_number(int width, int digits, double value, const char *unit);
 /* ",VALUE" with ten digits, "," alone when the value is not finite: a cell of a CSV row. */
 void qk_print_csv_number(double value);
 
-/* Prints the tree as JSON and frees it. Control characters above 0x7f are written as \u00NN, so that names
- * from files cannot steer a terminal. QK_IO when memory ran out. */
+/* Prints the tree as JSON (qk_json_text) and frees it. QK_IO when memory ran out. */
 enum qk_code qk_print_json(cJSON *root, struct qk_error *err);
 
 /* Adds a text that may not be UTF-8 (a path). Its broken bytes are made visible, because JSON cannot hold them. */
 void qk_json_add_text(cJSON *object, const char *key, const char *text);
+/* The same for a key: the text itself, or out (capacity n) with its broken bytes made visible. */
+const char *qk_json_key(char *out, size_t n, const char *text);
 
 /* Flushes. QK_IO when a write failed. A reader that closed its pipe is no failure. Main calls it once. */
 enum qk_code qk_print_end(struct qk_error *err);

@@ -164,7 +164,7 @@ static void add_estimates(
     cJSON *all = cJSON_AddObjectToObject(item, key);
     for (size_t o = 0; o < report->search->cases.n_objectives; o++) {
         char name[KEY_TEXT];
-        cJSON *of = cJSON_AddObjectToObject(all, qk_printable(name, sizeof name, report->objective[o]));
+        cJSON *of = cJSON_AddObjectToObject(all, qk_json_key(name, sizeof name, report->objective[o]));
         cJSON_AddNumberToObject(of, "value", estimate[o].value);
         cJSON_AddNumberToObject(of, "error", estimate[o].error);
         cJSON_AddNumberToObject(of, "cases", (double)estimate[o].n);
@@ -207,7 +207,7 @@ static enum qk_code trial_json(const struct qk_search_report *report, const stru
         struct qk_estimate rate = qk_search_rate(report->search, trial, o);
         char key[KEY_TEXT];
         if (rate.n > 0)
-            cJSON_AddNumberToObject(rates, qk_printable(key, sizeof key, report->objective[o]), rate.value);
+            cJSON_AddNumberToObject(rates, qk_json_key(key, sizeof key, report->objective[o]), rate.value);
     }
     add_tasks(item, report, trial->answer);
     return QK_OK;

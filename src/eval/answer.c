@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 /* --- ids that end a text --- */
 
@@ -95,6 +96,8 @@ void qk_answer_start(struct qk_answer *answer, const struct qk_case *item,
 void qk_answer_free(struct qk_answer *answer)
 {
     qk_text_free(&answer->text);
+    qk_text_free(&answer->lower);
+    qk_lines_free(&answer->missing);
 }
 
 static enum qk_verdict compare_ids(const struct qk_answer *answer, int32_t id)
@@ -146,15 +149,15 @@ static bool matches(const char *text, size_t n, const char *wanted, size_t *n_ma
     return memcmp(text, wanted, *n_matched) == 0;
 }
 
-/* The text behind answer_after must be answer + until. The reader of the cases ensures that answer_until does not
+/* The text behind answer_after must be wanted + until. The reader of the cases ensures that answer_until does not
  * come earlier. At the `end` answer_until may be missing, but not begun. */
-static enum qk_verdict compare_text(const struct qk_answer *answer, bool end)
+static enum qk_verdict compare_with(const struct qk_answer *answer, const char *wanted, bool end)
 {
     const char *rest = answer->text.s + answer->start;
     size_t n = answer->text.length - answer->start, matched;
-    if (!matches(rest, n, answer->item->answer, &matched))
+    if (!matches(rest, n, wanted, &matched))
         return QK_WRONG;
-    if (matched < strlen(answer->item->answer))
+    if (matched < strlen(wanted))
         return QK_GO_ON;
     if (answer->item->until == NULL || (end && n == matched))
         return QK_RIGHT;
@@ -163,6 +166,116 @@ static enum qk_verdict compare_text(const struct qk_answer *answer, bool end)
         return QK_WRONG;
     return matched == strlen(answer->item->until) ? QK_RIGHT : QK_GO_ON;
 }
+
+/* The best that any of the answers allows. */
+static enum qk_verdict compare_text(const struct qk_answer *answer, bool end)
+{
+    enum qk_verdict best = QK_WRONG;
+    const char *wanted;
+    for (size_t i = 0; best != QK_RIGHT && (wanted = qk_case_answer(answer->item, i)) != NULL; i++) {
+        enum qk_verdict verdict = compare_with(answer, wanted, end);
+        best = verdict == QK_WRONG ? best : verdict;
+    }
+    return best;
+}
+
+/* --- answers anywhere in the text --- */
+
+/* Adds bytes in lower case, letter by letter; bytes that are no UTF-8 as they are. */
+static void add_lower(struct qk_text *to, const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        utf8proc_int32_t letter;
+        utf8proc_uint8_t lower[4];
+        utf8proc_ssize_t length =
+            utf8proc_iterate((const utf8proc_uint8_t *)bytes + i, (utf8proc_ssize_t)(n - i), &letter);
+        if (length <= 0) {
+            qk_text_add_bytes(to, bytes + i, 1);
+            i++;
+            continue;
+        }
+        utf8proc_ssize_t written = utf8proc_encode_char(utf8proc_tolower(letter), lower);
+        qk_text_add_bytes(to, (const char *)lower, (size_t)written);
+        i += (size_t)length;
+    }
+}
+
+/* Lists the answers in lower case, once. */
+static enum qk_code list_missing(struct qk_answer *answer, struct qk_error *err)
+{
+    const char *wanted;
+    for (size_t i = 0; (wanted = qk_case_answer(answer->item, i)) != NULL; i++) {
+        struct qk_text lower = {0};
+        add_lower(&lower, wanted, strlen(wanted));
+        enum qk_code code = lower.failed ? qk_fail_memory(err, strlen(wanted))
+                                         : qk_lines_add(&answer->missing, err, "%s", lower.s);
+        qk_text_free(&lower);
+        QK_TRY(code);
+    }
+    return QK_OK;
+}
+
+/* The place of the first text that ends the answer, or the end of the text. */
+static size_t find_stop(const struct qk_answer *answer, bool *found)
+{
+    const struct qk_case *item = answer->item;
+    const char *text = answer->text.s + answer->start, *first = NULL;
+    for (size_t i = 0; i <= item->n_stop; i++) {
+        const char *stop = i < item->n_stop ? item->stop[i] : item->until;
+        const char *place =
+            stop != NULL ? memmem(text, answer->text.length - answer->start, stop, strlen(stop)) : NULL;
+        first = place != NULL && (first == NULL || place < first) ? place : first;
+    }
+    *found = first != NULL;
+    return first != NULL ? (size_t)(first - answer->text.s) : answer->text.length;
+}
+
+/* The length of the text without a character at its end whose bytes have not all come. */
+static size_t whole_characters(const char *text, size_t n)
+{
+    size_t tail = 0;
+    while (tail < 3 && tail < n && ((unsigned char)text[n - 1 - tail] & 0xc0) == 0x80)
+        tail++;
+    if (tail == n)
+        return n;
+    unsigned char lead = (unsigned char)text[n - 1 - tail];
+    size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+    return length > tail + 1 ? n - 1 - tail : n;
+}
+
+/* Looks for the answers that are still missing in what has come since the last time. Letters count as equal in either
+ * case, as in RULER. */
+static enum qk_code look_for_answers(struct qk_answer *answer, bool end, struct qk_error *err)
+{
+    bool stopped;
+    if (answer->missing.n == 0)
+        QK_TRY(list_missing(answer, err));
+    size_t before = answer->lower.length, to = find_stop(answer, &stopped), n = answer->missing.n;
+    answer->lowered = answer->lowered < answer->start ? answer->start : answer->lowered;
+    if (!stopped && !end)
+        to = whole_characters(answer->text.s, to);
+    if (to > answer->lowered)
+        add_lower(&answer->lower, answer->text.s + answer->lowered, to - answer->lowered);
+    answer->lowered = to > answer->lowered ? to : answer->lowered;
+    if (answer->lower.failed)
+        return qk_fail_memory(err, answer->lower.length);
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++) {
+        char *wanted = answer->missing.line[i];
+        size_t length = strlen(wanted), from = before >= length ? before - length + 1 : 0;
+        if (length > 0 && answer->lower.length > from &&
+            memmem(answer->lower.s + from, answer->lower.length - from, wanted, length) != NULL)
+            wanted[0] = '\0'; /* found */
+        found += wanted[0] == '\0';
+    }
+    if (found == n || (found > 0 && !answer->item->all))
+        answer->verdict = QK_RIGHT;
+    else if (stopped || end)
+        answer->verdict = QK_WRONG;
+    return QK_OK;
+}
+
+/* --- tokens --- */
 
 enum qk_code qk_answer_take(struct qk_answer *answer, int32_t id, struct qk_error *err)
 {
@@ -176,6 +289,8 @@ enum qk_code qk_answer_take(struct qk_answer *answer, int32_t id, struct qk_erro
         look_for_start(answer);
     if (by_ids)
         answer->verdict = compare_ids(answer, id);
+    else if (answer->started && answer->text.s != NULL && answer->item->contains)
+        QK_TRY(look_for_answers(answer, end, err));
     else if (answer->started && answer->text.s != NULL)
         answer->verdict = compare_text(answer, end);
     bool over = end || answer->taken >= answer->tokens->limit;

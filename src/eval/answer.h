@@ -9,13 +9,19 @@
  * token of EOS) ends the answer as well; one that is cut at its limit does not. Without answer_until it is right as
  * soon as it begins with the answer.
  *
+ * Of several answers the text must begin with one. They are compared as text, without ids of their own.
+ *
+ * With "contains" the answers may stand anywhere in the text, in small or capital letters. That is the text behind
+ * answer_after, or all of it, up to the first "stop", to answer_until or to the end. One of them is enough, unless all
+ * are required.
+ *
  * Text is compared byte by byte, so a character may span tokens. Special tokens count as they are spelled; an id
  * outside the tokenizer (models have more rows than tokens) counts as U+FFFD. */
 #ifndef QK_EVAL_ANSWER_H
 #define QK_EVAL_ANSWER_H
 
 #include "base/text.h"
-#include "eval/cases.h"
+#include "eval/case_tokens.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +48,9 @@ struct qk_answer {
     const struct qk_tokenizer *tokenizer;
     const struct qk_ends *ends;
     struct qk_text text;     /* of the continuation so far */
+    struct qk_text lower;    /* with "contains": the text behind `start` in lower case, up to `lowered` */
+    struct qk_lines missing; /* the answers in lower case; "" where one was found */
+    size_t lowered;
     size_t searched, start;  /* the end of the search for answer_after; the beginning of the answer */
     bool started;            /* answer_after was found, or the case has none */
     size_t taken;            /* tokens */

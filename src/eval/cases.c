@@ -1,11 +1,11 @@
-/* cases.c - the reader of files of cases, and their tokens. */
+/* cases.c - the reader and writer of files of cases. */
 #include "eval/cases.h"
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/read_file.h"
-#include "base/text.h"
-#include "range/probe_text.h"
+#include "eval/case_foreign.h"
+#include "eval/case_line.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -13,134 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LINE = 16 << 20, MOST_NAME = 255, DEFAULT_NEW_TOKENS = 256 };
-
-/* --- one line --- */
-
-enum key { PROMPT, ANSWER, TASK, AFTER, UNTIL, DEPTH, NEW_TOKENS, KEYS };
-static const char *const KEY[KEYS] = {
-    "prompt", "answer", "task", "answer_after", "answer_until", "depth", "max_new_tokens"};
-enum { TEXTS = DEPTH }; /* the keys before this one hold texts */
-
-struct line {
-    const char *path;
-    char *name; /* "PATH:LINE", for messages; owned */
-    size_t number;
-    bool seen[KEYS];
-    char *text[TEXTS]; /* owned; NULL where it is not given */
-    double depth;
-    size_t max_new_tokens;
-};
-
-static void free_line(struct line *line)
-{
-    for (int i = 0; i < TEXTS; i++)
-        free(line->text[i]);
-    free(line->name);
-}
-
-static enum qk_code take_text(struct line *line, int key, cJSON *value, struct qk_error *err)
-{
-    if (!cJSON_IsString(value))
-        return qk_fail(err, QK_INPUT, "%s: %s is not a text", line->name, KEY[key]);
-    if (value->valuestring[0] == '\0')
-        return qk_fail(err, QK_INPUT, "%s: %s is empty", line->name, KEY[key]);
-    return qk_strdup_to(&line->text[key], value->valuestring, err);
-}
-
-static enum qk_code take_number(struct line *line, int key, const cJSON *value, struct qk_error *err)
-{
-    uint64_t tokens = 0;
-    if (!cJSON_IsNumber(value))
-        return qk_fail(err, QK_INPUT, "%s: %s is not a number", line->name, KEY[key]);
-    if (key == DEPTH) {
-        line->depth = value->valuedouble;
-        return line->depth >= 0 && line->depth <= 1
-                   ? QK_OK
-                   : qk_fail(err, QK_INPUT, "%s: depth is out of range (found %g, expected 0 to 1)",
-                         line->name, line->depth);
-    }
-    if (!qk_json_u64(value, &tokens) || tokens < 1 || tokens > QK_CASES_NEW_TOKENS)
-        return qk_fail(err, QK_INPUT, "%s: max_new_tokens is out of range (found %g, expected 1 to %d)",
-            line->name, value->valuedouble, QK_CASES_NEW_TOKENS);
-    line->max_new_tokens = (size_t)tokens;
-    return QK_OK;
-}
-
-/* Reads the walk's present member, if its key is known. */
-static enum qk_code take_member(const struct qk_json_walk *walk, struct line *line, struct qk_error *err)
-{
-    int key = 0;
-    cJSON *value;
-    while (key < KEYS && strcmp(walk->key, KEY[key]) != 0)
-        key++;
-    if (key == KEYS)
-        return QK_OK;
-    if (line->seen[key])
-        return qk_fail(err, QK_INPUT, "%s: %s appears twice", line->name, KEY[key]);
-    line->seen[key] = true;
-    /* Lists never become trees, which may take a multiple of their text. */
-    if (walk->length > 0 && strchr("[{", walk->text[walk->value]) != NULL)
-        return qk_fail(
-            err, QK_INPUT, "%s: %s is not a %s", line->name, KEY[key], key < TEXTS ? "text" : "number");
-    QK_TRY(qk_json_walk_value(walk, &value, err));
-    enum qk_code code = cJSON_IsNull(value) ? QK_OK
-                        : key < TEXTS       ? take_text(line, key, value, err)
-                                            : take_number(line, key, value, err);
-    cJSON_Delete(value);
-    return code;
-}
-
-static enum qk_code read_members(
-    const char *text, size_t begin, size_t end, struct line *line, struct qk_error *err)
-{
-    struct qk_json_walk walk;
-    bool more = false;
-    qk_json_walk_start(&walk, line->path, text, begin, end);
-    enum qk_code code = qk_json_walk_next(&walk, &more, err);
-    while (code == QK_OK && more) {
-        code = take_member(&walk, line, err);
-        if (code == QK_OK)
-            code = qk_json_walk_next(&walk, &more, err);
-    }
-    qk_json_walk_end(&walk);
-    return code;
-}
-
-/* The answer ends before the first answer_until: where that begins within the answer, nothing can be right. */
-static enum qk_code check_until(const struct line *line, struct qk_error *err)
-{
-    const char *answer = line->text[ANSWER], *until = line->text[UNTIL];
-    struct qk_text both = {0};
-    if (until == NULL)
-        return QK_OK;
-    if (line->text[AFTER] == NULL)
-        return qk_fail(err, QK_INPUT, "%s: answer_until needs answer_after", line->name);
-    qk_text_add_bytes(&both, answer, strlen(answer));
-    qk_text_add_bytes(&both, until, strlen(until));
-    bool failed = both.failed, ends = !failed && strstr(both.s, until) == both.s + strlen(answer);
-    size_t wanted = both.length;
-    qk_text_free(&both);
-    if (failed)
-        return qk_fail_memory(err, wanted);
-    return ends ? QK_OK
-                : qk_fail(err, QK_INPUT, "%s: answer_until is within the answer, so nothing can be right",
-                      line->name);
-}
-
-static enum qk_code check_line(const struct line *line, struct qk_error *err)
-{
-    static const enum key needed[] = {PROMPT, ANSWER};
-    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
-        if (line->text[needed[i]] == NULL)
-            return qk_fail(err, QK_INPUT, "%s: %s is missing", line->name, KEY[needed[i]]);
-    if (line->text[TASK] != NULL && strlen(line->text[TASK]) > MOST_NAME)
-        return qk_fail(err, QK_INPUT,
-            "%s: the name of the task is too long (found %zu bytes, expected at "
-            "most %d)",
-            line->name, strlen(line->text[TASK]), MOST_NAME);
-    return check_until(line, err);
-}
+enum { MOST_LINE = 16 << 20 };
 
 /* --- the list --- */
 
@@ -153,103 +26,135 @@ static enum qk_code add_name(
     return QK_OK;
 }
 
-/* The file's name without its folder, and without .jsonl or .json. */
-static void name_of_file(const char *path, const char **name, size_t *n)
-{
-    const char *slash = strrchr(path, '/');
-    *name = slash != NULL ? slash + 1 : path;
-    *n = strlen(*name);
-    if (qk_ends_with(*name, ".jsonl") && *n > 6)
-        *n -= 6;
-    else if (qk_ends_with(*name, ".json") && *n > 5)
-        *n -= 5;
-}
-
 static enum qk_code find_task(
-    struct qk_cases *cases, const struct line *line, size_t *task, struct qk_error *err)
+    struct qk_cases *cases, const char *place, const char *name, size_t *task, struct qk_error *err)
 {
-    const char *name = line->text[TASK];
-    size_t n = name != NULL ? strlen(name) : 0;
-    if (name == NULL)
-        name_of_file(line->path, &name, &n);
     for (*task = 0; *task < cases->n_tasks; ++*task)
-        if (strlen(cases->task[*task]) == n && memcmp(cases->task[*task], name, n) == 0)
+        if (strcmp(cases->task[*task], name) == 0)
             return QK_OK;
     if (cases->n_tasks == QK_CASES_TASKS)
-        return qk_fail(err, QK_INPUT, "%s: too many tasks (expected at most %d)", line->name, QK_CASES_TASKS);
-    return add_name(&cases->task, &cases->n_tasks, &cases->task_capacity, name, n, err);
+        return qk_fail(err, QK_INPUT, "%s: too many tasks (expected at most %d)", place, QK_CASES_TASKS);
+    return add_name(&cases->task, &cases->n_tasks, &cases->task_capacity, name, strlen(name), err);
 }
 
-static enum qk_code add_case(struct qk_cases *cases, struct line *line, struct qk_error *err)
+/* Adds the case to the list, which owns its texts then. */
+static enum qk_code add_case(
+    struct qk_cases *cases, const char *place, const char *task, struct qk_case *item, struct qk_error *err)
 {
-    size_t task;
     if (cases->n == QK_CASES_MOST)
-        return qk_fail(err, QK_INPUT, "%s: too many cases (expected at most %d)", line->name, QK_CASES_MOST);
-    QK_TRY(find_task(cases, line, &task, err));
+        return qk_fail(err, QK_INPUT, "%s: too many cases (expected at most %d)", place, QK_CASES_MOST);
+    QK_TRY(find_task(cases, place, task, &item->task, err));
     QK_TRY(qk_grow(&cases->item, &cases->capacity, cases->n + 1, sizeof *cases->item, err));
-    cases->item[cases->n++] = (struct qk_case){.prompt = line->text[PROMPT],
-        .answer = line->text[ANSWER],
-        .after = line->text[AFTER],
-        .until = line->text[UNTIL],
-        .depth = line->depth,
-        .max_new_tokens = line->max_new_tokens,
-        .task = task,
-        .file = cases->n_files - 1,
-        .line = line->number};
-    for (int i = 0; i < TEXTS; i++)
-        if (i != TASK)
-            line->text[i] = NULL;
+    item->file = cases->n_files - 1;
+    cases->item[cases->n++] = *item;
+    *item = (struct qk_case){0};
     return QK_OK;
 }
 
-static enum qk_code name_line(const char *path, size_t number, char **out, struct qk_error *err)
+/* A file that is being read. */
+struct reader {
+    struct qk_cases *cases;
+    const char *path, *text;
+    size_t n;
+    size_t at, number; /* a place in the text, and its line */
+};
+
+/* Steps to a later place. */
+static void step_to(struct reader *reader, size_t place)
 {
-    struct qk_text name = {0};
-    qk_text_add(&name, "%s:%zu", path, number);
-    return qk_text_take(&name, out, err);
+    const char *newline;
+    while (reader->at < place &&
+           (newline = memchr(reader->text + reader->at, '\n', place - reader->at)) != NULL) {
+        reader->at = (size_t)(newline - reader->text) + 1;
+        reader->number++;
+    }
+    reader->at = place;
 }
 
-/* Reads line `number`, text[begin, end); skips a blank one. */
-static enum qk_code read_line(struct qk_cases *cases, const char *path, size_t number, const char *text,
-    size_t begin, size_t end, struct qk_error *err)
+/* Reads text[begin, end) as the case that begins on the reader's line. */
+static enum qk_code read_case(struct reader *reader, size_t begin, size_t end, struct qk_error *err)
 {
-    struct line line = {.path = path, .number = number, .depth = NAN};
-    while (begin < end && strchr(" \t\r", text[begin]) != NULL && text[begin] != '\0')
-        begin++;
-    if (begin == end)
-        return QK_OK;
-    enum qk_code code = name_line(path, number, &line.name, err);
-    if (code == QK_OK && end - begin > MOST_LINE)
-        code = qk_fail(err, QK_INPUT, "%s: too long (found %zu bytes, expected at most %d)", line.name,
-            end - begin, MOST_LINE);
+    struct qk_case item = {0};
+    struct qk_text name = {0};
+    char *place, *task = NULL;
+    qk_text_add(&name, "%s:%zu", reader->path, reader->number);
+    QK_TRY(qk_text_take(&name, &place, err));
+    enum qk_code code =
+        end - begin <= MOST_LINE
+            ? qk_case_read(reader->path, reader->number, reader->text, begin, end, &item, &task, err)
+            : qk_fail(err, QK_INPUT, "%s: too long (found %zu bytes, expected at most %d)", place,
+                  end - begin, MOST_LINE);
     if (code == QK_OK)
-        code = qk_json_check(line.name, text + begin, end - begin, err);
-    if (code == QK_OK)
-        code = qk_json_check_tokens(path, text, begin, end, QK_JSON_PYTHON, err);
-    if (code == QK_OK && text[begin] != '{')
-        code = qk_fail(err, QK_INPUT, "%s: not a JSON object (expected one a line)", line.name);
-    if (code == QK_OK)
-        code = read_members(text, begin, end, &line, err);
-    if (code == QK_OK)
-        code = check_line(&line, err);
-    if (code == QK_OK)
-        code = add_case(cases, &line, err);
-    free_line(&line);
+        code = add_case(reader->cases, place, task, &item, err);
+    qk_case_free(&item);
+    free(task);
+    free(place);
     return code;
 }
 
-static enum qk_code read_lines(
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static size_t line_end(const struct reader *reader, size_t at)
+{
+    const char *newline = memchr(reader->text + at, '\n', reader->n - at);
+    return newline != NULL ? (size_t)(newline - reader->text) : reader->n;
+}
+
+/* The end of the line on which the object that begins here ends. That is the present line, unless the object is spread
+ * over several. */
+static size_t object_end(const struct reader *reader, size_t begin)
+{
+    size_t first = line_end(reader, begin);
+    size_t end = reader->text[begin] == '{' ? qk_json_value_end(reader->text, begin, reader->n) : 0;
+    return end <= first ? first : line_end(reader, end);
+}
+
+static enum qk_code read_lines(struct reader *reader, struct qk_error *err)
+{
+    while (reader->at < reader->n) {
+        if (is_blank(reader->text[reader->at])) {
+            step_to(reader, reader->at + 1);
+            continue;
+        }
+        size_t begin = reader->at, end = object_end(reader, begin);
+        QK_TRY(read_case(reader, begin, end, err));
+        step_to(reader, end);
+    }
+    return QK_OK;
+}
+
+/* Reads the whole text as one list of objects. */
+static enum qk_code read_list(struct reader *reader, struct qk_error *err)
+{
+    struct qk_json_walk walk;
+    bool more = false;
+    qk_json_walk_start_list(&walk, reader->path, reader->text, reader->at, reader->n);
+    enum qk_code code = qk_json_walk_next(&walk, &more, err);
+    while (code == QK_OK && more) {
+        step_to(reader, walk.value);
+        code = read_case(reader, walk.value, walk.value + walk.length, err);
+        if (code == QK_OK)
+            code = qk_json_walk_next(&walk, &more, err);
+    }
+    qk_json_walk_end(&walk);
+    return code;
+}
+
+static enum qk_code read_text(
     struct qk_cases *cases, const char *path, const char *text, size_t n, struct qk_error *err)
 {
     static const char mark[] = "\xef\xbb\xbf"; /* the byte order mark that editors may put before UTF-8 */
-    size_t before = cases->n, number = 1;
-    size_t at = n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
-    for (; at < n; number++) {
-        const char *newline = memchr(text + at, '\n', n - at);
-        size_t end = newline != NULL ? (size_t)(newline - text) : n;
-        QK_TRY(read_line(cases, path, number, text, at, end, err));
-        at = end + 1;
-    }
+    struct reader reader = {.cases = cases, .path = path, .text = text, .n = n, .number = 1};
+    size_t before = cases->n;
+    QK_TRY(qk_check_stand_in(path, text, n, err));
+    reader.at = n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+    size_t begin = reader.at;
+    while (begin < n && is_blank(text[begin]))
+        begin++;
+    QK_TRY(begin < n && text[begin] == '[' ? read_list(&reader, err) : read_lines(&reader, err));
     return cases->n > before ? QK_OK : qk_fail(err, QK_INPUT, "%s: it holds no case", path);
 }
 
@@ -259,20 +164,38 @@ enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_e
     size_t n;
     QK_TRY(add_name(&cases->file, &cases->n_files, &cases->file_capacity, path, strlen(path), err));
     QK_TRY(qk_read_file(path, QK_CASES_BYTES, &text, &n, err));
-    enum qk_code code = read_lines(cases, path, text, n, err);
+    enum qk_code code = read_text(cases, path, text, n, err);
     free(text);
     return code;
 }
 
+const char *qk_case_answer(const struct qk_case *item, size_t i)
+{
+    if (i == 0)
+        return item->answer;
+    return i <= item->n_other ? item->other[i - 1] : NULL;
+}
+
+void qk_case_free(struct qk_case *item)
+{
+    for (size_t i = 0; i < item->n_other; i++)
+        free(item->other[i]);
+    for (size_t i = 0; i < item->n_stop; i++)
+        free(item->stop[i]);
+    free(item->prompt);
+    free(item->messages);
+    free(item->answer);
+    free(item->other);
+    free(item->stop);
+    free(item->after);
+    free(item->until);
+    *item = (struct qk_case){0};
+}
+
 void qk_cases_free(struct qk_cases *cases)
 {
-    for (size_t i = 0; i < cases->n; i++) {
-        struct qk_case *item = &cases->item[i];
-        free(item->prompt);
-        free(item->answer);
-        free(item->after);
-        free(item->until);
-    }
+    for (size_t i = 0; i < cases->n; i++)
+        qk_case_free(&cases->item[i]);
     for (size_t i = 0; i < cases->n_tasks; i++)
         free(cases->task[i]);
     for (size_t i = 0; i < cases->n_files; i++)
@@ -283,26 +206,54 @@ void qk_cases_free(struct qk_cases *cases)
     *cases = (struct qk_cases){0};
 }
 
+/* Adds one text, or a list where there are several. */
+static void add_texts(cJSON *root, enum qk_case_key key, const char *first, char *const *other, size_t n)
+{
+    if (n == 0) {
+        cJSON_AddStringToObject(root, qk_case_key(key), first);
+        return;
+    }
+    cJSON *list = cJSON_AddArrayToObject(root, qk_case_key(key));
+    if (first != NULL)
+        qk_json_append(list, cJSON_CreateString(first));
+    for (size_t i = 0; i < n; i++)
+        qk_json_append(list, cJSON_CreateString(other[i]));
+}
+
+static void add_comparison(cJSON *root, const struct qk_case *item)
+{
+    add_texts(root, QK_KEY_ANSWER, item->answer, item->other, item->n_other);
+    if (item->contains)
+        cJSON_AddStringToObject(root, qk_case_key(QK_KEY_MATCH), "contains");
+    if (item->all)
+        cJSON_AddStringToObject(root, qk_case_key(QK_KEY_REQUIRE), "all");
+    if (item->n_stop > 0)
+        add_texts(root, QK_KEY_STOP, NULL, item->stop, item->n_stop);
+    if (item->after != NULL)
+        cJSON_AddStringToObject(root, qk_case_key(QK_KEY_AFTER), item->after);
+    if (item->until != NULL)
+        cJSON_AddStringToObject(root, qk_case_key(QK_KEY_UNTIL), item->until);
+    if (item->max_new_tokens > 0)
+        cJSON_AddNumberToObject(root, qk_case_key(QK_KEY_NEW_TOKENS), (double)item->max_new_tokens);
+}
+
 enum qk_code qk_case_write(
     const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err)
 {
     cJSON *root = cJSON_CreateObject();
     char *line;
-    cJSON_AddStringToObject(root, KEY[TASK], task);
+    cJSON_AddStringToObject(root, qk_case_key(QK_KEY_TASK), task);
     if (!isnan(item->depth))
-        qk_json_add_exact(root, KEY[DEPTH], item->depth);
-    cJSON_AddStringToObject(root, KEY[PROMPT], item->prompt);
-    cJSON_AddStringToObject(root, KEY[ANSWER], item->answer);
-    if (item->after != NULL)
-        cJSON_AddStringToObject(root, KEY[AFTER], item->after);
-    if (item->until != NULL)
-        cJSON_AddStringToObject(root, KEY[UNTIL], item->until);
-    if (item->max_new_tokens > 0)
-        cJSON_AddNumberToObject(root, KEY[NEW_TOKENS], (double)item->max_new_tokens);
+        qk_json_add_exact(root, qk_case_key(QK_KEY_DEPTH), item->depth);
+    if (item->messages != NULL)
+        cJSON_AddRawToObject(root, qk_case_key(QK_KEY_MESSAGES), item->messages);
+    else
+        cJSON_AddStringToObject(root, qk_case_key(QK_KEY_PROMPT), item->prompt);
+    add_comparison(root, item);
     QK_TRY(qk_json_text(root, false, &line, err));
     qk_text_add(text, "%s\n", line);
     free(line);
-    return text->failed ? qk_fail_memory(err, strlen(item->prompt)) : QK_OK;
+    return text->failed ? qk_fail_memory(err, text->length) : QK_OK;
 }
 
 /* --- digest --- */
@@ -318,92 +269,30 @@ static void digest_text(struct qk_digest *digest, const char *text)
         qk_digest_add(digest, text, strlen(text));
 }
 
+static void digest_texts(struct qk_digest *digest, char *const *text, size_t n)
+{
+    qk_digest_add(digest, &n, sizeof n);
+    for (size_t i = 0; i < n; i++)
+        digest_text(digest, text[i]);
+}
+
 void qk_case_digest(const struct qk_case *item, char out[QK_DIGEST_TEXT])
 {
     struct qk_digest digest;
     char limit[32];
     qk_digest_init(&digest);
-    digest_text(&digest, item->prompt);
+    digest_text(&digest, item->messages != NULL ? item->messages : item->prompt);
     digest_text(&digest, item->answer);
     digest_text(&digest, item->after);
     digest_text(&digest, item->until);
     int n = snprintf(limit, sizeof limit, "%zu", item->max_new_tokens);
     qk_digest_add(&digest, limit, (size_t)n);
-    qk_digest_hex(&digest, out);
-}
-
-/* --- tokens --- */
-
-static enum qk_code encode(const struct qk_tokenizer *tokenizer, const char *text, size_t n, int32_t **ids,
-    size_t *n_ids, struct qk_error *err)
-{
-    QK_TRY(qk_tokenizer_encode(tokenizer, text, n, true, ids, n_ids, err));
-    *n_ids -= qk_tokenizer_trailing(tokenizer);
-    return QK_OK;
-}
-
-/* Sets out->answer from the ids of prompt and answer together, if these begin with the prompt's. */
-static enum qk_code encode_answer(const struct qk_case *item, const struct qk_tokenizer *tokenizer,
-    struct qk_case_tokens *out, struct qk_error *err)
-{
-    struct qk_text both = {0};
-    char *text;
-    int32_t *ids;
-    size_t n;
-    qk_text_add_bytes(&both, item->prompt, strlen(item->prompt));
-    qk_text_add_bytes(&both, item->answer, strlen(item->answer));
-    size_t length = both.length;
-    QK_TRY(qk_text_take(&both, &text, err));
-    enum qk_code code = encode(tokenizer, text, length, &ids, &n, err);
-    free(text);
-    QK_TRY(code);
-    if (n > out->n_prompt && memcmp(ids, out->prompt, out->n_prompt * sizeof *ids) == 0) {
-        size_t n_answer = n - out->n_prompt;
-        code = qk_alloc(&out->answer, n_answer, sizeof *out->answer, err);
-        if (code == QK_OK) {
-            memcpy(out->answer, ids + out->n_prompt, n_answer * sizeof *ids);
-            out->n_answer = n_answer;
-        }
+    /* The digest of a plain case stays what it was before there were these. */
+    if (item->messages != NULL || item->n_other > 0 || item->contains || item->n_stop > 0) {
+        n = snprintf(limit, sizeof limit, " %d %d %d", item->messages != NULL, item->contains, item->all);
+        qk_digest_add(&digest, limit, (size_t)n);
+        digest_texts(&digest, item->other, item->n_other);
+        digest_texts(&digest, item->stop, item->n_stop);
     }
-    free(ids);
-    return code;
-}
-
-static enum qk_code encode_case(const struct qk_case *item, const struct qk_tokenizer *tokenizer,
-    struct qk_case_tokens *out, struct qk_error *err)
-{
-    QK_TRY(encode(tokenizer, item->prompt, strlen(item->prompt), &out->prompt, &out->n_prompt, err));
-    if (out->n_prompt == 0 || out->n_prompt > QK_PROBE_MOST)
-        return qk_fail(
-            err, QK_INPUT, "the prompt has %zu tokens (expected 1 to %d)", out->n_prompt, QK_PROBE_MOST);
-    if (item->after == NULL)
-        QK_TRY(encode_answer(item, tokenizer, out, err));
-    out->limit = item->max_new_tokens > 0 ? item->max_new_tokens
-                 : item->after != NULL    ? DEFAULT_NEW_TOKENS
-                 : out->n_answer > 0      ? out->n_answer
-                                          : strlen(item->answer);
-    if (out->limit < out->n_answer)
-        return qk_fail(err, QK_INPUT,
-            "max_new_tokens is less than the answer's tokens (found %zu, expected at least %zu)", out->limit,
-            out->n_answer);
-    return QK_OK;
-}
-
-enum qk_code qk_case_encode(const struct qk_cases *cases, size_t i, const struct qk_tokenizer *tokenizer,
-    struct qk_case_tokens *out, struct qk_error *err)
-{
-    const struct qk_case *item = &cases->item[i];
-    struct qk_error why = {0};
-    *out = (struct qk_case_tokens){0};
-    enum qk_code code = encode_case(item, tokenizer, out, &why);
-    if (code == QK_INPUT)
-        return qk_fail(err, code, "%s:%zu: %s", cases->file[item->file], item->line, why.text);
-    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", why.text);
-}
-
-void qk_case_tokens_free(struct qk_case_tokens *tokens)
-{
-    free(tokens->prompt);
-    free(tokens->answer);
-    *tokens = (struct qk_case_tokens){0};
+    qk_digest_hex(&digest, out);
 }

@@ -1,20 +1,28 @@
-/* cases.h - the questions to a model and their answers: files of JSON lines, and their tokens.
+/* cases.h - the questions to a model and their answers: files of JSON objects, and their tokens.
  *
- * A line is an object. It has "prompt" and "answer" (texts, not empty). Optional are "task" (a name; without it the
- * file's, without .jsonl) and "depth" (0 to 1, the place of the answer in the prompt). Optional are also
- * "answer_after" and "answer_until" (texts, see eval/answer.h) and "max_new_tokens". Other keys are skipped, so that
- * files may carry ids and remarks; null counts as a missing key. Blank lines, CRLF and a byte order mark at the
- * beginning of the file are allowed. */
+ * A file has one object a line. It may also be one list of objects, or have an object over several lines. An object
+ * has "prompt" (a text) and "answer" (a text, a number, or a list of these; not empty). Optional are:
+ *
+ *   "task"            a name; without it the file's, without .jsonl
+ *   "depth"           0 to 1, the place of the answer in the prompt
+ *   "match"           "exact" (the default): the continuation begins with an answer; "contains": it holds them
+ *   "require"         "any" (the default) of several answers, or "all"
+ *   "stop"            a text or a list of texts, with "contains": where the continuation's text ends
+ *   "answer_after", "answer_until", "max_new_tokens"     see eval/answer.h
+ *
+ * In place of "prompt" an object may have "messages" (a chat, for the tokenizer's template), "input" and "outputs" (of
+ * RULER) or "arguments" and "target" (of lm-evaluation-harness); see eval/case_foreign.c. Other keys are skipped, so
+ * that files may carry ids and remarks; null counts as a missing key. Of a key that stands twice the last one counts.
+ * Blank lines, CRLF and a byte order mark at the beginning of the file are allowed. */
 #ifndef QK_EVAL_CASES_H
 #define QK_EVAL_CASES_H
 
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "token/tokenizer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 enum {
     QK_CASES_MOST = 1 << 20,       /* cases of all files together */
@@ -25,7 +33,14 @@ enum {
 
 /* Texts are UTF-8 without NUL; the list owns them. */
 struct qk_case {
-    char *prompt, *answer;
+    char *prompt;   /* NULL where the case has messages */
+    char *messages; /* a JSON list of {"role", "content"}, both texts; NULL where the case has a prompt */
+    char *answer;   /* the first answer */
+    char **other;   /* n_other more */
+    size_t n_other;
+    bool contains, all; /* answers are looked for anywhere; all of them must be there */
+    char **stop;        /* n_stop texts at which the continuation ends */
+    size_t n_stop;
     char *after, *until;   /* answer_after and answer_until; NULL where they are not given */
     double depth;          /* NaN where it is not given */
     size_t max_new_tokens; /* 0 where it is not given */
@@ -44,42 +59,23 @@ struct qk_cases {
 };
 
 /* Appends the cases of the file. QK_INPUT names the file and the line of anything that is no JSON object. It also
- * reports a key that is missing, appears twice, has another type or a value out of range. It also reports
- * answer_until without answer_after, or within the answer, and a file without cases or too large (256 MiB, 16 MiB a
- * line). Earlier cases stay in the list. */
+ * reports a key that is missing, has another type or a value out of range, or whose text is not UTF-8 without NUL. It
+ * also reports answer_until without answer_after, or within an answer, and a file without cases or too large (256 MiB,
+ * 16 MiB a case). Earlier cases stay in the list. */
 enum qk_code qk_cases_read(const char *path, struct qk_cases *cases, struct qk_error *err);
 void qk_cases_free(struct qk_cases *cases);
+
+/* Answer i of the case, or NULL behind the last. */
+const char *qk_case_answer(const struct qk_case *item, size_t i);
+/* Frees the texts of a case that no list owns. */
+void qk_case_free(struct qk_case *item);
 
 /* Appends the case to `text` as such a line. All its texts must be UTF-8. QK_IO when memory ran out. */
 enum qk_code qk_case_write(
     const struct qk_case *item, const char *task, struct qk_text *text, struct qk_error *err);
 
-/* A key for caches: 64 hex digits of SHA-256 over all that decides whether a continuation is right. That is prompt,
- * answer, answer_after, answer_until and max_new_tokens, but not names and places. */
+/* A key for caches: 64 hex digits of SHA-256 over all that decides whether a continuation is right. That is all of a
+ * case but names and places. */
 void qk_case_digest(const struct qk_case *item, char out[QK_DIGEST_TEXT]);
-
-/* A case in a tokenizer's ids. */
-struct qk_case_tokens {
-    int32_t *prompt; /* n_prompt, at least one; owned */
-    size_t n_prompt;
-    int32_t *answer; /* n_answer; owned. None where the answer is compared as text (eval/answer.h) */
-    size_t n_answer;
-    size_t limit; /* the most tokens to generate; at least 1 */
-};
-
-/* Encodes a case. The prompt has the special tokens that the tokenizer's template puts before a text. Those behind it
- * (EOS) are left out, because the text goes on.
- *
- * The answer's ids are those of prompt and answer together behind those of the prompt. Where these do not begin with
- * the prompt's there are no such ids, and n_answer is 0: the prompt's last letters and the answer's first make one
- * token. It is also 0 with answer_after.
- *
- * limit is max_new_tokens. Without it, it is the number of the answer's ids, or of its bytes where it has no ids, and
- * 256 with answer_after. QK_INPUT, with file and line, when the tokenizer refuses the text, or the prompt has no
- * token or more than QK_PROBE_MOST. Also when max_new_tokens is less than the answer's ids. *out is freed with
- * qk_case_tokens_free, on failure too. */
-enum qk_code qk_case_encode(const struct qk_cases *cases, size_t i, const struct qk_tokenizer *tokenizer,
-    struct qk_case_tokens *out, struct qk_error *err);
-void qk_case_tokens_free(struct qk_case_tokens *tokens);
 
 #endif

@@ -62,11 +62,19 @@ static enum qk_code encode_all(const struct qk_model *model, struct qk_exam *exa
     QK_TRY(qk_alloc(&exam->digest, cases->n, sizeof *exam->digest, err));
     QK_TRY(qk_alloc(&exam->foreign, cases->n, sizeof *exam->foreign, err));
     for (size_t i = 0; i < cases->n; i++) {
-        QK_TRY(qk_case_encode(cases, i, exam->tokenizer, &exam->tokens[i], err));
+        QK_TRY(qk_case_encode(cases, i, exam->tokenizer, exam->chat, &exam->tokens[i], err));
         QK_TRY(check_ids(exam, i, vocabulary, model->checkpoint->path, err));
         digest_case(exam, i, exam->digest[i]);
     }
     return QK_OK;
+}
+
+static bool has_chats(const struct qk_cases *cases)
+{
+    for (size_t i = 0; i < cases->n; i++)
+        if (cases->item[i].messages != NULL)
+            return true;
+    return false;
 }
 
 enum qk_code qk_exam_open(
@@ -77,6 +85,8 @@ enum qk_code qk_exam_open(
     enum qk_code code = qk_tokenizer_open(model->checkpoint->folder, &out->tokenizer, err);
     if (code == QK_OK)
         code = qk_ends_read(model->checkpoint->folder, &out->ends, err);
+    if (code == QK_OK && has_chats(cases))
+        code = qk_chat_open(model->checkpoint->folder, &out->chat, err);
     if (code == QK_OK)
         code = encode_all(model, out, err);
     if (code != QK_OK)
@@ -93,6 +103,7 @@ void qk_exam_close(struct qk_exam *exam)
     free(exam->foreign);
     free(exam->why);
     qk_ends_free(&exam->ends);
+    qk_chat_free(exam->chat);
     qk_tokenizer_free(exam->tokenizer);
     *exam = (struct qk_exam){0};
 }

@@ -10,6 +10,7 @@
 struct qk_exam {
     const struct qk_cases *cases;
     struct qk_tokenizer *tokenizer;
+    struct qk_chat *chat; /* NULL where no case has messages */
     struct qk_ends ends;
     struct qk_case_tokens *tokens; /* one a case */
     char (*digest)
@@ -19,9 +20,9 @@ struct qk_exam {
     char *why; /* what the first of them has (one line), or NULL */
 };
 
-/* Reads tokenizer and EOS of a checkpoint's folder and encodes every case. QK_INPUT as qk_tokenizer_open,
- * qk_ends_read and qk_case_encode, and when the model has no forward pass. A token outside its vocabulary is no
- * failure (foreign). Freed with qk_exam_close, on failure too. */
+/* Reads tokenizer and EOS of a checkpoint's folder, and its chat template where a case has messages, and encodes every
+ * case. QK_INPUT as qk_tokenizer_open, qk_ends_read, qk_chat_open and qk_case_encode, and when the model has no forward
+ * pass. A token outside its vocabulary is no failure (foreign). Freed with qk_exam_close, on failure too. */
 enum qk_code qk_exam_open(
     const struct qk_model *model, const struct qk_cases *cases, struct qk_exam *out, struct qk_error *err);
 void qk_exam_close(struct qk_exam *exam);

@@ -2,6 +2,7 @@
 #include "eval/needle_prompt.h"
 
 #include "base/mem.h"
+#include "eval/case_tokens.h"
 #include "eval/haystack.h"
 
 #include <math.h>
@@ -29,6 +30,7 @@ static enum qk_code encode_moved(const struct qk_cases *cases, size_t i, size_t 
     struct qk_case item = *from;
     item.prompt = item.answer = NULL;
     item.after = item.until = NULL;
+    item.contains = false;
     item.max_new_tokens = 0;
     enum qk_code code = qk_alloc(&item.prompt, n_prompt + 1, 1, err);
     if (code == QK_OK)
@@ -38,7 +40,7 @@ static enum qk_code encode_moved(const struct qk_cases *cases, size_t i, size_t 
         memcpy(item.answer, from->prompt + n_prompt, moved);
         memcpy(item.answer + moved, from->answer, n_answer - moved);
         one.item = &item;
-        code = qk_case_encode(&one, 0, tokenizer, out, err);
+        code = qk_case_encode(&one, 0, tokenizer, NULL, out, err);
     }
     free(item.prompt);
     free(item.answer);
@@ -75,6 +77,9 @@ static enum qk_code add_case(const struct qk_cases *cases, size_t i, const struc
     struct qk_needle_prompts *prompts, const char **why, struct qk_error *err)
 {
     const struct qk_case *item = &cases->item[i];
+    *why = item->prompt == NULL ? "its prompt is a chat" : "it has several answers";
+    if (item->prompt == NULL || item->n_other > 0)
+        return QK_OK;
     size_t blanks = trailing_blanks(item->prompt);
     *why = "the answer is not in the prompt";
     if (strstr(item->prompt, item->answer) == NULL)

@@ -7,6 +7,7 @@
 
 #include "eval/cases.h"
 #include "range/needle.h"
+#include "token/tokenizer.h"
 
 /* Zero-initialise; freed with qk_needle_prompts_free. */
 struct qk_needle_prompts {

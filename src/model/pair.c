@@ -210,6 +210,18 @@ enum qk_code qk_pair_unchanged(const struct qk_pair *pair, struct qk_error *err)
     return QK_OK;
 }
 
+enum qk_code qk_pair_notes(const struct qk_pair *pair, struct qk_lines *out, struct qk_error *err)
+{
+    *out = (struct qk_lines){0};
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const struct qk_lines *notes = &pair->model[s]->checkpoint->notes;
+        for (size_t i = 0; i < notes->n; i++)
+            if (!qk_lines_hold(out, notes->line[i]))
+                QK_TRY(qk_lines_add(out, err, "%s", notes->line[i]));
+    }
+    return QK_OK;
+}
+
 void qk_pair_close(struct qk_pair *pair)
 {
     if (pair == NULL)

@@ -30,6 +30,10 @@ struct qk_pair {
 enum qk_code qk_pair_open(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err);
 void qk_pair_close(struct qk_pair *pair);
 
+/* *out = the notes of both checkpoints (tensor/checkpoint.h), pre's first. An adapter's base is pre, whose notes are
+ * then those of both and stand once. The caller frees the list, on failure too. */
+enum qk_code qk_pair_notes(const struct qk_pair *pair, struct qk_lines *out, struct qk_error *err);
+
 /* QK_IO when a file of pre or post changed after it was opened: what was read in between may be of neither state. */
 enum qk_code qk_pair_unchanged(const struct qk_pair *pair, struct qk_error *err);
 

@@ -74,15 +74,15 @@ struct qk_range_source {
     double *shift; /* receives the divergence of its attention from source 0's, averaged over heads and chosen
                     * queries; NULL allowed */
 };
-/* Runs layer `layer` of each of the n sources (at most QK_RANGE_SOURCES) on the same inputs x (T, d), by blocks of the
- * chosen queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads. Attention that
- * is not finite gives NaN. progress serves cancellation alone. */
+/* Runs layer `layer` of each of the n sources (at most QK_RANGE_SOURCES) on the same inputs x (T, d), by blocks of
+ * the chosen queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads.
+ * Attention that is not finite gives NaN. progress serves cancellation alone. */
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err);
 
-/* The same where source 0 is given: the pass that is about to run the layer on x shows its attention, block by block, to
- * qk_range_see. That computes the others' blocks beside it. The sources are copied, x is not needed any more. A
- * failure leaves nothing to end. */
+/* The same where source 0 is given: the pass that is about to run the layer on x shows its attention to qk_range_see,
+ * block by block. That computes the others' blocks beside it. The sources are copied, and x is not needed any more.
+ * A failure leaves nothing to end. */
 enum { QK_RANGE_SOURCES = 4 };
 struct qk_range_run;
 enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, const float *x, size_t T,

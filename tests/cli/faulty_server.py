@@ -47,7 +47,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             cut = self.fault.get("drop")
             sent = len(body) if cut is None else min(len(body), int(cut))
-            self.wfile.write(body[:sent])
+            if "drip" in self.fault:  # a byte at a time, so that the connection is never quiet for long
+                for i in range(sent):
+                    self.wfile.write(body[i:i + 1])
+                    time.sleep(float(self.fault["drip"]))
+            else:
+                self.wfile.write(body[:sent])
             if sent < len(body):
                 self.close_connection = True
         self.note(status, sent)

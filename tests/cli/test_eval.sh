@@ -123,6 +123,47 @@ run eval "$work/pre" "$work/grown" --baselines -c "$work/one.jsonl"
 check "  also when pre knows none" sh -c "[ $code -eq 0 ] && grep -q '1 of 1 cases' '$err' && grep -q '^pre  *0.0 %' '$out'"
 run eval "$work/pre" -c "$work/one.jsonl"
 check "a model that knows none is refused" complains 3 'does not fit the model: a token of .*one.jsonl:1 is outside'
+# Cases as other tools and editors write them: the same case, and one that is wrong.
+python3 "$tools/foreign_cases.py" "$recall" "$work/foreign"
+find "$work/foreign/read" -type f | sort | sed 's/^/--cases=/' >"$work/files"
+# shellcheck disable=SC2046
+run eval "$pre" --no-cache --json $(cat "$work/files")
+check "cases of other tools are read" ended 0
+check "  each counts one right of two" json_holds \
+    "len(d['results'][0]['tasks']) == 17 == $(wc -l <"$work/files") and all((t['right'], t['total']) == (1, 2) for t in d['results'][0]['tasks'])"
+check "  under the names of their tasks" json_holds "{'niah_single_1', 'qa_1', 'niah', 'lists', 'pretty-array'} <= set(R['$pre'])"
+check "  and none is remarked" test ! -s "$err"
+# refuses NAME PATTERN - the file of that name is refused with a message that has file, line and the pattern.
+refuses() {
+    run eval "$pre" -c "$work/foreign/refused/$1.jsonl"
+    check "refused: $1" complains 3 "/$1.jsonl:$2"
+}
+refuses latin1 '1: prompt is not UTF-8 (found the byte 0xe9, as in Latin-1)'
+refuses nul '2: prompt holds a NUL character'
+refuses surrogate '1: answer holds half of a surrogate pair'
+refuses depth '1: depth is out of range (found 50, expected 0 to 1)'
+refuses longbench '1: answer is missing'
+refuses alpaca '1: answer is missing'
+refuses choices '1: arguments are choices to compare by likelihood'
+refuses gsm8k '1: target is a worked solution'
+refuses image '1: messages: message 1 has a part that is not a text (found type "image_url")'
+run eval "$pre" -c "$work/foreign/refused/cut.jsonl"
+check "refused: cut" complains 3 'cut.jsonl: not valid JSON (line 2, column '
+
+# A chat goes through the tokenizer's template; this one gives the prompt back.
+chat=$work/foreign/chat/chat.jsonl
+run eval "$pre" -c "$chat"
+check "a chat without a template" complains 3 'pre/tokenizer_config.json: no chat_template'
+copy "$pre" "$work/chatty"
+printf '%s\n' '{% for message in messages %}' "{{ bos_token }}{{ message['content'] }}{% endfor %}" >"$work/chatty/chat_template.jinja"
+run eval "$work/chatty" -c "$chat" --json
+check "a chat with one" json_holds "d['results'][0]['tasks'] == [dict(d['results'][0]['tasks'][0], task='chat', right=1, total=2)]"
+echo '{% macro f() %}{% endmacro %}' >"$work/chatty/chat_template.jinja"
+run eval "$work/chatty" -c "$chat"
+check "a template that is beyond the interpreter" complains 3 \
+    'chatty/chat_template.jinja: chat_template: "macro f() " is not supported'
+run heads "$pre" "$post" --needles "$chat"
+check "a chat is no needle" complains 3 'no case is a needle (found 2 cases; the first: .*chat.jsonl:1: its prompt is a chat'
 run eval "$post" -c "$recall" --json --csv
 check "two forms of output" complains 2 csv
 run eval

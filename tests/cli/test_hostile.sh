@@ -90,5 +90,14 @@ run diff "$pre" "$post" --set "${esc}[2J"
 check "  and of options" complains 2 "unknown option"
 run plan "$pre" "$post" --set "${esc}[2J"
 check "  and of their arguments" complains 2 '\\x1b\[2J'
+
+# Every command that --help lists, over names that hold every such character.
+mkdir "$work/hostile"
+python3 "$tools/hostile_names.py" make "$QK_DEMO_DATA" "$work/hostile"
+python3 "$tools/hostile_names.py" run "$QKSCOPE" "$work/hostile" >"$work/commands"
+check "all commands were run" test "$(wc -l <"$work/commands")" -ge 15
+while read -r verdict command; do
+    check "hostile names: $command" test "$verdict" = ok
+done <"$work/commands"
 check "the inputs are unchanged" test "$before" = "$(sums "$QK_DEMO_DATA")"
 done_testing

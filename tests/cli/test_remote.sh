@@ -5,7 +5,7 @@
 
 PATH=$PATH:/usr/sbin:/sbin
 export no_proxy=127.0.0.1
-unset HF_TOKEN HF_ENDPOINT HF_HUB_OFFLINE QKSCOPE_RETRIES
+unset HF_TOKEN HF_ENDPOINT HF_HUB_OFFLINE QKSCOPE_RETRIES QKSCOPE_TIMEOUT
 servers=
 trap 'kill $servers 2>/dev/null; wait; chmod -R u+w "$work"; rm -rf "$work"' EXIT
 
@@ -112,6 +112,48 @@ for file in "$HOME"/.cache/qkscope/remote/*.blocks; do
     truncate -s -1000 "$file"
 done
 check "what is left of a cache that was spoilt is not used" differs "$plain"
+
+# damage WHAT - flips a bit in each kept file: in the first block that is there, or in its mark.
+damage() {
+    python3 - "$1" "$HOME"/.cache/qkscope/remote/*.blocks <<'END'
+import sys
+for path in sys.argv[2:]:
+    with open(path, "r+b") as file:
+        text = b"".join(file.readline() for _ in range(4))
+        size = int(text.split(b"\n")[3])
+        n = -(-size // (256 << 10))
+        marks = file.read(16 * n)
+        first = next((i for i in range(n) if any(marks[16 * i:16 * i + 16])), None)
+        if first is None:
+            continue
+        data = -(-(len(text) + 16 * n) // 4096) * 4096
+        at = len(text) + 16 * first if sys.argv[1] == "mark" else data + (256 << 10) * first + 999 % (size - (256 << 10) * first)
+        file.seek(at)
+        byte = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte[0] ^ 64]))
+END
+}
+for part in block mark; do
+    : >"$access"
+    damage "$part"
+    check "a kept file whose $part was damaged on the disk" differs "$plain"
+    check "  is mended" grep -q '^qkscope: [0-9]* kept blocks in .*/remote had other bytes than were fetched: fetched again$' "$err"
+    check "  by fetching what was damaged alone" sh -c "[ $(sent "$access") -gt 0 ] && [ $(sent "$access") -lt $whole ]"
+    : >"$access"
+    check "  once" differs "$plain"
+    check "  and then nothing" test "$(sent "$access")" -eq 0
+done
+rm -r "$HOME/.cache/qkscope/remote"
+QK_FAULT=flock:1+ HF_ENDPOINT=$plain "$QKSCOPE_FAULTY" diff org/pre org/post --remote --layers all --heads --csv >"$out" 2>"$err"
+check "a file system without locks" cmp "$work/expected.csv" "$out"
+rm -r "$HOME/.cache/qkscope/remote"
+HF_ENDPOINT=$plain "$QKSCOPE" diff org/pre org/post --remote --layers all --heads --csv >"$work/other.csv" 2>"$work/other.err" &
+other=$!
+check "two programs with one empty cache" differs "$plain"
+wait "$other"
+check "  print the same" cmp "$work/other.csv" "$work/expected.csv"
+check "  and leave no other names" sh -c "! ls '$HOME/.cache/qkscope/remote' | grep -v '^[0-9a-f]*[.]blocks\$'"
 HF_ENDPOINT=$plain/ run info org/post --remote
 check "info --remote" grep -q 'family hypenet' "$out"
 HF_ENDPOINT=$plain run diff "$pre" org/post --remote --layers all --heads --csv
@@ -184,6 +226,11 @@ check "redirects without end" fails "$faulty/loop" 3 'redirects too often'
 check "nobody there" fails http://127.0.0.1:1 4 'tried 2 times'
 check "an endpoint that is none" fails ftp://127.0.0.1 2 'HF_ENDPOINT: not an address'
 check "an endpoint with a password" fails http://me:secret@127.0.0.1 2 'HF_ENDPOINT: not an address'
+QKSCOPE_TIMEOUT=2 check "a server that sends a byte now and then" fails "$faulty/drip=0.2" 4 \
+    'the request is not answered within 2 s (QKSCOPE_TIMEOUT)'
+QKSCOPE_TIMEOUT=2 QKSCOPE_RETRIES=100 check "one that fails for ever" fails "$faulty/status=503+wait=1" 4 \
+    'the request is not answered within 2 s (QKSCOPE_TIMEOUT)'
+QKSCOPE_TIMEOUT=0 check "a time that is none" fails "$plain" 2 "QKSCOPE_TIMEOUT: not a number in range (found '0', expected 1 to"
 QKSCOPE_RETRIES=x check "retries that are no number" fails "$plain" 2 'QKSCOPE_RETRIES'
 HF_ENDPOINT=$plain run info org/pre@../../x --remote
 check "a revision that leaves its folder" complains 4 'no such file or folder'

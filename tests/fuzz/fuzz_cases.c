@@ -14,17 +14,32 @@ const char fuzz_name[] = "cases";
 const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED("{" NEEDED "}\n{" NEEDED ",\"task\":\"t\",\"depth\":0.5}\n"),
     FUZZ_SEED("{" NEEDED ",\"answer_after\":\"A: \",\"answer_until\":\".\",\"max_new_tokens\":80}"),
     FUZZ_SEED("\xef\xbb\xbf\r\n{" NEEDED ",\"id\":[1,{\"a\":null}],\"task\":null}\r\n\n"),
+    FUZZ_SEED(
+        "[{" NEEDED
+        ",\"match\":\"contains\",\"require\":\"all\",\"stop\":[\".\"]},\n{\"prompt\":\"p\",\"answer\":[1,\"b\"]}]"),
+    FUZZ_SEED("{\n\"input\":\"p\",\"outputs\":[\"7\",\"b\"],\n\"answer_prefix\":\" It\"\n}\n"),
+    FUZZ_SEED(
+        "{\"target\":\"['a', \\\"b\\\", 4]\",\"arguments\":{\"gen_args_0\":{\"arg_0\":\"p\",\"arg_1\":{\"until\":[\".\"],"
+        "\"max_gen_toks\":9}}}}"),
+    FUZZ_SEED(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"h\"}]},{\"role\":\"assistant\",\"content\":\"a\"}]}"),
     FUZZ_SEED("{\"prompt\":\"\\u00e9\xe2\x82\xac\\n\",\"answer\":\"\\ud83d\\ude00\"}")};
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {"\"prompt\":", "\"answer\":", "\"task\":", "\"depth\":",
-    "\"answer_after\":", "\"answer_until\":", "\"max_new_tokens\":", "\"\"", "\\u0000", "\\ud800", "\n",
-    "\r\n", "{" NEEDED "}", "{", "}", "[", "]", ",", "null", "1e-9", "\xff", NULL};
+    "\"answer_after\":", "\"answer_until\":", "\"max_new_tokens\":", "\"match\":", "\"require\":",
+    "\"stop\":", "\"messages\":", "\"input\":", "\"answer_prefix\":", "\"outputs\":", "\"arguments\":",
+    "\"target\":", "\"arg_0\":", "\"role\":", "\"content\":", "\"contains\"", "\"all\"", "\"\"", "\\u0000",
+    "\\ud800", "\n", "\r\n", "{" NEEDED "}", "{", "}", "[", "]", ",", "null", "1e-9", "\xff", NULL};
 
 static void check_case(const struct qk_cases *cases, size_t i, struct qk_text *again)
 {
     const struct qk_case *item = &cases->item[i];
     struct qk_error err = {0};
-    fuzz_check(item->prompt[0] != '\0' && item->answer[0] != '\0', "texts are not empty");
+    const char *answer;
+    fuzz_check((item->prompt == NULL) != (item->messages == NULL), "a prompt or messages");
+    for (size_t k = 0; (answer = qk_case_answer(item, k)) != NULL; k++)
+        fuzz_check(answer[0] != '\0', "answers are not empty");
+    fuzz_check(item->answer != NULL && (item->contains || !item->all || item->n_other == 0), "answers");
     fuzz_check(item->until == NULL || item->after != NULL, "answer_until stands with answer_after");
     fuzz_check(isnan(item->depth) || (item->depth >= 0 && item->depth <= 1), "depth");
     fuzz_check(item->max_new_tokens <= QK_CASES_NEW_TOKENS, "max_new_tokens");

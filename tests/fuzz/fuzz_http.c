@@ -115,7 +115,9 @@ static void start(void)
     setenv("https_proxy", proxy, 1);
     unsetenv("no_proxy");
     unsetenv("NO_PROXY");
-    fuzz_check(qk_http_start("http://hub.example", "t", 0, &err) == QK_OK, "a client");
+    fuzz_check(
+        qk_http_start("http://hub.example", "t", (struct qk_http_limits){.seconds = 3600}, &err) == QK_OK,
+        "a client");
 }
 
 struct fetched {

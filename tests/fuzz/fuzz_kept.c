@@ -15,16 +15,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { PAGE = 4096 };
 const char fuzz_name[] = "kept";
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define OTHER "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
-#define HEAD "qkscope blocks 1\nhttp://h/f\n\"e\"\n600000\n"
+#define HEAD "qkscope blocks 2\nhttp://h/f\n\"e\"\n600000\n"
 const struct fuzz_seed fuzz_seeds[] = {FUZZ_SEED("a" DIGEST " r\n" OTHER " w\n"),
     FUZZ_SEED("a" DIGEST " r\n" OTHER), FUZZ_SEED("a\n\n" DIGEST " x\n" DIGEST " w\r\n\0" OTHER " r\n"),
-    FUZZ_SEED("b" HEAD "\1\0\1"), FUZZ_SEED("b" HEAD "\2\1\0"), FUZZ_SEED("bqkscope blocks 1\n"),
-    FUZZ_SEED("horg/name\0" COMMIT "\n"), FUZZ_SEED("horg/name@main\0../../etc"),
-    FUZZ_SEED("horg/name@0123\0"), FUZZ_SEED("horg/name@refs/pr/1\0" COMMIT)};
+    FUZZ_SEED("b" HEAD "0123456789abcdef\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1"),
+    FUZZ_SEED("bqkscope blocks 2\n"), FUZZ_SEED("horg/name\0" COMMIT "\n"),
+    FUZZ_SEED("horg/name@main\0../../etc"), FUZZ_SEED("horg/name@0123\0"),
+    FUZZ_SEED("horg/name@refs/pr/1\0" COMMIT)};
 const size_t n_fuzz_seeds = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
 const char *const fuzz_words[] = {"a", "b", "h", DIGEST " w\n", OTHER, " r\n", "org/name", "@", "main", "/",
     "..", COMMIT, "0123", "\n", "\r", HEAD, NULL};
@@ -81,8 +83,8 @@ static void write_blocks(const char *path, const char *text, size_t n, uint64_t 
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     fuzz_check(fd >= 0 && write(fd, text, n) == (ssize_t)n, "write");
-    if (n < 4096) /* as long as it should be, where the marks are */
-        fuzz_check(ftruncate(fd, 4096 + (off_t)size) == 0, "length");
+    if (n < PAGE) /* as long as it should be, where the marks are */
+        fuzz_check(ftruncate(fd, PAGE + (off_t)size) == 0, "length");
     close(fd);
 }
 
@@ -103,6 +105,9 @@ static void read_blocks(const char *text, size_t n)
     fuzz_check(blocks.n == BLOCKS, "blocks");
     for (size_t i = 0; i < blocks.n; i++)
         fuzz_check(blocks.whole[i] == 0 || (blocks.whole[i] == 1 && known), "marks");
+    bool good = true; /* the file is zeros, whose digest no mark is found to be */
+    for (size_t i = 0; i < blocks.n && known && n < PAGE; i++)
+        fuzz_check(qk_blocks_check(&blocks, i, &good, &err) == QK_OK && !good, "a block without its digest");
     fuzz_check(qk_blocks_read(&blocks, SIZE - 1, &byte, 1, &err) == QK_OK, "the last byte is there");
     qk_blocks_close(&blocks);
 }

@@ -82,4 +82,27 @@ keys q
 check "  and again when it is gone" until_true printed '^qkscope: WARNING: no number can be trusted'
 wait_end 0
 
+# Notes on the checkpoints, as commands print them on standard error.
+for side in pre post; do
+    mkdir "$work/noted-$side"
+    ln -s "$QK_DEMO_DATA/$side"/* "$work/noted-$side/"
+    mv "$work/noted-$side/model.safetensors" "$work/noted-$side/model-00001-of-00001.safetensors"
+    echo '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}' >"$work/noted-$side/model.safetensors.index.json"
+done
+(cd "$work" && "$QKSCOPE" diff pre noted-post) 2>"$work/notes" >"$work/printed"
+note=$(sed -n 's/^qkscope: \(noted-post.*\)$/\1/p' "$work/notes" | cut -c 1-60)
+check "a command prints a note" test -n "$note"
+screen_start 200 24 "'$QKSCOPE' pre noted-post --no-needles"
+check "the screen says the only note on its last line" wait_for "^ $note"
+keys W
+wait_for 'messages, the newest first'
+check "  and lists it among the messages" wait_for "^ $note"
+keys Escape q q
+screen_start 200 24 "'$QKSCOPE' noted-pre noted-post --no-needles"
+check "of several it says how many" wait_for '2 notes on these checkpoints: W shows them'
+keys W
+check "  and lists them" wait_for 'noted-pre/.*index'
+check "  all of them" wait_for 'noted-post/.*index'
+keys Escape q q
+
 done_testing

@@ -56,7 +56,7 @@ static void test_by_ids(void **state)
     } rows[] = {{"", -1, QK_GO_ON, 0}, {"77", -1, QK_GO_ON, 2}, {"7752", -1, QK_RIGHT, 4},
         {"775299", -1, QK_RIGHT, 4}, {"78", -1, QK_WRONG, 2}, {" 7752", -1, QK_WRONG, 1},
         {"775", EOS, QK_WRONG, 4}, {"7752", EOS, QK_RIGHT, 4}, {"", NO_TOKEN, QK_WRONG, 1}};
-    expect_ok(qk_case_encode(&cases, 0, tokenizer, &tokens, &err), &err);
+    expect_ok(qk_case_encode(&cases, 0, tokenizer, NULL, &tokens, &err), &err);
     assert_int_equal(tokens.n_answer, 4);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         size_t taken;
@@ -129,6 +129,68 @@ static void test_by_text(void **state)
     qk_tokenizer_free(tokenizer);
 }
 
+/* Several answers, at the front of the text or anywhere in it. */
+static void test_several(void **state)
+{
+    (void)state;
+    struct qk_tokenizer *tokenizer = open_demo();
+    char after[] = "A:", until[] = "!", line[] = "\n", dash[] = "--", *stops[] = {line, dash};
+    static const struct {
+        const char *first, *second; /* answers; NULL: one */
+        bool contains, all, bounded;
+        const char *text;
+        int32_t last;
+        enum qk_verdict verdict;
+        size_t taken;
+    } rows[] = {
+        /* at the front */
+        {"82", "9", false, false, false, "9", -1, QK_RIGHT, 1},
+        {"82", "8", false, false, false, "8", -1, QK_RIGHT, 1},
+        {"82", "83", false, false, false, "8", -1, QK_GO_ON, 1},
+        {"82", "83", false, false, false, "84", -1, QK_WRONG, 2},
+        /* anywhere, in either case */
+        {"82", NULL, true, false, false, "it is 82", -1, QK_RIGHT, 8},
+        {"Paris", NULL, true, false, false, "in PARIS", -1, QK_RIGHT, 8},
+        {"\xc3\x89t\xc3\xa9", NULL, true, false, false, "l'\xc3\xa9t\xc3\x89", -1, QK_RIGHT, 7},
+        {"82", NULL, true, false, false, "it is 8", EOS, QK_WRONG, 8},
+        {"82", NULL, true, false, false, "it is 82", EOS, QK_RIGHT, 8},
+        {"82", "nine", true, false, false, "x nine", -1, QK_RIGHT, 6},
+        {"82", "nine", true, true, false, "x nine", -1, QK_GO_ON, 6},
+        {"82", "nine", true, true, false, "x nine 82", -1, QK_RIGHT, 9},
+        {"82", "nine", true, true, false, "x nine", EOS, QK_WRONG, 7},
+        {"a", "ab", true, true, false, "ab", -1, QK_RIGHT, 2}, /* one may be within another */
+        /* up to where the text stops */
+        {"82", NULL, true, false, false, "it\n82", -1, QK_WRONG, 3},
+        {"82", NULL, true, false, false, "it -82", -1, QK_RIGHT, 6},
+        {"82", NULL, true, false, false, "it --", -1, QK_WRONG, 5},
+        /* between answer_after and answer_until */
+        {"82", NULL, true, false, true, "82 A:", -1, QK_GO_ON, 5},
+        {"82", NULL, true, false, true, "82 A: 82", -1, QK_RIGHT, 8},
+        {"82", NULL, true, false, true, "82 A: 8!", -1, QK_WRONG, 8},
+        {"82", NULL, true, false, false, "it is ", NO_TOKEN, QK_GO_ON, 7},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *first = strdup(rows[i].first), *second = rows[i].second != NULL ? strdup(rows[i].second) : NULL;
+        const struct qk_case item = {.answer = first,
+            .other = &second,
+            .n_other = second != NULL,
+            .contains = rows[i].contains,
+            .all = rows[i].all,
+            .stop = stops,
+            .n_stop = 2,
+            .after = rows[i].bounded ? after : NULL,
+            .until = rows[i].bounded ? until : NULL};
+        const struct qk_case_tokens tokens = {.limit = 80};
+        size_t taken;
+        enum qk_verdict verdict = feed(&item, &tokens, tokenizer, rows[i].text, rows[i].last, &taken);
+        if (verdict != rows[i].verdict || taken != rows[i].taken)
+            fail_msg("row %zu (%s): verdict %d after %zu", i, rows[i].text, (int)verdict, taken);
+        free(first);
+        free(second);
+    }
+    qk_tokenizer_free(tokenizer);
+}
+
 static void expect_ends(const char *folder, const char *expected)
 {
     struct qk_error err = {0};
@@ -172,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_ids),
         cmocka_unit_test(test_by_text),
+        cmocka_unit_test(test_several),
         test_in_folder(test_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,6 +100,44 @@ static void test_printable(void **state)
         5, "ab");                   /* an escape is never cut */
     expect_printable("aλ", 3, "a"); /* nor is a character */
     expect_printable("x", 1, "");
+    expect_printable("a\u202e\u2029\u200b", 32, "a\\u202e\\u2029\\u200b");
+    expect_printable("\U000e0041\ufeff\u00ad", 32, "\\U000e0041\\ufeff\\u00ad");
+    expect_printable(
+        "e\u0301 \u05d0\u0627 \U0001f600", 32, "e\u0301 \u05d0\u0627 \U0001f600"); /* seen as they are */
+}
+
+/* Text of several lines, and a name within one. */
+static void test_visible_text(void **state)
+{
+    (void)state;
+    static const char text[] = "a\tb\nc\x1b\0d\u202e\xff";
+    struct qk_text lines = {0}, name = {0};
+    qk_text_add_visible(&lines, text, sizeof text - 1, true);
+    qk_text_add_visible(&name, text, sizeof text - 1, false);
+    assert_string_equal(lines.s, "a\tb\nc\\x1b\\x00d\\u202e\\xff");
+    assert_string_equal(name.s, "a\\x09b\\x0ac\\x1b\\x00d\\u202e\\xff");
+    qk_text_free(&lines);
+    qk_text_free(&name);
+}
+
+/* What JSON says of a name is the name, and holds nothing that a terminal would obey. */
+static void test_json_names(void **state)
+{
+    (void)state;
+    static const char evil[] = "\x1b\n\x7f\xc2\x9b\u202e\u2028\U000e0041\U0001d173\u00e9\"";
+    struct qk_error err = {0};
+    cJSON *root = cJSON_CreateObject(), *again;
+    char *text;
+    cJSON_AddStringToObject(root, evil, evil);
+    expect_ok(qk_json_text(root, true, &text, &err), &err);
+    assert_string_equal(text,
+        "{\n\t\"\\u001b\\n\\u007f\\u009b\\u202e\\u2028\\udb40\\udc41\\ud834\\udd73\u00e9\\\"\":"
+        "\t\"\\u001b\\n\\u007f\\u009b\\u202e\\u2028\\udb40\\udc41\\ud834\\udd73\u00e9\\\"\"\n}");
+    expect_ok(qk_json_parse("again", text, strlen(text), &again, &err), &err);
+    assert_string_equal(again->child->string, evil);
+    assert_string_equal(again->child->valuestring, evil);
+    cJSON_Delete(again);
+    free(text);
 }
 
 static void test_format_bytes(void **state)
@@ -859,6 +897,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_printable),
+        cmocka_unit_test(test_visible_text),
+        cmocka_unit_test(test_json_names),
         cmocka_unit_test(test_format_bytes),
         cmocka_unit_test(test_text_grows),
         cmocka_unit_test(test_lines),

@@ -71,10 +71,9 @@ static void draw_description(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_pair_layer *layer)
 {
     const struct layers_view *view = app->state[SCREEN_LIST];
-    char shown[256];
     struct description d = describe(app, canvas, area.w, layer);
     draw_rule(canvas, area.y, area.x, area.w, view->panel == PANEL_HEADS ? STYLE_FOCUS : STYLE_HEADING,
-        qk_printable(shown, sizeof shown, d.line[0].s != NULL ? d.line[0].s : ""));
+        d.line[0].s != NULL ? d.line[0].s : "");
     if (d.line[1].s != NULL)
         draw_text(canvas, area.y + 1, area.x + 1, area.w - 1, ALIGN_LEFT, STYLE_DIM, d.line[1].s);
     free_description(&d);

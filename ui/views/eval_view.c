@@ -75,9 +75,7 @@ static void draw_figure(
 static void draw_task(struct canvas *canvas, struct area row, struct columns c,
     const struct qk_evaluation_state *state, size_t task)
 {
-    char name[256];
-    draw_text(canvas, row.y, row.x + 1, c.name - 1, ALIGN_LEFT, STYLE_TEXT,
-        qk_printable(name, sizeof name, state->task[task]));
+    draw_text(canvas, row.y, row.x + 1, c.name - 1, ALIGN_LEFT, STYLE_TEXT, state->task[task]);
     for (int who = 0; who < QK_ASKED_COUNT; who++) {
         const struct qk_evaluated *model = &state->model[who];
         int x = row.x + 1 + c.name + who * c.figure;
@@ -133,10 +131,9 @@ static enum style progress_text(
 /* The text while there are no tasks. */
 static void draw_no_tasks(struct canvas *canvas, struct area area, const struct qk_evaluation_state *state)
 {
-    char shown[QK_ERROR_TEXT];
     switch (state->stage) {
     case QK_EVALUATION_FAILED:
-        draw_wrapped(canvas, area, STYLE_ERROR, qk_printable(shown, sizeof shown, state->error));
+        draw_wrapped(canvas, area, STYLE_ERROR, state->error);
         break;
     case QK_EVALUATION_NO_CASES:
         draw_wrapped(canvas, area, STYLE_WARNING,
@@ -160,9 +157,7 @@ static void draw_title(struct canvas *canvas, struct area area, const struct qk_
         const char *slash = strrchr(state->file[i], '/');
         qk_text_add(&text, "%s %s", i == 0 ? ":" : ",", slash != NULL ? slash + 1 : state->file[i]);
     }
-    char shown[512];
-    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING,
-        qk_printable(shown, sizeof shown, text.s != NULL ? text.s : ""));
+    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, text.s != NULL ? text.s : "");
     qk_text_free(&text);
 }
 
@@ -218,7 +213,7 @@ static void draw_eval(const struct app *app, struct canvas *canvas, struct area 
 {
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
     const struct eval_view *view = app->state[SCREEN_EVAL];
-    char text[QK_ERROR_TEXT], shown[QK_ERROR_TEXT];
+    char text[QK_ERROR_TEXT];
     draw_title(canvas, area, state);
     if (state->n_tasks == 0) {
         draw_no_tasks(canvas, (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2}, state);
@@ -232,8 +227,7 @@ static void draw_eval(const struct app *app, struct canvas *canvas, struct area 
             (size_t)(view->top + i));
     struct area search = search_area(app, area, &c);
     enum style style = progress_text(app, state, text);
-    draw_text(canvas, search.y - 1, area.x + 1, area.w - 2, ALIGN_LEFT, style,
-        qk_printable(shown, sizeof shown, text));
+    draw_text(canvas, search.y - 1, area.x + 1, area.w - 2, ALIGN_LEFT, style, text);
     draw_search(app, canvas, search);
 }
 

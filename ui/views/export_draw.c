@@ -119,7 +119,7 @@ static enum style outcome_text(const struct app *app, char out[QK_ERROR_TEXT])
                    : "%s is what its recipe says, byte for byte",
             task->target);
     }
-    qk_printable(out, QK_ERROR_TEXT, text.s != NULL ? text.s : "");
+    snprintf(out, QK_ERROR_TEXT, "%s", text.s != NULL ? text.s : "");
     qk_text_free(&text);
     return style;
 }
@@ -157,13 +157,11 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     struct export_view *view = app->state[SCREEN_EXPORT];
     const struct qk_task *task = qk_session_task(app->session);
     int name = width - 24;
-    char shown[QK_ERROR_TEXT];
     view->stale = false;
     if (view->shows_task && !task->running && task->error.code == QK_DIFFERS) {
         page_begin(&view->changes, 0, width);
         for (size_t i = 0; i < task->differences.n; i++)
-            page_add(&view->changes, canvas, STYLE_ERROR, "",
-                qk_printable(shown, sizeof shown, task->differences.line[i]));
+            page_add(&view->changes, canvas, STYLE_ERROR, "", task->differences.line[i]);
         return;
     }
     page_begin(&view->changes, name, width);
@@ -175,8 +173,7 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
             snprintf(layer, sizeof layer, "%d", change->layer);
         snprintf(right, sizeof right, "%3s %-2s %9s", layer, change->roles,
             qk_format_bytes(bytes, change->bytes_changed));
-        page_add(&view->changes, canvas, STYLE_TEXT, qk_printable(shown, sizeof shown, change->tensor->name),
-            right);
+        page_add(&view->changes, canvas, STYLE_TEXT, change->tensor->name, right);
     }
 }
 
@@ -209,12 +206,10 @@ static const char *heading_of(const struct export_view *view)
 void draw_export(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct export_view *view = app->state[SCREEN_EXPORT];
-    char target[QK_ERROR_TEXT];
     int x = area.x + 1, width = area.w - 2, y = area.y;
     draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING, "export: post with the choices applied");
     draw_label(canvas, y, x, "target");
-    draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG,
-        qk_printable(target, sizeof target, view->target));
+    draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG, view->target);
     draw_options(app, canvas, y, x, width);
     draw_manifest(view, canvas, view->manifest_area);
     if (qk_session_task(app->session)->running)

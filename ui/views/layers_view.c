@@ -317,17 +317,18 @@ unsigned run_copy(struct app *app, enum action action, const char *argument)
     (void)action;
     (void)argument;
     const struct qk_layer *post = selected_layer(app)->side[QK_POST];
-    struct qk_text text = {0};
-    char *names;
+    struct qk_lines names = {0};
+    bool whole = true;
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         if (post->role[r].weight != NULL && (r == 0 || post->role[r].weight != post->role[0].weight))
-            qk_text_add(&text, "%s\n", post->role[r].weight->name);
-    if (text.length == 0 && !text.failed)
-        return say_failure(app, "copy: the layer has no tensor for q or k");
-    if (qk_text_take(&text, &names, NULL) != QK_OK)
+            whole = whole && qk_lines_add(&names, NULL, "%s", post->role[r].weight->name) == QK_OK;
+    bool any = names.n > 0;
+    whole = whole && (!any || terminal_copy(&names));
+    qk_lines_free(&names);
+    if (!whole)
         return say_failure(app, "out of memory");
-    terminal_copy(names);
-    free(names);
+    if (!any)
+        return say_failure(app, "copy: the layer has no tensor for q or k");
     say(app, STYLE_DIM, "tensor names handed to the terminal's clipboard");
     return REFRESH_DRAW;
 }

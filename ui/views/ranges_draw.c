@@ -234,9 +234,8 @@ static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct 
         draw_wrapped(canvas, area, STYLE_PENDING, text);
         return;
     }
-    char shown[QK_ERROR_TEXT];
     int used = draw_wrapped(canvas, (struct area){area.y, area.x, area.h > 1 ? area.h - 1 : 1, area.w},
-        STYLE_DIM, qk_printable(shown, sizeof shown, range_obstacle(app, layer)));
+        STYLE_DIM, range_obstacle(app, layer));
     if (state->stage == QK_PROBE_FAILED)
         draw_wrapped(canvas, (struct area){area.y + used, area.x, area.h - used, area.w}, STYLE_DIM,
             "typed here as :states FILE, :ids FILE or :probe FILE");

@@ -29,10 +29,8 @@ void heading_effects(const struct app *app, struct canvas *canvas, const struct 
     enum align align = objective_align(app) == ALIGN_TAIL ? ALIGN_TAIL : ALIGN_RIGHT;
     (void)arrow;
     for (int o = 0; o < cell->area.w / EFFECT_CELLS; o++) {
-        char name[256];
         struct area part = part_of(cell, o);
-        draw_text(canvas, part.y, part.x, part.w, align, style,
-            qk_printable(name, sizeof name, found->objective[o]));
+        draw_text(canvas, part.y, part.x, part.w, align, style, found->objective[o]);
     }
 }
 

@@ -155,7 +155,7 @@ static void draw_name_at(struct canvas *canvas, struct area plot, const struct a
 static void draw_frame_of(
     struct canvas *canvas, struct area area, const struct axes *axes, const struct qk_search_state *found)
 {
-    char text[32], name[2][64];
+    char text[32];
     int bottom = area.y + area.h - 1, x = area.x + LABEL_CELLS + 1, w = area.w - LABEL_CELLS - 1;
     for (int y = area.y; y < bottom; y++)
         draw_text(canvas, y, x - 1, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(canvas->theme, GLYPH_WALL));
@@ -165,10 +165,10 @@ static void draw_frame_of(
         snprintf(text, sizeof text, "%.1f", 100 * (end == 0 ? axes->low[0] : axes->high[0]));
         draw_text(canvas, bottom, end == 0 ? x : x + w - LABEL_CELLS, LABEL_CELLS,
             end == 0 ? ALIGN_LEFT : ALIGN_RIGHT, STYLE_DIM, text);
-        qk_printable(name[end], sizeof name[end], found->objective[end]);
     }
     draw_format(canvas, bottom, x + LABEL_CELLS + 1, w - 2 * LABEL_CELLS - 2, STYLE_HEADING,
-        "%s %s, upwards %s", theme_glyph(canvas->theme, GLYPH_ARROW), name[0], name[1]);
+        "%s %.63s, upwards %.63s", theme_glyph(canvas->theme, GLYPH_ARROW), found->objective[0],
+        found->objective[1]);
 }
 
 /* Draws pre and post by name, the points by number, and the current selection as a bullet. Later ones cover earlier
@@ -263,11 +263,10 @@ static void draw_points(
 {
     const struct search_view *view = search_of(app);
     int n = (int)found->n_points, rows = area.h - 1, n_shown = shown_objectives(found, area.w);
-    char name[256];
     draw_text(canvas, area.y, area.x, NUMBER_CELLS, ALIGN_LEFT, STYLE_HEADING, "point");
     for (int o = 0; o < n_shown; o++)
         draw_text(canvas, area.y, area.x + NUMBER_CELLS + o * RATE_CELLS, RATE_CELLS - 1,
-            objective_align(app), STYLE_HEADING, qk_printable(name, sizeof name, found->objective[o]));
+            objective_align(app), STYLE_HEADING, found->objective[o]);
     draw_text(canvas, area.y, area.x + NUMBER_CELLS + n_shown * RATE_CELLS,
         area.w - NUMBER_CELLS - n_shown * RATE_CELLS, ALIGN_LEFT, STYLE_HEADING, "selection");
     for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
@@ -300,12 +299,10 @@ static void divide(
 static struct area front_area(
     const struct canvas *canvas, struct area area, const struct qk_search_state *found, int *error_rows)
 {
-    char shown[QK_ERROR_TEXT];
     int used = 0;
     area = (struct area){area.y + 1, area.x + 1, area.h - 1, area.w - 2};
     if (found->error != NULL && area.h > 0)
-        used =
-            wrapped_rows(canvas, qk_printable(shown, sizeof shown, found->error), area.w, area.h > 2 ? 2 : 1);
+        used = wrapped_rows(canvas, found->error, area.w, area.h > 2 ? 2 : 1);
     if (error_rows != NULL)
         *error_rows = used;
     area.y += used;
@@ -336,7 +333,7 @@ void place_search(struct app *app, const struct canvas *canvas, struct area area
 void draw_search(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct qk_search_state *found = qk_session_search_state(app->session);
-    char text[160], shown[QK_ERROR_TEXT];
+    char text[160];
     struct area plot, list;
     int error_rows;
     if (area.h < 1)
@@ -344,8 +341,8 @@ void draw_search(const struct app *app, struct canvas *canvas, struct area area)
     draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, title_text(found, text));
     struct area front = front_area(canvas, area, found, &error_rows);
     if (error_rows > 0)
-        draw_wrapped(canvas, (struct area){area.y + 1, front.x, error_rows, front.w}, STYLE_ERROR,
-            qk_printable(shown, sizeof shown, found->error));
+        draw_wrapped(
+            canvas, (struct area){area.y + 1, front.x, error_rows, front.w}, STYLE_ERROR, found->error);
     if (front.h == 0)
         return;
     divide(front, found, &plot, &list);

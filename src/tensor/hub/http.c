@@ -34,7 +34,7 @@ struct origin {
 static struct {
     struct origin endpoint;
     char *authorization; /* the header's line, or NULL */
-    int retries;
+    struct qk_http_limits limits;
     bool insecure, started;
     pthread_mutex_t mutex; /* guards the slots */
     pthread_cond_t freed;
@@ -95,7 +95,8 @@ static bool is_word(const char *text)
     return text[0] != '\0';
 }
 
-enum qk_code qk_http_start(const char *endpoint, const char *token, int retries, struct qk_error *err)
+enum qk_code qk_http_start(
+    const char *endpoint, const char *token, struct qk_http_limits limits, struct qk_error *err)
 {
     struct qk_text line = {0};
     QK_TRY(qk_curl_load(err));
@@ -106,7 +107,7 @@ enum qk_code qk_http_start(const char *endpoint, const char *token, int retries,
         return qk_fail(err, QK_USAGE, "HF_ENDPOINT: not an address of http or https (found '%s')", endpoint);
     if (token != NULL && !is_word(token))
         return qk_fail(err, QK_USAGE, "HF_TOKEN: not a token (it holds blanks or control characters)");
-    client.retries = retries;
+    client.limits = limits;
     client.insecure = strcmp(client.endpoint.scheme, "http") == 0;
     if (token == NULL)
         return QK_OK;
@@ -200,6 +201,7 @@ struct exchange {
     qk_http_sink *sink;
     void *context;
     struct qk_error *err;
+    struct timespec start; /* of the whole, with all repetitions */
     /* --- of the answer --- */
     CURLSH *open; /* the slot's */
     CURL *curl;   /* of the last request, or NULL */
@@ -376,6 +378,13 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
     return is_cancelled() ? 1 : 0;
 }
 
+/* The time that is left for the whole of it, in milliseconds; 0 when it is over. */
+static long left_ms(const struct exchange *x)
+{
+    double left = client.limits.seconds - qk_seconds_since(&x->start);
+    return left > 0 ? (long)(left * 1000) + 1 : 0;
+}
+
 static void set_options(struct exchange *x, const char *url, const struct curl_slist *headers)
 {
     CURL *curl = x->curl;
@@ -388,6 +397,7 @@ static void set_options(struct exchange *x, const char *url, const struct curl_s
     qk_curl.easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
     qk_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
     qk_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
+    qk_curl.easy_setopt(curl, CURLOPT_TIMEOUT_MS, left_ms(x) > 0 ? left_ms(x) : 1L);
     qk_curl.easy_setopt(curl, CURLOPT_ERRORBUFFER, x->problem);
     qk_curl.easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     qk_curl.easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -554,6 +564,13 @@ static bool is_hopeless(CURLcode result)
     }
 }
 
+static enum verdict too_late(struct exchange *x)
+{
+    x->code = qk_fail(x->err, QK_IO, "%s: the request is not answered within %d s (QKSCOPE_TIMEOUT)",
+        x->file->url, client.limits.seconds);
+    return FAILED;
+}
+
 static enum verdict judge(struct exchange *x, CURLcode result)
 {
     if (is_cancelled()) {
@@ -562,6 +579,8 @@ static enum verdict judge(struct exchange *x, CURLcode result)
     }
     if (x->code != QK_OK)
         return FAILED;
+    if (result == CURLE_OPERATION_TIMEDOUT && left_ms(x) == 0)
+        return too_late(x);
     if (x->status >= 300)
         return is_redirect(x->status) && x->examining ? take_file(x) : judge_status(x);
     if (result != CURLE_OK) {
@@ -588,10 +607,10 @@ static enum verdict judge(struct exchange *x, CURLcode result)
 
 /* --- again --- */
 
-static void pause_for(long ms)
+static void pause_for(const struct exchange *x, long ms)
 {
     enum { STEP_MS = 50 };
-    for (; ms > 0 && !is_cancelled(); ms -= STEP_MS)
+    for (; ms > 0 && left_ms(x) > 0 && !is_cancelled(); ms -= STEP_MS)
         nanosleep(&(struct timespec){.tv_nsec = (ms < STEP_MS ? ms : STEP_MS) * 1000000}, NULL);
 }
 
@@ -621,11 +640,13 @@ static enum verdict run(struct exchange *x)
         if (verdict != AGAIN)
             return verdict;
         failures = x->at - before >= PROGRESS_BYTES ? 1 : failures + 1;
-        if (failures > client.retries) {
+        if (failures > client.limits.retries) {
             x->code = qk_fail(x->err, QK_IO, "%s: %s (tried %d times)", x->file->url, x->problem, failures);
             return FAILED;
         }
-        pause_for(pause_ms(failures, x->answer.wait));
+        pause_for(x, pause_ms(failures, x->answer.wait));
+        if (left_ms(x) == 0 && !is_cancelled())
+            return too_late(x);
     }
 }
 
@@ -635,6 +656,7 @@ static enum qk_code run_on_slot(struct exchange *x, enum verdict *verdict, struc
     x->err = err;
     QK_TRY(take_slot(&slot, err));
     x->open = client.open[slot];
+    clock_gettime(CLOCK_MONOTONIC, &x->start);
     *verdict = run(x);
     qk_curl.easy_cleanup(x->curl);
     give_slot(slot);

@@ -5,7 +5,8 @@
  * pauses. So are the answers 429, 500, 502, 503 and 504, after Retry-After where the answer has it. A broken transfer
  * goes on where it broke, and only failures without progress in between count. This module follows redirects, not
  * libcurl. The token goes to the endpoint's scheme, host and port alone, and no redirect leads from https to http.
- * Messages name the address. QK_IO: the network, and answers that refuse. QK_INPUT: invalid answers. QK_CANCELLED. */
+ * Messages name the address. QK_IO: the network, answers that refuse, and requests
+ * that take too long. QK_INPUT: invalid answers. QK_CANCELLED. */
 #ifndef QK_TENSOR_HUB_HTTP_H
 #define QK_TENSOR_HUB_HTTP_H
 
@@ -25,10 +26,16 @@ struct qk_http_file {
     char commit[QK_HTTP_COMMIT];     /* X-Repo-Commit of a hub: the commit of the revision; "" without it */
 };
 
+/* How often a failed request is repeated, and how long a request may take with redirects, repetitions and pauses. */
+struct qk_http_limits {
+    int retries, seconds;
+};
+
 /* Starts the client, before any thread starts. `endpoint`: http or https, a host, perhaps a port and a path, and no
  * slash at the end; QK_USAGE otherwise. `token`: for "Authorization: Bearer", or NULL; QK_USAGE when it is not one
- * word. Both are copied. `retries`: how often a failed request is repeated. */
-enum qk_code qk_http_start(const char *endpoint, const char *token, int retries, struct qk_error *err);
+ * word. Both are copied. */
+enum qk_code qk_http_start(
+    const char *endpoint, const char *token, struct qk_http_limits limits, struct qk_error *err);
 void qk_http_stop(void); /* nothing where it was not started */
 
 /* The cancel flag of this progress ends running and future requests with QK_CANCELLED; NULL: no cancelling. */

@@ -2,20 +2,23 @@
 #include "tensor/hub/remote.h"
 
 #include "base/cache.h"
+#include "base/digest.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/hub/blocks.h"
 #include "tensor/hub/http.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 static const char ENDPOINT[] = "https://huggingface.co";
 static const uint64_t MOST_SIZE = (uint64_t)1 << 40;
-enum { RETRIES = 6, MOST_RETRIES = 100, MOST_AHEAD = (16 << 20) / QK_BLOCK_BYTES };
-enum { ABSENT, WHOLE, COMING }; /* blocks.whole */
+enum { RETRIES = 6, MOST_RETRIES = 100, SECONDS = 3600, MOST_SECONDS = 7 * 24 * 3600 };
+enum { MOST_AHEAD = (16 << 20) / QK_BLOCK_BYTES };
+enum { ABSENT, KEPT, COMING, WHOLE }; /* blocks.whole; KEPT: by an earlier run, and not checked yet */
 
 struct qk_remote_file {
     char *path, *url; /* as requested; with its name escaped */
@@ -31,6 +34,7 @@ static struct {
     char *endpoint, *folder;
     pthread_mutex_t mutex; /* guards the list */
     struct qk_remote_file *files;
+    _Atomic uint64_t damaged; /* kept blocks that were not what was fetched */
 } remote = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* --- starting and stopping --- */
@@ -41,18 +45,18 @@ static const char *variable(const char *name)
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
-static enum qk_code read_retries(int *retries, struct qk_error *err)
+/* *out = the variable's number, as it was before where the variable is not set. */
+static enum qk_code read_number(const char *name, long least, long most, int *out, struct qk_error *err)
 {
-    const char *text = variable("QKSCOPE_RETRIES");
+    const char *text = variable(name);
     char *end;
-    *retries = RETRIES;
     if (text == NULL)
         return QK_OK;
     long value = strtol(text, &end, 10);
-    if (*end != '\0' || value < 0 || value > MOST_RETRIES)
-        return qk_fail(err, QK_USAGE, "QKSCOPE_RETRIES: not a number in range (found '%s', expected 0 to %d)",
-            text, MOST_RETRIES);
-    *retries = (int)value;
+    if (*end != '\0' || value < least || value > most)
+        return qk_fail(err, QK_USAGE, "%s: not a number in range (found '%s', expected %ld to %ld)", name,
+            text, least, most);
+    *out = (int)value;
     return QK_OK;
 }
 
@@ -71,11 +75,12 @@ static enum qk_code start(struct qk_error *err)
 {
     const char *endpoint = variable("HF_ENDPOINT");
     char *cache;
-    int retries;
+    struct qk_http_limits limits = {.retries = RETRIES, .seconds = SECONDS};
     if (is_offline())
         return qk_fail(err, QK_USAGE,
             "--remote: HF_HUB_OFFLINE forbids the network (without --remote, names stand for the local cache)");
-    QK_TRY(read_retries(&retries, err));
+    QK_TRY(read_number("QKSCOPE_RETRIES", 0, MOST_RETRIES, &limits.retries, err));
+    QK_TRY(read_number("QKSCOPE_TIMEOUT", 1, MOST_SECONDS, &limits.seconds, err));
     endpoint = endpoint != NULL ? endpoint : ENDPOINT;
     size_t n = strlen(endpoint);
     while (n > 0 && endpoint[n - 1] == '/')
@@ -87,7 +92,7 @@ static enum qk_code start(struct qk_error *err)
     enum qk_code code = qk_path_join(cache, "remote", &remote.folder, err);
     free(cache);
     QK_TRY(code);
-    return qk_http_start(remote.endpoint, variable("HF_TOKEN"), retries, err);
+    return qk_http_start(remote.endpoint, variable("HF_TOKEN"), limits, err);
 }
 
 enum qk_code qk_remote_start(struct qk_error *err)
@@ -232,11 +237,33 @@ uint64_t qk_remote_size(const struct qk_remote_file *file)
 
 /* --- fetching --- */
 
+/* A transfer into blocks, and the marks of those that are complete. */
+struct transfer {
+    const struct qk_blocks *blocks;
+    struct qk_digest digest; /* of the block that is coming */
+    size_t done;             /* blocks */
+    unsigned char mark[MOST_AHEAD][QK_BLOCK_MARK];
+};
+
 static enum qk_code keep_bytes(
     void *context, uint64_t offset, const void *bytes, size_t n, struct qk_error *err)
 {
-    const struct qk_blocks *blocks = context;
-    return qk_blocks_write(blocks, offset, bytes, n, err);
+    struct transfer *transfer = context;
+    const struct qk_blocks *blocks = transfer->blocks;
+    QK_TRY(qk_blocks_write(blocks, offset, bytes, n, err));
+    for (const char *p = bytes; n > 0;) {
+        size_t at = (size_t)(offset % QK_BLOCK_BYTES), block = (size_t)(offset / QK_BLOCK_BYTES);
+        size_t left = qk_block_bytes(blocks, block) - at, part = n < left ? n : left;
+        if (at == 0)
+            qk_digest_init(&transfer->digest);
+        qk_digest_add(&transfer->digest, p, part);
+        if (part == left)
+            qk_digest_bytes(&transfer->digest, transfer->mark[transfer->done++], QK_BLOCK_MARK);
+        p += part;
+        offset += part;
+        n -= part;
+    }
+    return QK_OK;
 }
 
 /* Counts the blocks before this one that are there or coming: a reader of these will read on. */
@@ -261,13 +288,31 @@ static enum qk_code fetch_run(
            blocks->whole[first + n] == ABSENT)
         blocks->whole[first + n++] = COMING;
     pthread_mutex_unlock(&file->mutex);
+    struct transfer transfer = {.blocks = blocks};
     uint64_t begin = (uint64_t)first * QK_BLOCK_BYTES, end = (uint64_t)(first + n) * QK_BLOCK_BYTES;
     end = end < blocks->size ? end : blocks->size;
-    enum qk_code code = qk_http_get(&file->file, begin, end, keep_bytes, blocks, err);
+    enum qk_code code = qk_http_get(&file->file, begin, end, keep_bytes, &transfer, err);
     if (code == QK_OK)
-        code = qk_blocks_mark(blocks, first, n, err);
+        code = qk_blocks_mark(blocks, first, n, (const unsigned char(*)[QK_BLOCK_MARK])transfer.mark, err);
     pthread_mutex_lock(&file->mutex);
     memset(blocks->whole + first, code == QK_OK ? WHOLE : ABSENT, n);
+    pthread_cond_broadcast(&file->came);
+    return code;
+}
+
+/* Checks a block of an earlier run before its first use; one that was damaged on the disk is fetched again. The caller
+ * holds the mutex before and after. */
+static enum qk_code check_block(struct qk_remote_file *file, size_t block, struct qk_error *err)
+{
+    struct qk_blocks *blocks = &file->blocks;
+    bool good;
+    blocks->whole[block] = COMING;
+    pthread_mutex_unlock(&file->mutex);
+    enum qk_code code = qk_blocks_check(blocks, block, &good, err);
+    pthread_mutex_lock(&file->mutex);
+    blocks->whole[block] = good ? WHOLE : code == QK_OK ? ABSENT : KEPT;
+    if (code == QK_OK && !good)
+        atomic_fetch_add(&remote.damaged, 1);
     pthread_cond_broadcast(&file->came);
     return code;
 }
@@ -288,6 +333,8 @@ enum qk_code qk_remote_read(struct qk_remote_file *file, uint64_t offset, void *
     while (code == QK_OK && block <= last) {
         if (blocks->whole[block] == WHOLE)
             block++;
+        else if (blocks->whole[block] == KEPT)
+            code = check_block(file, block, err);
         else if (blocks->whole[block] == COMING)
             pthread_cond_wait(&file->came, &file->mutex);
         else
@@ -299,7 +346,7 @@ enum qk_code qk_remote_read(struct qk_remote_file *file, uint64_t offset, void *
 
 struct qk_remote_account qk_remote_account(void)
 {
-    struct qk_remote_account account = {.folder = remote.folder};
+    struct qk_remote_account account = {.folder = remote.folder, .damaged = atomic_load(&remote.damaged)};
     qk_http_traffic(&account.fetched, &account.requests);
     for (const struct qk_remote_file *file = remote.files; file != NULL; file = file->next)
         account.bytes += file->file.size;

@@ -15,9 +15,9 @@
 #include <stdint.h>
 
 /* The endpoint is $HF_ENDPOINT without slashes at its end, else https://huggingface.co; the token is $HF_TOKEN. Empty
- * variables count as unset. $QKSCOPE_RETRIES is how often a failed request is repeated (0 to 100; 6 without it).
- * QK_USAGE when one of them cannot be used, or $HF_HUB_OFFLINE forbids the network; QK_IO when there is no cache
- * folder. */
+ * variables count as unset. $QKSCOPE_RETRIES is how often a failed request is repeated (0 to 100; 6 without it), and
+ * $QKSCOPE_TIMEOUT how many seconds a request may take with all that (1 to 604800; 3600 without it). QK_USAGE when one
+ * of them cannot be used, or $HF_HUB_OFFLINE forbids the network; QK_IO when there is no cache folder. */
 enum qk_code qk_remote_start(struct qk_error *err);
 /* The limit on disk for the kept parts of the hub's models: q and k of a pair of 9B take 4.40 GB. */
 #define QK_REMOTE_CACHE_BYTES ((uint64_t)16 << 30)
@@ -47,17 +47,18 @@ struct qk_remote_file;
 enum qk_code qk_remote_open(const char *path, bool *found, struct qk_remote_file **out, struct qk_error *err);
 uint64_t qk_remote_size(const struct qk_remote_file *file);
 
-/* Reads n bytes at `offset`, within the file, from the cache, after fetching the missing ones. Where the reader
+/* Reads n bytes at `offset`, within the file, from the cache, after fetching the missing ones. A block that an earlier
+ * run kept is checked before its first use, and fetched again where it was damaged on the disk. Where the reader
  * continues from blocks that are there, up to 16 MiB more are fetched along. Nothing at or behind `limit` is, except
  * the rest of its block. Safe from several threads at once; a block is fetched once. Codes as in http.h; QK_IO when
  * the cache cannot be written. */
 enum qk_code qk_remote_read(struct qk_remote_file *file, uint64_t offset, void *buffer, size_t n,
     uint64_t limit, struct qk_error *err);
 
-/* Bytes fetched and requests answered so far, the total bytes of all opened files, and the cache folder
- * (borrowed). */
+/* Bytes fetched and requests answered so far, the total bytes of all opened files, kept blocks that were damaged, and
+ * the cache folder (borrowed). */
 struct qk_remote_account {
-    uint64_t fetched, requests, bytes;
+    uint64_t fetched, requests, bytes, damaged;
     const char *folder;
 };
 struct qk_remote_account qk_remote_account(void);
