@@ -14,10 +14,10 @@ ATTRIBUTE static inline __attribute__((always_inline)) void NAME(log_of)(doubles
     *x = __builtin_convertvector(n, doubles) * 0.6931471805599453 + 2 * s * sum;
 }
 
-/* (1-r) ln(1-r) + (1+r) ln(1+r) from r^2 = `square`, by both ways, of which each lane takes its own. */
-ATTRIBUTE static inline __attribute__((always_inline)) void NAME(gap_of)(doubles r, doubles *gap)
+/* (1-r) ln(1-r) + (1+r) ln(1+r) of the ratio r, by both ways, of which each lane takes its own. */
+ATTRIBUTE static inline __attribute__((always_inline)) void NAME(gap_of)(const doubles *ratio, doubles *gap)
 {
-    const doubles square = r * r;
+    const doubles r = *ratio, square = r * r;
     doubles sum = {0};
     for (int k = 0; k < TERMS; k++)
         sum = square * (term[k] + sum);
@@ -54,7 +54,8 @@ ATTRIBUTE static double NAME(divergence)(const float *p, const float *r, size_t 
         words none = total == 0;
         total = (doubles)((none & (words)((doubles){0} + 1)) |
                           (~none & (words)total)); /* 0 / 1 where both are 0 */
-        NAME(gap_of)((x - y) / total, &gap);
+        x = (x - y) / total;
+        NAME(gap_of)(&x, &gap);
         sum += total * gap;
     }
     for (int j = 0; j < LANES; j++)

@@ -1,6 +1,7 @@
 /* test_suggest.c - recall heads and proposals from masses made by hand: gaps, ties, noise, groups, every family. */
 #include "helper.h"
 
+#include "base/blas.h"
 #include "blend/spec.h"
 #include "eval/student.h"
 #include "eval/suggest.h"
@@ -432,5 +433,7 @@ int main(void)
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_measure),
     };
+    if (qk_blas_load(NULL, NULL) != QK_OK)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
