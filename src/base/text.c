@@ -257,19 +257,27 @@ char *qk_printable(char *out, size_t n, const char *text)
     return out;
 }
 
+size_t qk_plain(const char *text, size_t n, bool lines)
+{
+    size_t plain = 0;
+    while (plain < n && ((text[plain] >= ' ' && text[plain] <= '~') ||
+                            (lines && (text[plain] == '\n' || text[plain] == '\t'))))
+        plain++;
+    return plain;
+}
+
 void qk_text_add_visible(struct qk_text *text, const char *bytes, size_t n, bool lines)
 {
-    for (size_t from = 0; from < n;) {
+    while (n > 0) {
         char piece[QK_VISIBLE];
-        size_t wide, plain = from;
-        while (plain < n && ((bytes[plain] >= ' ' && bytes[plain] <= '~') ||
-                                (lines && (bytes[plain] == '\n' || bytes[plain] == '\t'))))
-            plain++; /* most of all text */
-        qk_text_add_bytes(text, bytes + from, plain - from);
-        if (plain == n)
-            return;
-        from = plain + qk_visible(bytes + plain, n - plain, piece, &wide);
-        qk_text_add_bytes(text, piece, wide);
+        size_t wide, plain = qk_plain(bytes, n, lines), taken = 0;
+        qk_text_add_bytes(text, bytes, plain);
+        if (plain < n) {
+            taken = qk_visible(bytes + plain, n - plain, piece, &wide);
+            qk_text_add_bytes(text, piece, wide);
+        }
+        bytes += plain + taken;
+        n -= plain + taken;
     }
 }
 

@@ -67,6 +67,8 @@ size_t qk_visible(const char *text, size_t n, char out[QK_VISIBLE], size_t *n_ou
 
 /* Copies `text` to out (capacity n, always terminated, cut between characters) in this form. Returns out. */
 char *qk_printable(char *out, size_t n, const char *text);
+/* The bytes of text[0, n) before the first that this form may change: most of all text. `lines` as below. */
+size_t qk_plain(const char *text, size_t n, bool lines);
 /* Adds n bytes in this form. With `lines`, ends of lines and tabs stay: for a text of lines whose names are visible. */
 void qk_text_add_visible(struct qk_text *text, const char *bytes, size_t n, bool lines);
 

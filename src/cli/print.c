@@ -18,17 +18,28 @@
 /* errno of the first write that failed, or 0. Only the front end's thread uses it. */
 static int first_failure;
 
-/* Writes n bytes through the filter of names; `lines` as for qk_text_add_visible. */
+static void put_bytes(const char *bytes, size_t n)
+{
+    errno = 0;
+    if (first_failure == 0 && n > 0 && fwrite(bytes, 1, n, stdout) != n)
+        first_failure = errno != 0 ? errno : EIO;
+}
+
+/* Writes n bytes through the filter of names; `lines` as for qk_text_add_visible. It takes no memory: output does not
+ * end in the middle for the lack of some. */
 static void put(const char *bytes, size_t n, bool lines)
 {
-    struct qk_text text = {0};
-    qk_text_add_visible(&text, bytes, n, lines);
-    if (first_failure == 0 && text.failed)
-        first_failure = ENOMEM;
-    errno = 0;
-    if (first_failure == 0 && text.length > 0 && fwrite(text.s, 1, text.length, stdout) != text.length)
-        first_failure = errno != 0 ? errno : EIO;
-    qk_text_free(&text);
+    while (n > 0) {
+        char piece[QK_VISIBLE];
+        size_t wide, plain = qk_plain(bytes, n, lines), taken = 0;
+        put_bytes(bytes, plain);
+        if (plain < n) {
+            taken = qk_visible(bytes + plain, n - plain, piece, &wide);
+            put_bytes(piece, wide);
+        }
+        bytes += plain + taken;
+        n -= plain + taken;
+    }
 }
 
 void qk_print(const char *format, ...)
