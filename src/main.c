@@ -1,6 +1,7 @@
 /* main.c - the choice of the command; the only place that prints an error and ends the program. */
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/mem.h"
 #include "base/thread.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
@@ -151,6 +152,7 @@ int main(int argc, char **argv)
     setlocale(LC_ALL, "");
     setlocale(LC_NUMERIC, "C"); /* tables, CSV and JSON have decimal points everywhere */
     qk_raise_open_files();
+    qk_keep_pages();
     qk_json_init();
     if (!is_stack_small() || qk_thread_start(&thread, run_thread, &start, &err) != QK_OK)
         return (int)run_line(argc, argv);

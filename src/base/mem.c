@@ -1,6 +1,7 @@
 /* mem.c - checked allocation, with errors through struct qk_error. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,13 @@ enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error 
     }
     memcpy(out, &block, sizeof block);
     return code;
+}
+
+void qk_keep_pages(void)
+{
+    enum { KEPT = 256 << 20 };
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, KEPT);
 }
 
 enum qk_code qk_grow(void *array, size_t *capacity, size_t need, size_t size, struct qk_error *err)

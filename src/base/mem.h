@@ -14,6 +14,10 @@ enum qk_code qk_alloc(void *out, size_t n, size_t size, struct qk_error *err);
  * in huge pages, where the kernel has some. free() frees it. */
 enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error *err);
 
+/* Called once at the start: big arrays that are freed stay with the process for the next layer, up to 256 MiB. Fresh
+ * pages would cost a pass up to a fifth of its time in the kernel. */
+void qk_keep_pages(void);
+
 /* Makes the array at *array (*capacity elements of `size` bytes) hold at least `need` elements. It grows
  * geometrically, and new elements are zeroed. After a failure the old array stays valid. */
 enum qk_code qk_grow(void *array, size_t *capacity, size_t need, size_t size, struct qk_error *err);

@@ -2,6 +2,7 @@
  * operations, and memory at 8,192. The cost of an evaluation's questions: prompts of 1,024 tokens in groups, beside
  * sgemm, and the tokens after them. Prints rows of a Markdown table; exit 1 when a limit of the design is missed. */
 #include "base/blas.h"
+#include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
@@ -195,6 +196,7 @@ int main(void)
     struct qk_model *model;
     struct qk_error err = {0};
     double pass[RUNS], plain[RUNS];
+    qk_keep_pages();
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
     snprintf(path, sizeof path, "%s/post", root != NULL ? root : "data/tiny-hypenet");

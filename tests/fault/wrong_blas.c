@@ -1,6 +1,8 @@
 /* wrong_blas.c - a layer between the program and its BLAS and LAPACK. It makes the routine that QK_WRONG names compute
  * one wrong value, as a bad kernel does, with all kernels or with those that QK_WRONG_CORE names. QK_OWN_CORE is what
  * OpenBLAS takes by itself for this processor. Linked with --wrap (Makefile.am). */
+#include "base/library.h"
+
 #include <cblas.h>
 #include <lapacke.h>
 #include <stdbool.h>
@@ -8,22 +10,10 @@
 #include <string.h>
 #include <strings.h>
 
-void *__real_dlopen(const char *file, int flags);
-void *__wrap_dlopen(const char *file, int flags);
-void *__real_dlsym(void *library, const char *name);
-void *__wrap_dlsym(void *library, const char *name);
-
 static __typeof__(&openblas_get_corename) real_corename;
 
 /* OpenBLAS reads OPENBLAS_CORETYPE when it is loaded. */
 static bool asked;
-
-void *__wrap_dlopen(const char *file, int flags)
-{
-    if (strstr(file, "openblas") != NULL)
-        asked = getenv("OPENBLAS_CORETYPE") != NULL;
-    return __real_dlopen(file, flags);
-}
 
 static char *corename(void)
 {
@@ -135,13 +125,28 @@ static const struct layer {
                 "openblas_get_corename", &real_corename, &(__typeof__(&corename)){corename}},
 };
 
-void *__wrap_dlsym(void *library, const char *name)
+enum qk_code __real_qk_library_open(void **library, const char *file, bool global,
+    const struct qk_symbol *symbol, size_t n, struct qk_error *err);
+enum qk_code __wrap_qk_library_open(void **library, const char *file, bool global,
+    const struct qk_symbol *symbol, size_t n, struct qk_error *err);
+
+/* Puts the layer between a function that was found and the program's pointer to it. */
+static void put_between(const struct qk_symbol *symbol)
 {
-    void *found = __real_dlsym(library, name);
-    for (size_t i = 0; found != NULL && i < sizeof layers / sizeof layers[0]; i++)
-        if (strcmp(layers[i].name, name) == 0) {
-            memcpy(layers[i].real, &found, sizeof found);
-            memcpy(&found, layers[i].wrong, sizeof found);
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
+        if (strcmp(layers[i].name, symbol->name) == 0) {
+            memcpy(layers[i].real, symbol->pointer, sizeof(void *));
+            memcpy(symbol->pointer, layers[i].wrong, sizeof(void *));
         }
-    return found;
+}
+
+enum qk_code __wrap_qk_library_open(void **library, const char *file, bool global,
+    const struct qk_symbol *symbol, size_t n, struct qk_error *err)
+{
+    if (strstr(file, "openblas") != NULL)
+        asked = getenv("OPENBLAS_CORETYPE") != NULL;
+    enum qk_code code = __real_qk_library_open(library, file, global, symbol, n, err);
+    for (size_t i = 0; code == QK_OK && i < n; i++)
+        put_between(&symbol[i]);
+    return code;
 }
