@@ -31,7 +31,7 @@ screen_start 200 50 "XDG_CONFIG_HOME='$work/hostile/config' '$QKSCOPE' hostile/p
     --needles hostile/needle.jsonl"
 check "the names of the pair are shown" wait_for 'line.x0d.x9b2J.u202e.u2066.u200b.u200d.u2028.ufeff.u00ad.U000e0041.x09.x7f.x85.xff/pre '
 check "  and of its family" wait_for '^ family.x1b\]0;owned.x07.x1b\[31m.x0aforged: line'
-wait_gone 'computing\|measuring'
+wait_for 'needle masses on 1 prompts' # the last message that comes by itself
 keys y
 check "the layer's tensors are copied" wait_for 'handed to the terminal'
 # The messages get the longest names: those of a file that is not there, and of a spoilt one.
