@@ -67,7 +67,8 @@ struct tile {
 struct job {
     const struct tile *tile;
     size_t row;
-    float *scratch; /* LARGE_SIDE squared a worker */
+    float *scratch; /* `size` a worker: the largest tile, where a product has a gate */
+    size_t size;
 };
 
 static void run_product(const struct qk_product *product, const struct tile *tile, size_t row, float *scratch)
@@ -92,9 +93,19 @@ static void run_tile(void *context, size_t item, size_t worker)
 {
     const struct job *job = context;
     const struct tile *tile = &job->tile[item];
-    float *scratch = job->scratch + worker * LARGE_SIDE * LARGE_SIDE;
+    float *scratch = job->scratch + worker * job->size;
     for (const struct qk_product *p = tile->product; p != NULL; p = p->then)
         run_product(p, tile, job->row, scratch);
+}
+
+static size_t largest_tile(const struct tile *tile, size_t n)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t values = tile[i].block->n * tile[i].columns;
+        most = values > most ? values : most;
+    }
+    return most;
 }
 
 /* Fills the tiles of one product (or counts them where tile is NULL); returns their number. The length of a block's
@@ -131,8 +142,9 @@ enum qk_code qk_products_run(const struct qk_blocks *blocks, size_t first, size_
     tiles = 0;
     for (size_t i = 0; i < n; i++)
         tiles += lay_tiles(&product[i], block, end - first, tile + tiles);
-    size_t scratch = gates ? qk_parallel_workers(tiles) * LARGE_SIDE * LARGE_SIDE : 0;
-    enum qk_code code = qk_alloc_aligned(&job.scratch, scratch, sizeof *job.scratch, err);
+    job.size = gates ? largest_tile(tile, tiles) : 0;
+    enum qk_code code =
+        qk_alloc_aligned(&job.scratch, qk_parallel_workers(tiles) * job.size, sizeof *job.scratch, err);
     if (code == QK_OK) {
         qk_parallel_for(tiles, run_tile, &job, progress);
         code = qk_progress_check(progress, err);
