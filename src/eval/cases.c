@@ -176,17 +176,20 @@ const char *qk_case_answer(const struct qk_case *item, size_t i)
     return i <= item->n_other ? item->other[i - 1] : NULL;
 }
 
+static void free_texts(char **text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(text[i]);
+    free(text);
+}
+
 void qk_case_free(struct qk_case *item)
 {
-    for (size_t i = 0; i < item->n_other; i++)
-        free(item->other[i]);
-    for (size_t i = 0; i < item->n_stop; i++)
-        free(item->stop[i]);
+    free_texts(item->other, item->n_other);
+    free_texts(item->stop, item->n_stop);
     free(item->prompt);
     free(item->messages);
     free(item->answer);
-    free(item->other);
-    free(item->stop);
     free(item->after);
     free(item->until);
     *item = (struct qk_case){0};
@@ -196,13 +199,9 @@ void qk_cases_free(struct qk_cases *cases)
 {
     for (size_t i = 0; i < cases->n; i++)
         qk_case_free(&cases->item[i]);
-    for (size_t i = 0; i < cases->n_tasks; i++)
-        free(cases->task[i]);
-    for (size_t i = 0; i < cases->n_files; i++)
-        free(cases->file[i]);
+    free_texts(cases->task, cases->n_tasks);
+    free_texts(cases->file, cases->n_files);
     free(cases->item);
-    free(cases->task);
-    free(cases->file);
     *cases = (struct qk_cases){0};
 }
 
