@@ -143,13 +143,20 @@ static enum qk_code begin_run(struct run *run, struct qk_error *err)
     return qk_blocks_cut(run->batch, ROW_BLOCK, &run->rows, err);
 }
 
-static void end_run(struct run *run)
+/* Frees what mixing alone needs. */
+static void end_mixing(struct run *run)
 {
-    qk_blocks_free(&run->tiles);
-    qk_blocks_free(&run->rows);
     qk_projected_free(&run->p);
     free(run->joined);
     free(run->values);
+    run->joined = run->values = NULL;
+}
+
+static void end_run(struct run *run)
+{
+    end_mixing(run);
+    qk_blocks_free(&run->tiles);
+    qk_blocks_free(&run->rows);
     free(run->mixed);
 }
 
@@ -697,15 +704,6 @@ static enum qk_code finish_all(struct run *run, struct qk_progress *progress, st
     free(run->added);
     free(run->hidden);
     return code;
-}
-
-/* Frees what mixing alone needs. */
-static void end_mixing(struct run *run)
-{
-    qk_projected_free(&run->p);
-    free(run->joined);
-    free(run->values);
-    run->joined = run->values = NULL;
 }
 
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
