@@ -18,7 +18,7 @@ first_are() {
     esac
 }
 
-start
+start --no-needles # their curves would take room from the axis; r begins them
 kept() {
     [ "$(find "$XDG_CACHE_HOME/qkscope" -name '*.states.safetensors' | wc -l)" = "$1" ]
 }
