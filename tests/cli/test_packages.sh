@@ -34,7 +34,17 @@ install() {
 interrupted() {
     rm -f "$began"
     linger=1 python3 - "$1" "$2" "$install" <<'PYTHON'
-import os, signal, subprocess, sys, time
+import glob, os, signal, subprocess, sys, time
+def runs(group):  # what ended and was not waited for by its parent is over
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                state, _, of = file.read().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(of) == group and state not in "ZX":
+            return True
+    return False
 number = getattr(signal, "SIG" + sys.argv[1])
 child = subprocess.Popen(["sh", "-c", sys.argv[3]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL, start_new_session=True,
@@ -43,12 +53,8 @@ while not os.path.exists(os.environ["began"]):
     time.sleep(0.01)
 (os.killpg if sys.argv[2] == "group" else os.kill)(child.pid, number)
 code = child.wait(timeout=60)
-while True:  # what still runs after the script ends
-    try:
-        os.killpg(child.pid, 0)
-        time.sleep(0.01)
-    except ProcessLookupError:
-        break
+while runs(child.pid):  # what still runs after the script ends
+    time.sleep(0.01)
 sys.exit(code == 0)
 PYTHON
 }

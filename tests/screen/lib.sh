@@ -94,9 +94,11 @@ text() {
 # results that were ignored.
 in_vain=
 until_true() {
-    end=$(($(date +%s) + wait_seconds))
+    end= tries=0
     while ! "$@"; do
-        if [ "$(date +%s)" -ge "$end" ]; then
+        tries=$((tries + 1))
+        [ "$tries" -ne 1 ] || end=$(($(date +%s) + wait_seconds))
+        if [ $((tries % 20)) -eq 0 ] && [ "$(date +%s)" -ge "$end" ]; then
             echo "not within $wait_seconds s: $*"
             screen
             in_vain="$in_vain; $*"
