@@ -94,6 +94,8 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
     if (code == QK_OK && weights.d != pass->d)
         code = qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
             pass->parts->model->checkpoint->path, pass->layer, weights.d, pass->d);
+    /* The system reads the next layer beside this one's work. */
+    qk_names_expect(&pass->parts->names, pass->parts->model->checkpoint, pass->layer + 1);
     if (code == QK_OK)
         code = qk_layer_run(&weights, pass->x, &batch, &pass->tables, &watch, pass->progress, err);
     qk_layer_weights_free(&weights);

@@ -667,6 +667,11 @@ enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_t
     return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 
+void qk_checkpoint_expect(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
+{
+    qk_source_expect(&file_of(c, tensor)->source, tensor->offset, tensor->bytes);
+}
+
 const char *qk_checkpoint_file(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
 {
     return file_of(c, tensor)->source.path;

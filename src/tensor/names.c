@@ -279,6 +279,17 @@ const struct qk_tensor *qk_names_find(
     return qk_names_plain(names, name);
 }
 
+void qk_names_expect(const struct qk_names *names, const struct qk_checkpoint *checkpoint, int layer)
+{
+    char start[512];
+    int n = snprintf(start, sizeof start, "%s%d.", names->prefix, layer);
+    for (size_t i = lower_bound(names, start); n < (int)sizeof start && i < names->n; i++) {
+        if (strncmp(names->name[i].plain, start, (size_t)n) != 0)
+            break;
+        qk_checkpoint_expect(checkpoint, names->name[i].tensor);
+    }
+}
+
 size_t qk_names_outer(const char *prefix, size_t n)
 {
     if (n > 0)

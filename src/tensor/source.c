@@ -6,6 +6,7 @@
 #include "base/read_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -52,6 +53,15 @@ enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, 
     if (source->remote != NULL)
         return qk_remote_read(source->remote, offset, buffer, n, limit, err);
     return qk_read_at(source->fd, source->path, source->size, offset, buffer, n, err);
+}
+
+/* The system takes no more than its own window of what one call asks for. */
+enum { WINDOW = 1 << 17 };
+
+void qk_source_expect(const struct qk_source *source, uint64_t offset, uint64_t n)
+{
+    for (uint64_t at = 0; source->remote == NULL && at < n; at += WINDOW)
+        posix_fadvise(source->fd, (off_t)(offset + at), WINDOW, POSIX_FADV_WILLNEED);
 }
 
 enum qk_code qk_source_whole(

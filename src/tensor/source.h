@@ -31,6 +31,8 @@ enum qk_code qk_source_read(
 /* The same for a reader who will go on to `limit`: bytes of a remote file up to there may be fetched along. */
 enum qk_code qk_source_read_on(const struct qk_source *source, uint64_t offset, void *buffer, size_t n,
     uint64_t limit, struct qk_error *err);
+/* Asks the system to have n bytes at offset in memory soon, without waiting. Nothing for a remote file. */
+void qk_source_expect(const struct qk_source *source, uint64_t offset, uint64_t n);
 /* *out = the whole file, *n bytes and a NUL behind them; the caller frees. QK_INPUT when there are more than
  * `most`. */
 enum qk_code qk_source_whole(

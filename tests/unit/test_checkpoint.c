@@ -2,11 +2,13 @@
 #include "helper.h"
 
 #include "tensor/checkpoint.h"
+#include "tensor/names.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -360,6 +362,53 @@ static void test_changed_on_disk(void **state)
     qk_checkpoint_close(c);
 }
 
+/* How many pages of the file are in memory: looked up, which reads none. */
+static size_t pages_in_memory(int fd, size_t n_pages, size_t page)
+{
+    unsigned char *in = malloc(n_pages);
+    void *file = mmap(NULL, n_pages * page, PROT_READ, MAP_SHARED, fd, 0);
+    size_t n = 0;
+    assert_true(in != NULL && file != MAP_FAILED && mincore(file, n_pages * page, in) == 0);
+    for (size_t i = 0; i < n_pages; i++)
+        n += in[i] & 1;
+    munmap(file, n_pages * page);
+    free(in);
+    return n;
+}
+
+/* Skipped where the system keeps files in memory alone. */
+static void test_reading_ahead(void **state)
+{
+    enum { VALUES = 1 << 20 };
+    static const struct test_tensor tensors[] = {
+        {"model.layers.0.w", "F32", 1, {VALUES}, NULL}, {"model.layers.1.w", "F32", 1, {VALUES}, NULL}};
+    char path[PATH_SIZE];
+    struct qk_checkpoint *c;
+    struct qk_names names;
+    struct qk_error err = {0};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), of_layer = 4 * VALUES / page;
+    write_safetensors(path_in(path, *state, "model.safetensors"), tensors, 2, 1);
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0 && fsync(fd) == 0);
+    expect_ok(qk_checkpoint_open(*state, &c, &err), &err);
+    expect_ok(qk_names_open(c, &names, &err), &err);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    bool can = pages_in_memory(fd, 2 * of_layer, page) == 0;
+    qk_names_expect(&names, c, 2); /* there is none */
+    if (can)
+        assert_int_equal(pages_in_memory(fd, 2 * of_layer, page), 0);
+    qk_names_expect(&names, c, 1);
+    for (int tries = 0; can && pages_in_memory(fd, 2 * of_layer, page) < of_layer - 1; tries++) {
+        assert_true(tries < 60000);
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+    }
+    qk_names_close(&names);
+    qk_checkpoint_close(c);
+    close(fd);
+    if (!can)
+        skip();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +427,7 @@ int main(void)
         test_in_folder(test_many_shards),
         test_in_folder(test_reading),
         test_in_folder(test_changed_on_disk),
+        test_in_folder(test_reading_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
