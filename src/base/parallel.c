@@ -10,6 +10,9 @@
 /* The default, and the limit when a caller asks for more. */
 enum { USUAL_WORKERS = 64, MOST_WORKERS = 1024 };
 
+/* Workers that loops may have; 0: as many as processors. */
+static size_t allowed;
+
 struct loop {
     qk_parallel_item item;
     void *context;
@@ -116,9 +119,14 @@ static size_t limit(size_t workers, size_t most, size_t n)
     return workers < 1 ? 1 : workers;
 }
 
+void qk_parallel_limit(size_t workers)
+{
+    allowed = workers;
+}
+
 size_t qk_parallel_workers(size_t n)
 {
-    return limit((size_t)qk_cpu_count(), USUAL_WORKERS, n);
+    return allowed > 0 ? limit(allowed, MOST_WORKERS, n) : limit((size_t)qk_cpu_count(), USUAL_WORKERS, n);
 }
 
 void qk_parallel_for(size_t n, qk_parallel_item item, void *context, struct qk_progress *progress)

@@ -14,8 +14,11 @@
 /* Works on one item. worker < qk_parallel_workers(n); no two calls at once have the same worker. */
 typedef void (*qk_parallel_item)(void *context, size_t item, size_t worker);
 
-/* The number of workers of a loop over n items: the processors of the process, at most n, at least 1. */
+/* The number of workers of a loop over n items: the processors of the process, or what a limit says, at most n, at
+ * least 1. */
 size_t qk_parallel_workers(size_t n);
+/* Sets that limit for all later loops; 0: none. For the start of the process, since callers size their arrays by it. */
+void qk_parallel_limit(size_t workers);
 
 /* Calls `item` for 0 <= i < n, each once, the smaller first, on qk_parallel_workers(n) threads, of which the caller's
  * is one. It returns when all are done. Other threads take the share of a thread that cannot start. With `progress`

@@ -3,6 +3,7 @@
 #include "cli/arguments.h"
 
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "base/text.h"
 
 #include <assert.h>
@@ -363,7 +364,9 @@ enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const cha
 enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err)
 {
     enum { MOST_THREADS = 1024 };
-    return qk_arguments_number(arguments, "threads", 1, MOST_THREADS, 0, out, err);
+    QK_TRY(qk_arguments_number(arguments, "threads", 1, MOST_THREADS, 0, out, err));
+    qk_parallel_limit((size_t)*out);
+    return QK_OK;
 }
 
 enum qk_code qk_arguments_exclude(

@@ -53,7 +53,7 @@ int qk_arguments_operand_word(const struct qk_arguments *arguments, size_t i);
 enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const char *name, int low, int high,
     int fallback, int *out, struct qk_error *err);
 
-/* *out = the number of --threads; 0 when it was not given: one a processor. */
+/* *out = the number of --threads, which limits all loops (qk_parallel_limit); 0 when it was not given. */
 enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err);
 
 /* QK_USAGE when both options were given. */

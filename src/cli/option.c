@@ -38,7 +38,7 @@ const struct qk_option_info qk_option_remote = {"remote", 0, NULL,
     "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache; fetch only headers and needed "
     "parts, and keep them for the next time"};
 const struct qk_option_info qk_option_threads = {
-    "threads", 'j', "N", "compute drift in N threads; one a processor without it"};
+    "threads", 'j', "N", "compute in N threads; one a processor without it"};
 
 /* --- the output --- */
 

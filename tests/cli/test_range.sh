@@ -57,6 +57,11 @@ run range "$jet/pre" "$jet/post" --ids "$work/jet_ids" --no-cache --json
 check "the forward pass of the second pair meets its reference" json_holds \
     "d['source'] == 'forward pass' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
 check "  softmax layers with and without a window" json_holds "list(L) == [1, 3, 6, 8, 10]"
+cp "$out" "$work/jet.json"
+for threads in 1 3; do
+    run range "$jet/pre" "$jet/post" --ids "$work/jet_ids" --no-cache --json --threads $threads
+    check "  $threads threads print the same" cmp "$out" "$work/jet.json"
+done
 run range "$jet/pre" "$jet/post" --states "$jet/golden-post.safetensors" --states-pre "$jet/golden-pre.safetensors" --json
 check "  and so do the states of those layers alone" json_holds \
     "d['source'] == 'states' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"

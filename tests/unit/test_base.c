@@ -682,6 +682,10 @@ static void test_parallel(void **state)
     assert_true(begun >= 11 && begun < 1000);
     assert_int_equal(qk_parallel_workers(0), 1);
     assert_int_equal(qk_parallel_workers(1), 1);
+    qk_parallel_limit(3);
+    assert_int_equal(qk_parallel_workers(1000), 3);
+    assert_int_equal(qk_parallel_workers(2), 2);
+    qk_parallel_limit(0);
 }
 
 enum { TRIED = 200, FAILING = 60 };
