@@ -135,6 +135,7 @@ void prompt_open(
     snprintf(prompt->label, sizeof prompt->label, "%s", label);
     snprintf(prompt->note, sizeof prompt->note, "%s", note);
     set_text(prompt, initial);
+    prompt->offered = initial[0] != '\0';
 }
 
 void prompt_accept(struct prompt *prompt)
@@ -180,6 +181,8 @@ static bool edit(struct prompt *prompt, int key)
     default:
         if (key < 0x20 || key == 0x7f || key > 0x10ffff)
             return false;
+        if (prompt->offered)
+            set_text(prompt, "");
         insert(prompt, key);
         return true;
     }
@@ -209,7 +212,9 @@ enum prompt_result prompt_key(struct prompt *prompt, int key, prompt_completer *
     if (key == '\t')
         return complete != NULL && run_completion(prompt, complete, context) ? PROMPT_CHANGED
                                                                              : PROMPT_GOES_ON;
-    if (edit(prompt, key)) {
+    bool changed = edit(prompt, key);
+    prompt->offered = false;
+    if (changed) {
         prompt->wrong = false;
         return PROMPT_CHANGED;
     }
@@ -237,6 +242,6 @@ int prompt_draw(const struct prompt *prompt, struct canvas *canvas, int y, int x
         cursor += text_cells(canvas, from) - all;
         all = text_cells(canvas, from);
     }
-    draw_text(canvas, y, x, width, ALIGN_LEFT, STYLE_TEXT, from);
+    draw_text(canvas, y, x, width, ALIGN_LEFT, prompt->offered ? STYLE_DIM : STYLE_TEXT, from);
     return x + cursor;
 }

@@ -18,6 +18,7 @@ struct prompt {
     char label[64];
     char text[PROMPT_TEXT];
     size_t cursor;            /* byte offset, at the start of a character */
+    bool offered;             /* text is an offer, which the first character typed replaces */
     char note[QK_ERROR_TEXT]; /* shown above: a hint, the completions, or a fault */
     bool wrong;               /* note is a fault */
     struct qk_lines *history; /* borrowed; newest last */
@@ -27,6 +28,7 @@ struct prompt {
 
 enum prompt_result { PROMPT_GOES_ON, PROMPT_CHANGED, PROMPT_ACCEPTED, PROMPT_CANCELLED };
 
+/* `initial` is an offer: Enter accepts it, an editing key edits it, typing replaces it. */
 void prompt_open(struct prompt *prompt, const char *label, const char *initial, const char *note,
     struct qk_lines *history);
 enum prompt_result prompt_key(struct prompt *prompt, int key, prompt_completer *complete, void *context);

@@ -30,21 +30,33 @@ static int targets(struct app *app)
     return kept;
 }
 
+/* Reports the choice of n layers, and in a single layer what it made of the other role, which was `other`. */
+static unsigned report_choice(
+    struct app *app, int n, int role, struct qk_choice choice, struct qk_choice other)
+{
+    char text[CHOICE_LABEL], where[32], more[CHOICE_LABEL + 8] = "";
+    enum qk_role of = role == QK_Q ? QK_K : QK_Q;
+    struct qk_choice now = choices_of(app, app->targets[0])->role[of];
+    snprintf(where, sizeof where, n == 1 ? "layer %d" : "%d layers", n == 1 ? app->targets[0] : n);
+    if (n == 1 && role >= 0 && !qk_choice_equal(now, other))
+        snprintf(more, sizeof more, ", %s %s", qk_role_name(of), format_choice(text, now, app->theme.ascii));
+    say(app, STYLE_DIM, "%s: %s %s%s", where, role < 0 ? "q and k" : qk_role_name((enum qk_role)role),
+        format_choice(text, choice, app->theme.ascii), more);
+    return REFRESH_ROWS;
+}
+
 /* Sets the choice of the first n of app->targets and reports it. */
 static unsigned choose(struct app *app, int n, int role, struct qk_choice choice)
 {
     struct qk_error err = {0};
-    char text[CHOICE_LABEL], where[32];
+    struct qk_choice other = choices_of(app, app->targets[0])->role[role == QK_Q ? QK_K : QK_Q];
     if (qk_session_choose(app->session, app->targets, n, role, choice, NULL, &err) != QK_OK)
         return say_error(app, &err);
     if (qk_mode_info(choice.mode)->has_param)
         app->last_param[choice.mode] = choice.param;
     if (qk_mode_info(choice.mode)->both_roles)
         role = -1;
-    snprintf(where, sizeof where, n == 1 ? "layer %d" : "%d layers", n == 1 ? app->targets[0] : n);
-    say(app, STYLE_DIM, "%s: %s %s", where, role < 0 ? "q and k" : qk_role_name((enum qk_role)role),
-        format_choice(text, choice, app->theme.ascii));
-    return REFRESH_ROWS;
+    return report_choice(app, n, role, choice, other);
 }
 
 /* Where all of it is restored, the key keeps post's again; otherwise it restores the rest. */

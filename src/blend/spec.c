@@ -281,8 +281,11 @@ static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
     if (!info->has_param)
         return *c->p == ':' ? fail_at(c, c->p, "this mode takes no parameter", "the end") : QK_OK;
     const char *place = c->p;
-    if (!take(c, ':'))
-        return fail_at(c, place, "parameter missing", "a colon and a number, as in lerp:0.5");
+    if (!take(c, ':')) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "a colon and a number, as in %s:0.3", info->name);
+        return fail_at(c, place, "parameter missing", expected);
+    }
     skip_blanks(c);
     place = c->p;
     QK_TRY(take_number(c, "parameter", &spec->choice.param));

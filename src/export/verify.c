@@ -407,8 +407,14 @@ static enum qk_code verify_patch(struct verifier *v)
 static enum qk_code open_export(struct verifier *v, const char *pre, const char *post)
 {
     char *path;
+    bool found;
     QK_TRY(qk_path_join(v->folder, QK_RECIPE_NAME, &path, v->err));
-    enum qk_code code = qk_recipe_read(path, &v->recipe, v->err);
+    enum qk_code code = qk_source_exists(path, &found, v->err);
+    if (code == QK_OK && !found)
+        code = qk_fail(
+            v->err, QK_INPUT, "%s: is not an export of qkscope: it has no %s", v->folder, QK_RECIPE_NAME);
+    if (code == QK_OK)
+        code = qk_recipe_read(path, &v->recipe, v->err);
     free(path);
     QK_TRY(code);
     QK_TRY(qk_pair_open(pre != NULL ? pre : v->recipe.path[QK_PRE],

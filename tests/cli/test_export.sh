@@ -71,7 +71,7 @@ check "verify reports missing inputs" complains 4 'moved-p'
 run verify "$work/moves" --pre "$work/here" --post "$work/there"
 check "--pre and --post say where they are now" ended 0
 run verify "$post"
-check "a folder without recipe" complains 4 'qkscope-recipe.json'
+check "a folder without recipe" complains 3 'post: is not an export of qkscope: it has no qkscope-recipe.json$'
 
 # --- targets ---
 listing=$(find "$dir" -type f -exec ls -i {} + | sort)

@@ -33,6 +33,10 @@ keys m
 check "m: qk-pro" wait_row 0 'qk-pro λ 0.3$'
 keys +
 check "lambda goes over nice numbers" wait_row 0 'qk-pro λ 0.4$'
+keys 1
+check "q alone leaves a mode of both roles, which the message says" wait_for 'layer 0: q restore, k keep'
+keys u
+wait_row 0 'qk-pro λ 0.4$'
 keys m
 check "m: procrustes" wait_row 0 'procrustes α 0.5$'
 check "the screen says what turns" wait_for 'turn'
@@ -46,8 +50,8 @@ keys M
 check "the parameter of a mode is remembered" wait_row 0 'qk-pro λ 0.4$'
 keys p
 check "p asks for the value" wait_for 'λ of qk-pro: 0.4'
-keys C-u
 text -1
+check "  which typing replaces" wait_for 'λ of qk-pro: -1$'
 keys Enter
 check "a value out of range is refused where it was typed" wait_for 'out of range'
 keys C-u

@@ -135,6 +135,14 @@ wait_for '^ choice *q1 restore$'
 leave
 unset NO_COLOR
 
+# --- every part of the panel in its place ---
+begin 120 40 --sort index --needles "'$short'"
+text ':layer 11'
+keys Enter
+check "the needle of a linear layer is in the panel" wait_for 'needle mass  drop'
+check "  and the footer below it is whole" wait_for '^ *? help .*q quit'
+leave
+
 # --- prompts of a file, and proposals ---
 begin 80 24 --needles "'$short'"
 check "--needles takes prompts of a file" wait_for 'needle masses on 6 prompts of'

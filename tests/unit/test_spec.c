@@ -132,6 +132,7 @@ static void test_errors(void **state)
         {"full=keep:", "this mode takes no parameter"},
         {"full=lerp", "character 10: parameter missing (found the end, expected a colon and a number"},
         {"full=lerp 0.5", "parameter missing (found '0.5'"},
+        {"full=qk-pro", "expected a colon and a number, as in qk-pro:0.3"},
         {"full=lerp:", "parameter (found the end, expected a number"},
         {"full=lerp:x", "parameter (found 'x', expected a number such as 0.3"},
         {"full=lerp:nan", "parameter (found 'nan'"}, {"full=lerp:inf", "parameter (found 'inf'"},

@@ -133,6 +133,12 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
+/* Parts above the angles: each has a blank row below it, where there is room for any. */
+static int parts_above_angles(const struct shares *s)
+{
+    return 2 + (s->ranges > 0) + (s->needle > 0);
+}
+
 /* Every part gets its smallest size first, then as much as there is room for. */
 static struct shares share_without_ranges(int rows, int heads, int needle)
 {
@@ -150,7 +156,7 @@ static struct shares share_without_ranges(int rows, int heads, int needle)
     s.heat += more;
     left -= more;
     s.blank = left - s.choice >= 8 ? 1 : 0;
-    s.angles = least(left - s.choice - 2 * s.blank, HIGH_ANGLES);
+    s.angles = least(left - s.choice - parts_above_angles(&s) * s.blank, HIGH_ANGLES);
     return s;
 }
 
@@ -178,8 +184,8 @@ static struct shares share_with_ranges(int rows, int heads, int needle)
     heat = least(left, heads - s.heat);
     s.heat += heat;
     left -= heat;
-    s.blank = left >= GOOD_ANGLES + 3 ? 1 : 0;
-    left -= 3 * s.blank;
+    s.blank = left >= GOOD_ANGLES + parts_above_angles(&s) ? 1 : 0;
+    left -= parts_above_angles(&s) * s.blank;
     s.angles = left >= GOOD_ANGLES ? least(left, HIGH_ANGLES) : 0;
     left -= s.angles;
     for (int high = 2; high <= 4 && left >= 6; high++, left -= 6)
