@@ -11,13 +11,14 @@
 #include <lapacke.h>
 
 #define QK_BLAS_ROUTINES(X)                                                                                  \
-    X(ddot) X(dgemm) X(dgemv) X(dnrm2) X(dsyrk) X(dtrsm) X(dtrsv) X(sgemm) X(sgemv) X(ssyrk)
+    X(ddot) X(dgemm) X(dgemv) X(dnrm2) X(dsyrk) X(dtrsm) X(dtrsv) X(sgemm) X(sgemv) X(ssyrk) X(strsm)
 #define QK_LAPACK_ROUTINES(X)                                                                                \
     X(dgeqrf)                                                                                                \
     X(dgeqrf_work)                                                                                           \
     X(dgesvd)                                                                                                \
-    X(dgesvd_work) X(dorgqr) X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work) X(dsyev)       \
-        X(dsyev_work) X(dsyevd)
+    X(dgesvd_work)                                                                                           \
+    X(dorgqr) X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work) X(dsyev) X(dsyev_work)        \
+        X(dsyevd)
 
 /* qk_blas.sgemm is cblas_sgemm, qk_lapack.dgesvd is LAPACKE_dgesvd, and so on: the same arguments and results. NULL
  * before qk_blas_load. */

@@ -36,12 +36,16 @@ static struct {
 
 static void work(struct loop *loop, size_t worker)
 {
+    struct qk_timing *timing = qk_progress_timing(loop->progress);
+    uint64_t since = qk_timing_start(timing);
     while (qk_progress_check(loop->progress, NULL) == QK_OK) {
         size_t i = atomic_fetch_add(&loop->next, 1);
         if (i >= loop->n)
             break;
         loop->item(loop->context, i, worker);
     }
+    if (timing != NULL)
+        timing->items += qk_timing_clock() - since;
 }
 
 static void remove_loop(struct loop *loop)
@@ -89,6 +93,8 @@ static void want_threads(size_t n)
 /* Runs the loop on at most so many threads, of which the caller's is one. */
 static void run_loop(struct loop *loop, size_t workers)
 {
+    struct qk_timing *timing = qk_progress_timing(loop->progress);
+    uint64_t since = qk_timing_start(timing);
     loop->workers = workers;
     loop->joined = 1;
     if (workers > 1) {
@@ -110,6 +116,8 @@ static void run_loop(struct loop *loop, size_t workers)
             pthread_cond_wait(&pool.left, &pool.lock);
         pthread_mutex_unlock(&pool.lock);
     }
+    if (timing != NULL)
+        timing->loops += qk_timing_clock() - since;
 }
 
 static size_t limit(size_t workers, size_t most, size_t n)

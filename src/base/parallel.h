@@ -22,7 +22,7 @@ void qk_parallel_limit(size_t workers);
 
 /* Calls `item` for 0 <= i < n, each once, the smaller first, on qk_parallel_workers(n) threads, of which the caller's
  * is one. It returns when all are done. Other threads take the share of a thread that cannot start. With `progress`
- * (NULL allowed) no item begins once it is cancelled. */
+ * (NULL allowed) no item begins once it is cancelled, and its timing gets the time of the loop and of its items. */
 void qk_parallel_for(size_t n, qk_parallel_item item, void *context, struct qk_progress *progress);
 
 /* Works on one item; worker < `workers` of the loop. */

@@ -3,6 +3,7 @@
 #define QK_BASE_PROGRESS_H
 
 #include "base/error.h"
+#include "base/timing.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 struct qk_progress {
     _Atomic uint64_t done, total;
     _Atomic bool cancel;
+    struct qk_timing *timing; /* where the time goes (base/timing.h), or NULL: nobody asks */
 };
 
 /* All three take NULL: then no one sees the progress, and no one cancels. */
@@ -22,6 +24,12 @@ void qk_progress_add(struct qk_progress *progress, uint64_t amount);
 void qk_progress_total(struct qk_progress *progress, uint64_t total);
 /* Returns QK_OK, or QK_CANCELLED with its message when the flag is set. */
 enum qk_code qk_progress_check(struct qk_progress *progress, struct qk_error *err);
+
+/* Its timing, or NULL. */
+static inline struct qk_timing *qk_progress_timing(const struct qk_progress *progress)
+{
+    return progress != NULL ? progress->timing : NULL;
+}
 
 /* Seconds since a time of clock_gettime(CLOCK_MONOTONIC). */
 double qk_seconds_since(const struct timespec *start);

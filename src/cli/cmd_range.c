@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum order { BY_INDEX, BY_SHIFT, BY_MEAN, BY_LONG, BY_HEADS, ORDERS };
 static const char *const ORDER[BY_HEADS] = {"index", "shift", "mean", "long"};
@@ -23,7 +24,7 @@ struct range {
     struct qk_inputs inputs;
     struct qk_probe_options options;
     struct qk_spec layers;
-    bool some_layers, chosen, exact, estimate, cached;
+    bool some_layers, chosen, exact, estimate, cached, timed;
     int threads;
     bool *wanted;
     enum order by;
@@ -33,6 +34,7 @@ struct range {
     struct qk_probe *probe;
     struct qk_profile *profile[QK_SIDE_COUNT];
     struct qk_layer_range *current;
+    struct qk_timing_report timing; /* where it is timed */
 };
 
 static void free_range(struct range *r)
@@ -101,10 +103,13 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     QK_TRY(read_probe(arguments, r, err));
     QK_TRY(read_order(arguments, r, err));
     QK_TRY(qk_arguments_exclude(arguments, "json", "csv", err));
+    QK_TRY(qk_arguments_exclude(arguments, "timing", "csv", err));
+    QK_TRY(qk_arguments_exclude(arguments, "timing", "estimate", err));
     QK_TRY(qk_arguments_threads(arguments, &r->threads, err));
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
+    r->timed = qk_arguments_has(arguments, "timing");
     if (qk_arguments_has(arguments, "remote") && !r->estimate && r->options.states_path[QK_POST] == NULL)
         return qk_fail(err, QK_USAGE,
             "--remote: a forward pass reads every tensor: give "
@@ -195,13 +200,18 @@ static enum qk_code run_probe(struct range *r, struct qk_error *err)
 {
     struct qk_meter meter;
     struct qk_error unkept = {0};
+    struct qk_timing timing = {0};
+    struct timespec start;
     QK_TRY(qk_probe_open(r->inputs.pair, &r->options, &r->probe, err));
     if (r->probe->pre_cannot != NULL)
         qk_print_note("%s", r->probe->pre_cannot);
     if (r->cached)
         qk_range_cache_load(r->probe);
     qk_meter_start(&meter, "running", false);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    meter.progress.timing = r->timed ? &timing : NULL;
     enum qk_code code = run_all(r, &meter.progress, err);
+    qk_timing_report_take(&r->timing, &timing, qk_seconds_since(&start));
     qk_meter_stop(&meter);
     if (code == QK_OK && r->cached && qk_range_cache_store(r->probe, &unkept) != QK_OK)
         qk_print_note("the states are not kept for the next time: %s", unkept.text);
@@ -272,7 +282,8 @@ static enum qk_code print_report(
         .layer = r->order,
         .n = r->n,
         .heads = qk_arguments_has(arguments, "heads"),
-        .ascii = qk_arguments_has(arguments, "ascii")};
+        .ascii = qk_arguments_has(arguments, "ascii"),
+        .timing = r->timed && r->probe != NULL ? &r->timing : NULL};
     if (qk_arguments_has(arguments, "json"))
         return qk_range_json(&report, err);
     if (qk_arguments_has(arguments, "csv"))
@@ -330,6 +341,8 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_json,
     &qk_option_csv,
     &qk_option_ascii,
+    QK_OPTION(
+        "timing", 0, NULL, "after the report, the time of the pass by part: reading, products, attention"),
     &qk_option_threads,
     &qk_option_remote,
     NULL,

@@ -220,6 +220,8 @@ void qk_range_table(const struct qk_range_report *report)
     for (int i = 0; i < report->n; i++)
         for (int h = -1; h < (report->heads ? n_heads(report, report->layer[i]) : 0); h++)
             print_row(report, report->layer[i], h, bars);
+    if (report->timing != NULL)
+        qk_timing_report_print(report->timing);
 }
 
 /* --- CSV --- */
@@ -357,5 +359,7 @@ enum qk_code qk_range_json(const struct qk_range_report *report, struct qk_error
     cJSON *layers = cJSON_AddArrayToObject(root, "layers");
     for (int i = 0; i < report->n; i++)
         json_layer(layers, report, report->layer[i]);
+    if (report->timing != NULL)
+        qk_timing_report_json(root, report->timing);
     return qk_print_json(root, err);
 }

@@ -2,6 +2,8 @@
 #ifndef QK_CLI_RANGE_REPORT_H
 #define QK_CLI_RANGE_REPORT_H
 
+#include "cli/timing_report.h"
+
 #include "range/probe.h"
 #include "range/profile.h"
 
@@ -16,11 +18,12 @@ struct qk_range_report {
     const int *layer;                     /* the n layers to print */
     int n;
     bool heads, ascii;
+    const struct qk_timing_report *timing; /* NULL: nobody asked */
 };
 
 /* Prints a line about the probe, two lines of headings, and a row for each layer, with `heads` also for each head.
  * The restored model has its shift alone, beside the layer's. Histograms stand at the end of a row, eighths of the
- * row's largest bin, where the width allows it. */
+ * row's largest bin, where the width allows it. The time of the pass follows. */
 void qk_range_table(const struct qk_range_report *report);
 /* Prints one row for each layer (or head) and model, with a column for each bin. */
 void qk_range_csv(const struct qk_range_report *report);

@@ -1,312 +1,307 @@
-/* attention.c - softmax attention by query blocks, lightning attention by chunks, the gated delta rule. */
+/* attention.c - softmax attention by tiles of queries and keys. */
 #include "forward/attention.h"
 
 #include "base/blas.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/exponential.h"
+#include "forward/ops.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- softmax --- */
+/* A block of queries takes its keys tile by tile, so that logits stay in the second-level cache. Its maximum and its
+ * sum run along (Milakov and Gimelshein 2018). A tile of 256 queries copies fewer keys for its products than one of
+ * 128. */
+enum { KEY_TILE = 512, ROWS = 256 };
 
-/* Softmax of row[0..n), in place. The sum is float64, so that long rows keep their last digits. */
-static void softmax_row(float *row, size_t n)
+/* One head's queries t0 <= t < t0 + n, and where their exponentials go. */
+struct block {
+    const struct qk_attention *a;
+    size_t head, t0, n;
+    float *p; /* kept: (n, ld), column s of the key s; else one tile, ld = KEY_TILE */
+    size_t ld;
+    float *factor; /* kept: (n, blocks), at first each tile's maximum; else NULL */
+    size_t blocks;
+    float *out;       /* rows n_q * value_dim apart, or NULL */
+    float most[ROWS]; /* the largest logit so far */
+    double sum[ROWS]; /* of e^(logit - most) so far, in float64, so that long rows keep their last digits */
+};
+
+/* Where the tile that begins at key s ends. Tiles end at multiples of QK_ATTENTION_BLOCK. Those beside the diagonal are
+ * small, because half of each is in the future. */
+static size_t tile_end(const struct block *b, size_t s)
 {
-    float scale = (float)(1.0 / qk_exp_sum(n, qk_largest(n, row), row));
-    for (size_t i = 0; i < n; i++)
-        row[i] *= scale;
+    size_t all = b->t0 + b->n, end = s - s % KEY_TILE + KEY_TILE, past = b->t0 - b->t0 % QK_ATTENTION_BLOCK;
+    if (b->n == 1)
+        return all;
+    if (end > past)
+        end = s < past ? past : s - s % QK_ATTENTION_BLOCK + QK_ATTENTION_BLOCK;
+    return end < all ? end : all;
 }
 
-/* First key that the first query of a block sees. */
-static size_t first_key(const struct qk_attention *a, size_t t)
+/* A tile: keys s0 <= s < s1 and those of the block's rows that see one of them, first <= i < end. */
+struct tile {
+    size_t s0, s1, first, end;
+    float *p; /* of its first row and key */
+};
+
+static struct tile cut_tile(const struct block *b, size_t s0)
 {
-    return a->window != 0 && t + 1 > a->window ? t + 1 - a->window : 0;
+    struct tile tile = {.s0 = s0, .s1 = tile_end(b, s0), .end = b->n};
+    size_t window = b->a->window;
+    tile.first = s0 > b->t0 ? s0 - b->t0 : 0;
+    if (window != 0 && tile.s1 + window - 1 < b->t0 + b->n)
+        tile.end = tile.s1 + window - 1 - b->t0;
+    tile.p = b->p + tile.first * b->ld + (b->factor != NULL ? s0 : 0);
+    return tile;
 }
 
-/* p (n, keys) = scale q k^T of the queries from t0 on and the keys from s0 on. A single query is a product of a
- * matrix and a vector. */
-static void multiply_block(
-    const struct qk_attention *a, size_t h, size_t t0, size_t n, size_t s0, float *p, size_t ld)
+/* p = scale q k^T. A single query is a product of a matrix and a vector. */
+static void multiply_tile(const struct block *b, const struct tile *tile)
 {
-    size_t keys = t0 + n - s0;
-    const float *q = a->q + (t0 - a->first_query) * a->q_stride + h * a->head_dim,
-                *k = a->k + s0 * a->k_stride + h / (a->n_q / a->n_k) * a->head_dim;
-    if (n == 1)
+    const struct qk_attention *a = b->a;
+    size_t rows = tile->end - tile->first, keys = tile->s1 - tile->s0;
+    const float *q = a->q + (b->t0 + tile->first - a->first_query) * a->q_stride + b->head * a->head_dim,
+                *k = a->k + tile->s0 * a->k_stride + b->head / (a->n_q / a->n_k) * a->head_dim;
+    if (b->n == 1)
         qk_blas.sgemv(CblasRowMajor, CblasNoTrans, (int)keys, (int)a->head_dim, a->scale, k, (int)a->k_stride,
-            q, 1, 0.0f, p, 1);
+            q, 1, 0.0f, tile->p, 1);
     else
-        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)keys, (int)a->head_dim, a->scale,
-            q, (int)a->q_stride, k, (int)a->k_stride, 0.0f, p, (int)ld);
+        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)a->head_dim,
+            a->scale, q, (int)a->q_stride, k, (int)a->k_stride, 0.0f, tile->p, (int)b->ld);
 }
 
-/* Fills columns first_key(t0) <= s < t0 + n of p, and no column before them. */
-static void attend_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, float *p, size_t ld)
+static float *row_out(const struct block *b, size_t i)
 {
-    size_t s0 = first_key(a, t0);
-    multiply_block(a, h, t0, n, s0, p + s0, ld);
-    for (size_t i = 0; i < n; i++) {
-        float *row = p + i * ld;
-        size_t t = t0 + i, first = first_key(a, t);
-        if (a->softcap > 0)
-            for (size_t s = first; s <= t; s++)
-                row[s] = a->softcap * tanhf(row[s] / a->softcap);
-        softmax_row(row + first, t + 1 - first);
-        memset(row + s0, 0, (first - s0) * sizeof *row);
-        memset(row + t + 1, 0, (t0 + n - t - 1) * sizeof *row);
+    return b->out + i * b->a->n_q * b->a->value_dim;
+}
+
+/* Raises the row's maximum to `most`, and what was summed for it follows. */
+static void raise_most(struct block *b, size_t i, float most)
+{
+    float ratio = b->most[i];
+    if (b->sum[i] != 0) {
+        qk_exp_sum(1, most, &ratio);
+        b->sum[i] *= (double)ratio;
+        if (b->out != NULL)
+            qk_scale(b->a->value_dim, ratio, row_out(b, i));
+    }
+    b->most[i] = most;
+}
+
+/* Row i's exponentials of the tile, zeros where the query does not see. */
+static void exponentiate_row(struct block *b, const struct tile *tile, size_t i)
+{
+    const struct qk_attention *a = b->a;
+    float *row = tile->p + (i - tile->first) * b->ld;
+    size_t t = b->t0 + i, seen = qk_first_key(a->window, t), keys = tile->s1 - tile->s0,
+           first = seen > tile->s0 ? seen - tile->s0 : 0,
+           end = t + 1 - tile->s0 < keys ? t + 1 - tile->s0 : keys;
+    for (size_t s = first; a->softcap > 0 && s < end; s++)
+        row[s] = a->softcap * tanhf(row[s] / a->softcap);
+    float most = qk_largest(end - first, row + first);
+    if (b->sum[i] == 0 || most > b->most[i])
+        raise_most(b, i, most);
+    b->sum[i] += qk_exp_sum(end - first, b->most[i], row + first);
+    memset(row, 0, first * sizeof *row);
+    memset(row + end, 0, (keys - end) * sizeof *row);
+    for (size_t u = tile->s0 / QK_ATTENTION_BLOCK; b->factor != NULL && u * QK_ATTENTION_BLOCK < tile->s1;
+         u++)
+        b->factor[i * b->blocks + u] = b->most[i];
+}
+
+/* out += p v. */
+static void mix_tile(const struct block *b, const struct tile *tile)
+{
+    const struct qk_attention *a = b->a;
+    size_t rows = tile->end - tile->first, keys = tile->s1 - tile->s0, vd = a->value_dim;
+    const float *v = a->v + tile->s0 * a->v_stride + b->head / (a->n_q / a->n_k) * vd;
+    float *out = row_out(b, tile->first);
+    if (b->n == 1)
+        qk_blas.sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, tile->p, 1,
+            1.0f, out, 1);
+    else
+        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)vd, (int)keys, 1.0f, tile->p,
+            (int)b->ld, v, (int)a->v_stride, 1.0f, out, (int)(a->n_q * vd));
+}
+
+/* Divides by the sums, and makes factors of the tiles' maxima. */
+static void finish_block(const struct block *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        float scale = (float)(1.0 / b->sum[i]);
+        if (b->out != NULL)
+            qk_scale(b->a->value_dim, scale, row_out(b, i));
+        if (b->factor == NULL)
+            continue;
+        size_t t = b->t0 + i, first = qk_first_key(b->a->window, t) / QK_ATTENTION_BLOCK,
+               n = t / QK_ATTENTION_BLOCK + 1 - first;
+        float *factor = b->factor + i * b->blocks + first;
+        qk_exp_sum(n, b->most[i], factor);
+        qk_scale(n, scale, factor);
     }
 }
 
-/* Computes the block's rows of out = p v. */
-static void mix_block(const struct qk_attention *a, size_t h, size_t t0, size_t n, const float *p, size_t ld)
+static void attend_block(struct block *b)
 {
-    size_t s0 = first_key(a, t0), keys = t0 + n - s0, vd = a->value_dim;
-    const float *v = a->v + s0 * a->v_stride + h / (a->n_q / a->n_k) * vd;
-    float *out = a->out + ((t0 - a->first_query) * a->n_q + h) * vd;
-    if (n == 1)
-        qk_blas.sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, p + s0, 1,
-            0.0f, out, 1);
-    else
-        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)keys, 1.0f, p + s0,
-            (int)ld, v, (int)a->v_stride, 0.0f, out, (int)(a->n_q * vd));
+    memset(b->sum, 0, b->n * sizeof *b->sum);
+    for (size_t i = 0; b->out != NULL && i < b->n; i++)
+        memset(row_out(b, i), 0, b->a->value_dim * sizeof *b->out);
+    for (size_t s = qk_first_key(b->a->window, b->t0); s < b->t0 + b->n;) {
+        struct tile tile = cut_tile(b, s);
+        multiply_tile(b, &tile);
+        for (size_t i = tile.first; i < tile.end; i++)
+            exponentiate_row(b, &tile, i);
+        if (b->out != NULL)
+            mix_tile(b, &tile);
+        s = tile.s1;
+    }
+    finish_block(b);
 }
 
-static void clear_before(const struct qk_attention *a, size_t t0, size_t n, float *p, size_t ld)
+void qk_attention_row(const struct qk_attention *a, size_t head, size_t t, float *row)
 {
-    for (size_t i = 0; i < n; i++)
-        memset(p + i * ld, 0, first_key(a, t0) * sizeof *p);
+    struct block b = {.a = a, .head = head, .t0 = t, .n = 1};
+    size_t first = qk_first_key(a->window, t);
+    b.p = row + first;
+    attend_block(&b);
+    qk_scale(t + 1 - first, (float)(1.0 / b.sum[0]), row + first);
+    memset(row, 0, first * sizeof *row);
 }
 
-void qk_attention_block(const struct qk_attention *a, size_t head, size_t t0, size_t n, float *p, size_t ld)
+size_t qk_attention_blocks(size_t T)
 {
-    attend_block(a, head, t0, n, p, ld);
-    clear_before(a, t0, n, p, ld);
+    return (T + QK_ATTENTION_BLOCK - 1) / QK_ATTENTION_BLOCK;
 }
+
+size_t qk_attention_map_values(size_t T)
+{
+    return QK_ATTENTION_BLOCK * (T + qk_attention_blocks(T));
+}
+
+/* The same with the output's rows for out (NULL: none). */
+static struct qk_attention_map make_map(
+    const struct qk_attention *a, size_t head, size_t t0, size_t n, float *values, float *out)
+{
+    struct block b = {.a = a, .head = head, .t0 = t0, .n = n, .p = values, .ld = a->T, .out = out};
+    b.factor = values + QK_ATTENTION_BLOCK * a->T;
+    b.blocks = qk_attention_blocks(a->T);
+    attend_block(&b);
+    return (struct qk_attention_map){head, t0, n, a->window, b.p, b.ld, b.factor, b.blocks};
+}
+
+struct qk_attention_map qk_attention_map_make(
+    const struct qk_attention *a, size_t head, size_t t0, size_t n, float *values)
+{
+    return make_map(a, head, t0, n, values, NULL);
+}
+
+/* Queries t0 <= t < t0 + n of a sequence. */
+struct piece {
+    size_t sequence, t0, n, keys;
+    bool shown;
+};
 
 struct softmax_job {
     const struct qk_attention *a; /* one a sequence */
-    float *p;                     /* one block of `size` a worker */
+    struct piece *piece;
+    float *values; /* `size` a worker */
     size_t size;
-    qk_attention_seen seen;
-    void *context;
+    const struct qk_attention_watch *watch;
 };
 
-/* Item: a head of a sequence. */
-static void attend_head(void *context, size_t item, size_t worker)
+/* Item: a head of a piece. */
+static void attend_piece(void *context, size_t item, size_t worker)
 {
-    struct softmax_job *job = context;
-    const struct qk_attention *a = &job->a[item / job->a->n_q];
-    size_t ld = a->T, h = item % a->n_q;
-    float *p = job->p + worker * job->size;
-    for (size_t t0 = a->first_query; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK;
-         t0 += QK_QUERY_BLOCK) {
-        size_t n = a->T - t0 < QK_QUERY_BLOCK ? a->T - t0 : QK_QUERY_BLOCK;
-        attend_block(a, h, t0, n, p, ld);
-        if (a->out != NULL && a->v != NULL)
-            mix_block(a, h, t0, n, p, ld);
-        if (job->seen == NULL)
-            continue;
-        clear_before(a, t0, n, p, ld);
-        job->seen(job->context, worker, h, t0, n, p, ld);
+    const struct softmax_job *job = context;
+    const struct piece *piece = &job->piece[item / job->a->n_q];
+    const struct qk_attention *a = &job->a[piece->sequence];
+    struct qk_timing *timing = qk_progress_timing(a->progress);
+    uint64_t since = qk_timing_start(timing);
+    size_t head = item % a->n_q;
+    float *values = job->values + worker * job->size,
+          *out = a->out != NULL && a->v != NULL
+                     ? a->out + ((piece->t0 - a->first_query) * a->n_q + head) * a->value_dim
+                     : NULL;
+    if (piece->shown) {
+        struct qk_attention_map map = make_map(a, head, piece->t0, piece->n, values, out);
+        qk_timing_lap(timing, QK_TIME_ATTENTION, since);
+        job->watch->seen(job->watch->context, worker, &map);
+        return;
     }
+    struct block b = {
+        .a = a, .head = head, .t0 = piece->t0, .n = piece->n, .p = values, .ld = KEY_TILE, .out = out};
+    attend_block(&b);
+    qk_timing_lap(timing, QK_TIME_ATTENTION, since);
+}
+
+/* Fills the pieces of a sequence, the last queries first; returns their number. Where the watcher looks, pieces are
+ * those of QK_ATTENTION_BLOCK queries, which a caller also gets from qk_attention_map_make. */
+static size_t cut_sequence(const struct qk_attention *a, size_t sequence,
+    const struct qk_attention_watch *watch, struct piece *piece)
+{
+    size_t n = 0, rows;
+    for (size_t t = a->first_query; t < a->T; t += rows, n++) {
+        rows = watch != NULL && t + ROWS > watch->from ? QK_ATTENTION_BLOCK : ROWS;
+        rows = a->T - t < rows ? a->T - t : rows;
+        piece[n] = (struct piece){.sequence = sequence, .t0 = t, .n = rows};
+        piece[n].keys = t + rows - qk_first_key(a->window, t);
+        piece[n].shown = watch != NULL && watch->seen != NULL && t + rows > watch->from;
+    }
+    return n;
+}
+
+/* The most costly first, so that no worker begins one when the others are done. */
+static int compare_pieces(const void *one, const void *two)
+{
+    const struct piece *a = one, *b = two;
+    size_t cost_a = a->n * a->keys, cost_b = b->n * b->keys;
+    if (cost_a != cost_b)
+        return cost_a > cost_b ? -1 : 1;
+    if (a->sequence != b->sequence)
+        return a->sequence < b->sequence ? -1 : 1;
+    return a->t0 < b->t0 ? -1 : a->t0 > b->t0;
+}
+
+static size_t piece_values(const struct qk_attention *a, const struct piece *piece)
+{
+    size_t most = piece->n == 1 || piece->keys < KEY_TILE ? piece->keys : KEY_TILE;
+    return piece->shown ? qk_attention_map_values(a->T) : (piece->n - 1) * KEY_TILE + most;
+}
+
+/* Returns the number of pieces, in the order of their cost. */
+static size_t cut_pieces(struct softmax_job *job, size_t n)
+{
+    size_t pieces = 0;
+    for (size_t i = 0; i < n; i++)
+        pieces += cut_sequence(&job->a[i], i, job->watch, job->piece + pieces);
+    for (size_t i = 0; i < pieces; i++) {
+        size_t values = piece_values(&job->a[job->piece[i].sequence], &job->piece[i]);
+        job->size = values > job->size ? values : job->size;
+    }
+    qsort(job->piece, pieces, sizeof *job->piece, compare_pieces);
+    return pieces;
 }
 
 enum qk_code qk_softmax_attention(
-    const struct qk_attention *a, size_t n, qk_attention_seen seen, void *context, struct qk_error *err)
+    const struct qk_attention *a, size_t n, const struct qk_attention_watch *watch, struct qk_error *err)
 {
-    struct softmax_job job = {.a = a, .seen = seen, .context = context};
-    size_t items = n * a->n_q, workers = qk_parallel_workers(items);
-    for (size_t i = 0; i < n; i++) {
-        size_t rows = a[i].T - a[i].first_query;
-        rows = rows < QK_QUERY_BLOCK ? rows : QK_QUERY_BLOCK;
-        job.size = rows * a[i].T > job.size ? rows * a[i].T : job.size;
+    struct softmax_job job = {.a = a, .watch = watch};
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most += (a[i].T - a[i].first_query) / QK_ATTENTION_BLOCK + 1;
+    QK_TRY(qk_alloc(&job.piece, most, sizeof *job.piece, err));
+    size_t items = cut_pieces(&job, n) * a->n_q;
+    enum qk_code code =
+        qk_alloc_aligned(&job.values, qk_parallel_workers(items) * job.size, sizeof *job.values, err);
+    if (code == QK_OK) {
+        qk_parallel_for(items, attend_piece, &job, a->progress);
+        code = qk_progress_check(a->progress, err);
     }
-    QK_TRY(qk_alloc_aligned(&job.p, workers * job.size, sizeof *job.p, err));
-    qk_parallel_for(items, attend_head, &job, a->progress);
-    free(job.p);
-    return qk_progress_check(a->progress, err);
-}
-
-/* --- states of the recurrences --- */
-
-/* The state (head_dim, value_dim) behind the tokens before these. */
-static void begin_state(const struct qk_attention *a, size_t h, float *state)
-{
-    size_t n = a->head_dim * a->value_dim;
-    if (a->state != NULL)
-        memcpy(state, a->state + h * n, n * sizeof *state);
-    else
-        memset(state, 0, n * sizeof *state);
-}
-
-static void end_state(const struct qk_attention *a, size_t h, const float *state)
-{
-    size_t n = a->head_dim * a->value_dim;
-    if (a->state != NULL)
-        memcpy(a->state + h * n, state, n * sizeof *state);
-}
-
-/* --- lightning --- */
-
-void qk_alibi_slopes(size_t n, float *slope)
-{
-    size_t power = 1;
-    while (power * 2 <= n)
-        power *= 2;
-    for (size_t h = 0; h < power && h < n; h++)
-        slope[h] = (float)pow(2.0, -8.0 * (double)(h + 1) / (double)power);
-    for (size_t h = power; h < n; h++) /* every other slope of the next power of two */
-        slope[h] = (float)pow(2.0, -8.0 * (double)(2 * (h - power) + 1) / (double)(2 * power));
-}
-
-enum { CHUNK = 64 };
-
-struct lightning_job {
-    const struct qk_attention *a; /* one a sequence */
-    const float *slope;
-    float *scratch; /* one of `size` a worker */
-    size_t size;
-};
-
-/* A worker's scratch: state (head_dim, value_dim), p (CHUNK, CHUNK), scaled (CHUNK, head_dim), decay (CHUNK +
- * 1) with decay[i] = e^(-slope i). */
-struct lightning_scratch {
-    float *state, *p, *scaled, *decay;
-};
-
-/* The part of the chunk's output that comes from the state: to (n, value_dim) = (e^(-slope (i + 1)) scale q_i)
- * state. */
-static void lightning_from_state(
-    const struct qk_attention *a, const struct lightning_scratch *s, const float *q, size_t n, float *to)
-{
-    size_t hd = a->head_dim, vd = a->value_dim;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < hd; j++)
-            s->scaled[i * hd + j] = q[i * a->q_stride + j] * (s->decay[i + 1] * a->scale);
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)vd, (int)hd, 1.0f, s->scaled,
-        (int)hd, s->state, (int)vd, 0.0f, to, (int)(a->n_q * vd));
-}
-
-/* Adds the part that comes from the chunk itself: to += (scale q k^T, decayed and causal) v. */
-static void lightning_within(const struct qk_attention *a, const struct lightning_scratch *s, const float *q,
-    const float *k, const float *v, size_t n, float *to)
-{
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)n, (int)a->head_dim, a->scale, q,
-        (int)a->q_stride, k, (int)a->k_stride, 0.0f, s->p, CHUNK);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            s->p[i * CHUNK + j] = j <= i ? s->p[i * CHUNK + j] * s->decay[i - j] : 0.0f;
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->value_dim, (int)n, 1.0f, s->p,
-        CHUNK, v, (int)a->v_stride, 1.0f, to, (int)(a->n_q * a->value_dim));
-}
-
-/* state = e^(-slope n) state + sum_i e^(-slope (n - 1 - i)) k_i v_i^T. */
-static void lightning_move_state(
-    const struct qk_attention *a, const struct lightning_scratch *s, const float *k, const float *v, size_t n)
-{
-    size_t hd = a->head_dim, vd = a->value_dim;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < hd; j++)
-            s->scaled[i * hd + j] = k[i * a->k_stride + j] * s->decay[n - 1 - i];
-    qk_blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)hd, (int)vd, (int)n, 1.0f, s->scaled, (int)hd,
-        v, (int)a->v_stride, s->decay[n], s->state, (int)vd);
-}
-
-/* Item: a head of a sequence. */
-static void lightning_head(void *context, size_t item, size_t worker)
-{
-    const struct lightning_job *job = context;
-    const struct qk_attention *a = &job->a[item / job->a->n_q];
-    size_t h = item % a->n_q, hd = a->head_dim, vd = a->value_dim, g = h / (a->n_q / a->n_k);
-    struct lightning_scratch s = {.state = job->scratch + worker * job->size};
-    s.p = s.state + hd * vd;
-    s.scaled = s.p + CHUNK * CHUNK;
-    s.decay = s.scaled + CHUNK * hd;
-    for (size_t i = 0; i <= CHUNK; i++)
-        s.decay[i] = (float)exp(-(double)job->slope[h] * (double)i);
-    begin_state(a, h, s.state);
-    for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += CHUNK) {
-        size_t n = a->T - t0 < CHUNK ? a->T - t0 : CHUNK;
-        const float *q = a->q + t0 * a->q_stride + h * hd, *k = a->k + t0 * a->k_stride + g * hd,
-                    *v = a->v + t0 * a->v_stride + g * vd;
-        float *to = a->out + (t0 * a->n_q + h) * vd;
-        lightning_from_state(a, &s, q, n, to);
-        lightning_within(a, &s, q, k, v, n, to);
-        lightning_move_state(a, &s, k, v, n);
-    }
-    end_state(a, h, s.state);
-}
-
-enum qk_code qk_lightning_attention(
-    const struct qk_attention *a, size_t n, const float *slope, struct qk_error *err)
-{
-    struct lightning_job job = {.a = a, .slope = slope};
-    size_t items = n * a->n_q;
-    job.size = a->head_dim * a->value_dim + CHUNK * CHUNK + CHUNK * a->head_dim + CHUNK + 16;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
-    qk_parallel_for(items, lightning_head, &job, a->progress);
-    free(job.scratch);
-    return qk_progress_check(a->progress, err);
-}
-
-/* --- the gated delta rule --- */
-
-struct delta_job {
-    const struct qk_attention *a; /* one a sequence */
-    const struct qk_gates *gates; /* likewise */
-    float *scratch;               /* state (head_dim, value_dim) and delta (value_dim), one a worker */
-};
-
-/* s (value_dim) = state^T x. Both passes over the state are plain loops, because its rows are too short for a BLAS
- * call. */
-static void state_times(size_t dk, size_t dv, const float *state, const float *x, float *s)
-{
-    memset(s, 0, dv * sizeof *s);
-    for (size_t i = 0; i < dk; i++)
-        for (size_t j = 0; j < dv; j++)
-            s[j] += state[i * dv + j] * x[i];
-}
-
-static void delta_step(const struct qk_attention *a, const float *q, const float *k, const float *v,
-    float decay, float beta, float *state, float *delta, float *to)
-{
-    size_t dk = a->head_dim, dv = a->value_dim;
-    for (size_t i = 0; i < dk * dv; i++)
-        state[i] *= decay;
-    state_times(dk, dv, state, k, delta);
-    for (size_t j = 0; j < dv; j++)
-        delta[j] = beta * (v[j] - delta[j]);
-    for (size_t i = 0; i < dk; i++)
-        for (size_t j = 0; j < dv; j++)
-            state[i * dv + j] += k[i] * delta[j];
-    state_times(dk, dv, state, q, to);
-}
-
-/* Item: a value head of a sequence. */
-static void delta_head(void *context, size_t item, size_t worker)
-{
-    const struct delta_job *job = context;
-    const struct qk_attention *a = &job->a[item / job->a->n_q];
-    const struct qk_gates *gates = &job->gates[item / job->a->n_q];
-    size_t h = item % a->n_q, dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k);
-    float *state = job->scratch + worker * (dk + 1) * dv, *delta = state + dk * dv;
-    begin_state(a, h, state);
-    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t++)
-        delta_step(a, a->q + t * a->q_stride + key * dk, a->k + t * a->k_stride + key * dk,
-            a->v + t * a->v_stride + h * dv, expf(gates->g[t * a->n_q + h]), gates->beta[t * a->n_q + h],
-            state, delta, a->out + (t * a->n_q + h) * dv);
-    end_state(a, h, state);
-}
-
-enum qk_code qk_gated_delta_rule(
-    const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err)
-{
-    struct delta_job job = {.a = a, .gates = gates};
-    size_t items = n * a->n_q, size = (a->head_dim + 1) * a->value_dim;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * size, sizeof *job.scratch, err));
-    qk_parallel_for(items, delta_head, &job, a->progress);
-    free(job.scratch);
-    return qk_progress_check(a->progress, err);
+    free(job.values);
+    free(job.piece);
+    return code;
 }

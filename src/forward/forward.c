@@ -66,11 +66,10 @@ struct pass {
     int layer;
 };
 
-static void pass_attention(
-    void *context, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void pass_attention(void *context, size_t worker, const struct qk_attention_map *map)
 {
     const struct pass *pass = context;
-    pass->hooks->attention(pass->hooks->context, pass->layer, worker, head, t0, n, p, ld);
+    pass->hooks->attention(pass->hooks->context, pass->layer, worker, map);
 }
 
 static enum qk_code show_state(const struct pass *pass, int layer, struct qk_error *err)
@@ -87,7 +86,8 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
     const struct qk_sequence whole = {.n = pass->T};
     const struct qk_batch batch = {&whole, 1, pass->T, pass->T};
     bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
-    const struct qk_layer_watch watch = {.seen = seen ? pass_attention : NULL, .context = pass};
+    const struct qk_attention_watch maps = {pass_attention, pass, seen ? pass->hooks->attention_from : 0};
+    const struct qk_layer_watch watch = {.maps = seen ? &maps : NULL};
     QK_TRY(qk_progress_check(pass->progress, err));
     QK_TRY(show_state(pass, pass->layer, err));
     enum qk_code code = qk_layer_weights_read(pass->parts, layer, true, &weights, err);
@@ -140,6 +140,7 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
         return qk_fail(err, QK_INPUT, "%s: wrong number of tokens (found %zu, with logits of the last %zu)",
             model->checkpoint->path, T, logits != NULL ? n_logits : 0);
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
+    parts.progress = progress;
     struct pass pass = {
         .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)model->layer[0].d};
     qk_progress_total(progress, (uint64_t)model->n_layers);
@@ -166,7 +167,7 @@ static enum qk_code make_attention(const struct qk_parts *parts, const struct qk
     const struct qk_batch batch = {&whole, 1, T, T};
     enum qk_code code = qk_layer_weights_read(parts, layer, false, &weights, err);
     if (code == QK_OK)
-        code = qk_layer_project(&weights, x, &batch, &tables, &projected, NULL, err);
+        code = qk_layer_project(&weights, x, &batch, &tables, &projected, parts->progress, err);
     if (code == QK_OK) {
         out->attention = qk_layer_attention_of(&weights, projected.qkv, T);
         out->buffer = projected.qkv;
@@ -179,7 +180,8 @@ static enum qk_code make_attention(const struct qk_parts *parts, const struct qk
 }
 
 enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct qk_patch *patch, int layer,
-    const float *x, size_t T, struct qk_layer_attention *out, struct qk_error *err)
+    const float *x, size_t T, struct qk_progress *progress, struct qk_layer_attention *out,
+    struct qk_error *err)
 {
     struct qk_parts parts;
     *out = (struct qk_layer_attention){0};
@@ -191,6 +193,7 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
         return qk_fail(err, QK_INPUT, "%s: layer %d is a %s layer: it has no attention map",
             model->checkpoint->path, layer, qk_kind_name(of->kind));
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
+    parts.progress = progress;
     const char *reason = qk_parts_refused(&parts);
     enum qk_code code = reason != NULL
                             ? qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",

@@ -27,10 +27,11 @@ struct qk_forward_hooks {
     void *context;
     /* x (T, d) is the input of layer `layer`; with layer == n_layers what follows the final norm. */
     enum qk_code (*state)(void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err);
-    /* The attention of a full or window layer, block by block (qk_attention_seen): heads come at once from several
-     * threads. They come after the state of their layer and before the next. */
-    void (*attention)(
-        void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+    /* The attention of a full or window layer, block by block, from the query `attention_from` on (struct
+     * qk_attention_watch). Blocks come at once from several threads, after the state of their layer and before the
+     * next. */
+    void (*attention)(void *context, int layer, size_t worker, const struct qk_attention_map *map);
+    size_t attention_from;
 };
 
 /* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
@@ -51,15 +52,17 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
 /* How many of the n ids are outside a vocabulary of that size; *first is the place of the first, or n. */
 size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first);
 
-/* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_block. Its norm, q and
+/* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_row and
+ * qk_attention_map_make. Its norm, q and
  * k, their norms and positions are applied; v is NULL. It works for every family whose row has the layer's norm, with
- * or without a forward pass. Freed with qk_layer_attention_free. */
+ * or without a forward pass. progress (NULL allowed) cancels and measures. Freed with qk_layer_attention_free. */
 struct qk_layer_attention {
     struct qk_attention attention;
     float *buffer; /* owned: q and k */
 };
 enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct qk_patch *patch, int layer,
-    const float *x, size_t T, struct qk_layer_attention *out, struct qk_error *err);
+    const float *x, size_t T, struct qk_progress *progress, struct qk_layer_attention *out,
+    struct qk_error *err);
 void qk_layer_attention_free(struct qk_layer_attention *attention);
 
 #endif

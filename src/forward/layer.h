@@ -14,6 +14,7 @@
 #include "forward/ops.h"
 #include "forward/parts.h"
 #include "forward/products.h"
+#include "forward/recurrence.h"
 #include "forward/rows.h"
 
 struct qk_norm {
@@ -100,12 +101,12 @@ void qk_projected_free(struct qk_projected *projected);
 /* The attention of T tokens that begin their sequence, over their projections; out is not set. */
 struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
 
-/* The callbacks of a layer that runs; zero-initialised: none. `seen` goes with a batch of one sequence
+/* The callbacks of a layer that runs; zero-initialised: none. `maps` goes with a batch of one sequence
  * (qk_softmax_attention); `rows` lists single queries of any of its sequences, all of which begin at position 0. */
 struct qk_layer_watch {
-    qk_attention_seen seen;
-    const struct qk_rows *rows; /* forward/rows.h; NULL allowed */
-    void *context;              /* handed to both */
+    const struct qk_attention_watch *maps; /* NULL allowed */
+    const struct qk_rows *rows;            /* forward/rows.h; NULL allowed */
+    void *context;                         /* handed to rows */
 };
 
 /* x = the layer's output for x. */

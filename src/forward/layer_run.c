@@ -607,7 +607,7 @@ static enum qk_code mix(
     if (code == QK_OK)
         code = past.gates != NULL   ? qk_gated_delta_rule(past.a, past.gates, n, err)
                : past.slope != NULL ? qk_lightning_attention(past.a, n, past.slope, err)
-                                    : qk_softmax_attention(past.a, n, watch->seen, watch->context, err);
+                                    : qk_softmax_attention(past.a, n, watch->maps, err);
     if (code == QK_OK)
         code = show_rows(&past, n, watch->rows, watch->context, progress, err);
     free_past(&past);

@@ -110,6 +110,12 @@ void qk_multiply(size_t n, const float *gate, float *x)
         x[i] *= gate[i];
 }
 
+void qk_scale(size_t n, float factor, float *x)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
 float qk_softplus(float x)
 {
     return x > 20.0f ? x : log1pf(expf(x));

@@ -32,6 +32,7 @@ bool qk_activation_parse(const char *word, enum qk_activation *out);
 void qk_activate(enum qk_activation activation, size_t n, float *x);
 /* x *= gate, n values. */
 void qk_multiply(size_t n, const float *gate, float *x);
+void qk_scale(size_t n, float factor, float *x); /* x *= factor */
 /* log(1 + e^x) without overflow. */
 float qk_softplus(float x);
 

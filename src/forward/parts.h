@@ -13,7 +13,8 @@ struct qk_parts {
     size_t T;                     /* tokens of the sequence, on which some rotary frequencies depend */
     struct qk_layout layout;
     struct qk_names names;
-    const cJSON *forward; /* the row's "forward", NULL when it has none */
+    const cJSON *forward;         /* the row's "forward", NULL when it has none */
+    struct qk_progress *progress; /* of those who read weights; borrowed; NULL, until the caller sets it */
 };
 
 enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *patch, size_t T,

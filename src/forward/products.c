@@ -69,6 +69,7 @@ struct job {
     size_t row;
     float *scratch; /* `size` a worker: the largest tile, where a product has a gate */
     size_t size;
+    struct qk_timing *timing;
 };
 
 static void run_product(const struct qk_product *product, const struct tile *tile, size_t row, float *scratch)
@@ -94,8 +95,10 @@ static void run_tile(void *context, size_t item, size_t worker)
     const struct job *job = context;
     const struct tile *tile = &job->tile[item];
     float *scratch = job->scratch + worker * job->size;
+    uint64_t since = qk_timing_start(job->timing);
     for (const struct qk_product *p = tile->product; p != NULL; p = p->then)
         run_product(p, tile, job->row, scratch);
+    qk_timing_lap(job->timing, QK_TIME_PRODUCTS, since);
 }
 
 static size_t largest_tile(const struct tile *tile, size_t n)
@@ -127,7 +130,7 @@ static size_t lay_tiles(
 enum qk_code qk_products_run(const struct qk_blocks *blocks, size_t first, size_t end, size_t row,
     const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
-    struct job job = {.row = row};
+    struct job job = {.row = row, .timing = qk_progress_timing(progress)};
     struct tile *tile = NULL;
     const struct qk_block *block = blocks->block + first;
     size_t tiles = 0;

@@ -83,7 +83,7 @@ static void show_row(void *context, size_t item, size_t worker)
     else if (past->slope != NULL)
         lightning_row(a, past->slope[h], h, t, row);
     else
-        qk_attention_block(a, h, t, 1, row, job->length);
+        qk_attention_row(a, h, t, row);
     job->rows->show(job->context, h, i, row);
 }
 

@@ -11,7 +11,7 @@
 #ifndef QK_FORWARD_ROWS_H
 #define QK_FORWARD_ROWS_H
 
-#include "forward/attention.h"
+#include "forward/recurrence.h"
 
 /* A query of a batch: the token at position t of its sequence. */
 struct qk_row_query {

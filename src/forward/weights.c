@@ -17,6 +17,7 @@ struct reading {
     size_t first, n;
     char *bytes; /* a piece a worker */
     float *out;
+    struct qk_timing *timing;
 };
 enum { PIECE = 1 << 17 };
 
@@ -30,18 +31,22 @@ static enum qk_code read_piece(void *context, size_t item, size_t worker, struct
     const struct reading *r = context;
     size_t size = value_bytes(r->tensor), at = item * PIECE, n = r->n - at < PIECE ? r->n - at : PIECE;
     char *bytes = r->bytes + worker * PIECE * size;
+    uint64_t since = qk_timing_start(r->timing);
     QK_TRY(qk_checkpoint_read(r->checkpoint, r->tensor, (r->first + at) * size, bytes, n * size, err));
+    since = qk_timing_lap(r->timing, QK_TIME_READ, since);
     qk_dtype_to_f32(r->tensor->dtype, bytes, n, r->out + at);
+    qk_timing_lap(r->timing, QK_TIME_CONVERT, since);
     return QK_OK;
 }
 
 static enum qk_code read_pieces(const struct qk_parts *parts, const struct qk_tensor *tensor, size_t first,
     size_t n, float *out, struct qk_error *err)
 {
-    struct reading r = {parts->model->checkpoint, tensor, first, n, NULL, out};
+    struct reading r = {
+        parts->model->checkpoint, tensor, first, n, NULL, out, qk_progress_timing(parts->progress)};
     size_t pieces = (n + PIECE - 1) / PIECE, workers = qk_parallel_workers(pieces);
     QK_TRY(qk_alloc_aligned(&r.bytes, workers * (n < PIECE ? n : PIECE), value_bytes(tensor), err));
-    enum qk_code code = qk_parallel_try(pieces, workers, read_piece, &r, NULL, err);
+    enum qk_code code = qk_parallel_try(pieces, workers, read_piece, &r, parts->progress, err);
     free(r.bytes);
     return code;
 }
@@ -50,14 +55,18 @@ static enum qk_code read_pieces(const struct qk_parts *parts, const struct qk_te
 static enum qk_code read_patched(
     const struct qk_parts *parts, const struct qk_tensor *tensor, size_t n, float *out, struct qk_error *err)
 {
+    struct qk_timing *timing = qk_progress_timing(parts->progress);
     char *bytes;
     QK_TRY(qk_alloc_aligned(&bytes, (size_t)tensor->bytes, 1, err));
+    uint64_t since = qk_timing_start(timing);
     enum qk_code code =
         qk_checkpoint_read(parts->model->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, err);
+    since = qk_timing_lap(timing, QK_TIME_READ, since);
     if (code == QK_OK)
         code = parts->patch->apply(parts->patch->context, tensor, bytes, err);
     if (code == QK_OK)
         qk_dtype_to_f32(tensor->dtype, bytes, n, out);
+    qk_timing_lap(timing, QK_TIME_CONVERT, since);
     free(bytes);
     return code;
 }
@@ -109,7 +118,7 @@ static enum qk_code apply_scaling(const struct qk_parts *parts, const struct qk_
         return QK_OK;
     QK_TRY(qk_weights_values(parts, scale->tensor, &factor, err));
     struct scaled_rows of = {scale, factor, first, (size_t)tensor->shape[1], rows};
-    qk_parallel_for(n, scale_row, &of, NULL);
+    qk_parallel_for(n, scale_row, &of, parts->progress);
     free(factor);
     return QK_OK;
 }

@@ -236,7 +236,7 @@ static enum qk_code run_sources(
     memcpy(own, source, n * sizeof *own);
     own[0].given = r->beside != NULL;
     if (r->beside != NULL)
-        return qk_range_begin(&probe->range, r->layer, r->x, probe->T, own, n, r->beside, err);
+        return qk_range_begin(&probe->range, r->layer, r->x, probe->T, own, n, r->progress, r->beside, err);
     return qk_range_layer(&probe->range, r->layer, r->x, probe->T, own, n, r->progress, err);
 }
 
@@ -290,12 +290,12 @@ enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side
     struct qk_layer_attention made;
     *rows = NULL;
     /* Keys after the query do not contribute. */
-    QK_TRY(qk_layer_attention_make(
-        probe->pair->model[side], patch, layer, probe->states[QK_POST].layer[layer], query + 1, &made, err));
+    QK_TRY(qk_layer_attention_make(probe->pair->model[side], patch, layer,
+        probe->states[QK_POST].layer[layer], query + 1, NULL, &made, err));
     size_t n_heads = made.attention.n_q;
     enum qk_code code = qk_alloc(rows, n_heads * (query + 1), sizeof **rows, err);
     for (size_t h = 0; h < n_heads && code == QK_OK; h++)
-        qk_attention_block(&made.attention, h, query, 1, *rows + h * (query + 1), query + 1);
+        qk_attention_row(&made.attention, h, query, *rows + h * (query + 1));
     qk_layer_attention_free(&made);
     return code;
 }
@@ -358,13 +358,12 @@ static enum qk_code end_beside(struct pass *pass, struct qk_error *err)
     return QK_OK;
 }
 
-static void see_attention(
-    void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void see_attention(void *context, int layer, size_t worker, const struct qk_attention_map *map)
 {
     const struct pass *pass = context;
     (void)layer;
     if (pass->beside != NULL)
-        qk_range_see(pass->beside, worker, head, t0, n, p, ld);
+        qk_range_see(pass->beside, worker, map);
 }
 
 /* Keeps post's states for the work after the pass, and pre's for a cache. */
@@ -400,7 +399,10 @@ static enum qk_code see_state(
 
 static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
 {
-    const struct qk_forward_hooks hooks = {.context = pass, .state = see_state, .attention = see_attention};
+    const struct qk_forward_hooks hooks = {.context = pass,
+        .state = see_state,
+        .attention = see_attention,
+        .attention_from = qk_range_first_query(&pass->probe->range, pass->probe->T)};
     struct qk_error own = {0};
     enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
         pass->probe->T, &hooks, NULL, 0, pass->progress, &own);

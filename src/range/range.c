@@ -82,7 +82,8 @@ enum qk_code qk_layer_range_copy(
 
 /* --- sums --- */
 
-struct range_head {
+/* Of a block of a head's queries. */
+struct range_part {
     size_t queries;
     double moment, long_mass, hist[QK_RANGE_BINS];
 };
@@ -92,63 +93,75 @@ enum qk_code qk_range_sum_init(struct qk_range_sum *sum, const struct qk_range_o
 {
     *sum = (struct qk_range_sum){.T = T,
         .n_heads = n_heads,
+        .blocks = qk_attention_blocks(T),
         .first = qk_range_first_query(options, T),
         .long_from = options->long_from > 0 ? options->long_from : QK_RANGE_LONG};
-    return qk_alloc(&sum->head, n_heads, sizeof *sum->head, err);
+    return qk_alloc(&sum->part, n_heads * sum->blocks, sizeof *sum->part, err);
 }
 
 void qk_range_sum_free(struct qk_range_sum *sum)
 {
-    free(sum->head);
-    sum->head = NULL;
+    free(sum->part);
+    sum->part = NULL;
 }
 
-/* Adds up the mass of the n values of p, the first of which is `farthest` away, and their mass times distance. It has
- * four lanes, so that an addition need not wait for the one before it. */
-static void add_run(const float *p, size_t n, size_t farthest, double *mass, double *moment)
+/* Adds the keys s <= . < end of row i, which share a bin and a side of long_from; returns their mass. */
+static double add_run(
+    struct range_part *part, const struct qk_attention_map *map, size_t i, size_t s, size_t end)
 {
-    enum { LANES = 4 };
-    double m[LANES] = {0}, w[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++) {
-            double value = p[i + j];
-            m[j] += value;
-            w[j] += value * (double)(farthest - i - j);
-        }
-    for (; i < n; i++) {
-        m[0] += p[i];
-        w[0] += p[i] * (double)(farthest - i);
+    size_t t = map->t0 + i;
+    double all = 0;
+    for (size_t stop; s < end; s = stop) {
+        double mass, moment, factor = (double)map->factor[i * map->blocks + s / QK_ATTENTION_BLOCK];
+        stop = s - s % QK_ATTENTION_BLOCK + QK_ATTENTION_BLOCK;
+        stop = stop < end ? stop : end;
+        qk_range_mass(stop - s, map->p + i * map->ld + s, t - s, &mass, &moment);
+        all += factor * mass;
+        part->moment += factor * moment;
     }
-    *mass = (m[0] + m[1]) + (m[2] + m[3]);
-    *moment += (w[0] + w[1]) + (w[2] + w[3]);
+    return all;
 }
 
-/* Adds one query at t, by runs of distances that share a bin and a side of long_from. */
-static void add_query(struct range_head *head, const float *row, size_t t, size_t long_from)
+/* Adds one query, by runs of distances that share a bin and a side of long_from. */
+static void add_query(struct range_part *part, const struct qk_attention_map *map, size_t i, size_t long_from)
 {
-    for (size_t near = 0; near <= t;) {
+    size_t t = map->t0 + i, seen = t + 1 - qk_first_key(map->window, t);
+    for (size_t near = 0; near < seen;) {
         int bin = qk_range_bin(near);
         size_t end = bin == 0 ? 1 : 2 * qk_range_bin_first(bin);
         if (near < long_from && long_from < end)
             end = long_from;
-        if (end > t + 1)
-            end = t + 1;
-        double mass;
-        add_run(row + (t + 1 - end), end - near, end - 1, &mass, &head->moment);
-        head->hist[bin] += mass;
+        if (end > seen)
+            end = seen;
+        double mass = add_run(part, map, i, t + 1 - end, t + 1 - near);
+        part->hist[bin] += mass;
         if (near >= long_from)
-            head->long_mass += mass;
+            part->long_mass += mass;
         near = end;
     }
-    head->queries++;
+    part->queries++;
 }
 
-void qk_range_sum_add(struct qk_range_sum *sum, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+void qk_range_sum_add(struct qk_range_sum *sum, const struct qk_attention_map *map)
 {
-    for (size_t i = 0; i < n; i++)
-        if (t0 + i >= sum->first)
-            add_query(&sum->head[head], p + i * ld, t0 + i, sum->long_from);
+    struct range_part *part = &sum->part[map->head * sum->blocks + map->t0 / QK_ATTENTION_BLOCK];
+    for (size_t i = 0; i < map->n; i++)
+        if (map->t0 + i >= sum->first)
+            add_query(part, map, i, sum->long_from);
+}
+
+static struct range_part add_parts(const struct qk_range_sum *sum, size_t head)
+{
+    struct range_part all = {0};
+    for (size_t i = 0; i < sum->blocks; i++) {
+        const struct range_part *part = &sum->part[head * sum->blocks + i];
+        all.queries += part->queries;
+        all.moment += part->moment;
+        all.long_mass += part->long_mass;
+        for (int b = 0; b < QK_RANGE_BINS; b++)
+            all.hist[b] += part->hist[b];
+    }
+    return all;
 }
 
 enum qk_code qk_range_sum_finish(
@@ -158,15 +171,15 @@ enum qk_code qk_range_sum_finish(
     QK_TRY(qk_alloc(&out->head, sum->n_heads, sizeof *out->head, err));
     double heads = (double)sum->n_heads;
     for (size_t h = 0; h < sum->n_heads; h++) {
-        const struct range_head *from = &sum->head[h];
+        const struct range_part from = add_parts(sum, h);
         struct qk_range *to = &out->head[h];
-        double queries = (double)from->queries;
-        to->mean = from->moment / queries;
-        to->long_mass = from->long_mass / queries;
+        double queries = (double)from.queries;
+        to->mean = from.moment / queries;
+        to->long_mass = from.long_mass / queries;
         out->layer.mean += to->mean / heads;
         out->layer.long_mass += to->long_mass / heads;
         for (int b = 0; b < out->n_bins; b++) {
-            to->hist[b] = from->hist[b] / queries;
+            to->hist[b] = from.hist[b] / queries;
             out->layer.hist[b] += to->hist[b] / heads;
         }
     }
@@ -176,50 +189,95 @@ enum qk_code qk_range_sum_finish(
 /* --- a layer of several models --- */
 
 struct qk_range_run {
-    size_t T, n, n_heads;
+    size_t T, n, n_heads, blocks;
     struct qk_range_source source[QK_RANGE_SOURCES];
     struct qk_layer_attention made[QK_RANGE_SOURCES];
     struct qk_range_sum sum[QK_RANGE_SOURCES];
-    double *divergence; /* (n, n_heads) sums over queries */
-    float *scratch;     /* a block (QK_QUERY_BLOCK, T) for each source, a worker */
+    double *divergence; /* (n, n_heads, blocks) sums over the queries of a block */
+    float *scratch;     /* a worker: a map of source 0 unless that is given, and one of another source */
     struct qk_progress *progress;
 };
 
-/* Adds the queries that count of t0 <= t < t0 + n of a head. `given` is the block of source 0, or NULL where it is to
- * be computed. */
-static void add_block(
-    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *given, size_t ld)
+/* Divergence of row i of two maps. Where one of them has a window that ends before the other's, each place adds p ln 2
+ * / 2. */
+static double row_divergence(const struct qk_attention_map *a, const struct qk_attention_map *b, size_t i)
 {
-    size_t T = run->T, size = QK_QUERY_BLOCK * T, first = run->sum[0].first,
-           skip = t0 < first ? first - t0 : 0;
-    float *scratch = run->scratch + worker * run->n * size;
-    const float *of = given != NULL ? given : scratch; /* source 0 */
-    for (size_t i = 0; i < run->n; i++) {
-        float *own = scratch + i * size;
-        const float *p = i == 0 ? of : own;
-        size_t stride = i == 0 ? ld : T;
-        if (i > 0 || given == NULL)
-            qk_attention_block(&run->made[i].attention, head, t0, n, own, T);
-        if (run->source[i].range != NULL)
-            qk_range_sum_add(&run->sum[i], head, t0, n, p, stride);
-        for (size_t j = skip; run->source[i].shift != NULL && j < n; j++)
-            run->divergence[i * run->n_heads + head] +=
-                qk_range_divergence(p + j * stride, of + j * ld, t0 + j + 1);
+    size_t t = a->t0 + i, first_a = qk_first_key(a->window, t), first_b = qk_first_key(b->window, t),
+           s = first_a < first_b ? first_a : first_b, both = first_a < first_b ? first_b : first_a;
+    const struct qk_attention_map *wide = first_a < first_b ? a : b;
+    double sum = 0;
+    for (size_t end; s <= t; s = end) {
+        size_t unit = i * a->blocks + s / QK_ATTENTION_BLOCK;
+        end = s - s % QK_ATTENTION_BLOCK + QK_ATTENTION_BLOCK;
+        end = end < t + 1 ? end : t + 1;
+        if (s < both) {
+            double mass, moment;
+            end = end < both ? end : both;
+            qk_range_mass(end - s, wide->p + i * wide->ld + s, t - s, &mass, &moment);
+            sum += (double)wide->factor[unit] * mass * log(2) / 2;
+        } else {
+            sum += qk_range_divergence(
+                end - s, a->factor[unit], a->p + i * a->ld + s, b->factor[unit], b->p + i * b->ld + s);
+        }
+    }
+    return sum;
+}
+
+/* Adds what a source's map says, beside that of source 0. */
+static void add_map(
+    struct qk_range_run *run, size_t i, const struct qk_attention_map *map, const struct qk_attention_map *of)
+{
+    size_t first = run->sum[0].first, skip = map->t0 < first ? first - map->t0 : 0;
+    double sum = 0;
+    if (run->source[i].range != NULL)
+        qk_range_sum_add(&run->sum[i], map);
+    if (run->source[i].shift == NULL)
+        return;
+    for (size_t j = skip; j < map->n; j++)
+        sum += row_divergence(map, of, j);
+    run->divergence[(i * run->n_heads + map->head) * run->blocks + map->t0 / QK_ATTENTION_BLOCK] = sum;
+}
+
+/* Adds a block of queries of every source. `of` is source 0's map; others' are made in scratch. */
+static void add_block(struct qk_range_run *run, const struct qk_attention_map *of, float *scratch)
+{
+    struct qk_timing *timing = qk_progress_timing(run->progress);
+    uint64_t since = qk_timing_start(timing);
+    add_map(run, 0, of, of);
+    since = qk_timing_lap(timing, QK_TIME_STATISTICS, since);
+    for (size_t i = 1; i < run->n; i++) {
+        struct qk_attention_map map =
+            qk_attention_map_make(&run->made[i].attention, of->head, of->t0, of->n, scratch);
+        since = qk_timing_lap(timing, QK_TIME_ATTENTION, since);
+        add_map(run, i, &map, of);
+        since = qk_timing_lap(timing, QK_TIME_STATISTICS, since);
     }
 }
 
-/* One worker has a head from its first query to its last, so that sums do not depend on the number of workers. Blocks
- * are those of a pass, so that a head has the same numbers beside a pass. */
-static void run_head(void *context, size_t head, size_t worker)
+/* Maps that a worker makes at once. */
+static size_t maps_made(const struct qk_range_run *run)
+{
+    return (size_t)!run->source[0].given + (size_t)(run->n > 1);
+}
+
+static float *scratch_of(const struct qk_range_run *run, size_t worker)
+{
+    return run->scratch + worker * maps_made(run) * qk_attention_map_values(run->T);
+}
+
+/* Item: a block of queries of a head, the last blocks first. Blocks are those of a pass, so that a head has the same
+ * numbers beside a pass. */
+static void run_block(void *context, size_t item, size_t worker)
 {
     struct qk_range_run *run = context;
-    size_t T = run->T, first = run->sum[0].first;
-    for (size_t t0 = first - first % QK_QUERY_BLOCK; t0 < T; t0 += QK_QUERY_BLOCK) {
-        size_t n = T - t0 < QK_QUERY_BLOCK ? T - t0 : QK_QUERY_BLOCK;
-        if (qk_progress_check(run->progress, NULL) != QK_OK)
-            return;
-        add_block(run, worker, head, t0, n, NULL, T);
-    }
+    struct qk_timing *timing = qk_progress_timing(run->progress);
+    uint64_t since = qk_timing_start(timing);
+    size_t head = item % run->n_heads, t0 = (run->blocks - 1 - item / run->n_heads) * QK_ATTENTION_BLOCK,
+           n = run->T - t0 < QK_ATTENTION_BLOCK ? run->T - t0 : QK_ATTENTION_BLOCK;
+    float *scratch = scratch_of(run, worker);
+    struct qk_attention_map of = qk_attention_map_make(&run->made[0].attention, head, t0, n, scratch);
+    qk_timing_lap(timing, QK_TIME_ATTENTION, since);
+    add_block(run, &of, scratch + qk_attention_map_values(run->T));
 }
 
 static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_options *options, int layer,
@@ -229,7 +287,8 @@ static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_
     struct qk_layer_attention *made = &run->made[i];
     size_t heads = (size_t)source->model->layer[layer].role[QK_Q].n_heads;
     if (!source->given) {
-        QK_TRY(qk_layer_attention_make(source->model, source->patch, layer, x, run->T, made, err));
+        QK_TRY(qk_layer_attention_make(
+            source->model, source->patch, layer, x, run->T, run->progress, made, err));
         heads = made->attention.n_q;
     }
     if (i == 0)
@@ -241,15 +300,16 @@ static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_
 }
 
 static enum qk_code make_run(struct qk_range_run *run, const struct qk_range_options *options, int layer,
-    const float *x, size_t T, const struct qk_range_source *source, size_t n, struct qk_error *err)
+    const float *x, size_t T, const struct qk_range_source *source, size_t n, struct qk_progress *progress,
+    struct qk_error *err)
 {
-    *run = (struct qk_range_run){.T = T, .n = n};
+    *run = (struct qk_range_run){.T = T, .n = n, .blocks = qk_attention_blocks(T), .progress = progress};
     memcpy(run->source, source, n * sizeof *source);
     for (size_t i = 0; i < n; i++)
         QK_TRY(make_source(run, options, layer, x, i, err));
-    QK_TRY(qk_alloc(&run->divergence, n * run->n_heads, sizeof *run->divergence, err));
-    return qk_alloc_aligned(
-        &run->scratch, qk_parallel_workers(run->n_heads) * n, QK_QUERY_BLOCK * T * sizeof *run->scratch, err);
+    QK_TRY(qk_alloc(&run->divergence, n * run->n_heads * run->blocks, sizeof *run->divergence, err));
+    return qk_alloc_aligned(&run->scratch, qk_parallel_workers(run->n_heads * run->blocks) * maps_made(run),
+        qk_attention_map_values(T) * sizeof *run->scratch, err);
 }
 
 static void free_run(struct qk_range_run *run)
@@ -267,8 +327,8 @@ static enum qk_code finish(const struct qk_range_run *run, struct qk_error *err)
     const struct qk_range_source *source = run->source;
     for (size_t i = 0; i < run->n; i++) {
         double sum = 0;
-        for (size_t h = 0; h < run->n_heads; h++)
-            sum += run->divergence[i * run->n_heads + h];
+        for (size_t j = 0; j < run->n_heads * run->blocks; j++)
+            sum += run->divergence[i * run->n_heads * run->blocks + j];
         if (source[i].shift != NULL)
             *source[i].shift = sum / ((double)run->n_heads * (double)(run->T - run->sum[0].first));
         if (source[i].range == NULL)
@@ -286,10 +346,10 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_range_run run;
-    enum qk_code code = make_run(&run, options, layer, x, T, source, n, err);
-    run.progress = progress;
+    enum qk_code code = make_run(&run, options, layer, x, T, source, n, progress, err);
     if (code == QK_OK) {
-        qk_parallel_for(run.n_heads, run_head, &run, progress);
+        size_t blocks = run.blocks - run.sum[0].first / QK_ATTENTION_BLOCK;
+        qk_parallel_for(blocks * run.n_heads, run_block, &run, progress);
         code = qk_progress_check(progress, err);
     }
     if (code == QK_OK)
@@ -301,12 +361,13 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
 /* --- beside a pass --- */
 
 enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, const float *x, size_t T,
-    const struct qk_range_source *source, size_t n, struct qk_range_run **out, struct qk_error *err)
+    const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_range_run **out,
+    struct qk_error *err)
 {
     struct qk_range_run *run;
     *out = NULL;
     QK_TRY(qk_alloc(&run, 1, sizeof *run, err));
-    enum qk_code code = make_run(run, options, layer, x, T, source, n, err);
+    enum qk_code code = make_run(run, options, layer, x, T, source, n, progress, err);
     if (code == QK_OK)
         *out = run;
     else
@@ -314,11 +375,10 @@ enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, c
     return code;
 }
 
-void qk_range_see(
-    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+void qk_range_see(struct qk_range_run *run, size_t worker, const struct qk_attention_map *map)
 {
-    if (t0 + n > run->sum[0].first)
-        add_block(run, worker, head, t0, n, p, ld);
+    if (map->t0 + map->n > run->sum[0].first)
+        add_block(run, map, scratch_of(run, worker));
 }
 
 enum qk_code qk_range_end(struct qk_range_run *run, struct qk_error *err)

@@ -9,6 +9,7 @@
 #define QK_RANGE_RANGE_H
 
 #include "base/progress.h"
+#include "forward/attention.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -49,21 +50,25 @@ void qk_layer_range_free(struct qk_layer_range *range);
 enum qk_code qk_layer_range_copy(struct qk_layer_range *to, const struct qk_layer_range *from,
     struct qk_error *err); /* to uninitialised */
 
-/* Adds up one layer's blocks. Blocks of different heads may come from different threads. */
+/* Adds up one layer's blocks. Each has sums of its own, which are added in their order at the end. So blocks may come
+ * from any thread, in any order. */
 struct qk_range_sum {
-    size_t T, first, long_from, n_heads;
-    struct range_head *head; /* owned */
+    size_t T, first, long_from, n_heads, blocks;
+    struct range_part *part; /* (n_heads, blocks), owned */
 };
 enum qk_code qk_range_sum_init(struct qk_range_sum *sum, const struct qk_range_options *options, size_t T,
     size_t n_heads, struct qk_error *err);
-/* Adds p (n, ld) as qk_attention_seen gives it; queries that do not count are skipped. */
-void qk_range_sum_add(struct qk_range_sum *sum, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+/* Adds a map, whose queries are of one block of QK_ATTENTION_BLOCK; those that do not count are skipped. */
+void qk_range_sum_add(struct qk_range_sum *sum, const struct qk_attention_map *map);
 enum qk_code qk_range_sum_finish(
     const struct qk_range_sum *sum, struct qk_layer_range *out, struct qk_error *err);
 void qk_range_sum_free(struct qk_range_sum *sum);
 
-/* Jensen-Shannon divergence of two rows of n values that each sum to 1. */
-double qk_range_divergence(const float *p, const float *r, size_t n);
+/* The part of the Jensen-Shannon divergence that comes from n places of two rows, which hold a p[i] and b r[i]. Terms
+ * are float32 and never cancel: to 1e-6 of itself, for values that are exact. */
+double qk_range_divergence(size_t n, float a, const float *p, float b, const float *r);
+/* *mass = sum of the n values of p, and *moment = that of p[i] (farthest - i). */
+void qk_range_mass(size_t n, const float *p, size_t farthest, double *mass, double *moment);
 
 /* One model's layer on given inputs. */
 struct qk_range_source {
@@ -75,7 +80,7 @@ struct qk_range_source {
                     * queries; NULL allowed */
 };
 /* Runs layer `layer` of each of the n sources (at most QK_RANGE_SOURCES) on the same inputs x (T, d), by blocks of
- * the chosen queries. The processors share the heads. QK_INPUT when the sources have different numbers of heads.
+ * the chosen queries. The processors share blocks of heads. QK_INPUT when the sources have different numbers of heads.
  * Attention that is not finite gives NaN. progress serves cancellation alone. */
 enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, const float *x, size_t T,
     const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_error *err);
@@ -86,10 +91,10 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
 enum { QK_RANGE_SOURCES = 4 };
 struct qk_range_run;
 enum qk_code qk_range_begin(const struct qk_range_options *options, int layer, const float *x, size_t T,
-    const struct qk_range_source *source, size_t n, struct qk_range_run **out, struct qk_error *err);
-/* As a hook of a pass (forward/attention.h). */
-void qk_range_see(
-    struct qk_range_run *run, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld);
+    const struct qk_range_source *source, size_t n, struct qk_progress *progress, struct qk_range_run **out,
+    struct qk_error *err);
+/* As a hook of a pass (struct qk_attention_watch). */
+void qk_range_see(struct qk_range_run *run, size_t worker, const struct qk_attention_map *map);
 /* Writes the results of all sources and frees the run. */
 enum qk_code qk_range_end(struct qk_range_run *run, struct qk_error *err);
 void qk_range_abandon(struct qk_range_run *run); /* frees it without results; NULL allowed */

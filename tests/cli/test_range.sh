@@ -224,6 +224,33 @@ run range "$pre" "$post" --states "$llama_post/golden.safetensors"
 check "states of another width" complains 3 'hidden_states.1: other shape (found (48, 64), expected (48, 128))'
 run range "$llama_pre" "$llama_post" --states "$llama_post/golden.safetensors" --states-pre "$golden_pre"
 check "pre's states of other tokens" complains 3 'golden-pre.safetensors: '
+# Blocks, tiles and states of two pairs, by one processor and by all.
+one=$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')
+for folder in "$QK_DEMO_DATA" "$jet"; do
+    run range "$folder/pre" "$folder/post" --no-cache --length 1300 --queries last:700 --set full=lerp:0.5 --json
+    cp "$out" "$work/all.json"
+    taskset -c "$one" "$QKSCOPE" range "$folder/pre" "$folder/post" --no-cache --length 1300 --queries last:700 \
+        --set full=lerp:0.5 --timing --json >"$work/one.json" 2>"$err"
+    check "one processor gives the same bits as all: ${folder##*/}" python3 -c '
+import json, sys
+one, every = (json.load(open(f)) for f in sys.argv[1:])
+timing = one.pop("timing")
+parts = list(timing["parts"].values())
+# One worker is always in some part.
+sys.exit(one != every or len(one["layers"]) < 4 or timing["workers"] != 1 or min(parts) < 0 or
+         abs(sum(parts) - timing["wall"]) > 0.03 * timing["wall"])' "$work/one.json" "$work/all.json"
+done
+run range "$jet/pre" "$jet/post" --no-cache --length 1300 --timing --json
+check "--timing names every part, and has time in each" json_holds \
+    "list(d['timing']['parts']) == ['read', 'convert', 'products', 'attention', 'recurrence', 'statistics', 'other'] and all(x > 0 for x in d['timing']['parts'].values())"
+check "  at most the workers' time" json_holds \
+    "sum(d['timing']['parts'].values()) <= 1.001 * d['timing']['workers'] * d['timing']['wall']"
+run range "$pre" "$post" --ids "$work/ids" --no-cache --timing
+check "  a table behind the report: two lines and one a part" sh -c \
+    "[ $code -eq 0 ] && [ \"\$(sed -n '/^time of the pass: .* s of [0-9]* processors*\$/,\$p' '$out' | cut -d ' ' -f 1 | xargs)\" = 'time part read convert products attention recurrence statistics other' ]"
+check "  shares of 100 %" sh -c \
+    "sed '1,/^part /d' '$out' | awk '{ all += \$3 } END { exit all < 96 || all > 104 }'"
+
 # A fine-tuning added tokens, whose rows pre does not have.
 python3 "$tools/make_grown.py" "$post" "$work/grown" '<think>' '</think>' >"$work/rows"
 python3 "$tools/make_grown.py" "$pre" "$work/grown_pre" '<think>' '</think>' >>"$work/rows"
@@ -251,7 +278,7 @@ run range "$pre" "$work/odd/post" --probe "$work/think"
 check "post must know all of them" complains 3 "odd/post: token 1 of the probe is outside the vocabulary (found 260"
 
 for words in '--queries some' '--queries last:0' '--long 0' '--length 0' '--json --csv' '--ids x --probe x' \
-    '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--sort size' '--estimate --sort mean' '--estimate --ids x' '--layers 99'; do
+    '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--sort size' '--timing --csv' '--timing --estimate' '--estimate --sort mean' '--estimate --ids x' '--layers 99'; do
     # shellcheck disable=SC2086 # words
     run range "$pre" "$post" $words
     check "usage: $words" complains 2 .

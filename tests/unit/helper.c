@@ -12,6 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+void map_row(const struct qk_attention_map *map, size_t i, float *row)
+{
+    size_t t = map->t0 + i, first = qk_first_key(map->window, t);
+    memset(row, 0, first * sizeof *row);
+    for (size_t s = first; s <= t; s++)
+        row[s] = map->p[i * map->ld + s] * map->factor[i * map->blocks + s / QK_ATTENTION_BLOCK];
+}
+
 char *path_in(char out[PATH_SIZE], const char *folder, const char *name)
 {
     assert_true(snprintf(out, PATH_SIZE, "%s/%s", folder, name) < PATH_SIZE);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "forward/attention.h"
 #include "model/pair.h"
 
 #include <stdbool.h>
@@ -27,6 +28,9 @@ char *trained_path(char out[PATH_SIZE], const char *pair, const char *name);
 enum { N_FAMILIES = 15 };
 extern const char *const FAMILIES[N_FAMILIES];
 struct qk_pair *open_family(const char *family);
+
+/* row (t0 + i + 1) = the attention of the map's row i; zeros before its window. */
+void map_row(const struct qk_attention_map *map, size_t i, float *row);
 
 /* "FOLDER/name"; returns out. */
 char *path_in(char out[PATH_SIZE], const char *folder, const char *name);

@@ -193,8 +193,7 @@ static enum qk_code see_state(
     return QK_OK;
 }
 
-static void see_attention(
-    void *context, int layer, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void see_attention(void *context, int layer, size_t worker, const struct qk_attention_map *map)
 {
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     struct comparison *c = context;
@@ -209,8 +208,13 @@ static void see_attention(
         c->layer = layer;
         c->n_maps++;
     }
-    for (size_t i = 0; i < n; i++)
-        c->map = fmax(c->map, worst(p + i * ld, c->expected + (head * T + t0 + i) * T, t0 + n));
+    float *row = malloc(T * sizeof *row);
+    for (size_t i = 0; i < map->n; i++) {
+        size_t t = map->t0 + i;
+        map_row(map, i, row);
+        c->map = fmax(c->map, worst(row, c->expected + (map->head * T + t) * T, t + 1));
+    }
+    free(row);
     pthread_mutex_unlock(&one_at_a_time);
 }
 
@@ -223,7 +227,8 @@ static void compare_pass(const char *family, const char *side, const char *folde
     struct comparison c = {.model = model, .golden = &golden, .layer = -1};
     c.thinned = strcmp(family, JET_PAIR) == 0;
     c.trained = c.thinned || strcmp(family, "hypenet") == 0;
-    const struct qk_forward_hooks hooks = {&c, see_state, c.thinned ? NULL : see_attention};
+    const struct qk_forward_hooks hooks = {
+        .context = &c, .state = see_state, .attention = c.thinned ? NULL : see_attention};
     const char *missing;
     expect_ok(qk_forward_missing(model, &missing, &err), &err);
     if (missing != NULL)
@@ -278,23 +283,30 @@ static double compare_attention(const struct qk_model *model, const struct golde
 {
     struct qk_layer_attention made;
     struct qk_error err = {0};
-    size_t T = golden->T, B = 7; /* blocks that do not divide T */
+    size_t T = golden->T;
     float *x = golden_values(golden, golden_tensor(golden, "hidden_states", layer));
     float *expected = golden_values(golden, golden_tensor(golden, "attentions", layer));
-    float *p = malloc(B * T * sizeof *p);
+    float *row = malloc(T * sizeof *row), *values = malloc(qk_attention_map_values(T) * sizeof *values);
     double error = 0;
-    expect_ok(qk_layer_attention_make(model, NULL, layer, x, T, &made, &err), &err);
+    expect_ok(qk_layer_attention_make(model, NULL, layer, x, T, NULL, &made, &err), &err);
     assert_null(made.attention.v);
     for (size_t h = 0; h < made.attention.n_q; h++) {
-        for (size_t t0 = 0; t0 < T; t0 += B) {
-            size_t n = T - t0 < B ? T - t0 : B;
-            qk_attention_block(&made.attention, h, t0, n, p, T);
-            for (size_t i = 0; i < n; i++)
-                error = fmax(error, worst(p + i * T, expected + (h * T + t0 + i) * T, t0 + n));
+        for (size_t t = 0; t < T; t++) {
+            qk_attention_row(&made.attention, h, t, row);
+            error = fmax(error, worst(row, expected + (h * T + t) * T, t + 1));
+        }
+        for (size_t t0 = 0; t0 < T; t0 += QK_ATTENTION_BLOCK) {
+            size_t n = T - t0 < QK_ATTENTION_BLOCK ? T - t0 : QK_ATTENTION_BLOCK;
+            struct qk_attention_map map = qk_attention_map_make(&made.attention, h, t0, n, values);
+            for (size_t i = 0; i < n; i++) {
+                map_row(&map, i, row);
+                error = fmax(error, worst(row, expected + (h * T + t0 + i) * T, t0 + i + 1));
+            }
         }
     }
     qk_layer_attention_free(&made);
-    free(p);
+    free(row);
+    free(values);
     free(x);
     free(expected);
     return error;

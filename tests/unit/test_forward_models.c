@@ -314,12 +314,12 @@ static void test_query_scaling(void **state)
     copy_model("hypenet", "pre", folder, NULL, NULL);
     set_config(folder, "attn_logits_scaling", "null");
     expect_ok(qk_model_open(folder, &model, &err), &err);
-    expect_ok(qk_layer_attention_make(model, NULL, 1, x, T, &plain, &err), &err);
+    expect_ok(qk_layer_attention_make(model, NULL, 1, x, T, NULL, &plain, &err), &err);
     qk_model_close(model);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         set_config(folder, "attn_logits_scaling", rows[i].value);
         expect_ok(qk_model_open(folder, &model, &err), &err);
-        expect_ok(qk_layer_attention_make(model, NULL, 1, x, T, &scaled, &err), &err);
+        expect_ok(qk_layer_attention_make(model, NULL, 1, x, T, NULL, &scaled, &err), &err);
         const float *p = plain.attention.q, *q = scaled.attention.q;
         size_t last = (T - 1) * plain.attention.q_stride;
         assert_true(fabs((double)(q[5] / p[5]) - rows[i].first) < 1e-6);
@@ -380,12 +380,14 @@ static void test_short(void **state)
     ids[7] = -1;
     expect_failure(
         qk_forward(model, NULL, ids, N_IDS, NULL, NULL, 0, NULL, &err), &err, QK_INPUT, "token 7|-1");
-    expect_ok(qk_layer_attention_make(model, NULL, 3, x, 1, &made, &err), &err);
-    qk_attention_block(&made.attention, 0, 0, 1, &p, 1);
+    expect_ok(qk_layer_attention_make(model, NULL, 3, x, 1, NULL, &made, &err), &err);
+    qk_attention_row(&made.attention, 0, 0, &p);
     assert_true(p == 1);
     qk_layer_attention_free(&made);
-    expect_failure(qk_layer_attention_make(model, NULL, 4, x, 1, &made, &err), &err, QK_INPUT, "layer 4");
-    expect_failure(qk_layer_attention_make(model, NULL, 0, x, 0, &made, &err), &err, QK_INPUT, "no token");
+    expect_failure(
+        qk_layer_attention_make(model, NULL, 4, x, 1, NULL, &made, &err), &err, QK_INPUT, "layer 4");
+    expect_failure(
+        qk_layer_attention_make(model, NULL, 0, x, 0, NULL, &made, &err), &err, QK_INPUT, "no token");
     qk_model_close(model);
 }
 

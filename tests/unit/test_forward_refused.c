@@ -93,8 +93,8 @@ static void test_missing(void **state)
     size_t n;
     expect_failure(
         qk_forward_vocabulary(model, &n, &err), &err, QK_INPUT, "its model type is not in the layout table");
-    expect_failure(
-        qk_layer_attention_make(model, NULL, 0, x, 1, &made, &err), &err, QK_INPUT, "attention|layout table");
+    expect_failure(qk_layer_attention_make(model, NULL, 0, x, 1, NULL, &made, &err), &err, QK_INPUT,
+        "attention|layout table");
     qk_model_close(model);
     /* A router beside the MLP: the name of one tensor, spelled with an escape so that it is as long. */
     copy_model("qwen2", "post", path_in(folder, *state, "experts"), "layers.3.mlp.gate_proj.weight",

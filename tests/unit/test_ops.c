@@ -2,11 +2,12 @@
 #include "helper.h"
 
 #include "base/blas.h"
-#include "forward/attention.h"
 #include "forward/exponential.h"
 #include "forward/ops.h"
+#include "forward/recurrence.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,32 +204,31 @@ static double score(const float *x, int t, int s, int h)
 
 struct watch {
     float *maps; /* (NQ, T, T) */
-    size_t next[NQ];
+    atomic_int seen[NQ][2];
 };
 
-static void see(void *context, size_t worker, size_t head, size_t t0, size_t n, const float *p, size_t ld)
+static void see(void *context, size_t worker, const struct qk_attention_map *map)
 {
     struct watch *watch = context;
     (void)worker;
-    assert_int_equal(watch->next[head], t0);
-    watch->next[head] = t0 + n;
-    for (size_t i = 0; i < n; i++)
-        memcpy(watch->maps + (head * T + t0 + i) * T, p + i * ld, (t0 + n) * sizeof *p);
+    watch->seen[map->head][map->t0 / QK_ATTENTION_BLOCK]++;
+    for (size_t i = 0; i < map->n; i++)
+        map_row(map, i, watch->maps + (map->head * T + map->t0 + i) * T);
 }
 
 static void check_softmax(const float *x, size_t window, float softcap)
 {
     struct qk_attention a = sample(x);
     struct qk_error err = {0};
-    float *out = malloc(T * NQ * VD * sizeof *out), *maps = calloc((size_t)NQ * T * T, sizeof *maps),
-          p[3 * T];
+    float *out = malloc(T * NQ * VD * sizeof *out), *maps = calloc((size_t)NQ * T * T, sizeof *maps), p[T];
     struct watch watch = {.maps = maps};
+    const struct qk_attention_watch watcher = {see, &watch, 0};
     a.window = window;
     a.softcap = softcap;
     a.out = out;
-    expect_ok(qk_softmax_attention(&a, 1, see, &watch, &err), &err);
+    expect_ok(qk_softmax_attention(&a, 1, &watcher, &err), &err);
     for (int h = 0; h < NQ; h++) {
-        assert_int_equal(watch.next[h], T);
+        assert_true(watch.seen[h][0] == 1 && watch.seen[h][1] == 1);
         for (int t = 0; t < T; t++) {
             double weight[T] = {0}, sum = 0, mixed[VD] = {0};
             for (int s = window == 0 || t < (int)window ? 0 : t - (int)window + 1; s <= t; s++) {
@@ -236,7 +236,7 @@ static void check_softmax(const float *x, size_t window, float softcap)
                 logit = softcap > 0 ? (double)softcap * tanh(logit / (double)softcap) : logit;
                 sum += weight[s] = exp(logit);
             }
-            qk_attention_block(&a, (size_t)h, (size_t)t, 1, p, T);
+            qk_attention_row(&a, (size_t)h, (size_t)t, p);
             for (int s = 0; s < T; s++) {
                 float seen = maps[(h * T + t) * T + s];
                 expect_close((double)seen, weight[s] / sum, 1e-6);
@@ -262,6 +262,108 @@ static void test_softmax(void **state)
     check_softmax(x, 1, 0);
     check_softmax(x, 70, 0);
     check_softmax(x, T + 9, 0.5f);
+    free(x);
+}
+
+/* Queries that cross many tiles. Logits rise to hundreds along the keys, so that sums are rescaled again and again, and
+ * early keys weigh nothing. */
+struct long_watch {
+    float *row[2]; /* of two queries of head 1 */
+    size_t query[2];
+    atomic_size_t queries;
+};
+
+static void see_two(void *context, size_t worker, const struct qk_attention_map *map)
+{
+    struct long_watch *watch = context;
+    (void)worker;
+    watch->queries += map->n;
+    for (int i = 0; i < 2; i++)
+        if (map->head == 1 && watch->query[i] >= map->t0 && watch->query[i] < map->t0 + map->n)
+            map_row(map, watch->query[i] - map->t0, watch->row[i]);
+}
+
+/* out (VD) and weights (t + 1) of a query, in float64. */
+static void attend_slowly(const struct qk_attention *a, size_t h, size_t t, double *weight, double out[VD])
+{
+    double most = -INFINITY, sum = 0;
+    const float *q = a->q + t * a->q_stride + h * HD;
+    memset(out, 0, VD * sizeof *out);
+    for (size_t s = 0; s <= t; s++) {
+        const float *k = a->k + s * a->k_stride + h / (a->n_q / a->n_k) * HD;
+        weight[s] = 0;
+        for (size_t i = 0; i < HD; i++)
+            weight[s] += (double)a->scale * (double)q[i] * (double)k[i];
+        if (s < qk_first_key(a->window, t))
+            weight[s] = -INFINITY;
+        most = fmax(most, weight[s]);
+    }
+    for (size_t s = 0; s <= t; s++)
+        sum += weight[s] = exp(weight[s] - most);
+    for (size_t s = 0; s <= t; s++) {
+        weight[s] /= sum;
+        for (size_t i = 0; i < VD; i++)
+            out[i] += weight[s] * (double)a->v[s * a->v_stride + h / (a->n_q / a->n_k) * VD + i];
+    }
+}
+
+static void check_long(const struct qk_attention *of, size_t from)
+{
+    enum { LONG = 1501 };
+    static double weight[LONG];
+    static float out[3][LONG * NQ * VD], row[3][LONG];
+    struct qk_attention a = *of;
+    struct qk_error err = {0};
+    struct long_watch watch = {.row = {row[0], row[1]}, .query = {from, LONG - 1}};
+    struct qk_attention_watch watcher = {see_two, &watch, from};
+    a.out = out[0];
+    expect_ok(qk_softmax_attention(&a, 1, NULL, &err), &err);
+    a.out = out[1];
+    expect_ok(qk_softmax_attention(&a, 1, &watcher, &err), &err);
+    assert_int_equal(watch.queries, NQ * (LONG - from / QK_ATTENTION_BLOCK * QK_ATTENTION_BLOCK));
+    watcher.seen = NULL;
+    a.out = out[2];
+    expect_ok(qk_softmax_attention(&a, 1, &watcher, &err), &err);
+    assert_memory_equal(out[1], out[2], sizeof out[1]);
+    for (size_t h = 0; h < NQ; h++)
+        for (size_t t = h; t < LONG; t += 83) { /* the last: LONG - 1 of head 1 */
+            double expected[VD];
+            attend_slowly(&a, h, t, weight, expected);
+            /* Logits of 300 are off by 300 roundings of 6e-8, and weights by as much of themselves. */
+            for (size_t i = 0; i < VD; i++)
+                for (int run = 0; run < 2; run++)
+                    expect_close((double)out[run][(t * NQ + h) * VD + i], expected[i], 5e-5);
+        }
+    for (int i = 0; i < 2; i++) {
+        double unused[VD];
+        attend_slowly(&a, 1, watch.query[i], weight, unused);
+        qk_attention_row(&a, 1, watch.query[i], row[2]);
+        for (size_t s = 0; s <= watch.query[i]; s++) {
+            expect_close((double)row[i][s], weight[s], 5e-5);
+            expect_close((double)row[2][s], weight[s], 5e-5);
+            assert_true(s >= qk_first_key(a.window, watch.query[i]) || (row[i][s] == 0 && row[2][s] == 0));
+        }
+    }
+}
+
+static void test_tiles(void **state)
+{
+    (void)state;
+    enum { LONG = 1501 };
+    float *x = random_values((size_t)LONG * LD, 13);
+    struct qk_attention a = sample(x);
+    a.T = LONG;
+    for (size_t t = 0; t < LONG; t++)
+        for (size_t i = 0; i < NK * HD; i++)
+            x[t * LD + K + i] *= (float)t * 0.2f;
+    check_long(&a, 0);
+    check_long(&a, LONG / 2);
+    a.window = 1;
+    check_long(&a, LONG / 2);
+    a.window = 300;
+    check_long(&a, 1000);
+    a.window = 700;
+    check_long(&a, 100);
     free(x);
 }
 
@@ -338,6 +440,140 @@ static void test_delta_rule(void **state)
     free(out);
 }
 
+/* --- the delta rule by chunks --- */
+
+enum { D_T = 203, D_NV = 4, D_NK = 2, D_DK = 24, D_DV = 40, D_LD = 2 * D_NK * D_DK + D_NV * D_DV };
+
+/* Inputs that are hard for chunks. A gate is g or beta of token t, from a number of -1 to 1. */
+struct delta_case {
+    float (*g)(size_t t, float number), (*beta)(size_t t, float number);
+    float apart; /* how far keys differ from each other */
+};
+
+static float mild(size_t t, float number)
+{
+    (void)t;
+    return -0.1f * fabsf(number);
+}
+/* Nearly nothing, a chunk's whole reach of float32 in one step, and more than that, in turn. */
+static float strong(size_t t, float number)
+{
+    static const float levels[] = {0, -1e-6f, -30, 0, -200, -1, -1e20f, -0.5f, -INFINITY, 0, 0};
+    return number < -0.5f ? levels[t % (sizeof levels / sizeof *levels)] : -0.01f;
+}
+static float none(size_t t, float number)
+{
+    (void)t;
+    return 0 * number;
+}
+static float middle(size_t t, float number)
+{
+    (void)t;
+    return 0.5f + 0.5f * number;
+}
+static float extreme(size_t t, float number)
+{
+    return t % 3 == 0 ? 0 : t % 3 == 1 ? 1 : number > 0 ? 1 - 1e-6f : 1e-7f;
+}
+
+static const struct delta_case DELTA_CASES[] = {{mild, middle, 1}, {strong, middle, 1}, {strong, extreme, 1},
+    {none, extreme, 1}, {none, extreme, 1e-3f}, {none, middle, 0}, {mild, extreme, 0}};
+
+/* Token by token in float64, from and to state (D_DK, D_DV) of value head h. */
+static void delta_slowly(
+    const float *x, const float *g, const float *beta, size_t h, double (*state)[D_DV], double *out)
+{
+    size_t key = h / (D_NV / D_NK);
+    for (size_t t = 0; t < D_T; t++) {
+        const float *q = x + t * D_LD + key * D_DK, *k = q + D_NK * D_DK,
+                    *v = x + t * D_LD + 2 * D_NK * D_DK + h * D_DV;
+        for (size_t j = 0; j < D_DV; j++) {
+            double memory = 0, read = 0;
+            for (size_t i = 0; i < D_DK; i++) {
+                state[i][j] *= exp((double)g[t * D_NV + h]);
+                memory += state[i][j] * (double)k[i];
+            }
+            for (size_t i = 0; i < D_DK; i++) {
+                state[i][j] += (double)k[i] * (double)beta[t * D_NV + h] * ((double)v[j] - memory);
+                read += state[i][j] * (double)q[i];
+            }
+            out[t * D_DV + j] = read;
+        }
+    }
+}
+
+/* Keys of length 1 around one direction, queries of length 1 / sqrt(D_DK), as a layer makes them. */
+static void shape_delta(float *x, float apart)
+{
+    for (size_t t = 0; t < D_T; t++)
+        for (size_t part = 0; part < 2 * D_NK; part++) {
+            float *row = x + t * D_LD + part * D_DK;
+            for (size_t i = 0; i < D_DK && part >= D_NK; i++)
+                row[i] = 1 + apart * 4 * row[i];
+            qk_l2_norm(1, D_DK, D_DK, row, 1e-6, part < D_NK ? 1 / sqrtf(D_DK) : 1);
+        }
+}
+
+static void check_delta(const struct delta_case *c, uint64_t seed)
+{
+    static const size_t ends[] = {64, 65, 67, D_T, D_T}; /* calls, the state between them */
+    static double expected[D_T * D_DV], end[D_NV][D_DK][D_DV];
+    float *x = random_values(D_T * D_LD, seed), *g = random_values(D_T * D_NV, seed + 1),
+          *beta = random_values(D_T * D_NV, seed + 2), *start = random_values(D_NV * D_DK * D_DV, seed + 3);
+    static float out[2][D_T * D_NV * D_DV], state[D_NV * D_DK * D_DV], whole[D_NV * D_DK * D_DV];
+    struct qk_attention a = {.n_q = D_NV,
+        .n_k = D_NK,
+        .head_dim = D_DK,
+        .value_dim = D_DV,
+        .scale = 1,
+        .q_stride = D_LD,
+        .k_stride = D_LD,
+        .v_stride = D_LD};
+    struct qk_error err = {0};
+    shape_delta(x, c->apart);
+    for (size_t i = 0; i < D_T * D_NV; i++) {
+        g[i] = c->g(i / D_NV, g[i]);
+        beta[i] = c->beta(i / D_NV, beta[i]);
+    }
+    memcpy(state, start, sizeof state);
+    memcpy(whole, start, sizeof whole);
+    for (size_t i = 0; i < 5; i++) { /* the last call has all tokens */
+        size_t t = i == 0 || i == 4 ? 0 : ends[i - 1];
+        a.T = ends[i] - t;
+        a.q = x + t * D_LD;
+        a.k = a.q + D_NK * D_DK;
+        a.v = a.k + D_NK * D_DK;
+        a.out = out[i == 4] + t * D_NV * D_DV;
+        a.state = i == 4 ? whole : state;
+        expect_ok(qk_gated_delta_rule(&a, &(struct qk_gates){g + t * D_NV, beta + t * D_NV}, 1, &err), &err);
+    }
+    for (size_t h = 0; h < D_NV; h++) {
+        for (size_t i = 0; i < D_DK * D_DV; i++)
+            end[h][i / D_DV][i % D_DV] = (double)start[h * D_DK * D_DV + i];
+        delta_slowly(x, g, beta, h, end[h], expected);
+        /* Numbers are around 1, and a rounding of 6e-8 happens to each of up to 200 terms that a number is a sum of.
+         * The rule forgets: no rounding grows from one token to the next. */
+        for (size_t i = 0; i < D_T * D_DV; i++)
+            for (int run = 0; run < 2; run++)
+                expect_close((double)out[run][(i / D_DV * D_NV + h) * D_DV + i % D_DV], expected[i], 5e-6);
+        for (size_t i = 0; i < D_DK * D_DV; i++) {
+            expect_close((double)state[h * D_DK * D_DV + i], end[h][i / D_DV][i % D_DV], 5e-6);
+            expect_close((double)whole[h * D_DK * D_DV + i], end[h][i / D_DV][i % D_DV], 5e-6);
+        }
+    }
+    free(x);
+    free(g);
+    free(beta);
+    free(start);
+}
+
+static void test_delta_chunks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof DELTA_CASES / sizeof *DELTA_CASES; i++)
+        check_delta(&DELTA_CASES[i], 20 + 10 * i);
+}
+
 static void test_cancelled(void **state)
 {
     (void)state;
@@ -349,7 +585,7 @@ static void test_cancelled(void **state)
     qk_alibi_slopes(NQ, slope);
     a.progress = &progress;
     a.out = out;
-    assert_int_equal(qk_softmax_attention(&a, 1, NULL, NULL, &err), QK_CANCELLED);
+    assert_int_equal(qk_softmax_attention(&a, 1, NULL, &err), QK_CANCELLED);
     assert_int_equal(qk_lightning_attention(&a, 1, slope, &err), QK_CANCELLED);
     assert_int_equal(qk_gated_delta_rule(&a, &(struct qk_gates){gates, gates}, 1, &err), QK_CANCELLED);
     free(x);
@@ -367,9 +603,11 @@ int main(void)
         cmocka_unit_test(test_convolution),
         cmocka_unit_test(test_rope),
         cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_lightning),
         cmocka_unit_test(test_slopes),
         cmocka_unit_test(test_delta_rule),
+        cmocka_unit_test(test_delta_chunks),
         cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

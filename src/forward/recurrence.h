@@ -1,0 +1,27 @@
+/* recurrence.h - the mixers of linear layers: lightning attention and the gated delta rule, by chunks of tokens. The
+ * processors share the heads of all sequences. Float32. */
+#ifndef QK_FORWARD_RECURRENCE_H
+#define QK_FORWARD_RECURRENCE_H
+
+#include "forward/attention.h"
+
+/* Lightning attention (Qin et al. 2024): out_t = sum_{s<=t} e^(-slope_h (t-s)) scale (q_t . k_s) v_s, in
+ * blocks with a (head_dim, value_dim) state between them, of n sequences as above. slope: n_q values. */
+enum qk_code qk_lightning_attention(
+    const struct qk_attention *a, size_t n, const float *slope, struct qk_error *err);
+
+/* ALiBi's slopes (Press et al. 2022): 2^(-8 (h+1) / n) for n a power of two, its interleaving rule otherwise. */
+void qk_alibi_slopes(size_t n, float *slope);
+
+/* Gated delta rule (Yang et al. 2024): per value head, state S (head_dim, value_dim),
+ *   S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  out (T, n_q * value_dim) = S^T q.
+ * q and k are already normalised and scaled. n_q is the number of value heads, n_k that of key heads; value head h
+ * uses key head h / (n_q / n_k). q has n_k heads here, like k. g and beta (T, n_q) are those of each of the n
+ * sequences. */
+struct qk_gates {
+    const float *g, *beta;
+};
+enum qk_code qk_gated_delta_rule(
+    const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err);
+
+#endif
