@@ -18,9 +18,9 @@ void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *
         qk_rms_norm(T, n, n, x, norm->gain, norm->offset, norm->eps, out);
 }
 
-static void project(const struct qk_projection *p, size_t T, const float *x, float *out)
+static void project(const struct qk_projection *p, const struct qk_block *block, const float *x, float *out)
 {
-    qk_linear(T, p->k, p->n, x, p->weight, p->bias, out, p->n);
+    qk_block_linear(block, p->k, p->n, x, p->weight, p->bias, out, p->n);
 }
 
 /* --- positions --- */
@@ -454,9 +454,9 @@ static void convolve_values(const struct run *run, const struct qk_block *block,
     size_t values = w->n_v * w->value_dim, n = block->n;
     float *hidden = scratch + ROW_BLOCK * w->d, *kernel = hidden + ROW_BLOCK * w->kernel_in.n;
     qk_norm_apply(&w->mixer_norm, n, w->d, run->x + block->row * w->d, scratch);
-    project(&w->kernel_in, n, scratch, hidden);
+    project(&w->kernel_in, block, scratch, hidden);
     qk_activate(QK_SILU, n * w->kernel_in.n, hidden);
-    project(&w->kernel_out, n, hidden, kernel);
+    project(&w->kernel_out, block, hidden, kernel);
     for (size_t i = 0; i < n; i++)
         convolve_row(run, block, i, kernel + i * w->kernel_out.n, run->values + (block->row + i) * values);
     qk_activate(QK_SILU, n * values, run->values + block->row * values);
