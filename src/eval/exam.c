@@ -148,10 +148,10 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
     group->err = err;
     for (size_t i = 0; i < n; i++) {
         const struct qk_case_tokens *tokens = &exam->tokens[list[i]];
-        prompt[i] = (struct qk_prompt){tokens->prompt, tokens->n_prompt, tokens->limit};
+        prompt[i] = (struct qk_prompt){tokens->prompt, tokens->n_prompt, tokens->limit, list[i]};
         qk_answer_start(&group->answer[i], &exam->cases->item[list[i]], tokens, exam->tokenizer, &exam->ends);
     }
-    enum qk_code code = qk_generate(network, prompt, n, take_token, group, progress, err);
+    enum qk_code code = qk_generate(network, prompt, n, NULL, take_token, group, progress, err);
     if (code == QK_OK)
         code = group->code;
     for (size_t i = 0; i < n; i++) {
