@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /* Answers of another version of the computation do not count. */
-static const char FORMAT[] = "qkscope answers 1";
+static const char FORMAT[] = "qkscope answers 2";
 
 struct subject_side {
     const struct qk_model *model;

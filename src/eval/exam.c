@@ -155,7 +155,8 @@ static bool take_token(void *context, size_t sequence, int32_t id)
 }
 
 static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, const struct qk_kept_run *kept, signed char *out, struct qk_progress *progress, struct qk_error *err)
+    const size_t *list, const struct qk_kept_run *kept, signed char *out, struct qk_progress *progress,
+    struct qk_error *err)
 {
     struct group *group;
     struct qk_prompt prompt[GROUP_CASES];
@@ -202,8 +203,8 @@ static size_t group_length(
 }
 
 enum qk_code qk_exam_take(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, const struct qk_kept_run *kept, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
-    struct qk_error *err)
+    const size_t *list, const struct qk_kept_run *kept, signed char *answer,
+    const struct qk_exam_watch *watch, struct qk_progress *progress, struct qk_error *err)
 {
     size_t token, sequence;
     qk_exam_kept_bytes(qk_network_model(network), &token, &sequence);

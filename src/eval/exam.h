@@ -48,7 +48,7 @@ struct qk_exam_watch {
  * answer depends neither on the group nor on what is kept; prompts have the numbers of their cases there. progress
  * counts tokens as qk_exam_cost. kept, watch and progress may be NULL. */
 enum qk_code qk_exam_take(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, const struct qk_kept_run *kept, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
-    struct qk_error *err);
+    const size_t *list, const struct qk_kept_run *kept, signed char *answer,
+    const struct qk_exam_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
 #endif

@@ -43,8 +43,8 @@ void qk_lineage_close(struct qk_lineage *lineage)
 static size_t find_child(const struct qk_lineage *lineage, size_t parent, const char *change)
 {
     size_t i = parent + 1;
-    while (i < lineage->n &&
-           (lineage->node[i].parent != parent || strcmp(lineage->node[i].change, change) != 0))
+    while (
+        i < lineage->n && (lineage->node[i].parent != parent || strcmp(lineage->node[i].change, change) != 0))
         i++;
     return i;
 }

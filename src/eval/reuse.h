@@ -1,4 +1,4 @@
-/* reuse.h - what a pair's post has computed for the cases of an exam, for selections that begin with the same layers. */
+/* reuse.h - the activations that post computed for the cases of an exam, for selections with the same first layers. */
 #ifndef QK_EVAL_REUSE_H
 #define QK_EVAL_REUSE_H
 

@@ -17,7 +17,7 @@ struct qk_batch {
     size_t n;
     size_t T;         /* rows of x */
     size_t positions; /* above every position */
-    bool ends;        /* of each sequence only the last row of the output is needed; the others become undefined */
+    bool ends; /* of each sequence only the last row of the output is needed; the others become undefined */
 };
 
 /* Cuts the next part of a batch: sequences from number `from` on, as many as have QK_PART_VALUES values of x (T,

@@ -92,8 +92,7 @@ enum qk_code qk_decoder_run_layer(struct qk_decoder *decoder, const struct qk_la
         size_t row;
         end = qk_batch_cut(sequence, n, i, weights->d, decoder->longest, &part, &row);
         part.ends = (size_t)weights->layer->index + 1 == qk_decoder_layers(decoder);
-        QK_TRY(
-            qk_layer_run(weights, x + row * weights->d, &part, &decoder->tables, NULL, progress, err));
+        QK_TRY(qk_layer_run(weights, x + row * weights->d, &part, &decoder->tables, NULL, progress, err));
         qk_batch_put_back(sequence, i, end, row);
     }
     return QK_OK;
@@ -145,8 +144,7 @@ static enum qk_code run_layers(struct step *step, struct qk_progress *progress, 
         QK_TRY(qk_progress_check(progress, err));
         QK_TRY(qk_network_layer(step->decoder->network, (int)l, &weights, err));
         QK_TRY(set_states(step, weights, err));
-        QK_TRY(qk_decoder_run_layer(
-            step->decoder, weights, step->x, step->sequence, step->n, progress, err));
+        QK_TRY(qk_decoder_run_layer(step->decoder, weights, step->x, step->sequence, step->n, progress, err));
         qk_progress_add(progress, step->T * (l + 1) / layers - step->T * l / layers);
     }
     return QK_OK;

@@ -78,8 +78,8 @@ static enum qk_code take(struct generation *g, qk_token_taken taken, void *conte
     return QK_OK;
 }
 
-static enum qk_code read_prompts(struct generation *g, const struct qk_kept_run *kept,
-    struct qk_progress *progress, struct qk_error *err)
+static enum qk_code read_prompts(
+    struct generation *g, const struct qk_kept_run *kept, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_prompt **prompt;
     size_t *sequence = NULL;

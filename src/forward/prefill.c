@@ -24,8 +24,7 @@ static size_t kept_start(const struct prefill *p, const struct qk_prompt *prompt
 {
     size_t start = 0;
     for (size_t l = 1; p->kept != NULL && l < p->layers; l++) {
-        const struct qk_kept_entry *entry =
-            qk_kept_find(p->kept->kept, prompt->number, p->kept->number[l]);
+        const struct qk_kept_entry *entry = qk_kept_find(p->kept->kept, prompt->number, p->kept->number[l]);
         if (entry == NULL)
             break;
         start = entry->x != NULL ? l : start;
@@ -122,9 +121,8 @@ static enum qk_code state_before(struct prefill *p, const struct qk_layer_weight
     if (piece->t0 == 0 || piece->t0 != reader->from)
         return qk_decoder_make_state(p->decoder, weights, sequence, out, err);
     *out = qk_decoder_state(p->decoder, sequence, layer);
-    return qk_layer_state_copy(
-        qk_decoder_state(p->decoder, p->plan.reader[reader->parent].sequence, layer), piece->t0,
-        p->decoder->capacity[sequence], *out, err);
+    return qk_layer_state_copy(qk_decoder_state(p->decoder, p->plan.reader[reader->parent].sequence, layer),
+        piece->t0, p->decoder->capacity[sequence], *out, err);
 }
 
 /* Runs the layer over the pieces of a wave, from piece number `first` on, whose readers begin at it or before. */

@@ -1,4 +1,4 @@
-/* prefill_plan.h - which rows of which prompts a pass over prompts with common beginnings computes, in which order. */
+/* prefill_plan.h - the rows that a pass over prompts with common beginnings computes, and their order. */
 #ifndef QK_FORWARD_PREFILL_PLAN_H
 #define QK_FORWARD_PREFILL_PLAN_H
 
@@ -34,7 +34,6 @@ void qk_plan_free(struct qk_plan *plan);
 /* The row of a reader's own token. */
 size_t qk_plan_row(const struct qk_plan *plan, size_t reader, size_t t);
 /* out (n, width) = the rows of all the reader's tokens, also its parents'. */
-void qk_plan_gather(
-    const struct qk_plan *plan, size_t reader, const float *x, size_t width, float *out);
+void qk_plan_gather(const struct qk_plan *plan, size_t reader, const float *x, size_t width, float *out);
 
 #endif

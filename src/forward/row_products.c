@@ -31,8 +31,7 @@ enum { SUM_LANES = 16, MOST_ROWS = 4, MOST_WEIGHTS = 4 };
 #endif
 
 struct loop {
-    void (*multiply)(
-        size_t k, const float *const *x, const float *const *weight, float (*out)[MOST_WEIGHTS]);
+    void (*multiply)(size_t k, const float *const *x, const float *const *weight, float (*out)[MOST_WEIGHTS]);
     size_t rows, weights; /* at a time */
 };
 

@@ -48,16 +48,13 @@ ATTRIBUTE static void NAME(multiply)(
     NAME(floats) sum[ROWS][WEIGHTS][NAME(VECTORS)] = {0};
     size_t i = 0;
     for (; i + SUM_LANES <= k; i += SUM_LANES)
-        UNROLL for (size_t w = 0; w < WEIGHTS; w++)
-            UNROLL for (size_t r = 0; r < ROWS; r++)
-                NAME(add_products)(x[r] + i, weight[w] + i, sum[r][w]);
+        UNROLL for (size_t w = 0; w < WEIGHTS; w++) UNROLL for (size_t r = 0; r < ROWS; r++)
+            NAME(add_products)(x[r] + i, weight[w] + i, sum[r][w]);
     if (i < k)
-        UNROLL for (size_t w = 0; w < WEIGHTS; w++)
-            UNROLL for (size_t r = 0; r < ROWS; r++)
-                NAME(add_rest)(x[r] + i, weight[w] + i, k - i, sum[r][w]);
-    UNROLL for (size_t r = 0; r < ROWS; r++)
-        UNROLL for (size_t w = 0; w < WEIGHTS; w++)
-            out[r][w] = NAME(total)(sum[r][w]);
+        UNROLL for (size_t w = 0; w < WEIGHTS; w++) UNROLL for (size_t r = 0; r < ROWS; r++)
+            NAME(add_rest)(x[r] + i, weight[w] + i, k - i, sum[r][w]);
+    UNROLL for (size_t r = 0; r < ROWS; r++) UNROLL for (size_t w = 0; w < WEIGHTS; w++) out[r][w] =
+        NAME(total)(sum[r][w]);
 }
 
 #undef LANES

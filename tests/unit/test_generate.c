@@ -355,7 +355,8 @@ static void test_refused(void **state)
     expect_ok(qk_generate(network, &prompt, 1, NULL, want_all, NULL, NULL, &err), &err);
     struct qk_progress progress = {.cancel = true};
     prompt.limit = 5;
-    expect_failure(qk_generate(network, &prompt, 1, NULL, want_all, NULL, &progress, &err), &err, QK_CANCELLED, "");
+    expect_failure(
+        qk_generate(network, &prompt, 1, NULL, want_all, NULL, &progress, &err), &err, QK_CANCELLED, "");
     qk_network_close(network);
     qk_model_close(model);
 }
