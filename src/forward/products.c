@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/elementwise.h"
 #include "forward/row_products.h"
 
 #include <stdbool.h>
