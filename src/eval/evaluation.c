@@ -2,6 +2,7 @@
 #include "eval/evaluation.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "blend/patch.h"
 #include "eval/answer_store.h"
@@ -50,17 +51,17 @@ static size_t half_of_memory(void)
     return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : (size_t)1 << 31;
 }
 
-/* Half of the memory that the weights leave keeps activations. */
+/* Half of the memory that the weights leave keeps activations, and at most half of what the process may still take. */
 static enum qk_code open_reuse(struct qk_evaluation *e, struct qk_error *err)
 {
     uint64_t weights = 0;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         for (size_t i = 0; i < e->pair->model[s]->checkpoint->n_tensors; i++)
             weights += qk_tensor_values(e->pair->model[s]->checkpoint->by_name[i]) * sizeof(float);
-    if (weights >= e->options.memory)
+    size_t spare = qk_spare_memory(), most = spare < e->options.memory ? spare : e->options.memory;
+    if (weights >= most)
         return QK_OK;
-    return qk_reuse_open(
-        e->pair, &e->side[QK_POST].exam, (size_t)(e->options.memory - weights) / 2, &e->reuse, err);
+    return qk_reuse_open(e->pair, &e->side[QK_POST].exam, (most - (size_t)weights) / 2, &e->reuse, err);
 }
 
 enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,
