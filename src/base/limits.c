@@ -1,7 +1,14 @@
-/* limits.c - the limit of open files. */
+/* limits.c - the limits of open files and of memory. */
 #include "base/limits.h"
 
+#include "base/group.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 void qk_raise_open_files(void)
 {
@@ -10,4 +17,57 @@ void qk_raise_open_files(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* --- memory --- */
+
+/* The number behind `key` in a file, times `unit`; SIZE_MAX when there is none. */
+static size_t read_bytes(const char *path, const char *key, size_t unit)
+{
+    char line[256];
+    unsigned long long value;
+    size_t found = SIZE_MAX, length = strlen(key);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && found == SIZE_MAX && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, length) == 0 && sscanf(line + length, "%llu", &value) == 1 &&
+            value < SIZE_MAX / unit)
+            found = (size_t)value * unit;
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+static size_t less(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What a limit leaves; SIZE_MAX without a limit. */
+static size_t left(size_t limit, size_t used)
+{
+    return limit == SIZE_MAX || used == SIZE_MAX ? SIZE_MAX : limit > used ? limit - used : 0;
+}
+
+static size_t left_in_groups(void)
+{
+    char group[PATH_MAX], most[2 * PATH_MAX], now[2 * PATH_MAX];
+    size_t least = SIZE_MAX;
+    if (!qk_group_read("/proc/self/cgroup", group, sizeof group))
+        return least;
+    do {
+        snprintf(most, sizeof most, "/sys/fs/cgroup%s/memory.max", group);
+        snprintf(now, sizeof now, "/sys/fs/cgroup%s/memory.current", group);
+        least = less(least, left(read_bytes(most, "", 1), read_bytes(now, "", 1)));
+    } while (qk_group_up(group));
+    return least;
+}
+
+size_t qk_spare_memory(void)
+{
+    struct rlimit limit;
+    long page = sysconf(_SC_PAGESIZE);
+    size_t spare = less(read_bytes("/proc/meminfo", "MemAvailable:", 1024), left_in_groups());
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && page > 0)
+        spare = less(spare, left((size_t)limit.rlim_cur, read_bytes("/proc/self/statm", "", (size_t)page)));
+    return spare;
 }

@@ -2,8 +2,14 @@
 #ifndef QK_BASE_LIMITS_H
 #define QK_BASE_LIMITS_H
 
+#include <stddef.h>
+
 /* Raises the soft limit of open files to the hard one: a checkpoint may have more shards than 1,024, the usual soft
  * limit. Where that cannot be done, the limit stays. */
 void qk_raise_open_files(void);
+
+/* The bytes that the process may still take: what the system calls available, what its control groups (cgroup v2) and
+ * the limit of its address space leave. SIZE_MAX where none of them is known. */
+size_t qk_spare_memory(void);
 
 #endif

@@ -1,28 +1,14 @@
 /* processors.c - affinity and the quota of control groups. */
 #include "base/processors.h"
 
+#include "base/group.h"
+
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-/* The path of the group in the line "0::PATH"; false without such a line. */
-static bool read_group(const char *groups, char *path, size_t size)
-{
-    FILE *file = fopen(groups, "r");
-    bool found = false;
-    while (file != NULL && !found && fgets(path, (int)size, file) != NULL)
-        found = strncmp(path, "0::", 3) == 0;
-    if (file != NULL)
-        fclose(file);
-    if (!found)
-        return false;
-    path[strcspn(path, "\n")] = '\0';
-    memmove(path, path + 3, strlen(path + 3) + 1);
-    return true;
-}
 
 /* "QUOTA PERIOD" in microseconds, or "max PERIOD"; 0 without a quota. */
 static int read_quota(const char *path)
@@ -42,17 +28,14 @@ int qk_cpu_quota(const char *groups, const char *root)
 {
     char group[PATH_MAX], path[2 * PATH_MAX];
     int least = 0;
-    if (!read_group(groups, group, sizeof group))
+    if (!qk_group_read(groups, group, sizeof group))
         return 0;
-    for (;;) {
+    do {
         snprintf(path, sizeof path, "%s%s/cpu.max", root, group);
         int count = read_quota(path);
         least = count > 0 && (least == 0 || count < least) ? count : least;
-        char *end = strrchr(group, '/');
-        if (end == NULL)
-            return least;
-        *end = '\0';
-    }
+    } while (qk_group_up(group));
+    return least;
 }
 
 static int count;

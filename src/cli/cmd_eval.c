@@ -374,15 +374,18 @@ static enum qk_code ask_alone(struct eval *e, const char *operand, size_t i, str
 
 static enum qk_code select_rows(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
 {
+    size_t of_post = 0;
     QK_TRY(qk_inputs_pair(arguments, &e->pair, err));
     for (size_t i = 0; i < e->n_rows; i++) {
         struct row *row = &e->row[i];
+        of_post += !row->baseline || row->side == QK_POST;
         const struct qk_choices choices = {row->recipe, (const char *const *)row->set, row->n_set};
         row->inputs.pair = e->pair;
         row->inputs.norms = e->norms;
         if (!row->baseline)
             QK_TRY(qk_inputs_select(&choices, e->force, e->threads, &row->inputs, err));
     }
+    e->options.reuse = of_post > 1;
     return qk_evaluation_open(e->pair, NULL, &e->cases, &e->options, &e->evaluation, err);
 }
 

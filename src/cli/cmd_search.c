@@ -177,6 +177,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
     QK_TRY(qk_arguments_threads(arguments, &s->threads, err));
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
+    s->options.reuse = true;
     return qk_inputs_cases(arguments, &s->cases, err);
 }
 

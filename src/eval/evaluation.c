@@ -2,9 +2,11 @@
 #include "eval/evaluation.h"
 
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "blend/patch.h"
 #include "eval/answer_store.h"
+#include "eval/reuse.h"
 #include "model/identity.h"
 
 #include <stdio.h>
@@ -14,7 +16,7 @@
 #include <unistd.h>
 
 /* Answers of another version of the computation do not count. */
-static const char FORMAT[] = "qkscope answers 1";
+static const char FORMAT[] = "qkscope answers 2";
 
 struct subject_side {
     const struct qk_model *model;
@@ -28,6 +30,7 @@ struct qk_evaluation {
     const struct qk_cases *cases;
     struct qk_evaluation_options options;
     struct subject_side side[QK_SIDE_COUNT];
+    struct qk_reuse *reuse; /* of post's activations; NULL: none */
 };
 
 /* --- opening --- */
@@ -48,6 +51,19 @@ static size_t half_of_memory(void)
     return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : (size_t)1 << 31;
 }
 
+/* Half of the memory that the weights leave keeps activations, and at most half of what the process may still take. */
+static enum qk_code open_reuse(struct qk_evaluation *e, struct qk_error *err)
+{
+    uint64_t weights = 0;
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        for (size_t i = 0; i < e->pair->model[s]->checkpoint->n_tensors; i++)
+            weights += qk_tensor_values(e->pair->model[s]->checkpoint->by_name[i]) * sizeof(float);
+    size_t spare = qk_spare_memory(), most = spare < e->options.memory ? spare : e->options.memory;
+    if (weights >= most)
+        return QK_OK;
+    return qk_reuse_open(e->pair, &e->side[QK_POST].exam, (most - (size_t)weights) / 2, &e->reuse, err);
+}
+
 enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,
     const struct qk_cases *cases, const struct qk_evaluation_options *options, struct qk_evaluation **out,
     struct qk_error *err)
@@ -66,6 +82,8 @@ enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_mode
     const struct qk_exam *exam = &e->side[QK_POST].exam;
     if (code == QK_OK && cases->n > 0 && exam->n_foreign == cases->n)
         code = qk_fail(err, QK_INPUT, "%s", exam->why);
+    if (code == QK_OK && pair != NULL && e->options.reuse)
+        code = open_reuse(e, err);
     if (code == QK_OK)
         *out = e;
     else
@@ -77,6 +95,7 @@ void qk_evaluation_close(struct qk_evaluation *evaluation)
 {
     if (evaluation == NULL)
         return;
+    qk_reuse_close(evaluation->reuse);
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
         qk_network_close(evaluation->side[s].network);
         if (evaluation->side[s].opened)
@@ -120,6 +139,21 @@ static void add_role(struct qk_digest *digest, const struct qk_layer_choice *lay
             qk_mode_info(choice.mode)->name; /* not its number, which may change with the table */
         qk_digest_add(digest, mode, strlen(mode) + 1);
         qk_digest_add(digest, &choice.param, sizeof choice.param);
+    }
+}
+
+/* change[l] = the digest of what changes layer l, "" where nothing does. */
+static void digest_changes(struct qk_subject subject, const bool *changed, char (*change)[QK_DIGEST_TEXT])
+{
+    for (int i = 0; i < subject.selection->n_layers; i++) {
+        struct qk_digest digest;
+        if (!changed[i])
+            continue;
+        qk_digest_init(&digest);
+        qk_digest_add(&digest, &subject.norms, sizeof subject.norms);
+        for (int r = 0; r < QK_ROLE_COUNT; r++)
+            add_role(&digest, &subject.selection->choice[i], (enum qk_role)r);
+        qk_digest_hex(&digest, change[i]);
     }
 }
 
@@ -219,28 +253,66 @@ static void group_done(void *context, size_t n, const size_t *cases, const signe
     report(a, n, cases, answer);
 }
 
+/* The answers that are asked for, and who gets them. */
+struct inquiry {
+    size_t n;
+    const size_t *cases;
+    signed char *answer;
+    const struct qk_exam_watch *watch;
+    struct qk_progress *progress;
+};
+
+/* Asks post's network, or one that is derived from it with changes in layers (qk_lineage_follow). */
+static enum qk_code take_post(struct qk_evaluation *e, struct qk_network *network,
+    const char (*change)[QK_DIGEST_TEXT], const struct inquiry *q, struct qk_error *err)
+{
+    struct qk_kept_run run;
+    QK_TRY(qk_reuse_begin(e->reuse, change, &run, err));
+    return qk_exam_take(&e->side[QK_POST].exam, network, q->n, q->cases, e->reuse != NULL ? &run : NULL,
+        q->answer, q->watch, q->progress, err);
+}
+
 /* Asks post with a selection. */
-static enum qk_code take_changed(struct qk_evaluation *e, struct qk_subject subject, size_t n,
-    const size_t *cases, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
-    struct qk_error *err)
+static enum qk_code take_changed(
+    struct qk_evaluation *e, struct qk_subject subject, const struct inquiry *q, struct qk_error *err)
 {
     struct subject_side *post = &e->side[QK_POST];
+    size_t n_layers = (size_t)post->model->n_layers;
     struct qk_selection_patch patch;
     struct qk_network *network = NULL;
     bool *changed = NULL;
+    char(*change)[QK_DIGEST_TEXT] = NULL;
     enum qk_code code = qk_selection_patch_make(e->pair, subject.selection, -1, subject.norms, &patch, err);
     if (code == QK_OK)
-        code = qk_alloc(&changed, (size_t)post->model->n_layers, sizeof *changed, err);
-    for (int i = 0; code == QK_OK && i < post->model->n_layers; i++)
-        changed[i] = qk_selection_patch_changes(&patch, i);
+        code = qk_alloc(&changed, n_layers, sizeof *changed, err);
     if (code == QK_OK)
+        code = qk_alloc(&change, n_layers, sizeof *change, err);
+    for (size_t i = 0; code == QK_OK && i < n_layers; i++)
+        changed[i] = qk_selection_patch_changes(&patch, (int)i);
+    if (code == QK_OK) {
+        digest_changes(subject, changed, change);
         code = qk_network_derive(post->network, &patch.patch, changed, &network, err);
+    }
     if (code == QK_OK)
-        code = qk_exam_take(&post->exam, network, n, cases, answer, watch, progress, err);
+        code = take_post(e, network, (const char(*)[QK_DIGEST_TEXT])change, q, err);
     qk_network_close(network);
+    free(change);
     free(changed);
     qk_selection_patch_free(&patch);
     return code;
+}
+
+static enum qk_code take(
+    struct qk_evaluation *e, struct qk_subject subject, const struct inquiry *q, struct qk_error *err)
+{
+    struct subject_side *side = &e->side[subject.side];
+    QK_TRY(open_network(e, subject.side, err));
+    if (subject.selection != NULL)
+        return take_changed(e, subject, q, err);
+    if (subject.side == QK_POST)
+        return take_post(e, side->network, NULL, q, err);
+    return qk_exam_take(
+        &side->exam, side->network, q->n, q->cases, NULL, q->answer, q->watch, q->progress, err);
 }
 
 /* Asks the cases of the list that the store does not know. */
@@ -248,7 +320,6 @@ static enum qk_code ask_open(struct qk_evaluation *e, struct qk_subject subject,
     const size_t *list, signed char *answer, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_exam_watch keep = {a, group_done};
-    struct subject_side *side = &e->side[subject.side];
     size_t *cases;
     signed char *got = NULL;
     QK_TRY(qk_alloc(&cases, a->n_open, sizeof *cases, err));
@@ -256,11 +327,7 @@ static enum qk_code ask_open(struct qk_evaluation *e, struct qk_subject subject,
         cases[i] = list[a->open[i]];
     enum qk_code code = qk_alloc(&got, a->n_open, 1, err);
     if (code == QK_OK)
-        code = open_network(e, subject.side, err);
-    if (code == QK_OK && subject.selection == NULL)
-        code = qk_exam_take(&side->exam, side->network, a->n_open, cases, got, &keep, progress, err);
-    else if (code == QK_OK)
-        code = take_changed(e, subject, a->n_open, cases, got, &keep, progress, err);
+        code = take(e, subject, &(struct inquiry){a->n_open, cases, got, &keep, progress}, err);
     for (size_t i = 0; code == QK_OK && i < a->n_open; i++)
         answer[a->open[i]] = got[i];
     free(got);

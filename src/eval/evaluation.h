@@ -12,7 +12,10 @@ struct qk_evaluation;
 /* Zero-initialised: the defaults. */
 struct qk_evaluation_options {
     bool no_cache; /* neither store answers nor use stored ones */
-    size_t memory; /* bytes of weights to hold (forward/network.h); 0: half of the machine's memory */
+    bool reuse;    /* several selections will be asked: activations are kept for those that come later */
+    size_t
+        memory; /* bytes of weights to hold (forward/network.h), and of activations; 0: half of the machine's memory
+                    */
 };
 
 /* Opens an evaluation of a pair, or of one checkpoint alone (`pair` NULL, `alone` not). All are borrowed and must

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
+#include "forward/products.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,20 @@ size_t qk_exam_longest(const struct qk_exam *exam)
     return longest;
 }
 
+/* Linear layers may have twice as many heads of v as of k. */
+void qk_exam_kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence)
+{
+    *token = *sequence = 0;
+    for (int i = 0; i < model->n_layers; i++) {
+        const struct qk_layer *layer = &model->layer[i];
+        size_t hd = (size_t)layer->head_dim, heads = (size_t)layer->role[QK_K].n_heads;
+        if (layer->kind == QK_FULL || layer->kind == QK_WINDOW)
+            *token += 2 * heads * hd * sizeof(float);
+        else if (layer->kind == QK_LINEAR)
+            *sequence += 2 * heads * hd * hd * sizeof(float);
+    }
+}
+
 /* --- the answers --- */
 
 /* One group: the check of each sequence, and the first fault of a check. */
@@ -140,7 +155,8 @@ static bool take_token(void *context, size_t sequence, int32_t id)
 }
 
 static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, signed char *out, struct qk_progress *progress, struct qk_error *err)
+    const size_t *list, const struct qk_kept_run *kept, signed char *out, struct qk_progress *progress,
+    struct qk_error *err)
 {
     struct group *group;
     struct qk_prompt prompt[GROUP_CASES];
@@ -148,10 +164,10 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
     group->err = err;
     for (size_t i = 0; i < n; i++) {
         const struct qk_case_tokens *tokens = &exam->tokens[list[i]];
-        prompt[i] = (struct qk_prompt){tokens->prompt, tokens->n_prompt, tokens->limit};
+        prompt[i] = (struct qk_prompt){tokens->prompt, tokens->n_prompt, tokens->limit, list[i]};
         qk_answer_start(&group->answer[i], &exam->cases->item[list[i]], tokens, exam->tokenizer, &exam->ends);
     }
-    enum qk_code code = qk_generate(network, prompt, n, take_token, group, progress, err);
+    enum qk_code code = qk_generate(network, prompt, n, kept, take_token, group, progress, err);
     if (code == QK_OK)
         code = group->code;
     for (size_t i = 0; i < n; i++) {
@@ -162,43 +178,39 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
     return code;
 }
 
-/* Estimated bytes that a token keeps (keys and values of softmax layers) and that a sequence keeps (states of linear
- * layers). The latter may have twice as many heads of v as of k. */
-static void kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence)
+/* Tokens of a case that it does not share with the one before. */
+static size_t own_tokens(const struct qk_exam *exam, size_t i, size_t before)
 {
-    *token = *sequence = 0;
-    for (int i = 0; i < model->n_layers; i++) {
-        const struct qk_layer *layer = &model->layer[i];
-        size_t hd = (size_t)layer->head_dim, heads = (size_t)layer->role[QK_K].n_heads;
-        if (layer->kind == QK_FULL || layer->kind == QK_WINDOW)
-            *token += 2 * heads * hd * sizeof(float);
-        else if (layer->kind == QK_LINEAR)
-            *sequence += 2 * heads * hd * hd * sizeof(float);
-    }
+    const struct qk_case_tokens *a = &exam->tokens[before], *b = &exam->tokens[i];
+    size_t same = 0;
+    while (same < a->n_prompt && same + 1 < b->n_prompt && a->prompt[same] == b->prompt[same])
+        same++;
+    return qk_exam_cost(exam, i) - qk_tile_border(same);
 }
 
-/* Length of the first group of the list, at least one. */
+/* Length of the first group of the list, at least one. Common tokens are computed once, but kept for each. */
 static size_t group_length(
     const struct qk_exam *exam, size_t token, size_t sequence, size_t n, const size_t *list)
 {
-    size_t tokens = 0, i = 0;
+    size_t work = 0, tokens = 0, i = 0;
     for (; i < n && i < GROUP_CASES; i++) {
+        work += i > 0 ? own_tokens(exam, list[i], list[i - 1]) : qk_exam_cost(exam, list[i]);
         tokens += qk_exam_cost(exam, list[i]);
-        if (i > 0 && (tokens > GROUP_TOKENS || tokens * token + (i + 1) * sequence > GROUP_BYTES))
+        if (i > 0 && (work > GROUP_TOKENS || tokens * token + (i + 1) * sequence > GROUP_BYTES))
             break;
     }
     return i;
 }
 
 enum qk_code qk_exam_take(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
-    struct qk_error *err)
+    const size_t *list, const struct qk_kept_run *kept, signed char *answer,
+    const struct qk_exam_watch *watch, struct qk_progress *progress, struct qk_error *err)
 {
     size_t token, sequence;
-    kept_bytes(qk_network_model(network), &token, &sequence);
+    qk_exam_kept_bytes(qk_network_model(network), &token, &sequence);
     for (size_t from = 0, length; from < n; from += length) {
         length = group_length(exam, token, sequence, n - from, list + from);
-        QK_TRY(take_group(exam, network, length, list + from, answer + from, progress, err));
+        QK_TRY(take_group(exam, network, length, list + from, kept, answer + from, progress, err));
         if (watch != NULL)
             watch->done(watch->context, length, list + from, answer + from);
     }

@@ -4,6 +4,7 @@
 
 #include "eval/answer.h"
 #include "eval/cases.h"
+#include "forward/kept.h"
 #include "forward/network.h"
 
 /* Owned, except the cases. */
@@ -33,17 +34,21 @@ size_t qk_exam_cost(const struct qk_exam *exam, size_t i);
 /* Tokens of the longest case. */
 size_t qk_exam_longest(const struct qk_exam *exam);
 
+/* Estimated bytes that a token keeps (keys and values of softmax layers) and that a sequence keeps (states of linear
+ * layers). */
+void qk_exam_kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence);
+
 /* Receives the answers of some cases while the others are in work. */
 struct qk_exam_watch {
     void *context;
     void (*done)(void *context, size_t n, const size_t *cases, const signed char *answer);
 };
 
-/* answer[i] = 1 or 0 for the n cases list[i]. The network runs them in groups, each as long as its tokens fit. The
- * groups depend on the list alone, so that the same list always has the same answers. progress counts tokens as
- * qk_exam_cost. watch and progress may be NULL. */
+/* answer[i] = 1 or 0 for the n cases list[i]. The network runs them in groups, each as long as its tokens fit. An
+ * answer depends neither on the group nor on what is kept; prompts have the numbers of their cases there. progress
+ * counts tokens as qk_exam_cost. kept, watch and progress may be NULL. */
 enum qk_code qk_exam_take(const struct qk_exam *exam, struct qk_network *network, size_t n,
-    const size_t *list, signed char *answer, const struct qk_exam_watch *watch, struct qk_progress *progress,
-    struct qk_error *err);
+    const size_t *list, const struct qk_kept_run *kept, signed char *answer,
+    const struct qk_exam_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
 #endif

@@ -4,8 +4,8 @@
 #include "base/blas.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/elementwise.h"
 #include "forward/exponential.h"
-#include "forward/ops.h"
 
 #include <math.h>
 #include <stdbool.h>

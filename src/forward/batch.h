@@ -2,6 +2,7 @@
 #ifndef QK_FORWARD_BATCH_H
 #define QK_FORWARD_BATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct qk_layer_state; /* forward/layer.h */
@@ -16,6 +17,7 @@ struct qk_batch {
     size_t n;
     size_t T;         /* rows of x */
     size_t positions; /* above every position */
+    bool ends; /* of each sequence only the last row of the output is needed; the others become undefined */
 };
 
 /* Cuts the next part of a batch: sequences from number `from` on, as many as have QK_PART_VALUES values of x (T,

@@ -1,20 +1,12 @@
 /* decoder.c - a network over sequences that grow. */
-#include "forward/decoder.h"
+#include "forward/decoder_internal.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct qk_decoder {
-    struct qk_network *network;
-    struct qk_rope_tables tables;
-    size_t n, longest;
-    size_t *capacity, *length;    /* tokens, n each */
-    struct qk_layer_state *state; /* (n, n_layers); capacity 0: not made yet */
-};
-
-static size_t layers_of(const struct qk_decoder *decoder)
+size_t qk_decoder_layers(const struct qk_decoder *decoder)
 {
     return (size_t)qk_network_model(decoder->network)->n_layers;
 }
@@ -31,7 +23,7 @@ enum qk_code qk_decoder_open(struct qk_network *network, size_t n, const size_t 
     if (code == QK_OK)
         code = qk_alloc(&decoder->length, n, sizeof *decoder->length, err);
     if (code == QK_OK)
-        code = qk_alloc(&decoder->state, n * layers_of(decoder), sizeof *decoder->state, err);
+        code = qk_alloc(&decoder->state, n * qk_decoder_layers(decoder), sizeof *decoder->state, err);
     for (size_t i = 0; code == QK_OK && i < n; i++) {
         decoder->capacity[i] = capacity[i];
         decoder->longest = capacity[i] > decoder->longest ? capacity[i] : decoder->longest;
@@ -48,7 +40,7 @@ enum qk_code qk_decoder_open(struct qk_network *network, size_t n, const size_t 
 
 void qk_decoder_end(struct qk_decoder *decoder, size_t sequence)
 {
-    size_t layers = layers_of(decoder);
+    size_t layers = qk_decoder_layers(decoder);
     for (size_t l = 0; l < layers; l++)
         qk_layer_state_free(&decoder->state[sequence * layers + l]);
 }
@@ -66,6 +58,46 @@ void qk_decoder_close(struct qk_decoder *decoder)
     free(decoder);
 }
 
+/* --- layers --- */
+
+struct qk_layer_state *qk_decoder_state(struct qk_decoder *decoder, size_t sequence, size_t layer)
+{
+    return &decoder->state[sequence * qk_decoder_layers(decoder) + layer];
+}
+
+enum qk_code qk_decoder_make_state(struct qk_decoder *decoder, const struct qk_layer_weights *weights,
+    size_t sequence, struct qk_layer_state **out, struct qk_error *err)
+{
+    *out = qk_decoder_state(decoder, sequence, (size_t)weights->layer->index);
+    if ((*out)->capacity > 0)
+        return QK_OK;
+    return qk_layer_state_make(weights, decoder->capacity[sequence], *out, err);
+}
+
+enum qk_code qk_decoder_check(
+    const struct qk_decoder *decoder, size_t sequence, size_t n, struct qk_error *err)
+{
+    size_t t0 = decoder->length[sequence], most = decoder->capacity[sequence];
+    if (n > 0 && n <= most - t0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %zu tokens behind %zu of a sequence of at most %zu",
+        qk_network_model(decoder->network)->checkpoint->path, n, t0, most);
+}
+
+enum qk_code qk_decoder_run_layer(struct qk_decoder *decoder, const struct qk_layer_weights *weights,
+    float *x, struct qk_sequence *sequence, size_t n, struct qk_progress *progress, struct qk_error *err)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        struct qk_batch part;
+        size_t row;
+        end = qk_batch_cut(sequence, n, i, weights->d, decoder->longest, &part, &row);
+        part.ends = (size_t)weights->layer->index + 1 == qk_decoder_layers(decoder);
+        QK_TRY(qk_layer_run(weights, x + row * weights->d, &part, &decoder->tables, NULL, progress, err));
+        qk_batch_put_back(sequence, i, end, row);
+    }
+    return QK_OK;
+}
+
 /* --- a step --- */
 
 struct step {
@@ -81,12 +113,8 @@ static enum qk_code begin_step(struct step *step, struct qk_error *err)
     struct qk_decoder *decoder = step->decoder;
     size_t width = qk_network_width(decoder->network);
     for (size_t i = 0; i < step->n; i++) {
-        const struct qk_next_tokens *next = &step->next[i];
-        size_t t0 = decoder->length[next->sequence], most = decoder->capacity[next->sequence];
-        if (next->n == 0 || next->n > most - t0)
-            return qk_fail(err, QK_INPUT, "%s: %zu tokens behind %zu of a sequence of at most %zu",
-                qk_network_model(decoder->network)->checkpoint->path, next->n, t0, most);
-        step->T += next->n;
+        QK_TRY(qk_decoder_check(decoder, step->next[i].sequence, step->next[i].n, err));
+        step->T += step->next[i].n;
     }
     QK_TRY(qk_alloc_aligned(&step->x, step->T * width, sizeof *step->x, err));
     QK_TRY(qk_alloc(&step->sequence, step->n, sizeof *step->sequence, err));
@@ -99,46 +127,24 @@ static enum qk_code begin_step(struct step *step, struct qk_error *err)
     return QK_OK;
 }
 
-/* Makes the states of a layer when a sequence first needs them. */
 static enum qk_code set_states(
     struct step *step, const struct qk_layer_weights *weights, struct qk_error *err)
 {
-    struct qk_decoder *decoder = step->decoder;
-    for (size_t i = 0; i < step->n; i++) {
-        size_t s = step->next[i].sequence;
-        struct qk_layer_state *state =
-            &decoder->state[s * layers_of(decoder) + (size_t)weights->layer->index];
-        if (state->capacity == 0)
-            QK_TRY(qk_layer_state_make(weights, decoder->capacity[s], state, err));
-        step->sequence[i].state = state;
-    }
-    return QK_OK;
-}
-
-/* Runs the layer over as many sequences at a time as QK_PART_VALUES allows. */
-static enum qk_code run_layer(struct step *step, const struct qk_layer_weights *weights,
-    struct qk_progress *progress, struct qk_error *err)
-{
-    for (size_t i = 0, end; i < step->n; i = end) {
-        struct qk_batch part;
-        size_t row;
-        end = qk_batch_cut(step->sequence, step->n, i, weights->d, step->decoder->longest, &part, &row);
-        QK_TRY(qk_layer_run(
-            weights, step->x + row * weights->d, &part, &step->decoder->tables, NULL, progress, err));
-        qk_batch_put_back(step->sequence, i, end, row);
-    }
+    for (size_t i = 0; i < step->n; i++)
+        QK_TRY(qk_decoder_make_state(
+            step->decoder, weights, step->next[i].sequence, &step->sequence[i].state, err));
     return QK_OK;
 }
 
 static enum qk_code run_layers(struct step *step, struct qk_progress *progress, struct qk_error *err)
 {
-    size_t layers = layers_of(step->decoder);
+    size_t layers = qk_decoder_layers(step->decoder);
     for (size_t l = 0; l < layers; l++) {
         const struct qk_layer_weights *weights;
         QK_TRY(qk_progress_check(progress, err));
         QK_TRY(qk_network_layer(step->decoder->network, (int)l, &weights, err));
         QK_TRY(set_states(step, weights, err));
-        QK_TRY(run_layer(step, weights, progress, err));
+        QK_TRY(qk_decoder_run_layer(step->decoder, weights, step->x, step->sequence, step->n, progress, err));
         qk_progress_add(progress, step->T * (l + 1) / layers - step->T * l / layers);
     }
     return QK_OK;

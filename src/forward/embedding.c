@@ -1,10 +1,11 @@
 /* embedding.c - both ends of a pass. */
 #include "forward/embedding.h"
 
-#include "base/blas.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/ops.h"
+#include "forward/row_products.h"
 #include "forward/weights.h"
 
 #include <math.h>
@@ -123,7 +124,7 @@ struct logits_job {
     size_t n, d, n_rows, vocabulary;
     float softcap;
 };
-enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22 };
+enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22, FEW = 128 };
 
 /* out = x rows^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
 static void logits_share(void *context, size_t item, size_t worker)
@@ -131,8 +132,8 @@ static void logits_share(void *context, size_t item, size_t worker)
     (void)worker;
     const struct logits_job *job = context;
     size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)job->n, (int)m, (int)job->d, 1.0f, job->x,
-        (int)job->d, job->rows + first * job->d, (int)job->d, 0.0f, job->out + first, (int)job->vocabulary);
+    (job->n <= FEW ? qk_row_products : qk_linear)(
+        job->n, job->d, m, job->x, job->rows + first * job->d, NULL, job->out + first, job->vocabulary);
     for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
         for (size_t j = first; j < first + m; j++)
             job->out[i * job->vocabulary + j] =

@@ -24,7 +24,8 @@ enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, str
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err);
 void qk_head_free(struct qk_head *head);
 
-/* logits (n, vocabulary) of x (n, d), after the final norm. */
+/* logits (n, vocabulary) of x (n, d), after the final norm. Those of a row do not depend on the others for n at most
+ * 128. */
 enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *parts, const float *x,
     size_t n, float *logits, struct qk_progress *progress, struct qk_error *err);
 

@@ -84,7 +84,7 @@ static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
     const struct qk_layer *layer = &pass->parts->model->layer[pass->layer];
     struct qk_layer_weights weights;
     const struct qk_sequence whole = {.n = pass->T};
-    const struct qk_batch batch = {&whole, 1, pass->T, pass->T};
+    const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = pass->T, .positions = pass->T};
     bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
     const struct qk_attention_watch maps = {pass_attention, pass, seen ? pass->hooks->attention_from : 0};
     const struct qk_layer_watch watch = {.maps = seen ? &maps : NULL};
@@ -164,7 +164,7 @@ static enum qk_code make_attention(const struct qk_parts *parts, const struct qk
     struct qk_rope_tables tables = {0};
     struct qk_projected projected = {0};
     const struct qk_sequence whole = {.n = T};
-    const struct qk_batch batch = {&whole, 1, T, T};
+    const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
     enum qk_code code = qk_layer_weights_read(parts, layer, false, &weights, err);
     if (code == QK_OK)
         code = qk_layer_project(&weights, x, &batch, &tables, &projected, parts->progress, err);

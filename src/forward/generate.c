@@ -43,7 +43,7 @@ static enum qk_code begin(struct generation *g, struct qk_progress *progress, st
         const struct qk_prompt *prompt = &g->prompt[i];
         capacity[i] = prompt->n + prompt->limit;
         if (prompt->limit > 0)
-            g->next[g->n_next++] = (struct qk_next_tokens){i, prompt->ids, prompt->n};
+            g->next[g->n_next++].sequence = i;
         else
             qk_progress_add(progress, prompt->n);
     }
@@ -78,11 +78,36 @@ static enum qk_code take(struct generation *g, qk_token_taken taken, void *conte
     return QK_OK;
 }
 
+static enum qk_code read_prompts(
+    struct generation *g, const struct qk_kept_run *kept, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_prompt **prompt;
+    size_t *sequence = NULL;
+    if (g->n_next == 0)
+        return QK_OK;
+    QK_TRY(qk_alloc(&prompt, g->n_next, sizeof(const struct qk_prompt *), err));
+    enum qk_code code = qk_alloc(&sequence, g->n_next, sizeof *sequence, err);
+    for (size_t i = 0; code == QK_OK && i < g->n_next; i++) {
+        sequence[i] = g->next[i].sequence;
+        prompt[i] = &g->prompt[sequence[i]];
+    }
+    if (code == QK_OK)
+        code = qk_prefill(g->decoder, prompt, sequence, g->n_next, kept, g->logits, progress, err);
+    free(prompt);
+    free(sequence);
+    return code;
+}
+
 enum qk_code qk_generate(struct qk_network *network, const struct qk_prompt *prompt, size_t n,
-    qk_token_taken taken, void *context, struct qk_progress *progress, struct qk_error *err)
+    const struct qk_kept_run *kept, qk_token_taken taken, void *context, struct qk_progress *progress,
+    struct qk_error *err)
 {
     struct generation g = {.network = network, .prompt = prompt, .n = n};
     enum qk_code code = begin(&g, progress, err);
+    if (code == QK_OK)
+        code = read_prompts(&g, kept, progress, err);
+    if (code == QK_OK)
+        code = take(&g, taken, context, progress, err);
     while (code == QK_OK && g.n_next > 0) {
         code = qk_decoder_step(g.decoder, g.next, g.n_next, g.logits, progress, err);
         if (code == QK_OK)

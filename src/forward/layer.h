@@ -66,13 +66,19 @@ struct qk_layer_state {
     float *keys;      /* (capacity, heads of k * head_dim + heads of v * value_dim): [k; v] of each token */
     float *recurrent; /* (n_out, head_dim, value_dim) */
     float *tail;      /* (conv_width - 1, channels): before the convolution */
-    size_t capacity;
+    size_t capacity, key_width, recurrent_values, tail_values; /* key_width: of keys */
 };
 /* Makes an empty state for `capacity` tokens at most (linear layers take any number). Freed with qk_layer_state_free,
  * also after a failure. */
 enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t capacity,
     struct qk_layer_state *out, struct qk_error *err);
 void qk_layer_state_free(struct qk_layer_state *state);
+/* Makes a state for `capacity` tokens that is equal behind `tokens` tokens. Freed with qk_layer_state_free, also after
+ * a failure. */
+enum qk_code qk_layer_state_copy(const struct qk_layer_state *from, size_t tokens, size_t capacity,
+    struct qk_layer_state *out, struct qk_error *err);
+/* Bytes of such a copy for as many tokens as it can take. */
+size_t qk_layer_state_bytes(const struct qk_layer_state *state, size_t tokens);
 
 /* Angles that several layers share; zero-initialise. */
 struct qk_rope_tables {

@@ -18,9 +18,9 @@ void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *
         qk_rms_norm(T, n, n, x, norm->gain, norm->offset, norm->eps, out);
 }
 
-static void project(const struct qk_projection *p, size_t T, const float *x, float *out)
+static void project(const struct qk_projection *p, const struct qk_block *block, const float *x, float *out)
 {
-    qk_linear(T, p->k, p->n, x, p->weight, p->bias, out, p->n);
+    qk_block_linear(block, p->k, p->n, x, p->weight, p->bias, out, p->n);
 }
 
 /* --- positions --- */
@@ -97,15 +97,43 @@ static size_t keys_width(const struct qk_layer_weights *w)
     return w->n_k * w->head_dim + w->n_v * w->value_dim;
 }
 
+static enum qk_code make_arrays(struct qk_layer_state *state, struct qk_error *err)
+{
+    QK_TRY(qk_alloc_aligned(&state->keys, state->capacity * state->key_width, sizeof(float), err));
+    QK_TRY(qk_alloc(&state->tail, state->tail_values, sizeof(float), err));
+    return qk_alloc(&state->recurrent, state->recurrent_values, sizeof(float), err);
+}
+
 enum qk_code qk_layer_state_make(
     const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
 {
     *out = (struct qk_layer_state){.capacity = capacity};
-    if (weights->layer->kind == QK_FULL || weights->layer->kind == QK_WINDOW)
-        return qk_alloc_aligned(&out->keys, capacity * keys_width(weights), sizeof(float), err);
-    QK_TRY(qk_alloc(&out->tail, taps_before(weights) * tail_channels(weights), sizeof(float), err));
-    return qk_alloc(
-        &out->recurrent, weights->n_out * weights->head_dim * weights->value_dim, sizeof(float), err);
+    if (weights->layer->kind == QK_FULL || weights->layer->kind == QK_WINDOW) {
+        out->key_width = keys_width(weights);
+    } else {
+        out->tail_values = taps_before(weights) * tail_channels(weights);
+        out->recurrent_values = weights->n_out * weights->head_dim * weights->value_dim;
+    }
+    return make_arrays(out, err);
+}
+
+enum qk_code qk_layer_state_copy(const struct qk_layer_state *from, size_t tokens, size_t capacity,
+    struct qk_layer_state *out, struct qk_error *err)
+{
+    *out = (struct qk_layer_state){.capacity = capacity,
+        .key_width = from->key_width,
+        .recurrent_values = from->recurrent_values,
+        .tail_values = from->tail_values};
+    QK_TRY(make_arrays(out, err));
+    memcpy(out->keys, from->keys, tokens * from->key_width * sizeof(float));
+    memcpy(out->tail, from->tail, from->tail_values * sizeof(float));
+    memcpy(out->recurrent, from->recurrent, from->recurrent_values * sizeof(float));
+    return QK_OK;
+}
+
+size_t qk_layer_state_bytes(const struct qk_layer_state *state, size_t tokens)
+{
+    return (tokens * state->key_width + state->recurrent_values + state->tail_values) * sizeof(float);
 }
 
 void qk_layer_state_free(struct qk_layer_state *state)
@@ -454,9 +482,9 @@ static void convolve_values(const struct run *run, const struct qk_block *block,
     size_t values = w->n_v * w->value_dim, n = block->n;
     float *hidden = scratch + ROW_BLOCK * w->d, *kernel = hidden + ROW_BLOCK * w->kernel_in.n;
     qk_norm_apply(&w->mixer_norm, n, w->d, run->x + block->row * w->d, scratch);
-    project(&w->kernel_in, n, scratch, hidden);
+    project(&w->kernel_in, block, scratch, hidden);
     qk_activate(QK_SILU, n * w->kernel_in.n, hidden);
-    project(&w->kernel_out, n, hidden, kernel);
+    project(&w->kernel_out, block, hidden, kernel);
     for (size_t i = 0; i < n; i++)
         convolve_row(run, block, i, kernel + i * w->kernel_out.n, run->values + (block->row + i) * values);
     qk_activate(QK_SILU, n * values, run->values + block->row * values);
@@ -549,6 +577,12 @@ static void set_sequence(
         a->state = s->state->recurrent;
     else if (s->state != NULL)
         look_back(w, s, a);
+    if (run->batch->ends && !recurs) { /* the last query alone */
+        size_t before = a->T - 1 - a->first_query;
+        a->first_query += before;
+        a->q += before * a->q_stride;
+        a->out += before * w->n_out * w->value_dim;
+    }
 }
 
 /* How the sequences of a batch attend to their past: what mixing and rows take. */
@@ -706,6 +740,40 @@ static enum qk_code finish_all(struct run *run, struct qk_progress *progress, st
     return code;
 }
 
+/* Finishes the last row of each sequence, as a batch of single rows. */
+static enum qk_code finish_ends(struct run *run, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_batch *batch = run->batch;
+    size_t d = run->w->d, width = run->w->n_out * run->w->value_dim, n = batch->n;
+    struct qk_batch singles = {.n = n, .T = n, .positions = batch->positions};
+    struct run rest = {.w = run->w, .batch = &singles};
+    struct qk_sequence *sequence = NULL;
+    enum qk_code code = qk_alloc(&sequence, n, sizeof *sequence, err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&rest.x, n * d, sizeof(float), err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&rest.mixed, n * width, sizeof(float), err);
+    for (size_t i = 0; code == QK_OK && i < n; i++) {
+        const struct qk_sequence *s = &batch->sequence[i];
+        size_t last = s->first + s->n - 1;
+        sequence[i] = (struct qk_sequence){i, 1, s->t0 + s->n - 1, NULL};
+        memcpy(rest.x + i * d, run->x + last * d, d * sizeof(float));
+        memcpy(rest.mixed + i * width, run->mixed + last * width, width * sizeof(float));
+    }
+    singles.sequence = sequence;
+    if (code == QK_OK)
+        code = begin_run(&rest, err);
+    if (code == QK_OK)
+        code = finish_all(&rest, progress, err);
+    for (size_t i = 0; code == QK_OK && i < n; i++)
+        memcpy(run->x + (batch->sequence[i].first + batch->sequence[i].n - 1) * d, rest.x + i * d,
+            d * sizeof(float));
+    end_run(&rest);
+    free(rest.x);
+    free(sequence);
+    return code;
+}
+
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err)
@@ -717,7 +785,7 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
         code = mix(&run, watch != NULL ? watch : &NOBODY, progress, err);
     end_mixing(&run);
     if (code == QK_OK)
-        code = finish_all(&run, progress, err);
+        code = (batch->ends && batch->T > batch->n ? finish_ends : finish_all)(&run, progress, err);
     end_run(&run);
     return code;
 }

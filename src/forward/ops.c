@@ -2,6 +2,7 @@
 #include "forward/ops.h"
 
 #include "base/blas.h"
+#include "forward/elementwise.h"
 #include "forward/exponential.h"
 
 #include <math.h>
@@ -17,28 +18,14 @@ void qk_linear(size_t T, size_t k, size_t n, const float *x, const float *weight
         (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)ld);
 }
 
-/* Four sums in float64: in a single one, each step would wait for the one before. */
-static double sum_of_squares(size_t n, const float *row)
-{
-    double sum[4] = {0};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t j = 0; j < 4; j++)
-            sum[j] += (double)row[i + j] * (double)row[i + j];
-    for (; i < n; i++)
-        sum[0] += (double)row[i] * (double)row[i];
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
 void qk_rms_norm(
     size_t T, size_t n, size_t ld, const float *x, const float *gain, float offset, double eps, float *out)
 {
     for (size_t t = 0; t < T; t++) {
         const float *row = x + t * ld;
         float *to = out + t * ld;
-        float scale = (float)(1.0 / sqrt(sum_of_squares(n, row) / (double)n + eps));
-        for (size_t i = 0; i < n; i++)
-            to[i] = row[i] * scale * (gain != NULL ? gain[i] + offset : 1.0f);
+        float scale = (float)(1.0 / sqrt(qk_sum_of_squares(n, row) / (double)n + eps));
+        qk_scale_by_gain(n, row, scale, gain, offset, to);
     }
 }
 
@@ -64,7 +51,7 @@ void qk_l2_norm(size_t T, size_t n, size_t ld, float *x, double eps, float scale
 {
     for (size_t t = 0; t < T; t++) {
         float *row = x + t * ld;
-        float factor = (float)((double)scale / sqrt(sum_of_squares(n, row) + eps));
+        float factor = (float)((double)scale / sqrt(qk_sum_of_squares(n, row) + eps));
         for (size_t i = 0; i < n; i++)
             row[i] *= factor;
     }
@@ -102,18 +89,6 @@ void qk_activate(enum qk_activation activation, size_t n, float *x)
             x[i] = 0.5f * x[i] * (1.0f + tanhf(0.79788456f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
         break;
     }
-}
-
-void qk_multiply(size_t n, const float *gate, float *x)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] *= gate[i];
-}
-
-void qk_scale(size_t n, float factor, float *x)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] *= factor;
 }
 
 float qk_softplus(float x)

@@ -14,7 +14,7 @@ void qk_linear(size_t T, size_t k, size_t n, const float *x, const float *weight
     float *out, size_t ld);
 
 /* out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * (gain + offset), over rows of n that follow each other at ld
- * (Zhang & Sennrich 2019). gain may be NULL (all 1). out may be x. */
+ * (Zhang & Sennrich 2019). out may be x. */
 void qk_rms_norm(
     size_t T, size_t n, size_t ld, const float *x, const float *gain, float offset, double eps, float *out);
 /* out[t] = (x[t] - mean) / sqrt(var + eps) * gain + bias, var the mean of squares (Ba et al. 2016); bias
@@ -30,9 +30,6 @@ bool qk_activation_parse(const char *word, enum qk_activation *out);
 /* x = f(x), n values in place: x sigmoid(x); sigmoid(x); x Phi(x); Phi by its tanh form (Hendrycks & Gimpel
  * 2016). */
 void qk_activate(enum qk_activation activation, size_t n, float *x);
-/* x *= gate, n values. */
-void qk_multiply(size_t n, const float *gate, float *x);
-void qk_scale(size_t n, float factor, float *x); /* x *= factor */
 /* log(1 + e^x) without overflow. */
 float qk_softplus(float x);
 

@@ -3,25 +3,40 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/elementwise.h"
+#include "forward/row_products.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
- * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors. */
-enum { SHORT = 1024, LONG = 4096, SMALL_SIDE = 256, LARGE_SIDE = 512, SINGLES = 128 };
+ * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors. Single
+ * rows copy nothing. */
+enum { SHORT = 1024, LONG = 4096, SMALL_SIDE = 256, LARGE_SIDE = 512, SINGLES = 128, SINGLE_COLUMNS = 64 };
 
-static size_t tile_rows(size_t tokens)
+static size_t tile_rows(size_t position)
 {
-    return tokens < LONG ? SMALL_SIDE : LARGE_SIDE;
+    return position < LONG ? SMALL_SIDE : LARGE_SIDE;
 }
 
-static size_t tile_columns(size_t tokens)
+static size_t tile_columns(const struct qk_block *block)
 {
-    return tokens < SHORT ? SMALL_SIDE : LARGE_SIDE;
+    return block->single ? SINGLE_COLUMNS : block->position < SHORT ? SMALL_SIDE : LARGE_SIDE;
+}
+
+size_t qk_tile_border(size_t position)
+{
+    return position - position % tile_rows(position);
 }
 
 /* --- blocks --- */
+
+/* Rows of the sequence from number t on, up to the next border. */
+static size_t rows_of(const struct qk_sequence *s, size_t t, size_t most)
+{
+    size_t position = s->t0 + t, side = most > 0 ? most : tile_rows(position), rows = side - position % side;
+    return s->n - t < rows ? s->n - t : rows;
+}
 
 static size_t cut(const struct qk_batch *batch, size_t most, struct qk_block *block)
 {
@@ -29,13 +44,15 @@ static size_t cut(const struct qk_batch *batch, size_t most, struct qk_block *bl
     for (size_t i = 0; i < batch->n; i++) {
         const struct qk_sequence *s = &batch->sequence[i];
         struct qk_block *last = n > 0 ? &block[n - 1] : NULL;
-        size_t rows = most > 0 ? most : tile_rows(s->n), singles = most > 0 ? most : SINGLES;
+        size_t singles = most > 0 ? most : SINGLES;
         if (s->n == 1 && last != NULL && last->n < singles && batch->sequence[last->sequence].n == 1) {
             last->n++;
             continue;
         }
-        for (size_t t = 0; t < s->n; t += rows)
-            block[n++] = (struct qk_block){s->first + t, s->n - t < rows ? s->n - t : rows, i, s->n};
+        for (size_t t = 0, rows; t < s->n; t += rows) {
+            rows = rows_of(s, t, most);
+            block[n++] = (struct qk_block){s->first + t, rows, i, s->t0 + t, rows == 1};
+        }
     }
     return n;
 }
@@ -44,7 +61,7 @@ enum qk_code qk_blocks_cut(
     const struct qk_batch *batch, size_t most, struct qk_blocks *out, struct qk_error *err)
 {
     size_t least = most > 0 ? most : SMALL_SIDE;
-    QK_TRY(qk_alloc(&out->block, batch->T / least + batch->n, sizeof *out->block, err));
+    QK_TRY(qk_alloc(&out->block, batch->T / least + 2 * batch->n, sizeof *out->block, err));
     out->n = cut(batch, most, out->block);
     return QK_OK;
 }
@@ -56,6 +73,15 @@ void qk_blocks_free(struct qk_blocks *blocks)
 }
 
 /* --- products --- */
+
+void qk_block_linear(const struct qk_block *block, size_t k, size_t n, const float *x, const float *weight,
+    const float *bias, float *out, size_t ld)
+{
+    if (block->single)
+        qk_row_products(block->n, k, n, x, weight, bias, out, ld);
+    else
+        qk_linear(block->n, k, n, x, weight, bias, out, ld);
+}
 
 /* A tile of one product: rows of a block, columns from `column` on. */
 struct tile {
@@ -79,7 +105,7 @@ static void run_product(const struct qk_product *product, const struct tile *til
     bool gate = product->use == QK_PRODUCT_GATE;
     float *out = product->out + at * product->ld + tile->column, *y = gate ? scratch : out;
     size_t ld = gate ? columns : product->ld;
-    qk_linear(n, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
+    qk_block_linear(tile->block, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
         p->bias != NULL ? p->bias + tile->column : NULL, y, ld);
     if (product->use == QK_PRODUCT_SET)
         return;
@@ -111,14 +137,13 @@ static size_t largest_tile(const struct tile *tile, size_t n)
     return most;
 }
 
-/* Fills the tiles of one product (or counts them where tile is NULL); returns their number. The length of a block's
- * sequence decides about its tiles. */
+/* Fills the tiles of one product (or counts them where tile is NULL); returns their number. */
 static size_t lay_tiles(
     const struct qk_product *product, const struct qk_block *block, size_t n_blocks, struct tile *tile)
 {
     size_t n = 0, width = product->p->weight != NULL ? product->p->n : 0;
     for (size_t b = 0; b < n_blocks; b++) {
-        size_t columns = tile_columns(block[b].tokens);
+        size_t columns = tile_columns(&block[b]);
         for (size_t column = 0; column < width; column += columns, n++)
             if (tile != NULL)
                 tile[n] = (struct tile){

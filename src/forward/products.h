@@ -1,7 +1,8 @@
 /* products.h - the blocks of a batch's rows, and products of all rows with weights by tiles that the processors share.
  *
- * A tile is a block of rows of one sequence by a range of columns. Its size depends on the length of the sequence
- * alone. So no result depends on the number of threads or on the other sequences. */
+ * A tile is a block of rows of one sequence by a range of columns. Its borders are fixed positions of the sequence. So
+ * no result depends on the number of threads or on the other sequences. Nor does it depend on whether a sequence comes
+ * at once or in parts, where the parts end at borders. Single rows have loops of their own (forward/row_products.h). */
 #ifndef QK_FORWARD_PRODUCTS_H
 #define QK_FORWARD_PRODUCTS_H
 
@@ -19,16 +20,25 @@ struct qk_projection {
  * row each. */
 struct qk_block {
     size_t row, n, sequence;
-    size_t tokens; /* new tokens of its sequence: 1 for single rows */
+    size_t position; /* of the first row in its sequence */
+    bool single;     /* it has one row, or single rows of several sequences */
 };
 struct qk_blocks {
     struct qk_block *block; /* owned */
     size_t n;
 };
-/* Cuts a batch into blocks of at most `most` rows, or into those of tiles (most 0). Freed with qk_blocks_free. */
+/* Cuts a batch into blocks of at most `most` rows, or into those of tiles (most 0). They end at fixed positions of the
+ * sequence: multiples of `most`, which divides those of tiles. Freed with qk_blocks_free. */
 enum qk_code qk_blocks_cut(
     const struct qk_batch *batch, size_t most, struct qk_blocks *out, struct qk_error *err);
 void qk_blocks_free(struct qk_blocks *blocks);
+
+/* The last border of tiles at or before a position. */
+size_t qk_tile_border(size_t position);
+
+/* qk_linear for rows of the block; with qk_row_products where it is single. */
+void qk_block_linear(const struct qk_block *block, size_t k, size_t n, const float *x, const float *weight,
+    const float *bias, float *out, size_t ld);
 
 /* What becomes of y = x p^T + bias, tile by tile. */
 enum qk_product_use {

@@ -98,7 +98,7 @@ static enum qk_code make_lists(struct evaluation_run *run, struct qk_error *err)
 
 static enum qk_code open_run(struct evaluation_run *run, struct qk_error *err)
 {
-    const struct qk_evaluation_options options = {.no_cache = run->no_cache};
+    const struct qk_evaluation_options options = {.no_cache = run->no_cache, .reuse = true};
     for (size_t i = 0; i < run->n_named; i++)
         QK_TRY(qk_cases_read(run->named[i], &run->cases, err));
     if (run->n_named == 0)

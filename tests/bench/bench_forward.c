@@ -128,10 +128,10 @@ static double run_group(struct qk_network *network, size_t limit)
     for (size_t i = 0; i < PROMPTS; i++) {
         for (size_t t = 0; t < PROMPT_TOKENS; t++)
             ids[i][t] = (int32_t)((t * t * 31 + i * 7) % 251);
-        prompt[i] = (struct qk_prompt){ids[i], PROMPT_TOKENS, limit};
+        prompt[i] = (struct qk_prompt){ids[i], PROMPT_TOKENS, limit, i};
     }
     double start = now();
-    if (qk_generate(network, prompt, PROMPTS, take, &made, NULL, &err) != QK_OK)
+    if (qk_generate(network, prompt, PROMPTS, NULL, take, &made, NULL, &err) != QK_OK)
         fail(&err);
     if (made != PROMPTS * limit)
         exit(1);

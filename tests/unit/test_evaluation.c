@@ -186,6 +186,64 @@ static void test_spoilt_store(void **state)
     close_world(&w);
 }
 
+/* --- kept activations --- */
+
+enum { RECALLED = 8, ROWS = 5 };
+
+/* Asks the first cases of recall of post, and of post with q and k restored in one layer or two. */
+static void ask_rows(const struct qk_pair *pair, const struct qk_cases *cases, bool reuse, size_t memory,
+    signed char answer[ROWS][RECALLED])
+{
+    static const int restored[ROWS][2] = {{-1, -1}, {7, -1}, {1, 7}, {1, 10}, {10, -1}};
+    const struct qk_evaluation_options options = {.no_cache = true, .reuse = reuse, .memory = memory};
+    struct qk_evaluation *evaluation;
+    struct qk_error err = {0};
+    size_t list[RECALLED];
+    expect_ok(qk_evaluation_open(pair, NULL, cases, &options, &evaluation, &err), &err);
+    for (size_t i = 0; i < RECALLED; i++)
+        list[i] = i;
+    for (size_t row = 0; row < ROWS; row++) {
+        struct qk_selection selection;
+        expect_ok(qk_selection_init(&selection, pair->n_layers, &err), &err);
+        for (size_t i = 0; i < 2; i++)
+            for (int r = 0; restored[row][i] >= 0 && r < QK_ROLE_COUNT; r++)
+                selection.choice[restored[row][i]].role[r] = (struct qk_choice){QK_RESTORE, 0};
+        const struct qk_subject subject = {QK_POST, &selection, false};
+        expect_ok(
+            qk_evaluation_answer(evaluation, subject, RECALLED, list, answer[row], NULL, NULL, NULL, &err),
+            &err);
+        qk_selection_free(&selection);
+    }
+    qk_evaluation_close(evaluation);
+}
+
+/* Answers are the same with kept activations and without, and where only some fit (the weights of both take 22 MB).
+ * tests/unit/test_prefill.c compares the bits. */
+static void test_reuse(void **state)
+{
+    char pre[PATH_SIZE], post[PATH_SIZE], path[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair;
+    struct qk_cases cases = {0};
+    size_t n;
+    signed char expected[ROWS][RECALLED], found[ROWS][RECALLED];
+    char *all = read_bytes(demo_path(path, "cases/recall.jsonl"), &n), *end = all;
+    for (int i = 0; i < RECALLED; i++)
+        end = strchr(end, '\n') + 1;
+    make_folder(*state);
+    write_bytes(path_in(path, *state, "cases.jsonl"), all, (size_t)(end - all));
+    free(all);
+    expect_ok(qk_cases_read(path, &cases, &err), &err);
+    expect_ok(qk_pair_open(demo_path(pre, "pre"), demo_path(post, "post"), &pair, &err), &err);
+    ask_rows(pair, &cases, false, 0, expected);
+    ask_rows(pair, &cases, true, 0, found);
+    assert_memory_equal(found, expected, sizeof found);
+    ask_rows(pair, &cases, true, 34 << 20, found);
+    assert_memory_equal(found, expected, sizeof found);
+    qk_pair_close(pair);
+    qk_cases_free(&cases);
+}
+
 int main(void)
 {
     if (qk_blas_load(NULL, NULL) != QK_OK)
@@ -195,6 +253,7 @@ int main(void)
         test_in_folder(test_selections),
         test_in_folder(test_cancelled),
         test_in_folder(test_spoilt_store),
+        test_in_folder(test_reuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

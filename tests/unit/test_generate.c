@@ -158,8 +158,8 @@ static void generate(
     struct qk_prompt prompt[PROMPTS];
     struct qk_error err = {0};
     for (size_t i = 0; i < PROMPTS; i++)
-        prompt[i] = (struct qk_prompt){ids, length[i], i == 1 ? 5 : MADE};
-    expect_ok(qk_generate(network, prompt, PROMPTS, record_token, record, progress, &err), &err);
+        prompt[i] = (struct qk_prompt){ids, length[i], i == 1 ? 5 : MADE, i};
+    expect_ok(qk_generate(network, prompt, PROMPTS, NULL, record_token, record, progress, &err), &err);
 }
 
 /* The largest logit of a pass over all that was there before is each token that is made. */
@@ -340,22 +340,23 @@ static void test_refused(void **state)
     struct qk_model *model = open_demo("post");
     const struct qk_patch patch = {spoil_gain, (char[]){"model.norm.weight"}, NULL};
     struct qk_network *network = open_network(model, &patch, 20, PLENTY);
-    struct qk_prompt prompt = {ids, 10, 5};
-    expect_failure(qk_generate(network, &prompt, 1, want_all, NULL, NULL, &err), &err, QK_INPUT,
+    struct qk_prompt prompt = {ids, 10, 5, 0};
+    expect_failure(qk_generate(network, &prompt, 1, NULL, want_all, NULL, NULL, &err), &err, QK_INPUT,
         "logits are not numbers|10 tokens");
     qk_network_close(network);
     network = open_network(model, NULL, 20, PLENTY);
-    prompt = (struct qk_prompt){ids, 16, 5};
-    expect_failure(qk_generate(network, &prompt, 1, want_all, NULL, NULL, &err), &err, QK_INPUT,
+    prompt = (struct qk_prompt){ids, 16, 5, 0};
+    expect_failure(qk_generate(network, &prompt, 1, NULL, want_all, NULL, NULL, &err), &err, QK_INPUT,
         "too long|found 21|most 20");
-    prompt = (struct qk_prompt){outside, 2, 5};
-    expect_failure(qk_generate(network, &prompt, 1, want_all, NULL, NULL, &err), &err, QK_INPUT,
+    prompt = (struct qk_prompt){outside, 2, 5, 0};
+    expect_failure(qk_generate(network, &prompt, 1, NULL, want_all, NULL, NULL, &err), &err, QK_INPUT,
         "outside the vocabulary");
-    prompt = (struct qk_prompt){ids, 10, 0}; /* nothing is asked for */
-    expect_ok(qk_generate(network, &prompt, 1, want_all, NULL, NULL, &err), &err);
+    prompt = (struct qk_prompt){ids, 10, 0, 0}; /* nothing is asked for */
+    expect_ok(qk_generate(network, &prompt, 1, NULL, want_all, NULL, NULL, &err), &err);
     struct qk_progress progress = {.cancel = true};
     prompt.limit = 5;
-    expect_failure(qk_generate(network, &prompt, 1, want_all, NULL, &progress, &err), &err, QK_CANCELLED, "");
+    expect_failure(
+        qk_generate(network, &prompt, 1, NULL, want_all, NULL, &progress, &err), &err, QK_CANCELLED, "");
     qk_network_close(network);
     qk_model_close(model);
 }
