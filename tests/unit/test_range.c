@@ -336,6 +336,54 @@ static void test_states_of_families(void **state)
     }
 }
 
+/* Two sides whose windows differ, against whole rows: a key that one side alone sees counts with what it has there. */
+static void test_windows_differ(void **state)
+{
+    static const int windows[][QK_SIDE_COUNT] = {{16, 16}, {16, 5}, {3, 16}, {16, 1}};
+    (void)state;
+    char post[PATH_SIZE];
+    struct qk_error err = {0};
+    struct qk_pair *pair = open_family("mistral");
+    const struct qk_probe_options options = {
+        .states_path = {NULL, data_path(post, "fixtures/mistral/post/golden.safetensors")}};
+    struct qk_probe *probe = open_probe(pair, &options);
+    const float *x = probe->states[QK_POST].layer[0];
+    size_t T = probe->T, first = T / 2;
+    float *row[QK_SIDE_COUNT] = {calloc(T, sizeof(float)), calloc(T, sizeof(float))};
+    assert_int_equal(pair->model[QK_PRE]->layer[0].kind, QK_WINDOW);
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        struct qk_layer_attention made[QK_SIDE_COUNT];
+        double shift, expected = 0;
+        for (int s = 0; s < QK_SIDE_COUNT; s++) {
+            pair->model[s]->layer[0].window = windows[i][s];
+            expect_ok(qk_layer_attention_make(pair->model[s], NULL, 0, x, T, NULL, &made[s], &err), &err);
+        }
+        const struct qk_range_source source[] = {
+            {.model = pair->model[QK_POST]}, {.model = pair->model[QK_PRE], .shift = &shift}};
+        expect_ok(qk_range_layer(&options.range, 0, x, T, source, 2, NULL, &err), &err);
+        size_t heads = made[QK_PRE].attention.n_q;
+        for (size_t h = 0; h < heads; h++)
+            for (size_t t = first; t < T; t++) {
+                for (int s = 0; s < QK_SIDE_COUNT; s++)
+                    qk_attention_row(&made[s].attention, h, t, row[s]);
+                for (size_t j = 0; j <= t; j++) {
+                    double p = (double)row[QK_PRE][j], r = (double)row[QK_POST][j], m = (p + r) / 2;
+                    expected += (p > 0 ? p * log(p / m) / 2 : 0) + (r > 0 ? r * log(r / m) / 2 : 0);
+                }
+            }
+        expected /= (double)(heads * (T - first));
+        assert_true(expected > 1e-6);
+        assert_true(
+            fabs(shift - expected) < 2e-6 * expected); /* float32 rows, once by tiles and once whole */
+        qk_layer_attention_free(&made[QK_PRE]);
+        qk_layer_attention_free(&made[QK_POST]);
+    }
+    free(row[QK_PRE]);
+    free(row[QK_POST]);
+    qk_probe_close(probe);
+    qk_pair_close(pair);
+}
+
 /* What a restored layer's attention on post's states is: pre's, where q and k are all that its attention
  * depends on (fixtures: norms do not differ); nearer to it than to post's in the demo pair, whose
  * input norms and gains drifted, too. */
@@ -497,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_golden_attentions),
         test_in_folder(test_states_and_pass_agree),
         cmocka_unit_test(test_states_of_families),
+        cmocka_unit_test(test_windows_differ),
         cmocka_unit_test(test_restored_layer_looks_as_pre),
         cmocka_unit_test(test_restore_refused),
         cmocka_unit_test(test_built_in_probe),
