@@ -357,7 +357,7 @@ static void test_moved_in_time(void **state)
         expect_ok(qk_parts_open(model, NULL, T, &parts, &err), &err);
         expect_ok(qk_layer_weights_read(&parts, &model->layer[0], true, &weights, &err), &err);
         const struct qk_sequence whole = {.n = T};
-        const struct qk_batch batch = {&whole, 1, T, T};
+        const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
         expect_ok(qk_layer_run(&weights, x, &batch, &tables, NULL, NULL, &err), &err);
         double error = worst(x + before * d, out, n);
         if (!(error < TOLERANCE))
