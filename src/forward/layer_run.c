@@ -146,7 +146,7 @@ void qk_layer_state_free(struct qk_layer_state *state)
 
 /* --- rows of a batch --- */
 
-enum { ROW_BLOCK = 64, GROUP_VALUES = 1 << 24 };
+enum { ROW_BLOCK = 16, GROUP_VALUES = 1 << 24 };
 
 /* The data that the functions of rows share. Arrays of a group begin at the batch's row `group`. */
 struct run {

@@ -10,18 +10,29 @@
 #include <stdlib.h>
 
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
- * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors. Single
- * rows copy nothing. */
-enum { SHORT = 1024, LONG = 4096, SMALL_SIDE = 256, LARGE_SIDE = 512, SINGLES = 128, SINGLE_COLUMNS = 64 };
+ * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors: there a
+ * narrow projection is cut into eight parts. Single rows copy nothing. */
+enum {
+    SHORT = 1024,
+    LONG = 4096,
+    NARROW_SIDE = 128,
+    SMALL_SIDE = 256,
+    LARGE_SIDE = 512,
+    SHORT_PARTS = 8,
+    SINGLES = 128,
+    SINGLE_COLUMNS = 64
+};
 
 static size_t tile_rows(size_t position)
 {
     return position < LONG ? SMALL_SIDE : LARGE_SIDE;
 }
 
-static size_t tile_columns(const struct qk_block *block)
+static size_t tile_columns(const struct qk_block *block, size_t width)
 {
-    return block->single ? SINGLE_COLUMNS : block->position < SHORT ? SMALL_SIDE : LARGE_SIDE;
+    if (block->single || block->position >= SHORT)
+        return block->single ? SINGLE_COLUMNS : LARGE_SIDE;
+    return width / SHORT_PARTS < SMALL_SIDE ? NARROW_SIDE : SMALL_SIDE;
 }
 
 size_t qk_tile_border(size_t position)
@@ -143,7 +154,7 @@ static size_t lay_tiles(
 {
     size_t n = 0, width = product->p->weight != NULL ? product->p->n : 0;
     for (size_t b = 0; b < n_blocks; b++) {
-        size_t columns = tile_columns(&block[b]);
+        size_t columns = tile_columns(&block[b], width);
         for (size_t column = 0; column < width; column += columns, n++)
             if (tile != NULL)
                 tile[n] = (struct tile){
