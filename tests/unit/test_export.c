@@ -705,7 +705,7 @@ static void test_verify_needs_its_inputs(void **state)
     expect_ok(qk_verify(target, moved, NULL, NULL, NULL, &err), &err);
     expect_failure(
         qk_verify(target, path_in(path, *state, "post"), moved, NULL, NULL, &err), &err, QK_DIFFERS, "out");
-    expect_failure(qk_verify(moved, NULL, NULL, NULL, NULL, &err), &err, QK_IO, QK_RECIPE_NAME);
+    expect_failure(qk_verify(moved, NULL, NULL, NULL, NULL, &err), &err, QK_INPUT, QK_RECIPE_NAME);
     struct qk_progress cancelled = {.cancel = true};
     assert_int_equal(qk_verify(target, moved, NULL, &cancelled, NULL, &err), QK_CANCELLED);
 }
