@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -366,6 +367,25 @@ enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out
     enum { MOST_THREADS = 1024 };
     QK_TRY(qk_arguments_number(arguments, "threads", 1, MOST_THREADS, 0, out, err));
     qk_parallel_limit((size_t)*out);
+    return QK_OK;
+}
+
+enum qk_code qk_arguments_memory(const struct qk_arguments *arguments, size_t *out, struct qk_error *err)
+{
+    static const char UNITS[] = "KMGT";
+    const char *text = qk_arguments_text(arguments, "memory");
+    *out = 0;
+    if (text == NULL)
+        return QK_OK;
+    char *end;
+    double bytes = strtod(text, &end);
+    const char *unit = *end != '\0' ? strchr(UNITS, *end) : NULL;
+    if (unit != NULL)
+        bytes = ldexp(bytes, 10 * (int)(unit - UNITS + 1));
+    if (unit == NULL || end[1] != '\0' || !(bytes >= 1 && bytes <= 0x1p62))
+        return qk_fail(err, QK_USAGE,
+            "--memory: not a size (found '%s', expected a number with K, M, G or T, as in 8G)", text);
+    *out = (size_t)bytes;
     return QK_OK;
 }
 

@@ -53,6 +53,10 @@ int qk_arguments_operand_word(const struct qk_arguments *arguments, size_t i);
 enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const char *name, int low, int high,
     int fallback, int *out, struct qk_error *err);
 
+/* *out = the bytes of --memory, a number with K, M, G or T (powers of 1,024); 0 when it was not given. QK_USAGE for
+ * another text. */
+enum qk_code qk_arguments_memory(const struct qk_arguments *arguments, size_t *out, struct qk_error *err);
+
 /* *out = the number of --threads, which limits all loops (qk_parallel_limit); 0 when it was not given. */
 enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err);
 

@@ -22,8 +22,7 @@ const struct qk_option_info qk_option_force = {
 /* --- the work --- */
 
 const struct qk_option_info qk_option_cases = {
-    "cases", 'c', "FILE",
-    "cases to ask: JSON lines with prompt and answer, or of other tools; repeatable"};
+    "cases", 'c', "FILE", "cases to ask: JSON lines with prompt and answer, or of other tools; repeatable"};
 const struct qk_option_info qk_option_needles = {
     "needles", 0, "FILE", "prompts of your own: JSON lines with prompt and answer, the answer in the prompt"};
 const struct qk_option_info qk_option_length = {
@@ -37,6 +36,9 @@ const struct qk_option_info qk_option_no_cache = {
 const struct qk_option_info qk_option_remote = {"remote", 0, NULL,
     "read ORG/NAME[@REVISION] on the Hugging Face hub, not in its local cache; fetch only headers and needed "
     "parts, and keep them for the next time"};
+const struct qk_option_info qk_option_memory = {"memory", 0, "SIZE",
+    "hold weights and activations of SIZE at most, such as 8G, and read the rest again; half of what is free "
+    "without it"};
 const struct qk_option_info qk_option_threads = {
     "threads", 'j', "N", "compute in N threads; one a processor without it"};
 

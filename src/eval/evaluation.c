@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* Answers of another version of the computation do not count. */
 static const char FORMAT[] = "qkscope answers 2";
@@ -45,23 +44,24 @@ static enum qk_code open_exam(struct qk_evaluation *evaluation, enum qk_side sid
     return QK_OK;
 }
 
+/* Half of what the process may still take, or 2 GiB where the system does not say. */
 static size_t half_of_memory(void)
 {
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : (size_t)1 << 31;
+    size_t spare = qk_spare_memory();
+    return spare < SIZE_MAX ? spare / 2 : (size_t)1 << 31;
 }
 
-/* Half of the memory that the weights leave keeps activations, and at most half of what the process may still take. */
+/* Half of the memory that the weights leave keeps activations. */
 static enum qk_code open_reuse(struct qk_evaluation *e, struct qk_error *err)
 {
     uint64_t weights = 0;
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         for (size_t i = 0; i < e->pair->model[s]->checkpoint->n_tensors; i++)
             weights += qk_tensor_values(e->pair->model[s]->checkpoint->by_name[i]) * sizeof(float);
-    size_t spare = qk_spare_memory(), most = spare < e->options.memory ? spare : e->options.memory;
-    if (weights >= most)
+    if (weights >= e->options.memory)
         return QK_OK;
-    return qk_reuse_open(e->pair, &e->side[QK_POST].exam, (most - (size_t)weights) / 2, &e->reuse, err);
+    return qk_reuse_open(
+        e->pair, &e->side[QK_POST].exam, (e->options.memory - (size_t)weights) / 2, &e->reuse, err);
 }
 
 enum qk_code qk_evaluation_open(const struct qk_pair *pair, const struct qk_model *alone,

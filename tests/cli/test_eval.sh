@@ -36,6 +36,13 @@ check "  Wilson's interval of 7 of 7" json_holds \
     "abs(d['results'][0]['tasks'][0]['low'] - 0.645661) < 1e-5 and d['results'][0]['tasks'][0]['high'] == 1"
 cp "$out" "$work/first.json"
 check "  every answer is kept" [ "$(answers)" -eq 48 ]
+run eval "$pre" "$post" --baselines --set 7=restore --as all --set all=restore -c "$recall" -c "$reasoning" --json \
+    --no-cache --memory 64K
+check "  too little memory for a layer gives the same" cmp "$out" "$work/first.json"
+for size in 8 0G G 8GB -1M 1e40T; do
+    run eval "$post" -c "$recall" --memory=$size
+    check "--memory $size is no size" complains 2 "memory: not a size (found '$size', expected a number with K, M, G or T"
+done
 run eval "$pre" "$post" --baselines --set 7=restore --as all --set all=restore -c "$recall" -c "$reasoning" --json
 check "again, the same" cmp -s "$out" "$work/first.json"
 check "  and nothing is asked twice" [ "$(answers)" -eq 48 ]
