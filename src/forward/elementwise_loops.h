@@ -1,6 +1,4 @@
-/* elementwise_loops.h - the loops of elementwise.c for one width of vector. elementwise.c includes it once for each,
- * with LANES values a vector, NAME for the names, and ATTRIBUTE for the instruction set. So there is no include
- * guard. */
+/* elementwise_loops.h - the loops of elementwise.c for one width of vector (base/vector_widths.h). */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef double NAME(doubles) __attribute__((vector_size(LANES * 8)));
@@ -75,7 +73,3 @@ ATTRIBUTE static void NAME(scale)(size_t n, float factor, float *x)
     for (; i < n; i++)
         x[i] *= factor;
 }
-
-#undef LANES
-#undef NAME
-#undef ATTRIBUTE

@@ -1,27 +1,15 @@
 /* exponential.c - vector loops for each instruction set, and the choice among them. */
 #include "forward/exponential.h"
 
+#include "base/vector.h"
+
 #include <stdint.h>
 #include <string.h>
 
 enum { SUM_LANES = 16 };
 
-#define LANES 4 /* SSE2, NEON */
-#define NAME(name) name##_4
-#define ATTRIBUTE
-#include "forward/exponential_loops.h"
-
-#if defined __x86_64__
-#define LANES 8
-#define NAME(name) name##_8
-#define ATTRIBUTE __attribute__((target("avx2")))
-#include "forward/exponential_loops.h"
-
-#define LANES 16
-#define NAME(name) name##_16
-#define ATTRIBUTE __attribute__((target("avx512f")))
-#include "forward/exponential_loops.h"
-#endif
+#define LOOPS "forward/exponential_loops.h"
+#include "base/vector_widths.h"
 
 struct loops {
     float (*largest)(size_t n, const float *x);
@@ -31,16 +19,10 @@ struct loops {
 
 static const struct loops *loops(void)
 {
-    static const struct loops plain = {largest_4, exp_sum_4, logistic_4};
-#if defined __x86_64__
-    static const struct loops avx2 = {largest_8, exp_sum_8, logistic_8};
-    static const struct loops avx512 = {largest_16, exp_sum_16, logistic_16};
-    if (__builtin_cpu_supports("avx512f"))
-        return &avx512;
-    if (__builtin_cpu_supports("avx2"))
-        return &avx2;
-#endif
-    return &plain;
+#define ROW(lanes) {largest_##lanes, exp_sum_##lanes, logistic_##lanes},
+    static const struct loops by_width[] = {QK_VECTOR_WIDTHS(ROW)};
+#undef ROW
+    return &by_width[qk_vector_width()];
 }
 
 float qk_largest(size_t n, const float *x)

@@ -1,6 +1,4 @@
-/* exponential_loops.h - the loops of exponential.c for one width of vector. exponential.c includes it once for each,
- * with LANES values a vector, NAME for the names, and ATTRIBUTE for the instruction set. So there is no include
- * guard. */
+/* exponential_loops.h - the loops of exponential.c for one width of vector (base/vector_widths.h). */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef int32_t NAME(words) __attribute__((vector_size(LANES * 4)));
@@ -102,7 +100,3 @@ ATTRIBUTE static void NAME(logistic)(size_t n, bool times_x, float *x)
     NAME(logistic_of)(times_x, rest);
     memcpy(x + i, rest, left * sizeof *rest);
 }
-
-#undef LANES
-#undef NAME
-#undef ATTRIBUTE

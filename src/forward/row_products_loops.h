@@ -1,10 +1,9 @@
-/* row_products_loops.h - the loop of row_products.c for one width of vector. row_products.c includes it once for each,
- * with LANES values a vector, ROWS rows by WEIGHTS rows of weights at a time, NAME for the names, and ATTRIBUTE for the
- * instruction set. So there is no include guard. */
+/* row_products_loops.h - the loop of row_products.c for one width of vector (base/vector_widths.h). */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 
-enum { NAME(VECTORS) = SUM_LANES / LANES };
+/* Rows by rows of weights at a time: as many as the registers have room for sums. */
+enum { NAME(VECTORS) = SUM_LANES / LANES, NAME(ROWS) = LANES < 16 ? 2 : 4, NAME(WEIGHTS) = LANES / 4 };
 
 /* sum += a b, SUM_LANES values. */
 ATTRIBUTE static inline __attribute__((always_inline)) void NAME(add_products)(
@@ -45,20 +44,14 @@ ATTRIBUTE static inline __attribute__((always_inline)) float NAME(total)(const N
 ATTRIBUTE static void NAME(multiply)(
     size_t k, const float *const *x, const float *const *weight, float (*out)[MOST_WEIGHTS])
 {
-    NAME(floats) sum[ROWS][WEIGHTS][NAME(VECTORS)] = {0};
+    NAME(floats) sum[NAME(ROWS)][NAME(WEIGHTS)][NAME(VECTORS)] = {0};
     size_t i = 0;
     for (; i + SUM_LANES <= k; i += SUM_LANES)
-        UNROLL for (size_t w = 0; w < WEIGHTS; w++) UNROLL for (size_t r = 0; r < ROWS; r++)
+        UNROLL for (size_t w = 0; w < NAME(WEIGHTS); w++) UNROLL for (size_t r = 0; r < NAME(ROWS); r++)
             NAME(add_products)(x[r] + i, weight[w] + i, sum[r][w]);
     if (i < k)
-        UNROLL for (size_t w = 0; w < WEIGHTS; w++) UNROLL for (size_t r = 0; r < ROWS; r++)
+        UNROLL for (size_t w = 0; w < NAME(WEIGHTS); w++) UNROLL for (size_t r = 0; r < NAME(ROWS); r++)
             NAME(add_rest)(x[r] + i, weight[w] + i, k - i, sum[r][w]);
-    UNROLL for (size_t r = 0; r < ROWS; r++) UNROLL for (size_t w = 0; w < WEIGHTS; w++) out[r][w] =
-        NAME(total)(sum[r][w]);
+    UNROLL for (size_t r = 0; r < NAME(ROWS); r++) UNROLL for (size_t w = 0; w < NAME(WEIGHTS); w++)
+        out[r][w] = NAME(total)(sum[r][w]);
 }
-
-#undef LANES
-#undef ROWS
-#undef WEIGHTS
-#undef NAME
-#undef ATTRIBUTE

@@ -1,5 +1,4 @@
-/* divergence_loops.h - the loops of divergence.c for one instruction set. divergence.c includes it once for each, with
- * NAME for the names, and ATTRIBUTE for the instruction set. So there is no include guard. */
+/* divergence_loops.h - the loops of divergence.c for one instruction set (base/vector_widths.h). */
 
 /* ln x for 0 < x <= 2, and something finite for 0. x = 2^n f with f from sqrt(1/2) to sqrt(2), and ln f = 2 atanh(s)
  * with s = (f - 1) / (f + 1), |s| < 0.172: the first term left out is below 3e-9 of the sum. */
@@ -24,7 +23,7 @@ ATTRIBUTE static inline __attribute__((always_inline)) void NAME(gap_of)(const f
     *gap = sum;
     words far = square >= SERIES_MOST;
     int any = 0;
-    for (int j = 0; j < LANES; j++)
+    for (int j = 0; j < SUM_LANES; j++)
         any |= far[j];
     if (any == 0)
         return;
@@ -54,21 +53,21 @@ ATTRIBUTE static inline __attribute__((always_inline)) void NAME(add_terms)(
 
 ATTRIBUTE static double NAME(divergence)(size_t n, float a, const float *p, float b, const float *r)
 {
-    enum { LONG = 16 * LANES }; /* as many terms are added in float32 */
+    enum { LONG = 16 * SUM_LANES }; /* as many terms are added in float32 */
     double all = 0;
     for (size_t i = 0; i < n;) {
         floats sum = {0};
         size_t end = n - i < LONG ? n : i + LONG;
-        for (; i + LANES <= end; i += LANES)
+        for (; i + SUM_LANES <= end; i += SUM_LANES)
             NAME(add_terms)(a, p + i, b, r + i, &sum);
         if (i < end) {
-            float rest[2][LANES] = {{0}, {0}};
+            float rest[2][SUM_LANES] = {{0}, {0}};
             memcpy(rest[0], p + i, (end - i) * sizeof *p);
             memcpy(rest[1], r + i, (end - i) * sizeof *r);
             NAME(add_terms)(a, rest[0], b, rest[1], &sum);
             i = end;
         }
-        for (int j = 0; j < LANES; j++)
+        for (int j = 0; j < SUM_LANES; j++)
             all += (double)sum[j];
     }
     return all / 4;
@@ -99,6 +98,3 @@ ATTRIBUTE static void NAME(mass)(size_t n, const float *p, size_t farthest, doub
     *mass = all[0];
     *moment = all[1];
 }
-
-#undef NAME
-#undef ATTRIBUTE

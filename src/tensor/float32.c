@@ -1,28 +1,16 @@
 /* float32.c - vector loops for each instruction set, and the choice among them. */
 #include "tensor/float32.h"
 
+#include "base/vector.h"
+
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
 enum { SUM_LANES = 16, SUM_BLOCK = 1024 };
 
-#define LANES 4 /* SSE2, NEON */
-#define NAME(name) name##_4
-#define ATTRIBUTE
-#include "tensor/float32_loops.h"
-
-#if defined __x86_64__
-#define LANES 8
-#define NAME(name) name##_8
-#define ATTRIBUTE __attribute__((target("avx2")))
-#include "tensor/float32_loops.h"
-
-#define LANES 16
-#define NAME(name) name##_16
-#define ATTRIBUTE __attribute__((target("avx512f,avx512bw")))
-#include "tensor/float32_loops.h"
-#endif
+#define LOOPS "tensor/float32_loops.h"
+#include "base/vector_widths.h"
 
 struct loops {
     void (*from_bf16)(const unsigned char *src, size_t n, float *dst);
@@ -34,16 +22,11 @@ struct loops {
 
 static const struct loops *loops(void)
 {
-    static const struct loops plain = {from_bf16_4, from_f16_4, sum_block_4, sum_bf16_4, add_to_f64_4};
-#if defined __x86_64__
-    static const struct loops avx2 = {from_bf16_8, from_f16_8, sum_block_8, sum_bf16_8, add_to_f64_8};
-    static const struct loops avx512 = {from_bf16_16, from_f16_16, sum_block_16, sum_bf16_16, add_to_f64_16};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
-        return &avx512;
-    if (__builtin_cpu_supports("avx2"))
-        return &avx2;
-#endif
-    return &plain;
+#define ROW(lanes)                                                                                           \
+    {from_bf16_##lanes, from_f16_##lanes, sum_block_##lanes, sum_bf16_##lanes, add_to_f64_##lanes},
+    static const struct loops by_width[] = {QK_VECTOR_WIDTHS(ROW)};
+#undef ROW
+    return &by_width[qk_vector_width()];
 }
 
 bool qk_dtype_is_single(enum qk_dtype dtype)

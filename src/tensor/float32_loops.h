@@ -1,8 +1,7 @@
-/* float32_loops.h - the loops of float32.c for one width of vector. float32.c includes it once for each, with LANES
- * values a vector, SUFFIX behind the names, and ATTRIBUTE for the instruction set.
+/* float32_loops.h - the loops of float32.c for one width of vector (base/vector_widths.h).
  *
  * Sums have the same 16 lanes in every width, and no multiplication is fused with an addition, so that all machines
- * give the same bits. There is no include guard, because the file is included several times. */
+ * give the same bits. */
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef uint32_t NAME(words) __attribute__((vector_size(LANES * 4)));
@@ -128,7 +127,3 @@ ATTRIBUTE static void NAME(add_to_f64)(size_t n, const float *x, double *sum)
     for (; i < n; i++)
         sum[i] += (double)x[i];
 }
-
-#undef LANES
-#undef NAME
-#undef ATTRIBUTE
