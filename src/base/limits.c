@@ -21,7 +21,7 @@ void qk_raise_open_files(void)
 
 /* --- memory --- */
 
-/* The number behind `key` in a file, times `unit`; SIZE_MAX when there is none. */
+/* Reads the number behind `key` in a file, in bytes of `unit`; SIZE_MAX when the file does not have it. */
 static size_t read_bytes(const char *path, const char *key, size_t unit)
 {
     char line[256];

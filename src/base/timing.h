@@ -23,8 +23,9 @@ enum qk_time {
 
 /* Zero-initialise. Any thread may add, in nanoseconds. */
 struct qk_timing {
-    _Atomic uint64_t part[QK_TIME_OTHER], items,
-        loops; /* items: of all loops; loops: on the calling thread's clock */
+    _Atomic uint64_t part[QK_TIME_OTHER];
+    _Atomic uint64_t items; /* of all workers of all loops */
+    _Atomic uint64_t loops; /* on the clock of the thread that calls them */
 };
 
 /* The word of a part in tables and JSON ("read"), and what belongs to it; static. */

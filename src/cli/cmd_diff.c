@@ -97,7 +97,7 @@ static void choose_remote(const struct diff *d)
     int n_softmax = 0, n_left = 0;
     for (int i = 0; i < pair->n_layers; i++) {
         enum qk_kind kind = pair->layer[i].kind;
-        d->wanted[i] = kind == QK_FULL || kind == QK_WINDOW;
+        d->wanted[i] = qk_kind_softmax(kind);
         n_softmax += d->wanted[i];
         n_left += kind == QK_LINEAR;
     }

@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "forward/forward.h"
 #include "forward/generate.h"
-#include "forward/products.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +128,7 @@ void qk_exam_kept_bytes(const struct qk_model *model, size_t *token, size_t *seq
     for (int i = 0; i < model->n_layers; i++) {
         const struct qk_layer *layer = &model->layer[i];
         size_t hd = (size_t)layer->head_dim, heads = (size_t)layer->role[QK_K].n_heads;
-        if (layer->kind == QK_FULL || layer->kind == QK_WINDOW)
+        if (qk_kind_softmax(layer->kind))
             *token += 2 * heads * hd * sizeof(float);
         else if (layer->kind == QK_LINEAR)
             *sequence += 2 * heads * hd * hd * sizeof(float);
@@ -182,10 +181,7 @@ static enum qk_code take_group(const struct qk_exam *exam, struct qk_network *ne
 static size_t own_tokens(const struct qk_exam *exam, size_t i, size_t before)
 {
     const struct qk_case_tokens *a = &exam->tokens[before], *b = &exam->tokens[i];
-    size_t same = 0;
-    while (same < a->n_prompt && same + 1 < b->n_prompt && a->prompt[same] == b->prompt[same])
-        same++;
-    return qk_exam_cost(exam, i) - qk_tile_border(same);
+    return qk_exam_cost(exam, i) - qk_prompt_shared(a->prompt, a->n_prompt, b->prompt, b->n_prompt);
 }
 
 /* Length of the first group of the list, at least one. Common tokens are computed once, but kept for each. */

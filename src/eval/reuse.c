@@ -15,11 +15,6 @@ struct qk_reuse {
     char (*plain)[QK_DIGEST_TEXT];
 };
 
-static bool is_softmax(const struct qk_layer *layer)
-{
-    return layer->kind == QK_FULL || layer->kind == QK_WINDOW;
-}
-
 /* Bytes of what the cases keep, with the inputs of so many layers. */
 static double bytes_of(const struct qk_exam *exam, const struct qk_model *model, size_t inputs)
 {
@@ -42,11 +37,11 @@ static void choose_inputs(
     for (size_t l = 1; l < reuse->n_layers; l++) {
         reuse->inputs[l] = pair->layer[l].has_qk && pair->layer[l].problem == NULL;
         inputs += reuse->inputs[l];
-        softmax += reuse->inputs[l] && is_softmax(&pair->model[QK_POST]->layer[l]);
+        softmax += reuse->inputs[l] && qk_kind_softmax(pair->model[QK_POST]->layer[l].kind);
     }
     bool all = softmax == 0 || bytes_of(exam, pair->model[QK_POST], inputs) <= (double)bytes;
     for (size_t l = 1; l < reuse->n_layers && !all; l++)
-        reuse->inputs[l] = reuse->inputs[l] && is_softmax(&pair->model[QK_POST]->layer[l]);
+        reuse->inputs[l] = reuse->inputs[l] && qk_kind_softmax(pair->model[QK_POST]->layer[l].kind);
 }
 
 enum qk_code qk_reuse_open(const struct qk_pair *pair, const struct qk_exam *exam, size_t bytes,

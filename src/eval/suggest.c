@@ -68,8 +68,8 @@ enum qk_code qk_proposal_measure(const struct qk_pair *pair, const struct qk_nee
     enum qk_code code =
         qk_needle_measure_current(pair, needles, &proposal->selection, false, memory, progress, &with, err);
     if (code == QK_OK)
-        code = mean_of_heads(&suggestion->recall, with, measured->side[QK_POST], &proposal->mass,
-            &proposal->gained, err);
+        code = mean_of_heads(
+            &suggestion->recall, with, measured->side[QK_POST], &proposal->mass, &proposal->gained, err);
     proposal->measured = code == QK_OK;
     qk_needle_layers_free(with, pair->n_layers);
     return code;
@@ -114,8 +114,7 @@ static int count_layers(const struct qk_pair *pair, bool softmax)
     int n = 0;
     for (int i = 0; i < pair->n_layers; i++) {
         const struct qk_pair_layer *layer = &pair->layer[i];
-        bool is_softmax = layer->kind == QK_FULL || layer->kind == QK_WINDOW;
-        n += softmax ? is_softmax && layer->has_qk : layer->kind == QK_LINEAR;
+        n += softmax ? qk_kind_softmax(layer->kind) && layer->has_qk : layer->kind == QK_LINEAR;
     }
     return n;
 }
@@ -218,8 +217,7 @@ static enum qk_code select_softmax(const struct qk_pair *pair, const struct qk_r
     (void)recall;
     for (int i = 0; i < pair->n_layers; i++) {
         const struct qk_pair_layer *layer = &pair->layer[i];
-        bool softmax = layer->kind == QK_FULL || layer->kind == QK_WINDOW;
-        if (softmax && qk_selection_takes(layer, -1, RESTORE))
+        if (qk_kind_softmax(layer->kind) && qk_selection_takes(layer, -1, RESTORE))
             QK_TRY(qk_selection_set(selection, pair, i, -1, RESTORE, err));
     }
     return QK_OK;

@@ -98,6 +98,13 @@ enum qk_code qk_decoder_run_layer(struct qk_decoder *decoder, const struct qk_la
     return QK_OK;
 }
 
+void qk_decoder_count(
+    const struct qk_decoder *decoder, size_t tokens, size_t layer, struct qk_progress *progress)
+{
+    size_t layers = qk_decoder_layers(decoder);
+    qk_progress_add(progress, tokens * (layer + 1) / layers - tokens * layer / layers);
+}
+
 /* --- a step --- */
 
 struct step {
@@ -145,7 +152,7 @@ static enum qk_code run_layers(struct step *step, struct qk_progress *progress, 
         QK_TRY(qk_network_layer(step->decoder->network, (int)l, &weights, err));
         QK_TRY(set_states(step, weights, err));
         QK_TRY(qk_decoder_run_layer(step->decoder, weights, step->x, step->sequence, step->n, progress, err));
-        qk_progress_add(progress, step->T * (l + 1) / layers - step->T * l / layers);
+        qk_decoder_count(step->decoder, step->T, l, progress);
     }
     return QK_OK;
 }

@@ -25,5 +25,8 @@ enum qk_code qk_decoder_check(
  * only the last row of each sequence is valid. */
 enum qk_code qk_decoder_run_layer(struct qk_decoder *decoder, const struct qk_layer_weights *weights,
     float *x, struct qk_sequence *sequence, size_t n, struct qk_progress *progress, struct qk_error *err);
+/* Counts a layer of a pass over so many tokens: each layer has an equal share of them. */
+void qk_decoder_count(
+    const struct qk_decoder *decoder, size_t tokens, size_t layer, struct qk_progress *progress);
 
 #endif

@@ -189,7 +189,7 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
         return qk_fail(
             err, QK_INPUT, "%s: there is no layer %d, or no token", model->checkpoint->path, layer);
     const struct qk_layer *of = &model->layer[layer];
-    if (of->kind != QK_FULL && of->kind != QK_WINDOW)
+    if (!qk_kind_softmax(of->kind))
         return qk_fail(err, QK_INPUT, "%s: layer %d is a %s layer: it has no attention map",
             model->checkpoint->path, layer, qk_kind_name(of->kind));
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));

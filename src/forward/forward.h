@@ -53,9 +53,9 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
 size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first);
 
 /* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_row and
- * qk_attention_map_make. Its norm, q and
- * k, their norms and positions are applied; v is NULL. It works for every family whose row has the layer's norm, with
- * or without a forward pass. progress (NULL allowed) cancels and measures. Freed with qk_layer_attention_free. */
+ * qk_attention_map_make. Its norm, q and k, their norms and positions are applied; v is NULL. It works for every family
+ * whose row has the layer's norm, with or without a forward pass. progress (NULL allowed) cancels and measures. Freed
+ * with qk_layer_attention_free. */
 struct qk_layer_attention {
     struct qk_attention attention;
     float *buffer; /* owned: q and k */

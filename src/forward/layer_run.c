@@ -108,7 +108,7 @@ enum qk_code qk_layer_state_make(
     const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
 {
     *out = (struct qk_layer_state){.capacity = capacity};
-    if (weights->layer->kind == QK_FULL || weights->layer->kind == QK_WINDOW) {
+    if (qk_kind_softmax(weights->layer->kind)) {
         out->key_width = keys_width(weights);
     } else {
         out->tail_values = taps_before(weights) * tail_channels(weights);

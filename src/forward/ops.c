@@ -51,9 +51,7 @@ void qk_l2_norm(size_t T, size_t n, size_t ld, float *x, double eps, float scale
 {
     for (size_t t = 0; t < T; t++) {
         float *row = x + t * ld;
-        float factor = (float)((double)scale / sqrt(qk_sum_of_squares(n, row) + eps));
-        for (size_t i = 0; i < n; i++)
-            row[i] *= factor;
+        qk_scale(n, (float)((double)scale / sqrt(qk_sum_of_squares(n, row) + eps)), row);
     }
 }
 

@@ -179,7 +179,7 @@ static enum qk_code run_layers(struct prefill *p, struct qk_progress *progress, 
     for (size_t l = 0; l < p->layers; l++) {
         QK_TRY(qk_progress_check(progress, err));
         QK_TRY(run_layer(p, l, progress, err));
-        qk_progress_add(progress, p->tokens * (l + 1) / p->layers - p->tokens * l / p->layers);
+        qk_decoder_count(p->decoder, p->tokens, l, progress);
     }
     return QK_OK;
 }

@@ -14,6 +14,10 @@ struct qk_prompt {
     size_t number;      /* of the prompt among those that are kept */
 };
 
+/* The tokens of b that are computed once when a and b are read together: up to the last border of tiles in what both
+ * begin with. The last token is always b's own. */
+size_t qk_prompt_shared(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b);
+
 /* Reads the n prompts into new sequences of the decoder: prompt i into sequence[i]. logits (n, vocabulary) are those
  * behind each one's last token. They depend on neither the other prompts nor `kept` (NULL allowed) nor the number of
  * processors. progress (NULL allowed) counts tokens. After an error or a cancellation, the only valid call is

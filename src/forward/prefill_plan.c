@@ -6,12 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t common_tokens(const struct qk_prompt *a, const struct qk_prompt *b)
+/* The tokens with which both begin. */
+static size_t common_tokens(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
 {
     size_t i = 0;
-    while (i < a->n && i < b->n && a->ids[i] == b->ids[i])
+    while (i < n_a && i < n_b && a[i] == b[i])
         i++;
     return i;
+}
+
+size_t qk_prompt_shared(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
+{
+    return qk_tile_border(common_tokens(a, n_a, b, n_b > 0 ? n_b - 1 : 0));
 }
 
 /* By start and tokens, so that readers with common beginnings are neighbours. */
@@ -20,7 +26,7 @@ static int compare_readers(const void *a, const void *b)
     const struct qk_reader *x = a, *y = b;
     if (x->start != y->start)
         return x->start < y->start ? -1 : 1;
-    size_t i = common_tokens(x->prompt, y->prompt);
+    size_t i = common_tokens(x->prompt->ids, x->prompt->n, y->prompt->ids, y->prompt->n);
     if (i < x->prompt->n && i < y->prompt->n)
         return x->prompt->ids[i] < y->prompt->ids[i] ? -1 : 1;
     if (x->prompt->n != y->prompt->n)
@@ -28,14 +34,14 @@ static int compare_readers(const void *a, const void *b)
     return x->place < y->place ? -1 : 1;
 }
 
-/* Finds the parent of a reader: the one that computes the token before its own. The last token is always its own. */
+/* Finds the parent of a reader: the one that computes the token before its own. */
 static void find_parent(struct qk_plan *plan, size_t i)
 {
     struct qk_reader *reader = &plan->reader[i];
     if (i == 0 || reader->start != plan->reader[i - 1].start)
         return;
-    size_t same = common_tokens(plan->reader[i - 1].prompt, reader->prompt);
-    reader->from = qk_tile_border(same < reader->prompt->n ? same : reader->prompt->n - 1);
+    const struct qk_prompt *before = plan->reader[i - 1].prompt;
+    reader->from = qk_prompt_shared(before->ids, before->n, reader->prompt->ids, reader->prompt->n);
     reader->parent = i - 1;
     while (reader->from > 0 && plan->reader[reader->parent].from >= reader->from)
         reader->parent = plan->reader[reader->parent].parent;

@@ -11,14 +11,14 @@
 
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
  * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors: there a
- * narrow projection is cut into eight parts. Single rows copy nothing. */
+ * narrow projection has tiles of half as many columns. Single rows copy nothing. */
 enum {
     SHORT = 1024,
     LONG = 4096,
+    NARROW = 2048,
     NARROW_SIDE = 128,
     SMALL_SIDE = 256,
     LARGE_SIDE = 512,
-    SHORT_PARTS = 8,
     SINGLES = 128,
     SINGLE_COLUMNS = 64
 };
@@ -30,9 +30,11 @@ static size_t tile_rows(size_t position)
 
 static size_t tile_columns(const struct qk_block *block, size_t width)
 {
-    if (block->single || block->position >= SHORT)
-        return block->single ? SINGLE_COLUMNS : LARGE_SIDE;
-    return width / SHORT_PARTS < SMALL_SIDE ? NARROW_SIDE : SMALL_SIDE;
+    if (block->single)
+        return SINGLE_COLUMNS;
+    if (block->position >= SHORT)
+        return LARGE_SIDE;
+    return width < NARROW ? NARROW_SIDE : SMALL_SIDE;
 }
 
 size_t qk_tile_border(size_t position)

@@ -20,6 +20,11 @@ enum qk_role { QK_Q, QK_K, QK_ROLE_COUNT };
 
 const char *qk_kind_name(enum qk_kind kind); /* "full" "window" "linear" "none" */
 bool qk_kind_parse(const char *name, enum qk_kind *kind);
+/* Layers of the kind have softmax attention: over the whole past, or in a window. */
+static inline bool qk_kind_softmax(enum qk_kind kind)
+{
+    return kind == QK_FULL || kind == QK_WINDOW;
+}
 const char *qk_role_name(enum qk_role role); /* "q" "k" */
 
 /* How positions enter q and k after the projection; decides which rotations of a head's rows leave attention

@@ -85,8 +85,7 @@ static void compare_layers(const struct qk_layer *pre, const struct qk_layer *po
         return;
     }
     /* The config alone may open or close a window; any other difference is another mixer. */
-    bool softmax = (pre->kind == QK_FULL || pre->kind == QK_WINDOW) &&
-                   (post->kind == QK_FULL || post->kind == QK_WINDOW);
+    bool softmax = qk_kind_softmax(pre->kind) && qk_kind_softmax(post->kind);
     if (pre->kind != post->kind && !softmax) {
         qk_text_add(text, "pre's layer is of kind %s, post's of kind %s", qk_kind_name(pre->kind),
             qk_kind_name(post->kind));

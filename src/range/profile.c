@@ -11,7 +11,7 @@
 
 const char *qk_profile_missing(const struct qk_layer *layer)
 {
-    if (layer->kind != QK_FULL && layer->kind != QK_WINDOW)
+    if (!qk_kind_softmax(layer->kind))
         return "it is not a softmax attention layer";
     if (layer->problem != NULL)
         return "its queries and keys cannot be used";

@@ -12,8 +12,7 @@
 
 bool qk_states_wanted(const struct qk_layer *layer)
 {
-    return (layer->kind == QK_FULL || layer->kind == QK_WINDOW) && layer->problem == NULL &&
-           layer->no_k == NULL;
+    return qk_kind_softmax(layer->kind) && layer->problem == NULL && layer->no_k == NULL;
 }
 
 enum qk_code qk_states_init(

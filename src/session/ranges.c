@@ -289,7 +289,7 @@ const char *qk_session_range_error(const struct qk_session *session, int layer)
 {
     const struct qk_pair_layer *both = &session->pair->layer[layer];
     const struct range_run *run = newest(session);
-    if (both->kind != QK_FULL && both->kind != QK_WINDOW)
+    if (!qk_kind_softmax(both->kind))
         return NULL;
     if (!qk_probe_has(session->pair, layer))
         return both->problem != NULL ? both->problem

@@ -394,7 +394,7 @@ static void test_reading_ahead(void **state)
     expect_ok(qk_names_open(c, &names, &err), &err);
     assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
     bool can = pages_in_memory(fd, 2 * of_layer, page) == 0;
-    qk_names_expect(&names, c, 2); /* there is none */
+    qk_names_expect(&names, c, 2); /* no layer has this number */
     if (can)
         assert_int_equal(pages_in_memory(fd, 2 * of_layer, page), 0);
     qk_names_expect(&names, c, 1);
