@@ -157,17 +157,31 @@ static enum qk_code read_layer(struct qk_network *network, int layer, struct qk_
     return QK_OK;
 }
 
+/* The network whose layer it is: a derived one has those that it changes. */
+static struct qk_network *owner_of(struct qk_network *network, int layer)
+{
+    return network->changed != NULL && !network->changed[layer] ? network->base : network;
+}
+
+/* Has the system read a layer while the one before it computes, unless that is held. */
+static void expect_layer(struct qk_network *network, int layer)
+{
+    const struct qk_parts *parts = &network->parts;
+    if (layer < parts->model->n_layers && owner_of(network, layer)->layer[layer].d == 0)
+        qk_names_expect(&parts->names, parts->model->checkpoint, layer);
+}
+
 enum qk_code qk_network_layer(
     struct qk_network *network, int layer, const struct qk_layer_weights **out, struct qk_error *err)
 {
-    if (network->changed != NULL && !network->changed[layer])
-        network = network->base;
-    struct qk_layer_weights *held = &network->layer[layer], *turn = &base_of(network)->turn;
+    struct qk_network *owner = owner_of(network, layer);
+    struct qk_layer_weights *held = &owner->layer[layer], *turn = &base_of(network)->turn;
     *out = held;
     if (held->d > 0)
         return QK_OK;
-    QK_TRY(read_layer(network, layer, err));
-    if (may_hold(network, turn->values)) {
+    QK_TRY(read_layer(owner, layer, err));
+    expect_layer(network, layer + 1);
+    if (may_hold(owner, turn->values)) {
         *held = *turn;
         *turn = (struct qk_layer_weights){0};
     } else {
