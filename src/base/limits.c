@@ -48,15 +48,15 @@ static size_t left(size_t limit, size_t used)
     return limit == SIZE_MAX || used == SIZE_MAX ? SIZE_MAX : limit > used ? limit - used : 0;
 }
 
-static size_t left_in_groups(void)
+size_t qk_group_memory(const char *groups, const char *root)
 {
     char group[PATH_MAX], most[2 * PATH_MAX], now[2 * PATH_MAX];
     size_t least = SIZE_MAX;
-    if (!qk_group_read("/proc/self/cgroup", group, sizeof group))
+    if (!qk_group_read(groups, group, sizeof group))
         return least;
     do {
-        snprintf(most, sizeof most, "/sys/fs/cgroup%s/memory.max", group);
-        snprintf(now, sizeof now, "/sys/fs/cgroup%s/memory.current", group);
+        snprintf(most, sizeof most, "%s%s/memory.max", root, group);
+        snprintf(now, sizeof now, "%s%s/memory.current", root, group);
         least = less(least, left(read_bytes(most, "", 1), read_bytes(now, "", 1)));
     } while (qk_group_up(group));
     return least;
@@ -66,7 +66,8 @@ size_t qk_spare_memory(void)
 {
     struct rlimit limit;
     long page = sysconf(_SC_PAGESIZE);
-    size_t spare = less(read_bytes("/proc/meminfo", "MemAvailable:", 1024), left_in_groups());
+    size_t spare = less(read_bytes("/proc/meminfo", "MemAvailable:", 1024),
+        qk_group_memory("/proc/self/cgroup", "/sys/fs/cgroup"));
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && page > 0)
         spare = less(spare, left((size_t)limit.rlim_cur, read_bytes("/proc/self/statm", "", (size_t)page)));
     return spare;

@@ -8,8 +8,12 @@
  * limit. Where that cannot be done, the limit stays. */
 void qk_raise_open_files(void);
 
-/* The bytes that the process may still take: what the system calls available, what its control groups (cgroup v2) and
- * the limit of its address space leave. SIZE_MAX where none of them is known. */
+/* The bytes that control groups (cgroup v2) leave: the least from the group to the root; SIZE_MAX without a limit.
+ * `groups` and `root` as in qk_cpu_quota. */
+size_t qk_group_memory(const char *groups, const char *root);
+
+/* The bytes that the process may still take: what the system calls available, what its control groups and the limit of
+ * its address space leave. SIZE_MAX where none of them is known. */
 size_t qk_spare_memory(void);
 
 #endif

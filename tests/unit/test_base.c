@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/folder.h"
 #include "base/json.h"
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/processors.h"
@@ -773,6 +774,29 @@ static void test_cpu_quota(void **state)
     assert_int_equal(qk_cpu_quota(groups, root), 8);
 }
 
+/* Limits as a kernel writes them: the least that one of them leaves, from the group to the root. */
+static void test_group_memory(void **state)
+{
+    char groups[PATH_SIZE], root[PATH_SIZE], file[PATH_SIZE];
+    path_in(groups, *state, "cgroup");
+    path_in(root, *state, "fs");
+    make_folder(path_in(file, root, "a/b"));
+    assert_true(qk_group_memory(groups, root) == SIZE_MAX); /* no list */
+    write_text(groups, "0::/a/b\n");
+    assert_true(qk_group_memory(groups, root) == SIZE_MAX); /* no limit */
+    write_text(path_in(file, root, "a/b/memory.max"), "max\n");
+    write_text(path_in(file, root, "a/b/memory.current"), "500\n");
+    assert_true(qk_group_memory(groups, root) == SIZE_MAX);
+    write_text(path_in(file, root, "a/memory.max"), "9000\n");
+    assert_true(qk_group_memory(groups, root) == SIZE_MAX); /* what is in use is not known */
+    write_text(path_in(file, root, "a/memory.current"), "2000\n");
+    assert_true(qk_group_memory(groups, root) == 7000);
+    write_text(path_in(file, root, "a/b/memory.max"), "4096\n");
+    assert_true(qk_group_memory(groups, root) == 3596);
+    write_text(path_in(file, root, "a/b/memory.current"), "5000\n");
+    assert_true(qk_group_memory(groups, root) == 0);
+}
+
 static void test_parallel_try(void **state)
 {
     static const size_t workers[] = {1, 2, 7, 300};
@@ -927,6 +951,7 @@ int main(void)
         cmocka_unit_test(test_parallel),
         cmocka_unit_test(test_parallel_nested),
         test_in_folder(test_cpu_quota),
+        test_in_folder(test_group_memory),
         cmocka_unit_test(test_parallel_try),
         test_in_folder(test_folder_names),
         cmocka_unit_test(test_thread),
