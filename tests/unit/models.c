@@ -90,6 +90,18 @@ void expect_refused(const char *folder, const char *words)
     qk_model_close(model);
 }
 
+void halve_values(const struct qk_tensor *tensor, void *bytes)
+{
+    size_t n = (size_t)qk_tensor_values(tensor);
+    double *values = malloc(n * sizeof *values);
+    assert_non_null(values);
+    qk_dtype_to_f64(tensor->dtype, bytes, n, values);
+    for (size_t i = 0; i < n; i++)
+        values[i] *= 0.5;
+    qk_dtype_from_f64(tensor->dtype, values, n, bytes);
+    free(values);
+}
+
 double worst(const float *found, const float *expected, size_t n)
 {
     double difference = 0, largest = 0;

@@ -22,6 +22,9 @@ float *logits_of(const char *folder, const struct qk_patch *patch);
 /* The pass over the model at FOLDER fails with these words. */
 void expect_refused(const char *folder, const char *words);
 
+/* Halves the values of a tensor, for a patch. */
+void halve_values(const struct qk_tensor *tensor, void *bytes);
+
 /* The largest difference, as a part of the largest entry; infinite when something found is not finite. */
 double worst(const float *found, const float *expected, size_t n);
 

@@ -1,11 +1,11 @@
-/* test_fill.c - files filled part by part: every byte, on one processor and on all; holes; the reported
+/* test_fill.c - files filled part by part: every byte, in one thread and in several; holes; the reported
  * failure; stopping; and the amount made at once. */
 #include "helper.h"
 
+#include "base/parallel.h"
 #include "export/fill.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,24 +141,17 @@ static void test_every_byte(void **state)
     char path[PATH_SIZE];
     struct qk_source source[N_SOURCES];
     struct qk_error err = {0};
-    cpu_set_t all, one;
     open_sources(*state, source);
-    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
     for (int alone = 0; alone < 2; alone++) {
         struct maker maker = {.fails = {SIZE_MAX, SIZE_MAX}};
         struct qk_progress progress = {0};
-        CPU_ZERO(&one);
-        for (size_t cpu = 0; alone && CPU_COUNT(&one) == 0; cpu++)
-            if (CPU_ISSET(cpu, &all))
-                CPU_SET(cpu, &one);
-        if (alone)
-            assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+        qk_parallel_limit(alone ? 1 : 0);
         path_in(path, *state, alone ? "alone" : "all");
         expect_ok(fill_folder(path, source, &maker, 0, &progress, &err), &err);
         expect_files(path, source);
         assert_int_equal(atomic_load(&progress.done), SIZE[0] + SIZE[1] + 64 + 3 * MEBI);
     }
-    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    qk_parallel_limit(0);
     close_sources(source);
 }
 

@@ -1,13 +1,13 @@
 /* test_generate.c - sequences that grow token by token against the pass over all their tokens, for every
- * family with a pass; greedy continuations; networks that share layers; memory, processors, refusals. */
+ * family with a pass; greedy continuations; networks that share layers; memory, threads, refusals. */
 #include "models.h"
 
 #include "base/blas.h"
+#include "base/parallel.h"
 #include "forward/decoder.h"
 #include "forward/generate.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,38 +196,39 @@ static void test_greedy(void **state)
     qk_model_close(model);
 }
 
-static void test_same_on_one_processor(void **state)
+static void last_logits(struct qk_network *network, const int32_t *ids, size_t T, float *logits)
 {
+    struct qk_decoder *decoder;
+    struct qk_error err = {0};
+    const struct qk_next_tokens next = {0, ids, T};
+    expect_ok(qk_decoder_open(network, 1, &T, &decoder, &err), &err);
+    expect_ok(qk_decoder_step(decoder, &next, 1, logits, NULL, &err), &err);
+    qk_decoder_close(decoder);
+}
+
+/* The tokens of all prompts, and the logits behind a long one, are the same in any number of threads. */
+static void test_same_in_threads(void **state)
+{
+    static const size_t limits[] = {1, 2, 5};
     (void)state;
     int32_t ids[256];
-    struct record two = {0}, one = {0};
-    cpu_set_t all, single;
+    struct record expected = {0};
     make_long(ids, 256);
     struct qk_model *model = open_demo("post");
     struct qk_network *network = open_network(model, NULL, 256, PLENTY);
-    size_t capacity = 256, vocabulary = qk_network_vocabulary(network);
+    size_t vocabulary = qk_network_vocabulary(network);
     float *logits = malloc(2 * vocabulary * sizeof *logits);
-    struct qk_next_tokens next = {0, ids, 256};
-    struct qk_decoder *decoder;
-    struct qk_error err = {0};
-    generate(network, ids, &two, NULL);
-    expect_ok(qk_decoder_open(network, 1, &capacity, &decoder, &err), &err);
-    expect_ok(qk_decoder_step(decoder, &next, 1, logits, NULL, &err), &err);
-    qk_decoder_close(decoder);
-    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
-    size_t cpu = 0;
-    while (!CPU_ISSET(cpu, &all))
-        cpu++;
-    CPU_ZERO(&single);
-    CPU_SET(cpu, &single);
-    assert_int_equal(sched_setaffinity(0, sizeof single, &single), 0);
-    generate(network, ids, &one, NULL);
-    expect_ok(qk_decoder_open(network, 1, &capacity, &decoder, &err), &err);
-    expect_ok(qk_decoder_step(decoder, &next, 1, logits + vocabulary, NULL, &err), &err);
-    qk_decoder_close(decoder);
-    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
-    assert_memory_equal(&one, &two, sizeof one);
-    assert_memory_equal(logits, logits + vocabulary, vocabulary * sizeof *logits);
+    generate(network, ids, &expected, NULL);
+    last_logits(network, ids, 256, logits);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        struct record found = {0};
+        qk_parallel_limit(limits[i]);
+        generate(network, ids, &found, NULL);
+        last_logits(network, ids, 256, logits + vocabulary);
+        assert_memory_equal(&found, &expected, sizeof found);
+        assert_memory_equal(logits, logits + vocabulary, vocabulary * sizeof *logits);
+    }
+    qk_parallel_limit(0);
     free(logits);
     qk_network_close(network);
     qk_model_close(model);
@@ -248,26 +249,9 @@ static enum qk_code scale_layer(
     char prefix[32];
     snprintf(prefix, sizeof prefix, "layers.%d.", scaling->layer);
     scaling->seen++;
-    if (strstr(tensor->name, prefix) == NULL || strstr(tensor->name, "q_proj") == NULL)
-        return QK_OK;
-    double *values = malloc((size_t)tensor->bytes * sizeof *values);
-    size_t n = (size_t)tensor->bytes / (qk_dtype_bits(tensor->dtype) / 8);
-    qk_dtype_to_f64(tensor->dtype, bytes, n, values);
-    for (size_t i = 0; i < n; i++)
-        values[i] *= 0.5;
-    qk_dtype_from_f64(tensor->dtype, values, n, bytes);
-    free(values);
+    if (strstr(tensor->name, prefix) != NULL && strstr(tensor->name, "q_proj") != NULL)
+        halve_values(tensor, bytes);
     return QK_OK;
-}
-
-static void last_logits(struct qk_network *network, const int32_t *ids, size_t T, float *logits)
-{
-    struct qk_decoder *decoder;
-    struct qk_error err = {0};
-    const struct qk_next_tokens next = {0, ids, T};
-    expect_ok(qk_decoder_open(network, 1, &T, &decoder, &err), &err);
-    expect_ok(qk_decoder_step(decoder, &next, 1, logits, NULL, &err), &err);
-    qk_decoder_close(decoder);
 }
 
 /* A derived network is the model with the patch, reads nothing but its own layers, and leaves the base as it
@@ -369,7 +353,7 @@ int main(void)
         test_in_folder(test_steps_of_every_family),
         cmocka_unit_test(test_long_sequences),
         cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_same_on_one_processor),
+        cmocka_unit_test(test_same_in_threads),
         cmocka_unit_test(test_derived),
         cmocka_unit_test(test_refused),
     };

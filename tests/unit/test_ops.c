@@ -401,38 +401,50 @@ static void test_slopes(void **state)
     assert_true(six[4] == 0.5f && six[5] == 0.125f);
 }
 
+/* The gated delta rule of value head h, token by token in float64, from and to state (head_dim, value_dim). out (T,
+ * value_dim). */
+static void delta_slowly(
+    const struct qk_attention *a, const struct qk_gates *gates, size_t h, double *state, double *out)
+{
+    size_t dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k);
+    for (size_t t = 0; t < a->T; t++) {
+        const float *q = a->q + t * a->q_stride + key * dk, *k = a->k + t * a->k_stride + key * dk,
+                    *v = a->v + t * a->v_stride + h * dv;
+        double g = (double)gates->g[t * a->n_q + h], beta = (double)gates->beta[t * a->n_q + h];
+        for (size_t j = 0; j < dv; j++) {
+            double memory = 0, read = 0;
+            for (size_t i = 0; i < dk; i++) {
+                state[i * dv + j] *= exp(g);
+                memory += state[i * dv + j] * (double)k[i];
+            }
+            for (size_t i = 0; i < dk; i++) {
+                state[i * dv + j] += (double)k[i] * beta * ((double)v[j] - memory);
+                read += state[i * dv + j] * (double)q[i];
+            }
+            out[t * dv + j] = read;
+        }
+    }
+}
+
 static void test_delta_rule(void **state)
 {
     (void)state;
     float *x = random_values(T * LD, 9), *g = random_values(T * NQ, 10), *beta = random_values(T * NQ, 11);
     float *out = malloc(T * NQ * VD * sizeof *out);
     struct qk_attention a = sample(x);
+    const struct qk_gates gates = {g, beta};
     struct qk_error err = {0};
     for (int i = 0; i < T * NQ; i++) {
         g[i] = -fabsf(g[i]);
         beta[i] = 0.5f * fabsf(beta[i]);
     }
     a.out = out;
-    expect_ok(qk_gated_delta_rule(&a, &(struct qk_gates){g, beta}, 1, &err), &err);
-    for (int h = 0; h < NQ; h++) {
-        double S[HD][VD] = {{0}};
-        int key = h / (NQ / NK);
-        for (int t = 0; t < T; t++) {
-            const float *q = x + t * LD + Q + key * HD, *k = x + t * LD + K + key * HD,
-                        *v = x + t * LD + V + h * VD;
-            for (int j = 0; j < VD; j++) {
-                double memory = 0, read = 0;
-                for (int i = 0; i < HD; i++) {
-                    S[i][j] *= exp((double)g[t * NQ + h]);
-                    memory += S[i][j] * (double)k[i];
-                }
-                for (int i = 0; i < HD; i++) {
-                    S[i][j] += (double)k[i] * (double)beta[t * NQ + h] * ((double)v[j] - memory);
-                    read += S[i][j] * (double)q[i];
-                }
-                expect_close((double)out[(t * NQ + h) * VD + j], read, 1e-5);
-            }
-        }
+    expect_ok(qk_gated_delta_rule(&a, &gates, 1, &err), &err);
+    for (size_t h = 0; h < NQ; h++) {
+        double kept[HD * VD] = {0}, expected[T * VD];
+        delta_slowly(&a, &gates, h, kept, expected);
+        for (size_t i = 0; i < T * VD; i++)
+            expect_close((double)out[(i / VD * NQ + h) * VD + i % VD], expected[i], 1e-5);
     }
     free(x);
     free(g);
@@ -479,29 +491,6 @@ static float extreme(size_t t, float number)
 static const struct delta_case DELTA_CASES[] = {{mild, middle, 1}, {strong, middle, 1}, {strong, extreme, 1},
     {none, extreme, 1}, {none, extreme, 1e-3f}, {none, middle, 0}, {mild, extreme, 0}};
 
-/* Token by token in float64, from and to state (D_DK, D_DV) of value head h. */
-static void delta_slowly(
-    const float *x, const float *g, const float *beta, size_t h, double (*state)[D_DV], double *out)
-{
-    size_t key = h / (D_NV / D_NK);
-    for (size_t t = 0; t < D_T; t++) {
-        const float *q = x + t * D_LD + key * D_DK, *k = q + D_NK * D_DK,
-                    *v = x + t * D_LD + 2 * D_NK * D_DK + h * D_DV;
-        for (size_t j = 0; j < D_DV; j++) {
-            double memory = 0, read = 0;
-            for (size_t i = 0; i < D_DK; i++) {
-                state[i][j] *= exp((double)g[t * D_NV + h]);
-                memory += state[i][j] * (double)k[i];
-            }
-            for (size_t i = 0; i < D_DK; i++) {
-                state[i][j] += (double)k[i] * (double)beta[t * D_NV + h] * ((double)v[j] - memory);
-                read += state[i][j] * (double)q[i];
-            }
-            out[t * D_DV + j] = read;
-        }
-    }
-}
-
 /* Keys of length 1 around one direction, queries of length 1 / sqrt(D_DK), as a layer makes them. */
 static void shape_delta(float *x, float apart)
 {
@@ -517,7 +506,7 @@ static void shape_delta(float *x, float apart)
 static void check_delta(const struct delta_case *c, uint64_t seed)
 {
     static const size_t ends[] = {64, 65, 67, D_T, D_T}; /* calls, the state between them */
-    static double expected[D_T * D_DV], end[D_NV][D_DK][D_DV];
+    static double expected[D_T * D_DV], end[D_DK * D_DV];
     float *x = random_values(D_T * D_LD, seed), *g = random_values(D_T * D_NV, seed + 1),
           *beta = random_values(D_T * D_NV, seed + 2), *start = random_values(D_NV * D_DK * D_DV, seed + 3);
     static float out[2][D_T * D_NV * D_DV], state[D_NV * D_DK * D_DV], whole[D_NV * D_DK * D_DV];
@@ -549,16 +538,17 @@ static void check_delta(const struct delta_case *c, uint64_t seed)
     }
     for (size_t h = 0; h < D_NV; h++) {
         for (size_t i = 0; i < D_DK * D_DV; i++)
-            end[h][i / D_DV][i % D_DV] = (double)start[h * D_DK * D_DV + i];
-        delta_slowly(x, g, beta, h, end[h], expected);
+            end[i] = (double)start[h * D_DK * D_DV + i];
+        delta_slowly(
+            &a, &(struct qk_gates){g, beta}, h, end, expected); /* of all tokens, as in the last call */
         /* Numbers are around 1, and a rounding of 6e-8 happens to each of up to 200 terms that a number is a sum of.
          * The rule forgets: no rounding grows from one token to the next. */
         for (size_t i = 0; i < D_T * D_DV; i++)
             for (int run = 0; run < 2; run++)
                 expect_close((double)out[run][(i / D_DV * D_NV + h) * D_DV + i % D_DV], expected[i], 5e-6);
         for (size_t i = 0; i < D_DK * D_DV; i++) {
-            expect_close((double)state[h * D_DK * D_DV + i], end[h][i / D_DV][i % D_DV], 5e-6);
-            expect_close((double)whole[h * D_DK * D_DV + i], end[h][i / D_DV][i % D_DV], 5e-6);
+            expect_close((double)state[h * D_DK * D_DV + i], end[i], 5e-6);
+            expect_close((double)whole[h * D_DK * D_DV + i], end[i], 5e-6);
         }
     }
     free(x);
