@@ -6,7 +6,9 @@
 #ifndef QK_FORWARD_KEPT_H
 #define QK_FORWARD_KEPT_H
 
-#include "forward/layer.h"
+#include "forward/layer_state.h"
+
+#include <stdbool.h>
 
 struct qk_kept;
 

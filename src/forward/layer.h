@@ -11,10 +11,12 @@
 
 #include "forward/attention.h"
 #include "forward/batch.h"
+#include "forward/layer_state.h"
 #include "forward/ops.h"
 #include "forward/parts.h"
 #include "forward/products.h"
 #include "forward/recurrence.h"
+#include "forward/rope_tables.h"
 #include "forward/rows.h"
 
 struct qk_norm {
@@ -59,41 +61,6 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
 /* out (T, n) = norm of x; a copy without a norm. out may be x. */
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
-
-/* What a layer keeps of a sequence's tokens for those that follow. Softmax attention keeps keys and values; a linear
- * layer keeps its state, and the tokens that a convolution still reaches. */
-struct qk_layer_state {
-    float *keys;      /* (capacity, heads of k * head_dim + heads of v * value_dim): [k; v] of each token */
-    float *recurrent; /* (n_out, head_dim, value_dim) */
-    float *tail;      /* (conv_width - 1, channels): before the convolution */
-    size_t capacity, key_width, recurrent_values, tail_values; /* key_width: of keys */
-};
-/* Makes an empty state for `capacity` tokens at most (linear layers take any number). Freed with qk_layer_state_free,
- * also after a failure. */
-enum qk_code qk_layer_state_make(const struct qk_layer_weights *weights, size_t capacity,
-    struct qk_layer_state *out, struct qk_error *err);
-void qk_layer_state_free(struct qk_layer_state *state);
-/* Makes a state for `capacity` tokens that is equal behind `tokens` tokens. Freed with qk_layer_state_free, also after
- * a failure. */
-enum qk_code qk_layer_state_copy(const struct qk_layer_state *from, size_t tokens, size_t capacity,
-    struct qk_layer_state *out, struct qk_error *err);
-/* Bytes of such a copy for as many tokens as it can take. */
-size_t qk_layer_state_bytes(const struct qk_layer_state *state, size_t tokens);
-
-/* Angles that several layers share; zero-initialise. */
-struct qk_rope_tables {
-    struct {
-        float *frequency, *cosines, *sines;
-        size_t pairs, positions;
-        float factor;
-    } table[4];
-    size_t n;
-};
-/* Returns cos and sin (positions, pairs) of a layer. It makes them when no layer before it had the same frequencies
- * for as many positions. NULL without RoPE. */
-enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
-    size_t positions, const float **cosines, const float **sines, struct qk_error *err);
-void qk_rope_tables_free(struct qk_rope_tables *tables);
 
 /* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling. For a delta
  * rule it is the projection alone, with beta (T, n_v) = sigmoid(beta x) and g (T, n_v) = its logarithmic decay. */

@@ -23,127 +23,6 @@ static void project(const struct qk_projection *p, const struct qk_block *block,
     qk_block_linear(block, p->k, p->n, x, p->weight, p->bias, out, p->n);
 }
 
-/* --- positions --- */
-
-void qk_rope_tables_free(struct qk_rope_tables *tables)
-{
-    for (size_t i = 0; i < tables->n; i++) {
-        free(tables->table[i].frequency);
-        free(tables->table[i].cosines);
-        free(tables->table[i].sines);
-    }
-    *tables = (struct qk_rope_tables){0};
-}
-
-static enum qk_code make_table(struct qk_rope_tables *tables, size_t i,
-    const struct qk_layer_weights *weights, size_t positions, struct qk_error *err)
-{
-    size_t pairs = (size_t)weights->layer->rotary_dims / 2;
-    float *cosines, *sines;
-    memset(&tables->table[i], 0, sizeof tables->table[i]);
-    tables->n = i + 1;
-    QK_TRY(qk_alloc_aligned(&tables->table[i].frequency, pairs, sizeof(float), err));
-    QK_TRY(qk_alloc_aligned(&cosines, positions * pairs, sizeof(float), err));
-    tables->table[i].cosines = cosines;
-    QK_TRY(qk_alloc_aligned(&sines, positions * pairs, sizeof(float), err));
-    tables->table[i].sines = sines;
-    tables->table[i].pairs = pairs;
-    tables->table[i].positions = positions;
-    tables->table[i].factor = weights->rope_factor;
-    memcpy(tables->table[i].frequency, weights->frequency, pairs * sizeof(float));
-    qk_rope_table(positions, pairs, weights->frequency, weights->rope_factor, cosines, sines);
-    return QK_OK;
-}
-
-enum qk_code qk_rope_tables_find(struct qk_rope_tables *tables, const struct qk_layer_weights *weights,
-    size_t positions, const float **cosines, const float **sines, struct qk_error *err)
-{
-    size_t pairs = (size_t)weights->layer->rotary_dims / 2, i = 0;
-    *cosines = *sines = NULL;
-    if (weights->frequency == NULL)
-        return QK_OK;
-    while (i < tables->n &&
-           (tables->table[i].pairs != pairs || tables->table[i].positions < positions ||
-               tables->table[i].factor != weights->rope_factor ||
-               memcmp(tables->table[i].frequency, weights->frequency, pairs * sizeof(float)) != 0))
-        i++;
-    if (i == sizeof tables->table / sizeof tables->table[0]) {
-        qk_rope_tables_free(tables);
-        i = 0;
-    }
-    if (i == tables->n)
-        QK_TRY(make_table(tables, i, weights, positions, err));
-    *cosines = tables->table[i].cosines;
-    *sines = tables->table[i].sines;
-    return QK_OK;
-}
-
-/* --- states --- */
-
-/* Channels that go through a convolution: all of qkv, or those of v with kernels made of the input. */
-static size_t tail_channels(const struct qk_layer_weights *w)
-{
-    return w->conv != NULL ? w->qkv.n : w->kernel_in.weight != NULL ? w->n_v * w->value_dim : 0;
-}
-
-/* Tokens that a convolution reaches before its own. */
-static size_t taps_before(const struct qk_layer_weights *w)
-{
-    return w->conv_width > 0 ? w->conv_width - 1 : 0;
-}
-
-static size_t keys_width(const struct qk_layer_weights *w)
-{
-    return w->n_k * w->head_dim + w->n_v * w->value_dim;
-}
-
-static enum qk_code make_arrays(struct qk_layer_state *state, struct qk_error *err)
-{
-    QK_TRY(qk_alloc_aligned(&state->keys, state->capacity * state->key_width, sizeof(float), err));
-    QK_TRY(qk_alloc(&state->tail, state->tail_values, sizeof(float), err));
-    return qk_alloc(&state->recurrent, state->recurrent_values, sizeof(float), err);
-}
-
-enum qk_code qk_layer_state_make(
-    const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
-{
-    *out = (struct qk_layer_state){.capacity = capacity};
-    if (qk_kind_softmax(weights->layer->kind)) {
-        out->key_width = keys_width(weights);
-    } else {
-        out->tail_values = taps_before(weights) * tail_channels(weights);
-        out->recurrent_values = weights->n_out * weights->head_dim * weights->value_dim;
-    }
-    return make_arrays(out, err);
-}
-
-enum qk_code qk_layer_state_copy(const struct qk_layer_state *from, size_t tokens, size_t capacity,
-    struct qk_layer_state *out, struct qk_error *err)
-{
-    *out = (struct qk_layer_state){.capacity = capacity,
-        .key_width = from->key_width,
-        .recurrent_values = from->recurrent_values,
-        .tail_values = from->tail_values};
-    QK_TRY(make_arrays(out, err));
-    memcpy(out->keys, from->keys, tokens * from->key_width * sizeof(float));
-    memcpy(out->tail, from->tail, from->tail_values * sizeof(float));
-    memcpy(out->recurrent, from->recurrent, from->recurrent_values * sizeof(float));
-    return QK_OK;
-}
-
-size_t qk_layer_state_bytes(const struct qk_layer_state *state, size_t tokens)
-{
-    return (tokens * state->key_width + state->recurrent_values + state->tail_values) * sizeof(float);
-}
-
-void qk_layer_state_free(struct qk_layer_state *state)
-{
-    free(state->keys);
-    free(state->recurrent);
-    free(state->tail);
-    *state = (struct qk_layer_state){0};
-}
-
 /* --- rows of a batch --- */
 
 enum { ROW_BLOCK = 16, GROUP_VALUES = 1 << 24 };
@@ -446,7 +325,7 @@ static void join_sequence(void *context, size_t item, size_t worker)
     const struct run *run = context;
     const struct qk_layer_weights *w = run->w;
     const struct qk_sequence *s = &run->batch->sequence[item];
-    size_t taps = taps_before(w), channels = tail_channels(w), before = taps * channels;
+    size_t taps = qk_taps_before(w), channels = qk_tail_channels(w), before = taps * channels;
     const float *from = run->p.qkv + s->first * w->qkv.n + (w->qkv.n - channels);
     float *to = run->joined + (s->first + item * taps) * channels;
     if (s->state != NULL)
@@ -464,7 +343,7 @@ static void convolve_row(
     const struct run *run, const struct qk_block *block, size_t i, const float *kernel, float *out)
 {
     const struct qk_layer_weights *w = run->w;
-    size_t taps = taps_before(w), channels = tail_channels(w), sequence = block->sequence, t = i;
+    size_t taps = qk_taps_before(w), channels = qk_tail_channels(w), sequence = block->sequence, t = i;
     if (run->batch->sequence[sequence].n == 1) {
         sequence += i;
         t = 0;
@@ -518,8 +397,8 @@ static enum qk_code prepare_all_delta(struct run *run, struct qk_progress *progr
     size_t values = w->n_v * w->value_dim;
     if (w->kernel_in.weight != NULL)
         QK_TRY(qk_alloc_aligned(&run->values, batch->T * values, sizeof *run->values, err));
-    QK_TRY(qk_alloc_aligned(
-        &run->joined, (batch->T + batch->n * taps_before(w)) * tail_channels(w), sizeof *run->joined, err));
+    QK_TRY(qk_alloc_aligned(&run->joined, (batch->T + batch->n * qk_taps_before(w)) * qk_tail_channels(w),
+        sizeof *run->joined, err));
     qk_parallel_for(batch->n, join_sequence, run, progress);
     return for_blocks(
         run, prepare_delta, ROW_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err);
@@ -548,7 +427,7 @@ static void keep_keys(void *context, size_t item, size_t worker)
     const struct run *run = context;
     const struct qk_layer_weights *w = run->w;
     const struct qk_sequence *s = &run->batch->sequence[item];
-    size_t width = keys_width(w);
+    size_t width = qk_keys_width(w);
     const float *from = run->p.qkv + s->first * w->qkv.n + w->n_q * w->head_dim;
     for (size_t t = 0; s->state != NULL && t < s->n; t++)
         memcpy(s->state->keys + (s->t0 + t) * width, from + t * w->qkv.n, width * sizeof *from);
@@ -561,7 +440,7 @@ static void look_back(const struct qk_layer_weights *w, const struct qk_sequence
     a->T = s->t0 + s->n;
     a->k = s->state->keys;
     a->v = a->k + w->n_k * w->head_dim;
-    a->k_stride = a->v_stride = keys_width(w);
+    a->k_stride = a->v_stride = qk_keys_width(w);
 }
 
 static void set_sequence(
