@@ -13,14 +13,17 @@ ln -s "$pre" "$work/pre"
 ln -s "$post" "$work/post"
 export TMUX_TMPDIR="$work" # its sockets vanish with it
 socket=0
+tmux="tmux -L $socket -f /dev/null"
 pane_term=tmux-256color
 wait_seconds=${QK_SCREEN_WAIT:-600} # a hang must fail, a sanitizer on a busy machine must not
 
+# tmx COMMAND... - one of tmux's own.
 tmx() {
-    tmux -L "$socket" -f /dev/null "$@"
+    $tmux "$@"
 }
 
 screen_stop() {
+    [ "$socket" -gt 0 ] || return 0
     tmx kill-server 2>/dev/null
     # The server removes its socket last: a new one of that name would be refused until then.
     while tmx list-sessions >/dev/null 2>&1; do sleep 0.03; done
@@ -32,6 +35,7 @@ trap 'screen_stop; rm -rf "$work"' EXIT
 screen_start() {
     screen_stop
     socket=$((socket + 1))
+    tmux="tmux -L $socket -f /dev/null"
     columns=$1
     rows=$2
     shift 2
@@ -49,10 +53,8 @@ echo "after the screen: \$code"
 echo \$code >code
 exec cat
 EOF
-    tmx new-session -d -x "$columns" -y "$rows" "TERM=$pane_term sh '$work/run'"
-    tmx set-option -g status off
-    tmx resize-window -x "$columns" -y "$rows"
-    tmx pipe-pane -O "cat >'$work/raw'"
+    $tmux new-session -d -x "$columns" -y "$rows" "TERM=$pane_term sh '$work/run'" ';' set-option -g status off ';' \
+        resize-window -x "$columns" -y "$rows" ';' pipe-pane -O "cat >'$work/raw'"
     echo >"$work/go"
 }
 
@@ -75,19 +77,17 @@ start() {
 }
 
 screen() {
-    tmx capture-pane -p | sed 's/ *$//'
+    $tmux capture-pane -p | sed 's/ *$//'
 }
 
 # keys KEY... - as tmux names them; after Escape wait for what it does before the next key.
 keys() {
-    for key in "$@"; do
-        tmx send-keys -- "$key"
-    done
+    $tmux send-keys -- "$@"
 }
 
 # text WORDS - typed as it is.
 text() {
-    tmx send-keys -l -- "$1"
+    $tmux send-keys -l -- "$1"
 }
 
 # until_true COMMAND... - repeats the command until it succeeds; false after $wait_seconds. The end of the test reports
@@ -108,8 +108,17 @@ until_true() {
     done
 }
 
+# has TEXT PATTERN - a line of it has the pattern, which is one of grep. Plain words start no process: a test looks at
+# the screen a thousand times.
+has() {
+    case $2 in
+    *[][\\.*^\$]*) printf '%s\n' "$1" | sed 's/ *$//' | grep -q -e "$2" ;;
+    *) case $1 in *"$2"*) true ;; *) false ;; esac ;;
+    esac
+}
+
 shows() {
-    screen | grep -q -e "$1"
+    has "$($tmux capture-pane -p)" "$1"
 }
 shows_not() {
     ! shows "$1"
@@ -123,10 +132,10 @@ wait_gone() {
 
 # The row of a layer in the list, without its bars.
 row() {
-    screen | grep -E "^.{0,2} *$1 (full|linear|window|none)" | head -n 1
+    $tmux capture-pane -p | sed -n -E "/^.{0,2} *$1 (full|linear|window|none)/ { s/ *$//; p; q }"
 }
 row_shows() {
-    row "$1" | grep -q -e "$2"
+    has "$(row "$1")" "$2"
 }
 # wait_row LAYER PATTERN - until the layer's row has it.
 wait_row() {
@@ -135,7 +144,7 @@ wait_row() {
 
 # The layer the arrow points to.
 selected() {
-    screen | sed -n 's/^[>▶]. *\([0-9]*\) .*/\1/p' | head -n 1
+    $tmux capture-pane -p | sed -n '/^[>▶]. *[0-9]* / { s/^[>▶]. *\([0-9]*\) .*/\1/; p; q }'
 }
 is_selected() {
     [ "$(selected)" = "$1" ]
@@ -146,7 +155,8 @@ wait_selected() {
 
 # Layers from top to bottom, as one line.
 order() {
-    screen | sed -n 's/^[>▶ ][*|◆│ ] *\([0-9]*\) \(full\|linear\|window\|none\).*/\1/p' | tr '\n' ' ' | sed 's/ $//'
+    # shellcheck disable=SC2046
+    echo $($tmux capture-pane -p | sed -n 's/^[>▶ ][*|◆│ ] *\([0-9]*\) \(full\|linear\|window\|none\).*/\1/p')
 }
 order_is() {
     [ "$(order)" = "$1" ]
