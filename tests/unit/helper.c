@@ -26,6 +26,11 @@ char *path_in(char out[PATH_SIZE], const char *folder, const char *name)
     return out;
 }
 
+bool test_is_brief(void)
+{
+    return getenv("QK_TEST_BRIEF") != NULL;
+}
+
 char *data_path(char out[PATH_SIZE], const char *name)
 {
     const char *root = getenv("QK_TEST_DATA");

@@ -29,6 +29,9 @@ enum { N_FAMILIES = 15 };
 extern const char *const FAMILIES[N_FAMILIES];
 struct qk_pair *open_family(const char *family);
 
+/* QK_TEST_BRIEF is set: another build runs the same tests in full (scripts/test), so that a few of many alike do. */
+bool test_is_brief(void);
+
 /* row (t0 + i + 1) = the attention of the map's row i; zeros before its window. */
 void map_row(const struct qk_attention_map *map, size_t i, float *row);
 

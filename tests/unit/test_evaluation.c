@@ -188,7 +188,7 @@ static void test_spoilt_store(void **state)
 
 /* --- kept activations --- */
 
-enum { RECALLED = 8, ROWS = 5 };
+enum { RECALLED = 8, ROWS = 5, BRIEF_ROWS = 2 };
 
 /* Asks the first cases of recall of post, and of post with q and k restored in one layer or two. */
 static void ask_rows(const struct qk_pair *pair, const struct qk_cases *cases, bool reuse, size_t memory,
@@ -202,7 +202,7 @@ static void ask_rows(const struct qk_pair *pair, const struct qk_cases *cases, b
     expect_ok(qk_evaluation_open(pair, NULL, cases, &options, &evaluation, &err), &err);
     for (size_t i = 0; i < RECALLED; i++)
         list[i] = i;
-    for (size_t row = 0; row < ROWS; row++) {
+    for (size_t row = 0; row < (test_is_brief() ? BRIEF_ROWS : ROWS); row++) {
         struct qk_selection selection;
         expect_ok(qk_selection_init(&selection, pair->n_layers, &err), &err);
         for (size_t i = 0; i < 2; i++)
@@ -226,7 +226,7 @@ static void test_reuse(void **state)
     struct qk_pair *pair;
     struct qk_cases cases = {0};
     size_t n;
-    signed char expected[ROWS][RECALLED], found[ROWS][RECALLED];
+    signed char expected[ROWS][RECALLED] = {{0}}, found[ROWS][RECALLED] = {{0}};
     char *all = read_bytes(demo_path(path, "cases/recall.jsonl"), &n), *end = all;
     for (int i = 0; i < RECALLED; i++)
         end = strchr(end, '\n') + 1;

@@ -200,7 +200,7 @@ static void check_kept(
     struct keeping k;
     struct qk_error err = {0};
     expect_ok(qk_kept_open(PROMPTS, bytes, &kept, &err), &err);
-    for (size_t same = 0; same <= n_layers; same++) {
+    for (size_t same = 0; same <= n_layers; same += test_is_brief() ? n_layers : 1) {
         make_run(&k, kept, n_layers, same == 0 ? n_layers : same);
         assert_true(same_together(network, p, &k.run, expected));
         if (bytes == PLENTY)
@@ -213,7 +213,7 @@ static void test_every_family(void **state)
 {
     struct prompts *p = malloc(sizeof *p);
     make_prompts(p);
-    for (size_t f = 0; f < N_WITH_PASS; f++) {
+    for (size_t f = 0; f < N_WITH_PASS; f += test_is_brief() ? N_WITH_PASS - 1 : 1) {
         struct qk_model *model;
         struct qk_error err = {0};
         copy_model(WITH_PASS[f], "post", *state, NULL, NULL);
@@ -280,6 +280,8 @@ static void test_changed_layer(void **state)
 static void test_larger_tiles(void **state)
 {
     (void)state;
+    if (test_is_brief())
+        skip();
     enum { T = 4700, SAME = 4660 };
     char path[PATH_SIZE];
     struct qk_model *model;

@@ -173,6 +173,8 @@ static void test_current_follows_heads(void **state)
 static void test_selectors(void **state)
 {
     (void)state;
+    if (test_is_brief())
+        skip();
     struct qk_session *session = open_demo();
     struct qk_error err = {0};
     int found[64], n;
@@ -191,6 +193,8 @@ static void test_selectors(void **state)
 static void test_suggestion(void **state)
 {
     (void)state;
+    if (test_is_brief())
+        skip();
     struct qk_session *session = open_demo();
     const struct qk_suggestion *found;
     struct qk_error err = {0};
