@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make_torch.py [OPTION...] SOURCE TARGET - a checkpoint folder of one safetensors file as one of PyTorch files.
 
-In the form of torch.save, byte for byte: a zip of NAME/data.pkl, byteorder, data/0 ..., version, nothing compressed;
+A SOURCE with folders pre and post gives a TARGET of both. In the form of torch.save, byte for byte: a zip of NAME/data.pkl, byteorder, data/0 ..., version, nothing compressed;
 zeros in the local headers and descriptors behind the data; data at multiples of 64 by an "FB" extra field of Zs; ZIP64
 end records always. Files of the folder that are no safetensors are copied.
 
@@ -313,6 +313,26 @@ def write(path, data):
         file.write(data)
 
 
+def make(folder, target, arguments):
+    os.makedirs(target)
+    for name in os.listdir(folder):
+        if not name.endswith(".safetensors"):
+            shutil.copyfile(os.path.join(folder, name), os.path.join(target, name))
+    source = read_safetensors(os.path.join(folder, "model.safetensors"))
+    n = arguments.shards
+    if n == 1:
+        write(os.path.join(target, "pytorch_model.bin"), convert(source, "pytorch_model", arguments))
+        return
+    items, where = list(source.items()), {}
+    for i in range(n):
+        file = f"pytorch_model-{i + 1:05}-of-{n:05}.bin"
+        part = dict(items[len(items) * i // n:len(items) * (i + 1) // n])
+        where.update(dict.fromkeys(part, file))
+        write(os.path.join(target, file), convert(part, file[:-4], arguments))
+    index = {"metadata": {"total_size": sum(len(data) for _, _, data in source.values())}, "weight_map": where}
+    write(os.path.join(target, "pytorch_model.bin.index.json"), json.dumps(index, indent=2).encode())
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shards", type=int, default=1)
@@ -323,23 +343,9 @@ def main():
     parser.add_argument("source")
     parser.add_argument("target")
     arguments = parser.parse_args()
-    os.makedirs(arguments.target)
-    for name in os.listdir(arguments.source):
-        if not name.endswith(".safetensors"):
-            shutil.copyfile(os.path.join(arguments.source, name), os.path.join(arguments.target, name))
-    source = read_safetensors(os.path.join(arguments.source, "model.safetensors"))
-    n = arguments.shards
-    if n == 1:
-        write(os.path.join(arguments.target, "pytorch_model.bin"), convert(source, "pytorch_model", arguments))
-        return
-    items, where = list(source.items()), {}
-    for i in range(n):
-        file = f"pytorch_model-{i + 1:05}-of-{n:05}.bin"
-        part = dict(items[len(items) * i // n:len(items) * (i + 1) // n])
-        where.update(dict.fromkeys(part, file))
-        write(os.path.join(arguments.target, file), convert(part, file[:-4], arguments))
-    index = {"metadata": {"total_size": sum(len(data) for _, _, data in source.values())}, "weight_map": where}
-    write(os.path.join(arguments.target, "pytorch_model.bin.index.json"), json.dumps(index, indent=2).encode())
+    sides = ("pre", "post") if os.path.isdir(os.path.join(arguments.source, "pre")) else ("",)
+    for side in sides:
+        make(os.path.join(arguments.source, side), os.path.join(arguments.target, side), arguments)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""spoil_torch.py FAULT FILE - a PyTorch file with one fault, or made to do harm; see FAULTS."""
+"""spoil_torch.py FOLDER - FOLDER/FAULT.bin for each fault: a PyTorch file with it, or made to do harm; see FAULTS. Prints
+their names."""
 import struct
 import sys
 import zlib
@@ -247,12 +248,10 @@ FAULTS = {
 
 
 def main():
-    if sys.argv[1:] == ["--list"]:
-        print("\n".join(FAULTS))
-        return
-    fault, path = sys.argv[1:]
-    with open(path, "wb") as file:
-        file.write(FAULTS[fault]())
+    for fault, make in FAULTS.items():
+        with open(f"{sys.argv[1]}/{fault}.bin", "wb") as file:
+            file.write(make())
+        print(fault)
 
 
 if __name__ == "__main__":

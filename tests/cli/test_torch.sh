@@ -4,7 +4,7 @@
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 
-# as_torch SOURCE TARGET [OPTION...] - a checkpoint folder as one of PyTorch files.
+# as_torch SOURCE TARGET [OPTION...] - a checkpoint folder as one of PyTorch files, or a folder of both sides.
 as_torch() {
     from=$1 to=$2
     shift 2
@@ -23,10 +23,8 @@ options=
 for folder in "$fixtures"/*; do
     family=${folder##*/}
     [ "$family" != deepseek_v3 ] || continue
-    for side in pre post; do
-        # shellcheck disable=SC2086
-        as_torch "$folder/$side" "$work/$family/$side" $options
-    done
+    # shellcheck disable=SC2086
+    as_torch "$folder" "$work/$family" $options
     run diff --json "$folder/pre" "$folder/post"
     grep -v '"path":' "$out" >"$work/expected"
     check "$family: there is a drift" grep -q '"rel_fro":' "$work/expected"
@@ -188,8 +186,8 @@ check "  of which q and k alone change, v beside them in the storage does not" \
     sh -c "[ \"\$(sed 's|.*/data/||' '$work/real/changed')\" = '1 True' ]"
 
 # --- hostile files ---
+python3 "$tools/spoil_torch.py" "$work" >"$work/list"
 while read -r fault pattern; do
-    python3 "$tools/spoil_torch.py" "$fault" "$work/$fault.bin"
     timeout 600 "$QKSCOPE" info "$work/$fault.bin" >"$out" 2>"$err" </dev/null
     code=$?
     check "$fault" complains 3 "$fault.bin: $pattern"
@@ -261,6 +259,5 @@ negative-shape layers.0.q: its shape holds a negative number
 unknown-function the pickle uses torch._utils._rebuild_sparse_tensor, which
 unknown-storage the pickle uses torch.QInt8Storage, which
 FAULTS
-python3 "$tools/spoil_torch.py" --list >"$work/list"
 check "every fault was tried" cmp "$work/list" "$work/tried"
 done_testing
