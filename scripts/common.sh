@@ -39,19 +39,14 @@ install_packages() {
     )
 }
 
-# bootstrap - makes configure and Makefile.in in $top, unless they are newer than what they are made from.
-bootstrap() {
-    if [ ! -x "$top/configure" ] || [ "$top/configure.ac" -nt "$top/configure" ] || [ "$top/Makefile.am" -nt "$top/Makefile.in" ]; then
-        "$top/scripts/bootstrap"
-    fi
-}
-
 # configure_in FOLDER [ARGUMENT...] - configures the sources in $top for a build in FOLDER, unless it is configured.
 configure_in() {
     folder=$1
     shift
     mkdir -p "$folder"
-    bootstrap
+    if [ ! -x "$top/configure" ] || [ "$top/configure.ac" -nt "$top/configure" ] || [ "$top/Makefile.am" -nt "$top/Makefile.in" ]; then
+        "$top/scripts/bootstrap"
+    fi
     if [ ! -f "$folder/Makefile" ] || [ "$top/configure" -nt "$folder/Makefile" ]; then
         (cd "$folder" && "$top/configure" --quiet "$@")
     fi
