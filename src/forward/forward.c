@@ -2,8 +2,10 @@
 #include "forward/forward.h"
 
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "forward/embedding.h"
 #include "forward/layer.h"
+#include "tensor/names.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -40,6 +42,40 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     if (code == QK_OK)
         *n = head.vocabulary;
     return code;
+}
+
+/* Values of all tensors of the layer. */
+static uint64_t layer_values(const struct qk_names *names, int layer)
+{
+    size_t n;
+    const struct qk_name *name = qk_names_of_layer(names, layer, &n);
+    uint64_t values = 0;
+    for (size_t i = 0; i < n; i++)
+        values += qk_tensor_values(name[i].tensor);
+    return values;
+}
+
+/* Floats that a token has in the layer: the input, and three times q, k and v, which are projected, convolved and
+ * mixed. */
+static uint64_t token_floats(const struct qk_layer *layer)
+{
+    uint64_t q = (uint64_t)layer->role[QK_Q].n_heads, k = (uint64_t)layer->role[QK_K].n_heads;
+    return layer->d + 3 * (q + 2 * k) * (uint64_t)layer->head_dim;
+}
+
+enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err)
+{
+    struct qk_names names;
+    uint64_t weights = 0, floats = 0;
+    QK_TRY(qk_names_open(model->checkpoint, &names, err));
+    for (int i = 0; i < model->n_layers; i++) {
+        uint64_t values = layer_values(&names, i), of_token = token_floats(&model->layer[i]);
+        weights = values > weights ? values : weights;
+        floats = of_token > floats ? of_token : floats;
+    }
+    qk_names_close(&names);
+    *bytes = (size_t)((2 * weights + T * floats) * sizeof(float));
+    return QK_OK;
 }
 
 size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first)
@@ -79,27 +115,87 @@ static enum qk_code show_state(const struct pass *pass, int layer, struct qk_err
     return pass->hooks->state(pass->hooks->context, layer, pass->x, pass->T, pass->d, err);
 }
 
-static enum qk_code run_one_layer(struct pass *pass, struct qk_error *err)
+static enum qk_code read_layer(
+    const struct pass *pass, int layer, struct qk_layer_weights *weights, struct qk_error *err)
 {
-    const struct qk_layer *layer = &pass->parts->model->layer[pass->layer];
-    struct qk_layer_weights weights;
+    const struct qk_model *model = pass->parts->model;
+    QK_TRY(qk_layer_weights_read(pass->parts, &model->layer[layer], true, weights, err));
+    /* The system has the layer after it ready by its turn. */
+    qk_names_expect(&pass->parts->names, model->checkpoint, layer + 1);
+    if (weights->d != pass->d)
+        return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
+            model->checkpoint->path, layer, weights->d, pass->d);
+    return QK_OK;
+}
+
+/* True when the next layer is one of n, and there is a thread that may read it beside this one's work. */
+static bool reads_ahead(const struct pass *pass, int n)
+{
+    return pass->layer + 1 < n && qk_parallel_workers(2) > 1;
+}
+
+/* A layer that runs while the weights of the next one are read. */
+struct step {
+    struct pass *pass;
+    struct qk_layer_weights *now, *next;
+    enum qk_code code[2];
+    struct qk_error error[2];
+};
+
+static enum qk_code run_now(const struct step *step, struct qk_error *err)
+{
+    struct pass *pass = step->pass;
     const struct qk_sequence whole = {.n = pass->T};
     const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = pass->T, .positions = pass->T};
     bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
     const struct qk_attention_watch maps = {pass_attention, pass, seen ? pass->hooks->attention_from : 0};
     const struct qk_layer_watch watch = {.maps = seen ? &maps : NULL};
+    return qk_layer_run(step->now, pass->x, &batch, &pass->tables, &watch, pass->progress, err);
+}
+
+/* Item 0 runs the layer, item 1 reads the next one. */
+static void run_step_item(void *context, size_t item, size_t worker)
+{
+    struct step *step = context;
+    (void)worker;
+    if (item == 0)
+        step->code[0] = run_now(step, &step->error[0]);
+    else
+        step->code[1] = read_layer(step->pass, step->pass->layer + 1, step->next, &step->error[1]);
+}
+
+/* Runs the layer; `next`, which is empty before, receives the weights of the one behind it, if that is to run. */
+static enum qk_code run_step(struct pass *pass, struct qk_layer_weights *now, struct qk_layer_weights *next,
+    bool reads, struct qk_error *err)
+{
+    struct step step = {.pass = pass, .now = now, .next = next, .code = {QK_CANCELLED, QK_CANCELLED}};
+    qk_parallel_for(reads ? 2 : 1, run_step_item, &step, pass->progress);
+    qk_layer_weights_free(now);
     QK_TRY(qk_progress_check(pass->progress, err));
-    QK_TRY(show_state(pass, pass->layer, err));
-    enum qk_code code = qk_layer_weights_read(pass->parts, layer, true, &weights, err);
-    if (code == QK_OK && weights.d != pass->d)
-        code = qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
-            pass->parts->model->checkpoint->path, pass->layer, weights.d, pass->d);
-    /* The system reads the next layer beside this one's work. */
-    qk_names_expect(&pass->parts->names, pass->parts->model->checkpoint, pass->layer + 1);
-    if (code == QK_OK)
-        code = qk_layer_run(&weights, pass->x, &batch, &pass->tables, &watch, pass->progress, err);
-    qk_layer_weights_free(&weights);
+    for (int i = 0; i < (reads ? 2 : 1); i++)
+        if (step.code[i] != QK_OK)
+            return qk_fail(err, step.code[i], "%s", step.error[i].text);
     qk_progress_add(pass->progress, 1);
+    return QK_OK;
+}
+
+/* Runs layers 0 <= pass->layer < n. */
+static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
+{
+    struct qk_layer_weights weights[2] = {{0}};
+    enum qk_code code = QK_OK;
+    for (pass->layer = 0; code == QK_OK && pass->layer < n; pass->layer++) {
+        struct qk_layer_weights *now = &weights[pass->layer % 2], *next = &weights[1 - pass->layer % 2];
+        code = qk_progress_check(pass->progress, err);
+        if (code == QK_OK)
+            code = show_state(pass, pass->layer, err);
+        if (code == QK_OK && now->d == 0)
+            code = read_layer(pass, pass->layer, now, err);
+        if (code == QK_OK)
+            code = run_step(pass, now, next, reads_ahead(pass, n), err);
+    }
+    qk_layer_weights_free(&weights[0]);
+    qk_layer_weights_free(&weights[1]);
     return code;
 }
 
@@ -117,13 +213,16 @@ static enum qk_code final_norm(struct pass *pass, struct qk_error *err)
 static enum qk_code run_pass(
     struct pass *pass, const int32_t *ids, float *logits, size_t n_logits, struct qk_error *err)
 {
-    int n_layers = pass->parts->model->n_layers;
+    const struct qk_forward_hooks *hooks = pass->hooks;
     struct qk_head head;
     if (logits != NULL) /* before the work of all the layers */
         QK_TRY(qk_head_find(pass->parts, &head, err));
     QK_TRY(qk_embed(pass->parts, ids, 0, pass->T, pass->x, err));
-    for (pass->layer = 0; pass->layer < n_layers; pass->layer++)
-        QK_TRY(run_one_layer(pass, err));
+    if (hooks != NULL && hooks->ends) {
+        QK_TRY(run_layers(pass, hooks->last, err));
+        return show_state(pass, hooks->last, err);
+    }
+    QK_TRY(run_layers(pass, pass->parts->model->n_layers, err));
     QK_TRY(final_norm(pass, err));
     if (logits == NULL || n_logits == 0)
         return QK_OK;

@@ -32,6 +32,8 @@ struct qk_forward_hooks {
      * next. */
     void (*attention)(void *context, int layer, size_t worker, const struct qk_attention_map *map);
     size_t attention_from;
+    bool ends; /* with the state of layer `last`, the first that is not run; there are no logits then */
+    int last;
 };
 
 /* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
@@ -46,6 +48,9 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);
+/* *bytes = about what a pass over T tokens holds at once: the activations of a layer, and twice the largest layer's
+ * weights in float32, since the next layer is read meanwhile. */
+enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err);
 /* *n = width of a row of logits. QK_INPUT as from qk_forward_check, and when the output
  * head or the embedding is missing. */
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);

@@ -1,13 +1,16 @@
 /* probe.c - the path from a probe's options to the ranges of every layer of a pair. */
 #include "range/probe.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "forward/forward.h"
 #include "range/profile.h"
 #include "token/tokenizer.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,6 +190,7 @@ enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_opt
     QK_TRY(qk_alloc(&probe, 1, sizeof *probe, err));
     probe->pair = pair;
     probe->range = options->range;
+    probe->memory = options->memory;
     enum qk_code code = open_parts(probe, options, err);
     if (code != QK_OK)
         qk_probe_close(probe);
@@ -302,28 +306,55 @@ enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side
 
 /* --- passes --- */
 
+/* What the passes of both sides share. */
+struct turns {
+    atomic_int seen[QK_SIDE_COUNT]; /* the side's ranges of all layers before this one are filled */
+    int announced;                  /* layers that the watcher knows */
+    atomic_bool failed;             /* a side has: the other one stops */
+};
+
 /* One pass, with its hook for each layer. */
 struct pass {
     struct qk_probe *probe;
     enum qk_side side;
     const bool *wanted; /* n_layers */
-    int last;           /* the last wanted layer: the pass may stop behind it */
+    int last;           /* the last wanted layer: the pass ends with its input */
     const struct qk_probe_watch *watch;
+    struct turns *turns;             /* NULL: no other side */
     struct qk_progress *progress;    /* qk_forward counts on it and obeys its cancel flag */
     uint64_t total;                  /* of all passes, unknown to qk_forward */
     const struct qk_patch *restored; /* the layers to compare with post, or NULL */
     const struct qk_patch *patch;
     struct qk_layer_range *exact; /* NULL: the models as they are */
-    bool finished;
-    struct qk_range_run *beside; /* the run of the layer that the pass runs now, or NULL */
+    struct qk_range_run *beside;  /* the run of the layer that the pass runs now, or NULL */
     int beside_layer;
 };
 
-/* Tells the watcher that the layer has its numbers. */
-static void layer_ready(const struct pass *pass, int layer)
+/* Reports the layers that have the ranges of both sides. */
+static void announce(const struct pass *pass)
 {
-    if (pass->exact == NULL && pass->side == QK_POST && pass->watch != NULL && pass->watch->ready != NULL)
-        pass->watch->ready(pass->watch->context, layer);
+    struct turns *turns = pass->turns;
+    int pre = atomic_load(&turns->seen[QK_PRE]), post = atomic_load(&turns->seen[QK_POST]);
+    for (int end = pre < post ? pre : post; turns->announced < end; turns->announced++)
+        if (pass->watch != NULL && pass->watch->ready != NULL && pass->wanted[turns->announced])
+            pass->watch->ready(pass->watch->context, turns->announced);
+}
+
+/* The side's ranges are filled before this layer. Post's turn alone reports them, so that calls come in order. */
+static void seen_before(const struct pass *pass, int layer)
+{
+    if (pass->turns == NULL)
+        return;
+    atomic_store(&pass->turns->seen[pass->side], layer);
+    if (pass->side == QK_POST)
+        announce(pass);
+}
+
+static enum qk_code check_turn(const struct pass *pass, struct qk_error *err)
+{
+    if (pass->turns != NULL && atomic_load(&pass->turns->failed))
+        return QK_CANCELLED;
+    return qk_progress_check(pass->progress, err);
 }
 
 /* Runs a layer on its inputs x, beside the pass where that goes on to run it. */
@@ -342,7 +373,7 @@ static enum qk_code see_layer(struct pass *pass, int layer, const float *x, bool
         QK_TRY(run_post(&r, probe, pass->restored, err));
     }
     if (!beside)
-        layer_ready(pass, layer);
+        seen_before(pass, layer + 1);
     return QK_OK;
 }
 
@@ -354,7 +385,7 @@ static enum qk_code end_beside(struct pass *pass, struct qk_error *err)
     if (run == NULL)
         return QK_OK;
     QK_TRY(qk_range_end(run, err));
-    layer_ready(pass, pass->beside_layer);
+    seen_before(pass, pass->beside_layer + 1);
     return QK_OK;
 }
 
@@ -384,17 +415,15 @@ static enum qk_code see_state(
     struct pass *pass = context;
     (void)T;
     qk_progress_total(pass->progress, pass->total);
-    QK_TRY(qk_progress_check(pass->progress, err));
+    QK_TRY(check_turn(pass, err));
     QK_TRY(end_beside(pass, err));
     if (layer <= pass->last && pass->wanted[layer]) {
         QK_TRY(keep_state(pass, layer, x, d, err)); /* first: the watcher of the layer may use them */
         QK_TRY(see_layer(pass, layer, x, layer < pass->last, err));
     }
-    if (layer < pass->last)
-        return QK_OK;
-    qk_progress_add(pass->progress, 1);
-    pass->finished = true;
-    return QK_CANCELLED; /* the layers behind it do not affect the wanted ones */
+    if (layer == pass->last)
+        qk_progress_add(pass->progress, 1);
+    return QK_OK;
 }
 
 static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
@@ -402,15 +431,14 @@ static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
     const struct qk_forward_hooks hooks = {.context = pass,
         .state = see_state,
         .attention = see_attention,
+        .ends = true, /* the layers behind it do not affect the wanted ones */
+        .last = pass->last,
         .attention_from = qk_range_first_query(&pass->probe->range, pass->probe->T)};
-    struct qk_error own = {0};
     enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
-        pass->probe->T, &hooks, NULL, 0, pass->progress, &own);
+        pass->probe->T, &hooks, NULL, 0, pass->progress, err);
     qk_range_abandon(pass->beside);
     pass->beside = NULL;
-    if (pass->finished)
-        return QK_OK;
-    return code == QK_OK ? QK_OK : qk_fail(err, code, "%s", own.text);
+    return code;
 }
 
 /* *mask = the wanted layers that can have ranges (the caller frees), and *last = the last of them, or -1. */
@@ -447,7 +475,7 @@ static enum qk_code run_states(struct pass *pass, struct qk_error *err)
     const struct qk_states *states = &pass->probe->states[pass->side];
     qk_progress_total(pass->progress, pass->total);
     for (int i = 0; i <= pass->last; i++) {
-        QK_TRY(qk_progress_check(pass->progress, err));
+        QK_TRY(check_turn(pass, err));
         if (pass->wanted[i] && states->layer != NULL && states->layer[i] != NULL)
             QK_TRY(see_layer(pass, i, states->layer[i], false, err));
         qk_progress_add(pass->progress, 1);
@@ -455,17 +483,97 @@ static enum qk_code run_states(struct pass *pass, struct qk_error *err)
     return QK_OK;
 }
 
-static enum qk_code run_sides(struct pass *pass, struct qk_error *err)
+static enum qk_code run_side(struct pass *pass, struct qk_error *err)
 {
-    pass->total = (uint64_t)QK_SIDE_COUNT * (uint64_t)(pass->last + 1);
-    for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        pass->side = (enum qk_side)s;
-        pass->finished = false;
-        if (pass->watch != NULL && pass->watch->side != NULL)
-            pass->watch->side(pass->watch->context, pass->side);
-        QK_TRY(has_states(pass) ? run_states(pass, err) : run_pass(pass, err));
-    }
+    enum qk_code code = has_states(pass) ? run_states(pass, err) : run_pass(pass, err);
+    if (code != QK_OK)
+        atomic_store(&pass->turns->failed, true);
+    else
+        seen_before(pass, pass->last + 1);
+    return code;
+}
+
+struct sides {
+    struct pass pass[QK_SIDE_COUNT];
+    enum qk_code code[QK_SIDE_COUNT];
+    struct qk_error error[QK_SIDE_COUNT];
+};
+
+/* Item: a side; post, which has more to do, begins first. */
+static void run_item(void *context, size_t item, size_t worker)
+{
+    struct sides *sides = context;
+    size_t side = item == 0 ? QK_POST : QK_PRE;
+    (void)worker;
+    sides->code[side] = run_side(&sides->pass[side], &sides->error[side]);
+}
+
+/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. */
+static enum qk_code side_bytes(
+    const struct pass *pass, enum qk_side side, size_t *bytes, struct qk_error *err)
+{
+    enum { MAPS = 2 };
+    const struct qk_probe *probe = pass->probe;
+    const struct qk_model *model = probe->pair->model[side];
+    size_t T = probe->T, kept = 0;
+    *bytes = 0;
+    if (has_states(pass))
+        return QK_OK;
+    QK_TRY(qk_forward_bytes(model, T, bytes, err));
+    for (int i = 0; (side == QK_POST || probe->keep_pre) && i <= pass->last; i++)
+        kept += pass->wanted[i] ? T * (size_t)model->layer[i].d : 0;
+    *bytes += (kept + MAPS * qk_parallel_workers(SIZE_MAX) * qk_attention_map_values(T)) * sizeof(float);
     return QK_OK;
+}
+
+/* *both: there is memory for the passes of both sides at once. QK_INPUT when there is too little for one of them. */
+static enum qk_code check_memory(const struct sides *sides, bool *both, struct qk_error *err)
+{
+    const struct qk_probe *probe = sides->pass[QK_PRE].probe;
+    size_t bytes[QK_SIDE_COUNT], may = probe->memory > 0 ? probe->memory : qk_spare_memory();
+    char needed[QK_BYTES_TEXT], allowed[QK_BYTES_TEXT];
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        QK_TRY(side_bytes(&sides->pass[s], (enum qk_side)s, &bytes[s], err));
+        if (bytes[s] > may)
+            return qk_fail(err, QK_INPUT,
+                "%s: a pass over %zu tokens needs about %s of memory, and may take %s; %s",
+                probe->pair->model[s]->checkpoint->path, probe->T, qk_format_bytes(needed, bytes[s]),
+                qk_format_bytes(allowed, may), "a shorter probe needs less");
+    }
+    *both = bytes[QK_PRE] <= may / 2 && bytes[QK_POST] <= may / 2;
+    return QK_OK;
+}
+
+/* The failure of a side, not the end that it made the other one come to; pre's before post's. */
+static enum qk_code failure_of(const struct sides *sides, struct qk_error *err)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        if (sides->code[s] != QK_OK && sides->code[s] != QK_CANCELLED)
+            return qk_fail(err, sides->code[s], "%s", sides->error[s].text);
+    return sides->code[QK_PRE] != QK_OK ? sides->code[QK_PRE] : sides->code[QK_POST];
+}
+
+static enum qk_code run_sides(const struct pass *both, struct qk_error *err)
+{
+    struct turns turns = {0};
+    struct sides sides = {0};
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        sides.pass[s] = *both;
+        sides.pass[s].side = (enum qk_side)s;
+        sides.pass[s].turns = &turns;
+        sides.code[s] = QK_CANCELLED; /* before its turn */
+        sides.pass[s].total = (uint64_t)QK_SIDE_COUNT * (uint64_t)(both->last + 1);
+    }
+    bool at_once = false;
+    QK_TRY(check_memory(&sides, &at_once, err));
+    if (at_once && qk_parallel_workers(QK_SIDE_COUNT) > 1)
+        qk_parallel_for(QK_SIDE_COUNT, run_item, &sides, both->progress);
+    else
+        for (int s = 0; s < QK_SIDE_COUNT && !atomic_load(&turns.failed); s++)
+            sides.code[s] = run_side(&sides.pass[s], &sides.error[s]);
+    announce(&sides.pass[QK_POST]);
+    enum qk_code code = failure_of(&sides, err);
+    return code == QK_CANCELLED ? qk_progress_check(both->progress, err) : code;
 }
 
 enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,

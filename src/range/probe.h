@@ -23,6 +23,7 @@ struct qk_probe_options {
     const char *states_path[QK_SIDE_COUNT]; /* post's alone: pre has the same inputs */
     bool cached;   /* a session: keep states for the next time, and use those that are there */
     size_t length; /* cut to so many tokens; 0: the whole file, or QK_PROBE_LENGTH */
+    size_t memory; /* bytes that the passes may take; 0: what is free when they begin */
     struct qk_range_options range;
 };
 
@@ -41,6 +42,7 @@ struct qk_layer_ranges {
 struct qk_probe {
     const struct qk_pair *pair; /* borrowed */
     struct qk_range_options range;
+    size_t memory;
     enum qk_range_origin origin;
     size_t T;
     int32_t *ids;                   /* T; owned */
@@ -72,17 +74,18 @@ enum qk_code qk_probe_open(const struct qk_pair *pair, const struct qk_probe_opt
     struct qk_probe **out, struct qk_error *err);
 void qk_probe_close(struct qk_probe *probe); /* NULL allowed */
 
-/* Callbacks of qk_probe_run, from the thread that called it. Each may be NULL. */
+/* A callback of qk_probe_run, one call at a time, in the order of the layers. */
 struct qk_probe_watch {
     void *context;
-    void (*side)(void *context, enum qk_side side); /* its turn begins */
-    void (*ready)(void *context, int layer);        /* probe->layer[layer] is filled, and stays as it is */
+    void (*ready)(void *context, int layer); /* probe->layer[layer] is filled, and stays as it is */
 };
 
 /* Called once: fills probe->layer for the wanted layers (NULL: all that can). `restored` (NULL: not asked for)
  * applies a restore of each layer to post; blend/patch.h has it. A layer that it refuses with QK_INPUT cannot be
- * restored, which is no failure. progress counts layers of both sides; the run can be cancelled between layers and
- * blocks of queries. watch may be NULL. */
+ * restored, which is no failure. The sides run beside each other where there are several workers and memory for both:
+ * one has work for those that wait for the other. progress counts layers of both sides; the run can be cancelled
+ * between layers and blocks of queries. watch may be NULL. QK_INPUT, before anything is read, when the passes need more
+ * memory than they may take. */
 enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
     const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 

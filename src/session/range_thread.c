@@ -13,11 +13,6 @@
 
 /* The reports of the passes are in the run, too: the event of their end replaces events for which there was no
  * memory. */
-static void on_side(void *context, enum qk_side side)
-{
-    qk_run_post_news(context, RANGE_SIDE, (int)side, NULL);
-}
-
 static void on_ready(void *context, int layer)
 {
     struct range_run *run = context;
@@ -31,7 +26,7 @@ static void on_ready(void *context, int layer)
 
 static enum qk_code run_probe(struct range_run *run, struct qk_error *err)
 {
-    const struct qk_probe_watch watch = {.context = run, .side = on_side, .ready = on_ready};
+    const struct qk_probe_watch watch = {.context = run, .ready = on_ready};
     QK_TRY(qk_probe_open(run->base.session->pair, &run->options, &run->probe, err));
     const struct qk_probe *probe = run->probe;
     if (probe->tokenizer != NULL)

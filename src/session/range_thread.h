@@ -6,10 +6,10 @@
 #include "session/run.h"
 #include "session/token_texts.h"
 
-enum range_news { RANGE_OPENED = RUN_NEWS, RANGE_SIDE, RANGE_LAYER, RANGE_PROFILE, RANGE_NEWS };
+enum range_news { RANGE_OPENED = RUN_NEWS, RANGE_LAYER, RANGE_PROFILE, RANGE_NEWS };
 
 struct range_event {
-    struct run_event base;        /* its layer is the side in RANGE_SIDE */
+    struct run_event base;
     struct qk_layer_range range;  /* RUN_SAME */
     struct qk_layer_range *exact; /* RUN_EXACT: n_exact, or NULL on failure; owned */
     int n_exact;

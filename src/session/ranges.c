@@ -29,12 +29,6 @@ static void publish_opened(struct run *base, struct run_event *event)
     run->state.long_from = probe->range.long_from > 0 ? probe->range.long_from : QK_RANGE_LONG;
 }
 
-static void publish_side(struct run *base, struct run_event *event)
-{
-    struct range_run *run = (struct range_run *)base;
-    run->state.doing = qk_side_name((enum qk_side)event->layer);
-}
-
 static void publish_layer(struct run *base, struct run_event *event)
 {
     struct range_run *run = (struct range_run *)base;
@@ -50,7 +44,6 @@ static void publish_done(struct run *base, struct run_event *event)
     run->state.stage = error->code == QK_OK          ? QK_PROBE_READY
                        : error->code == QK_CANCELLED ? QK_PROBE_CANCELLED
                                                      : QK_PROBE_FAILED;
-    run->state.doing = NULL;
     run->state.done = atomic_load(&base->progress.done);
     run->state.total = atomic_load(&base->progress.total);
     run->state.seconds = qk_seconds_since(&run->start);
@@ -147,7 +140,6 @@ static void (*const PUBLISH[RANGE_NEWS])(struct run *, struct run_event *) = {[R
     [RUN_SAME] = publish_same,
     [RUN_EXACT] = publish_exact,
     [RANGE_OPENED] = publish_opened,
-    [RANGE_SIDE] = publish_side,
     [RANGE_LAYER] = publish_layer,
     [RANGE_PROFILE] = publish_profile};
 static const struct run_kind KIND = {.event_bytes = sizeof(struct range_event),

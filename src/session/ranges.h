@@ -28,7 +28,6 @@ struct qk_exact_state {
 };
 struct qk_probe_state {
     enum qk_probe_stage stage;
-    const char *doing;    /* static: "pre", "post", for "running PRE"; NULL unless running */
     uint64_t done, total; /* layers of both passes; total 0: not known yet */
     double seconds;       /* seconds since it started, or that it took */
     const char *error;    /* FAILED: one line, else NULL */

@@ -279,15 +279,25 @@ const struct qk_tensor *qk_names_find(
     return qk_names_plain(names, name);
 }
 
-void qk_names_expect(const struct qk_names *names, const struct qk_checkpoint *checkpoint, int layer)
+const struct qk_name *qk_names_of_layer(const struct qk_names *names, int layer, size_t *n)
 {
     char start[512];
-    int n = snprintf(start, sizeof start, "%s%d.", names->prefix, layer);
-    for (size_t i = lower_bound(names, start); n < (int)sizeof start && i < names->n; i++) {
-        if (strncmp(names->name[i].plain, start, (size_t)n) != 0)
-            break;
-        qk_checkpoint_expect(checkpoint, names->name[i].tensor);
-    }
+    int length = snprintf(start, sizeof start, "%s%d.", names->prefix, layer);
+    *n = 0;
+    if (length >= (int)sizeof start)
+        return NULL;
+    size_t first = lower_bound(names, start);
+    while (first + *n < names->n && strncmp(names->name[first + *n].plain, start, (size_t)length) == 0)
+        ++*n;
+    return names->name + first;
+}
+
+void qk_names_expect(const struct qk_names *names, const struct qk_checkpoint *checkpoint, int layer)
+{
+    size_t n;
+    const struct qk_name *name = qk_names_of_layer(names, layer, &n);
+    for (size_t i = 0; i < n; i++)
+        qk_checkpoint_expect(checkpoint, name[i].tensor);
 }
 
 size_t qk_names_outer(const char *prefix, size_t n)

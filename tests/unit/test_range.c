@@ -3,9 +3,10 @@
 
 #include "base/blas.h"
 #include "base/json.h"
+#include "base/parallel.h"
 #include "blend/patch.h"
 #include "forward/forward.h"
-#include "helper.h"
+#include "models.h"
 #include "range/probe.h"
 #include "range/restored.h"
 
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SOFTMAX_LAYERS = 4 };
 static const int SOFTMAX[SOFTMAX_LAYERS] = {1, 4, 7, 10};
@@ -470,6 +472,102 @@ static void test_restore_refused(void **state)
     qk_pair_close(pair);
 }
 
+/* --- the sides beside each other --- */
+
+struct order {
+    const struct qk_probe *probe;
+    int layer[SOFTMAX_LAYERS], n;
+};
+
+static void see_ready(void *context, int layer)
+{
+    struct order *order = context;
+    const struct qk_layer_ranges *ranges = &order->probe->layer[layer];
+    assert_true(order->n < SOFTMAX_LAYERS);
+    assert_true(ranges->side[QK_PRE].n_heads > 0 && ranges->side[QK_POST].n_heads > 0);
+    order->layer[order->n++] = layer;
+}
+
+/* Every bit is the same as of one worker, for which the sides take turns. Layers are ready in order, with both. */
+static void test_sides_beside_each_other(void **state)
+{
+    (void)state;
+    static const size_t WORKERS[] = {1, 2, 5};
+    enum { RUNS = sizeof WORKERS / sizeof WORKERS[0] };
+    struct qk_pair *pair = open_family("hypenet");
+    struct qk_probe *probe[RUNS];
+    struct qk_selection_patch restored;
+    struct qk_error err = {0};
+    expect_ok(qk_restored_patch_make(pair, &restored, &err), &err);
+    for (int r = 0; r < RUNS; r++) {
+        qk_parallel_limit(WORKERS[r]);
+        const struct qk_probe_options options = {.length = 300};
+        struct qk_progress progress = {0};
+        expect_ok(qk_probe_open(pair, &options, &probe[r], &err), &err);
+        struct order order = {.probe = probe[r]};
+        const struct qk_probe_watch watch = {&order, see_ready};
+        expect_ok(qk_probe_run(probe[r], &restored.patch, NULL, &watch, &progress, &err), &err);
+        assert_true(progress.done == progress.total &&
+                    progress.total == 2 * (uint64_t)(SOFTMAX[SOFTMAX_LAYERS - 1] + 1));
+        assert_int_equal(order.n, SOFTMAX_LAYERS);
+        for (int i = 0; i < SOFTMAX_LAYERS; i++) {
+            const struct qk_layer_ranges *a = &probe[0]->layer[SOFTMAX[i]], *b = &probe[r]->layer[SOFTMAX[i]];
+            assert_int_equal(order.layer[i], SOFTMAX[i]);
+            for (int s = 0; s < QK_SIDE_COUNT; s++)
+                assert_true(range_difference(&a->side[s], &b->side[s], 300) == 0);
+            assert_true(range_difference(&a->restored, &b->restored, 300) == 0);
+            assert_true(a->shift == b->shift && a->restored_shift == b->restored_shift);
+        }
+    }
+    qk_parallel_limit(0);
+    for (int r = 0; r < RUNS; r++)
+        qk_probe_close(probe[r]);
+    qk_selection_patch_free(&restored);
+    qk_pair_close(pair);
+}
+
+/* A side whose file ends too soon is reported, whichever side it is, and not the end of the other one. */
+static void test_side_fails(void **state)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        char folder[PATH_SIZE], file[PATH_SIZE], ids[PATH_SIZE], side[QK_SIDE_COUNT][PATH_SIZE];
+        const char *name = qk_side_name((enum qk_side)s);
+        struct qk_pair *pair;
+        struct qk_probe *probe;
+        struct qk_error err = {0};
+        for (int i = 0; i < QK_SIDE_COUNT; i++)
+            demo_path(side[i], qk_side_name((enum qk_side)i));
+        copy_model("hypenet", name, path_in(folder, *state, name), NULL, NULL);
+        memcpy(side[s], folder, sizeof folder);
+        expect_ok(qk_pair_open(side[QK_PRE], side[QK_POST], &pair, &err), &err);
+        write_text(path_in(ids, *state, "ids"), "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16");
+        const struct qk_probe_options options = {.ids_path = ids};
+        expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
+        assert_int_equal(truncate(path_in(file, folder, "model.safetensors"), 1 << 20), 0);
+        qk_parallel_limit(3);
+        expect_failure(qk_probe_run(probe, NULL, NULL, NULL, NULL, &err), &err, QK_IO, folder);
+        qk_parallel_limit(0);
+        qk_probe_close(probe);
+        qk_pair_close(pair);
+    }
+}
+
+/* Bytes grow by the tokens' activations, and are enough for what the pass cannot do without. */
+static void test_pass_bytes(void **state)
+{
+    (void)state;
+    struct qk_pair *pair = open_family("hypenet");
+    const struct qk_model *model = pair->model[QK_POST];
+    struct qk_error err = {0};
+    size_t bytes[3];
+    for (size_t i = 0; i < 3; i++)
+        expect_ok(qk_forward_bytes(model, 1 + i * 8191, &bytes[i], &err), &err);
+    assert_true(bytes[2] - bytes[1] == bytes[1] - bytes[0]);
+    assert_true(bytes[1] - bytes[0] > 8191 * model->layer[0].d * sizeof(float));
+    assert_true(bytes[1] < 100 << 20);
+    qk_pair_close(pair);
+}
+
 static void test_built_in_probe(void **state)
 {
     (void)state;
@@ -548,6 +646,9 @@ int main(void)
         cmocka_unit_test(test_windows_differ),
         cmocka_unit_test(test_restored_layer_looks_as_pre),
         cmocka_unit_test(test_restore_refused),
+        cmocka_unit_test(test_sides_beside_each_other),
+        test_in_folder(test_side_fails),
+        cmocka_unit_test(test_pass_bytes),
         cmocka_unit_test(test_built_in_probe),
         cmocka_unit_test(test_one_token),
         cmocka_unit_test(test_exact_without_choices_is_post),

@@ -229,8 +229,8 @@ static void draw_no_ranges(const struct app *app, struct canvas *canvas, struct 
     area = (struct area){area.y + 1, area.x, area.h - 1, area.w};
     if (range_waits(app, layer)) {
         snprintf(text, sizeof text,
-            "running %s over the probe text: %" PRIu64 " of %" PRIu64 " layers; X stops it",
-            state->doing != NULL ? state->doing : "both", state->done, state->total);
+            "running both over the probe text: %" PRIu64 " of %" PRIu64 " layers; X stops it", state->done,
+            state->total);
         draw_wrapped(canvas, area, STYLE_PENDING, text);
         return;
     }
