@@ -107,6 +107,16 @@ static enum qk_code check_sharing(const struct qk_builder *b, const struct qk_la
         values ? "value" : "query", g->key_heads);
 }
 
+/* Rows of a latent head that rotate; a model without positions in its latent layers says 0. */
+static enum qk_code read_rope_dim(
+    const cJSON *mixer, const struct qk_config *config, struct qk_geometry *g, struct qk_error *err)
+{
+    double rows;
+    if (qk_layout_value(mixer, "rope_dim", config, &rows) && rows == 0)
+        return QK_OK;
+    return qk_layout_count(mixer, "rope_dim", config, g->head_dim - 1, &g->rope_dim, err);
+}
+
 /* Head counts from the config, corrected by the tensors: shapes are what the model computes with. */
 static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *layer, const cJSON *mixer,
     const char *rows, struct qk_geometry *g, struct qk_error *err)
@@ -135,7 +145,7 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
         QK_TRY(qk_layout_count(mixer, "value_dim", config, QK_MAX_HEAD_DIM, &g->value_dim, err));
     }
     if (strcmp(rows, "latent") == 0)
-        QK_TRY(qk_layout_count(mixer, "rope_dim", config, g->head_dim - 1, &g->rope_dim, err));
+        QK_TRY(read_rope_dim(mixer, config, g, err));
     if (separate || strcmp(rows, "gated") == 0)
         QK_TRY(believe_key_tensor(b, layer, g, err));
     return check_sharing(b, layer, rows, g, err);

@@ -459,7 +459,9 @@ static const char *mapped(const struct kinds *k, const char *word)
     return qk_json_string(qk_json_get(k->layout->row, "names"), word, NULL);
 }
 
-static enum qk_code name_entry(const struct kinds *k, const char *key, const cJSON *item, int i)
+/* otherwise: the mixer of words without a name, or NULL: they are errors. */
+static enum qk_code name_entry(
+    const struct kinds *k, const char *key, const cJSON *item, const char *otherwise, int i)
 {
     char word[64] = "";
     if (cJSON_IsString(item))
@@ -467,6 +469,8 @@ static enum qk_code name_entry(const struct kinds *k, const char *key, const cJS
     else if (cJSON_IsNumber(item))
         snprintf(word, sizeof word, "%g", item->valuedouble);
     k->name[i] = mapped(k, word);
+    if (k->name[i] == NULL)
+        k->name[i] = otherwise;
     if (k->name[i] == NULL)
         return qk_fail(k->err, QK_INPUT, "%s: %s[%d]: \"%s\" is not a layer kind of the %s family",
             k->config->path, key, i, word, k->layout->family);
@@ -483,8 +487,10 @@ static bool fits_layers(const struct kinds *k, int length)
     return length == k->n || length - k->n == qk_json_int(k->config->text, "num_nextn_predict_layers", 0);
 }
 
-static enum qk_code name_by_list(const struct kinds *k, const char *key, const cJSON *value, bool cycle)
+static enum qk_code name_by_list(const struct kinds *k, const cJSON *rule, const cJSON *value)
 {
+    const char *key = qk_json_string(rule, "key", ""), *otherwise = qk_json_string(rule, "otherwise", NULL);
+    bool cycle = strcmp(qk_json_string(rule, "rule", ""), "cycle") == 0;
     cJSON *parsed;
     const cJSON *list = as_list(value, &parsed);
     int length = list != NULL ? cJSON_GetArraySize(list) : 0;
@@ -497,7 +503,7 @@ static enum qk_code name_by_list(const struct kinds *k, const char *key, const c
         if (item == NULL) /* begin again */
             item = list->child;
         if (k->name[i] == NULL)
-            code = name_entry(k, key, item, i);
+            code = name_entry(k, key, item, otherwise, i);
     }
     cJSON_Delete(parsed);
     return code;
@@ -617,7 +623,7 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     else if (strcmp(kind, "pattern") == 0 && cJSON_IsString(value))
         return name_by_pattern(k, key, value->valuestring, qk_json_bool(rule, "again", false));
     else if (!cJSON_IsArray(value) || value->child != NULL) /* an empty list names nothing */
-        return name_by_list(k, key, value, strcmp(kind, "cycle") == 0);
+        return name_by_list(k, rule, value);
     return QK_OK;
 }
 

@@ -140,6 +140,8 @@ static void test_other_rules(void **state)
         {"{\"rule\":\"pattern\",\"key\":\"p\"}", "{\"p\":\"M*\"}", 3, NULL},
         {"{\"rule\":\"pattern\",\"key\":\"p\"}", "{\"p\":\"M?\"}", 2, NULL},
         {"{\"rule\":\"cycle\",\"key\":\"c\"}", "{\"c\":[\"M\",\"M\",\"*\"]}", 7, "aabaaba"},
+        {"{\"rule\":\"list\",\"key\":\"c\",\"otherwise\":\"b\"}", "{\"c\":[\"M\",\"new\",7]}", 3, "abb"},
+        {"{\"rule\":\"list\",\"key\":\"c\"}", "{\"c\":[\"M\",\"new\",7]}", 3, NULL},
         {"{\"rule\":\"indexes\",\"key\":\"i\",\"mixer\":\"a\",\"otherwise\":\"b\"}",
             "{\"i\":[0,2,9,-1,\"x\",1.5]}", 4, "abab"},
         {"{\"rule\":\"indexes\",\"key\":\"i\",\"base\":1,\"mixer\":\"a\",\"otherwise\":\"b\"}",
