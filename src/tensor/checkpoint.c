@@ -73,10 +73,10 @@ static int holds(const char *folder)
     return what;
 }
 
-/* Refuses a folder without weights, with the folders in it that have some: PEFT names one after the adapter
- * ("default"), and Trainer after the step ("checkpoint-500"). */
-static enum qk_code refuse_empty(
-    const struct qk_checkpoint *c, const struct files *files, struct qk_error *err)
+/* Appends to the hint which folders in this one have weights: PEFT names one after the adapter ("default"), and Trainer
+ * after the step ("checkpoint-500"). Nothing where none has. */
+static enum qk_code hint_inside(
+    const struct qk_checkpoint *c, const struct files *files, struct qk_text *hint, struct qk_error *err)
 {
     int first = HOLDS_NOTHING;
     size_t n = 0, at = 0;
@@ -90,16 +90,40 @@ static enum qk_code refuse_empty(
             at = i;
         }
     }
-    struct qk_text hint = {0};
     const char *what = first == HOLDS_ADAPTER ? "an adapter" : "a checkpoint";
     if (n == 1)
-        qk_text_add(&hint, " (%s holds %s: name that folder)", files->all.line[at], what);
+        qk_text_add(hint, " (%s holds %s: name that folder)", files->all.line[at], what);
     else if (n > 1)
-        qk_text_add(&hint, " (%s and %zu more hold %s: name one of them)", files->all.line[at], n - 1, what);
-    else if (files->torch.n > 0)
+        qk_text_add(hint, " (%s and %zu more hold %s: name one of them)", files->all.line[at], n - 1, what);
+    return QK_OK;
+}
+
+/* Refuses a folder without weights. */
+static enum qk_code refuse_empty(
+    const struct qk_checkpoint *c, const struct files *files, struct qk_error *err)
+{
+    struct qk_text hint = {0};
+    enum qk_code code = hint_inside(c, files, &hint, err);
+    if (code == QK_OK && hint.s == NULL && files->torch.n > 0)
         qk_text_add(&hint, " (name the file itself if it is %s)", files->torch.line[0]);
-    enum qk_code code = qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s", c->folder,
-        TORCH_FILE, hint.s != NULL ? hint.s : "");
+    if (code == QK_OK)
+        code = qk_fail(err, QK_INPUT, "%s: no .safetensors file and no %s here%s", c->folder, TORCH_FILE,
+            hint.s != NULL ? hint.s : "");
+    qk_text_free(&hint);
+    return code;
+}
+
+/* Refuses loose files without a config beside folders that hold checkpoints: they are results or goldens of these. */
+static enum qk_code refuse_parent(
+    const struct qk_checkpoint *c, const struct files *files, struct qk_error *err)
+{
+    struct qk_text hint = {0};
+    if (files->weights.n < 2 || qk_lines_hold(&files->all, "config.json"))
+        return QK_OK;
+    enum qk_code code = hint_inside(c, files, &hint, err);
+    if (code == QK_OK && hint.s != NULL)
+        code =
+            qk_fail(err, QK_INPUT, "%s: no config.json and no model.safetensors here%s", c->folder, hint.s);
     qk_text_free(&hint);
     return code;
 }
@@ -135,8 +159,9 @@ static unsigned long shard_count(const char *name, unsigned long *number)
 /* Takes the numbered shards of a folder without an index, and leaves other files out; all files when none is
  * numbered. */
 static enum qk_code choose_numbered(
-    struct qk_checkpoint *c, const struct qk_lines *weights, struct qk_lines *names, struct qk_error *err)
+    struct qk_checkpoint *c, const struct files *files, struct qk_lines *names, struct qk_error *err)
 {
+    const struct qk_lines *weights = &files->weights;
     unsigned long count = 0, found = 0, number, other;
     for (size_t i = 0; i < weights->n; i++) {
         unsigned long n = shard_count(weights->line[i], &number);
@@ -146,6 +171,8 @@ static enum qk_code choose_numbered(
         count = n > 0 ? n : count;
         found += n > 0;
     }
+    if (count == 0)
+        QK_TRY(refuse_parent(c, files, err));
     for (size_t i = 0; i < weights->n; i++)
         if (count == 0 || shard_count(weights->line[i], &other) > 0)
             QK_TRY(qk_lines_add(names, err, "%s", weights->line[i]));
@@ -230,9 +257,10 @@ static enum qk_code examine_index(const struct qk_checkpoint *c, const char *ind
 
 /* Chooses among the safetensors files: the single one, unless an index has all its shards and names more; then the
  * index; else the files. */
-static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_lines *weights,
-    const struct qk_lines *indexes, struct qk_lines *names, cJSON **root, struct qk_error *err)
+static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct files *files,
+    struct qk_lines *names, cJSON **root, struct qk_error *err)
 {
+    const struct qk_lines *weights = &files->weights, *indexes = &files->indexes;
     const char *index = qk_lines_hold(indexes, INDEX) ? INDEX : indexes->n == 1 ? indexes->line[0] : NULL;
     bool single = qk_lines_hold(weights, SINGLE);
     struct outlook outlook = {0};
@@ -251,7 +279,7 @@ static enum qk_code choose_safetensors(struct qk_checkpoint *c, const struct qk_
     else if (indexes->n > 1)
         return qk_fail(err, QK_INPUT, "%s: more than one index (%s, %s ...): name one of them", c->folder,
             indexes->line[0], indexes->line[1]);
-    return choose_numbered(c, weights, names, err);
+    return choose_numbered(c, files, names, err);
 }
 
 /* Refuses a folder with an adapter's weights alone. Notes an adapter's config beside the weights of a whole model. */
@@ -280,7 +308,7 @@ static enum qk_code choose_in_folder(
     if (code == QK_OK)
         code = files.weights.n == 0 && files.indexes.n == 0
                    ? choose_torch(c, &files, names, err)
-                   : choose_safetensors(c, &files.weights, &files.indexes, names, index, err);
+                   : choose_safetensors(c, &files, names, index, err);
     free_files(&files);
     return code;
 }

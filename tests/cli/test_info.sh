@@ -22,6 +22,9 @@ check "--json: counts" json_holds "d['tensors'] == 154 and d['parameters'] == 27
 check "  layers" json_holds "[l['index'] for l in d['layers'] if l['kind'] == 'full'] == [1, 4, 7, 10]"
 check "  tensors" json_holds "d['layers'][4]['k']['weight'] == 'model.layers.4.self_attn.k_proj.weight'"
 check "  heads" json_holds "(d['layers'][4]['query_heads'], d['layers'][4]['key_heads'], d['layers'][4]['head_dim']) == (4, 2, 32)"
+run info "$QK_DEMO_DATA"
+check "the folder around a pair names what it holds" \
+    complains 3 'tiny-hypenet: no config.json and no model.safetensors here (post and 1 more hold a checkpoint'
 run info "$post/model.safetensors"
 check "a single file" says '^  family hypenet'
 python3 "$tools/spoil.py" shards "$post" "$work/shards"
