@@ -413,6 +413,8 @@ static enum qk_code run_eval(const struct qk_arguments *arguments, struct qk_err
 {
     struct eval e = {0};
     enum qk_code code = run(arguments, &e, err);
+    if (code == QK_CANCELLED && !e.options.no_cache)
+        code = qk_fail(err, QK_CANCELLED, "interrupted: the answers so far are kept for the next time");
     free_eval(&e);
     return code;
 }

@@ -63,7 +63,9 @@ check "SIGINT while plan compares" complains 130 'interrupted'
 check "  leaves no recipe" test ! -e "$work/r.json"
 for signals in INT TERM HUP+HUP; do
     interrupted $signals - eval "$pre" "$post" --set all=restore -c "$QK_DEMO_DATA/cases/recall.jsonl" --no-cache --json
-    check "SIG$signals during an evaluation" complains 130 'interrupted'
+    check "SIG$signals during an evaluation" complains 130 'interrupted$'
+    interrupted $signals - eval "$pre" "$post" --set all=restore -c "$QK_DEMO_DATA/cases/recall.jsonl" --json
+    check "  whose answers are kept" complains 130 'interrupted: the answers so far are kept for the next time'
     interrupted $signals - search "$pre" "$post" -c "$QK_DEMO_DATA/cases/recall.jsonl" \
         -c "$QK_DEMO_DATA/cases/reasoning.jsonl" --no-cache -o "$work/front"
     check "SIG$signals at the begin of a search" complains 130 'interrupted'
