@@ -48,16 +48,31 @@ static size_t left(size_t limit, size_t used)
     return limit == SIZE_MAX || used == SIZE_MAX ? SIZE_MAX : limit > used ? limit - used : 0;
 }
 
+/* What the processes of a group hold: all that counts against its limit but the pages of files, which the kernel gives
+ * up for them. SIZE_MAX where it is not known. */
+static size_t group_holds(const char *root, const char *group)
+{
+    static const char *const PAGES[] = {"inactive_file ", "active_file "};
+    char path[2 * PATH_MAX];
+    snprintf(path, sizeof path, "%s%s/memory.current", root, group);
+    size_t held = read_bytes(path, "", 1);
+    snprintf(path, sizeof path, "%s%s/memory.stat", root, group);
+    for (size_t i = 0; held != SIZE_MAX && i < sizeof PAGES / sizeof PAGES[0]; i++) {
+        size_t pages = read_bytes(path, PAGES[i], 1);
+        held -= pages == SIZE_MAX ? 0 : less(pages, held);
+    }
+    return held;
+}
+
 size_t qk_group_memory(const char *groups, const char *root)
 {
-    char group[PATH_MAX], most[2 * PATH_MAX], now[2 * PATH_MAX];
+    char group[PATH_MAX], most[2 * PATH_MAX];
     size_t least = SIZE_MAX;
     if (!qk_group_read(groups, group, sizeof group))
         return least;
     do {
         snprintf(most, sizeof most, "%s%s/memory.max", root, group);
-        snprintf(now, sizeof now, "%s%s/memory.current", root, group);
-        least = less(least, left(read_bytes(most, "", 1), read_bytes(now, "", 1)));
+        least = less(least, left(read_bytes(most, "", 1), group_holds(root, group)));
     } while (qk_group_up(group));
     return least;
 }

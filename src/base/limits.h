@@ -9,6 +9,7 @@
 void qk_raise_open_files(void);
 
 /* The bytes that control groups (cgroup v2) leave: the least from the group to the root; SIZE_MAX without a limit.
+ * Pages of files count as free: the kernel gives them up, and whoever has read a checkpoint has many.
  * `groups` and `root` as in qk_cpu_quota. */
 size_t qk_group_memory(const char *groups, const char *root);
 

@@ -795,6 +795,11 @@ static void test_group_memory(void **state)
     assert_true(qk_group_memory(groups, root) == 3596);
     write_text(path_in(file, root, "a/b/memory.current"), "5000\n");
     assert_true(qk_group_memory(groups, root) == 0);
+    write_text(
+        path_in(file, root, "a/b/memory.stat"), "anon 900\nfile 4000\ninactive_file 3000\nactive_file 600\n");
+    assert_true(qk_group_memory(groups, root) == 4096 - 1400); /* pages of files are given up */
+    write_text(path_in(file, root, "a/b/memory.stat"), "inactive_file 9000\n");
+    assert_true(qk_group_memory(groups, root) == 4096);
 }
 
 static void test_parallel_try(void **state)
