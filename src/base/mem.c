@@ -48,6 +48,7 @@ enum qk_code qk_alloc_aligned(void *out, size_t n, size_t size, struct qk_error 
 void qk_keep_pages(void)
 {
     enum { KEPT = 256 << 20 };
+    mallopt(M_ARENA_MAX, 1); /* else each of many threads keeps as much */
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, KEPT);
 }

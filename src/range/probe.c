@@ -526,9 +526,11 @@ static enum qk_code side_bytes(
     return QK_OK;
 }
 
-/* *both: there is memory for the passes of both sides at once. QK_INPUT when there is too little for one of them. */
+/* *both: there are workers that one side leaves idle, which a few are not, and there is memory for both. QK_INPUT when
+ * there is too little for one of them. */
 static enum qk_code check_memory(const struct sides *sides, bool *both, struct qk_error *err)
 {
+    enum { MANY = 4 };
     const struct qk_probe *probe = sides->pass[QK_PRE].probe;
     size_t bytes[QK_SIDE_COUNT], may = probe->memory > 0 ? probe->memory : qk_spare_memory();
     char needed[QK_BYTES_TEXT], allowed[QK_BYTES_TEXT];
@@ -540,7 +542,7 @@ static enum qk_code check_memory(const struct sides *sides, bool *both, struct q
                 probe->pair->model[s]->checkpoint->path, probe->T, qk_format_bytes(needed, bytes[s]),
                 qk_format_bytes(allowed, may), "a shorter probe needs less");
     }
-    *both = bytes[QK_PRE] <= may / 2 && bytes[QK_POST] <= may / 2;
+    *both = qk_parallel_workers(SIZE_MAX) >= MANY && bytes[QK_PRE] <= may / 2 && bytes[QK_POST] <= may / 2;
     return QK_OK;
 }
 
@@ -566,7 +568,7 @@ static enum qk_code run_sides(const struct pass *both, struct qk_error *err)
     }
     bool at_once = false;
     QK_TRY(check_memory(&sides, &at_once, err));
-    if (at_once && qk_parallel_workers(QK_SIDE_COUNT) > 1)
+    if (at_once)
         qk_parallel_for(QK_SIDE_COUNT, run_item, &sides, both->progress);
     else
         for (int s = 0; s < QK_SIDE_COUNT && !atomic_load(&turns.failed); s++)

@@ -82,8 +82,8 @@ struct qk_probe_watch {
 
 /* Called once: fills probe->layer for the wanted layers (NULL: all that can). `restored` (NULL: not asked for)
  * applies a restore of each layer to post; blend/patch.h has it. A layer that it refuses with QK_INPUT cannot be
- * restored, which is no failure. The sides run beside each other where there are several workers and memory for both:
- * one has work for those that wait for the other. progress counts layers of both sides; the run can be cancelled
+ * restored, which is no failure. The sides run beside each other where there are four workers or more and memory for
+ * both: one has work for those that wait for the other. progress counts layers of both sides; the run can be cancelled
  * between layers and blocks of queries. watch may be NULL. QK_INPUT, before anything is read, when the passes need more
  * memory than they may take. */
 enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,

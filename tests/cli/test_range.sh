@@ -246,12 +246,12 @@ check "--timing names every part, and has time in each" json_holds \
 check "  at most the workers' time" json_holds \
     "sum(d['timing']['parts'].values()) <= 1.001 * d['timing']['workers'] * d['timing']['wall']"
 # --- memory ---
-run range "$pre" "$post" --length 300 --no-cache --json
+run range "$pre" "$post" --length 300 --no-cache --json --threads 5
 cp "$out" "$work/free.json"
 run range "$pre" "$post" --length 300 --no-cache --json --memory 1M
 check "a pass that needs more memory than it may take is refused" \
     complains 3 "$pre: a pass over 300 tokens needs about [0-9.]* MB of memory, and may take 1.05 MB; a shorter probe"
-run range "$pre" "$post" --length 300 --no-cache --json --memory 6M
+run range "$pre" "$post" --length 300 --no-cache --json --threads 5 --memory 8M
 check "  one side after the other has the same numbers" cmp "$out" "$work/free.json"
 run range "$pre" "$post" --memory 8x
 check "  the size is a number with a unit" complains 2 "memory: not a size"

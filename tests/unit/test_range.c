@@ -544,7 +544,7 @@ static void test_side_fails(void **state)
         const struct qk_probe_options options = {.ids_path = ids};
         expect_ok(qk_probe_open(pair, &options, &probe, &err), &err);
         assert_int_equal(truncate(path_in(file, folder, "model.safetensors"), 1 << 20), 0);
-        qk_parallel_limit(3);
+        qk_parallel_limit(5);
         expect_failure(qk_probe_run(probe, NULL, NULL, NULL, NULL, &err), &err, QK_IO, folder);
         qk_parallel_limit(0);
         qk_probe_close(probe);
