@@ -1,6 +1,7 @@
 /* forward.c - the pass over all layers, and one layer's attention on given inputs. */
 #include "forward/forward.h"
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/embedding.h"
@@ -63,18 +64,28 @@ static uint64_t token_floats(const struct qk_layer *layer)
     return layer->d + 3 * (q + 2 * k) * (uint64_t)layer->head_dim;
 }
 
+/* Bytes of the largest layer's weights in float32. */
+static uint64_t largest_layer(const struct qk_names *names, const struct qk_model *model)
+{
+    uint64_t most = 0;
+    for (int i = 0; i < model->n_layers; i++) {
+        uint64_t values = layer_values(names, i);
+        most = values > most ? values : most;
+    }
+    return most * sizeof(float);
+}
+
 enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err)
 {
     struct qk_names names;
-    uint64_t weights = 0, floats = 0;
+    uint64_t floats = 0;
     QK_TRY(qk_names_open(model->checkpoint, &names, err));
     for (int i = 0; i < model->n_layers; i++) {
-        uint64_t values = layer_values(&names, i), of_token = token_floats(&model->layer[i]);
-        weights = values > weights ? values : weights;
+        uint64_t of_token = token_floats(&model->layer[i]);
         floats = of_token > floats ? of_token : floats;
     }
+    *bytes = (size_t)(largest_layer(&names, model) + T * floats * sizeof(float));
     qk_names_close(&names);
-    *bytes = (size_t)((2 * weights + T * floats) * sizeof(float));
     return QK_OK;
 }
 
@@ -100,6 +111,7 @@ struct pass {
     float *x;
     size_t T, d;
     int layer;
+    bool ahead; /* the next layer's weights are read beside this one's work */
 };
 
 static void pass_attention(void *context, size_t worker, const struct qk_attention_map *map)
@@ -128,10 +140,12 @@ static enum qk_code read_layer(
     return QK_OK;
 }
 
-/* True when the next layer is one of n, and there is a thread that may read it beside this one's work. */
-static bool reads_ahead(const struct pass *pass, int n)
+/* True where another thread can read, and a second layer takes a small part of the memory. */
+static bool may_read_ahead(const struct qk_parts *parts)
 {
-    return pass->layer + 1 < n && qk_parallel_workers(2) > 1;
+    enum { PART = 8 };
+    return qk_parallel_workers(2) > 1 &&
+           largest_layer(&parts->names, parts->model) < qk_spare_memory() / PART;
 }
 
 /* A layer that runs while the weights of the next one are read. */
@@ -192,7 +206,7 @@ static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
         if (code == QK_OK && now->d == 0)
             code = read_layer(pass, pass->layer, now, err);
         if (code == QK_OK)
-            code = run_step(pass, now, next, reads_ahead(pass, n), err);
+            code = run_step(pass, now, next, pass->ahead && pass->layer + 1 < n, err);
     }
     qk_layer_weights_free(&weights[0]);
     qk_layer_weights_free(&weights[1]);
@@ -246,8 +260,10 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
     enum qk_code code = qk_parts_check(&parts, err);
     if (code == QK_OK)
         code = qk_alloc_aligned(&pass.x, T * pass.d, sizeof *pass.x, err);
-    if (code == QK_OK)
+    if (code == QK_OK) {
+        pass.ahead = may_read_ahead(&parts);
         code = run_pass(&pass, ids, logits, n_logits, err);
+    }
     free(pass.x);
     qk_rope_tables_free(&pass.tables);
     qk_parts_close(&parts);

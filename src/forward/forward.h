@@ -48,8 +48,8 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
     size_t T, const struct qk_forward_hooks *hooks, float *logits, size_t n_logits,
     struct qk_progress *progress, struct qk_error *err);
-/* *bytes = about what a pass over T tokens holds at once: the activations of a layer, and twice the largest layer's
- * weights in float32, since the next layer is read meanwhile. */
+/* *bytes = about what a pass over T tokens holds at once: the activations of a layer, and the largest layer's weights
+ * in float32. Where memory is plenty, the next layer's are read meanwhile. */
 enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err);
 /* *n = width of a row of logits. QK_INPUT as from qk_forward_check, and when the output
  * head or the embedding is missing. */
