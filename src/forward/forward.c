@@ -152,8 +152,6 @@ static bool may_read_ahead(const struct qk_parts *parts)
 struct step {
     struct pass *pass;
     struct qk_layer_weights *now, *next;
-    enum qk_code code[2];
-    struct qk_error error[2];
 };
 
 static enum qk_code run_now(const struct step *step, struct qk_error *err)
@@ -168,27 +166,22 @@ static enum qk_code run_now(const struct step *step, struct qk_error *err)
 }
 
 /* Item 0 runs the layer, item 1 reads the next one. */
-static void run_step_item(void *context, size_t item, size_t worker)
+static enum qk_code run_step_item(void *context, size_t item, size_t worker, struct qk_error *err)
 {
-    struct step *step = context;
+    const struct step *step = context;
     (void)worker;
-    if (item == 0)
-        step->code[0] = run_now(step, &step->error[0]);
-    else
-        step->code[1] = read_layer(step->pass, step->pass->layer + 1, step->next, &step->error[1]);
+    return item == 0 ? run_now(step, err) : read_layer(step->pass, step->pass->layer + 1, step->next, err);
 }
 
 /* Runs the layer; `next`, which is empty before, receives the weights of the one behind it, if that is to run. */
 static enum qk_code run_step(struct pass *pass, struct qk_layer_weights *now, struct qk_layer_weights *next,
     bool reads, struct qk_error *err)
 {
-    struct step step = {.pass = pass, .now = now, .next = next, .code = {QK_CANCELLED, QK_CANCELLED}};
-    qk_parallel_for(reads ? 2 : 1, run_step_item, &step, pass->progress);
+    struct step step = {pass, now, next};
+    size_t items = reads ? 2 : 1;
+    enum qk_code code = qk_parallel_try(items, items, run_step_item, &step, pass->progress, err);
     qk_layer_weights_free(now);
-    QK_TRY(qk_progress_check(pass->progress, err));
-    for (int i = 0; i < (reads ? 2 : 1); i++)
-        if (step.code[i] != QK_OK)
-            return qk_fail(err, step.code[i], "%s", step.error[i].text);
+    QK_TRY(code);
     qk_progress_add(pass->progress, 1);
     return QK_OK;
 }

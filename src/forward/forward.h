@@ -1,8 +1,8 @@
 /* forward.h - a checkpoint over a sequence of tokens, layer by layer from its files, in float32.
  *
  * A family is a combination of shared parts (norms, positions, attention, recurrences, MLPs), which its layout row
- * describes (model/layout.h). The weights of a layer are read and converted at its turn and freed after it. Memory is
- * one layer and the activations, never (T, T). */
+ * describes (model/layout.h). The weights of a layer are freed after its turn. Memory is one layer, or where it is
+ * plenty two, since the next one is read meanwhile, and the activations, never (T, T). */
 #ifndef QK_FORWARD_FORWARD_H
 #define QK_FORWARD_FORWARD_H
 

@@ -454,9 +454,10 @@ static const cJSON *as_list(const cJSON *item, cJSON **parsed)
     return cJSON_IsArray(*parsed) ? *parsed : NULL;
 }
 
-static const char *mapped(const struct kinds *k, const char *word)
+/* The mixer that the config calls by this word, else `otherwise`. */
+static const char *mapped(const struct kinds *k, const char *word, const char *otherwise)
 {
-    return qk_json_string(qk_json_get(k->layout->row, "names"), word, NULL);
+    return qk_json_string(qk_json_get(k->layout->row, "names"), word, otherwise);
 }
 
 /* otherwise: the mixer of words without a name, or NULL: they are errors. */
@@ -468,9 +469,7 @@ static enum qk_code name_entry(
         snprintf(word, sizeof word, "%s", item->valuestring);
     else if (cJSON_IsNumber(item))
         snprintf(word, sizeof word, "%g", item->valuedouble);
-    k->name[i] = mapped(k, word);
-    if (k->name[i] == NULL)
-        k->name[i] = otherwise;
+    k->name[i] = mapped(k, word, otherwise);
     if (k->name[i] == NULL)
         return qk_fail(k->err, QK_INPUT, "%s: %s[%d]: \"%s\" is not a layer kind of the %s family",
             k->config->path, key, i, word, k->layout->family);
@@ -515,7 +514,7 @@ static enum qk_code name_by_pattern(const struct kinds *k, const char *key, cons
     for (int i = 0; i < k->n; i++) {
         int at = cycle && length > 0 ? i % length : i;
         const char word[2] = {at < length ? pattern[at] : '\0', '\0'};
-        if (k->name[i] == NULL && (k->name[i] = mapped(k, word)) == NULL)
+        if (k->name[i] == NULL && (k->name[i] = mapped(k, word, NULL)) == NULL)
             return qk_fail(k->err, QK_INPUT,
                 "%s: %s: character %d (\"%s\") is not a layer kind of the %s family", k->config->path, key, i,
                 word, k->layout->family);

@@ -202,12 +202,11 @@ for model in ("glm4", "cohere", "ernie4_5", "helium"):
 case("exaone", {"model_type": "exaone", "num_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
                 "hidden_size": WIDTH},
      *merge(separate("transformer.h.0.attn.attention", "full", 2, 1, 4)))
-case("cohere2", base("cohere2", 4, 2, 1, sliding_window=16),
-     *merge(*(separate(f"model.layers.{i}.self_attn", "full" if i == 3 else "window", 2, 1, 4,
-                       positions="none" if i == 3 else "rope_inter", window=0 if i == 3 else 16) for i in range(4))))
-case("cohere2_moe", base("cohere2_moe", 4, 2, 1, sliding_window=16),
-     *merge(*(separate(f"model.layers.{i}.self_attn", "full" if i == 3 else "window", 2, 1, 4,
-                       positions="none" if i == 3 else "rope_inter", window=0 if i == 3 else 16) for i in range(4))))
+for model in ("cohere2", "cohere2_moe"):
+    case(model, base(model, 4, 2, 1, sliding_window=16),
+         *merge(*(separate(f"model.layers.{i}.self_attn", "full" if i == 3 else "window", 2, 1, 4,
+                           positions="none" if i == 3 else "rope_inter", window=0 if i == 3 else 16)
+                  for i in range(4))))
 # positions in the layers of a window alone
 case("afmoe", base("afmoe", 2, 2, 1, sliding_window=16, global_attn_every_n_layers=2, rope_theta=10000),
      *merge(separate("model.layers.0.self_attn", "window", 2, 1, 4, positions="rope_half", window=16),

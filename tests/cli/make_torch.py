@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """make_torch.py [OPTION...] SOURCE TARGET - a checkpoint folder of one safetensors file as one of PyTorch files.
 
-A SOURCE with folders pre and post gives a TARGET of both. In the form of torch.save, byte for byte: a zip of NAME/data.pkl, byteorder, data/0 ..., version, nothing compressed;
+A SOURCE with folders pre and post gives a TARGET of both.
+
+In the form of torch.save, byte for byte: a zip of NAME/data.pkl, byteorder, data/0 ..., version, nothing compressed;
 zeros in the local headers and descriptors behind the data; data at multiples of 64 by an "FB" extra field of Zs; ZIP64
 end records always. Files of the folder that are no safetensors are copied.
 

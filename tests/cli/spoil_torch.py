@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""spoil_torch.py FOLDER - FOLDER/FAULT.bin for each fault: a PyTorch file with it, or made to do harm; see FAULTS. Prints
-their names."""
+"""spoil_torch.py FOLDER - FOLDER/FAULT.bin for each fault: a PyTorch file with it, or made to do harm; see FAULTS.
+Prints their names."""
 import struct
 import sys
 import zlib

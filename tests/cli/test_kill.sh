@@ -1,7 +1,6 @@
 #!/bin/bash
 # test_kill.sh - kill -9 at random moments of exports and of saving a recipe. The final name holds the whole old or the
-# whole new output. Nothing is lost, the inputs never change, and the next run removes the left-overs. QK_TEST_KILLS is
-# the number of kills of all kinds together.
+# whole new output. Nothing is lost, the inputs never change, and the next run removes the left-overs.
 set -u
 . "$srcdir/tests/cli/common.sh"
 kills=50

@@ -13,20 +13,15 @@ ln -s "$pre" "$work/pre"
 ln -s "$post" "$work/post"
 export TMUX_TMPDIR="$work" # its sockets vanish with it
 socket=0
-tmux="tmux -L $socket -f /dev/null"
+tmux="tmux -L $socket -f /dev/null" # a command's words, for the shell to split
 pane_term=tmux-256color
 wait_seconds=${QK_SCREEN_WAIT:-600} # a hang must fail, a sanitizer on a busy machine must not
 
-# tmx COMMAND... - one of tmux's own.
-tmx() {
-    $tmux "$@"
-}
-
 screen_stop() {
     [ "$socket" -gt 0 ] || return 0
-    tmx kill-server 2>/dev/null
+    $tmux kill-server 2>/dev/null
     # The server removes its socket last: a new one of that name would be refused until then.
-    while tmx list-sessions >/dev/null 2>&1; do sleep 0.03; done
+    while $tmux list-sessions >/dev/null 2>&1; do sleep 0.03; done
 }
 trap 'screen_stop; rm -rf "$work"' EXIT
 
@@ -196,7 +191,7 @@ leave() {
 
 # printed PATTERN - a line of the main screen has it, or one that has been scrolled out of sight.
 printed() {
-    tmx capture-pane -p -S - | grep -q -e "$1"
+    $tmux capture-pane -p -S - | grep -q -e "$1"
 }
 
 # restored - the terminal is as it was: its modes, the main screen, no colours left on.

@@ -196,8 +196,8 @@ text '~/kept.json'
 keys Enter
 check "~ is the home folder" wait_for "choices saved: $work/kept.json"
 paste() {
-    tmx set-buffer "$1"
-    tmx paste-buffer -p
+    $tmux set-buffer "$1"
+    $tmux paste-buffer -p
 }
 paste 'Q 0 m w'
 check "pasted text is not a command" wait_for 'pasted text is not a command'

@@ -119,9 +119,9 @@ wait_for 'layer▲kind'
 keys P
 check "P turns it off" wait_for 'mouse off'
 text "$(printf '\033[M +&\033[M#+&')"
-tmx resize-window -x 50 -y 10
+$tmux resize-window -x 50 -y 10
 check "what comes late holds nothing up" wait_for 'is too small'
-tmx resize-window -x "$columns" -y "$rows"
+$tmux resize-window -x "$columns" -y "$rows"
 wait_for 'layer▲kind'
 check "  and is no key" wait_row 2 keep
 

@@ -11,7 +11,7 @@ check "control characters of a name are written out" wait_for 'p\\x1b\[31mre'
 check "C1 controls too" wait_for '\\x9bH'
 check "wide names are shown" wait_for "$wide"
 check "the right end of the title stays in its place" wait_for 'no choices$'
-check "the pane's title was not set" sh -c "[ \"$(tmx display-message -p '#{pane_title}')\" != title ]"
+check "the pane's title was not set" sh -c "[ \"$($tmux display-message -p '#{pane_title}')\" != title ]"
 keys e
 check "the export goes beside, under post's own name" wait_for 'target *post-qkscope'
 keys t C-u

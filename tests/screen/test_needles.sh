@@ -157,7 +157,7 @@ check "! shows proposals" wait_for 'proposals, from needle masses on 6 prompts'
 check "  with the heads" wait_for '^ *7/q1 *full *0\.938 *0\.869 *0\.069 *±0\.008$'
 check "  the whole reason" wait_for 'fine-tuning made it\.$'
 for size in '1 1' '300 3' '60 15' '400 100' '80 24'; do
-    tmx resize-window -x "${size% *}" -y "${size#* }"
+    $tmux resize-window -x "${size% *}" -y "${size#* }"
     keys Down Up PageDown Home
 done
 check "  at every size" wait_for '^ *7/q1 *full *0\.938'

@@ -18,7 +18,7 @@ dead() {
     ! alive
 }
 resize() {
-    tmx resize-window -x "$1" -y "$2"
+    $tmux resize-window -x "$1" -y "$2"
 }
 # gone PATTERN - no name of a target or beside it matches.
 gone() {
@@ -72,7 +72,7 @@ for ignored in '' "trap '' HUP; "; do
     keys Space
     wait_row 0 restore
     rm -rf "$work/state"
-    tmx kill-server
+    $tmux kill-server
     check "${ignored:+SIGHUP ignored, }a closed terminal ends it" until_true dead
     check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved-*.json
 done
@@ -83,7 +83,7 @@ wait_row 0 restore
 rm -rf "$work/state"
 keys C-z
 wait_for '^stopped'
-tmx kill-server
+$tmux kill-server
 check "a terminal that is closed while it is stopped ends it, too" until_true dead
 check "  the choices are kept" grep -q '"restore"' "$work"/state/qkscope/unsaved-*.json
 # exporting - a screen with an export under way, which is held.
@@ -102,7 +102,7 @@ kept() {
     grep -q restore "$work"/state/qkscope/unsaved-*.json 2>/dev/null
 }
 exporting
-tmx kill-server
+$tmux kill-server
 until_true kept # the program has taken the signal: it cancels before it keeps the choices
 release
 check "a closed terminal ends an export, too" until_true dead

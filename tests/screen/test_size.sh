@@ -3,7 +3,7 @@
 . "$srcdir/tests/screen/lib.sh"
 
 resize() {
-    tmx resize-window -x "$1" -y "$2"
+    $tmux resize-window -x "$1" -y "$2"
 }
 
 start --ascii

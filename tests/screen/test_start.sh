@@ -21,7 +21,7 @@ keys Right Right
 check "the angles follow the head" wait_for 'angles of q2'
 # at ROW COLUMN - where the terminal's cursor is.
 at() {
-    [ "$(tmx display-message -p '#{cursor_y} #{cursor_x}')" = "$*" ]
+    [ "$($tmux display-message -p '#{cursor_y} #{cursor_x}')" = "$*" ]
 }
 check "the cursor is left on the selected row" until_true at 5 0
 keys Tab
