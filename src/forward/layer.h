@@ -19,6 +19,8 @@
 #include "forward/rope_tables.h"
 #include "forward/rows.h"
 
+struct qk_mixer_ops; /* forward/layer_internal.h */
+
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
@@ -35,10 +37,11 @@ struct qk_layer_weights {
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
-    float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;             /* of the cosines and sines */
-    float *frequency;              /* (rotary_dims / 2) or NULL */
-    bool has_o_gate, delta, parallel;
+    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;                /* of the cosines and sines */
+    float *frequency;                 /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
+    bool parallel;
     enum qk_activation gate_activation, activation;
     struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
     float *conv, *decay_log,

@@ -2,7 +2,7 @@
 #include "forward/layer_state.h"
 
 #include "base/mem.h"
-#include "forward/layer.h"
+#include "forward/mixer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +33,7 @@ enum qk_code qk_layer_state_make(
     const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
 {
     *out = (struct qk_layer_state){.capacity = capacity};
-    if (qk_kind_softmax(weights->layer->kind)) {
-        out->key_width = qk_keys_width(weights);
-    } else {
-        out->tail_values = qk_taps_before(weights) * qk_tail_channels(weights);
-        out->recurrent_values = weights->n_out * weights->head_dim * weights->value_dim;
-    }
+    weights->mixer->size_state(weights, out);
     return make_arrays(out, err);
 }
 

@@ -1,0 +1,298 @@
+/* qkv_read.c - the weights around q, k and v of a mixer, cut out of fused tensors. */
+#include "forward/mixer.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "forward/weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- norms --- */
+
+/* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. */
+static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, struct qk_norm *norm)
+{
+    const struct qk_view *view = &r->layer->role[role];
+    const char *key = role == QK_Q ? "q_norm" : "k_norm";
+    const struct qk_config *config = &r->parts->model->config;
+    if (qk_json_get(r->mixer, key) == NULL || !qk_layout_flag(r->mixer, "qk_norm_if", config, true))
+        return QK_OK;
+    const struct qk_tensor *gain;
+    QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, key, ".weight", true, &gain, r->err));
+    size_t hd = r->out->head_dim, n = (size_t)view->n_heads * hd;
+    norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : hd;
+    norm->offset = r->layer->gain_plus_one ? 1.0f : 0.0f;
+    if (!qk_layout_value(r->parts->forward, "eps", config, &norm->eps) || !(norm->eps >= 0))
+        return qk_fail(
+            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    return qk_read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
+}
+
+static enum qk_code read_o_norm(const struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    struct qk_norm *norm = &out->o_norm;
+    const struct qk_config *config = &r->parts->model->config;
+    if (qk_json_get(r->mixer, "o_norm") == NULL || !qk_layout_flag(r->mixer, "o_norm_if", config, true))
+        return QK_OK;
+    const struct qk_tensor *gain;
+    QK_TRY(
+        qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "o_norm", ".weight", true, &gain, r->err));
+    size_t n = out->n_out * out->value_dim;
+    norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : out->value_dim;
+    if (!qk_layout_value(r->mixer, "o_norm_eps", config, &norm->eps) &&
+        !qk_layout_value(r->parts->forward, "eps", config, &norm->eps))
+        norm->eps = 0;
+    return qk_read_owned(r->parts, gain, norm->n, 0, out, &norm->gain, r->err);
+}
+
+/* --- projections --- */
+
+/* Reads a tensor as (rows, d), transposed when it is stored (d, rows). */
+static enum qk_code hold(struct qk_reading *r, const struct qk_tensor *tensor, uint64_t rows, bool transposed)
+{
+    if (r->held == tensor)
+        return QK_OK;
+    free(r->values);
+    r->values = NULL;
+    r->held = NULL;
+    uint64_t d = r->layer->d;
+    float *stored;
+    QK_TRY(qk_weights_read(r->parts, tensor, transposed ? d : rows, transposed ? rows : d, &stored, r->err));
+    if (transposed) {
+        enum qk_code code = qk_alloc_aligned(&r->values, (size_t)(rows * d), sizeof *r->values, r->err);
+        for (size_t i = 0; code == QK_OK && i < d; i++)
+            for (size_t j = 0; j < rows; j++)
+                r->values[j * d + i] = stored[i * rows + j];
+        free(stored);
+        QK_TRY(code);
+    } else {
+        r->values = stored;
+    }
+    r->held = tensor;
+    r->held_rows = rows;
+    return QK_OK;
+}
+
+/* First row of head h of v, or of a gate, in the tensor that holds q and k too (orders: model/rows.c). */
+static uint64_t value_row(const struct qk_reading *r, size_t h)
+{
+    const struct qk_view *k = &r->layer->role[QK_K];
+    uint64_t hd = r->out->head_dim, vd = r->out->value_dim;
+    if (strcmp(r->rows, "head3") == 0 || strcmp(r->rows, "grouped") == 0)
+        return k->first_row[h] + hd;
+    if (strcmp(r->rows, "key_group") == 0) {
+        size_t each = r->out->n_v / r->out->n_k;
+        return k->first_row[h / each] + hd + (h % each) * vd;
+    }
+    return k->first_row[k->n_heads - 1] + hd + h * vd; /* block, conv1d */
+}
+
+static uint64_t gate_row(const struct qk_reading *r, size_t h)
+{
+    if (strcmp(r->rows, "gated") == 0)
+        return r->layer->role[QK_Q].first_row[h] + r->out->head_dim;
+    return value_row(r, h) + r->out->n_v / r->out->n_k * r->out->value_dim; /* key_group: z follows v */
+}
+
+/* Copies n rows of the held tensor, and of its bias, to row `to` of a projection. */
+static enum qk_code copy_rows(const struct qk_reading *r, uint64_t from, size_t n, const float *bias,
+    struct qk_projection *projection, size_t to)
+{
+    if (from > r->held_rows || n > r->held_rows - from || to > projection->n || n > projection->n - to)
+        return qk_fail_row(r, "the heads of v or of the gate do not fit their tensor");
+    memcpy(projection->weight + to * projection->k, r->values + from * projection->k,
+        n * projection->k * sizeof *projection->weight);
+    if (projection->bias != NULL)
+        for (size_t i = 0; i < n; i++)
+            projection->bias[to + i] = bias != NULL ? bias[from + i] : 0.0f;
+    return QK_OK;
+}
+
+/* Copies the rows of the heads of q or k. */
+static enum qk_code take_role(struct qk_reading *r, enum qk_role role, size_t to)
+{
+    const struct qk_view *view = &r->layer->role[role];
+    uint64_t rows = view->weight->shape[view->transposed ? 1 : 0];
+    float *bias = NULL;
+    QK_TRY(hold(r, view->weight, rows, view->transposed));
+    if (view->bias != NULL)
+        QK_TRY(qk_weights_read(r->parts, view->bias, rows, 0, &bias, r->err));
+    enum qk_code code = QK_OK;
+    for (int h = 0; h < view->n_heads && code == QK_OK; h++)
+        code = copy_rows(
+            r, view->first_row[h], r->out->head_dim, bias, &r->out->qkv, to + (size_t)h * r->out->head_dim);
+    free(bias);
+    return code;
+}
+
+static bool is_separate(const struct qk_reading *r)
+{
+    return strcmp(r->rows, "separate") == 0 || strcmp(r->rows, "gated") == 0;
+}
+
+/* Copies the rows of the heads of v: those of its own tensor, or those beside q and k in q's tensor. */
+static enum qk_code take_values(
+    struct qk_reading *r, const struct qk_tensor *weight, const struct qk_tensor *bias_tensor, size_t to)
+{
+    const struct qk_view *k = &r->layer->role[QK_K];
+    size_t vd = r->out->value_dim, n = r->out->n_v * vd;
+    uint64_t rows = is_separate(r) ? n : k->weight->shape[k->transposed ? 1 : 0];
+    float *bias = NULL;
+    QK_TRY(hold(r, weight, rows, k->transposed));
+    if (bias_tensor != NULL)
+        QK_TRY(qk_weights_read(r->parts, bias_tensor, rows, 0, &bias, r->err));
+    enum qk_code code = is_separate(r) ? copy_rows(r, 0, n, bias, &r->out->qkv, to) : QK_OK;
+    for (size_t h = 0; !is_separate(r) && h < r->out->n_v && code == QK_OK; h++)
+        code = copy_rows(r, value_row(r, h), vd, bias, &r->out->qkv, to + h * vd);
+    free(bias);
+    return code;
+}
+
+/* Finds the tensor of v, its heads and their width. */
+static enum qk_code find_values(
+    struct qk_reading *r, const struct qk_tensor **weight, const struct qk_tensor **bias)
+{
+    struct qk_layer_weights *out = r->out;
+    const struct qk_config *config = &r->parts->model->config;
+    long value;
+    out->n_v = out->mixer->value_heads ? out->n_q : out->n_k;
+    out->value_dim = out->head_dim;
+    if (qk_json_get(r->mixer, "value_heads") != NULL) {
+        QK_TRY(qk_layout_count(r->mixer, "value_heads", config, 1 << 16, &value, r->err));
+        out->n_v = (size_t)value;
+        QK_TRY(qk_layout_count(r->mixer, "value_dim", config, 1 << 16, &value, r->err));
+        out->value_dim = (size_t)value;
+    }
+    *weight = r->layer->role[QK_K].weight;
+    *bias = r->layer->role[QK_K].bias;
+    if (is_separate(r)) {
+        QK_TRY(
+            qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "v", ".weight", true, weight, r->err));
+        QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "v", ".bias", false, bias, r->err));
+        uint64_t rows = (*weight)->n_dims == 2 ? (*weight)->shape[0] : 0;
+        if (rows == 0 || rows % out->n_v != 0)
+            return qk_weights_check(r->parts, *weight, out->n_v * out->head_dim, r->layer->d, r->err);
+        out->value_dim = (size_t)(rows / out->n_v);
+    }
+    out->n_out = out->mixer->value_heads ? out->n_v : out->n_q;
+    bool by_key = strcmp(r->rows, "head3") == 0 || strcmp(r->rows, "grouped") == 0;
+    if ((out->mixer->value_heads && out->n_q != out->n_k) ||
+        ((!out->mixer->value_heads || by_key) && out->n_v != out->n_k) || out->n_out % out->n_k != 0)
+        return qk_fail_row(r, "its numbers of query, key and value heads do not fit together");
+    return QK_OK;
+}
+
+static enum qk_code read_projections(struct qk_reading *r, bool all)
+{
+    struct qk_layer_weights *out = r->out;
+    const struct qk_tensor *weight = NULL, *bias = NULL;
+    size_t n = (out->n_q + out->n_k) * out->head_dim;
+    out->n_v = out->n_k;
+    if (all) {
+        QK_TRY(find_values(r, &weight, &bias));
+        /* The query heads of a delta rule are its key heads. */
+        n = ((out->mixer->value_heads ? out->n_k : out->n_q) + out->n_k) * out->head_dim;
+    }
+    size_t n_values = all ? out->n_v * out->value_dim : 0;
+    bool biased = r->layer->role[QK_Q].bias != NULL || r->layer->role[QK_K].bias != NULL || bias != NULL;
+    QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, biased));
+    QK_TRY(take_role(r, QK_Q, 0));
+    QK_TRY(take_role(r, QK_K, n - out->n_k * out->head_dim));
+    return all ? take_values(r, weight, bias, n) : QK_OK;
+}
+
+/* Reads the gate of the mixer's output: a tensor of its own, or rows of q's. */
+static enum qk_code read_gate(struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    const char *word = qk_json_string(r->mixer, "gate_activation", "sigmoid");
+    size_t vd = out->value_dim, n = out->n_out * vd;
+    qk_activation_parse(word, &out->gate_activation);
+    if (qk_json_get(r->mixer, "gate") != NULL) {
+        if (!qk_layout_flag(r->mixer, "gate_if", &r->parts->model->config, true))
+            return QK_OK;
+        return qk_read_projection(r, r->mixer, "gate", n, out->d, true, &out->gate);
+    }
+    if (strcmp(r->rows, "gated") != 0 && strcmp(r->rows, "key_group") != 0)
+        return QK_OK;
+    const struct qk_view *q = &r->layer->role[QK_Q];
+    float *bias = NULL;
+    if (out->n_out != (strcmp(r->rows, "gated") == 0 ? out->n_q : out->n_v))
+        return qk_fail_row(r, "it does not have one gate for each head");
+    QK_TRY(qk_new_projection(r, &out->gate, n, out->d, q->bias != NULL));
+    QK_TRY(hold(r, q->weight, q->weight->shape[0], false));
+    if (q->bias != NULL)
+        QK_TRY(qk_weights_read(r->parts, q->bias, q->weight->shape[0], 0, &bias, r->err));
+    enum qk_code code = QK_OK;
+    for (size_t h = 0; h < out->n_out && code == QK_OK; h++)
+        code = copy_rows(r, gate_row(r, h), vd, bias, &out->gate, h * vd);
+    free(bias);
+    return code;
+}
+
+/* --- scales --- */
+
+static enum qk_code read_query_scaling(struct qk_reading *r)
+{
+    const struct qk_config *config = &r->parts->model->config;
+    const char *path = qk_json_string(r->mixer, "query_scaling", NULL);
+    const cJSON *item = path != NULL ? qk_config_path(config, path) : NULL;
+    r->out->query_factor = 1.0f;
+    if (item == NULL || cJSON_IsNull(item))
+        return QK_OK;
+    if (cJSON_IsNumber(item) && isfinite(item->valuedouble)) {
+        r->out->query_factor = (float)item->valuedouble;
+        return QK_OK;
+    }
+    double a;
+    char rest;
+    if (cJSON_IsString(item) && sscanf(item->valuestring, "hype %lf%c", &a, &rest) == 1 && a > 1 &&
+        a < 1e12) {
+        r->out->query_log = (float)a;
+        return QK_OK;
+    }
+    return qk_fail(
+        r->err, QK_INPUT, "%s: %s is not known (expected null, a number, or \"hype A\")", config->path, path);
+}
+
+static enum qk_code read_scales(struct qk_reading *r)
+{
+    const struct qk_config *config = &r->parts->model->config;
+    struct qk_layer_weights *out = r->out;
+    static const char *const numbers[] = {"score_dim", "softcap", NULL};
+    double number = (double)out->head_dim;
+    bool found;
+    QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "score_dim", config, qk_above_zero, &found, &number, r->err));
+    out->scale = (float)(1.0 / sqrt(number));
+    if (qk_layout_value(r->mixer, "softcap", config, &number) && number > 0 && isfinite(number))
+        out->softcap = (float)number;
+    if (r->layer->kind == QK_WINDOW && r->layer->window <= 0)
+        return qk_fail(r->err, QK_INPUT, "%s: the config has no window for layer %d",
+            r->parts->model->checkpoint->path, r->layer->index);
+    if (r->layer->rotary_dims > 0) {
+        QK_TRY(qk_new_array(out, (size_t)r->layer->rotary_dims / 2, &out->frequency, r->err));
+        QK_TRY(qk_rope_frequencies(r->parts, r->mixer, r->layer, out->frequency, &out->rope_factor, r->err));
+    }
+    return read_query_scaling(r);
+}
+
+/* --- all of it --- */
+
+enum qk_code qk_read_qkv(struct qk_reading *r, bool all)
+{
+    struct qk_layer_weights *out = r->out;
+    QK_TRY(read_projections(r, all));
+    QK_TRY(read_qk_norm(r, QK_Q, &out->q_norm));
+    QK_TRY(read_qk_norm(r, QK_K, &out->k_norm));
+    QK_TRY(read_scales(r));
+    if (!all)
+        return QK_OK;
+    QK_TRY(read_gate(r));
+    QK_TRY(read_o_norm(r));
+    return qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o);
+}

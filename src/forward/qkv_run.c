@@ -1,0 +1,209 @@
+/* qkv_run.c - q, k and v of a layer, their past, and attention over them. */
+#include "forward/mixer.h"
+
+#include "base/mem.h"
+#include "base/parallel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- projection --- */
+
+static void finish_projection(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct qk_run *run = context;
+    run->w->mixer->finish_projection(run, qk_run_block(run, item));
+}
+
+void qk_projected_free(struct qk_projected *projected)
+{
+    free(projected->qkv);
+    free(projected->beta);
+    free(projected->g);
+    *projected = (struct qk_projected){0};
+}
+
+/* Rows first .. first + n of a projection as one of their own; without rows it has no weight. */
+static struct qk_projection part_of(const struct qk_projection *p, size_t first, size_t n)
+{
+    if (n == 0)
+        return (struct qk_projection){0};
+    return (struct qk_projection){
+        p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k};
+}
+
+/* q, k and v are products of their own: so q and k have the same bits with v and without. */
+static enum qk_code project_group(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t ld = w->qkv.n, q = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim,
+           k = w->n_k * w->head_dim;
+    float *qkv = run->p.qkv + group->row * ld;
+    const struct qk_projection role[] = {
+        part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
+    const struct qk_product products[] = {
+        {.p = &role[0], .x = run->normed, .out = qkv, .ld = ld},
+        {.p = &role[1], .x = run->normed, .out = qkv + q, .ld = ld},
+        {.p = &role[2], .x = run->normed, .out = qkv + q + k, .ld = ld},
+        {.p = &w->beta,
+            .x = run->normed,
+            .out = run->p.beta + group->row * w->n_v,
+            .ld = w->n_v,
+            .use = QK_PRODUCT_ACTIVATE,
+            .activation = QK_SIGMOID},
+        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v, .ld = w->n_v},
+    };
+    QK_TRY(qk_run_for_group(run, group, qk_run_norm_rows, progress, err));
+    QK_TRY(qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err));
+    return qk_run_for_group(run, group, finish_projection, progress, err);
+}
+
+static enum qk_code project_all(
+    struct qk_run *run, struct qk_rope_tables *tables, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t T = run->batch->T;
+    struct qk_group group = {0};
+    QK_TRY(qk_rope_tables_find(tables, w, run->batch->positions, &run->cosines, &run->sines, err));
+    QK_TRY(qk_alloc_aligned(&run->p.qkv, T * w->qkv.n, sizeof(float), err));
+    if (w->mixer->value_heads) {
+        QK_TRY(qk_alloc_aligned(&run->p.beta, T * w->n_v, sizeof(float), err));
+        QK_TRY(qk_alloc_aligned(&run->p.g, T * w->n_v, sizeof(float), err));
+    }
+    QK_TRY(qk_alloc_aligned(&run->normed, qk_run_group_rows(run, w->d) * w->d, sizeof(float), err));
+    enum qk_code code = QK_OK;
+    while (code == QK_OK && qk_run_next_group(run, w->d, &group))
+        code = project_group(run, &group, progress, err);
+    free(run->normed);
+    run->normed = NULL;
+    return code;
+}
+
+enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    /* The projection does not write to x. */
+    struct qk_run run = {.w = weights, .batch = batch};
+    memcpy(&run.x, &x, sizeof x);
+    enum qk_code code = qk_run_begin(&run, err);
+    if (code == QK_OK)
+        code = project_all(&run, tables, progress, err);
+    if (code == QK_OK) {
+        *out = run.p;
+        run.p = (struct qk_projected){0};
+    }
+    qk_run_end(&run);
+    return code;
+}
+
+struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T)
+{
+    size_t hd = weights->head_dim, ld = weights->qkv.n,
+           n = weights->mixer->value_heads ? weights->n_k : weights->n_q;
+    struct qk_attention a = {.T = T,
+        .n_q = weights->mixer->value_heads ? weights->n_out : weights->n_q,
+        .n_k = weights->n_k,
+        .head_dim = hd,
+        .value_dim = weights->value_dim,
+        .scale = weights->scale,
+        .softcap = weights->softcap};
+    a.window = weights->layer->kind == QK_WINDOW ? (size_t)weights->layer->window : 0;
+    a.q = qkv;
+    a.k = qkv + n * hd;
+    a.v = weights->qkv.n > (n + weights->n_k) * hd ? a.k + weights->n_k * hd : NULL;
+    a.q_stride = a.k_stride = a.v_stride = ld;
+    return a;
+}
+
+/* --- mixing --- */
+
+/* Sets keys and values to those of all tokens so far, from the sequence's state. */
+static void look_back(const struct qk_layer_weights *w, const struct qk_sequence *s, struct qk_attention *a)
+{
+    a->first_query = s->t0;
+    a->T = s->t0 + s->n;
+    a->k = s->state->keys;
+    a->v = a->k + w->n_k * w->head_dim;
+    a->k_stride = a->v_stride = qk_keys_width(w);
+}
+
+static void set_sequence(
+    const struct qk_run *run, size_t i, struct qk_progress *progress, struct qk_attention *a)
+{
+    const struct qk_layer_weights *w = run->w;
+    const struct qk_sequence *s = &run->batch->sequence[i];
+    bool recurs = w->layer->kind == QK_LINEAR;
+    *a = qk_layer_attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
+    a->out = run->mixed + s->first * w->n_out * w->value_dim;
+    a->progress = progress;
+    if (s->state != NULL && recurs)
+        a->state = s->state->recurrent;
+    else if (s->state != NULL)
+        look_back(w, s, a);
+    if (run->batch->ends && !recurs) { /* the last query alone */
+        size_t before = a->T - 1 - a->first_query;
+        a->first_query += before;
+        a->q += before * a->q_stride;
+        a->out += before * w->n_out * w->value_dim;
+    }
+}
+
+static void free_past(struct qk_past *past)
+{
+    free(past->a);
+    free(past->gates);
+    free(past->slope);
+    *past = (struct qk_past){0};
+}
+
+static enum qk_code make_past(
+    struct qk_run *run, struct qk_progress *progress, struct qk_past *past, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t n = run->batch->n;
+    QK_TRY(qk_alloc(&past->a, n, sizeof *past->a, err));
+    for (size_t i = 0; i < n; i++)
+        set_sequence(run, i, progress, &past->a[i]);
+    return w->mixer->make_past(run, past, progress, err);
+}
+
+static enum qk_code show_rows(const struct qk_past *past, size_t n, const struct qk_rows *rows, void *context,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    if (rows == NULL)
+        return QK_OK;
+    struct qk_row_past of = {past->a, past->gates, past->slope, n};
+    return qk_rows_show(&of, rows, context, progress, err);
+}
+
+enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const struct qk_layer_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t n = run->batch->n;
+    struct qk_past past = {0};
+    QK_TRY(project_all(run, tables, progress, err));
+    QK_TRY(qk_alloc_aligned(&run->mixed, run->batch->T * w->n_out * w->value_dim, sizeof *run->mixed, err));
+    enum qk_code code = make_past(run, progress, &past, err);
+    if (code == QK_OK)
+        code = w->mixer->attend(&past, n, watch->maps, err);
+    if (code == QK_OK)
+        code = show_rows(&past, n, watch->rows, watch->context, progress, err);
+    free_past(&past);
+    return code;
+}
+
+enum qk_code qk_qkv_show_rows(struct qk_run *run, struct qk_rope_tables *tables, const struct qk_rows *rows,
+    void *context, struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_past past = {0};
+    QK_TRY(project_all(run, tables, progress, err));
+    enum qk_code code = make_past(run, progress, &past, err);
+    if (code == QK_OK)
+        code = show_rows(&past, run->batch->n, rows, context, progress, err);
+    free_past(&past);
+    return code;
+}
