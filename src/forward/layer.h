@@ -19,7 +19,9 @@
 #include "forward/rope_tables.h"
 #include "forward/rows.h"
 
-struct qk_mixer_ops; /* forward/layer_internal.h */
+struct qk_mixer_ops;        /* forward/mixer.h */
+struct qk_feed_forward_ops; /* forward/feed_forward.h */
+struct qk_experts;          /* forward/experts.h */
 
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
@@ -27,6 +29,11 @@ struct qk_norm {
     bool layer;   /* layer norm, else RMS */
     float offset; /* 1 when a gain w acts as 1 + w */
     double eps;
+};
+
+/* down(f(up x)), or down(f(gate x) * up x); up.weight NULL: no MLP. */
+struct qk_mlp {
+    struct qk_projection gate, up, down;
 };
 
 struct qk_layer_weights {
@@ -37,13 +44,16 @@ struct qk_layer_weights {
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
-    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;                /* of the cosines and sines */
-    float *frequency;                 /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
+    float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;             /* of the cosines and sines */
+    float *frequency;              /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer;
+    const struct qk_feed_forward_ops *feed_forward;
     bool parallel;
     enum qk_activation gate_activation, activation;
-    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
+    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out;
+    struct qk_mlp mlp;
+    struct qk_experts *experts; /* owned; NULL: none */
     float *conv, *decay_log,
         *decay_bias; /* delta: conv (q, k and v channels, conv_width) or NULL; (n_v) each */
     size_t conv_width;
