@@ -62,6 +62,17 @@ enum qk_code qk_feed_forward_read(struct qk_reading *r)
 
 /* --- running --- */
 
+size_t qk_feed_forward_width(const struct qk_layer_weights *w)
+{
+    return w->feed_forward->width(w);
+}
+
+enum qk_code qk_feed_forward_run(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    return run->w->feed_forward->run(run, group, progress, err);
+}
+
 enum qk_code qk_mlp_run(const struct qk_run *run, const struct qk_group *group, const struct qk_mlp *mlp,
     const float *x, float *hidden, float *out, struct qk_progress *progress, struct qk_error *err)
 {

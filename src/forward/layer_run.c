@@ -204,15 +204,15 @@ static enum qk_code finish_group(
     QK_TRY(qk_run_products(run, group, &gate, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &o, 1, progress, err));
     QK_TRY(qk_run_for_group(run, group, add_mixer, progress, err));
-    QK_TRY(w->feed_forward->run(run, group, progress, err));
+    QK_TRY(qk_feed_forward_run(run, group, progress, err));
     return qk_run_for_group(run, group, add_mlp, progress, err);
 }
 
 static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    size_t hidden = w->feed_forward->width(w), width = hidden > w->d ? hidden : w->d;
-    if (w->feed_forward->whole)
+    size_t hidden = qk_feed_forward_width(w), width = hidden > w->d ? hidden : w->d;
+    if (w->feed_forward != NULL && w->feed_forward->whole)
         width = 0;
     size_t rows = qk_run_group_rows(run, width);
     struct qk_group group = {0};

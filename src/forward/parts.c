@@ -77,13 +77,17 @@ const char *qk_parts_refused(const struct qk_parts *parts)
     return NULL;
 }
 
-static const char *layer_missing(const struct qk_layer *layer)
+static const char *layer_missing(const struct qk_parts *parts, const struct qk_layer *layer)
 {
+    const struct qk_tensor *router;
     if (layer->kind == QK_NONE)
         return "its layers without q and k are not built in";
     if (layer->problem != NULL)
         return layer->problem;
-    return layer->no_k != NULL ? "layers that use the keys of an earlier one are not built in" : NULL;
+    if (layer->no_k != NULL)
+        return "layers that use the keys of an earlier one are not built in";
+    qk_parts_layer_tensor(parts, layer->index, parts->forward, "router", ".weight", false, &router, NULL);
+    return router != NULL ? reason_text("experts") : NULL;
 }
 
 const char *qk_parts_missing(const struct qk_parts *parts)
@@ -95,7 +99,7 @@ const char *qk_parts_missing(const struct qk_parts *parts)
     if (word != NULL)
         return reason_text(word);
     for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
-        reason = layer_missing(&parts->model->layer[i]);
+        reason = layer_missing(parts, &parts->model->layer[i]);
     return reason;
 }
 

@@ -139,6 +139,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"gate_up", NAMES, false, NULL},
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
+    {"router", NAMES, false, NULL},
     {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},

@@ -96,6 +96,13 @@ static void test_missing(void **state)
     expect_failure(qk_layer_attention_make(model, NULL, 0, x, 1, NULL, &made, &err), &err, QK_INPUT,
         "attention|layout table");
     qk_model_close(model);
+    /* A router beside the MLP: the name of one tensor, spelled with an escape so that it is as long. */
+    copy_model("llama", "post", path_in(folder, *state, "experts"), "layers.3.mlp.gate_proj.weight",
+        "layers.3.\\u006dlp.gate.weight");
+    expect_ok(qk_model_open(folder, &model, &err), &err);
+    expect_ok(qk_forward_missing(model, &why, &err), &err);
+    assert_string_equal(why, "its mixtures of experts are not built in");
+    qk_model_close(model);
 }
 
 /* --- rows --- */
