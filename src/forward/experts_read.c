@@ -183,6 +183,30 @@ static enum qk_code find_experts(struct qk_reading *r, const cJSON *object)
     return QK_OK;
 }
 
+static enum qk_code read_swiglu(struct qk_reading *r, const cJSON *object, struct qk_swiglu *swiglu)
+{
+    static const struct qk_bounds positive = {0, 1e6, "a number from 0 on"};
+    struct qk_config config = r->parts->model->config;
+    double limit = 0, alpha = 0, plus = 0;
+    bool found;
+    config.layer = r->layer->index + 1;
+    QK_TRY(qk_layout_number(object, "limit", &config, positive, &found, &limit, r->err));
+    QK_TRY(qk_layout_number(object, "alpha", &config, positive, &found, &alpha, r->err));
+    QK_TRY(qk_layout_number(object, "up_plus", &config, positive, &found, &plus, r->err));
+    *swiglu = (struct qk_swiglu){(float)limit, (float)alpha, (float)plus};
+    return QK_OK;
+}
+
+static enum qk_code read_latents(struct qk_reading *r, const cJSON *object, struct qk_experts *experts)
+{
+    size_t d = r->out->d;
+    QK_TRY(qk_read_projection(r, object, "latent_in", 0, d, false, &experts->latent_in));
+    experts->width = experts->latent_in.weight != NULL ? experts->latent_in.n : d;
+    return experts->latent_in.weight != NULL
+               ? qk_read_projection(r, object, "latent_out", d, experts->width, true, &experts->latent_out)
+               : QK_OK;
+}
+
 enum qk_code qk_experts_read(struct qk_reading *r)
 {
     struct qk_experts *experts;
@@ -191,8 +215,9 @@ enum qk_code qk_experts_read(struct qk_reading *r)
     r->out->experts = experts;
     experts->parts = r->parts;
     experts->layer = r->layer->index;
-    experts->width = r->out->d;
     QK_TRY(read_router(r, object, experts));
+    QK_TRY(read_latents(r, object, experts));
+    QK_TRY(read_swiglu(r, object, &experts->swiglu));
     QK_TRY(qk_alloc(&experts->held, experts->router.n, sizeof *experts->held, r->err));
     QK_TRY(find_experts(r, object));
     shared = qk_json_get(object, "shared");
@@ -372,6 +397,20 @@ enum qk_code qk_experts_load(const struct qk_experts *experts, const size_t *num
     free(load.stored);
     free(slice);
     return code;
+}
+
+void qk_experts_borrow(struct qk_experts *experts, struct qk_experts *lender)
+{
+    if (experts == NULL || lender == NULL)
+        return;
+    for (int i = 0; i < QK_EXPERT_ROLES; i++) {
+        const struct qk_expert_matrix *m = &experts->matrix[i];
+        for (size_t e = 0; m->n > 0 && e < (m->each ? experts->router.n : 1); e++)
+            if (qk_weights_patched(experts->parts, m->weight[e]) ||
+                (m->bias != NULL && qk_weights_patched(experts->parts, m->bias[e])))
+                return;
+    }
+    experts->lender = lender;
 }
 
 void qk_experts_expect(const struct qk_experts *experts, size_t number)

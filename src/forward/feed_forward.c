@@ -26,10 +26,12 @@ static enum qk_code split_gate_up(
 
 enum qk_code qk_mlp_read(struct qk_reading *r, const cJSON *object, size_t k, bool needed, struct qk_mlp *mlp)
 {
-    if (qk_json_get(object, "gate_up") != NULL) {
-        QK_TRY(split_gate_up(r, object, k, needed && qk_json_get(object, "up") == NULL, mlp));
-    }
-    if (mlp->up.weight == NULL && qk_json_get(object, "up") != NULL) {
+    bool alone = qk_json_get(object, "up") == NULL;
+    if (qk_json_get(object, "gate_up") != NULL)
+        QK_TRY(split_gate_up(r, object, k, needed && alone, mlp));
+    if (mlp->up.weight == NULL && needed && alone)
+        return qk_fail_row(r, "its layout row does not describe its MLP");
+    if (mlp->up.weight == NULL && !alone) {
         bool gated = qk_json_get(object, "gate") != NULL;
         QK_TRY(qk_read_projection(r, object, "up", 0, k, needed, &mlp->up));
         if (mlp->up.weight != NULL)

@@ -202,6 +202,8 @@ enum qk_code qk_network_layer(
     if (held->d > 0)
         return QK_OK;
     QK_TRY(read_layer(owner, layer, err));
+    if (owner->base != NULL)
+        qk_experts_borrow(turn->experts, owner->base->layer[layer].experts);
     expect_layer(network, layer + 1);
     if (may_hold(owner, turn->values)) {
         *held = *turn;

@@ -73,7 +73,7 @@ static enum qk_code read_pieces(
     return code;
 }
 
-static bool is_patched(const struct qk_parts *parts, const struct qk_tensor *tensor)
+bool qk_weights_patched(const struct qk_parts *parts, const struct qk_tensor *tensor)
 {
     const struct qk_patch *patch = parts->patch;
     return patch != NULL && (patch->changes == NULL || patch->changes(patch->context, tensor));
@@ -183,8 +183,8 @@ enum qk_code qk_weights_values(
     size_t n = (size_t)tensor->bytes / value_bytes(tensor);
     QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
     const struct qk_values whole = {tensor, 0, n, *out};
-    enum qk_code code = is_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
-                                                  : read_pieces(parts, &whole, 1, err);
+    enum qk_code code = qk_weights_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
+                                                          : read_pieces(parts, &whole, 1, err);
     if (code == QK_OK)
         code = apply_scaling(
             parts, tensor, &scale, 0, tensor->n_dims == 2 ? (size_t)tensor->shape[0] : 0, *out, err);
@@ -235,7 +235,7 @@ enum qk_code qk_weights_slices(
     for (size_t i = 0; i < n && code == QK_OK; i++) {
         struct qk_scaling scale;
         code = find_scaling(parts, slice[i].tensor, &scale, err);
-        if (code == QK_OK && (scale.tensor != NULL || is_patched(parts, slice[i].tensor)))
+        if (code == QK_OK && (scale.tensor != NULL || qk_weights_patched(parts, slice[i].tensor)))
             code = cut_from_whole(parts, &slice[i], err);
         else
             plain[n_plain++] = slice[i];

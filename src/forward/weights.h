@@ -18,6 +18,9 @@ enum qk_code qk_weights_values(
 enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, struct qk_error *err);
 
+/* True when the patch may change the tensor. */
+bool qk_weights_patched(const struct qk_parts *parts, const struct qk_tensor *tensor);
+
 /* Values first .. first + n of a tensor, in the file's order, to be written to out (n). */
 struct qk_values {
     const struct qk_tensor *tensor;

@@ -166,6 +166,11 @@ static const struct field EXPERTS_FIELDS[] = {
     {"gate_up", NAMES, false, NULL},
     {"interleaved", SWITCH, false, NULL},
     {"down", NAMES, true, NULL},
+    {"limit", VALUE, false, NULL},
+    {"alpha", VALUE, false, NULL},
+    {"up_plus", VALUE, false, NULL},
+    {"latent_in", NAMES, false, NULL},
+    {"latent_out", NAMES, false, NULL},
     {"shared", OBJECT, false, NULL},
     {NULL, TEXT, false, NULL},
 };
@@ -405,7 +410,7 @@ static enum qk_code check_experts(const char *file, const cJSON *experts, struct
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
-    static const char *const ends[] = {"embedding", "final_norm", "activation", "down"};
+    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"};
     static const char *const sums[] = {"v", "o"}, *const recurrent[] = {"recurrence"},
                              *const delta[] = {"alpha", "beta", "decay_log", "decay_bias"};
     const cJSON *forward = qk_json_get(row, "forward");
@@ -415,8 +420,12 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     QK_TRY(check_experts(file, qk_json_get(forward, "experts"), err));
     if (qk_json_get(forward, "missing") != NULL)
         return QK_OK;
-    QK_TRY(check_needed(file, "forward", forward, ends, 4, err));
-    QK_TRY(check_up(file, "forward", forward, err));
+    QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
+    bool dense = qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL;
+    if (dense) {
+        QK_TRY(check_needed(file, "forward", forward, mlp, 1, err));
+        QK_TRY(check_up(file, "forward", forward, err));
+    }
     for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
         const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", "");
         if (strcmp(kind, "none") == 0)
