@@ -40,7 +40,13 @@ enum qk_code qk_feed_forward_read(struct qk_reading *r)
         QK_TRY(qk_read_projection(
             r, forward, "gate", out->mlp_up.n, out->d, qk_json_get(forward, "gate") != NULL, &out->mlp_gate));
     }
-    return qk_read_projection(r, forward, "down", out->d, out->mlp_up.n, true, &out->mlp_down);
+    QK_TRY(qk_read_projection(r, forward, "down", out->d, out->mlp_up.n, true, &out->mlp_down));
+    float gate, down;
+    QK_TRY(qk_read_multiplier(r, forward, "gate_multiplier", &gate));
+    QK_TRY(qk_read_multiplier(r, forward, "down_multiplier", &down));
+    qk_scale_projection(&out->mlp_gate, gate, gate);
+    qk_scale_projection(&out->mlp_down, down, down);
+    return QK_OK;
 }
 
 size_t qk_feed_forward_width(const struct qk_layer_weights *w)

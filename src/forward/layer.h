@@ -24,13 +24,16 @@ struct qk_mixer_ops; /* forward/layer_internal.h */
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
-    bool layer;   /* layer norm, else RMS */
-    float offset; /* 1 when a gain w acts as 1 + w */
+    size_t groups; /* above 1: so many parts of the n values are normalised each on its own */
+    bool layer;    /* layer norm, else RMS */
+    float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
 };
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
+    struct qk_layer_weights
+        *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
     size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
@@ -40,14 +43,17 @@ struct qk_layer_weights {
     float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
     float rope_factor;                /* of the cosines and sines */
     float *frequency;                 /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
-    bool parallel;
+    const struct qk_mixer_ops *mixer; /* forward/mixer.h; NULL: the layer is an MLP alone */
+    bool has_mlp, parallel;
+    bool gate_first; /* the gate of the mixer's output comes before o_norm */
+    float residual;  /* what is added to the input is multiplied by it */
     enum qk_activation gate_activation, activation;
     struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
-    float *conv, *decay_log,
-        *decay_bias; /* delta: conv (q, k and v channels, conv_width) or NULL; (n_v) each */
+    float *conv, *conv_bias; /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
-    void **owned; /* every array above */
+    float *decay_log, *decay_bias, *skip; /* (n_v) each, as far as the mixer has them */
+    float step_least, step_most;          /* bounds of a state space's steps */
+    void **owned;                         /* every array above */
     size_t n_owned, capacity;
     size_t values; /* in all of them */
 };

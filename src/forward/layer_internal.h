@@ -39,6 +39,12 @@ enum qk_code qk_new_projection(
  * rows. */
 enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const char *key, size_t n,
     size_t k, bool needed, struct qk_projection *projection);
+/* Multiplies a projection's weights by a factor, and its biases by another. */
+void qk_scale_projection(struct qk_projection *projection, float weights, float biases);
+/* *out = the value of a key of the object, a factor; 1 without it. QK_INPUT unless it is finite. */
+enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out);
+/* Reads the gate of the mixer's output, its norm, and its projection. */
+enum qk_code qk_read_output(struct qk_reading *r);
 /* Reads q, k and (with `all`) v, their norms and scales, and the gate, the norm and the projection of the output. */
 enum qk_code qk_read_qkv(struct qk_reading *r, bool all);
 
@@ -48,6 +54,7 @@ enum qk_code qk_read_qkv(struct qk_reading *r, bool all);
 struct qk_run {
     const struct qk_layer_weights *w;
     const struct qk_batch *batch;
+    struct qk_run *beside; /* of w->beside; NULL: none */
     float *x;
     struct qk_blocks tiles, rows; /* rows: blocks of QK_ROW_BLOCK, into which those of tiles divide */
     const float *cosines, *sines;

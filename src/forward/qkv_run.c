@@ -135,7 +135,7 @@ static void set_sequence(
 {
     const struct qk_layer_weights *w = run->w;
     const struct qk_sequence *s = &run->batch->sequence[i];
-    bool recurs = w->layer->kind == QK_LINEAR;
+    bool recurs = w->mixer->recurs;
     *a = qk_layer_attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
     a->out = run->mixed + s->first * w->n_out * w->value_dim;
     a->progress = progress;
