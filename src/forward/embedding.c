@@ -8,6 +8,7 @@
 #include "forward/ops.h"
 #include "forward/row_products.h"
 #include "forward/weights.h"
+#include "tensor/dtype.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -69,6 +70,18 @@ static enum qk_code add_positions(
     return code;
 }
 
+/* The factor of embedded tokens, rounded as the family rounds it. */
+static float root_of(const struct qk_parts *parts, double value)
+{
+    double root = sqrt(value);
+    unsigned char bytes[2];
+    if (!qk_json_bool(parts->forward, "embedding_root_bf16", false))
+        return (float)root;
+    qk_dtype_from_f64(QK_BF16, &root, 1, bytes);
+    qk_dtype_to_f64(QK_BF16, bytes, 1, &root);
+    return (float)root;
+}
+
 enum qk_code qk_embed(
     const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
 {
@@ -80,8 +93,7 @@ enum qk_code qk_embed(
     for (size_t t = 0; t < T; t++)
         QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
     if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
-        for (size_t i = 0; i < T * d; i++)
-            x[i] *= (float)sqrt(root);
+        qk_scale(T * d, root_of(parts, root), x);
     if (qk_layout_value(parts->forward, "embedding_multiplier", &parts->model->config, &factor))
         qk_scale(T * d, (float)factor, x);
     return add_positions(parts, t0, x, T, d, err);

@@ -51,9 +51,12 @@ struct qk_layer_weights {
     struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
     float *conv, *conv_bias; /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
-    float *decay_log, *decay_bias, *skip; /* (n_v) each, as far as the mixer has them */
-    float step_least, step_most;          /* bounds of a state space's steps */
-    void **owned;                         /* every array above */
+    float *decay_log, *decay_bias, *skip;             /* (n_v) each, as far as the mixer has them */
+    float step_least, step_most;                      /* bounds of a state space's steps */
+    struct qk_projection step_in, step_out, state_in; /* mamba: dt through its latent; [B; C] */
+    struct qk_norm step_norm;                         /* mamba: of the latent */
+    struct qk_projection input_gate, decay_gate;      /* lru: (width, width of a head), head by head */
+    void **owned;                                     /* every array above */
     size_t n_owned, capacity;
     size_t values; /* in all of them */
 };

@@ -125,6 +125,14 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
     return bias != NULL ? qk_read_owned(r->parts, bias, n, 0, r->out, &projection->bias, r->err) : QK_OK;
 }
 
+enum qk_code qk_read_named(
+    struct qk_reading *r, const char *key, uint64_t rows, uint64_t columns, float **out)
+{
+    const struct qk_tensor *tensor;
+    QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, key, "", true, &tensor, r->err));
+    return qk_read_owned(r->parts, tensor, rows, columns, r->out, out, r->err);
+}
+
 void qk_scale_projection(struct qk_projection *projection, float weights, float biases)
 {
     for (size_t i = 0; weights != 1.0f && i < projection->n * projection->k; i++)

@@ -77,6 +77,12 @@ bool qk_run_next_group(struct qk_run *run, size_t width, struct qk_group *group)
     return group->n > 0;
 }
 
+struct qk_group qk_run_whole(struct qk_run *run)
+{
+    run->group = run->first_block = 0;
+    return (struct qk_group){.end = run->tiles.n, .n = run->batch->T};
+}
+
 size_t qk_run_group_rows(const struct qk_run *run, size_t width)
 {
     size_t most = 0;

@@ -92,22 +92,15 @@ static void read_bounds(struct qk_reading *r)
     r->out->step_most = cJSON_IsNumber(most) ? (float)most->valuedouble : INFINITY;
 }
 
-static enum qk_code read_heads_of(struct qk_reading *r, const char *key, float **out)
-{
-    const struct qk_tensor *tensor;
-    QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, key, "", true, &tensor, r->err));
-    return qk_read_owned(r->parts, tensor, r->out->n_v, 0, r->out, out, r->err);
-}
-
 static enum qk_code read_mamba2(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
     (void)all;
     QK_TRY(read_sizes(r));
     QK_TRY(read_projection(r));
-    QK_TRY(read_heads_of(r, "decay_log", &out->decay_log));
-    QK_TRY(read_heads_of(r, "decay_bias", &out->decay_bias));
-    QK_TRY(read_heads_of(r, "skip", &out->skip));
+    QK_TRY(qk_read_named(r, "decay_log", out->n_v, 0, &out->decay_log));
+    QK_TRY(qk_read_named(r, "decay_bias", out->n_v, 0, &out->decay_bias));
+    QK_TRY(qk_read_named(r, "skip", out->n_v, 0, &out->skip));
     read_bounds(r);
     return qk_read_output(r);
 }

@@ -56,8 +56,7 @@ static const char *reason_text(const char *word)
 {
     static const struct {
         const char *word, *text;
-    } reasons[] = {{"mamba", "its Mamba layers are not built in"},
-        {"experts", "its mixtures of experts are not built in"},
+    } reasons[] = {{"experts", "its mixtures of experts are not built in"},
         {"alibi", "its ALiBi positions are not built in"},
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},

@@ -38,13 +38,10 @@ struct chunk {
  * for any decay. */
 static void decay_row(const double *sum, size_t i, float *row, float *from_start)
 {
-    static const double LEAST = -87; /* of exponents: 1e-38 */
     float all[CHUNK + 1];
-    for (size_t j = 0; j <= i; j++) {
-        double g = sum[i] - sum[j];
-        all[j] = (float)(g < LEAST ? LEAST : g);
-    }
-    all[i + 1] = (float)(sum[i] < LEAST ? LEAST : sum[i]);
+    for (size_t j = 0; j <= i; j++)
+        all[j] = (float)(sum[i] - sum[j]);
+    all[i + 1] = (float)sum[i];
     qk_exp_sum(i + 2, 0, all);
     memcpy(row, all, (i + 1) * sizeof *row);
     *from_start = all[i + 1];

@@ -37,7 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
+static const char REASONS[] = " experts alibi convolutions bidirectional layer_scale ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -108,7 +108,7 @@ static const struct field MIXER_FIELDS[] = {
     {"o", NAMES, false, NULL},
     {"gate", NAMES, false, NULL},
     {"gate_if", FLAG, false, NULL},
-    {"gate_activation", WORD, false, " sigmoid silu "},
+    {"gate_activation", WORD, false, " sigmoid silu gelu_pytorch_tanh "},
     {"o_norm", NAMES, false, NULL},
     {"o_norm_if", FLAG, false, NULL},
     {"o_norm_eps", VALUE, false, NULL},
@@ -120,7 +120,7 @@ static const struct field MIXER_FIELDS[] = {
     {"key_multiplier", VALUE, false, NULL},
     {"part_multipliers", PATH, false, NULL},
     {"out_multiplier", VALUE, false, NULL},
-    {"recurrence", WORD, false, " lightning delta mamba2 "},
+    {"recurrence", WORD, false, " lightning delta mamba2 mamba lru short_conv "},
     {"alpha", NAMES, false, NULL},
     {"beta", NAMES, false, NULL},
     {"beta_alpha", NAMES, false, NULL},
@@ -128,6 +128,13 @@ static const struct field MIXER_FIELDS[] = {
     {"decay_bias", NAMES, false, NULL},
     {"in", NAMES, false, NULL},
     {"skip", NAMES, false, NULL},
+    {"selection", NAMES, false, NULL},
+    {"step", NAMES, false, NULL},
+    {"step_norm", NAMES, false, NULL},
+    {"input_gate", NAMES, false, NULL},
+    {"input_gate_bias", NAMES, false, NULL},
+    {"decay_gate", NAMES, false, NULL},
+    {"decay_gate_bias", NAMES, false, NULL},
     {"step_limits", PATH, false, NULL},
     {"conv", NAMES, false, NULL},
     {"kernel_in", NAMES, false, NULL},
@@ -156,6 +163,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"router", NAMES, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},
+    {"embedding_root_bf16", SWITCH, false, NULL},
     {"embedding_multiplier", VALUE, false, NULL},
     {"position_embedding", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
@@ -376,7 +384,11 @@ static enum qk_code check_mixing(const char *file, const cJSON *mixer, struct qk
         const char *recurrence, *needed[10];
     } recurrences[] = {{"delta", {"decay_log", "decay_bias"}},
         {"mamba2", {"in", "conv", "decay_log", "decay_bias", "skip", "value_heads", "value_dim", "key_heads",
-                       "head_dim"}}};
+                       "head_dim"}},
+        {"mamba", {"in", "conv", "selection", "step", "decay_log", "skip"}},
+        {"lru", {"in", "conv", "gate", "input_gate", "input_gate_bias", "decay_gate", "decay_gate_bias",
+                    "decay_log", "value_heads"}},
+        {"short_conv", {"in", "conv"}}};
     static const char *const sums[] = {"v", "o"}, *const recurrent[] = {"recurrence"},
                              *const gates[] = {"alpha", "beta"};
     const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", ""),

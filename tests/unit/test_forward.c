@@ -128,7 +128,8 @@ static const char JET_PAIR[] = "tiny-jet-nemotron";
 /* Fixtures whose goldens have the frequencies of their configs, and post alone. */
 static bool is_exact(const char *family)
 {
-    static const char *const exact[] = {"bamba", "falcon_h1", "granite", "nemotron_h"};
+    static const char *const exact[] = {
+        "bamba", "falcon_h1", "granite", "lfm2_moe", "nemotron_h", "recurrent_gemma"};
     for (size_t i = 0; i < sizeof exact / sizeof exact[0]; i++)
         if (strcmp(family, exact[i]) == 0)
             return true;
@@ -272,7 +273,7 @@ static void compare_pass(const char *family, const char *side, const char *folde
 
 static const char *const PASSES[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3",
     "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", JET_PAIR, "nemotron_h",
-    "bamba", "granite", "falcon_h1"};
+    "bamba", "granite", "falcon_h1", "recurrent_gemma"};
 enum { TILE_ROWS = 256 }; /* of a product (forward/products.c) */
 enum { N_PASSES = sizeof PASSES / sizeof PASSES[0] };
 
@@ -388,6 +389,43 @@ static void test_moved_in_time(void **state)
     }
 }
 
+/* Layers whose model has others that are not built in: each from the golden's input of it. */
+static void test_layers_alone(void **state)
+{
+    static const struct {
+        const char *family;
+        int layer;
+    } rows[] = {{"jamba", 0}, {"jamba", 2}, {"lfm2_moe", 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_model *model;
+        struct golden golden;
+        struct qk_parts parts;
+        struct qk_layer_weights weights;
+        struct qk_rope_tables tables = {0};
+        struct qk_error err = {0};
+        open_side(rows[i].family, "post", *state, &model, &golden);
+        float *x = golden_values(&golden, golden_tensor(&golden, "hidden_states", rows[i].layer)),
+              *out = golden_values(&golden, golden_tensor(&golden, "hidden_states", rows[i].layer + 1));
+        size_t T = golden.T, n = T * (size_t)qk_model_width(model);
+        expect_ok(qk_parts_open(model, NULL, T, &parts, &err), &err);
+        expect_ok(qk_layer_weights_read(&parts, &model->layer[rows[i].layer], true, &weights, &err), &err);
+        const struct qk_sequence whole = {.n = T};
+        const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
+        expect_ok(qk_layer_run(&weights, x, &batch, &tables, NULL, NULL, &err), &err);
+        double error = worst(x, out, n);
+        print_message("# %s layer %d: %.1e\n", rows[i].family, rows[i].layer, error);
+        if (!(error < TOLERANCE))
+            fail_msg("%s layer %d: %g", rows[i].family, rows[i].layer, error);
+        qk_rope_tables_free(&tables);
+        qk_layer_weights_free(&weights);
+        qk_parts_close(&parts);
+        free(x);
+        free(out);
+        close_golden(&golden);
+        qk_model_close(model);
+    }
+}
+
 int main(void)
 {
     if (qk_blas_load(NULL, NULL) != QK_OK)
@@ -396,6 +434,7 @@ int main(void)
         test_in_folder(test_goldens),
         test_in_folder(test_attention_from_states),
         test_in_folder(test_moved_in_time),
+        test_in_folder(test_layers_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

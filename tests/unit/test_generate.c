@@ -14,7 +14,7 @@
 
 static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3",
     "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
-    "nemotron_h", "bamba", "granite", "falcon_h1"};
+    "nemotron_h", "bamba", "granite", "falcon_h1", "recurrent_gemma"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */
@@ -120,7 +120,7 @@ static struct qk_model *open_demo(const char *side)
 static void test_long_sequences(void **state)
 {
     enum { T = 300 };
-    static const char *const families[] = {"hypenet", "nemotron_h", "falcon_h1"};
+    static const char *const families[] = {"hypenet", "nemotron_h", "falcon_h1", "recurrent_gemma"};
     static const size_t first[] = {127, 129, 256};
     int32_t ids[T];
     make_long(ids, T);
