@@ -19,7 +19,9 @@
 #include "forward/rope_tables.h"
 #include "forward/rows.h"
 
-struct qk_mixer_ops; /* forward/layer_internal.h */
+struct qk_mixer_ops;        /* forward/mixer.h */
+struct qk_feed_forward_ops; /* forward/feed_forward.h */
+struct qk_experts;          /* forward/experts.h */
 
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
@@ -28,6 +30,11 @@ struct qk_norm {
     bool layer;    /* layer norm, else RMS */
     float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
+};
+
+/* down(f(up x)), or down(f(gate x) * up x); up.weight NULL: no MLP. */
+struct qk_mlp {
+    struct qk_projection gate, up, down;
 };
 
 struct qk_layer_weights {
@@ -44,12 +51,15 @@ struct qk_layer_weights {
     float rope_factor;                /* of the cosines and sines */
     float *frequency;                 /* (rotary_dims / 2) or NULL */
     const struct qk_mixer_ops *mixer; /* forward/mixer.h; NULL: the layer is an MLP alone */
-    bool has_mlp, parallel;
+    const struct qk_feed_forward_ops *feed_forward; /* forward/feed_forward.h; NULL: the layer has no MLP */
+    bool parallel;
     bool gate_first; /* the gate of the mixer's output comes before o_norm */
     float residual;  /* what is added to the input is multiplied by it */
     enum qk_activation gate_activation, activation;
-    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
-    float *conv, *conv_bias; /* (channels, conv_width), (channels), or NULL */
+    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out;
+    struct qk_mlp mlp;
+    struct qk_experts *experts; /* owned; NULL: none */
+    float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
     float *decay_log, *decay_bias, *skip;             /* (n_v) each, as far as the mixer has them */
     float step_least, step_most;                      /* bounds of a state space's steps */

@@ -1,4 +1,5 @@
 /* layer_read.c - the weights of one layer as float32: norms, projections, and what its parts read. */
+#include "forward/experts.h"
 #include "forward/feed_forward.h"
 #include "forward/mixer.h"
 
@@ -37,6 +38,7 @@ void qk_layer_weights_free(struct qk_layer_weights *weights)
     if (weights->beside != NULL)
         qk_layer_weights_free(weights->beside);
     free(weights->beside);
+    qk_experts_free(weights->experts);
     *weights = (struct qk_layer_weights){0};
 }
 
@@ -158,12 +160,10 @@ static enum qk_code read_rest(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
     int i = r->layer->index;
-    const char *block = qk_json_string(r->mixer, "block", "both");
-    out->has_mlp = strcmp(block, "mixer") != 0;
     QK_TRY(qk_read_multiplier(r, r->parts->forward, "residual_multiplier", &out->residual));
     if (out->mixer != NULL)
         QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
-    if (!out->has_mlp)
+    if (strcmp(qk_json_string(r->mixer, "block", ""), "mixer") == 0)
         return QK_OK;
     QK_TRY(qk_norm_read(r->parts, i, "mlp_norm", out->d, out, &out->mlp_norm, r->err));
     QK_TRY(qk_norm_read(r->parts, i, "mlp_post_norm", out->d, out, &out->mlp_post_norm, r->err));
