@@ -218,6 +218,7 @@ const struct qk_mixer_ops qk_delta_mixer = {
     .mix = qk_qkv_mix,
     .show_rows = qk_qkv_show_rows,
     .value_heads = true,
+    .recurs = true,
     .finish_projection = finish_decay,
     .make_past = make_delta_past,
     .attend = attend_delta,

@@ -43,7 +43,15 @@ enum qk_code qk_mlp_read(struct qk_reading *r, const cJSON *object, size_t k, bo
 
 static enum qk_code read_dense(struct qk_reading *r)
 {
-    return qk_mlp_read(r, r->parts->forward, r->out->d, true, &r->out->mlp);
+    const cJSON *forward = r->parts->forward;
+    struct qk_mlp *mlp = &r->out->mlp;
+    float gate, down;
+    QK_TRY(qk_mlp_read(r, forward, r->out->d, true, mlp));
+    QK_TRY(qk_read_multiplier(r, forward, "gate_multiplier", &gate));
+    QK_TRY(qk_read_multiplier(r, forward, "down_multiplier", &down));
+    qk_scale_projection(&mlp->gate, gate, gate);
+    qk_scale_projection(&mlp->down, down, down);
+    return QK_OK;
 }
 
 enum qk_code qk_feed_forward_read(struct qk_reading *r)

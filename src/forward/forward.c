@@ -236,7 +236,7 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     parts.progress = progress;
     struct pass pass = {
-        .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)model->layer[0].d};
+        .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)qk_model_width(model)};
     qk_progress_total(progress, (uint64_t)model->n_layers);
     enum qk_code code = qk_parts_check(&parts, err);
     if (code == QK_OK)

@@ -26,8 +26,9 @@ struct qk_experts;          /* forward/experts.h */
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
-    bool layer;   /* layer norm, else RMS */
-    float offset; /* 1 when a gain w acts as 1 + w */
+    size_t groups; /* above 1: so many parts of the n values are normalised each on its own */
+    bool layer;    /* layer norm, else RMS */
+    float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
 };
 
@@ -38,26 +39,34 @@ struct qk_mlp {
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
+    struct qk_layer_weights
+        *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
     size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
-    float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;             /* of the cosines and sines */
-    float *frequency;              /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer;
-    const struct qk_feed_forward_ops *feed_forward;
+    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;                /* of the cosines and sines */
+    float *frequency;                 /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer; /* forward/mixer.h; NULL: the layer is an MLP alone */
+    const struct qk_feed_forward_ops *feed_forward; /* forward/feed_forward.h; NULL: the layer has no MLP */
     bool parallel;
+    bool gate_first; /* the gate of the mixer's output comes before o_norm */
+    float residual;  /* what is added to the input is multiplied by it */
     enum qk_activation gate_activation, activation;
     struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out;
     struct qk_mlp mlp;
     struct qk_experts *experts; /* owned; NULL: none */
-    float *conv, *decay_log,
-        *decay_bias; /* delta: conv (q, k and v channels, conv_width) or NULL; (n_v) each */
+    float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
-    void **owned; /* every array above */
+    float *decay_log, *decay_bias, *skip;             /* (n_v) each, as far as the mixer has them */
+    float step_least, step_most;                      /* bounds of a state space's steps */
+    struct qk_projection step_in, step_out, state_in; /* mamba: dt through its latent; [B; C] */
+    struct qk_norm step_norm;                         /* mamba: of the latent */
+    struct qk_projection input_gate, decay_gate;      /* lru: (width, width of a head), head by head */
+    void **owned;                                     /* every array above */
     size_t n_owned, capacity;
     size_t values; /* in all of them */
 };

@@ -152,7 +152,7 @@ size_t qk_network_tokens(const struct qk_network *network)
 
 size_t qk_network_width(const struct qk_network *network)
 {
-    return (size_t)network->parts.model->layer[0].d;
+    return (size_t)qk_model_width(network->parts.model);
 }
 
 size_t qk_network_vocabulary(const struct qk_network *network)
