@@ -15,10 +15,11 @@ enum qk_expert_role { QK_EXPERT_GATE, QK_EXPERT_UP, QK_EXPERT_DOWN, QK_EXPERT_RO
 /* A matrix (n, k) of every expert, as it is stored. Gate and up may be one, of n rows together: then it is that of
  * QK_EXPERT_UP, and there is none of QK_EXPERT_GATE. */
 struct qk_expert_matrix {
-    size_t n, k;      /* n 0: no expert has it */
-    bool each;        /* every expert has a tensor of its own, else one has those of all */
-    bool transposed;  /* stored (k, n) */
-    bool interleaved; /* rows of gate and up take turns */
+    size_t n, k;                    /* n 0: no expert has it */
+    bool each;                      /* every expert has a tensor of its own, else one has those of all */
+    bool transposed;                /* stored (k, n) */
+    bool interleaved;               /* rows of gate and up take turns */
+    const struct qk_tensor *scales; /* of values in MXFP4, whose blocks are the weight's; or NULL */
     const struct qk_tensor **weight, **bias; /* (experts), or one; owned; bias NULL: none */
 };
 

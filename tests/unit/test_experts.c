@@ -8,6 +8,7 @@
 #include "forward/experts.h"
 #include "forward/network.h"
 #include "forward/weights.h"
+#include "tensor/mxfp4.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -254,6 +255,95 @@ static void test_forms(void **state)
     free(expected);
 }
 
+/* Values by their bits, and the scales of the format's ends. */
+static void test_packed_values(void **state)
+{
+    (void)state;
+    static const double expected[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    unsigned char blocks[3 * QK_MXFP4_BYTES], scales[] = {127, 130, 255};
+    float values[3 * QK_MXFP4_VALUES];
+    for (size_t i = 0; i < sizeof blocks; i++)
+        blocks[i] = (unsigned char)(i % 8 | (15 - i % 8) << 4);
+    qk_mxfp4_to_f32(blocks, scales, 3, values);
+    for (size_t i = 0; i < QK_MXFP4_VALUES; i++) {
+        size_t bits = i % 2 == 0 ? i / 2 % 8 : 7 - i / 2 % 8;
+        double value = i % 2 == 0 ? expected[bits] : -expected[bits];
+        assert_true((double)values[i] == value && (double)values[QK_MXFP4_VALUES + i] == 8 * value);
+        assert_true(isnan(values[2 * QK_MXFP4_VALUES + i]));
+    }
+}
+
+/* FOLDER with a qwen3_moe whose experts are numbers that MXFP4 has: packed, or as they are (in form ROWS). */
+static void write_packed(const char *folder, bool packed)
+{
+    enum { EXPERTS = 4, ROWS_OF_ALL = 64, F = 32 };
+    static const char *const names[] = {"gate_up_proj", "down_proj"};
+    char path[PATH_SIZE], original[PATH_SIZE], name[128];
+    struct qk_checkpoint *c;
+    struct qk_error err = {0};
+    struct writing w = {0};
+    copy_model("qwen3_moe", "post", folder, NULL, NULL);
+    expect_ok(qk_checkpoint_open(data_path(original, "fixtures/qwen3_moe/post"), &c, &err), &err);
+    const struct qk_tensor *bf16 = c->by_name[0];
+    struct qk_tensor u8 = *bf16;
+    snprintf(u8.dtype_text, sizeof u8.dtype_text, "U8");
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const struct qk_tensor *tensor = c->by_name[i];
+        char *bytes = malloc((size_t)tensor->bytes);
+        expect_ok(qk_checkpoint_read(c, tensor, 0, bytes, (size_t)tensor->bytes, &err), &err);
+        if (strstr(tensor->name, ".experts.") == NULL)
+            put(&w, tensor->name, tensor, tensor->shape, tensor->n_dims, bytes, (size_t)tensor->bytes);
+        free(bytes);
+    }
+    for (int at = 0; at < 2 * 4; at++) {
+        uint64_t k = at % 2 == 0 ? 64 : F, n = EXPERTS * ROWS_OF_ALL * k, random = (uint64_t)at;
+        unsigned char *blocks = malloc(n / 2), *scales = malloc(n / QK_MXFP4_VALUES);
+        for (size_t i = 0; i < n / 2; i++)
+            blocks[i] = (unsigned char)random_bits(&random);
+        for (size_t i = 0; i < n / QK_MXFP4_VALUES; i++)
+            scales[i] = (unsigned char)(121 + random_bits(&random) % 3);
+        const uint64_t shape[] = {EXPERTS, ROWS_OF_ALL, k / QK_MXFP4_VALUES, QK_MXFP4_BYTES},
+                       plain[] = {EXPERTS, ROWS_OF_ALL, k};
+        int length = snprintf(name, sizeof name, "model.layers.%d.mlp.experts.%s", at / 2, names[at % 2]);
+        if (packed) {
+            snprintf(name + length, sizeof name - (size_t)length, "_blocks");
+            put(&w, name, &u8, shape, 4, (char *)blocks, n / 2);
+            snprintf(name + length, sizeof name - (size_t)length, "_scales");
+            put(&w, name, &u8, shape, 3, (char *)scales, n / QK_MXFP4_VALUES);
+        } else {
+            float *values = malloc(n * sizeof *values);
+            double *wide = malloc(n * sizeof *wide);
+            char *bytes = malloc(2 * n);
+            qk_mxfp4_to_f32(blocks, scales, n / QK_MXFP4_VALUES, values);
+            for (size_t i = 0; i < n; i++)
+                wide[i] = (double)values[i];
+            qk_dtype_from_f64(QK_BF16, wide, n, bytes);
+            put(&w, name, bf16, plain, 3, bytes, 2 * n);
+            free(bytes);
+            free(wide);
+            free(values);
+        }
+        free(blocks);
+        free(scales);
+    }
+    finish(&w, path_in(path, folder, "model.safetensors"));
+    qk_checkpoint_close(c);
+}
+
+/* Packed experts give the bits of the same numbers in bfloat16, which holds them exactly. */
+static void test_packed(void **state)
+{
+    char folder[PATH_SIZE];
+    float *logits[2];
+    for (int packed = 0; packed < 2; packed++) {
+        write_packed(path_in(folder, *state, packed ? "packed" : "plain"), packed);
+        logits[packed] = logits_of(folder, NULL);
+    }
+    assert_memory_equal(logits[0], logits[1], N_IDS * VOCABULARY * sizeof(float));
+    free(logits[0]);
+    free(logits[1]);
+}
+
 /* --- what is read --- */
 
 /* Bytes that this process has read so far; 0 where the system does not say. */
@@ -487,6 +577,8 @@ int main(void)
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_any_logits),
         test_in_folder(test_forms),
+        cmocka_unit_test(test_packed_values),
+        test_in_folder(test_packed),
         test_in_folder(test_bytes_read),
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_names),
