@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Rotates and scales q and k of the block's rows. */
-static void place_rows(const struct qk_run *run, const struct qk_block *block, float *q)
+/* Rotates q and k of the block's rows. */
+static void rotate_rows(const struct qk_run *run, const struct qk_block *block, float *q)
 {
     const struct qk_layer_weights *w = run->w;
     size_t hd = w->head_dim, ld = w->qkv.n, pairs = (size_t)w->layer->rotary_dims / 2;
@@ -16,6 +16,13 @@ static void place_rows(const struct qk_run *run, const struct qk_block *block, f
         qk_rope(n, w->n_q + w->n_k, hd, ld, pairs, w->layer->positions == QK_POSITIONS_ROPE_INTER,
             run->cosines + at, run->sines + at, q + i * ld);
     }
+}
+
+/* Scales the queries of the block's rows by their positions and by a factor. */
+static void scale_queries(const struct qk_run *run, const struct qk_block *block, float *q)
+{
+    const struct qk_layer_weights *w = run->w;
+    size_t hd = w->head_dim, ld = w->qkv.n;
     for (size_t i = 0; i < block->n && (w->query_log > 0 || w->query_factor != 1.0f); i++) {
         double a = (double)w->query_log, t = (double)qk_run_position(run, block, i, NULL);
         float factor = w->query_factor * (a > 0 ? (float)(log(t + a) / log(a)) : 1.0f);
@@ -30,9 +37,13 @@ void qk_finish_qk(const struct qk_run *run, const struct qk_block *block)
     const struct qk_layer_weights *w = run->w;
     size_t hd = w->head_dim, ld = w->qkv.n;
     float *q = run->p.qkv + block->row * ld;
+    if (w->layer->norm_after_rope)
+        rotate_rows(run, block, q);
     qk_norm_heads(&w->q_norm, block->n, w->n_q, hd, ld, q);
     qk_norm_heads(&w->k_norm, block->n, w->n_k, hd, ld, q + w->n_q * hd);
-    place_rows(run, block, q);
+    if (!w->layer->norm_after_rope)
+        rotate_rows(run, block, q);
+    scale_queries(run, block, q);
 }
 
 /* Item: a sequence. Appends its new keys and values to those that its state keeps. */

@@ -39,11 +39,9 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
     bool needed, const struct qk_tensor **out, struct qk_error *err);
 
-/* Fills frequency[j], rotary_dims / 2 values, of a layer with RoPE: theta^(-2j / rotary_dims), scaled as the config
- * says. The scalings are linear (Chen et al. 2023), llama3 (Grattafiori et al. 2024) and longrope (Ding et al. 2024).
- * The last has a divisor for each pair, and other divisors beyond the original number of tokens. *factor multiplies
- * cosines and sines. QK_INPUT for another scaling. */
-enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const cJSON *mixer,
-    const struct qk_layer *layer, float *frequency, float *factor, struct qk_error *err);
+/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies cosines
+ * and sines, and *score the scores of latent attention. */
+enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,
+    float *factor, float *score, struct qk_error *err);
 
 #endif

@@ -276,7 +276,9 @@ static enum qk_code read_scales(struct qk_reading *r)
             r->parts->model->checkpoint->path, r->layer->index);
     if (r->layer->rotary_dims > 0) {
         QK_TRY(qk_new_array(out, (size_t)r->layer->rotary_dims / 2, &out->frequency, r->err));
-        QK_TRY(qk_rope_frequencies(r->parts, r->mixer, r->layer, out->frequency, &out->rope_factor, r->err));
+        float score;
+        QK_TRY(qk_rope_frequencies(r->parts, r->layer, out->frequency, &out->rope_factor, &score, r->err));
+        out->scale *= score;
     }
     return read_query_scaling(r);
 }

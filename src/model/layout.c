@@ -217,9 +217,17 @@ static const cJSON *object_of_layer(const struct qk_config *config, const cJSON 
     return NULL;
 }
 
+/* What the layer in question sets itself, where it sets the key, else what the model sets. */
+static const cJSON *holder_of(const struct qk_config *config, const char *key)
+{
+    const cJSON *own = config->layer > 0 && config->layer <= config->n_own ? config->own[config->layer - 1] : NULL;
+    return qk_json_get(own, key) != NULL ? own : config->text;
+}
+
 const cJSON *qk_config_path(const struct qk_config *config, const char *path)
 {
     const cJSON *at = config->text;
+    const char *const first = path;
     char part[64];
     while (at != NULL && *path != '\0') {
         size_t n = strcspn(path, ".");
@@ -227,6 +235,8 @@ const cJSON *qk_config_path(const struct qk_config *config, const char *path)
             return NULL;
         memcpy(part, path, n);
         part[n] = '\0';
+        if (path == first)
+            at = holder_of(config, part);
         if (cJSON_IsArray(at))
             at = object_of_layer(config, at);
         at = cJSON_IsObject(at) ? qk_json_get(at, part) : NULL;

@@ -99,6 +99,7 @@ static const struct field MIXER_FIELDS[] = {
     {"rope_interval", VALUE, false, NULL},
     {"window", VALUE, false, NULL},
     {"rope", PATHS, false, NULL},
+    {"norm_after_rope", SWITCH, false, NULL},
     {"qk_norm_if", FLAG, false, NULL},
     {"score_dim", VALUE, false, NULL},
     {"softcap", VALUE, false, NULL},
