@@ -56,7 +56,9 @@ static const char *reason_text(const char *word)
         {"alibi", "its ALiBi positions are not built in"},
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
-        {"layer_scale", "its scores are scaled by the number of the layer"}};
+        {"layer_scale", "its scores are scaled by the number of the layer"},
+        {"qk_layer_norm", "its q/k norms are layer norms"},
+        {"clipped", "its queries and keys are clipped"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;
@@ -68,7 +70,7 @@ const char *qk_parts_refused(const struct qk_parts *parts)
     if (parts->layout.guessed)
         return "its model type is not in the layout table";
     if (parts->forward == NULL)
-        return "its layout row does not describe what surrounds its attention";
+        return "its layout row does not describe its layers' norm";
     const struct qk_adapter *adapter = parts->model->checkpoint->adapter;
     if (adapter != NULL && adapter->partial)
         return "its adapter changes tensors of layers that the base does not have";
@@ -100,6 +102,8 @@ const char *qk_parts_missing(const struct qk_parts *parts)
     const char *word = qk_json_string(parts->forward, "missing", NULL);
     if (word != NULL)
         return reason_text(word);
+    if (qk_json_get(parts->forward, "embedding") == NULL)
+        return "its layout row describes its attention alone";
     for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
         reason = layer_missing(parts, &parts->model->layer[i]);
     return reason;

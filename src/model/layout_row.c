@@ -37,7 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
+static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -353,6 +353,17 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
     return check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err);
 }
 
+/* True when the row describes more than attention on given inputs. */
+static bool has_pass(const cJSON *forward)
+{
+    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up", "gate",
+        "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
+    bool any = false;
+    for (size_t i = 0; parts[i] != NULL && !any; i++)
+        any = qk_json_get(forward, parts[i]) != NULL;
+    return any && qk_json_get(forward, "missing") == NULL;
+}
+
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
@@ -363,7 +374,7 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     if (forward == NULL)
         return QK_OK;
     QK_TRY(check_object(file, "forward", forward, FORWARD_FIELDS, err));
-    if (qk_json_get(forward, "missing") != NULL)
+    if (!has_pass(forward))
         return QK_OK;
     QK_TRY(check_needed(file, "forward", forward, ends, 4, err));
     if ((qk_json_get(forward, "up") == NULL) == (qk_json_get(forward, "gate_up") == NULL))
