@@ -41,6 +41,10 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
     size_t k, bool needed, struct qk_projection *projection);
 /* Reads q, k and (with `all`) v, their norms and scales, and the gate, the norm and the projection of the output. */
 enum qk_code qk_read_qkv(struct qk_reading *r, bool all);
+/* Of these, the scales of scores and queries, the frequencies and the sinks. */
+enum qk_code qk_read_scales(struct qk_reading *r);
+/* Of these, the gate, the norm and the projection of the output. */
+enum qk_code qk_read_output(struct qk_reading *r);
 
 /* --- running --- */
 
@@ -53,6 +57,7 @@ struct qk_run {
     const float *cosines, *sines;
     struct qk_projected p;
     float *joined;                  /* delta: the input of the convolution, each sequence behind its tail */
+    float *low_q, *low_kv;          /* latent, of a group: (rows, rank of q), (rows, rank) */
     float *values;                  /* delta with kernels made of the input: v after the convolution */
     float *mixed;                   /* (T, n_out * value_dim) */
     size_t group, first_block;      /* the first row of the group, and its number in `rows` */

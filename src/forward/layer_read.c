@@ -45,6 +45,23 @@ enum qk_code qk_read_owned(const struct qk_parts *parts, const struct qk_tensor 
 
 /* --- norms --- */
 
+/* A layer norm has no offset: a stored gain w that acts as 1 + w becomes that. */
+static void add_offset(struct qk_norm *norm)
+{
+    for (size_t i = 0; norm->layer && i < norm->n; i++)
+        norm->gain[i] += norm->offset;
+}
+
+/* Gains of 1, for a norm that has none. */
+static enum qk_code make_plain(struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
+{
+    norm->offset = 0;
+    QK_TRY(qk_new_array(owner, norm->n, &norm->gain, err));
+    for (size_t i = 0; i < norm->n; i++)
+        norm->gain[i] = 1.0f;
+    return QK_OK;
+}
+
 enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
 {
@@ -58,6 +75,8 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     if (!qk_layout_value(forward, "eps", &parts->model->config, &norm->eps) || !(norm->eps >= 0))
         return qk_fail(
             err, QK_INPUT, "%s: the config has no eps for its norms", parts->model->checkpoint->path);
+    if (qk_json_bool(forward, "norm_plain", false))
+        return make_plain(owner, norm, err);
     if (layer >= 0) {
         QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".weight", true, &gain, err));
         QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".bias", false, &bias, err));
@@ -67,7 +86,9 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     }
     if (norm->layer && bias != NULL)
         QK_TRY(qk_read_owned(parts, bias, n, 0, owner, &norm->bias, err));
-    return qk_read_owned(parts, gain, n, 0, owner, &norm->gain, err);
+    QK_TRY(qk_read_owned(parts, gain, n, 0, owner, &norm->gain, err));
+    add_offset(norm);
+    return QK_OK;
 }
 
 /* --- projections --- */
@@ -127,7 +148,8 @@ static enum qk_code read_rest(struct qk_reading *r)
 static enum qk_code read_layer(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
-    const char *word = qk_json_string(r->mixer, "recurrence", NULL);
+    const char *rows = r->rows != NULL && strcmp(r->rows, "latent") == 0 ? r->rows : NULL,
+               *word = qk_json_string(r->mixer, "recurrence", rows);
     out->mixer = qk_mixer_find(word);
     if (out->mixer == NULL)
         return qk_fail_row(r, "its recurrence is not built in");

@@ -121,7 +121,11 @@ void qk_norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_t hd
     if (norm->gain == NULL)
         return;
     size_t parts = norm->n == hd ? heads : 1;
-    for (size_t h = 0; h < parts; h++)
+    for (size_t t = 0; norm->layer && t < n; t++)
+        for (size_t h = 0; h < heads; h++)
+            qk_layer_norm(
+                1, hd, x + t * ld + h * hd, norm->gain + h * hd, NULL, norm->eps, x + t * ld + h * hd);
+    for (size_t h = 0; !norm->layer && h < parts; h++)
         qk_rms_norm(n, norm->n, ld, x + h * hd, norm->gain, norm->offset, norm->eps, x + h * hd);
 }
 

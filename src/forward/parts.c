@@ -32,10 +32,21 @@ void qk_parts_close(struct qk_parts *parts)
     *parts = (struct qk_parts){0};
 }
 
+enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error *err)
+{
+    double most;
+    if (!qk_layout_value(parts->forward, "most_tokens", &parts->model->config, &most) ||
+        (double)parts->T <= most)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: its attention picks %g tokens for a query, which is not built in (found %zu tokens, expected at most %g)",
+        parts->model->checkpoint->path, most, parts->T, most);
+}
+
 enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err)
 {
     const char *reason = qk_parts_missing(parts);
-    return reason == NULL ? QK_OK
+    return reason == NULL ? qk_parts_check_tokens(parts, err)
                           : qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
                                 parts->model->checkpoint->path, parts->model->family, reason);
 }

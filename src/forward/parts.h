@@ -25,7 +25,9 @@ void qk_parts_close(struct qk_parts *parts);
  * no forward pass. NULL when there is. Valid as long as the model. */
 const char *qk_parts_refused(const struct qk_parts *parts);
 const char *qk_parts_missing(const struct qk_parts *parts);
-/* QK_INPUT, with that reason, when there is no forward pass. */
+/* QK_INPUT when the family attends to all tokens only in shorter sequences. */
+enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error *err);
+/* QK_INPUT, with that reason, when there is no forward pass, or by qk_parts_check_tokens. */
 enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 
 /* The mixer of a layer. */

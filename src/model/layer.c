@@ -234,9 +234,17 @@ static enum qk_code read_positions(const struct qk_builder *b, struct qk_layer *
     double number;
     layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
-    if (rope && (has_no_rope(b, layer, mixer) || (layer->role[QK_K].down != NULL && g->rope_dim == 0))) {
-        layer->positions = QK_POSITIONS_NONE;
-    } else if (rope) {
+    layer->turn = rope ? layer->positions : QK_POSITIONS_NONE;
+    if (qk_json_get(mixer, "interleaved") != NULL)
+        layer->turn = qk_layout_flag(mixer, "interleaved", config, false) ? QK_POSITIONS_ROPE_INTER
+                                                                          : QK_POSITIONS_ROPE_HALF;
+    if (rope)
+        layer->positions = layer->turn;
+    bool turns = layer->turn != QK_POSITIONS_NONE;
+    if (turns && (has_no_rope(b, layer, mixer) || (layer->role[QK_K].down != NULL && g->rope_dim == 0))) {
+        layer->positions = rope ? QK_POSITIONS_NONE : layer->positions;
+        layer->turn = QK_POSITIONS_NONE;
+    } else if (turns) {
         QK_TRY(read_rope(b, layer, mixer, g, err));
         layer->norm_after_rope = qk_json_bool(mixer, "norm_after_rope", false);
     }
