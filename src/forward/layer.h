@@ -19,7 +19,9 @@
 #include "forward/rope_tables.h"
 #include "forward/rows.h"
 
-struct qk_mixer_ops; /* forward/layer_internal.h */
+struct qk_mixer_ops;        /* forward/mixer.h */
+struct qk_feed_forward_ops; /* forward/feed_forward.h */
+struct qk_experts;          /* forward/experts.h */
 
 /* q at position t is multiplied by factor, by ln(t + log) / ln(log) unless log is 0, and by
  * 1 + beta ln(1 + floor(t / period)). */
@@ -47,6 +49,11 @@ struct qk_latent {
     struct qk_norm q_norm, kv_norm;
 };
 
+/* down(f(up x)), or down(f(gate x) * up x); up.weight NULL: no MLP. */
+struct qk_mlp {
+    struct qk_projection gate, up, down;
+};
+
 struct qk_layer_weights {
     const struct qk_layer *layer;
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
@@ -62,10 +69,13 @@ struct qk_layer_weights {
     struct qk_query_scaling query;
     float rope_factor;                /* of the cosines and sines */
     float *frequency;                 /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
+    const struct qk_mixer_ops *mixer;
+    const struct qk_feed_forward_ops *feed_forward;
     bool parallel;
     enum qk_activation gate_activation, activation;
-    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
+    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out;
+    struct qk_mlp mlp;
+    struct qk_experts *experts; /* owned; NULL: none */
     float *conv, *decay_log,
         *decay_bias; /* delta: conv (q, k and v channels, conv_width) or NULL; (n_v) each */
     size_t conv_width;

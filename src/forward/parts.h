@@ -41,8 +41,20 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
     bool needed, const struct qk_tensor **out, struct qk_error *err);
 
-/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies cosines
- * and sines, and *score the scores of latent attention. */
+/* Experts ("experts" of "forward"). A name with the part N stands for one tensor an expert, N its number; any other
+ * name for one tensor of all experts. */
+
+/* The object of the row, when the layer has the tensor of a router; else NULL. */
+const cJSON *qk_parts_experts(const struct qk_parts *parts, int layer);
+/* As qk_parts_layer_tensor, with the expert's number in the place of N. *each (NULL allowed) says whether it was. */
+enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, size_t expert, const char *suffix, bool needed, const struct qk_tensor **out, bool *each,
+    struct qk_error *err);
+/* True for the tensor of an expert, or of all of them. */
+bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
+
+/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies
+ * cosines and sines, and *score the scores of latent attention. */
 enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,
     float *factor, float *score, struct qk_error *err);
 

@@ -37,6 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
+static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped ";
 
 static const struct field ROW_FIELDS[] = {
@@ -148,6 +149,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
     {"router", NAMES, false, NULL},
+    {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},
     {"position_embedding", NAMES, false, NULL},
@@ -156,6 +158,39 @@ static const struct field FORWARD_FIELDS[] = {
     {"logit_multiplier", VALUE, false, NULL},
     {"most_tokens", VALUE, false, NULL},
     {"logit_softcap", VALUE, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+
+static const struct field EXPERTS_FIELDS[] = {
+    {"router", NAMES, true, NULL},
+    {"correction", NAMES, false, NULL},
+    {"per_token", VALUE, true, NULL},
+    {"scoring", WORD, true, SCORINGS},
+    {"scoring_when", WORDS_WHEN, false, SCORINGS},
+    {"groups", VALUE, false, NULL},
+    {"groups_chosen", VALUE, false, NULL},
+    {"normalised", FLAG, false, NULL},
+    {"normalised_eps", VALUE, false, NULL},
+    {"factor", VALUE, false, NULL},
+    {"gate", NAMES, false, NULL},
+    {"up", NAMES, false, NULL},
+    {"gate_up", NAMES, false, NULL},
+    {"interleaved", SWITCH, false, NULL},
+    {"down", NAMES, true, NULL},
+    {"limit", VALUE, false, NULL},
+    {"alpha", VALUE, false, NULL},
+    {"up_plus", VALUE, false, NULL},
+    {"latent_in", NAMES, false, NULL},
+    {"latent_out", NAMES, false, NULL},
+    {"shared", OBJECT, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+static const struct field SHARED_FIELDS[] = {
+    {"gate", NAMES, false, NULL},
+    {"up", NAMES, false, NULL},
+    {"gate_up", NAMES, false, NULL},
+    {"down", NAMES, true, NULL},
+    {"weight", NAMES, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 
@@ -290,8 +325,8 @@ bool qk_layout_key(size_t i, struct qk_layout_key *out)
     static const struct {
         const char *object;
         const struct field *fields;
-    } objects[] = {
-        {"row", ROW_FIELDS}, {"rule", RULE_FIELDS}, {"mixer", MIXER_FIELDS}, {"forward", FORWARD_FIELDS}};
+    } objects[] = {{"row", ROW_FIELDS}, {"rule", RULE_FIELDS}, {"mixer", MIXER_FIELDS},
+        {"forward", FORWARD_FIELDS}, {"experts", EXPERTS_FIELDS}, {"shared", SHARED_FIELDS}};
     for (size_t o = 0; o < sizeof objects / sizeof objects[0]; o++)
         for (const struct field *field = objects[o].fields; field->key != NULL; field++)
             if (i-- == 0) {
@@ -374,21 +409,45 @@ static bool has_pass(const cJSON *forward)
     return any && qk_json_get(forward, "missing") == NULL;
 }
 
+static enum qk_code check_up(const char *file, const char *where, const cJSON *object, struct qk_error *err)
+{
+    if (qk_json_get(object, "up") != NULL || qk_json_get(object, "gate_up") != NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: needs one of the keys \"up\" and \"gate_up\"", file, where);
+}
+
+static enum qk_code check_experts(const char *file, const cJSON *experts, struct qk_error *err)
+{
+    const cJSON *shared = qk_json_get(experts, "shared");
+    if (experts == NULL)
+        return QK_OK;
+    QK_TRY(check_object(file, "experts", experts, EXPERTS_FIELDS, err));
+    QK_TRY(check_up(file, "experts", experts, err));
+    if (shared == NULL)
+        return QK_OK;
+    QK_TRY(check_object(file, "shared", shared, SHARED_FIELDS, err));
+    return check_up(file, "shared", shared, err);
+}
+
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
-    static const char *const ends[] = {"embedding", "final_norm", "activation", "down"};
+    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"};
     static const char *const sums[] = {"v", "o"}, *const recurrent[] = {"recurrence"},
                              *const delta[] = {"alpha", "beta", "decay_log", "decay_bias"};
     const cJSON *forward = qk_json_get(row, "forward");
     if (forward == NULL)
         return QK_OK;
     QK_TRY(check_object(file, "forward", forward, FORWARD_FIELDS, err));
+    QK_TRY(check_experts(file, qk_json_get(forward, "experts"), err));
     if (!has_pass(forward))
         return QK_OK;
-    QK_TRY(check_needed(file, "forward", forward, ends, 4, err));
-    if ((qk_json_get(forward, "up") == NULL) == (qk_json_get(forward, "gate_up") == NULL))
-        return qk_fail(err, QK_INPUT, "%s: forward: needs one of the keys \"up\" and \"gate_up\"", file);
+    QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
+    bool dense = qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL;
+    if (dense) {
+        QK_TRY(check_needed(file, "forward", forward, mlp, 1, err));
+        QK_TRY(check_up(file, "forward", forward, err));
+    }
     for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
         const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", "");
         if (strcmp(kind, "none") == 0)

@@ -22,7 +22,7 @@ static char *const FIXTURES[] = {"gemma", "gemma2", "cohere", "cohere_qk", "cohe
     "exaone4", "exaone4_full", "stablelm", "stablelm_parallel", "phi", "starcoder2", "olmo", "gptj",
     "codegen", "gpt_bigcode", "gpt_bigcode_mha", "nemotron", "seed_oss", "helium", "ernie4_5", "hunyuan",
     "ministral3_plain", "deepseek_v2", "deepseek_v3_direct", "deepseek_v3_dense", "deepseek_v3_yarn",
-    "ministral3", "olmo3"};
+    "ministral3", "olmo3", "glm4_moe_lite", "glm_moe_dsa"};
 enum { N_FIXTURES = sizeof FIXTURES / sizeof FIXTURES[0] };
 
 static void open_fixture(const char *name, struct qk_model **model, struct golden *golden)
@@ -93,7 +93,8 @@ static void test_steps(void **state)
     struct golden golden;
     struct qk_error err = {0};
     open_fixture(name, &model, &golden);
-    size_t n = strncmp(name, "gpt_bigcode", 11) == 0 ? STEPS : LONG; /* it has few positions */
+    bool few = strncmp(name, "gpt_bigcode", 11) == 0 || strcmp(name, "glm_moe_dsa") == 0;
+    size_t n = few ? STEPS : LONG; /* they take few tokens */
     for (size_t t = 0; t < n; t++)
         ids[t] = (int32_t)((t * t * 7 + 5 * t) % WORDS);
     expect_ok(qk_forward(model, NULL, ids, STEPS, NULL, expected, STEPS, NULL, &err), &err);
@@ -115,14 +116,34 @@ static void test_steps(void **state)
     qk_model_close(model);
 }
 
+/* Beyond as many tokens as it attends to, a model with an index of keys is refused. */
+static void test_too_long(void **state)
+{
+    int32_t ids[LONG] = {0};
+    float logits[WORDS], x[32 * 65] = {0};
+    struct qk_layer_attention made;
+    struct qk_model *model;
+    struct golden golden;
+    struct qk_error err = {0};
+    (void)state;
+    open_fixture("glm_moe_dsa", &model, &golden);
+    expect_ok(qk_forward(model, NULL, ids, 64, NULL, logits, 1, NULL, &err), &err);
+    expect_failure(qk_forward(model, NULL, ids, 65, NULL, logits, 1, NULL, &err), &err, QK_INPUT, "64 tokens|65");
+    expect_failure(
+        qk_layer_attention_make(model, NULL, 0, x, 65, NULL, &made, &err), &err, QK_INPUT, "64 tokens|65");
+    close_golden(&golden);
+    qk_model_close(model);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[2 * N_FIXTURES];
+    struct CMUnitTest tests[2 * N_FIXTURES + 1];
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
     for (size_t i = 0; i < N_FIXTURES; i++)
         tests[i] = (struct CMUnitTest){FIXTURES[i], test_golden, NULL, NULL, FIXTURES[i]};
     for (size_t i = 0; i < N_FIXTURES; i++)
         tests[N_FIXTURES + i] = (struct CMUnitTest){FIXTURES[i], test_steps, NULL, NULL, FIXTURES[i]};
+    tests[2 * N_FIXTURES] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
