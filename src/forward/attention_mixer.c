@@ -11,6 +11,8 @@ static void norm_qk(const struct qk_layer_weights *w, size_t n, float *q)
     size_t hd = w->head_dim, ld = w->qkv.n;
     qk_norm_heads(&w->q_norm, n, w->n_q, hd, ld, q);
     qk_norm_heads(&w->k_norm, n, w->n_k, hd, ld, q + w->n_q * hd);
+    if (ld > (w->n_q + w->n_k) * hd)
+        qk_norm_heads(&w->v_norm, n, w->n_v, w->value_dim, ld, q + (w->n_q + w->n_k) * hd);
 }
 
 /* Rotates q and k of the block's rows. */

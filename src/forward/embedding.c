@@ -79,7 +79,8 @@ enum qk_code qk_embed(
     QK_TRY(check_ids(parts, embedding, ids, T, err));
     for (size_t t = 0; t < T; t++)
         QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
-    if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
+    if (qk_layout_flag(parts->forward, "embedding_root_if", &parts->model->config, true) &&
+        qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
         for (size_t i = 0; i < T * d; i++)
             x[i] *= (float)sqrt(root);
     return add_positions(parts, t0, x, T, d, err);

@@ -59,16 +59,17 @@ struct qk_layer_weights {
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
     size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
-    struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
+    struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, v_norm, o_norm;
     struct qk_projection
         qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out); of latent
                                  attention the sizes alone */
     struct qk_latent latent;
     float scale, softcap;
-    float *sinks; /* (n_q) or NULL: attention.h */
+    float layer_scale; /* of the layer's output */
+    float *sinks;      /* (n_q) or NULL: attention.h */
     struct qk_query_scaling query;
-    float rope_factor;                /* of the cosines and sines */
-    float *frequency;                 /* (rotary_dims / 2) or NULL */
+    float rope_factor; /* of the cosines and sines */
+    float *frequency;  /* (rotary_dims / 2) or NULL */
     const struct qk_mixer_ops *mixer;
     const struct qk_feed_forward_ops *feed_forward;
     bool parallel;

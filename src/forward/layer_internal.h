@@ -25,6 +25,8 @@ struct qk_reading {
 
 /* Makes an array of n values that the layer owns. */
 enum qk_code qk_new_array(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err);
+/* Makes an array of n ones that the layer owns. */
+enum qk_code qk_make_ones(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err);
 /* Hands an array of n values over to the layer; it is freed on failure. */
 enum qk_code qk_own(struct qk_layer_weights *out, void *array, size_t n, struct qk_error *err);
 /* Reads a tensor of that shape (columns 0: one dimension) into an array that the layer owns. */

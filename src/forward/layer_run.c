@@ -192,6 +192,8 @@ static void add_mlp(void *context, size_t item, size_t worker)
     if (w->parallel)
         add(n * d, run->added + at, x);
     add(n * d, run->normed + at, x);
+    for (size_t j = 0; w->layer_scale != 1.0f && j < n * d; j++)
+        x[j] *= w->layer_scale;
 }
 
 /* x += o_proj(norm(mixed) * gate), x += the MLP of x; for a parallel layer both are of the same x. */

@@ -68,8 +68,9 @@ static const char *reason_text(const char *word)
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
         {"layer_scale", "its scores are scaled by the number of the layer"},
-        {"qk_layer_norm", "its q/k norms are layer norms"},
-        {"clipped", "its queries and keys are clipped"}};
+        {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"},
+        {"sinks", "its full attention has sinks"},
+        {"per_layer", "its layers take inputs of their own for each token"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;
@@ -87,7 +88,7 @@ const char *qk_parts_refused(const struct qk_parts *parts)
         return "its adapter changes tensors of layers that the base does not have";
     const cJSON *refuse = qk_json_get(parts->forward, "refuse");
     for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
-        if (qk_config_true(qk_config_path(&parts->model->config, item->string)))
+        if (qk_layout_holds(&parts->model->config, item->string))
             return reason_text(item->valuestring);
     return NULL;
 }

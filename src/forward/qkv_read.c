@@ -35,6 +35,19 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     return qk_read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
 }
 
+/* The norm of each value head: it has gains of 1. */
+static enum qk_code make_v_norm(const struct qk_reading *r)
+{
+    struct qk_norm *norm = &r->out->v_norm;
+    if (!qk_json_bool(r->mixer, "v_norm_plain", false))
+        return QK_OK;
+    norm->n = r->out->value_dim;
+    if (!qk_layout_value(r->parts->forward, "eps", &r->parts->model->config, &norm->eps) || !(norm->eps >= 0))
+        return qk_fail(
+            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    return qk_make_ones(r->out, norm->n, &norm->gain, r->err);
+}
+
 static enum qk_code read_o_norm(const struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
@@ -359,5 +372,8 @@ enum qk_code qk_read_qkv(struct qk_reading *r, bool all)
     QK_TRY(read_qk_norm(r, QK_Q, &out->q_norm));
     QK_TRY(read_qk_norm(r, QK_K, &out->k_norm));
     QK_TRY(qk_read_scales(r));
-    return all ? qk_read_output(r) : QK_OK;
+    if (!all)
+        return QK_OK;
+    QK_TRY(make_v_norm(r));
+    return qk_read_output(r);
 }

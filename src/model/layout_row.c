@@ -38,7 +38,8 @@ struct field {
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped ";
+static const char REASONS[] =
+    " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -112,6 +113,7 @@ static const struct field MIXER_FIELDS[] = {
     {"query_period", VALUE, false, NULL},
     {"sinks", NAMES, false, NULL},
     {"value_scale", VALUE, false, NULL},
+    {"v_norm_plain", SWITCH, false, NULL},
     {"v", NAMES, false, NULL},
     {"o", NAMES, false, NULL},
     {"gate", NAMES, false, NULL},
@@ -142,6 +144,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"mixer_post_norm", NAMES, false, NULL},
     {"mlp_norm", NAMES, false, NULL},
     {"mlp_post_norm", NAMES, false, NULL},
+    {"layer_scale", NAMES, false, NULL},
     {"parallel", FLAG, false, NULL},
     {"gate", NAMES, false, NULL},
     {"up", NAMES, false, NULL},
@@ -152,6 +155,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},
+    {"embedding_root_if", FLAG, false, NULL},
     {"position_embedding", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
@@ -401,8 +405,8 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
 /* True when the row describes more than attention on given inputs. */
 static bool has_pass(const cJSON *forward)
 {
-    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up", "gate",
-        "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
+    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up",
+        "gate", "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
     bool any = false;
     for (size_t i = 0; parts[i] != NULL && !any; i++)
         any = qk_json_get(forward, parts[i]) != NULL;

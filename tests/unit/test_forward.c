@@ -80,8 +80,8 @@ static void open_rounded(const char *fixture, const char *folder, struct qk_mode
 
 static const char JET_PAIR[] = "tiny-jet-nemotron";
 /* Goldens with the frequencies of their configs. There is one side of each. */
-static const char *const EXACT[] = {"qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text",
-    "glm4_moe"};
+static const char *const EXACT[] = {
+    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe"};
 enum { N_EXACT = sizeof EXACT / sizeof EXACT[0] };
 
 static bool is_exact(const char *family)

@@ -22,7 +22,8 @@ static char *const FIXTURES[] = {"gemma", "gemma2", "cohere", "cohere_qk", "cohe
     "exaone4", "exaone4_full", "stablelm", "stablelm_parallel", "phi", "starcoder2", "olmo", "gptj",
     "codegen", "gpt_bigcode", "gpt_bigcode_mha", "nemotron", "seed_oss", "helium", "ernie4_5", "hunyuan",
     "ministral3_plain", "deepseek_v2", "deepseek_v3_direct", "deepseek_v3_dense", "deepseek_v3_yarn",
-    "ministral3", "olmo3", "glm4_moe_lite", "glm_moe_dsa"};
+    "ministral3", "olmo3", "glm4_moe_lite", "glm_moe_dsa", "gemma4_plain", "gemma4_shared", "deepseek_v2_moe",
+    "deepseek_v32", "gpt_oss", "afmoe", "mimo_v2_flash"};
 enum { N_FIXTURES = sizeof FIXTURES / sizeof FIXTURES[0] };
 
 static void open_fixture(const char *name, struct qk_model **model, struct golden *golden)
@@ -93,7 +94,8 @@ static void test_steps(void **state)
     struct golden golden;
     struct qk_error err = {0};
     open_fixture(name, &model, &golden);
-    bool few = strncmp(name, "gpt_bigcode", 11) == 0 || strcmp(name, "glm_moe_dsa") == 0;
+    bool few = strncmp(name, "gpt_bigcode", 11) == 0 || strcmp(name, "glm_moe_dsa") == 0 ||
+               strcmp(name, "deepseek_v32") == 0;
     size_t n = few ? STEPS : LONG; /* they take few tokens */
     for (size_t t = 0; t < n; t++)
         ids[t] = (int32_t)((t * t * 7 + 5 * t) % WORDS);
@@ -128,7 +130,8 @@ static void test_too_long(void **state)
     (void)state;
     open_fixture("glm_moe_dsa", &model, &golden);
     expect_ok(qk_forward(model, NULL, ids, 64, NULL, logits, 1, NULL, &err), &err);
-    expect_failure(qk_forward(model, NULL, ids, 65, NULL, logits, 1, NULL, &err), &err, QK_INPUT, "64 tokens|65");
+    expect_failure(
+        qk_forward(model, NULL, ids, 65, NULL, logits, 1, NULL, &err), &err, QK_INPUT, "64 tokens|65");
     expect_failure(
         qk_layer_attention_make(model, NULL, 0, x, 65, NULL, &made, &err), &err, QK_INPUT, "64 tokens|65");
     close_golden(&golden);
