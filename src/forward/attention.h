@@ -15,6 +15,8 @@ struct qk_attention {
     size_t window; /* 0: whole past; else a query sees itself and the window - 1 tokens before it */
     float scale;   /* of the logits */
     float softcap; /* 0: none; else logits become c tanh(logits / c) */
+    const float
+        *sinks; /* (n_q) or NULL: a logit that takes part in the softmax of each query and has no value */
     const float *q, *k,
         *v; /* (T - first_query, q_stride), (T, k_stride) ...; v NULL: compute the maps only */
     size_t q_stride, k_stride, v_stride;
@@ -32,12 +34,14 @@ static inline size_t qk_first_key(size_t window, size_t t)
     return window != 0 && t + 1 > window ? t + 1 - window : 0;
 }
 
-/* row (t + 1) = the attention a(t, s) of one head from one query; zeros before its window. */
+/* row (t + 1) = the attention a(t, s) of one head from one query; zeros before its window. It sums to 1, or with a
+ * sink to 1 less what the sink takes. */
 void qk_attention_row(const struct qk_attention *a, size_t head, size_t t, float *row);
 
 /* The attention of one head for the queries t0 <= t < t0 + n, before the last division:
  *   a(t0 + i, s) = p[i * ld + s] * factor[i * blocks + s / QK_ATTENTION_BLOCK]  for qk_first_key(window, t) <= s <= t.
- * Other values of p and factor are not set. Blocks of queries and those of keys with one factor are as long. */
+ * Other values of p and factor are not set. Blocks of queries and those of keys with one factor are as long. Of a head
+ * with a sink, sink[i] is what the sink takes of query t0 + i. */
 enum { QK_ATTENTION_BLOCK = 128 };
 struct qk_attention_map {
     size_t head, t0, n, window;
@@ -45,6 +49,7 @@ struct qk_attention_map {
     size_t ld;
     const float *factor;
     size_t blocks;
+    const float *sink; /* (n), or NULL */
 };
 
 /* Makes the map of n <= QK_ATTENTION_BLOCK queries in `values`, which has room for qk_attention_map_values(a->T)

@@ -339,7 +339,9 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
     enum qk_code code = reason != NULL
                             ? qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",
                                   model->checkpoint->path, model->family, reason)
-                            : make_attention(&parts, of, x, T, out, err);
+                            : qk_parts_check_tokens(&parts, err);
+    if (code == QK_OK)
+        code = make_attention(&parts, of, x, T, out, err);
     qk_parts_close(&parts);
     return code;
 }

@@ -35,7 +35,7 @@ static struct qk_projection part_of(const struct qk_projection *p, size_t first,
 }
 
 /* q, k and v are products of their own: so q and k have the same bits with v and without. */
-static enum qk_code project_group(
+static enum qk_code multiply_group(
     struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
@@ -56,8 +56,15 @@ static enum qk_code project_group(
             .activation = QK_SIGMOID},
         {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v, .ld = w->n_v},
     };
+    return qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err);
+}
+
+static enum qk_code project_group(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_mixer_ops *mixer = run->w->mixer;
     QK_TRY(qk_run_for_group(run, group, qk_run_norm_rows, progress, err));
-    QK_TRY(qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err));
+    QK_TRY((mixer->project != NULL ? mixer->project : multiply_group)(run, group, progress, err));
     return qk_run_for_group(run, group, finish_projection, progress, err);
 }
 
@@ -110,7 +117,8 @@ struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights
         .head_dim = hd,
         .value_dim = weights->value_dim,
         .scale = weights->scale,
-        .softcap = weights->softcap};
+        .softcap = weights->softcap,
+        .sinks = weights->sinks};
     a.window = weights->layer->kind == QK_WINDOW ? (size_t)weights->layer->window : 0;
     a.q = qkv;
     a.k = qkv + n * hd;

@@ -220,6 +220,8 @@ static double row_divergence(const struct qk_attention_map *a, const struct qk_a
                 end - s, a->factor[unit], a->p + i * a->ld + s, b->factor[unit], b->p + i * b->ld + s);
         }
     }
+    if (a->sink != NULL && b->sink != NULL)
+        sum += qk_range_divergence(1, 1.0f, a->sink + i, 1.0f, b->sink + i);
     return sum;
 }
 

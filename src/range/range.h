@@ -4,7 +4,10 @@
  * For the attention a(t, s) of a query t the distance is tau = t - s. Bin 0 is tau = 0, and bin b > 0 is 2^(b-1) <=
  * tau < 2^b; there are as many bins as hold T - 1. A head's numbers are means over the chosen queries, a layer's are
  * means over its heads. The shift of two attentions p and r of a query is their Jensen-Shannon divergence in nats
- * (Lin 1991). It is KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2, from 0 to ln 2. All sums in float64. */
+ * (Lin 1991). It is KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2, from 0 to ln 2. All sums in float64.
+ *
+ * A head with a sink (attention.h) gives the tokens less than 1. What the sink takes has no distance: it is in no bin,
+ * and adds nothing to the mean and to the mass far away. The divergence counts it as one more place. */
 #ifndef QK_RANGE_RANGE_H
 #define QK_RANGE_RANGE_H
 
@@ -38,7 +41,7 @@ enum qk_code qk_queries_parse(const char *text, struct qk_range_options *options
 
 struct qk_range {
     double mean, long_mass;
-    double hist[QK_RANGE_BINS]; /* the first n_bins count; they sum to 1 */
+    double hist[QK_RANGE_BINS]; /* the first n_bins count; they sum to 1, with a sink to less */
 };
 /* One layer of one model. */
 struct qk_layer_range {
