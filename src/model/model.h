@@ -88,6 +88,7 @@ struct qk_layer {
     int rotary_dims;    /* first rows of each head that rotate; 0 without RoPE */
     double rope_theta;  /* 0 without RoPE */
     int window;         /* 0 unless kind is window and the config has it */
+    bool recurs;        /* kind linear, with a recurrence that is built in (forward/mixer.h) */
     bool gain_plus_one; /* stored q/k norm gain w acts as 1 + w */
 };
 
