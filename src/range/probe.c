@@ -502,11 +502,12 @@ static void run_item(void *context, size_t item, size_t worker)
     sides->code[side] = run_side(&sides->pass[side], &sides->error[side]);
 }
 
-/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. */
+/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of a
+ * linear layer has a second one behind it, of another value head. */
 static enum qk_code side_bytes(
     const struct pass *pass, enum qk_side side, size_t *bytes, struct qk_error *err)
 {
-    enum { MAPS = 2 };
+    enum { MAPS = 4 };
     const struct qk_probe *probe = pass->probe;
     const struct qk_model *model = probe->pair->model[side];
     size_t T = probe->T, kept = 0;

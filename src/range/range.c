@@ -277,8 +277,8 @@ static float *scratch_of(const struct qk_range_run *run, size_t worker)
     return run->scratch + worker * maps_made(run) * run->values;
 }
 
-/* Item: a chosen block of queries of a head, the last blocks first. Blocks are those of a pass, so that a head has the same
- * numbers beside a pass. */
+/* Item: a chosen block of queries of a head, the last blocks first. Blocks are those of a pass, so that a head has the
+ * same numbers beside a pass. */
 static void run_block(void *context, size_t item, size_t worker)
 {
     struct qk_range_run *run = context;

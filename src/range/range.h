@@ -35,8 +35,7 @@ struct qk_range_options {
 /* The first query that counts: T / 2, 0, or T - last. */
 size_t qk_range_first_query(const struct qk_range_options *options, size_t T);
 /* The blocks of queries that count in a layer of the kind: all those with a chosen query. A linear layer, whose cost is
- * else linear in T, has at most QK_RANGE_LINEAR_BLOCKS of them, in even steps. So a pass takes at most a third longer
- * (tests/bench). */
+ * else linear in T, has at most QK_RANGE_LINEAR_BLOCKS of them, in even steps. */
 enum { QK_RANGE_LINEAR_BLOCKS = 4 };
 size_t qk_range_most_blocks(enum qk_kind kind); /* 0: no limit */
 struct qk_block_choice qk_range_blocks(const struct qk_range_options *options, enum qk_kind kind, size_t T);
