@@ -192,6 +192,30 @@ size_t qk_attention_blocks(size_t T)
     return (T + QK_ATTENTION_BLOCK - 1) / QK_ATTENTION_BLOCK;
 }
 
+struct qk_block_choice qk_choose_blocks(size_t T, size_t from, size_t most)
+{
+    struct qk_block_choice choice = {.T = T, .from = from, .first = from / QK_ATTENTION_BLOCK};
+    choice.among = from < T ? qk_attention_blocks(T) - choice.first : 0;
+    choice.n = most > 0 && most < choice.among ? most : choice.among;
+    return choice;
+}
+
+/* The middle one of each of n equal shares. */
+size_t qk_chosen_block(const struct qk_block_choice *choice, size_t i)
+{
+    return choice->first + (2 * i + 1) * choice->among / (2 * choice->n);
+}
+
+size_t qk_chosen_queries(const struct qk_block_choice *choice)
+{
+    size_t queries = 0;
+    for (size_t i = 0; i < choice->n; i++) {
+        size_t t0 = qk_chosen_block(choice, i) * QK_ATTENTION_BLOCK, end = t0 + QK_ATTENTION_BLOCK;
+        queries += (end < choice->T ? end : choice->T) - (t0 > choice->from ? t0 : choice->from);
+    }
+    return queries;
+}
+
 size_t qk_attention_map_values(size_t T)
 {
     return QK_ATTENTION_BLOCK * (T + qk_attention_blocks(T) + 1);

@@ -59,6 +59,17 @@ struct qk_attention_map qk_attention_map_make(
 size_t qk_attention_map_values(size_t T);
 size_t qk_attention_blocks(size_t T); /* of T queries, or keys */
 
+/* The blocks of queries that are looked at: those with a query t >= from, or `most` of them in even steps. */
+struct qk_block_choice {
+    size_t T, from, first, among, n; /* n of the `among` blocks from number `first` on */
+};
+/* most 0: all of them. */
+struct qk_block_choice qk_choose_blocks(size_t T, size_t from, size_t most);
+/* The number of chosen block i < choice->n; it rises with i. */
+size_t qk_chosen_block(const struct qk_block_choice *choice, size_t i);
+/* The queries t >= from of all chosen blocks. */
+size_t qk_chosen_queries(const struct qk_block_choice *choice);
+
 /* Who looks on. */
 struct qk_attention_watch {
     /* Receives the attention of one head for QK_ATTENTION_BLOCK queries from a multiple of it on (the last block has
@@ -68,6 +79,8 @@ struct qk_attention_watch {
     void (*seen)(void *context, size_t worker, const struct qk_attention_map *map);
     void *context;
     size_t from;
+    size_t
+        most; /* of a linear layer (forward/coefficients.h): as many blocks, those of qk_choose_blocks; 0: all */
 };
 
 /* For each of n sequences, which differ in T, first_query and their arrays alone: out = softmax(q k^T scale) v. The

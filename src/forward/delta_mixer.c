@@ -29,12 +29,15 @@ static enum qk_code split_beta_alpha(struct qk_reading *r)
     return QK_OK;
 }
 
-static enum qk_code read_conv(struct qk_reading *r)
+/* Without `all`, for q and k alone. */
+static enum qk_code read_conv(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
     const struct qk_tensor *conv;
-    size_t values = out->n_v * out->value_dim;
+    size_t values = out->n_v * out->value_dim, channels = out->qkv.n + (all ? 0 : values);
     if (qk_json_get(r->mixer, "kernel_in") != NULL) {
+        if (!all)
+            return QK_OK;
         QK_TRY(qk_read_projection(r, r->mixer, "kernel_in", 0, out->d, true, &out->kernel_in));
         QK_TRY(qk_read_projection(r, r->mixer, "kernel_out", 0, out->kernel_in.n, true, &out->kernel_out));
         out->conv_width = out->kernel_out.n / values;
@@ -46,7 +49,7 @@ static enum qk_code read_conv(struct qk_reading *r)
         return QK_OK;
     QK_TRY(
         qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "conv", ".weight", true, &conv, r->err));
-    if (conv->n_dims != 3 || conv->shape[0] != out->qkv.n || conv->shape[1] != 1 || conv->bytes == 0)
+    if (conv->n_dims != 3 || conv->shape[0] != channels || conv->shape[1] != 1 || conv->bytes == 0)
         return qk_fail_row(r, "its convolution does not have one kernel for each row of q, k and v");
     out->conv_width = (size_t)conv->shape[2];
     QK_TRY(qk_weights_values(r->parts, conv, &out->conv, r->err));
@@ -59,8 +62,6 @@ static enum qk_code read_delta(struct qk_reading *r, bool all)
     const struct qk_tensor *log_tensor, *bias;
     int layer = r->layer->index;
     QK_TRY(qk_read_qkv(r, all));
-    if (!all)
-        return QK_OK;
     if (qk_json_get(r->mixer, "beta_alpha") != NULL) {
         QK_TRY(split_beta_alpha(r));
     } else {
@@ -71,7 +72,7 @@ static enum qk_code read_delta(struct qk_reading *r, bool all)
     QK_TRY(qk_parts_layer_tensor(r->parts, layer, r->mixer, "decay_bias", "", true, &bias, r->err));
     QK_TRY(qk_read_owned(r->parts, log_tensor, out->n_v, 0, out, &out->decay_log, r->err));
     QK_TRY(qk_read_owned(r->parts, bias, out->n_v, 0, out, &out->decay_bias, r->err));
-    return read_conv(r);
+    return read_conv(r, all);
 }
 
 /* g = -e^decay_log softplus(g + decay_bias). */

@@ -94,7 +94,8 @@ struct qk_layer_weights {
     size_t values; /* in all of them */
 };
 
-/* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs. QK_INPUT names a tensor
+/* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs (q and k, the gates of a
+ * linear layer). QK_INPUT names a tensor
  * that is missing or has another shape. Freed with qk_layer_weights_free, also after a failure. */
 enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk_layer *layer, bool all,
     struct qk_layer_weights *out, struct qk_error *err);
@@ -112,12 +113,11 @@ void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *
 struct qk_projected {
     float *qkv, *beta, *g;
 };
-enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
-    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
-    struct qk_progress *progress, struct qk_error *err);
 void qk_projected_free(struct qk_projected *projected);
-/* The attention of T tokens that begin their sequence, over their projections; out is not set. */
-struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
+
+/* Makes the attention of T tokens x that begin their sequence, without mixing. Freed with qk_layer_attention_free. */
+enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *x, size_t T,
+    struct qk_layer_attention *out, struct qk_progress *progress, struct qk_error *err);
 
 /* The callbacks of a layer that runs; zero-initialised: none. `maps` goes with a batch of one sequence
  * (qk_softmax_attention); `rows` lists single queries of any of its sequences, all of which begin at position 0. */
@@ -132,8 +132,7 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);
 
-/* Shows rows of attention over inputs x without running the rest of the layer. The weights of a linear layer must
- * have been read whole. x is not written. */
+/* Shows rows of attention over inputs x without running the rest of the layer. x is not written. */
 enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const float *x,
     const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_rows *rows, void *context,
     struct qk_progress *progress, struct qk_error *err);

@@ -215,7 +215,7 @@ static enum qk_code read_mixer(struct qk_reading *r, bool all)
     float factor;
     out->d = (size_t)qk_model_width(r->parts->model);
     out->mixer = qk_mixer_find(word);
-    if (out->mixer == NULL)
+    if (out->mixer == NULL || (word == NULL && r->layer->kind == QK_LINEAR))
         return qk_fail_row(r, "its recurrence is not built in");
     QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
     QK_TRY(qk_read_multiplier(r, r->mixer, "in_multiplier", &factor));

@@ -244,7 +244,7 @@ static enum qk_code read_projections(struct qk_reading *r, bool all)
     const struct qk_tensor *weight = NULL, *bias = NULL;
     size_t n = (out->n_q + out->n_k) * out->head_dim;
     out->n_v = out->n_k;
-    if (all) {
+    if (all || out->mixer->value_heads) {
         QK_TRY(find_values(r, &weight, &bias));
         /* The query heads of a delta rule are its key heads. */
         n = ((out->mixer->value_heads ? out->n_k : out->n_q) + out->n_k) * out->head_dim;

@@ -44,7 +44,7 @@ void qk_alibi_slopes(size_t n, float *slope)
         slope[h] = (float)pow(2.0, -8.0 * (double)(2 * (h - power) + 1) / (double)(2 * power));
 }
 
-enum { CHUNK = 64 };
+enum { CHUNK = QK_CHUNK };
 
 struct lightning_job {
     const struct qk_attention *a; /* one a sequence */
@@ -207,17 +207,17 @@ static void delta_step(const struct delta_tokens *x, const struct delta_scratch 
  * strong decay takes no digits from those after it. */
 
 /* decay[i][j] = c(i, j) for j <= i; from_start[i] = c(i). */
-static void chunk_decay(const struct delta_tokens *x, float *decay, float *from_start)
+void qk_chunk_decay(size_t n, const float *g, size_t stride, float *decay, float from_start[QK_CHUNK])
 {
     static const double LEAST = -87; /* of exponents: 1e-38 */
     double sum[CHUNK + 1] = {0};     /* the last: from the start */
     float row[CHUNK + 1];
-    for (size_t i = 0; i < x->n; i++) {
-        double g = (double)x->g[i * x->stride];
+    for (size_t i = 0; i < n; i++) {
+        double of_token = (double)g[i * stride];
         sum[i] = 0;
         for (size_t j = 0; j < i; j++)
-            sum[j] += g;
-        sum[CHUNK] += g;
+            sum[j] += of_token;
+        sum[CHUNK] += of_token;
         for (size_t j = 0; j <= i; j++)
             row[j] = (float)(sum[j] < LEAST ? LEAST : sum[j]);
         row[i + 1] = (float)(sum[CHUNK] < LEAST ? LEAST : sum[CHUNK]);
@@ -258,7 +258,7 @@ static void delta_chunk(const struct delta_tokens *x, const struct delta_scratch
     size_t n = x->n, dk = x->dk, dv = x->dv;
     float from_start[CHUNK];
     const float *to_end = s->decay + (n - 1) * CHUNK;
-    chunk_decay(x, s->decay, from_start);
+    qk_chunk_decay(n, x->g, x->stride, s->decay, from_start);
     solve_delta(x, s, from_start);
     multiply(n, n, dk, x->q, x->q_stride, x->k, x->k_stride, true, s->queries, CHUNK);
     multiply(n, dv, dk, x->q, x->q_stride, s->state, dv, false, x->out, x->out_stride);

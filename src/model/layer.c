@@ -458,6 +458,7 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
         return QK_OK;
+    layer->recurs = layer->kind == QK_LINEAR && qk_json_get(mixer, "recurrence") != NULL;
     bool shared;
     QK_TRY(note_shared(b, layer, mixer, &shared, err));
     if (shared)

@@ -91,6 +91,7 @@ struct qk_layer {
     double rope_theta; /* 0 without RoPE */
     const cJSON *rope; /* the config's scaling of these frequencies (model/rope.h), or NULL; borrowed */
     bool norm_after_rope; /* q/k norms are applied to rotated rows */
+    bool recurs;          /* kind linear, with a recurrence that is built in (forward/mixer.h) */
     int window;           /* 0 unless kind is window and the config has it */
     bool gain_plus_one;   /* stored q/k norm gain w acts as 1 + w */
 };

@@ -237,7 +237,7 @@ static void check_softmax(const float *x, size_t window, float softcap, const fl
     struct qk_error err = {0};
     float *out = malloc(T * NQ * VD * sizeof *out), *maps = calloc((size_t)NQ * T * T, sizeof *maps), p[T];
     struct watch watch = {.maps = maps};
-    const struct qk_attention_watch watcher = {see, &watch, 0};
+    const struct qk_attention_watch watcher = {.seen = see, .context = &watch};
     a.window = window;
     a.softcap = softcap;
     a.sinks = sinks;
@@ -337,7 +337,7 @@ static void check_long(const struct qk_attention *of, size_t from)
     struct qk_attention a = *of;
     struct qk_error err = {0};
     struct long_watch watch = {.row = {row[0], row[1]}, .query = {from, LONG - 1}};
-    struct qk_attention_watch watcher = {see_two, &watch, from};
+    struct qk_attention_watch watcher = {.seen = see_two, .context = &watch, .from = from};
     a.out = out[0];
     expect_ok(qk_softmax_attention(&a, 1, NULL, &err), &err);
     a.out = out[1];
