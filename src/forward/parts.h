@@ -54,6 +54,10 @@ enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, con
 /* True for the tensor of an expert, or of all of them. */
 bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
 
+/* *out = the value of a key of "forward" or of a mixer, a factor; 1 without it. QK_INPUT unless it is finite. */
+enum qk_code qk_parts_multiplier(
+    const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err);
+
 /* Fills frequency[j], rotary_dims / 2 values, of a layer with RoPE: theta^(-2j / rotary_dims), scaled as the config
  * says. The scalings are linear (Chen et al. 2023), llama3 (Grattafiori et al. 2024) and longrope (Ding et al. 2024).
  * The last has a divisor for each pair, and other divisors beyond the original number of tokens. *factor multiplies
