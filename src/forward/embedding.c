@@ -87,7 +87,8 @@ enum qk_code qk_embed(
 {
     const struct qk_tensor *embedding;
     size_t d = (size_t)qk_model_width(parts->model);
-    double root, factor;
+    double root;
+    float factor;
     QK_TRY(find_embedding(parts, false, &embedding, err));
     QK_TRY(check_ids(parts, embedding, ids, T, err));
     for (size_t t = 0; t < T; t++)
@@ -95,8 +96,9 @@ enum qk_code qk_embed(
     if (qk_layout_flag(parts->forward, "embedding_root_if", &parts->model->config, true) &&
         qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
         qk_scale(T * d, root_of(parts, root), x);
-    if (qk_layout_value(parts->forward, "embedding_multiplier", &parts->model->config, &factor))
-        qk_scale(T * d, (float)factor, x);
+    QK_TRY(qk_parts_multiplier(parts, parts->forward, "embedding_multiplier", &factor, err));
+    if (factor != 1.0f)
+        qk_scale(T * d, factor, x);
     return add_positions(parts, t0, x, T, d, err);
 }
 
@@ -104,7 +106,7 @@ enum qk_code qk_embed(
 
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err)
 {
-    double softcap, factor;
+    double softcap;
     const struct qk_tensor *bias;
     *out = (struct qk_head){0};
     QK_TRY(find_embedding(parts, true, &out->tensor, err));
@@ -115,10 +117,7 @@ enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, str
     out->d = (size_t)out->tensor->shape[1];
     if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
         out->softcap = (float)softcap;
-    out->factor = 1.0f;
-    if (qk_layout_value(parts->forward, "logit_multiplier", &parts->model->config, &factor))
-        out->factor = (float)factor;
-    return QK_OK;
+    return qk_parts_multiplier(parts, parts->forward, "logit_multiplier", &out->factor, err);
 }
 
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err)

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "forward/weights.h"
 
-#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,16 +163,6 @@ void qk_scale_projection(struct qk_projection *projection, float weights, float 
         projection->bias[i] *= biases;
 }
 
-enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out)
-{
-    static const struct qk_bounds FINITE = {-FLT_MAX, FLT_MAX, "a number"};
-    double factor = 1;
-    bool found;
-    QK_TRY(qk_layout_number(object, key, &r->parts->model->config, FINITE, &found, &factor, r->err));
-    *out = (float)factor;
-    return QK_OK;
-}
-
 /* --- the layer --- */
 
 static enum qk_code read_layer_scale(struct qk_reading *r)
@@ -195,7 +184,7 @@ static enum qk_code read_rest(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
     int i = r->layer->index;
-    QK_TRY(qk_read_multiplier(r, r->parts->forward, "residual_multiplier", &out->residual));
+    QK_TRY(qk_parts_multiplier(r->parts, r->parts->forward, "residual_multiplier", &out->residual, r->err));
     if (out->mixer != NULL)
         QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
     if (strcmp(qk_json_string(r->mixer, "block", ""), "mixer") == 0)
@@ -218,7 +207,7 @@ static enum qk_code read_mixer(struct qk_reading *r, bool all)
     if (out->mixer == NULL || (word == NULL && r->layer->kind == QK_LINEAR))
         return qk_fail_row(r, "its recurrence is not built in");
     QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
-    QK_TRY(qk_read_multiplier(r, r->mixer, "in_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "in_multiplier", &factor, r->err));
     if (factor != 1.0f && out->mixer_norm.gain == NULL)
         return qk_fail_row(r, "there is no norm of the mixer's input, which in_multiplier needs");
     if (factor != 1.0f)

@@ -37,8 +37,6 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
     size_t k, bool needed, struct qk_projection *projection);
 /* Multiplies a projection's weights by a factor, and its biases by another. */
 void qk_scale_projection(struct qk_projection *projection, float weights, float biases);
-/* *out = the value of a key of the object, a factor; 1 without it. QK_INPUT unless it is finite. */
-enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out);
 /* Reads the gate of the mixer's output, its norm, and its projection. */
 enum qk_code qk_read_output(struct qk_reading *r);
 /* Reads the tensor of that name, without a suffix, of this shape. */

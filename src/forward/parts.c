@@ -6,6 +6,7 @@
 #include "model/rope.h"
 #include "tensor/quantised.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,6 +255,17 @@ bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk
             if (is_name_of(name_at(qk_json_get(experts, keys[k]), i), name->plain + length))
                 return true;
     return false;
+}
+
+enum qk_code qk_parts_multiplier(
+    const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err)
+{
+    static const struct qk_bounds FINITE = {-FLT_MAX, FLT_MAX, "a number"};
+    double factor = 1;
+    bool found;
+    QK_TRY(qk_layout_number(object, key, &parts->model->config, FINITE, &found, &factor, err));
+    *out = (float)factor;
+    return QK_OK;
 }
 
 /* --- rotary frequencies --- */

@@ -56,6 +56,10 @@ enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, con
 /* True for the tensor of an expert, or of all of them. */
 bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
 
+/* *out = the value of a key of "forward" or of a mixer, a factor; 1 without it. QK_INPUT unless it is finite. */
+enum qk_code qk_parts_multiplier(
+    const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err);
+
 /* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies
  * cosines and sines, and *score the scores of latent attention. */
 enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,

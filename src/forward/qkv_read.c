@@ -379,7 +379,7 @@ static enum qk_code scale_keys(const struct qk_reading *r)
     struct qk_projection keys = {
         w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d};
     float factor;
-    QK_TRY(qk_read_multiplier(r, r->mixer, "key_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
     qk_scale_projection(&keys, factor, factor);
     return QK_OK;
 }
@@ -394,7 +394,7 @@ enum qk_code qk_read_output(struct qk_reading *r)
     QK_TRY(read_o_norm(r));
     out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
     QK_TRY(qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o));
-    QK_TRY(qk_read_multiplier(r, r->mixer, "out_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "out_multiplier", &factor, r->err));
     qk_scale_projection(&out->o, factor, factor);
     return QK_OK;
 }
