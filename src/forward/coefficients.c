@@ -298,7 +298,7 @@ struct qk_attention_map qk_past_map_make(
     job.factor = values + QK_ATTENTION_BLOCK * T;
     job.scratch = values + qk_attention_map_values(T);
     kind->fill(&job);
-    return (struct qk_attention_map){head, t0, n, job.window, job.p, T, job.factor, job.blocks};
+    return (struct qk_attention_map){head, t0, n, job.window, job.p, T, job.factor, job.blocks, NULL};
 }
 
 struct show {
