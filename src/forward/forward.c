@@ -325,6 +325,8 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
         return qk_fail(
             err, QK_INPUT, "%s: there is no layer %d, or no token", model->checkpoint->path, layer);
     const struct qk_layer *of = &model->layer[layer];
+    if (of->kind == QK_NONE)
+        return qk_fail(err, QK_INPUT, "%s: layer %d has no attention", model->checkpoint->path, layer);
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     parts.progress = progress;
     const char *reason = qk_parts_refused(&parts);

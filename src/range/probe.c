@@ -502,8 +502,8 @@ static void run_item(void *context, size_t item, size_t worker)
     sides->code[side] = run_side(&sides->pass[side], &sides->error[side]);
 }
 
-/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of a
- * linear layer has a second one behind it, of another value head. */
+/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of
+ * a linear layer has a second one behind it, of another value head. */
 static enum qk_code side_bytes(
     const struct pass *pass, enum qk_side side, size_t *bytes, struct qk_error *err)
 {
