@@ -12,12 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* c (m, n) = alpha a b + beta c, a (m, k), b (k, n) or, `transposed`, (n, k); row-major, rows lda, ldb and ldc apart. On
- * the calling thread. */
+/* c (m, n) = alpha a b + beta c, a (m, k), b (k, n) or, `transposed`, (n, k); row-major, rows lda, ldb and ldc apart.
+ * On the calling thread. */
 void qk_gemm(bool transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
     const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
-/* How qk_gemm was chosen. The first call chooses, with a self-test of some hundredths of a second. */
+/* How qk_gemm was chosen. The first call chooses: oneDNN takes about 0.03 s to load and to make its code. */
 struct qk_gemm_choice {
     bool onednn;             /* oneDNN multiplies, else OpenBLAS */
     struct qk_error why_not; /* why it is OpenBLAS */
