@@ -240,7 +240,7 @@ static enum qk_code read_first_item(void *context, size_t item, size_t worker, s
 static enum qk_code read_first(struct pass *pass, struct qk_layer_weights *now, struct qk_error *err)
 {
     struct step step = {pass, now, NULL};
-    return qk_parallel_try(2, 2, read_first_item, &step, pass->progress, err);
+    return qk_parallel_try(2, qk_parallel_workers(2), read_first_item, &step, pass->progress, err);
 }
 
 /* Runs layers 0 <= pass->layer < n. */
@@ -254,7 +254,7 @@ static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
         if (code == QK_OK)
             code = show_state(pass, pass->layer, err);
         if (code == QK_OK && now->d == 0)
-            code = read_first(pass, now, err);
+            code = pass->layer == 0 ? read_first(pass, now, err) : read_layer(pass, pass->layer, now, err);
         if (code == QK_OK)
             code = run_step(pass, now, next, pass->ahead && pass->layer + 1 < n, err);
     }
