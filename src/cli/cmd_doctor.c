@@ -2,10 +2,12 @@
 #include "cli/arguments.h"
 #include "cli/folders.h"
 #include "cli/print.h"
+#include "linalg/gemm.h"
 #include "linalg/kernels.h"
 #include "linalg/selftest.h"
 
 #include "base/blas.h"
+#include "base/onednn.h"
 #include "base/processors.h"
 #include "base/progress.h"
 #include "model/layout.h"
@@ -23,8 +25,11 @@ static void print_versions(void)
 {
     qk_print("qkscope %s\n\nlibraries\n", PACKAGE_VERSION);
     char version[32];
+    struct qk_error missing;
     qk_print("  %-20s%s\n", "OpenBLAS", qk_blas_config());
     qk_print("  %-20s%s\n", "LAPACK", qk_lapack_version(version));
+    if (qk_onednn_load(&missing) == QK_OK)
+        qk_print("  %-20s%s\n", "oneDNN", qk_onednn_version(version));
     qk_print("  %-20s%s\n", "cJSON", cJSON_Version());
     qk_print("  %-20s%d.%d\n", "nettle", nettle_version_major(), nettle_version_minor());
 }
@@ -69,6 +74,29 @@ static enum qk_code print_rates(
     return QK_OK;
 }
 
+/* Which library multiplies in forward passes, why, and oneDNN's rates beside those of OpenBLAS. */
+static enum qk_code print_products(struct qk_error *err)
+{
+    static const char *const labels[] = {
+        [QK_FLOAT32] = "oneDNN on one core", [QK_BFLOAT16] = "bfloat16, one core"};
+    const struct qk_gemm_choice *choice = qk_gemm_choose();
+    qk_print("  %-20s", "forward passes");
+    if (choice->onednn)
+        qk_print("oneDNN: it is the faster one with AVX-512\n");
+    else
+        qk_print("OpenBLAS: %s\n", choice->why_not.text);
+    for (int p = QK_FLOAT32; p <= QK_BFLOAT16; p++) {
+        struct qk_error why_not = {0};
+        double rate;
+        QK_TRY(qk_gemm_rate((enum qk_precision)p, &rate, &why_not, err));
+        if (rate > 0)
+            qk_print("  %-20s%.0f Gflop/s\n", labels[p], rate);
+        else
+            qk_print("  %-20snot here: %s\n", labels[p], why_not.text);
+    }
+    return QK_OK;
+}
+
 static enum qk_code print_kernels(struct qk_error *err)
 {
     struct qk_processor processor = qk_processor_read();
@@ -88,6 +116,7 @@ static enum qk_code print_kernels(struct qk_error *err)
     print_core("used", choice.core);
     qk_print(": %s\n", reason_of(&choice));
     QK_TRY(print_rates(&processor, &choice, err));
+    QK_TRY(print_products(err));
     return qk_kernels_load(&choice, &wrong, err);
 }
 

@@ -107,6 +107,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     QK_TRY(qk_arguments_exclude(arguments, "timing", "estimate", err));
     QK_TRY(qk_arguments_threads(arguments, &r->threads, err));
     QK_TRY(qk_arguments_memory(arguments, &r->options.memory, err));
+    QK_TRY(qk_arguments_precision(arguments, err));
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
@@ -348,6 +349,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("memory", 0, "SIZE",
         "what a pass may take, such as 8G: it is refused where it needs more, and both sides run at once where that "
         "fits; what is free without it"),
+    &qk_option_precision,
     &qk_option_remote,
     NULL,
 };

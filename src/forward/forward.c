@@ -8,6 +8,7 @@
 #include "forward/embedding.h"
 #include "forward/layer.h"
 #include "forward/weights.h"
+#include "linalg/gemm.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -225,6 +226,23 @@ static enum qk_code run_step(struct pass *pass, struct qk_layer_weights *now, st
     return QK_OK;
 }
 
+/* Item 0 reads the layer, item 1 chooses the products, which takes some time once. */
+static enum qk_code read_first_item(void *context, size_t item, size_t worker, struct qk_error *err)
+{
+    const struct step *step = context;
+    (void)worker;
+    if (item == 0)
+        return read_layer(step->pass, step->pass->layer, step->now, err);
+    qk_gemm_choose();
+    return QK_OK;
+}
+
+static enum qk_code read_first(struct pass *pass, struct qk_layer_weights *now, struct qk_error *err)
+{
+    struct step step = {pass, now, NULL};
+    return qk_parallel_try(2, qk_parallel_workers(2), read_first_item, &step, pass->progress, err);
+}
+
 /* Runs layers 0 <= pass->layer < n. */
 static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
 {
@@ -236,7 +254,7 @@ static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
         if (code == QK_OK)
             code = show_state(pass, pass->layer, err);
         if (code == QK_OK && now->d == 0)
-            code = read_layer(pass, pass->layer, now, err);
+            code = pass->layer == 0 ? read_first(pass, now, err) : read_layer(pass, pass->layer, now, err);
         if (code == QK_OK)
             code = run_step(pass, now, next, pass->ahead && pass->layer + 1 < n, err);
     }

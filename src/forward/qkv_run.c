@@ -31,8 +31,8 @@ static struct qk_projection part_of(const struct qk_projection *p, size_t first,
 {
     if (n == 0)
         return (struct qk_projection){0};
-    return (struct qk_projection){
-        p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k};
+    return (struct qk_projection){p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k,
+        p->half != NULL ? p->half + first * p->k : NULL};
 }
 
 /* q, k and v are products of their own: so q and k have the same bits with v and without. */
