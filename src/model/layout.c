@@ -443,6 +443,7 @@ const char *qk_layout_word(const cJSON *object, const char *key, const struct qk
 struct kinds {
     const struct qk_layout *layout;
     const struct qk_config *config;
+    const struct qk_names *names; /* NULL: of no checkpoint */
     int n;
     const char **name;
     struct qk_error *err;
@@ -600,6 +601,14 @@ static void name_from(const struct kinds *k, double first, const char *mixer, co
             k->name[i] = i >= first ? mixer : otherwise;
 }
 
+/* Names the mixer of the layers that have a tensor of that name. */
+static void name_stored(const struct kinds *k, const char *tensor, const char *mixer)
+{
+    for (int i = 0; i < k->n && k->names != NULL; i++)
+        if (k->name[i] == NULL && qk_names_find(k->names, i, tensor, ".weight") != NULL)
+            k->name[i] = mixer;
+}
+
 /* Applies one rule to the layers that no rule before it has named. */
 static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
 {
@@ -607,6 +616,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     const char *mixer = qk_json_string(rule, "mixer", NULL);
     const cJSON *value = key[0] != '\0' ? qk_config_path(k->config, key) : NULL;
     const char *when = qk_json_string(rule, "when", NULL);
+    if (strcmp(kind, "stored") == 0) {
+        name_stored(k, key, mixer);
+        return QK_OK;
+    }
     if (strcmp(kind, "indexes") == 0 && value == NULL)
         name_by_objects(k, rule);
     if (when != NULL && (strcmp(kind, "interval") == 0 || strcmp(kind, "indexes") == 0) &&
@@ -636,10 +649,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     return QK_OK;
 }
 
-enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
-    const char **mixer, struct qk_error *err)
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config,
+    const struct qk_names *names, int n, const char **mixer, struct qk_error *err)
 {
-    const struct kinds k = {layout, config, n, mixer, err};
+    const struct kinds k = {layout, config, names, n, mixer, err};
     for (int i = 0; i < n; i++)
         mixer[i] = NULL;
     for (const cJSON *rule = qk_json_get(layout->row, "kinds")->child; rule != NULL; rule = rule->next)

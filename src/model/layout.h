@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/config.h"
+#include "tensor/names.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,8 +57,8 @@ enum qk_code qk_layout_families(void (*visit)(void *context, const char *family,
 
 /* mixer[i] = name of the mixer of layer i, for n layers; borrowed from the row. QK_INPUT reports the config key that
  * does not fit. Linear in n and in the size of the config. */
-enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
-    const char **mixer, struct qk_error *err);
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config,
+    const struct qk_names *names, int n, const char **mixer, struct qk_error *err);
 /* The mixer of that name. */
 const cJSON *qk_layout_mixer(const struct qk_layout *layout, const char *name);
 

@@ -209,7 +209,7 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
     QK_TRY(count_layers(b, b->names.n_layers, err));
     QK_TRY(qk_alloc(&model->layer, (size_t)model->n_layers, sizeof *model->layer, err));
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
-    QK_TRY(qk_layout_kinds(&b->layout, &model->config, model->n_layers, b->mixer, err));
+    QK_TRY(qk_layout_kinds(&b->layout, &model->config, &b->names, model->n_layers, b->mixer, err));
     QK_TRY(build_layers(b, err));
     QK_TRY(remark_latent(model, err));
     return remark_left_over(b, err);

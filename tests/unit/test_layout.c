@@ -25,7 +25,7 @@ static const char *kinds_of(const char *type, const char *keys, int n)
     assert_non_null(root);
     const struct qk_config config = {(char *)"config.json", root, root, type, 0};
     expect_ok(qk_layout_find(type, &layout, &err), &err);
-    enum qk_code code = qk_layout_kinds(&layout, &config, n, mixer, &err);
+    enum qk_code code = qk_layout_kinds(&layout, &config, NULL, n, mixer, &err);
     memset(letters, 0, sizeof letters);
     for (int i = 0; i < n && code == QK_OK; i++)
         letters[i] = qk_json_string(qk_layout_mixer(&layout, mixer[i]), "kind", "?")[0];
@@ -173,7 +173,7 @@ static void test_other_rules(void **state)
         expect_ok(qk_layout_parse("x.json", text, (size_t)n, &layout, &err), &err);
         cJSON *root = cJSON_Parse(rows[i].config);
         const struct qk_config config = {(char *)"config.json", root, root, "x", 0};
-        enum qk_code code = qk_layout_kinds(&layout, &config, rows[i].n, mixer, &err);
+        enum qk_code code = qk_layout_kinds(&layout, &config, NULL, rows[i].n, mixer, &err);
         assert_int_equal(code, rows[i].mixers == NULL ? QK_INPUT : QK_OK);
         for (int k = 0; k < rows[i].n && code == QK_OK; k++)
             strcat(found, mixer[k]);
