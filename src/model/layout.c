@@ -167,28 +167,23 @@ enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, st
 }
 
 struct visitor {
-    void (*visit)(void *context, const char *family, const char *model_type);
+    void (*visit)(void *context, const struct qk_layout *row);
     void *context;
 };
 
-static void visit_types(void *context, struct qk_layout *row)
+static void visit_row(void *context, struct qk_layout *row)
 {
     const struct visitor *visitor = context;
-    const cJSON *types = qk_json_get(row->row, "model_types");
-    if (cJSON_IsString(types)) {
-        visitor->visit(visitor->context, row->family, types->valuestring);
-        return;
-    }
-    for (const cJSON *item = types->child; item != NULL; item = item->next)
-        visitor->visit(visitor->context, row->family, item->valuestring);
+    row->guessed = names_type(qk_json_get(row->row, "model_types"), "*");
+    visitor->visit(visitor->context, row);
 }
 
-enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
-    void *context, struct qk_error *err)
+enum qk_code qk_layout_rows(
+    void (*visit)(void *context, const struct qk_layout *row), void *context, struct qk_error *err)
 {
     struct visitor visitor = {visit, context};
-    QK_TRY(each_user_row(visit_types, &visitor, err));
-    return each_built_in_row(NULL, visit_types, &visitor, err);
+    QK_TRY(each_user_row(visit_row, &visitor, err));
+    return each_built_in_row(NULL, visit_row, &visitor, err);
 }
 
 /* --- values --- */

@@ -110,7 +110,7 @@ static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *
                     c->path, name, type);
             return qk_fail(err, QK_INPUT,
                 "%s: %s: q and k are fused in an unknown order; the layout table needs a row for model type "
-                "\"%s\"",
+                "\"%s\" (man qkscope-layout), or give checkpoints with a q_proj and a k_proj of their own",
                 c->path, name, type);
         }
     }
@@ -149,7 +149,7 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
     if (model->guessed)
         QK_TRY(qk_lines_add(&model->remarks, err,
             "model type \"%s\" is not in the layout table: separate "
-            "q_proj and k_proj are assumed, layer kinds are guessed",
+            "q_proj and k_proj or latent attention are assumed, layer kinds are guessed",
             model->config.model_type));
     for (size_t i = 0; i < model->checkpoint->notes.n; i++)
         QK_TRY(qk_lines_add(&model->remarks, err, "%s", model->checkpoint->notes.line[i]));
