@@ -218,7 +218,8 @@ static enum qk_code run_doctor(const struct qk_arguments *arguments, struct qk_e
 }
 
 static const struct qk_option_info *const OPTIONS[] = {
-    QK_OPTION("families", 0, NULL, "print as JSON what the program can do with each family, and nothing else"),
+    QK_OPTION(
+        "families", 0, NULL, "print as JSON what the program can do with each family, and nothing else"),
     NULL,
 };
 

@@ -27,7 +27,8 @@ enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, 
     return ask(model, qk_parts_missing, why, err);
 }
 
-enum qk_code qk_forward_attention_missing(const struct qk_model *model, const char **why, struct qk_error *err)
+enum qk_code qk_forward_attention_missing(
+    const struct qk_model *model, const char **why, struct qk_error *err)
 {
     return ask(model, qk_parts_refused, why, err);
 }

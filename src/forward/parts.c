@@ -57,8 +57,7 @@ static const char *reason_text(const char *word)
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
         {"layer_scale", "its scores are scaled by the number of the layer"},
-        {"qk_layer_norm", "its q/k norms are layer norms"},
-        {"clipped", "its queries and keys are clipped"}};
+        {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;
@@ -69,7 +68,8 @@ const char *qk_row_refused(const struct qk_layout *row)
 {
     if (row->guessed)
         return "its model type is not in the layout table";
-    return qk_json_get(row->row, "forward") == NULL ? "its layout row does not describe its layers' norm" : NULL;
+    return qk_json_get(row->row, "forward") == NULL ? "its layout row does not describe its layers' norm"
+                                                    : NULL;
 }
 
 const char *qk_row_missing(const struct qk_layout *row)

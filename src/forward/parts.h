@@ -45,8 +45,8 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
     bool needed, const struct qk_tensor **out, struct qk_error *err);
 
-/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies cosines
- * and sines, and *score the scores of latent attention. */
+/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies
+ * cosines and sines, and *score the scores of latent attention. */
 enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,
     float *factor, float *score, struct qk_error *err);
 

@@ -406,7 +406,8 @@ static enum qk_code find_stored(
             first = i;
     if (layer_tensor(b, layer->index, qk_json_get(mixer, "q"), ".weight") != NULL)
         return qk_lines_add(&b->model->remarks, err,
-            "layers %d and %d hold copies of the same q and k: choose the same for both", first, layer->index);
+            "layers %d and %d hold copies of the same q and k: choose the same for both", first,
+            layer->index);
     b->stored = first;
     layer->shares = true;
     QK_TRY(qk_lines_add(&b->model->remarks, err,

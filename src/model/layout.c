@@ -215,7 +215,8 @@ static const cJSON *object_of_layer(const struct qk_config *config, const cJSON 
 /* What the layer in question sets itself, where it sets the key, else what the model sets. */
 static const cJSON *holder_of(const struct qk_config *config, const char *key)
 {
-    const cJSON *own = config->layer > 0 && config->layer <= config->n_own ? config->own[config->layer - 1] : NULL;
+    const cJSON *own =
+        config->layer > 0 && config->layer <= config->n_own ? config->own[config->layer - 1] : NULL;
     return qk_json_get(own, key) != NULL ? own : config->text;
 }
 

@@ -37,7 +37,8 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped ";
+static const char REASONS[] =
+    " mamba experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -356,8 +357,8 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
 /* True when the row describes more than attention on given inputs. */
 static bool has_pass(const cJSON *forward)
 {
-    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up", "gate",
-        "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
+    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up",
+        "gate", "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
     bool any = false;
     for (size_t i = 0; parts[i] != NULL && !any; i++)
         any = qk_json_get(forward, parts[i]) != NULL;

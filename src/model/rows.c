@@ -204,8 +204,7 @@ static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, s
         if (scale[i % 2]->tensor == NULL || slice.tensor != of[i % 2])
             continue;
         if (!add_scales(view, &slice, scale[i % 2]))
-            return qk_layer_fix(
-                layer, err,
+            return qk_layer_fix(layer, err,
                 "blocks of %s hold rows of its heads and others: give checkpoints with weights of 16 bits",
                 scale[i % 2]->tensor->name);
     }

@@ -450,7 +450,7 @@ def latent(at, q_rank=6, rotating=2, positions="rope_inter"):
         tensors |= {q: (2 * rows, q_rank), q_a: (q_rank, WIDTH), q_norm: (q_rank,)}
         queries = Latent(q, [0, rows], rows, q_a, q_norm, q_rank, 0, True)
     return tensors, Layer("full", queries, Latent(k, [0, 7], 3, k_a, k_norm, 5, rotating, False),
-                          positions=positions, rotary_dims=0 if positions == "none" else rotating, head_dim=rows)
+                          positions=positions, rotary_dims=rotating if positions.startswith("rope") else 0, head_dim=rows)
 
 
 HEADS = dict(qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=4, kv_lora_rank=5)
@@ -463,7 +463,7 @@ case("deepseek_v2", base("deepseek_v2", 1, 2, 2, q_lora_rank=None, **HEADS),
 case("minicpm3", base("minicpm3", 1, 2, 2, **{k: v for k, v in HEADS.items() if k != "v_head_dim"}),
      *merge(latent("model.layers.0.self_attn", positions="rope_half")), remark=NOTE)
 # a model type that no row names
-case("latent_guessed", base("unheard_of", 1, 2, 2, q_lora_rank=6, **HEADS),
+case("unknown_latent", base("unheard_of", 1, 2, 2, q_lora_rank=6, **HEADS),
      *merge(latent("model.layers.0.self_attn", positions="fixed")), remark=NOTE)
 tensors, layers = merge(latent("model.layers.0.self_attn"))
 case("deepseek_v32", base("deepseek_v32", 1, 2, 2, **HEADS),

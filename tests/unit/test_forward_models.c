@@ -135,8 +135,8 @@ static void test_rope_scaling(void **state)
     frequencies(folder, 65, scaled, &factor);
     assert_true(scaled[0] == plain[0] / 4);
     /* numpy in float64, by the formula of transformers 5.17: 64 tokens stretched to 256. float32 keeps 6e-8 of each. */
-    static const double yarn[8] = {1.00000000e+00, 2.37170825e-01, 5.00000000e-02, 7.90569415e-03, 2.50000000e-03,
-        7.90569415e-04, 2.50000000e-04, 7.90569415e-05};
+    static const double yarn[8] = {1.00000000e+00, 2.37170825e-01, 5.00000000e-02, 7.90569415e-03,
+        2.50000000e-03, 7.90569415e-04, 2.50000000e-04, 7.90569415e-05};
     set_config(folder, "rope_scaling",
         "{\"rope_type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":64}");
     frequencies(folder, 9, scaled, &factor);
@@ -157,7 +157,8 @@ static void test_rope_scaling(void **state)
     set_config(folder, "rope_scaling", "{\"rope_type\":\"proportional\",\"partial_rotary_factor\":0.25}");
     frequencies(folder, 9, scaled, &factor);
     assert_true(scaled[0] == plain[0] && scaled[1] == plain[1] && scaled[2] == 0 && scaled[7] == 0);
-    static const char *const refused[][2] = {{"{\"rope_type\":\"unheard\",\"factor\":4}", "unheard|not built in"},
+    static const char *const refused[][2] = {
+        {"{\"rope_type\":\"unheard\",\"factor\":4}", "unheard|not built in"},
         {"{\"rope_type\":\"linear\"}", "factor|missing"},
         {"{\"rope_type\":\"linear\",\"factor\":0}", "factor"},
         {"{\"rope_type\":\"llama3\",\"factor\":8}", "low_freq_factor"},
