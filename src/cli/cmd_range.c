@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "blend/patch.h"
+#include "forward/forward.h"
 #include "range/range_cache.h"
 #include "range/restored.h"
 
@@ -253,7 +254,7 @@ static enum qk_code make_profiles(struct range *r, struct qk_error *err)
 static enum qk_code choose_source(struct range *r, struct qk_error *err)
 {
     bool any = false;
-    const char *why;
+    const char *why, *refused[QK_SIDE_COUNT];
     QK_TRY(qk_probe_pass_missing(r->inputs.pair, &why, err));
     if (r->estimate || r->options.states_path[QK_POST] != NULL || why == NULL)
         return QK_OK;
@@ -261,8 +262,11 @@ static enum qk_code choose_source(struct range *r, struct qk_error *err)
         any = any || has_profile(r, i);
     if (!any || r->options.text_path != NULL || r->options.ids_path != NULL || r->exact)
         return QK_OK; /* qk_probe_open reports what is missing */
-    qk_print_note(
-        "no forward pass for this family: %s; this is an estimate, --states FILE gives the ranges", why);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_forward_attention_missing(r->inputs.pair->model[s], &refused[s], err));
+    bool states = refused[QK_PRE] == NULL && refused[QK_POST] == NULL;
+    qk_print_note("no forward pass for this family: %s; this is an estimate%s", why,
+        states ? ", --states FILE gives the ranges" : "");
     r->estimate = true;
     return QK_OK;
 }

@@ -13,14 +13,26 @@
 #include <limits.h>
 #include <stdlib.h>
 
-enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err)
+static enum qk_code ask(const struct qk_model *model, const char *(*reason)(const struct qk_parts *),
+    const char **why, struct qk_error *err)
 {
     struct qk_parts parts;
     *why = NULL;
     QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
-    *why = qk_parts_missing(&parts);
+    *why = reason(&parts);
     qk_parts_close(&parts);
     return QK_OK;
+}
+
+enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err)
+{
+    return ask(model, qk_parts_missing, why, err);
+}
+
+enum qk_code qk_forward_attention_missing(
+    const struct qk_model *model, const char **why, struct qk_error *err)
+{
+    return ask(model, qk_parts_refused, why, err);
 }
 
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err)

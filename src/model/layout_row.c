@@ -52,7 +52,7 @@ static const struct field ROW_FIELDS[] = {
     {NULL, TEXT, false, NULL},
 };
 static const struct field RULE_FIELDS[] = {
-    {"rule", WORD, true, " all list pattern cycle interval indexes from when second_half "},
+    {"rule", WORD, true, " all list pattern cycle interval indexes from when second_half stored "},
     {"mixer", MIXER, false, NULL},
     {"otherwise", MIXER, false, NULL},
     {"key", PATH, false, NULL},
@@ -418,7 +418,7 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
         const char *rule, *needed[3];
     } rules[] = {{"all", {"mixer"}}, {"list", {"key"}}, {"pattern", {"key"}}, {"cycle", {"key"}},
         {"interval", {"period", "mixer"}}, {"indexes", {"key", "mixer"}}, {"from", {"key", "when", "mixer"}},
-        {"when", {"key", "mixer"}}, {"second_half", {"mixer"}}};
+        {"when", {"key", "mixer"}}, {"second_half", {"mixer"}}, {"stored", {"key", "mixer"}}};
     QK_TRY(check_object(file, "kinds", rule, RULE_FIELDS, err));
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (strcmp(rules[i].rule, qk_json_string(rule, "rule", "")) == 0)

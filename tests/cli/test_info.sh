@@ -48,8 +48,7 @@ check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_m
 copy "$fixtures/deepseek_v3/post" "$work/latent"
 sed -i 's/"deepseek_v3"/"never-heard-of"/' "$work/latent/config.json"
 run info "$work/latent"
-check "  of an unknown model type it is refused with advice" complains 3 \
-    'kv_a_proj_with_mqa.weight: latent attention (MLA).*the layout table needs a row'
+check "  of an unknown model type it is guessed" says '  full    4: 0-3' 'latent: .* from a latent of 16'
 copy "$fixtures/llama/post" "$work/guess"
 sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
 run info "$work/guess"
