@@ -24,8 +24,9 @@ struct qk_mixer_ops; /* forward/layer_internal.h */
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
-    bool layer;   /* layer norm, else RMS */
-    float offset; /* 1 when a gain w acts as 1 + w */
+    size_t groups; /* of equal width, each normalised alone; 0 and 1: all n values together */
+    bool layer;    /* layer norm, else RMS */
+    float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
 };
 
@@ -42,11 +43,18 @@ struct qk_layer_weights {
     float *frequency;                 /* (rotary_dims / 2) or NULL */
     const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
     bool parallel;
+    bool normed_residual; /* the mixer and the MLP are added to their normed input, not to their input */
+    float mixer_alpha, mixer_beta, mlp_alpha, mlp_beta; /* input * alpha + output * beta */
+    bool qkv_silu;      /* of lightning attention: q, k and v go through SiLU */
+    float slope_factor; /* of lightning attention's slopes */
     enum qk_activation gate_activation, activation;
-    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
-    float *conv, *decay_log,
-        *decay_bias; /* delta: conv (q, k and v channels, conv_width) or NULL; (n_v) each */
-    size_t conv_width;
+    struct qk_projection gate_in, gate; /* gate(gate_in(x)); gate(x) without gate_in */
+    struct qk_projection o, beta, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
+    struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
+    /* Delta: conv (q, k and v channels, conv_width), conv_bias (channels) or NULL; (n_v); (n_decay). */
+    float *conv, *conv_bias, *decay_log, *decay_bias;
+    size_t conv_width, n_decay; /* values of g for a token: n_v, or n_v * head_dim */
+    float beta_factor;
     void **owned; /* every array above */
     size_t n_owned, capacity;
     size_t values; /* in all of them */
@@ -66,7 +74,8 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
 /* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling. For a delta
- * rule it is the projection alone, with beta (T, n_v) = sigmoid(beta x) and g (T, n_v) = its logarithmic decay. */
+ * rule it is the projection alone, with beta (T, n_v) = beta_factor sigmoid(beta x), and g (T, n_decay) = its
+ * logarithmic decay. */
 struct qk_projected {
     float *qkv, *beta, *g;
 };

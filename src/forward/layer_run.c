@@ -120,9 +120,13 @@ void qk_norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_t hd
 {
     if (norm->gain == NULL)
         return;
-    size_t parts = norm->n == hd ? heads : 1;
+    size_t parts = norm->n == hd ? heads : 1, groups = norm->groups > 1 ? norm->groups : 1,
+           width = norm->n / groups;
     for (size_t h = 0; h < parts; h++)
-        qk_rms_norm(n, norm->n, ld, x + h * hd, norm->gain, norm->offset, norm->eps, x + h * hd);
+        for (size_t g = 0; g < groups; g++) {
+            float *at = x + h * hd + g * width;
+            qk_rms_norm(n, width, ld, at, norm->gain + g * width, norm->offset, norm->eps, at);
+        }
 }
 
 void qk_run_norm_rows(void *context, size_t item, size_t worker)
@@ -137,10 +141,15 @@ void qk_run_norm_rows(void *context, size_t item, size_t worker)
 
 /* --- what is added to the input --- */
 
-static void add(size_t n, const float *from, float *to)
+/* to = alpha to + beta from. */
+static void add(size_t n, float alpha, float beta, const float *from, float *to)
 {
-    for (size_t i = 0; i < n; i++)
-        to[i] += from[i];
+    if (alpha == 1.0f && beta == 1.0f)
+        for (size_t i = 0; i < n; i++)
+            to[i] += from[i];
+    else
+        for (size_t i = 0; i < n; i++)
+            to[i] = alpha * to[i] + beta * from[i];
 }
 
 static void norm_mixed(void *context, size_t item, size_t worker)
@@ -164,9 +173,13 @@ static void add_mixer(void *context, size_t item, size_t worker)
     size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
     qk_norm_apply(&w->mixer_post_norm, n, d, run->added + at, run->added + at);
+    if (w->normed_residual)
+        qk_norm_apply(&w->mixer_norm, n, d, x, x);
     if (!w->parallel)
-        add(n * d, run->added + at, x);
+        add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     qk_norm_apply(&w->mlp_norm, n, d, x, run->normed + at);
+    if (w->normed_residual)
+        memcpy(x, run->normed + at, n * d * sizeof *x);
 }
 
 /* Adds the output of the MLP, which is in `normed`. */
@@ -180,8 +193,8 @@ static void add_mlp(void *context, size_t item, size_t worker)
     float *x = run->x + block->row * d;
     qk_norm_apply(&w->mlp_post_norm, n, d, run->normed + at, run->normed + at);
     if (w->parallel)
-        add(n * d, run->added + at, x);
-    add(n * d, run->normed + at, x);
+        add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
+    add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
 }
 
 /* x += o_proj(norm(mixed) * gate), x += the MLP of x; for a parallel layer both are of the same x. */
@@ -191,10 +204,13 @@ static enum qk_code finish_group(
     const struct qk_layer_weights *w = run->w;
     size_t width = w->n_out * w->value_dim;
     float *mixed = run->mixed + group->row * width;
-    const struct qk_product gate = {&w->gate, run->normed, mixed, width, QK_PRODUCT_GATE, w->gate_activation,
-                                NULL},
+    const struct qk_product gate_in = {
+        .p = &w->gate_in, .x = run->normed, .out = run->hidden, .ld = w->gate_in.n};
+    const struct qk_product gate = {&w->gate, w->gate_in.weight != NULL ? run->hidden : run->normed, mixed,
+                                width, QK_PRODUCT_GATE, w->gate_activation, NULL},
                             o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->d};
     QK_TRY(qk_run_for_group(run, group, norm_mixed, progress, err));
+    QK_TRY(qk_run_products(run, group, &gate_in, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &gate, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &o, 1, progress, err));
     QK_TRY(qk_run_for_group(run, group, add_mixer, progress, err));
@@ -212,7 +228,8 @@ static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress,
     if (code == QK_OK)
         code = qk_alloc_aligned(&run->added, rows * w->d, sizeof(float), err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&run->hidden, rows * hidden, sizeof(float), err);
+        code = qk_alloc_aligned(
+            &run->hidden, rows * (hidden > w->gate_in.n ? hidden : w->gate_in.n), sizeof(float), err);
     for (run->first_block = 0; code == QK_OK && qk_run_next_group(run, width, &group);)
         code = finish_group(run, &group, progress, err);
     free(run->normed);

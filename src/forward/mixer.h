@@ -32,7 +32,7 @@ struct qk_mixer_ops {
     enum qk_code (*attend)(
         const struct qk_past *past, size_t n, const struct qk_attention_watch *maps, struct qk_error *err);
 };
-extern const struct qk_mixer_ops qk_softmax_mixer, qk_lightning_mixer, qk_delta_mixer;
+extern const struct qk_mixer_ops qk_softmax_mixer, qk_lightning_mixer, qk_delta_mixer, qk_channel_delta_mixer;
 /* The mixer of that word (NULL allowed), or NULL. */
 const struct qk_mixer_ops *qk_mixer_find(const char *word);
 

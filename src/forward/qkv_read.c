@@ -43,6 +43,13 @@ static enum qk_code read_o_norm(const struct qk_reading *r)
         qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "o_norm", ".weight", true, &gain, r->err));
     size_t n = out->n_out * out->value_dim;
     norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : out->value_dim;
+    if (qk_json_get(r->mixer, "o_norm_groups") != NULL) {
+        long groups;
+        QK_TRY(qk_layout_count(r->mixer, "o_norm_groups", config, 1 << 16, &groups, r->err));
+        norm->groups = (size_t)groups;
+        if (norm->n != n || n % norm->groups != 0)
+            return qk_fail_row(r, "the groups of its output's norm do not fit its heads");
+    }
     if (!qk_layout_value(r->mixer, "o_norm_eps", config, &norm->eps) &&
         !qk_layout_value(r->parts->forward, "eps", config, &norm->eps))
         norm->eps = 0;
@@ -215,7 +222,9 @@ static enum qk_code read_gate(struct qk_reading *r)
     if (qk_json_get(r->mixer, "gate") != NULL) {
         if (!qk_layout_flag(r->mixer, "gate_if", &r->parts->model->config, true))
             return QK_OK;
-        return qk_read_projection(r, r->mixer, "gate", n, out->d, true, &out->gate);
+        bool low = qk_json_get(r->mixer, "gate_in") != NULL;
+        QK_TRY(qk_read_projection(r, r->mixer, "gate_in", 0, out->d, low, &out->gate_in));
+        return qk_read_projection(r, r->mixer, "gate", n, low ? out->gate_in.n : out->d, true, &out->gate);
     }
     if (strcmp(r->rows, "gated") != 0 && strcmp(r->rows, "key_group") != 0)
         return QK_OK;

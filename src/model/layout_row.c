@@ -37,7 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale ";
+static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale silu norm_head ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -106,20 +106,38 @@ static const struct field MIXER_FIELDS[] = {
     {"v", NAMES, false, NULL},
     {"o", NAMES, false, NULL},
     {"gate", NAMES, false, NULL},
+    {"gate_in", NAMES, false, NULL},
     {"gate_if", FLAG, false, NULL},
     {"gate_activation", WORD, false, " sigmoid silu "},
     {"o_norm", NAMES, false, NULL},
     {"o_norm_if", FLAG, false, NULL},
     {"o_norm_eps", VALUE, false, NULL},
-    {"recurrence", WORD, false, " lightning delta "},
+    {"o_norm_groups", VALUE, false, NULL},
+    {"recurrence", WORD, false, " lightning delta channel_delta "},
+    {"alpha_in", NAMES, false, NULL},
     {"alpha", NAMES, false, NULL},
     {"beta", NAMES, false, NULL},
     {"beta_alpha", NAMES, false, NULL},
     {"decay_log", NAMES, false, NULL},
     {"decay_bias", NAMES, false, NULL},
+    {"negative", FLAG, false, NULL},
     {"conv", NAMES, false, NULL},
+    {"conv_if", FLAG, false, NULL},
+    {"q_conv", NAMES, false, NULL},
+    {"k_conv", NAMES, false, NULL},
+    {"v_conv", NAMES, false, NULL},
     {"kernel_in", NAMES, false, NULL},
     {"kernel_out", NAMES, false, NULL},
+    {"qkv_silu", FLAG, false, NULL},
+    {"slope_layer", WORD, false, " this before "},
+    {"mixer_norm", NAMES, false, NULL},
+    {"mixer_post_norm", NAMES, false, NULL},
+    {"mlp_norm", NAMES, false, NULL},
+    {"mlp_post_norm", NAMES, false, NULL},
+    {"mixer_alpha", VALUE, false, NULL},
+    {"mixer_beta", VALUE, false, NULL},
+    {"mlp_alpha", VALUE, false, NULL},
+    {"mlp_beta", VALUE, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 static const struct field FORWARD_FIELDS[] = {
@@ -132,6 +150,11 @@ static const struct field FORWARD_FIELDS[] = {
     {"mixer_post_norm", NAMES, false, NULL},
     {"mlp_norm", NAMES, false, NULL},
     {"mlp_post_norm", NAMES, false, NULL},
+    {"mixer_alpha", VALUE, false, NULL},
+    {"mixer_beta", VALUE, false, NULL},
+    {"mlp_alpha", VALUE, false, NULL},
+    {"mlp_beta", VALUE, false, NULL},
+    {"normed_residual", FLAG, false, NULL},
     {"parallel", FLAG, false, NULL},
     {"gate", NAMES, false, NULL},
     {"up", NAMES, false, NULL},
@@ -376,7 +399,8 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
         if (strcmp(kind, "linear") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, recurrent, 1, err));
         bool fused = qk_json_get(mixer, "beta_alpha") != NULL;
-        if (strcmp(qk_json_string(mixer, "recurrence", ""), "delta") == 0)
+        const char *recurrence = qk_json_string(mixer, "recurrence", "");
+        if (strcmp(recurrence, "delta") == 0 || strcmp(recurrence, "channel_delta") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, fused ? delta + 2 : delta, fused ? 2 : 4, err));
     }
     return QK_OK;

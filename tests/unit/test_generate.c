@@ -13,7 +13,8 @@
 #include <string.h>
 
 static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3",
-    "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron"};
+    "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
+    "olmo_hybrid"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */
