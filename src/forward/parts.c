@@ -54,8 +54,7 @@ static const char *reason_text(const char *word)
         {"alibi", "its ALiBi positions are not built in"},
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
-        {"silu", "its linear layers go through SiLU in a way that is not built in"},
-        {"norm_head", "its output embedding is normalised"},
+        {"variant", "its config asks for a variant of its layers that is not built in"},
         {"layer_scale", "its scores are scaled by the number of the layer"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)

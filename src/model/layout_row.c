@@ -37,7 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale silu norm_head ";
+static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
