@@ -1,4 +1,4 @@
-/* feed_forward.c - the MLP of a layer. */
+/* feed_forward.c - the MLP of a layer: its kind, and the dense one. */
 #include "forward/feed_forward.h"
 
 #include "base/json.h"
@@ -7,18 +7,41 @@
 
 #include <string.h>
 
-static enum qk_code split_gate_up(struct qk_reading *r)
+/* --- reading --- */
+
+static enum qk_code split_gate_up(
+    struct qk_reading *r, const cJSON *object, size_t k, bool needed, struct qk_mlp *mlp)
 {
-    struct qk_layer_weights *out = r->out;
     struct qk_projection both = {0};
-    QK_TRY(qk_read_projection(r, r->parts->forward, "gate_up", 0, out->d, true, &both));
+    QK_TRY(qk_read_projection(r, object, "gate_up", 0, k, needed, &both));
     if (both.n % 2 != 0)
         return qk_fail_row(r, "gate and up have an odd number of rows together");
     size_t n = both.n / 2;
-    out->mlp_gate = (struct qk_projection){both.weight, both.bias, n, out->d};
-    out->mlp_up =
-        (struct qk_projection){both.weight + n * out->d, both.bias != NULL ? both.bias + n : NULL, n, out->d};
+    if (both.weight == NULL)
+        return QK_OK;
+    mlp->gate = (struct qk_projection){both.weight, both.bias, n, k};
+    mlp->up = (struct qk_projection){both.weight + n * k, both.bias != NULL ? both.bias + n : NULL, n, k};
     return QK_OK;
+}
+
+enum qk_code qk_mlp_read(struct qk_reading *r, const cJSON *object, size_t k, bool needed, struct qk_mlp *mlp)
+{
+    if (qk_json_get(object, "gate_up") != NULL) {
+        QK_TRY(split_gate_up(r, object, k, needed && qk_json_get(object, "up") == NULL, mlp));
+    }
+    if (mlp->up.weight == NULL && qk_json_get(object, "up") != NULL) {
+        bool gated = qk_json_get(object, "gate") != NULL;
+        QK_TRY(qk_read_projection(r, object, "up", 0, k, needed, &mlp->up));
+        if (mlp->up.weight != NULL)
+            QK_TRY(qk_read_projection(r, object, "gate", mlp->up.n, k, gated, &mlp->gate));
+    }
+    return mlp->up.weight != NULL ? qk_read_projection(r, object, "down", k, mlp->up.n, true, &mlp->down)
+                                  : QK_OK;
+}
+
+static enum qk_code read_dense(struct qk_reading *r)
+{
+    return qk_mlp_read(r, r->parts->forward, r->out->d, true, &r->out->mlp);
 }
 
 enum qk_code qk_feed_forward_read(struct qk_reading *r)
@@ -33,32 +56,50 @@ enum qk_code qk_feed_forward_read(struct qk_reading *r)
     if (!qk_activation_parse(word != NULL ? word : "silu", &out->activation))
         return qk_fail(r->err, QK_INPUT, "%s: the activation \"%s\" is not built in", config->path, word);
     out->parallel = qk_layout_flag(forward, "parallel", config, false);
-    if (qk_json_get(forward, "gate_up") != NULL) {
-        QK_TRY(split_gate_up(r));
-    } else {
-        QK_TRY(qk_read_projection(r, forward, "up", 0, out->d, true, &out->mlp_up));
-        QK_TRY(qk_read_projection(
-            r, forward, "gate", out->mlp_up.n, out->d, qk_json_get(forward, "gate") != NULL, &out->mlp_gate));
-    }
-    return qk_read_projection(r, forward, "down", out->d, out->mlp_up.n, true, &out->mlp_down);
+    out->feed_forward = qk_parts_experts(r->parts, r->layer->index) != NULL ? &qk_experts_mlp : &qk_dense_mlp;
+    return out->feed_forward->read(r);
 }
+
+/* --- running --- */
 
 size_t qk_feed_forward_width(const struct qk_layer_weights *w)
 {
-    return w->mlp_up.n;
+    return w->feed_forward->width(w);
 }
 
 enum qk_code qk_feed_forward_run(
     struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
 {
-    const struct qk_layer_weights *w = run->w;
-    size_t n = w->mlp_up.n;
-    float *normed = run->normed, *hidden = run->hidden;
-    bool gated = w->mlp_gate.weight != NULL;
-    const struct qk_product gate = {&w->mlp_gate, normed, hidden, n, QK_PRODUCT_GATE, w->activation, NULL},
-                            up = {&w->mlp_up, normed, hidden, n, gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE,
-                                w->activation, gated ? &gate : NULL},
-                            down = {.p = &w->mlp_down, .x = hidden, .out = normed, .ld = w->d};
+    return run->w->feed_forward->run(run, group, progress, err);
+}
+
+enum qk_code qk_mlp_run(const struct qk_run *run, const struct qk_group *group, const struct qk_mlp *mlp,
+    const float *x, float *hidden, float *out, struct qk_progress *progress, struct qk_error *err)
+{
+    bool gated = mlp->gate.weight != NULL;
+    enum qk_activation f = run->w->activation;
+    size_t n = mlp->up.n;
+    const struct qk_product gate = {&mlp->gate, x, hidden, n, QK_PRODUCT_GATE, f, NULL},
+                            up = {&mlp->up, x, hidden, n, gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE, f,
+                                gated ? &gate : NULL},
+                            down = {.p = &mlp->down, .x = hidden, .out = out, .ld = mlp->down.n};
     QK_TRY(qk_run_products(run, group, &up, 1, progress, err));
     return qk_run_products(run, group, &down, 1, progress, err);
 }
+
+static size_t dense_width(const struct qk_layer_weights *w)
+{
+    return w->mlp.up.n;
+}
+
+static enum qk_code run_dense(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    return qk_mlp_run(run, group, &run->w->mlp, run->normed, run->hidden, run->normed, progress, err);
+}
+
+const struct qk_feed_forward_ops qk_dense_mlp = {
+    .read = read_dense,
+    .width = dense_width,
+    .run = run_dense,
+};

@@ -6,7 +6,7 @@
 #include "base/parallel.h"
 #include "forward/embedding.h"
 #include "forward/layer.h"
-#include "tensor/names.h"
+#include "forward/weights.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -45,17 +45,6 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     return code;
 }
 
-/* Values of all tensors of the layer. */
-static uint64_t layer_values(const struct qk_names *names, int layer)
-{
-    size_t n;
-    const struct qk_name *name = qk_names_of_layer(names, layer, &n);
-    uint64_t values = 0;
-    for (size_t i = 0; i < n; i++)
-        values += qk_tensor_values(name[i].tensor);
-    return values;
-}
-
 /* Floats that a token has in the layer: the input, and three times q, k and v, which are projected, convolved and
  * mixed. */
 static uint64_t token_floats(const struct qk_layer *layer)
@@ -64,12 +53,12 @@ static uint64_t token_floats(const struct qk_layer *layer)
     return layer->d + 3 * (q + 2 * k) * (uint64_t)layer->head_dim;
 }
 
-/* Bytes of the largest layer's weights in float32. */
-static uint64_t largest_layer(const struct qk_names *names, const struct qk_model *model)
+/* Bytes of the largest layer's weights in float32, without its experts but for those of a turn. */
+static uint64_t largest_layer(const struct qk_parts *parts)
 {
     uint64_t most = 0;
-    for (int i = 0; i < model->n_layers; i++) {
-        uint64_t values = layer_values(names, i);
+    for (int i = 0; i < parts->model->n_layers; i++) {
+        uint64_t of_turn, values = qk_weights_of_layer(parts, i, &of_turn) + of_turn;
         most = values > most ? values : most;
     }
     return most * sizeof(float);
@@ -77,15 +66,15 @@ static uint64_t largest_layer(const struct qk_names *names, const struct qk_mode
 
 enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err)
 {
-    struct qk_names names;
+    struct qk_parts parts;
     uint64_t floats = 0;
-    QK_TRY(qk_names_open(model->checkpoint, &names, err));
+    QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
     for (int i = 0; i < model->n_layers; i++) {
         uint64_t of_token = token_floats(&model->layer[i]);
         floats = of_token > floats ? of_token : floats;
     }
-    *bytes = (size_t)(largest_layer(&names, model) + T * floats * sizeof(float));
-    qk_names_close(&names);
+    *bytes = (size_t)(largest_layer(&parts) + T * floats * sizeof(float));
+    qk_parts_close(&parts);
     return QK_OK;
 }
 
@@ -133,7 +122,7 @@ static enum qk_code read_layer(
     const struct qk_model *model = pass->parts->model;
     QK_TRY(qk_layer_weights_read(pass->parts, &model->layer[layer], true, weights, err));
     /* The system has the layer after it ready by its turn. */
-    qk_names_expect(&pass->parts->names, model->checkpoint, layer + 1);
+    qk_weights_expect(pass->parts, layer + 1);
     if (weights->d != pass->d)
         return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
             model->checkpoint->path, layer, weights->d, pass->d);
@@ -144,8 +133,7 @@ static enum qk_code read_layer(
 static bool may_read_ahead(const struct qk_parts *parts)
 {
     enum { PART = 8 };
-    return qk_parallel_workers(2) > 1 &&
-           largest_layer(&parts->names, parts->model) < qk_spare_memory() / PART;
+    return qk_parallel_workers(2) > 1 && largest_layer(parts) < qk_spare_memory() / PART;
 }
 
 /* A layer that runs while the weights of the next one are read. */

@@ -19,7 +19,9 @@
 #include "forward/rope_tables.h"
 #include "forward/rows.h"
 
-struct qk_mixer_ops; /* forward/layer_internal.h */
+struct qk_mixer_ops;        /* forward/mixer.h */
+struct qk_feed_forward_ops; /* forward/feed_forward.h */
+struct qk_experts;          /* forward/experts.h */
 
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
@@ -30,6 +32,11 @@ struct qk_norm {
     double eps;
 };
 
+/* down(f(up x)), or down(f(gate x) * up x); up.weight NULL: no MLP. */
+struct qk_mlp {
+    struct qk_projection gate, up, down;
+};
+
 struct qk_layer_weights {
     const struct qk_layer *layer;
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
@@ -38,10 +45,11 @@ struct qk_layer_weights {
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
-    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;                /* of the cosines and sines */
-    float *frequency;                 /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer; /* forward/layer_internal.h */
+    float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;             /* of the cosines and sines */
+    float *frequency;              /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer;
+    const struct qk_feed_forward_ops *feed_forward;
     bool parallel;
     bool normed_residual; /* the mixer and the MLP are added to their normed input, not to their input */
     float mixer_alpha, mixer_beta, mlp_alpha, mlp_beta; /* input * alpha + output * beta */
@@ -49,8 +57,10 @@ struct qk_layer_weights {
     float slope_factor; /* of lightning attention's slopes */
     enum qk_activation gate_activation, activation;
     struct qk_projection gate_in, gate; /* gate(gate_in(x)); gate(x) without gate_in */
-    struct qk_projection o, beta, kernel_in, kernel_out, mlp_gate, mlp_up, mlp_down;
+    struct qk_projection o, beta, kernel_in, kernel_out;
     struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
+    struct qk_mlp mlp;
+    struct qk_experts *experts; /* owned; NULL: none */
     /* Delta: conv (q, k and v channels, conv_width), conv_bias (channels) or NULL; (n_v); (n_decay). */
     float *conv, *conv_bias, *decay_log, *decay_bias;
     size_t conv_width, n_decay; /* values of g for a token: n_v, or n_v * head_dim */

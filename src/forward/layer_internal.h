@@ -56,7 +56,7 @@ struct qk_run {
     float *values;                  /* delta with kernels made of the input: v after the convolution */
     float *mixed;                   /* (T, n_out * value_dim) */
     size_t group, first_block;      /* the first row of the group, and its number in `rows` */
-    float *normed, *added, *hidden; /* of a group: (rows, d), (rows, d), (rows, qk_feed_forward_width) */
+    float *normed, *added, *hidden; /* of a group: (rows, d), (rows, d), (rows, width of the MLP) */
     float *scratch;                 /* `size` a worker */
     size_t size;
 };

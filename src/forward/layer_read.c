@@ -1,4 +1,5 @@
 /* layer_read.c - the weights of one layer as float32: norms, projections, and what its parts read. */
+#include "forward/experts.h"
 #include "forward/feed_forward.h"
 #include "forward/mixer.h"
 
@@ -33,6 +34,7 @@ void qk_layer_weights_free(struct qk_layer_weights *weights)
     for (size_t i = 0; i < weights->n_owned; i++)
         free(weights->owned[i]);
     free(weights->owned);
+    qk_experts_free(weights->experts);
     *weights = (struct qk_layer_weights){0};
 }
 

@@ -91,7 +91,13 @@ const struct qk_block *qk_run_block(const struct qk_run *run, size_t item)
 enum qk_code qk_run_products(const struct qk_run *run, const struct qk_group *group,
     const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err)
 {
-    return qk_products_run(&run->tiles, group->first, group->end, group->row, product, n, progress, err);
+    struct qk_products *of;
+    QK_TRY(qk_alloc(&of, n, sizeof *of, err));
+    for (size_t i = 0; i < n; i++)
+        of[i] = (struct qk_products){&product[i], run->tiles.block + group->first, group->end - group->first};
+    enum qk_code code = qk_products_run(of, n, group->row, progress, err);
+    free(of);
+    return code;
 }
 
 size_t qk_run_position(const struct qk_run *run, const struct qk_block *block, size_t i, size_t *run_length)
@@ -221,8 +227,10 @@ static enum qk_code finish_group(
 static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    size_t hidden = qk_feed_forward_width(w), width = hidden > w->d ? hidden : w->d,
-           rows = qk_run_group_rows(run, width);
+    size_t hidden = qk_feed_forward_width(w), width = hidden > w->d ? hidden : w->d;
+    if (w->feed_forward != NULL && w->feed_forward->whole)
+        width = 0;
+    size_t rows = qk_run_group_rows(run, width);
     struct qk_group group = {0};
     enum qk_code code = qk_alloc_aligned(&run->normed, rows * w->d, sizeof(float), err);
     if (code == QK_OK)

@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 #include "forward/embedding.h"
+#include "forward/experts.h"
+#include "forward/weights.h"
 
 #include <stdlib.h>
 
@@ -13,6 +15,7 @@ struct qk_network {
     bool *changed;                  /* in a derived network: the layers of its own */
     size_t held;                    /* bytes of its own that are held */
     /* In a base alone. */
+    size_t rest;         /* bytes of its layers and of the head that are not held yet, without experts */
     size_t memory, used; /* bytes that may be held, and that are held, also by networks derived from it */
     struct qk_layer_weights turn; /* a layer that is not held */
     struct qk_layer_weights final_owner;
@@ -42,6 +45,15 @@ static bool may_hold(struct qk_network *network, size_t values)
     return true;
 }
 
+/* The same for an expert, which leaves room for the layers that will be read. */
+static bool may_hold_expert(void *context, size_t values)
+{
+    struct qk_network *network = context;
+    const struct qk_network *base = base_of(network);
+    size_t bytes = values * sizeof(float), left = base->memory - base->used;
+    return left >= base->rest && bytes <= left - base->rest && may_hold(network, values);
+}
+
 /* --- opening --- */
 
 static enum qk_code make(const struct qk_model *model, const struct qk_patch *patch, size_t tokens,
@@ -62,11 +74,21 @@ static enum qk_code make(const struct qk_model *model, const struct qk_patch *pa
     return QK_OK;
 }
 
+/* Bytes of a layer in float32 without its experts. */
+static size_t bytes_of_layer(const struct qk_parts *parts, int layer)
+{
+    uint64_t of_turn;
+    return (size_t)qk_weights_of_layer(parts, layer, &of_turn) * sizeof(float);
+}
+
 static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
 {
     const struct qk_parts *parts = &network->parts;
     QK_TRY(qk_parts_check(parts, err));
     QK_TRY(qk_head_find(parts, &network->head, err));
+    network->rest = network->head.vocabulary * network->head.d * sizeof(float);
+    for (int i = 0; i < parts->model->n_layers; i++)
+        network->rest += bytes_of_layer(parts, i);
     return qk_norm_read(
         parts, -1, "final_norm", qk_network_width(network), &network->final_owner, &network->final_norm, err);
 }
@@ -168,7 +190,7 @@ static void expect_layer(struct qk_network *network, int layer)
 {
     const struct qk_parts *parts = &network->parts;
     if (layer < parts->model->n_layers && owner_of(network, layer)->layer[layer].d == 0)
-        qk_names_expect(&parts->names, parts->model->checkpoint, layer);
+        qk_weights_expect(parts, layer);
 }
 
 enum qk_code qk_network_layer(
@@ -184,6 +206,12 @@ enum qk_code qk_network_layer(
     if (may_hold(owner, turn->values)) {
         *held = *turn;
         *turn = (struct qk_layer_weights){0};
+        if (owner->base == NULL)
+            owner->rest -= bytes_of_layer(&owner->parts, layer);
+        if (held->experts != NULL) {
+            held->experts->may_hold = may_hold_expert;
+            held->experts->context = owner;
+        }
     } else {
         *out = turn;
     }
@@ -196,7 +224,9 @@ enum qk_code qk_network_logits(struct qk_network *network, float *x, size_t n, f
     struct qk_network *base = base_of(network);
     struct qk_head *head = &base->head;
     qk_norm_apply(&base->final_norm, n, head->d, x, x);
-    if (head->rows == NULL && may_hold(base, head->vocabulary * head->d))
+    if (head->rows == NULL && may_hold(base, head->vocabulary * head->d)) {
         QK_TRY(qk_head_hold(head, &base->parts, err));
+        base->rest -= head->vocabulary * head->d * sizeof(float);
+    }
     return qk_head_logits(head, &base->parts, x, n, logits, progress, err);
 }

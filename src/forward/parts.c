@@ -115,24 +115,62 @@ static const char *name_at(const cJSON *names, int i)
     return cJSON_IsString(item) ? item->valuestring : NULL;
 }
 
-enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
-    const char *key, const char *suffix, bool needed, const struct qk_tensor **out, struct qk_error *err)
+/* out = the name with the expert's number for each part N; true when there is one. A name that is too long becomes
+ * empty. */
+enum { NAME_SIZE = 512 };
+static bool name_of_expert(const char *name, size_t expert, char out[NAME_SIZE])
+{
+    size_t length = 0;
+    bool each = false;
+    for (const char *part = name; *part != '\0' && length < NAME_SIZE;) {
+        size_t n = strcspn(part, "."), step = n + (part[n] == '.');
+        bool number = n == 1 && *part == 'N';
+        int written =
+            number ? snprintf(out + length, NAME_SIZE - length, "%zu%s", expert, part[n] == '.' ? "." : "")
+                   : snprintf(out + length, NAME_SIZE - length, "%.*s", (int)step, part);
+        length += (size_t)written;
+        each = each || number;
+        part += step;
+    }
+    if (length >= NAME_SIZE)
+        length = 0;
+    out[length] = '\0';
+    return each;
+}
+
+enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, size_t expert, const char *suffix, bool needed, const struct qk_tensor **out, bool *each,
+    struct qk_error *err)
 {
     const cJSON *names = qk_json_get(object, key);
+    char name[NAME_SIZE];
+    bool number = false;
     *out = NULL;
-    for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++)
-        *out = qk_names_find(&parts->names, layer, name_at(names, i), suffix);
+    for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++) {
+        number = name_of_expert(name_at(names, i), expert, name);
+        *out = qk_names_find(&parts->names, layer, name, suffix);
+    }
+    if (each != NULL)
+        *each = *out != NULL && number;
     if (*out != NULL || !needed)
         return QK_OK;
     const char *method = NULL;
     for (int i = 0; name_at(names, i) != NULL; i++) {
-        const struct qk_tensor *sign = qk_packed_find(&parts->names, layer, name_at(names, i), &method);
+        name_of_expert(name_at(names, i), expert, name);
+        const struct qk_tensor *sign = qk_packed_find(&parts->names, layer, name, &method);
         if (sign != NULL)
             return qk_fail(err, QK_INPUT, "%s: %s: packed by quantisation (%s), which is not supported",
                 qk_checkpoint_file(parts->model->checkpoint, sign), sign->name, method);
     }
+    name_of_expert(names != NULL ? name_at(names, 0) : key, expert, name);
     return qk_fail(err, QK_INPUT, "%s: %s%d.%s%s is missing", parts->model->checkpoint->path,
-        parts->names.prefix, layer, names != NULL ? name_at(names, 0) : key, suffix);
+        parts->names.prefix, layer, name, suffix);
+}
+
+enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, const char *suffix, bool needed, const struct qk_tensor **out, struct qk_error *err)
+{
+    return qk_parts_expert_tensor(parts, layer, object, key, 0, suffix, needed, out, NULL, err);
 }
 
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
@@ -147,6 +185,50 @@ enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key
     size_t n = qk_names_outer(parts->names.prefix, strlen(parts->names.prefix));
     return qk_fail(err, QK_INPUT, "%s: %.*s%s%s is missing", parts->model->checkpoint->path, (int)n,
         parts->names.prefix, names != NULL ? name_at(names, 0) : key, suffix);
+}
+
+/* --- experts --- */
+
+const cJSON *qk_parts_experts(const struct qk_parts *parts, int layer)
+{
+    const cJSON *experts = qk_json_get(parts->forward, "experts");
+    const struct qk_tensor *router = NULL;
+    if (experts != NULL)
+        qk_parts_layer_tensor(parts, layer, experts, "router", ".weight", false, &router, NULL);
+    return router != NULL ? experts : NULL;
+}
+
+/* True when `below` is the name, or goes on behind it with . or _; a part N is any number. */
+static bool is_name_of(const char *name, const char *below)
+{
+    for (bool begins = true; *name != '\0';) {
+        size_t digits = strspn(below, "0123456789");
+        if (begins && *name == 'N' && (name[1] == '.' || name[1] == '\0') && digits > 0) {
+            name++;
+            below += digits;
+            begins = false;
+        } else {
+            begins = *name == '.';
+            if (*name++ != *below++)
+                return false;
+        }
+    }
+    return *below == '\0' || *below == '.' || *below == '_';
+}
+
+bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name)
+{
+    static const char *const keys[] = {"gate", "up", "gate_up", "down"};
+    const cJSON *experts = qk_json_get(parts->forward, "experts");
+    char start[NAME_SIZE];
+    int length = snprintf(start, sizeof start, "%s%d.", parts->names.prefix, layer);
+    if (experts == NULL || strncmp(name->plain, start, (size_t)length) != 0)
+        return false;
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+        for (int i = 0; name_at(qk_json_get(experts, keys[k]), i) != NULL; i++)
+            if (is_name_of(name_at(qk_json_get(experts, keys[k]), i), name->plain + length))
+                return true;
+    return false;
 }
 
 /* --- rotary frequencies --- */

@@ -39,6 +39,18 @@ enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, cons
 enum qk_code qk_parts_model_tensor(const struct qk_parts *parts, const char *key, const char *suffix,
     bool needed, const struct qk_tensor **out, struct qk_error *err);
 
+/* Experts ("experts" of "forward"). A name with the part N stands for one tensor an expert, N its number; any other
+ * name for one tensor of all experts. */
+
+/* The object of the row, when the layer has the tensor of a router; else NULL. */
+const cJSON *qk_parts_experts(const struct qk_parts *parts, int layer);
+/* As qk_parts_layer_tensor, with the expert's number in the place of N. *each (NULL allowed) says whether it was. */
+enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, size_t expert, const char *suffix, bool needed, const struct qk_tensor **out, bool *each,
+    struct qk_error *err);
+/* True for the tensor of an expert, or of all of them. */
+bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
+
 /* Fills frequency[j], rotary_dims / 2 values, of a layer with RoPE: theta^(-2j / rotary_dims), scaled as the config
  * says. The scalings are linear (Chen et al. 2023), llama3 (Grattafiori et al. 2024) and longrope (Ding et al. 2024).
  * The last has a divisor for each pair, and other divisors beyond the original number of tokens. *factor multiplies

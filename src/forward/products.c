@@ -151,38 +151,37 @@ static size_t largest_tile(const struct tile *tile, size_t n)
 }
 
 /* Fills the tiles of one product (or counts them where tile is NULL); returns their number. */
-static size_t lay_tiles(
-    const struct qk_product *product, const struct qk_block *block, size_t n_blocks, struct tile *tile)
+static size_t lay_tiles(const struct qk_products *of, struct tile *tile)
 {
+    const struct qk_product *product = of->product;
     size_t n = 0, width = product->p->weight != NULL ? product->p->n : 0;
-    for (size_t b = 0; b < n_blocks; b++) {
-        size_t columns = tile_columns(&block[b], width);
+    for (size_t b = 0; b < of->n_blocks; b++) {
+        size_t columns = tile_columns(&of->block[b], width);
         for (size_t column = 0; column < width; column += columns, n++)
             if (tile != NULL)
                 tile[n] = (struct tile){
-                    product, &block[b], column, width - column < columns ? width - column : columns};
+                    product, &of->block[b], column, width - column < columns ? width - column : columns};
     }
     return n;
 }
 
-enum qk_code qk_products_run(const struct qk_blocks *blocks, size_t first, size_t end, size_t row,
-    const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err)
+enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_t row,
+    struct qk_progress *progress, struct qk_error *err)
 {
     struct job job = {.row = row, .timing = qk_progress_timing(progress)};
     struct tile *tile = NULL;
-    const struct qk_block *block = blocks->block + first;
     size_t tiles = 0;
     bool gates = false;
     for (size_t i = 0; i < n; i++) {
-        tiles += lay_tiles(&product[i], block, end - first, NULL);
-        for (const struct qk_product *p = &product[i]; p != NULL; p = p->then)
+        tiles += lay_tiles(&products[i], NULL);
+        for (const struct qk_product *p = products[i].product; p != NULL; p = p->then)
             gates = gates || p->use == QK_PRODUCT_GATE;
     }
     QK_TRY(qk_alloc(&tile, tiles, sizeof *tile, err));
     job.tile = tile;
     tiles = 0;
     for (size_t i = 0; i < n; i++)
-        tiles += lay_tiles(&product[i], block, end - first, tile + tiles);
+        tiles += lay_tiles(&products[i], tile + tiles);
     job.size = gates ? largest_tile(tile, tiles) : 0;
     enum qk_code code =
         qk_alloc_aligned(&job.scratch, qk_parallel_workers(tiles) * job.size, sizeof *job.scratch, err);

@@ -56,9 +56,15 @@ struct qk_product {
     const struct qk_product *then; /* done next on the same tile, or NULL; its projection has as many rows */
 };
 
-/* Does n products (those without a weight are left out) for blocks first <= i < end. `row` is the row of the batch at
- * which every x and out begins. Every tile is an item of one loop. QK_CANCELLED, or QK_IO without memory. */
-enum qk_code qk_products_run(const struct qk_blocks *blocks, size_t first, size_t end, size_t row,
-    const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err);
+/* A product, and the blocks of rows that it is of. */
+struct qk_products {
+    const struct qk_product *product;
+    const struct qk_block *block; /* n_blocks */
+    size_t n_blocks;
+};
+/* Does n products; those without a weight are left out. `row` is the row of the blocks at which every x and out
+ * begins. Every tile is an item of one loop. QK_CANCELLED, or QK_IO without memory. */
+enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_t row,
+    struct qk_progress *progress, struct qk_error *err);
 
 #endif

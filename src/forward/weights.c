@@ -9,14 +9,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Values first .. first + n of a tensor, read and converted by pieces that the processors share. */
+/* Slices of tensors, read and converted by pieces that the processors share. */
 struct reading {
     const struct qk_checkpoint *checkpoint;
-    const struct qk_tensor *tensor;
-    size_t first, n;
-    char *bytes; /* a piece a worker */
-    float *out;
+    struct qk_values *piece;
+    char *bytes; /* `room` a worker: the largest piece */
+    size_t room;
     struct qk_timing *timing;
 };
 enum { PIECE = 1 << 17 };
@@ -29,26 +29,54 @@ static size_t value_bytes(const struct qk_tensor *tensor)
 static enum qk_code read_piece(void *context, size_t item, size_t worker, struct qk_error *err)
 {
     const struct reading *r = context;
-    size_t size = value_bytes(r->tensor), at = item * PIECE, n = r->n - at < PIECE ? r->n - at : PIECE;
-    char *bytes = r->bytes + worker * PIECE * size;
+    const struct qk_values *piece = &r->piece[item];
+    size_t size = value_bytes(piece->tensor);
+    char *bytes = r->bytes + worker * r->room;
     uint64_t since = qk_timing_start(r->timing);
-    QK_TRY(qk_checkpoint_read(r->checkpoint, r->tensor, (r->first + at) * size, bytes, n * size, err));
+    QK_TRY(
+        qk_checkpoint_read(r->checkpoint, piece->tensor, piece->first * size, bytes, piece->n * size, err));
     since = qk_timing_lap(r->timing, QK_TIME_READ, since);
-    qk_dtype_to_f32(r->tensor->dtype, bytes, n, r->out + at);
+    qk_dtype_to_f32(piece->tensor->dtype, bytes, piece->n, piece->out);
     qk_timing_lap(r->timing, QK_TIME_CONVERT, since);
     return QK_OK;
 }
 
-static enum qk_code read_pieces(const struct qk_parts *parts, const struct qk_tensor *tensor, size_t first,
-    size_t n, float *out, struct qk_error *err)
+/* Cuts slices into pieces (or counts them where `piece` is NULL); returns their number. */
+static size_t cut_pieces(const struct qk_values *slice, size_t n, struct qk_values *piece)
+{
+    size_t pieces = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = 0; at < slice[i].n; at += PIECE, pieces++)
+            if (piece != NULL)
+                piece[pieces] = (struct qk_values){slice[i].tensor, slice[i].first + at,
+                    slice[i].n - at < PIECE ? slice[i].n - at : PIECE, slice[i].out + at};
+    return pieces;
+}
+
+static enum qk_code read_pieces(
+    const struct qk_parts *parts, const struct qk_values *slice, size_t n, struct qk_error *err)
 {
     struct reading r = {
-        parts->model->checkpoint, tensor, first, n, NULL, out, qk_progress_timing(parts->progress)};
-    size_t pieces = (n + PIECE - 1) / PIECE, workers = qk_parallel_workers(pieces);
-    QK_TRY(qk_alloc_aligned(&r.bytes, workers * (n < PIECE ? n : PIECE), value_bytes(tensor), err));
-    enum qk_code code = qk_parallel_try(pieces, workers, read_piece, &r, parts->progress, err);
+        .checkpoint = parts->model->checkpoint, .timing = qk_progress_timing(parts->progress)};
+    size_t pieces = cut_pieces(slice, n, NULL), workers = qk_parallel_workers(pieces);
+    QK_TRY(qk_alloc(&r.piece, pieces, sizeof *r.piece, err));
+    cut_pieces(slice, n, r.piece);
+    for (size_t i = 0; i < pieces; i++) {
+        size_t bytes = r.piece[i].n * value_bytes(r.piece[i].tensor);
+        r.room = bytes > r.room ? bytes : r.room;
+    }
+    enum qk_code code = qk_alloc_aligned(&r.bytes, workers, r.room, err);
+    if (code == QK_OK)
+        code = qk_parallel_try(pieces, workers, read_piece, &r, parts->progress, err);
     free(r.bytes);
+    free(r.piece);
     return code;
+}
+
+static bool is_patched(const struct qk_parts *parts, const struct qk_tensor *tensor)
+{
+    const struct qk_patch *patch = parts->patch;
+    return patch != NULL && (patch->changes == NULL || patch->changes(patch->context, tensor));
 }
 
 /* Reads the whole tensor and applies the patch. */
@@ -149,15 +177,14 @@ enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tens
 enum qk_code qk_weights_values(
     const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err)
 {
-    const struct qk_patch *patch = parts->patch;
     struct qk_scaling scale;
     *out = NULL;
     QK_TRY(find_scaling(parts, tensor, &scale, err));
     size_t n = (size_t)tensor->bytes / value_bytes(tensor);
     QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
-    enum qk_code code = patch != NULL && (patch->changes == NULL || patch->changes(patch->context, tensor))
-                            ? read_patched(parts, tensor, n, *out, err)
-                            : read_pieces(parts, tensor, 0, n, *out, err);
+    const struct qk_values whole = {tensor, 0, n, *out};
+    enum qk_code code = is_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
+                                                  : read_pieces(parts, &whole, 1, err);
     if (code == QK_OK)
         code = apply_scaling(
             parts, tensor, &scale, 0, tensor->n_dims == 2 ? (size_t)tensor->shape[0] : 0, *out, err);
@@ -182,6 +209,70 @@ enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tenso
     size_t columns = (size_t)tensor->shape[1];
     struct qk_scaling scale;
     QK_TRY(find_scaling(parts, tensor, &scale, err));
-    QK_TRY(read_pieces(parts, tensor, (size_t)first * columns, n * columns, out, err));
+    const struct qk_values rows = {tensor, first * columns, n * columns, out};
+    QK_TRY(read_pieces(parts, &rows, 1, err));
     return apply_scaling(parts, tensor, &scale, first, n, out, err);
+}
+
+/* A slice of a tensor that the patch may change, or that has scales: it is read whole. */
+static enum qk_code cut_from_whole(
+    const struct qk_parts *parts, const struct qk_values *slice, struct qk_error *err)
+{
+    float *whole;
+    QK_TRY(qk_weights_values(parts, slice->tensor, &whole, err));
+    memcpy(slice->out, whole + slice->first, slice->n * sizeof *whole);
+    free(whole);
+    return QK_OK;
+}
+
+enum qk_code qk_weights_slices(
+    const struct qk_parts *parts, const struct qk_values *slice, size_t n, struct qk_error *err)
+{
+    struct qk_values *plain;
+    size_t n_plain = 0;
+    QK_TRY(qk_alloc(&plain, n, sizeof *plain, err));
+    enum qk_code code = QK_OK;
+    for (size_t i = 0; i < n && code == QK_OK; i++) {
+        struct qk_scaling scale;
+        code = find_scaling(parts, slice[i].tensor, &scale, err);
+        if (code == QK_OK && (scale.tensor != NULL || is_patched(parts, slice[i].tensor)))
+            code = cut_from_whole(parts, &slice[i], err);
+        else
+            plain[n_plain++] = slice[i];
+    }
+    if (code == QK_OK)
+        code = read_pieces(parts, plain, n_plain, err);
+    free(plain);
+    return code;
+}
+
+uint64_t qk_weights_of_layer(const struct qk_parts *parts, int layer, uint64_t *of_turn)
+{
+    size_t n;
+    const struct qk_name *name = qk_names_of_layer(&parts->names, layer, &n);
+    uint64_t values = 0, experts = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct qk_tensor *tensor = name[i].tensor;
+        uint64_t here = qk_tensor_values(tensor);
+        if (!qk_parts_is_expert(parts, layer, &name[i])) {
+            values += here;
+            continue;
+        }
+        experts += here;
+        here /=
+            tensor->n_dims == 3 && tensor->shape[0] > 0 ? tensor->shape[0] : 1; /* a matrix of one expert */
+        most = here > most ? here : most;
+    }
+    *of_turn = 3 * most > QK_TURN_VALUES ? 3 * most : QK_TURN_VALUES; /* gate, up and down */
+    *of_turn = experts < *of_turn ? experts : *of_turn;
+    return values;
+}
+
+void qk_weights_expect(const struct qk_parts *parts, int layer)
+{
+    size_t n;
+    const struct qk_name *name = qk_names_of_layer(&parts->names, layer, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!qk_parts_is_expert(parts, layer, &name[i]))
+            qk_checkpoint_expect(parts->model->checkpoint, name[i].tensor, 0, (size_t)name[i].tensor->bytes);
 }

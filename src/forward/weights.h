@@ -18,8 +18,28 @@ enum qk_code qk_weights_values(
 enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, struct qk_error *err);
 
+/* Values first .. first + n of a tensor, in the file's order, to be written to out (n). */
+struct qk_values {
+    const struct qk_tensor *tensor;
+    uint64_t first;
+    size_t n;
+    float *out;
+};
+/* Reads n slices, with the patch applied. They are read by pieces that the processors share. */
+enum qk_code qk_weights_slices(
+    const struct qk_parts *parts, const struct qk_values *slice, size_t n, struct qk_error *err);
+
 /* out (n, columns) = rows first .. first + n of a tensor (rows, columns), not patched. */
 enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t first,
     size_t n, float *out, struct qk_error *err);
+
+/* Values of the experts that are in memory at once, where one has less, and of what they make. */
+enum { QK_TURN_VALUES = 1 << 24 };
+/* Values of the layer's tensors but for its experts. *of_turn = about those of the experts that are in memory at once
+ * (forward/experts.h), 0 without any. */
+uint64_t qk_weights_of_layer(const struct qk_parts *parts, int layer, uint64_t *of_turn);
+/* Asks the system to have a layer's tensors in memory soon, but for those of its experts, of which nobody knows yet
+ * which are chosen. No layer has to have that number. */
+void qk_weights_expect(const struct qk_parts *parts, int layer);
 
 #endif

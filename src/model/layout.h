@@ -37,7 +37,7 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
 
 /* A key that a row may hold, for the manual page. */
 struct qk_layout_key {
-    const char *object; /* where it stands: "row", "rule", "mixer" or "forward" */
+    const char *object; /* where it stands: "row", "rule", "mixer", "forward", "experts" or "shared" */
     const char *key;
     const char *type;  /* what its value is, in the words of the manual page */
     const char *words; /* the words allowed, each between blanks; NULL: any */

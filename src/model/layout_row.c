@@ -37,6 +37,7 @@ struct field {
 
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
+static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale variant ";
 
 static const struct field ROW_FIELDS[] = {
@@ -162,12 +163,41 @@ static const struct field FORWARD_FIELDS[] = {
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
     {"router", NAMES, false, NULL},
+    {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},
     {"position_embedding", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
     {"logit_softcap", VALUE, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+
+static const struct field EXPERTS_FIELDS[] = {
+    {"router", NAMES, true, NULL},
+    {"correction", NAMES, false, NULL},
+    {"per_token", VALUE, true, NULL},
+    {"scoring", WORD, true, SCORINGS},
+    {"scoring_when", WORDS_WHEN, false, SCORINGS},
+    {"groups", VALUE, false, NULL},
+    {"groups_chosen", VALUE, false, NULL},
+    {"normalised", FLAG, false, NULL},
+    {"normalised_eps", VALUE, false, NULL},
+    {"factor", VALUE, false, NULL},
+    {"gate", NAMES, false, NULL},
+    {"up", NAMES, false, NULL},
+    {"gate_up", NAMES, false, NULL},
+    {"interleaved", SWITCH, false, NULL},
+    {"down", NAMES, true, NULL},
+    {"shared", OBJECT, false, NULL},
+    {NULL, TEXT, false, NULL},
+};
+static const struct field SHARED_FIELDS[] = {
+    {"gate", NAMES, false, NULL},
+    {"up", NAMES, false, NULL},
+    {"gate_up", NAMES, false, NULL},
+    {"down", NAMES, true, NULL},
+    {"weight", NAMES, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 
@@ -302,8 +332,8 @@ bool qk_layout_key(size_t i, struct qk_layout_key *out)
     static const struct {
         const char *object;
         const struct field *fields;
-    } objects[] = {
-        {"row", ROW_FIELDS}, {"rule", RULE_FIELDS}, {"mixer", MIXER_FIELDS}, {"forward", FORWARD_FIELDS}};
+    } objects[] = {{"row", ROW_FIELDS}, {"rule", RULE_FIELDS}, {"mixer", MIXER_FIELDS},
+        {"forward", FORWARD_FIELDS}, {"experts", EXPERTS_FIELDS}, {"shared", SHARED_FIELDS}};
     for (size_t o = 0; o < sizeof objects / sizeof objects[0]; o++)
         for (const struct field *field = objects[o].fields; field->key != NULL; field++)
             if (i-- == 0) {
@@ -375,6 +405,26 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
     return check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err);
 }
 
+static enum qk_code check_up(const char *file, const char *where, const cJSON *object, struct qk_error *err)
+{
+    if (qk_json_get(object, "up") != NULL || qk_json_get(object, "gate_up") != NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: needs one of the keys \"up\" and \"gate_up\"", file, where);
+}
+
+static enum qk_code check_experts(const char *file, const cJSON *experts, struct qk_error *err)
+{
+    const cJSON *shared = qk_json_get(experts, "shared");
+    if (experts == NULL)
+        return QK_OK;
+    QK_TRY(check_object(file, "experts", experts, EXPERTS_FIELDS, err));
+    QK_TRY(check_up(file, "experts", experts, err));
+    if (shared == NULL)
+        return QK_OK;
+    QK_TRY(check_object(file, "shared", shared, SHARED_FIELDS, err));
+    return check_up(file, "shared", shared, err);
+}
+
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
@@ -385,11 +435,11 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     if (forward == NULL)
         return QK_OK;
     QK_TRY(check_object(file, "forward", forward, FORWARD_FIELDS, err));
+    QK_TRY(check_experts(file, qk_json_get(forward, "experts"), err));
     if (qk_json_get(forward, "missing") != NULL)
         return QK_OK;
     QK_TRY(check_needed(file, "forward", forward, ends, 4, err));
-    if ((qk_json_get(forward, "up") == NULL) == (qk_json_get(forward, "gate_up") == NULL))
-        return qk_fail(err, QK_INPUT, "%s: forward: needs one of the keys \"up\" and \"gate_up\"", file);
+    QK_TRY(check_up(file, "forward", forward, err));
     for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
         const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", "");
         if (strcmp(kind, "none") == 0)

@@ -332,9 +332,10 @@ enum qk_code qk_checkpoint_read(const struct qk_checkpoint *c, const struct qk_t
     return qk_adapter_apply(c->adapter, tensor, offset, buffer, n, err);
 }
 
-void qk_checkpoint_expect(const struct qk_checkpoint *c, const struct qk_tensor *tensor)
+void qk_checkpoint_expect(
+    const struct qk_checkpoint *c, const struct qk_tensor *tensor, uint64_t offset, uint64_t n)
 {
-    qk_source_expect(&file_of(c, tensor)->source, tensor->offset, tensor->bytes);
+    qk_source_expect(&file_of(c, tensor)->source, tensor->offset + offset, n);
 }
 
 const char *qk_checkpoint_file(const struct qk_checkpoint *c, const struct qk_tensor *tensor)

@@ -53,8 +53,10 @@ const struct qk_tensor *qk_checkpoint_find(const struct qk_checkpoint *checkpoin
 enum qk_code qk_checkpoint_read(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor,
     uint64_t offset, void *buffer, size_t n, struct qk_error *err);
 
-/* Asks the system to have the tensor in memory soon, without waiting. Nothing for a remote file. */
-void qk_checkpoint_expect(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor);
+/* Asks the system to have n bytes at `offset` within the tensor in memory soon, without waiting. Nothing for a remote
+ * file. */
+void qk_checkpoint_expect(
+    const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor, uint64_t offset, uint64_t n);
 
 /* The path of the file that holds the tensor, for messages. */
 const char *qk_checkpoint_file(const struct qk_checkpoint *checkpoint, const struct qk_tensor *tensor);

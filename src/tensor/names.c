@@ -292,14 +292,6 @@ const struct qk_name *qk_names_of_layer(const struct qk_names *names, int layer,
     return names->name + first;
 }
 
-void qk_names_expect(const struct qk_names *names, const struct qk_checkpoint *checkpoint, int layer)
-{
-    size_t n;
-    const struct qk_name *name = qk_names_of_layer(names, layer, &n);
-    for (size_t i = 0; i < n; i++)
-        qk_checkpoint_expect(checkpoint, name[i].tensor);
-}
-
 size_t qk_names_outer(const char *prefix, size_t n)
 {
     if (n > 0)

@@ -49,8 +49,6 @@ const struct qk_tensor *qk_names_find(
     const struct qk_names *names, int layer, const char *below, const char *suffix);
 /* The names below a layer, *n of them; none when no layer has that number. */
 const struct qk_name *qk_names_of_layer(const struct qk_names *names, int layer, size_t *n);
-/* Asks the system to have a layer's tensors in memory soon (qk_checkpoint_expect). No layer has to have that number. */
-void qk_names_expect(const struct qk_names *names, const struct qk_checkpoint *checkpoint, int layer);
 /* The tensor "name suffix" beside the layers, else the next one outwards to the root, or NULL. There is a prefix. */
 const struct qk_tensor *qk_names_outwards(const struct qk_names *names, const char *name, const char *suffix);
 /* The length of the first n characters of a prefix without their last part: that of "model." in "model.layers.". */

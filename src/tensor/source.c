@@ -61,7 +61,8 @@ enum { WINDOW = 1 << 17 };
 void qk_source_expect(const struct qk_source *source, uint64_t offset, uint64_t n)
 {
     for (uint64_t at = 0; source->remote == NULL && at < n; at += WINDOW)
-        posix_fadvise(source->fd, (off_t)(offset + at), WINDOW, POSIX_FADV_WILLNEED);
+        posix_fadvise(source->fd, (off_t)(offset + at), (off_t)(n - at < WINDOW ? n - at : WINDOW),
+            POSIX_FADV_WILLNEED);
 }
 
 enum qk_code qk_source_whole(

@@ -101,16 +101,6 @@ static void ask_for_rounded(const cJSON *config, cJSON *rope)
     cJSON_AddNumberToObject(rope, "attention_factor", 1);
 }
 
-/* Fixtures with goldens of models that were loaded from these checkpoints, with the frequencies of their configs. */
-static bool is_loaded(const char *family)
-{
-    static const char *const families[] = {"olmo_hybrid", "kimi_linear"};
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
-        if (strcmp(family, families[i]) == 0)
-            return true;
-    return false;
-}
-
 static void open_rounded(const char *fixture, const char *folder, struct qk_model **model)
 {
     char path[PATH_SIZE], link[PATH_SIZE], absolute[PATH_SIZE];
@@ -134,6 +124,20 @@ static void open_rounded(const char *fixture, const char *folder, struct qk_mode
 }
 
 static const char JET_PAIR[] = "tiny-jet-nemotron";
+/* Goldens with the frequencies of their configs. There is one side of each. */
+static const char *const EXACT[] = {
+    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "olmo_hybrid", "minimax_moe"};
+enum { N_EXACT = sizeof EXACT / sizeof EXACT[0] };
+
+static const char KIMI[] = "kimi_linear"; /* likewise, of which the first layer is tested */
+
+static bool is_exact(const char *family)
+{
+    for (size_t i = 0; i < N_EXACT; i++)
+        if (strcmp(EXACT[i], family) == 0)
+            return true;
+    return strcmp(family, KIMI) == 0;
+}
 
 static void open_side(
     const char *family, const char *side, const char *folder, struct qk_model **model, struct golden *golden)
@@ -150,7 +154,7 @@ static void open_side(
         trained_path(path, family, name);
     } else {
         snprintf(name, sizeof name, "fixtures/%s/%s", family, side);
-        if (is_loaded(family))
+        if (is_exact(family))
             expect_ok(qk_model_open(data_path(path, name), model, &err), &err);
         else
             open_rounded(data_path(path, name), folder, model);
@@ -271,23 +275,26 @@ static void compare_pass(const char *family, const char *side, const char *folde
 }
 
 static const char *const PASSES[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3",
-    "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", "olmo_hybrid", JET_PAIR};
+    "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", JET_PAIR};
 enum { TILE_ROWS = 256 }; /* of a product (forward/products.c) */
-enum { N_PASSES = sizeof PASSES / sizeof PASSES[0] };
+enum { N_PASSES = sizeof PASSES / sizeof PASSES[0], N_GOLDENS = N_PASSES + N_EXACT };
 
 static void test_goldens(void **state)
 {
-    struct comparison of[N_PASSES] = {0};
+    struct comparison of[N_GOLDENS] = {0};
     print_message("# %-17s %9s %9s %9s   (worst error, pre and post, of the largest entry)\n", "family",
         "states", "logits", "maps");
-    for (size_t i = 0; i < N_PASSES; i++) {
-        compare_pass(PASSES[i], "pre", *state, &of[i]);
-        compare_pass(PASSES[i], "post", *state, &of[i]);
-        print_message("# %-17s %9.1e %9.1e %9.1e\n", PASSES[i], of[i].state, of[i].logits, of[i].map);
+    for (size_t i = 0; i < N_GOLDENS; i++) {
+        const char *family = i < N_PASSES ? PASSES[i] : EXACT[i - N_PASSES];
+        if (i < N_PASSES)
+            compare_pass(family, "pre", *state, &of[i]);
+        compare_pass(family, "post", *state, &of[i]);
+        print_message("# %-17s %9.1e %9.1e %9.1e\n", family, of[i].state, of[i].logits, of[i].map);
     }
-    for (size_t i = 0; i < N_PASSES; i++)
+    for (size_t i = 0; i < N_GOLDENS; i++)
         if (!(of[i].state < TOLERANCE && of[i].logits < TOLERANCE && of[i].map < TOLERANCE))
-            fail_msg("%s: states %g, logits %g, maps %g", PASSES[i], of[i].state, of[i].logits, of[i].map);
+            fail_msg("%s: states %g, logits %g, maps %g", i < N_PASSES ? PASSES[i] : EXACT[i - N_PASSES],
+                of[i].state, of[i].logits, of[i].map);
 }
 
 /* --- attention from given inputs --- */
@@ -353,7 +360,7 @@ static void test_attention_from_states(void **state)
 static void test_moved_in_time(void **state)
 {
     static const char *const families[] = {
-        "qwen3_next", "qwen3_5_text", "jet_nemotron", "hypenet", "olmo_hybrid", "kimi_linear"};
+        "qwen3_next", "qwen3_5_text", "jet_nemotron", "hypenet", "olmo_hybrid", KIMI};
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         struct qk_model *model;
         struct golden golden;

@@ -59,8 +59,7 @@ static void test_hostile_configs(void **state)
         {"hypenet", "attn_logits_scaling", "true", "attn_logits_scaling"},
         {"hypenet", "lightning_use_short_conv", "true", "convolutions"}, {"falcon", "alibi", "true", "ALiBi"},
         {"gpt2", "scale_attn_by_inverse_layer_idx", "true", "scaled"},
-        {"qwen3_next", "linear_num_value_heads", "2", ""}, {"jamba", "x", "1", "Mamba"},
-        {"minimax", "x", "1", "experts"}};
+        {"qwen3_next", "linear_num_value_heads", "2", ""}, {"jamba", "x", "1", "Mamba"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char folder[PATH_SIZE], name[16];
         struct qk_model *model;
@@ -97,7 +96,7 @@ static void test_missing(void **state)
         "attention|layout table");
     qk_model_close(model);
     /* A router beside the MLP: the name of one tensor, spelled with an escape so that it is as long. */
-    copy_model("qwen2", "post", path_in(folder, *state, "experts"), "layers.3.mlp.gate_proj.weight",
+    copy_model("llama", "post", path_in(folder, *state, "experts"), "layers.3.mlp.gate_proj.weight",
         "layers.3.\\u006dlp.gate.weight");
     expect_ok(qk_model_open(folder, &model, &err), &err);
     expect_ok(qk_forward_missing(model, &why, &err), &err);
@@ -106,6 +105,10 @@ static void test_missing(void **state)
 }
 
 /* --- rows --- */
+
+#define WITH_EXPERTS(keys)                                                                                      \
+    "{\"norm\":\"rms\",\"eps\":0,\"embedding\":\"e\",\"final_norm\":\"n\",\"activation\":\"a\",\"down\":\"d\"," \
+    "\"up\":\"u\",\"experts\":{\"router\":\"r\",\"per_token\":2,\"scoring\":\"softmax\"," keys "}}"
 
 static void test_rows(void **state)
 {
@@ -138,7 +141,14 @@ static void test_rows(void **state)
         {"full", ",\"v\":\"v\",\"o\":\"o\"",
             "{\"norm\":\"rms\",\"eps\":0,\"embedding\":\"e\",\"final_norm\":\"n\",\"activation\":\"a\","
             "\"down\":\"d\"}",
-            "up|gate_up"}};
+            "up|gate_up"},
+        {"full", ",\"v\":\"v\",\"o\":\"o\"", WITH_EXPERTS("\"down\":\"x\",\"up\":\"x\""), NULL},
+        {"full", "", WITH_EXPERTS("\"up\":\"x\""), "experts: key \"down\" is missing"},
+        {"full", "", WITH_EXPERTS("\"down\":\"x\""), "experts: needs one of|gate_up"},
+        {"full", "", WITH_EXPERTS("\"down\":\"x\",\"up\":\"x\",\"scoring_when\":[[\"a\",\"best\"]]"),
+            "scoring_when|softmax sigmoid"},
+        {"full", "", WITH_EXPERTS("\"down\":\"x\",\"up\":\"x\",\"shared\":{\"down\":\"x\"}"),
+            "shared: needs one of"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char text[1024];
         struct qk_layout layout;

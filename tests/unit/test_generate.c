@@ -14,7 +14,7 @@
 
 static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3",
     "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
-    "olmo_hybrid"};
+    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "olmo_hybrid", "minimax_moe"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */

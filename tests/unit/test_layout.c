@@ -398,6 +398,10 @@ static int hide_user_rows(void **state)
 }
 
 /* Every key that the manual lists is one that the check knows: null fits none of them. */
+#define WITH_FORWARD(experts)                                                                                        \
+    "{\"family\": \"x\", \"model_types\": \"x\", \"mixers\": {\"m\": {\"kind\": \"none\"}}, \"kinds\": [{\"rule\": " \
+    "\"all\", \"mixer\": \"m\"}], \"forward\": {\"norm\": \"rms\", \"eps\": 0, \"experts\": " experts "}}"
+
 static void test_every_key(void **state)
 {
     (void)state;
@@ -411,6 +415,10 @@ static void test_every_key(void **state)
                   " \"kinds\": [{\"rule\": \"all\", \"mixer\": \"m\"}]}"},
         {"forward", "{\"family\": \"x\", \"model_types\": \"x\", \"mixers\": {\"m\": {\"kind\": \"none\"}},"
                     " \"kinds\": [{\"rule\": \"all\", \"mixer\": \"m\"}], \"forward\": {\"%s\": null}}"},
+        {"experts", WITH_FORWARD("{\"%s\": null}")},
+        {"shared",
+            WITH_FORWARD("{\"router\": \"r\", \"per_token\": 1, \"scoring\": \"softmax\", \"up\": \"u\", "
+                         "\"down\": \"d\", \"shared\": {\"%s\": null}}")},
     };
     struct qk_layout_key key;
     size_t n = 0;
