@@ -13,7 +13,8 @@ struct qk_evaluation;
 struct qk_evaluation_options {
     bool no_cache; /* neither store answers nor use stored ones */
     bool reuse;    /* several selections will be asked: activations are kept for those that come later */
-    size_t memory; /* bytes of weights to hold (forward/network.h), and of activations; 0: half of what is free */
+    size_t
+        memory; /* bytes of weights to hold (forward/network.h), and of activations; 0: half of what is free */
 };
 
 /* Opens an evaluation of a pair, or of one checkpoint alone (`pair` NULL, `alone` not). All are borrowed and must

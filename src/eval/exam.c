@@ -124,7 +124,11 @@ size_t qk_exam_longest(const struct qk_exam *exam)
 /* Linear layers may have twice as many heads of v as of k. */
 void qk_exam_kept_bytes(const struct qk_model *model, size_t *token, size_t *sequence)
 {
+    struct qk_error ignored = {0}; /* the model has run: its row is right */
+    size_t floats;
     *token = *sequence = 0;
+    if (qk_forward_state(model, &floats, &ignored) == QK_OK)
+        *sequence = floats * sizeof(float);
     for (int i = 0; i < model->n_layers; i++) {
         const struct qk_layer *layer = &model->layer[i];
         size_t hd = (size_t)layer->head_dim, heads = (size_t)layer->role[QK_K].n_heads;

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "range/prose.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +55,12 @@ enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_ev
                 "%s: every task of it is in a file before it, so it is no objective of its own",
                 cases->file[o]);
     }
-    out->cases = (struct qk_search_cases){cases->n, cases->n_tasks, n, out->task, out->objective, out->cost};
+    out->cases = (struct qk_search_cases){.n = cases->n,
+        .n_tasks = cases->n_tasks,
+        .n_objectives = n,
+        .task = out->task,
+        .objective = out->objective,
+        .cost = out->cost};
     return QK_OK;
 }
 
@@ -66,7 +72,58 @@ void qk_objectives_free(struct qk_objectives *objectives)
     free(objectives->task);
     free(objectives->objective);
     free(objectives->cost);
+    free(objectives->held_out);
+    free(objectives->least);
     *objectives = (struct qk_objectives){0};
+}
+
+/* Holds out n of the cases of a task: each case with the chance that the rest needs (Knuth 1997, 3.4.2, S). */
+static void hold_out_task(
+    struct qk_objectives *objectives, size_t task, size_t n, size_t of, uint64_t *random)
+{
+    for (size_t i = 0; i < objectives->cases.n && n > 0; i++)
+        if (objectives->task[i] == task) {
+            objectives->held_out[i] = qk_random_below(random, of--) < n;
+            n -= objectives->held_out[i];
+        }
+}
+
+enum qk_code qk_objectives_hold_out(
+    struct qk_objectives *objectives, int percent, uint64_t seed, struct qk_error *err)
+{
+    struct qk_search_cases *cases = &objectives->cases;
+    QK_TRY(qk_alloc(&objectives->held_out, cases->n, sizeof *objectives->held_out, err));
+    for (size_t task = 0; task < cases->n_tasks; task++) {
+        size_t of = 0;
+        uint64_t random = qk_random_mix(seed, task);
+        for (size_t i = 0; i < cases->n; i++)
+            of += cases->task[i] == task;
+        hold_out_task(objectives, task, of * (size_t)percent / 100, of, &random);
+    }
+    cases->held_out = objectives->held_out;
+    return QK_OK;
+}
+
+enum qk_code qk_objectives_constrain(struct qk_objectives *objectives, const char *text, struct qk_error *err)
+{
+    struct qk_search_cases *cases = &objectives->cases;
+    const char *sign = strstr(text, ">=");
+    char *end = NULL;
+    double least = sign != NULL ? strtod(sign + 2, &end) : NAN;
+    if (sign == NULL || end == sign + 2 || *end != '\0' || !(least >= 0 && least <= 100))
+        return qk_fail(
+            err, QK_USAGE, "--constraint: expected NAME>=PERCENT, such as reasoning>=95 (found %s)", text);
+    for (size_t o = 0; o < cases->n_objectives; o++)
+        if (strlen(objectives->name[o]) == (size_t)(sign - text) &&
+            strncmp(objectives->name[o], text, (size_t)(sign - text)) == 0) {
+            if (objectives->least == NULL)
+                QK_TRY(qk_alloc(&objectives->least, cases->n_objectives, sizeof *objectives->least, err));
+            objectives->least[o] = least / 100;
+            cases->least = objectives->least;
+            return QK_OK;
+        }
+    return qk_fail(err, QK_USAGE, "--constraint: no objective is called %.*s (the first is %s)",
+        (int)(sign - text), text, objectives->name[0]);
 }
 
 void qk_prior_add(double *sum, const double *value, int n)

@@ -5,12 +5,16 @@
 #include "eval/evaluation.h"
 #include "eval/search.h"
 
+#include <stdint.h>
+
 /* Zero-initialise. Owned, except what the cases own; `cases` points into the arrays. */
 struct qk_objectives {
     struct qk_search_cases cases;
     char **name; /* cases.n_objectives */
     size_t *task, *objective;
     double *cost;
+    bool *held_out; /* NULL: none */
+    double *least;  /* NULL: none */
 };
 
 /* Each file is an objective, named by the file without folder and .jsonl; with one file alone, its tasks are the
@@ -19,6 +23,16 @@ struct qk_objectives {
 enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_evaluation *evaluation,
     struct qk_objectives *out, struct qk_error *err);
 void qk_objectives_free(struct qk_objectives *objectives);
+
+/* Holds out this percentage of the cases of each task, rounded down, to confirm the front (search.h). A seed draws
+ * the same cases each time. */
+enum qk_code qk_objectives_hold_out(
+    struct qk_objectives *objectives, int percent, uint64_t seed, struct qk_error *err);
+
+/* Reads "NAME>=PERCENT" and sets the objective's least share. QK_USAGE when the text has another form, names no
+ * objective, or the number is outside 0 to 100. */
+enum qk_code qk_objectives_constrain(
+    struct qk_objectives *objectives, const char *text, struct qk_error *err);
 
 /* Adds n values, none below 0, to the sums, each divided by the largest, so that numbers of two kinds have equal
  * weight. A value that is not finite counts as 0. */

@@ -23,7 +23,7 @@ static double bytes_of(const struct qk_exam *exam, const struct qk_model *model,
     qk_exam_kept_bytes(model, &token, &sequence);
     for (size_t i = 0; i < exam->cases->n; i++)
         bytes += (double)exam->tokens[i].n_prompt *
-                     (double)(token + inputs * (size_t)model->layer[0].d * sizeof(float)) +
+                     (double)(token + inputs * (size_t)qk_model_width(model) * sizeof(float)) +
                  (double)sequence;
     return bytes;
 }

@@ -3,9 +3,24 @@
 
 #include <math.h>
 
-struct qk_interval qk_score_interval(struct qk_score score)
+/* The x that a normal variable exceeds with the probability, 0 to 0.5, by halving. */
+static double normal_quantile(double probability)
 {
-    static const double z = 1.959964; /* the normal distribution's quantile at 0.975 */
+    enum { HALVINGS = 100 };
+    double low = 0, high = 40;
+    for (int i = 0; i < HALVINGS; i++) {
+        double middle = (low + high) / 2;
+        if (erfc(middle / sqrt(2)) / 2 > probability)
+            low = middle;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+struct qk_interval qk_score_interval_of(struct qk_score score, size_t n_intervals)
+{
+    double z = normal_quantile(0.025 / (double)(n_intervals > 0 ? n_intervals : 1));
     if (score.total == 0)
         return (struct qk_interval){0, 1};
     double n = (double)score.total, p = (double)score.right / n;
@@ -17,4 +32,9 @@ struct qk_interval qk_score_interval(struct qk_score score)
     if (score.right == score.total)
         interval.high = 1;
     return interval;
+}
+
+struct qk_interval qk_score_interval(struct qk_score score)
+{
+    return qk_score_interval_of(score, 1);
 }

@@ -16,11 +16,13 @@ struct loops {
         size_t n, const float *x, float factor, const float *gain, float offset, float *out);
     void (*multiply)(size_t n, const float *gate, float *x);
     void (*scale)(size_t n, float factor, float *x);
+    void (*add)(size_t n, float factor, const float *y, float *x);
 };
 
 static const struct loops *loops(void)
 {
-#define ROW(lanes) {sum_of_squares_##lanes, scale_by_gain_##lanes, multiply_##lanes, scale_##lanes},
+#define ROW(lanes)                                                                                           \
+    {sum_of_squares_##lanes, scale_by_gain_##lanes, multiply_##lanes, scale_##lanes, add_##lanes},
     static const struct loops by_width[] = {QK_VECTOR_WIDTHS(ROW)};
 #undef ROW
     return &by_width[qk_vector_width()];
@@ -44,4 +46,9 @@ void qk_multiply(size_t n, const float *gate, float *x)
 void qk_scale(size_t n, float factor, float *x)
 {
     loops()->scale(n, factor, x);
+}
+
+void qk_add(size_t n, float factor, const float *y, float *x)
+{
+    loops()->add(n, factor, y, x);
 }

@@ -1,5 +1,5 @@
-/* elementwise.h - sums of squares, scalings and products of rows. They give the same bits on every machine: the loops
- * differ in the width of their vectors, not in the order of their sums. */
+/* elementwise.h - sums of squares, scalings, products and sums of rows. They give the same bits on every machine: the
+ * loops differ in the width of their vectors, not in the order of their sums. */
 #ifndef QK_FORWARD_ELEMENTWISE_H
 #define QK_FORWARD_ELEMENTWISE_H
 
@@ -15,5 +15,7 @@ void qk_scale_by_gain(size_t n, const float *x, float factor, const float *gain,
 void qk_multiply(size_t n, const float *gate, float *x);
 /* x *= factor, n values. */
 void qk_scale(size_t n, float factor, float *x);
+/* x += factor y, n values. */
+void qk_add(size_t n, float factor, const float *y, float *x);
 
 #endif

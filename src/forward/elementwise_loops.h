@@ -73,3 +73,17 @@ ATTRIBUTE static void NAME(scale)(size_t n, float factor, float *x)
     for (; i < n; i++)
         x[i] *= factor;
 }
+
+ATTRIBUTE static void NAME(add)(size_t n, float factor, const float *y, float *x)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        NAME(floats) v, w;
+        memcpy(&v, x + i, sizeof v);
+        memcpy(&w, y + i, sizeof w);
+        v += w * factor;
+        memcpy(x + i, &v, sizeof v);
+    }
+    for (; i < n; i++)
+        x[i] += y[i] * factor;
+}

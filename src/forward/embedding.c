@@ -4,9 +4,11 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/elementwise.h"
 #include "forward/ops.h"
 #include "forward/row_products.h"
 #include "forward/weights.h"
+#include "tensor/dtype.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +33,7 @@ static enum qk_code find_embedding(
             parts->model->checkpoint->path, qk_json_string(parts->forward, "head", "lm_head"));
     if (*out == NULL)
         QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
-    return qk_weights_check(parts, *out, 0, parts->model->layer[0].d, err);
+    return qk_weights_check(parts, *out, 0, qk_model_width(parts->model), err);
 }
 
 /* --- tokens --- */
@@ -68,19 +70,32 @@ static enum qk_code add_positions(
     return code;
 }
 
+/* The factor of embedded tokens, rounded as the family rounds it. */
+static float root_of(const struct qk_parts *parts, double value)
+{
+    double root = sqrt(value);
+    unsigned char bytes[2];
+    if (!qk_json_bool(parts->forward, "embedding_root_bf16", false))
+        return (float)root;
+    qk_dtype_from_f64(QK_BF16, &root, 1, bytes);
+    qk_dtype_to_f64(QK_BF16, bytes, 1, &root);
+    return (float)root;
+}
+
 enum qk_code qk_embed(
     const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
 {
     const struct qk_tensor *embedding;
-    size_t d = (size_t)parts->model->layer[0].d;
-    double root;
+    size_t d = (size_t)qk_model_width(parts->model);
+    double root, factor;
     QK_TRY(find_embedding(parts, false, &embedding, err));
     QK_TRY(check_ids(parts, embedding, ids, T, err));
     for (size_t t = 0; t < T; t++)
         QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
     if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
-        for (size_t i = 0; i < T * d; i++)
-            x[i] *= (float)sqrt(root);
+        qk_scale(T * d, root_of(parts, root), x);
+    if (qk_layout_value(parts->forward, "embedding_multiplier", &parts->model->config, &factor))
+        qk_scale(T * d, (float)factor, x);
     return add_positions(parts, t0, x, T, d, err);
 }
 
@@ -88,13 +103,16 @@ enum qk_code qk_embed(
 
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err)
 {
-    double softcap;
+    double softcap, factor;
     *out = (struct qk_head){0};
     QK_TRY(find_embedding(parts, true, &out->tensor, err));
     out->vocabulary = (size_t)out->tensor->shape[0];
     out->d = (size_t)out->tensor->shape[1];
     if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
         out->softcap = (float)softcap;
+    out->factor = 1.0f;
+    if (qk_layout_value(parts->forward, "logit_multiplier", &parts->model->config, &factor))
+        out->factor = (float)factor;
     return QK_OK;
 }
 
@@ -122,11 +140,11 @@ struct logits_job {
     const float *x, *rows; /* (n, d), some rows of the head (n_rows, d) */
     float *out;            /* (n, vocabulary), at the first of these rows */
     size_t n, d, n_rows, vocabulary;
-    float softcap;
+    float factor, softcap;
 };
 enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22, FEW = 128 };
 
-/* out = x rows^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
+/* out = factor x rows^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
 static void logits_share(void *context, size_t item, size_t worker)
 {
     (void)worker;
@@ -134,6 +152,8 @@ static void logits_share(void *context, size_t item, size_t worker)
     size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
     (job->n <= FEW ? qk_row_products : qk_linear)(
         job->n, job->d, m, job->x, job->rows + first * job->d, NULL, job->out + first, job->vocabulary);
+    for (size_t i = 0; job->factor != 1.0f && i < job->n; i++)
+        qk_scale(m, job->factor, job->out + i * job->vocabulary + first);
     for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
         for (size_t j = first; j < first + m; j++)
             job->out[i * job->vocabulary + j] =
@@ -149,7 +169,8 @@ enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *p
     size_t n, float *logits, struct qk_progress *progress, struct qk_error *err)
 {
     size_t d = head->d, all = head->vocabulary, block = d > HEAD_VALUES ? 1 : HEAD_VALUES / d;
-    struct logits_job job = {.x = x, .n = n, .d = d, .vocabulary = all, .softcap = head->softcap};
+    struct logits_job job = {
+        .x = x, .n = n, .d = d, .vocabulary = all, .factor = head->factor, .softcap = head->softcap};
     if (head->rows != NULL) {
         job.rows = head->rows;
         job.out = logits;

@@ -15,6 +15,7 @@ struct qk_head {
     const struct qk_tensor *tensor; /* (vocabulary, d); borrowed from the checkpoint */
     size_t vocabulary, d;
     float softcap; /* 0: none; else logits become c tanh(logits / c) */
+    float factor;  /* logits are multiplied by it, before the softcap */
     float *rows;   /* owned: all rows; NULL: each call reads them in blocks */
 };
 

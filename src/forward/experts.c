@@ -31,6 +31,7 @@ struct mixture {
     struct qk_progress *progress;
     const float *in; /* (rows, experts->width) of the group */
     float *sum;      /* likewise: what the experts add up to */
+    float *latent;   /* both of them, where the experts work on latents */
     float *logits, *choice;
     size_t part; /* the first row of logits */
     size_t *expert;
@@ -40,7 +41,7 @@ struct mixture {
     struct qk_block *block;
     size_t *block_expert, n_blocks; /* blocks of visits, of one expert each */
     struct qk_expert *now;          /* (experts): those read for this turn; values NULL: not read */
-    float *x, *hidden, *y;          /* of a turn's visits */
+    float *x, *hidden, *gates, *y;  /* of a turn's visits; gates: NULL, unless swiglu needs them */
     size_t turn, turn_rows;         /* the first visit of the turn, and how many there are */
 };
 
@@ -166,13 +167,19 @@ static enum qk_code lay_blocks(struct mixture *m, struct qk_error *err)
 static size_t most_rows(const struct qk_experts *experts)
 {
     enum { LARGEST_BLOCK = 512 };
-    size_t rows = QK_TURN_VALUES / (2 * experts->width + experts->hidden);
+    size_t rows = QK_TURN_VALUES / (2 * experts->width + 2 * experts->hidden);
     return rows > LARGEST_BLOCK ? rows : LARGEST_BLOCK;
+}
+
+/* Those with whom experts are held. */
+static struct qk_experts *holder(const struct mixture *m)
+{
+    return m->experts->lender != NULL ? m->experts->lender : m->experts;
 }
 
 static const struct qk_expert *expert_of(const struct mixture *m, size_t number)
 {
-    const struct qk_expert *held = &m->experts->held[number];
+    const struct qk_expert *held = &holder(m)->held[number];
     return held->values != NULL ? held : &m->now[number];
 }
 
@@ -214,7 +221,7 @@ static enum qk_code load_turn(struct mixture *m, size_t first, size_t end, struc
     size_t ahead = 0;
     for (size_t i = end; i < m->n_blocks && ahead <= QK_TURN_VALUES; i++)
         if (m->block_expert[i] != m->block_expert[i - 1] &&
-            m->experts->held[m->block_expert[i]].values == NULL) {
+            holder(m)->held[m->block_expert[i]].values == NULL) {
             qk_experts_expect(m->experts, m->block_expert[i]);
             ahead += m->experts->values;
         }
@@ -224,7 +231,7 @@ static enum qk_code load_turn(struct mixture *m, size_t first, size_t end, struc
 /* Holds or frees the experts of the turn, but for one that the next block needs. */
 static void end_turn(struct mixture *m, size_t first, size_t end)
 {
-    struct qk_experts *experts = m->experts;
+    struct qk_experts *experts = holder(m);
     for (size_t i = first; i < end; i++) {
         size_t e = m->block_expert[i];
         if (m->now[e].values == NULL || (end < m->n_blocks && m->block_expert[end] == e))
@@ -263,28 +270,61 @@ static void add_visits(void *context, size_t item, size_t worker)
     }
 }
 
+/* Item: a visit of the turn. Puts its gate and up together. */
+static void join_gate(void *context, size_t item, size_t worker)
+{
+    (void)worker;
+    const struct mixture *m = context;
+    const struct qk_swiglu *swiglu = &m->experts->swiglu;
+    size_t n = m->experts->hidden;
+    float *gate = m->gates + item * n, *up = m->hidden + item * n, limit = swiglu->limit;
+    for (size_t i = 0; limit > 0 && i < n; i++) {
+        gate[i] = gate[i] > limit ? limit : gate[i];
+        up[i] = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+    }
+    if (swiglu->alpha > 0) {
+        qk_scale(n, swiglu->alpha, gate);
+        qk_activate(QK_SILU, n, gate);
+        qk_scale(n, 1 / swiglu->alpha, gate);
+    } else {
+        qk_activate(m->run->w->activation, n, gate);
+    }
+    for (size_t i = 0; i < n; i++)
+        up[i] += swiglu->plus;
+    qk_multiply(n, gate, up);
+}
+
+/* Sets the products of a block: gate, up (which does the gate next) and down. */
+static void set_products(const struct mixture *m, size_t block, struct qk_product product[3])
+{
+    const struct qk_mlp *mlp = &expert_of(m, m->block_expert[block])->mlp;
+    enum qk_activation f = m->run->w->activation;
+    size_t hidden = m->experts->hidden;
+    bool gated = mlp->gate.weight != NULL, apart = m->gates != NULL;
+    product[0] = (struct qk_product){&mlp->gate, m->x, apart ? m->gates : m->hidden, hidden,
+        apart ? QK_PRODUCT_SET : QK_PRODUCT_GATE, f, NULL};
+    product[1] = (struct qk_product){&mlp->up, m->x, m->hidden, hidden,
+        gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE, f, gated ? product : NULL};
+    product[2] = (struct qk_product){.p = &mlp->down, .x = m->hidden, .out = m->y, .ld = m->experts->width};
+}
+
 /* Runs the experts of blocks first <= i < end over x. */
-static enum qk_code multiply_turn(const struct mixture *m, size_t first, size_t end, struct qk_error *err)
+static enum qk_code multiply_turn(struct mixture *m, size_t first, size_t end, struct qk_error *err)
 {
     struct qk_product *product;
     struct qk_products *of = NULL;
-    enum qk_activation f = m->run->w->activation;
-    size_t width = m->experts->width, hidden = m->experts->hidden, n = end - first;
+    size_t n = end - first;
     QK_TRY(qk_alloc(&product, 3 * n, sizeof *product, err));
     enum qk_code code = qk_alloc(&of, 2 * n, sizeof *of, err);
     for (size_t i = 0; code == QK_OK && i < n; i++) {
-        const struct qk_mlp *mlp = &expert_of(m, m->block_expert[first + i])->mlp;
-        bool gated = mlp->gate.weight != NULL;
-        struct qk_product *gate = &product[3 * i], *up = gate + 1, *down = gate + 2;
-        *gate = (struct qk_product){&mlp->gate, m->x, m->hidden, hidden, QK_PRODUCT_GATE, f, NULL};
-        *up = (struct qk_product){&mlp->up, m->x, m->hidden, hidden,
-            gated ? QK_PRODUCT_SET : QK_PRODUCT_ACTIVATE, f, gated ? gate : NULL};
-        *down = (struct qk_product){.p = &mlp->down, .x = m->hidden, .out = m->y, .ld = width};
-        of[i] = (struct qk_products){up, &m->block[first + i], 1};
-        of[n + i] = (struct qk_products){down, &m->block[first + i], 1};
+        set_products(m, first + i, &product[3 * i]);
+        of[i] = (struct qk_products){&product[3 * i + 1], &m->block[first + i], 1};
+        of[n + i] = (struct qk_products){&product[3 * i + 2], &m->block[first + i], 1};
     }
     if (code == QK_OK)
         code = qk_products_run(of, n, m->turn, m->progress, err);
+    if (code == QK_OK && m->gates != NULL)
+        qk_parallel_for(m->turn_rows, join_gate, m, m->progress);
     if (code == QK_OK)
         code = qk_products_run(of + n, n, m->turn, m->progress, err);
     free(of);
@@ -300,6 +340,8 @@ static enum qk_code run_turns(struct mixture *m, struct qk_error *err)
     QK_TRY(qk_alloc_aligned(&m->x, rows * experts->width, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&m->hidden, rows * experts->hidden, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&m->y, rows * experts->width, sizeof(float), err));
+    if (experts->swiglu.limit > 0 || experts->swiglu.alpha > 0 || experts->swiglu.plus > 0)
+        QK_TRY(qk_alloc_aligned(&m->gates, rows * experts->hidden, sizeof(float), err));
     QK_TRY(qk_alloc(&m->now, experts->router.n, sizeof *m->now, err));
     for (size_t first = 0, end; first < m->n_blocks; first = end) {
         end = take_turn(m, first);
@@ -345,12 +387,53 @@ static enum qk_code run_shared(struct mixture *m, float *sum, struct qk_error *e
     return code;
 }
 
+/* latent (rows, width) = latent_in of all rows, with the sums of experts behind it. */
+static enum qk_code make_latents(struct mixture *m, struct qk_error *err)
+{
+    const struct qk_experts *experts = m->experts;
+    size_t n = m->group->n * experts->width;
+    enum qk_code code = qk_alloc_aligned(&m->latent, 2 * n, sizeof(float), err);
+    if (code == QK_OK)
+        memset(m->latent + n, 0, n * sizeof(float));
+    for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, experts->width, &part);) {
+        size_t at = part.row - m->group->row;
+        const struct qk_product in = {.p = &experts->latent_in,
+            .x = m->run->normed + at * m->run->w->d,
+            .out = m->latent + at * experts->width,
+            .ld = experts->width};
+        code = qk_run_products(m->run, &part, &in, 1, m->progress, err);
+    }
+    m->in = m->latent;
+    m->sum = m->latent + n;
+    return code;
+}
+
+/* out (rows, d) += latent_out of the experts' sums. */
+static enum qk_code add_latents(struct mixture *m, float *out, struct qk_error *err)
+{
+    const struct qk_experts *experts = m->experts;
+    size_t d = m->run->w->d;
+    enum qk_code code = QK_OK;
+    for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, d, &part);) {
+        size_t at = part.row - m->group->row;
+        float *y;
+        QK_TRY(qk_alloc_aligned(&y, part.n * d, sizeof *y, err));
+        const struct qk_product product = {
+            .p = &experts->latent_out, .x = m->sum + at * experts->width, .out = y, .ld = d};
+        code = qk_run_products(m->run, &part, &product, 1, m->progress, err);
+        for (size_t i = 0; code == QK_OK && i < part.n * d; i++)
+            out[at * d + i] += y[i];
+        free(y);
+    }
+    return code;
+}
+
 static void free_mixture(struct mixture *m)
 {
     for (size_t e = 0; m->now != NULL && e < m->experts->router.n; e++)
         free(m->now[e].values);
-    void *const arrays[] = {
-        m->expert, m->weight, m->visit, m->first, m->block, m->block_expert, m->now, m->x, m->hidden, m->y};
+    void *const arrays[] = {m->expert, m->weight, m->visit, m->first, m->block, m->block_expert, m->now, m->x,
+        m->hidden, m->gates, m->y, m->latent};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         free(arrays[i]);
 }
@@ -377,8 +460,13 @@ static enum qk_code run_experts(
         code = run_shared(&m, out, err);
     m.in = run->normed;
     m.sum = out;
+    bool latent = experts->latent_in.weight != NULL;
+    if (code == QK_OK && latent)
+        code = make_latents(&m, err);
     if (code == QK_OK)
         code = run_turns(&m, err);
+    if (code == QK_OK && latent)
+        code = add_latents(&m, out, err);
     free_mixture(&m);
     if (code != QK_OK) {
         free(out);

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "forward/feed_forward.h"
 #include "forward/weights.h"
+#include "tensor/mxfp4.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,13 +78,34 @@ static enum qk_code find_one(struct qk_reading *r, const cJSON *object, const ch
                               needed, out, each, r->err);
 }
 
+/* Finds the blocks of all experts' values in MXFP4, and sets their scales. */
+static enum qk_code find_blocks(struct qk_reading *r, const cJSON *object, const char *key,
+    struct qk_expert_matrix *matrix, const struct qk_tensor **blocks)
+{
+    int layer = r->layer->index;
+    bool each;
+    QK_TRY(qk_parts_expert_tensor(r->parts, layer, object, key, 0, "_blocks", false, blocks, &each, r->err));
+    if (*blocks == NULL || each)
+        return QK_OK;
+    const struct qk_tensor *b = *blocks, *s;
+    QK_TRY(qk_parts_expert_tensor(r->parts, layer, object, key, 0, "_scales", true, &s, NULL, r->err));
+    if (b->n_dims != 4 || b->shape[3] != QK_MXFP4_BYTES || b->dtype != QK_U8 || s->n_dims != 3 ||
+        memcmp(s->shape, b->shape, 3 * sizeof *s->shape) != 0 || s->dtype != QK_U8)
+        return qk_fail(r->err, QK_INPUT, "%s: %s: it does not hold MXFP4 that %s fits",
+            qk_checkpoint_file(r->parts->model->checkpoint, b), b->name, s->name);
+    matrix->scales = s;
+    return QK_OK;
+}
+
 /* Finds the tensors of a matrix, unless no expert has it. */
 static enum qk_code find_matrix(
     struct qk_reading *r, const cJSON *object, const char *key, bool needed, struct qk_expert_matrix *matrix)
 {
     const struct qk_tensor *weight, *bias;
     size_t n = r->out->experts->router.n;
-    QK_TRY(find_one(r, object, key, 0, false, needed, &weight, &matrix->each));
+    QK_TRY(find_blocks(r, object, key, matrix, &weight));
+    if (matrix->scales == NULL)
+        QK_TRY(find_one(r, object, key, 0, false, needed, &weight, &matrix->each));
     if (weight == NULL)
         return QK_OK;
     QK_TRY(find_one(r, object, key, 0, true, false, &bias, NULL));
@@ -92,18 +114,37 @@ static enum qk_code find_matrix(
     if (bias != NULL)
         QK_TRY(qk_alloc(&matrix->bias, n, sizeof *matrix->bias, r->err));
     for (size_t i = 0; i < n; i++) {
-        QK_TRY(find_one(r, object, key, i, false, true, &matrix->weight[i], NULL));
+        matrix->weight[i] = weight;
+        if (i > 0)
+            QK_TRY(find_one(r, object, key, i, false, true, &matrix->weight[i], NULL));
         if (bias != NULL)
             QK_TRY(find_one(r, object, key, i, true, true, &matrix->bias[i], NULL));
     }
     return QK_OK;
 }
 
-/* True for the shape (n, k), or for (experts, n, k) of all experts. */
+/* Rows (of both) that a matrix of k columns has, stored either way; 0: no such shape. */
+static size_t rows_of(const struct qk_expert_matrix *matrix, bool transposed, size_t k)
+{
+    const struct qk_tensor *tensor = matrix->weight[0];
+    if (matrix->scales != NULL)
+        return !transposed && k % QK_MXFP4_VALUES == 0 && tensor->shape[2] == k / QK_MXFP4_VALUES
+                   ? (size_t)tensor->shape[1]
+                   : 0;
+    if (tensor->n_dims < 2)
+        return 0;
+    const uint64_t *shape = tensor->shape + tensor->n_dims - 2;
+    return shape[transposed ? 0 : 1] == k ? (size_t)shape[transposed ? 1 : 0] : 0;
+}
+
+/* True for the shape (n, k), or for (experts, n, k) of all experts: in MXFP4 (experts, n, k / 32, 16). */
 static bool is_shape(const struct qk_experts *experts, const struct qk_expert_matrix *matrix,
     const struct qk_tensor *tensor, size_t n, size_t k)
 {
     int first = matrix->each ? 0 : 1;
+    if (matrix->scales != NULL)
+        return tensor->shape[0] == experts->router.n && tensor->shape[1] == n &&
+               rows_of(matrix, false, k) == n && tensor->bytes > 0;
     return tensor->n_dims == first + 2 && (first == 0 || tensor->shape[0] == experts->router.n) &&
            tensor->shape[first] == n && tensor->shape[first + 1] == k && tensor->bytes > 0;
 }
@@ -131,15 +172,6 @@ static enum qk_code set_shape(struct qk_reading *r, struct qk_expert_matrix *mat
     return QK_OK;
 }
 
-/* Rows (of both) that a matrix of k columns has, stored either way; 0: no such shape. */
-static size_t rows_of(const struct qk_tensor *tensor, bool transposed, size_t k)
-{
-    if (tensor->n_dims < 2)
-        return 0;
-    const uint64_t *shape = tensor->shape + tensor->n_dims - 2;
-    return shape[transposed ? 0 : 1] == k ? (size_t)shape[transposed ? 1 : 0] : 0;
-}
-
 /* Finds how wide the experts are between their projections, by the shapes of up and down together. */
 static enum qk_code set_shapes(struct qk_reading *r, bool both)
 {
@@ -148,8 +180,8 @@ static enum qk_code set_shapes(struct qk_reading *r, bool both)
                             *gate = &experts->matrix[QK_EXPERT_GATE];
     size_t k = experts->width, times = both ? 2 : 1;
     for (int transposed = 0; transposed < 2; transposed++) {
-        size_t rows = rows_of(up->weight[0], transposed, k), f = rows / times;
-        if (f == 0 || rows % times != 0 || rows_of(down->weight[0], transposed, f) != k)
+        size_t rows = rows_of(up, transposed, k), f = rows / times;
+        if (f == 0 || rows % times != 0 || rows_of(down, transposed, f) != k)
             continue;
         experts->hidden = f;
         up->transposed = down->transposed = gate->transposed = transposed != 0;
@@ -183,6 +215,30 @@ static enum qk_code find_experts(struct qk_reading *r, const cJSON *object)
     return QK_OK;
 }
 
+static enum qk_code read_swiglu(struct qk_reading *r, const cJSON *object, struct qk_swiglu *swiglu)
+{
+    static const struct qk_bounds positive = {0, 1e6, "a number from 0 on"};
+    struct qk_config config = r->parts->model->config;
+    double limit = 0, alpha = 0, plus = 0;
+    bool found;
+    config.layer = r->layer->index + 1;
+    QK_TRY(qk_layout_number(object, "limit", &config, positive, &found, &limit, r->err));
+    QK_TRY(qk_layout_number(object, "alpha", &config, positive, &found, &alpha, r->err));
+    QK_TRY(qk_layout_number(object, "up_plus", &config, positive, &found, &plus, r->err));
+    *swiglu = (struct qk_swiglu){(float)limit, (float)alpha, (float)plus};
+    return QK_OK;
+}
+
+static enum qk_code read_latents(struct qk_reading *r, const cJSON *object, struct qk_experts *experts)
+{
+    size_t d = r->out->d;
+    QK_TRY(qk_read_projection(r, object, "latent_in", 0, d, false, &experts->latent_in));
+    experts->width = experts->latent_in.weight != NULL ? experts->latent_in.n : d;
+    return experts->latent_in.weight != NULL
+               ? qk_read_projection(r, object, "latent_out", d, experts->width, true, &experts->latent_out)
+               : QK_OK;
+}
+
 enum qk_code qk_experts_read(struct qk_reading *r)
 {
     struct qk_experts *experts;
@@ -191,8 +247,9 @@ enum qk_code qk_experts_read(struct qk_reading *r)
     r->out->experts = experts;
     experts->parts = r->parts;
     experts->layer = r->layer->index;
-    experts->width = r->out->d;
     QK_TRY(read_router(r, object, experts));
+    QK_TRY(read_latents(r, object, experts));
+    QK_TRY(read_swiglu(r, object, &experts->swiglu));
     QK_TRY(qk_alloc(&experts->held, experts->router.n, sizeof *experts->held, r->err));
     QK_TRY(find_experts(r, object));
     shared = qk_json_get(object, "shared");
@@ -316,11 +373,11 @@ static size_t list_slices(
         size_t which = m->each ? number : 0, before = m->each ? 0 : number;
         if (m->n == 0)
             continue;
-        slice[n++] = (struct qk_values){m->weight[which], before * m->n * m->k, m->n * m->k,
+        slice[n++] = (struct qk_values){m->weight[which], m->scales, before * m->n * m->k, m->n * m->k,
             values != NULL ? values + weight_at(experts, i) : NULL};
         if (m->bias != NULL)
-            slice[n++] = (struct qk_values){
-                m->bias[which], before * m->n, m->n, values != NULL ? values + bias_at(experts, i) : NULL};
+            slice[n++] = (struct qk_values){m->bias[which], NULL, before * m->n, m->n,
+                values != NULL ? values + bias_at(experts, i) : NULL};
     }
     return n;
 }
@@ -374,13 +431,27 @@ enum qk_code qk_experts_load(const struct qk_experts *experts, const size_t *num
     return code;
 }
 
+void qk_experts_borrow(struct qk_experts *experts, struct qk_experts *lender)
+{
+    if (experts == NULL || lender == NULL)
+        return;
+    for (int i = 0; i < QK_EXPERT_ROLES; i++) {
+        const struct qk_expert_matrix *m = &experts->matrix[i];
+        for (size_t e = 0; m->n > 0 && e < (m->each ? experts->router.n : 1); e++)
+            if (qk_weights_patched(experts->parts, m->weight[e]) ||
+                (m->bias != NULL && qk_weights_patched(experts->parts, m->bias[e])))
+                return;
+    }
+    experts->lender = lender;
+}
+
 void qk_experts_expect(const struct qk_experts *experts, size_t number)
 {
     struct qk_values slice[2 * QK_EXPERT_ROLES];
     size_t n = list_slices(experts, number, NULL, slice);
     for (size_t i = 0; i < n; i++) {
-        uint64_t bytes = qk_dtype_bits(slice[i].tensor->dtype) / 8;
-        qk_checkpoint_expect(
-            experts->parts->model->checkpoint, slice[i].tensor, slice[i].first * bytes, slice[i].n * bytes);
+        uint64_t bits = slice[i].scales != NULL ? 4 : qk_dtype_bits(slice[i].tensor->dtype);
+        qk_checkpoint_expect(experts->parts->model->checkpoint, slice[i].tensor, slice[i].first * bits / 8,
+            slice[i].n * bits / 8);
     }
 }

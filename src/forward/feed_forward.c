@@ -26,10 +26,12 @@ static enum qk_code split_gate_up(
 
 enum qk_code qk_mlp_read(struct qk_reading *r, const cJSON *object, size_t k, bool needed, struct qk_mlp *mlp)
 {
-    if (qk_json_get(object, "gate_up") != NULL) {
-        QK_TRY(split_gate_up(r, object, k, needed && qk_json_get(object, "up") == NULL, mlp));
-    }
-    if (mlp->up.weight == NULL && qk_json_get(object, "up") != NULL) {
+    bool alone = qk_json_get(object, "up") == NULL;
+    if (qk_json_get(object, "gate_up") != NULL)
+        QK_TRY(split_gate_up(r, object, k, needed && alone, mlp));
+    if (mlp->up.weight == NULL && needed && alone)
+        return qk_fail_row(r, "its layout row does not describe its MLP");
+    if (mlp->up.weight == NULL && !alone) {
         bool gated = qk_json_get(object, "gate") != NULL;
         QK_TRY(qk_read_projection(r, object, "up", 0, k, needed, &mlp->up));
         if (mlp->up.weight != NULL)
@@ -41,7 +43,15 @@ enum qk_code qk_mlp_read(struct qk_reading *r, const cJSON *object, size_t k, bo
 
 static enum qk_code read_dense(struct qk_reading *r)
 {
-    return qk_mlp_read(r, r->parts->forward, r->out->d, true, &r->out->mlp);
+    const cJSON *forward = r->parts->forward;
+    struct qk_mlp *mlp = &r->out->mlp;
+    float gate, down;
+    QK_TRY(qk_mlp_read(r, forward, r->out->d, true, mlp));
+    QK_TRY(qk_read_multiplier(r, forward, "gate_multiplier", &gate));
+    QK_TRY(qk_read_multiplier(r, forward, "down_multiplier", &down));
+    qk_scale_projection(&mlp->gate, gate, gate);
+    qk_scale_projection(&mlp->down, down, down);
+    return QK_OK;
 }
 
 enum qk_code qk_feed_forward_read(struct qk_reading *r)

@@ -1,6 +1,7 @@
 /* forward.c - the pass over all layers, and one layer's attention on given inputs. */
 #include "forward/forward.h"
 
+#include "base/json.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/parallel.h"
@@ -45,12 +46,56 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     return code;
 }
 
-/* Floats that a token has in the layer: the input, and three times q, k and v, which are projected, convolved and
- * mixed. */
-static uint64_t token_floats(const struct qk_layer *layer)
+/* The mixer without q and k of a layer, alone or beside another; NULL: none. */
+static const cJSON *other_mixer(const struct qk_parts *parts, int layer)
 {
-    uint64_t q = (uint64_t)layer->role[QK_Q].n_heads, k = (uint64_t)layer->role[QK_K].n_heads;
-    return layer->d + 3 * (q + 2 * k) * (uint64_t)layer->head_dim;
+    const cJSON *mixer = qk_parts_mixer(parts, &parts->model->layer[layer]);
+    const char *beside = qk_json_string(mixer, "beside", NULL);
+    if (beside != NULL)
+        return qk_layout_mixer(&parts->layout, beside);
+    return parts->model->layer[layer].kind == QK_NONE ? mixer : NULL;
+}
+
+/* Floats that a token has in the layer: the input, three times q, k and v, which are projected, convolved and mixed,
+ * and as often what a mixer without them projects to. */
+static uint64_t token_floats(const struct qk_parts *parts, int index)
+{
+    const struct qk_layer *layer = &parts->model->layer[index];
+    const struct qk_tensor *in;
+    uint64_t q = (uint64_t)layer->role[QK_Q].n_heads, k = (uint64_t)layer->role[QK_K].n_heads,
+             floats = qk_model_width(parts->model) + 3 * (q + 2 * k) * (uint64_t)layer->head_dim;
+    qk_parts_layer_tensor(parts, index, other_mixer(parts, index), "in", ".weight", false, &in, NULL);
+    return floats + (in != NULL && in->n_dims == 2 ? 3 * in->shape[0] : 0);
+}
+
+/* Floats that a layer's mixer without q and k keeps of a sequence: a state, and the tail of a convolution. */
+static uint64_t state_floats(const struct qk_parts *parts, int index)
+{
+    static const uint64_t MOST = 1 << 30;
+    const struct qk_tensor *decay, *conv;
+    const struct qk_config *config = &parts->model->config;
+    const cJSON *mixer = other_mixer(parts, index);
+    double rows = 1, columns = 1;
+    qk_parts_layer_tensor(parts, index, mixer, "decay_log", "", false, &decay, NULL);
+    qk_parts_layer_tensor(parts, index, mixer, "conv", ".weight", false, &conv, NULL);
+    if (mixer == NULL || !qk_layout_value(mixer, "value_dim", config, &rows) ||
+        !qk_layout_value(mixer, "head_dim", config, &columns))
+        rows = columns = 1;
+    double floats = decay != NULL ? (double)qk_tensor_values(decay) * rows * columns : 0;
+    if (conv != NULL && conv->n_dims == 3 && conv->shape[2] > 0)
+        floats += (double)conv->shape[0] * (double)(conv->shape[2] - 1);
+    return floats >= 0 && floats < (double)MOST ? (uint64_t)floats : MOST;
+}
+
+enum qk_code qk_forward_state(const struct qk_model *model, size_t *floats, struct qk_error *err)
+{
+    struct qk_parts parts;
+    *floats = 0;
+    QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
+    for (int i = 0; i < model->n_layers; i++)
+        *floats += (size_t)state_floats(&parts, i);
+    qk_parts_close(&parts);
+    return QK_OK;
 }
 
 /* Bytes of the largest layer's weights in float32, without its experts but for those of a turn. */
@@ -70,7 +115,7 @@ enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *by
     uint64_t floats = 0;
     QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
     for (int i = 0; i < model->n_layers; i++) {
-        uint64_t of_token = token_floats(&model->layer[i]);
+        uint64_t of_token = token_floats(&parts, i);
         floats = of_token > floats ? of_token : floats;
     }
     *bytes = (size_t)(largest_layer(&parts) + T * floats * sizeof(float));
@@ -236,7 +281,7 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     parts.progress = progress;
     struct pass pass = {
-        .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)model->layer[0].d};
+        .parts = &parts, .hooks = hooks, .progress = progress, .T = T, .d = (size_t)qk_model_width(model)};
     qk_progress_total(progress, (uint64_t)model->n_layers);
     enum qk_code code = qk_parts_check(&parts, err);
     if (code == QK_OK)

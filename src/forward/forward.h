@@ -51,6 +51,8 @@ enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *pat
 /* *bytes = about what a pass over T tokens holds at once: the activations of a layer, and the largest layer's weights
  * in float32. Where memory is plenty, the next layer's are read meanwhile. */
 enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err);
+/* *floats = what all layers' mixers without q and k keep of a sequence for the tokens behind it. */
+enum qk_code qk_forward_state(const struct qk_model *model, size_t *floats, struct qk_error *err);
 /* *n = width of a row of logits. QK_INPUT as from qk_forward_check, and when the output
  * head or the embedding is missing. */
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err);

@@ -26,7 +26,7 @@ struct qk_experts;          /* forward/experts.h */
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
-    size_t groups; /* of equal width, each normalised alone; 0 and 1: all n values together */
+    size_t groups; /* above 1: so many parts of the n values are normalised each on its own */
     bool layer;    /* layer norm, else RMS */
     float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
@@ -39,33 +39,42 @@ struct qk_mlp {
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
+    struct qk_layer_weights
+        *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
     size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
     struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
     float scale, softcap;
-    float query_factor, query_log; /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;             /* of the cosines and sines */
-    float *frequency;              /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer;
-    const struct qk_feed_forward_ops *feed_forward;
+    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
+    float rope_factor;                /* of the cosines and sines */
+    float *frequency;                 /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer; /* forward/mixer.h; NULL: the layer is an MLP alone */
+    const struct qk_feed_forward_ops *feed_forward; /* forward/feed_forward.h; NULL: the layer has no MLP */
     bool parallel;
     bool normed_residual; /* the mixer and the MLP are added to their normed input, not to their input */
     float mixer_alpha, mixer_beta, mlp_alpha, mlp_beta; /* input * alpha + output * beta */
     bool qkv_silu;      /* of lightning attention: q, k and v go through SiLU */
     float slope_factor; /* of lightning attention's slopes */
+    bool gate_first;    /* the gate of the mixer's output comes before o_norm */
     enum qk_activation gate_activation, activation;
     struct qk_projection gate_in, gate; /* gate(gate_in(x)); gate(x) without gate_in */
     struct qk_projection o, beta, kernel_in, kernel_out;
     struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
     struct qk_mlp mlp;
     struct qk_experts *experts; /* owned; NULL: none */
-    /* Delta: conv (q, k and v channels, conv_width), conv_bias (channels) or NULL; (n_v); (n_decay). */
-    float *conv, *conv_bias, *decay_log, *decay_bias;
-    size_t conv_width, n_decay; /* values of g for a token: n_v, or n_v * head_dim */
-    float beta_factor;
-    void **owned; /* every array above */
+    float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
+    size_t conv_width;
+    float *decay_log, *decay_bias,
+        *skip;                   /* (n_v) each, as far as the mixer has them; decay_bias: (n_decay) */
+    size_t n_decay;              /* values of g for a token: n_v, or n_v * head_dim */
+    float beta_factor;           /* of a delta rule */
+    float step_least, step_most; /* bounds of a state space's steps */
+    struct qk_projection step_in, step_out, state_in; /* mamba: dt through its latent; [B; C] */
+    struct qk_norm step_norm;                         /* mamba: of the latent */
+    struct qk_projection input_gate, decay_gate;      /* lru: (width, width of a head), head by head */
+    void **owned;                                     /* every array above */
     size_t n_owned, capacity;
     size_t values; /* in all of them */
 };

@@ -39,6 +39,15 @@ enum qk_code qk_new_projection(
  * rows. */
 enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const char *key, size_t n,
     size_t k, bool needed, struct qk_projection *projection);
+/* Multiplies a projection's weights by a factor, and its biases by another. */
+void qk_scale_projection(struct qk_projection *projection, float weights, float biases);
+/* *out = the value of a key of the object, a factor; 1 without it. QK_INPUT unless it is finite. */
+enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out);
+/* Reads the gate of the mixer's output, its norm, and its projection. */
+enum qk_code qk_read_output(struct qk_reading *r);
+/* Reads the tensor of that name, without a suffix, of this shape. */
+enum qk_code qk_read_named(
+    struct qk_reading *r, const char *key, uint64_t rows, uint64_t columns, float **out);
 /* Reads q, k and (with `all`) v, their norms and scales, and the gate, the norm and the projection of the output. */
 enum qk_code qk_read_qkv(struct qk_reading *r, bool all);
 
@@ -48,6 +57,7 @@ enum qk_code qk_read_qkv(struct qk_reading *r, bool all);
 struct qk_run {
     const struct qk_layer_weights *w;
     const struct qk_batch *batch;
+    struct qk_run *beside; /* of w->beside; NULL: none */
     float *x;
     struct qk_blocks tiles, rows; /* rows: blocks of QK_ROW_BLOCK, into which those of tiles divide */
     const float *cosines, *sines;
@@ -83,6 +93,8 @@ const struct qk_block *qk_run_block(const struct qk_run *run, size_t item);
 /* Position of the block's row i. *run_length (NULL allowed) rows from it on, at most to the block's end, have
  * consecutive positions. */
 size_t qk_run_position(const struct qk_run *run, const struct qk_block *block, size_t i, size_t *run_length);
+/* All rows of the batch as one group. */
+struct qk_group qk_run_whole(struct qk_run *run);
 enum qk_code qk_run_products(const struct qk_run *run, const struct qk_group *group,
     const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err);
 /* out (rows of the block, p->n) = a small projection of x. */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "forward/weights.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,9 @@ void qk_layer_weights_free(struct qk_layer_weights *weights)
     for (size_t i = 0; i < weights->n_owned; i++)
         free(weights->owned[i]);
     free(weights->owned);
+    if (weights->beside != NULL)
+        qk_layer_weights_free(weights->beside);
+    free(weights->beside);
     qk_experts_free(weights->experts);
     *weights = (struct qk_layer_weights){0};
 }
@@ -72,6 +76,16 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     if (norm->layer && bias != NULL)
         QK_TRY(qk_read_owned(parts, bias, n, 0, owner, &norm->bias, err));
     return qk_read_owned(parts, gain, n, 0, owner, &norm->gain, err);
+}
+
+/* What the norm makes, times a factor. */
+static void scale_norm(struct qk_norm *norm, float factor)
+{
+    for (size_t i = 0; i < norm->n; i++)
+        norm->gain[i] = (norm->gain[i] + norm->offset) * factor;
+    norm->offset = 0;
+    for (size_t i = 0; norm->bias != NULL && i < norm->n; i++)
+        norm->bias[i] *= factor;
 }
 
 /* --- projections --- */
@@ -115,27 +129,53 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
     return bias != NULL ? qk_read_owned(r->parts, bias, n, 0, r->out, &projection->bias, r->err) : QK_OK;
 }
 
+enum qk_code qk_read_named(
+    struct qk_reading *r, const char *key, uint64_t rows, uint64_t columns, float **out)
+{
+    const struct qk_tensor *tensor;
+    QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, key, "", true, &tensor, r->err));
+    return qk_read_owned(r->parts, tensor, rows, columns, r->out, out, r->err);
+}
+
+void qk_scale_projection(struct qk_projection *projection, float weights, float biases)
+{
+    for (size_t i = 0; weights != 1.0f && i < projection->n * projection->k; i++)
+        projection->weight[i] *= weights;
+    for (size_t i = 0; projection->bias != NULL && i < projection->n; i++)
+        projection->bias[i] *= biases;
+}
+
+enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out)
+{
+    static const struct qk_bounds FINITE = {-FLT_MAX, FLT_MAX, "a number"};
+    double factor = 1;
+    bool found;
+    QK_TRY(qk_layout_number(object, key, &r->parts->model->config, FINITE, &found, &factor, r->err));
+    *out = (float)factor;
+    return QK_OK;
+}
+
 /* --- the layer --- */
 
 /* Reads the factors of the residual sums: those of the mixer's row, else those of all layers. */
 static enum qk_code read_residuals(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
-    const struct qk_config *config = &r->parts->model->config;
     const cJSON *forward = r->parts->forward;
     const struct {
         const char *key;
         float *to;
     } factors[] = {{"mixer_alpha", &out->mixer_alpha}, {"mixer_beta", &out->mixer_beta},
         {"mlp_alpha", &out->mlp_alpha}, {"mlp_beta", &out->mlp_beta}};
+    float both;
     for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
         const cJSON *owns = qk_json_get(r->mixer, factors[i].key) != NULL ? r->mixer : forward;
-        double factor = 1;
-        bool found;
-        QK_TRY(qk_layout_number(owns, factors[i].key, config, qk_above_zero, &found, &factor, r->err));
-        *factors[i].to = (float)factor;
+        QK_TRY(qk_read_multiplier(r, owns, factors[i].key, factors[i].to));
     }
-    out->normed_residual = qk_layout_flag(forward, "normed_residual", config, false);
+    QK_TRY(qk_read_multiplier(r, forward, "residual_multiplier", &both));
+    out->mixer_beta *= both;
+    out->mlp_beta *= both;
+    out->normed_residual = qk_layout_flag(forward, "normed_residual", &r->parts->model->config, false);
     return QK_OK;
 }
 
@@ -144,23 +184,62 @@ static enum qk_code read_rest(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
     int i = r->layer->index;
-    QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
+    QK_TRY(read_residuals(r));
+    if (out->mixer != NULL)
+        QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
+    if (strcmp(qk_json_string(r->mixer, "block", ""), "mixer") == 0)
+        return QK_OK;
     QK_TRY(qk_norm_read(r->parts, i, "mlp_norm", out->d, out, &out->mlp_norm, r->err));
     QK_TRY(qk_norm_read(r->parts, i, "mlp_post_norm", out->d, out, &out->mlp_post_norm, r->err));
-    QK_TRY(read_residuals(r));
     return qk_feed_forward_read(r);
+}
+
+/* Reads the norm of the mixer's input, and the mixer. */
+static enum qk_code read_mixer(struct qk_reading *r, bool all)
+{
+    struct qk_layer_weights *out = r->out;
+    const char *word = qk_json_string(r->mixer, "recurrence", NULL);
+    float factor;
+    out->d = (size_t)qk_model_width(r->parts->model);
+    out->mixer = qk_mixer_find(word);
+    if (out->mixer == NULL)
+        return qk_fail_row(r, "its recurrence is not built in");
+    QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
+    QK_TRY(qk_read_multiplier(r, r->mixer, "in_multiplier", &factor));
+    if (factor != 1.0f && out->mixer_norm.gain == NULL)
+        return qk_fail_row(r, "there is no norm of the mixer's input, which in_multiplier needs");
+    if (factor != 1.0f)
+        scale_norm(&out->mixer_norm, factor);
+    return out->mixer->read(r, all);
+}
+
+/* Reads the mixer that the row names as the one beside this. */
+static enum qk_code read_beside(struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    const char *name = qk_json_string(r->mixer, "beside", NULL);
+    if (name == NULL)
+        return QK_OK;
+    struct qk_reading other = *r;
+    other.mixer = qk_layout_mixer(&r->parts->layout, name);
+    QK_TRY(qk_alloc(&out->beside, 1, sizeof *out->beside, r->err));
+    other.out = out->beside;
+    out->beside->layer = r->layer;
+    QK_TRY(read_mixer(&other, true));
+    out->values += out->beside->values;
+    return QK_OK;
 }
 
 static enum qk_code read_layer(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
-    const char *word = qk_json_string(r->mixer, "recurrence", NULL);
-    out->mixer = qk_mixer_find(word);
-    if (out->mixer == NULL)
-        return qk_fail_row(r, "its recurrence is not built in");
-    QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
-    QK_TRY(out->mixer->read(r, all));
-    return all ? read_rest(r) : QK_OK;
+    out->d = (size_t)qk_model_width(r->parts->model);
+    if (strcmp(qk_json_string(r->mixer, "block", ""), "mlp") != 0)
+        QK_TRY(read_mixer(r, all));
+    if (!all)
+        return QK_OK;
+    QK_TRY(read_beside(r));
+    return read_rest(r);
 }
 
 enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk_layer *layer, bool all,
@@ -168,13 +247,12 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
 {
     *out = (struct qk_layer_weights){.layer = layer};
     const char *why = layer->problem != NULL ? layer->problem : layer->no_k;
-    if (layer->kind == QK_NONE || why != NULL)
+    if (!qk_parts_runs(parts, layer) || why != NULL)
         return qk_fail(err, QK_INPUT, "%s: layer %d: %s", parts->model->checkpoint->path, layer->index,
             why != NULL ? why : "it has no attention");
     struct qk_reading r = {.parts = parts, .layer = layer, .out = out, .err = err};
     r.mixer = qk_parts_mixer(parts, layer);
     r.rows = qk_layout_word(r.mixer, "rows", &parts->model->config);
-    out->d = (size_t)layer->d;
     out->n_q = (size_t)layer->role[QK_Q].n_heads;
     out->n_k = (size_t)layer->role[QK_K].n_heads;
     out->head_dim = (size_t)layer->head_dim;

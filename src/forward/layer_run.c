@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/elementwise.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,19 @@ void qk_run_end(struct qk_run *run)
     free(run->mixed);
 }
 
+static enum qk_code begin_both(struct qk_run *run, struct qk_error *err)
+{
+    QK_TRY(qk_run_begin(run, err));
+    return run->beside != NULL ? qk_run_begin(run->beside, err) : QK_OK;
+}
+
+static void end_both(struct qk_run *run)
+{
+    qk_run_end(run);
+    if (run->beside != NULL)
+        qk_run_end(run->beside);
+}
+
 bool qk_run_next_group(struct qk_run *run, size_t width, struct qk_group *group)
 {
     const struct qk_blocks *tiles = &run->tiles;
@@ -61,6 +75,12 @@ bool qk_run_next_group(struct qk_run *run, size_t width, struct qk_group *group)
     while (run->first_block < run->rows.n && run->rows.block[run->first_block].row < group->row)
         run->first_block++;
     return group->n > 0;
+}
+
+struct qk_group qk_run_whole(struct qk_run *run)
+{
+    run->group = run->first_block = 0;
+    return (struct qk_group){.end = run->tiles.n, .n = run->batch->T};
 }
 
 size_t qk_run_group_rows(const struct qk_run *run, size_t width)
@@ -126,13 +146,15 @@ void qk_norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_t hd
 {
     if (norm->gain == NULL)
         return;
-    size_t parts = norm->n == hd ? heads : 1, groups = norm->groups > 1 ? norm->groups : 1,
-           width = norm->n / groups;
+    size_t width = norm->groups > 1 ? norm->n / norm->groups : 0;
+    for (size_t g = 0; width > 0 && g < norm->groups; g++)
+        qk_rms_norm(
+            n, width, ld, x + g * width, norm->gain + g * width, norm->offset, norm->eps, x + g * width);
+    if (width > 0)
+        return;
+    size_t parts = norm->n == hd ? heads : 1;
     for (size_t h = 0; h < parts; h++)
-        for (size_t g = 0; g < groups; g++) {
-            float *at = x + h * hd + g * width;
-            qk_rms_norm(n, width, ld, at, norm->gain + g * width, norm->offset, norm->eps, at);
-        }
+        qk_rms_norm(n, norm->n, ld, x + h * hd, norm->gain, norm->offset, norm->eps, x + h * hd);
 }
 
 void qk_run_norm_rows(void *context, size_t item, size_t worker)
@@ -150,26 +172,32 @@ void qk_run_norm_rows(void *context, size_t item, size_t worker)
 /* to = alpha to + beta from. */
 static void add(size_t n, float alpha, float beta, const float *from, float *to)
 {
-    if (alpha == 1.0f && beta == 1.0f)
-        for (size_t i = 0; i < n; i++)
-            to[i] += from[i];
-    else
-        for (size_t i = 0; i < n; i++)
-            to[i] = alpha * to[i] + beta * from[i];
+    if (alpha != 1.0f)
+        qk_scale(n, alpha, to);
+    qk_add(n, beta, from, to);
 }
 
 static void norm_mixed(void *context, size_t item, size_t worker)
 {
+    (void)worker;
     const struct qk_run *run = context;
     const struct qk_layer_weights *w = run->w;
     const struct qk_block *block = qk_run_block(run, item);
     size_t width = w->n_out * w->value_dim;
     qk_norm_heads(&w->o_norm, block->n, w->n_out, w->value_dim, width, run->mixed + block->row * width);
+}
+
+/* Makes what the gate's product takes. */
+static void prepare_gate(void *context, size_t item, size_t worker)
+{
+    const struct qk_layer_weights *w = ((const struct qk_run *)context)->w;
+    if (!w->gate_first)
+        norm_mixed(context, item, worker);
     if (w->gate.weight != NULL)
         qk_run_norm_rows(context, item, worker);
 }
 
-/* Adds the mixer's output, and makes the input of the MLP. */
+/* Adds the mixers' output, and makes the input of the MLP. */
 static void add_mixer(void *context, size_t item, size_t worker)
 {
     (void)worker;
@@ -178,13 +206,16 @@ static void add_mixer(void *context, size_t item, size_t worker)
     const struct qk_block *block = qk_run_block(run, item);
     size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
-    qk_norm_apply(&w->mixer_post_norm, n, d, run->added + at, run->added + at);
     if (w->normed_residual)
         qk_norm_apply(&w->mixer_norm, n, d, x, x);
-    if (!w->parallel)
-        add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
-    qk_norm_apply(&w->mlp_norm, n, d, x, run->normed + at);
-    if (w->normed_residual)
+    if (w->mixer != NULL) {
+        qk_norm_apply(&w->mixer_post_norm, n, d, run->added + at, run->added + at);
+        if (w->feed_forward == NULL || !w->parallel)
+            add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
+    }
+    if (w->feed_forward != NULL)
+        qk_norm_apply(&w->mlp_norm, n, d, x, run->normed + at);
+    if (w->feed_forward != NULL && w->normed_residual)
         memcpy(x, run->normed + at, n * d * sizeof *x);
 }
 
@@ -198,14 +229,15 @@ static void add_mlp(void *context, size_t item, size_t worker)
     size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
     qk_norm_apply(&w->mlp_post_norm, n, d, run->normed + at, run->normed + at);
-    if (w->parallel)
+    if (w->mixer != NULL && w->parallel)
         add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
 }
 
-/* x += o_proj(norm(mixed) * gate), x += the MLP of x; for a parallel layer both are of the same x. */
-static enum qk_code finish_group(
-    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+/* added = o_proj(norm(mixed) * gate), or with the gate first o_proj(norm(mixed * gate)); added to what another mixer
+ * left there where `use` says so. */
+static enum qk_code project_mixed(struct qk_run *run, const struct qk_group *group, enum qk_product_use use,
+    struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
     size_t width = w->n_out * w->value_dim;
@@ -214,12 +246,40 @@ static enum qk_code finish_group(
         .p = &w->gate_in, .x = run->normed, .out = run->hidden, .ld = w->gate_in.n};
     const struct qk_product gate = {&w->gate, w->gate_in.weight != NULL ? run->hidden : run->normed, mixed,
                                 width, QK_PRODUCT_GATE, w->gate_activation, NULL},
-                            o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->d};
-    QK_TRY(qk_run_for_group(run, group, norm_mixed, progress, err));
+                            o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->d, .use = use};
+    QK_TRY(qk_run_for_group(run, group, prepare_gate, progress, err));
     QK_TRY(qk_run_products(run, group, &gate_in, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &gate, 1, progress, err));
-    QK_TRY(qk_run_products(run, group, &o, 1, progress, err));
+    if (w->gate_first)
+        QK_TRY(qk_run_for_group(run, group, norm_mixed, progress, err));
+    return qk_run_products(run, group, &o, 1, progress, err);
+}
+
+static enum qk_code project_beside(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    struct qk_run *beside = run->beside;
+    if (beside == NULL)
+        return QK_OK;
+    beside->normed = run->normed;
+    beside->added = run->added;
+    beside->hidden = run->hidden;
+    beside->group = run->group;
+    beside->first_block = run->first_block;
+    return project_mixed(beside, group, QK_PRODUCT_ADD, progress, err);
+}
+
+/* x += the mixers' output, x += the MLP of x; for a parallel layer both are of the same x. */
+static enum qk_code finish_group(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_layer_weights *w = run->w;
+    if (w->mixer != NULL)
+        QK_TRY(project_mixed(run, group, QK_PRODUCT_SET, progress, err));
+    QK_TRY(project_beside(run, group, progress, err));
     QK_TRY(qk_run_for_group(run, group, add_mixer, progress, err));
+    if (w->feed_forward == NULL)
+        return QK_OK;
     QK_TRY(qk_feed_forward_run(run, group, progress, err));
     return qk_run_for_group(run, group, add_mlp, progress, err);
 }
@@ -227,7 +287,8 @@ static enum qk_code finish_group(
 static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    size_t hidden = qk_feed_forward_width(w), width = hidden > w->d ? hidden : w->d;
+    size_t hidden = w->feed_forward != NULL ? qk_feed_forward_width(w) : 0,
+           width = hidden > w->d ? hidden : w->d;
     if (w->feed_forward != NULL && w->feed_forward->whole)
         width = 0;
     size_t rows = qk_run_group_rows(run, width);
@@ -246,37 +307,66 @@ static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress,
     return code;
 }
 
+/* rest->mixed = the rows of run->mixed for the last token of each sequence. */
+static enum qk_code take_ends(const struct qk_run *run, struct qk_run *rest, struct qk_error *err)
+{
+    const struct qk_batch *batch = run->batch;
+    size_t width = run->w->n_out * run->w->value_dim;
+    if (run->mixed == NULL)
+        return QK_OK;
+    QK_TRY(qk_alloc_aligned(&rest->mixed, batch->n * width, sizeof(float), err));
+    for (size_t i = 0; i < batch->n; i++) {
+        size_t last = batch->sequence[i].first + batch->sequence[i].n - 1;
+        memcpy(rest->mixed + i * width, run->mixed + last * width, width * sizeof(float));
+    }
+    return QK_OK;
+}
+
 /* Finishes the last row of each sequence, as a batch of single rows. */
 static enum qk_code finish_ends(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_batch *batch = run->batch;
-    size_t d = run->w->d, width = run->w->n_out * run->w->value_dim, n = batch->n;
+    size_t d = run->w->d, n = batch->n;
     struct qk_batch singles = {.n = n, .T = n, .positions = batch->positions};
-    struct qk_run rest = {.w = run->w, .batch = &singles};
+    struct qk_run rest = {.w = run->w, .batch = &singles}, beside = {.w = run->w->beside, .batch = &singles};
     struct qk_sequence *sequence = NULL;
     enum qk_code code = qk_alloc(&sequence, n, sizeof *sequence, err);
     if (code == QK_OK)
         code = qk_alloc_aligned(&rest.x, n * d, sizeof(float), err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&rest.mixed, n * width, sizeof(float), err);
+        code = take_ends(run, &rest, err);
+    if (code == QK_OK && run->beside != NULL) {
+        rest.beside = &beside;
+        beside.x = rest.x;
+        code = take_ends(run->beside, &beside, err);
+    }
     for (size_t i = 0; code == QK_OK && i < n; i++) {
         const struct qk_sequence *s = &batch->sequence[i];
         size_t last = s->first + s->n - 1;
         sequence[i] = (struct qk_sequence){i, 1, s->t0 + s->n - 1, NULL};
         memcpy(rest.x + i * d, run->x + last * d, d * sizeof(float));
-        memcpy(rest.mixed + i * width, run->mixed + last * width, width * sizeof(float));
     }
     singles.sequence = sequence;
     if (code == QK_OK)
-        code = qk_run_begin(&rest, err);
+        code = begin_both(&rest, err);
     if (code == QK_OK)
         code = finish_all(&rest, progress, err);
     for (size_t i = 0; code == QK_OK && i < n; i++)
         memcpy(run->x + (batch->sequence[i].first + batch->sequence[i].n - 1) * d, rest.x + i * d,
             d * sizeof(float));
-    qk_run_end(&rest);
+    end_both(&rest);
     free(rest.x);
     free(sequence);
+    return code;
+}
+
+static enum qk_code mix(struct qk_run *run, struct qk_rope_tables *tables, const struct qk_layer_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    if (run->w->mixer == NULL)
+        return QK_OK;
+    enum qk_code code = run->w->mixer->mix(run, tables, watch, progress, err);
+    end_mixing(run);
     return code;
 }
 
@@ -285,14 +375,17 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
     struct qk_error *err)
 {
     static const struct qk_layer_watch NOBODY = {0};
-    struct qk_run run = {.w = weights, .batch = batch, .x = x};
-    enum qk_code code = qk_run_begin(&run, err);
+    struct qk_run run = {.w = weights, .batch = batch, .x = x},
+                  beside = {.w = weights->beside, .batch = batch, .x = x};
+    run.beside = weights->beside != NULL ? &beside : NULL;
+    enum qk_code code = begin_both(&run, err);
     if (code == QK_OK)
-        code = weights->mixer->mix(&run, tables, watch != NULL ? watch : &NOBODY, progress, err);
-    end_mixing(&run);
+        code = mix(&run, tables, watch != NULL ? watch : &NOBODY, progress, err);
+    if (code == QK_OK && run.beside != NULL)
+        code = mix(run.beside, tables, &NOBODY, progress, err);
     if (code == QK_OK)
         code = (batch->ends && batch->T > batch->n ? finish_ends : finish_all)(&run, progress, err);
-    qk_run_end(&run);
+    end_both(&run);
     return code;
 }
 

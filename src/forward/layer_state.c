@@ -33,7 +33,10 @@ enum qk_code qk_layer_state_make(
     const struct qk_layer_weights *weights, size_t capacity, struct qk_layer_state *out, struct qk_error *err)
 {
     *out = (struct qk_layer_state){.capacity = capacity};
-    weights->mixer->size_state(weights, out);
+    if (weights->mixer != NULL)
+        weights->mixer->size_state(weights, out);
+    if (weights->beside != NULL) /* of attention and a state space, each sets sizes of its own */
+        weights->beside->mixer->size_state(weights->beside, out);
     return make_arrays(out, err);
 }
 

@@ -63,6 +63,7 @@ const struct qk_mixer_ops qk_lightning_mixer = {
     .size_state = size_lightning,
     .mix = qk_qkv_mix,
     .show_rows = qk_qkv_show_rows,
+    .recurs = true,
     .finish_projection = finish_lightning,
     .make_past = make_lightning_past,
     .attend = attend_lightning,

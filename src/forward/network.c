@@ -152,7 +152,7 @@ size_t qk_network_tokens(const struct qk_network *network)
 
 size_t qk_network_width(const struct qk_network *network)
 {
-    return (size_t)network->parts.model->layer[0].d;
+    return (size_t)qk_model_width(network->parts.model);
 }
 
 size_t qk_network_vocabulary(const struct qk_network *network)
@@ -202,6 +202,8 @@ enum qk_code qk_network_layer(
     if (held->d > 0)
         return QK_OK;
     QK_TRY(read_layer(owner, layer, err));
+    if (owner->base != NULL)
+        qk_experts_borrow(turn->experts, owner->base->layer[layer].experts);
     expect_layer(network, layer + 1);
     if (may_hold(owner, turn->values)) {
         *held = *turn;

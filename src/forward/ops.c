@@ -61,7 +61,8 @@ bool qk_activation_parse(const char *word, enum qk_activation *out)
         const char *word;
         enum qk_activation activation;
     } words[] = {{"silu", QK_SILU}, {"swish", QK_SILU}, {"sigmoid", QK_SIGMOID}, {"gelu", QK_GELU},
-        {"gelu_new", QK_GELU_TANH}, {"gelu_fast", QK_GELU_TANH}, {"gelu_pytorch_tanh", QK_GELU_TANH}};
+        {"gelu_new", QK_GELU_TANH}, {"gelu_fast", QK_GELU_TANH}, {"gelu_pytorch_tanh", QK_GELU_TANH},
+        {"relu2", QK_RELU2}, {"identity", QK_IDENTITY}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strcmp(word, words[i].word) == 0) {
             *out = words[i].activation;
@@ -85,6 +86,12 @@ void qk_activate(enum qk_activation activation, size_t n, float *x)
     case QK_GELU_TANH: /* sqrt(2/pi) */
         for (size_t i = 0; i < n; i++)
             x[i] = 0.5f * x[i] * (1.0f + tanhf(0.79788456f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
+        break;
+    case QK_RELU2:
+        for (size_t i = 0; i < n; i++)
+            x[i] = x[i] > 0 ? x[i] * x[i] : 0.0f;
+        break;
+    case QK_IDENTITY:
         break;
     }
 }

@@ -24,11 +24,12 @@ void qk_layer_norm(
 /* x[t] *= scale / sqrt(sum(x[t]^2) + eps), in place, rows of n that follow each other at ld. */
 void qk_l2_norm(size_t T, size_t n, size_t ld, float *x, double eps, float scale);
 
-enum qk_activation { QK_SILU, QK_SIGMOID, QK_GELU, QK_GELU_TANH };
-/* True and *out set for the config's words: silu, swish, sigmoid, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh. */
+enum qk_activation { QK_SILU, QK_SIGMOID, QK_GELU, QK_GELU_TANH, QK_RELU2, QK_IDENTITY };
+/* True and *out set for the config's words: silu, swish, sigmoid, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh, relu2,
+ * identity. */
 bool qk_activation_parse(const char *word, enum qk_activation *out);
 /* x = f(x), n values in place: x sigmoid(x); sigmoid(x); x Phi(x); Phi by its tanh form (Hendrycks & Gimpel
- * 2016). */
+ * 2016); max(x, 0)^2 (So et al. 2021); x. */
 void qk_activate(enum qk_activation activation, size_t n, float *x);
 /* log(1 + e^x) without overflow. */
 float qk_softplus(float x);

@@ -43,14 +43,20 @@ const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer 
     return qk_layout_mixer(&parts->layout, layer->mixer);
 }
 
+bool qk_parts_runs(const struct qk_parts *parts, const struct qk_layer *layer)
+{
+    const cJSON *mixer = qk_parts_mixer(parts, layer);
+    return layer->kind != QK_NONE || qk_json_get(mixer, "recurrence") != NULL ||
+           strcmp(qk_json_string(mixer, "block", ""), "mlp") == 0;
+}
+
 /* --- reasons --- */
 
 static const char *reason_text(const char *word)
 {
     static const struct {
         const char *word, *text;
-    } reasons[] = {{"mamba", "its Mamba layers are not built in"},
-        {"experts", "its mixtures of experts are not built in"},
+    } reasons[] = {{"experts", "its mixtures of experts are not built in"},
         {"alibi", "its ALiBi positions are not built in"},
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
@@ -81,7 +87,7 @@ const char *qk_parts_refused(const struct qk_parts *parts)
 static const char *layer_missing(const struct qk_parts *parts, const struct qk_layer *layer)
 {
     const struct qk_tensor *router;
-    if (layer->kind == QK_NONE)
+    if (!qk_parts_runs(parts, layer))
         return "its layers without q and k are not built in";
     if (layer->problem != NULL)
         return layer->problem;
@@ -99,6 +105,8 @@ const char *qk_parts_missing(const struct qk_parts *parts)
     const char *word = qk_json_string(parts->forward, "missing", NULL);
     if (word != NULL)
         return reason_text(word);
+    if (qk_model_width(parts->model) == 0)
+        return "none of its layers has q and k";
     for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
         reason = layer_missing(parts, &parts->model->layer[i]);
     return reason;

@@ -31,6 +31,9 @@ enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 /* The mixer of a layer. */
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer);
 
+/* False for a layer without q and k of which the row says nothing more. */
+bool qk_parts_runs(const struct qk_parts *parts, const struct qk_layer *layer);
+
 /* Find the tensor for the first name of object[key] that exists: below the layer, or (in "forward") beside the
  * layers, else outwards to the root. With `needed`, QK_INPUT names what is missing; else *out is NULL when the key or
  * the tensor is missing. */

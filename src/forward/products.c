@@ -106,7 +106,7 @@ struct tile {
 struct job {
     const struct tile *tile;
     size_t row;
-    float *scratch; /* `size` a worker: the largest tile, where a product has a gate */
+    float *scratch; /* `size` a worker: the largest tile, where a product does not set its output */
     size_t size;
     struct qk_timing *timing;
 };
@@ -115,16 +115,20 @@ static void run_product(const struct qk_product *product, const struct tile *til
 {
     const struct qk_projection *p = product->p;
     size_t n = tile->block->n, columns = tile->columns, at = tile->block->row - row;
-    bool gate = product->use == QK_PRODUCT_GATE;
-    float *out = product->out + at * product->ld + tile->column, *y = gate ? scratch : out;
-    size_t ld = gate ? columns : product->ld;
+    bool aside = product->use == QK_PRODUCT_GATE || product->use == QK_PRODUCT_ADD;
+    float *out = product->out + at * product->ld + tile->column, *y = aside ? scratch : out;
+    size_t ld = aside ? columns : product->ld;
     qk_block_linear(tile->block, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
         p->bias != NULL ? p->bias + tile->column : NULL, y, ld);
     if (product->use == QK_PRODUCT_SET)
         return;
     for (size_t i = 0; i < n; i++) {
+        if (product->use == QK_PRODUCT_ADD) {
+            qk_add(columns, 1.0f, y + i * ld, out + i * product->ld);
+            continue;
+        }
         qk_activate(product->activation, columns, y + i * ld);
-        if (gate)
+        if (aside)
             qk_multiply(columns, y + i * ld, out + i * product->ld);
     }
 }
@@ -171,18 +175,18 @@ enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_
     struct job job = {.row = row, .timing = qk_progress_timing(progress)};
     struct tile *tile = NULL;
     size_t tiles = 0;
-    bool gates = false;
+    bool aside = false;
     for (size_t i = 0; i < n; i++) {
         tiles += lay_tiles(&products[i], NULL);
         for (const struct qk_product *p = products[i].product; p != NULL; p = p->then)
-            gates = gates || p->use == QK_PRODUCT_GATE;
+            aside = aside || p->use == QK_PRODUCT_ADD || p->use == QK_PRODUCT_GATE;
     }
     QK_TRY(qk_alloc(&tile, tiles, sizeof *tile, err));
     job.tile = tile;
     tiles = 0;
     for (size_t i = 0; i < n; i++)
         tiles += lay_tiles(&products[i], tile + tiles);
-    job.size = gates ? largest_tile(tile, tiles) : 0;
+    job.size = aside ? largest_tile(tile, tiles) : 0;
     enum qk_code code =
         qk_alloc_aligned(&job.scratch, qk_parallel_workers(tiles) * job.size, sizeof *job.scratch, err);
     if (code == QK_OK) {

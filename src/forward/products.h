@@ -45,6 +45,7 @@ enum qk_product_use {
     QK_PRODUCT_SET,      /* out = y */
     QK_PRODUCT_ACTIVATE, /* out = f(y) */
     QK_PRODUCT_GATE,     /* out *= f(y) */
+    QK_PRODUCT_ADD,      /* out += y */
 };
 struct qk_product {
     const struct qk_projection *p;

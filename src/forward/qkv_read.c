@@ -31,6 +31,18 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     return qk_read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
 }
 
+/* Sets into how many parts the norm divides the heads' output together. */
+static enum qk_code read_groups(const struct qk_reading *r, struct qk_norm *norm)
+{
+    long groups;
+    if (qk_json_get(r->mixer, "o_norm_groups") == NULL)
+        return QK_OK;
+    QK_TRY(qk_layout_count(r->mixer, "o_norm_groups", &r->parts->model->config, 1 << 16, &groups, r->err));
+    norm->groups = (size_t)groups;
+    return norm->n % norm->groups == 0 ? QK_OK
+                                       : qk_fail_row(r, "the groups of o_norm do not divide its gain");
+}
+
 static enum qk_code read_o_norm(const struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
@@ -43,16 +55,10 @@ static enum qk_code read_o_norm(const struct qk_reading *r)
         qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "o_norm", ".weight", true, &gain, r->err));
     size_t n = out->n_out * out->value_dim;
     norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : out->value_dim;
-    if (qk_json_get(r->mixer, "o_norm_groups") != NULL) {
-        long groups;
-        QK_TRY(qk_layout_count(r->mixer, "o_norm_groups", config, 1 << 16, &groups, r->err));
-        norm->groups = (size_t)groups;
-        if (norm->n != n || n % norm->groups != 0)
-            return qk_fail_row(r, "the groups of its output's norm do not fit its heads");
-    }
     if (!qk_layout_value(r->mixer, "o_norm_eps", config, &norm->eps) &&
         !qk_layout_value(r->parts->forward, "eps", config, &norm->eps))
         norm->eps = 0;
+    QK_TRY(read_groups(r, norm));
     return qk_read_owned(r->parts, gain, norm->n, 0, out, &norm->gain, r->err);
 }
 
@@ -278,6 +284,9 @@ static enum qk_code read_scales(struct qk_reading *r)
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
     QK_TRY(qk_layout_number(r->mixer, "score_dim", config, qk_above_zero, &found, &number, r->err));
     out->scale = (float)(1.0 / sqrt(number));
+    QK_TRY(qk_layout_number(r->mixer, "score_scale", config, qk_above_zero, &found, &number, r->err));
+    if (found)
+        out->scale = (float)number;
     if (qk_layout_value(r->mixer, "softcap", config, &number) && number > 0 && isfinite(number))
         out->softcap = (float)number;
     if (r->layer->kind == QK_WINDOW && r->layer->window <= 0)
@@ -290,18 +299,43 @@ static enum qk_code read_scales(struct qk_reading *r)
     return read_query_scaling(r);
 }
 
+/* Multiplies the keys by their factor. */
+static enum qk_code scale_keys(const struct qk_reading *r)
+{
+    const struct qk_layer_weights *w = r->out;
+    size_t n = w->n_k * w->head_dim, first = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim;
+    struct qk_projection keys = {
+        w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d};
+    float factor;
+    QK_TRY(qk_read_multiplier(r, r->mixer, "key_multiplier", &factor));
+    qk_scale_projection(&keys, factor, factor);
+    return QK_OK;
+}
+
 /* --- all of it --- */
+
+enum qk_code qk_read_output(struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    float factor;
+    QK_TRY(read_gate(r));
+    QK_TRY(read_o_norm(r));
+    out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
+    QK_TRY(qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o));
+    QK_TRY(qk_read_multiplier(r, r->mixer, "out_multiplier", &factor));
+    qk_scale_projection(&out->o, factor, factor);
+    return QK_OK;
+}
 
 enum qk_code qk_read_qkv(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
     QK_TRY(read_projections(r, all));
+    QK_TRY(scale_keys(r));
     QK_TRY(read_qk_norm(r, QK_Q, &out->q_norm));
     QK_TRY(read_qk_norm(r, QK_K, &out->k_norm));
     QK_TRY(read_scales(r));
     if (!all)
         return QK_OK;
-    QK_TRY(read_gate(r));
-    QK_TRY(read_o_norm(r));
-    return qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o);
+    return qk_read_output(r);
 }

@@ -13,7 +13,8 @@ static void finish_projection(void *context, size_t item, size_t worker)
 {
     (void)worker;
     const struct qk_run *run = context;
-    run->w->mixer->finish_projection(run, qk_run_block(run, item));
+    if (run->w->mixer->finish_projection != NULL)
+        run->w->mixer->finish_projection(run, qk_run_block(run, item));
 }
 
 void qk_projected_free(struct qk_projected *projected)
@@ -66,7 +67,7 @@ static enum qk_code project_group(
     return qk_run_for_group(run, group, finish_projection, progress, err);
 }
 
-static enum qk_code project_all(
+enum qk_code qk_qkv_project(
     struct qk_run *run, struct qk_rope_tables *tables, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
@@ -98,7 +99,7 @@ enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const floa
     memcpy(&run.x, &x, sizeof x);
     enum qk_code code = qk_run_begin(&run, err);
     if (code == QK_OK)
-        code = project_all(&run, tables, progress, err);
+        code = qk_qkv_project(&run, tables, progress, err);
     if (code == QK_OK) {
         *out = run.p;
         run.p = (struct qk_projected){0};
@@ -143,7 +144,7 @@ static void set_sequence(
 {
     const struct qk_layer_weights *w = run->w;
     const struct qk_sequence *s = &run->batch->sequence[i];
-    bool recurs = w->layer->kind == QK_LINEAR;
+    bool recurs = w->mixer->recurs;
     *a = qk_layer_attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
     a->out = run->mixed + s->first * w->n_out * w->value_dim;
     a->progress = progress;
@@ -193,7 +194,7 @@ enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const
     const struct qk_layer_weights *w = run->w;
     size_t n = run->batch->n;
     struct qk_past past = {0};
-    QK_TRY(project_all(run, tables, progress, err));
+    QK_TRY(qk_qkv_project(run, tables, progress, err));
     QK_TRY(qk_alloc_aligned(&run->mixed, run->batch->T * w->n_out * w->value_dim, sizeof *run->mixed, err));
     enum qk_code code = make_past(run, progress, &past, err);
     if (code == QK_OK)
@@ -208,7 +209,7 @@ enum qk_code qk_qkv_show_rows(struct qk_run *run, struct qk_rope_tables *tables,
     void *context, struct qk_progress *progress, struct qk_error *err)
 {
     struct qk_past past = {0};
-    QK_TRY(project_all(run, tables, progress, err));
+    QK_TRY(qk_qkv_project(run, tables, progress, err));
     enum qk_code code = make_past(run, progress, &past, err);
     if (code == QK_OK)
         code = show_rows(&past, run->batch->n, rows, context, progress, err);

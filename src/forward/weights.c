@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "model/scaling.h"
 #include "tensor/float32.h"
+#include "tensor/mxfp4.h"
 #include "tensor/quantised.h"
 
 #include <stdio.h>
@@ -26,12 +27,25 @@ static size_t value_bytes(const struct qk_tensor *tensor)
     return qk_dtype_bits(tensor->dtype) / 8;
 }
 
+static enum qk_code read_packed(
+    const struct reading *r, const struct qk_values *piece, char *bytes, struct qk_error *err)
+{
+    size_t blocks = piece->n / QK_MXFP4_VALUES, n = blocks * QK_MXFP4_BYTES;
+    uint64_t first = piece->first / QK_MXFP4_VALUES;
+    QK_TRY(qk_checkpoint_read(r->checkpoint, piece->tensor, first * QK_MXFP4_BYTES, bytes, n, err));
+    QK_TRY(qk_checkpoint_read(r->checkpoint, piece->scales, first, bytes + n, blocks, err));
+    qk_mxfp4_to_f32(bytes, bytes + n, blocks, piece->out);
+    return QK_OK;
+}
+
 static enum qk_code read_piece(void *context, size_t item, size_t worker, struct qk_error *err)
 {
     const struct reading *r = context;
     const struct qk_values *piece = &r->piece[item];
     size_t size = value_bytes(piece->tensor);
     char *bytes = r->bytes + worker * r->room;
+    if (piece->scales != NULL)
+        return read_packed(r, piece, bytes, err);
     uint64_t since = qk_timing_start(r->timing);
     QK_TRY(
         qk_checkpoint_read(r->checkpoint, piece->tensor, piece->first * size, bytes, piece->n * size, err));
@@ -48,7 +62,7 @@ static size_t cut_pieces(const struct qk_values *slice, size_t n, struct qk_valu
     for (size_t i = 0; i < n; i++)
         for (size_t at = 0; at < slice[i].n; at += PIECE, pieces++)
             if (piece != NULL)
-                piece[pieces] = (struct qk_values){slice[i].tensor, slice[i].first + at,
+                piece[pieces] = (struct qk_values){slice[i].tensor, slice[i].scales, slice[i].first + at,
                     slice[i].n - at < PIECE ? slice[i].n - at : PIECE, slice[i].out + at};
     return pieces;
 }
@@ -73,7 +87,7 @@ static enum qk_code read_pieces(
     return code;
 }
 
-static bool is_patched(const struct qk_parts *parts, const struct qk_tensor *tensor)
+bool qk_weights_patched(const struct qk_parts *parts, const struct qk_tensor *tensor)
 {
     const struct qk_patch *patch = parts->patch;
     return patch != NULL && (patch->changes == NULL || patch->changes(patch->context, tensor));
@@ -182,9 +196,9 @@ enum qk_code qk_weights_values(
     QK_TRY(find_scaling(parts, tensor, &scale, err));
     size_t n = (size_t)tensor->bytes / value_bytes(tensor);
     QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
-    const struct qk_values whole = {tensor, 0, n, *out};
-    enum qk_code code = is_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
-                                                  : read_pieces(parts, &whole, 1, err);
+    const struct qk_values whole = {tensor, NULL, 0, n, *out};
+    enum qk_code code = qk_weights_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
+                                                          : read_pieces(parts, &whole, 1, err);
     if (code == QK_OK)
         code = apply_scaling(
             parts, tensor, &scale, 0, tensor->n_dims == 2 ? (size_t)tensor->shape[0] : 0, *out, err);
@@ -209,7 +223,7 @@ enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tenso
     size_t columns = (size_t)tensor->shape[1];
     struct qk_scaling scale;
     QK_TRY(find_scaling(parts, tensor, &scale, err));
-    const struct qk_values rows = {tensor, first * columns, n * columns, out};
+    const struct qk_values rows = {tensor, NULL, first * columns, n * columns, out};
     QK_TRY(read_pieces(parts, &rows, 1, err));
     return apply_scaling(parts, tensor, &scale, first, n, out, err);
 }
@@ -233,9 +247,10 @@ enum qk_code qk_weights_slices(
     QK_TRY(qk_alloc(&plain, n, sizeof *plain, err));
     enum qk_code code = QK_OK;
     for (size_t i = 0; i < n && code == QK_OK; i++) {
-        struct qk_scaling scale;
-        code = find_scaling(parts, slice[i].tensor, &scale, err);
-        if (code == QK_OK && (scale.tensor != NULL || is_patched(parts, slice[i].tensor)))
+        struct qk_scaling scale = {0};
+        if (slice[i].scales == NULL)
+            code = find_scaling(parts, slice[i].tensor, &scale, err);
+        if (code == QK_OK && (scale.tensor != NULL || qk_weights_patched(parts, slice[i].tensor)))
             code = cut_from_whole(parts, &slice[i], err);
         else
             plain[n_plain++] = slice[i];
@@ -253,14 +268,15 @@ uint64_t qk_weights_of_layer(const struct qk_parts *parts, int layer, uint64_t *
     uint64_t values = 0, experts = 0, most = 0;
     for (size_t i = 0; i < n; i++) {
         const struct qk_tensor *tensor = name[i].tensor;
-        uint64_t here = qk_tensor_values(tensor);
+        uint64_t here =
+            qk_tensor_values(tensor) * (tensor->dtype == QK_U8 ? 2 : 1); /* two of MXFP4 in a byte */
         if (!qk_parts_is_expert(parts, layer, &name[i])) {
             values += here;
             continue;
         }
         experts += here;
         here /=
-            tensor->n_dims == 3 && tensor->shape[0] > 0 ? tensor->shape[0] : 1; /* a matrix of one expert */
+            tensor->n_dims >= 3 && tensor->shape[0] > 0 ? tensor->shape[0] : 1; /* a matrix of one expert */
         most = here > most ? here : most;
     }
     *of_turn = 3 * most > QK_TURN_VALUES ? 3 * most : QK_TURN_VALUES; /* gate, up and down */

@@ -18,9 +18,13 @@ enum qk_code qk_weights_values(
 enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, struct qk_error *err);
 
-/* Values first .. first + n of a tensor, in the file's order, to be written to out (n). */
+/* True when the patch may change the tensor. */
+bool qk_weights_patched(const struct qk_parts *parts, const struct qk_tensor *tensor);
+
+/* Values first .. first + n of a tensor, in the file's order, to be written to out (n). With scales the tensor holds
+ * the blocks of MXFP4 (tensor/mxfp4.h), and first and n are of whole blocks. */
 struct qk_values {
-    const struct qk_tensor *tensor;
+    const struct qk_tensor *tensor, *scales; /* scales: NULL allowed */
     uint64_t first;
     size_t n;
     float *out;

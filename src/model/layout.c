@@ -227,6 +227,12 @@ const cJSON *qk_config_path(const struct qk_config *config, const char *path)
             return NULL;
         memcpy(part, path, n);
         part[n] = '\0';
+        const char *digits = part + strspn(part, "0123456789");
+        if (cJSON_IsArray(at) && n > 0 && *digits == '\0') {
+            at = n < 6 ? cJSON_GetArrayItem(at, atoi(part)) : NULL;
+            path += n + (path[n] == '.');
+            continue;
+        }
         if (cJSON_IsArray(at))
             at = object_of_layer(config, at);
         at = cJSON_IsObject(at) ? qk_json_get(at, part) : NULL;

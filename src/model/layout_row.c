@@ -38,7 +38,7 @@ struct field {
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
-static const char REASONS[] = " mamba experts alibi convolutions bidirectional layer_scale variant ";
+static const char REASONS[] = " experts alibi convolutions bidirectional layer_scale variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -102,6 +102,7 @@ static const struct field MIXER_FIELDS[] = {
     {"rope", PATHS, false, NULL},
     {"qk_norm_if", FLAG, false, NULL},
     {"score_dim", VALUE, false, NULL},
+    {"score_scale", VALUE, false, NULL},
     {"softcap", VALUE, false, NULL},
     {"query_scaling", PATH, false, NULL},
     {"v", NAMES, false, NULL},
@@ -109,12 +110,19 @@ static const struct field MIXER_FIELDS[] = {
     {"gate", NAMES, false, NULL},
     {"gate_in", NAMES, false, NULL},
     {"gate_if", FLAG, false, NULL},
-    {"gate_activation", WORD, false, " sigmoid silu "},
+    {"gate_activation", WORD, false, " sigmoid silu gelu_pytorch_tanh "},
     {"o_norm", NAMES, false, NULL},
     {"o_norm_if", FLAG, false, NULL},
     {"o_norm_eps", VALUE, false, NULL},
     {"o_norm_groups", VALUE, false, NULL},
-    {"recurrence", WORD, false, " lightning delta channel_delta "},
+    {"norm_first", FLAG, false, NULL},
+    {"block", WORD, false, " both mixer mlp "},
+    {"beside", MIXER, false, NULL},
+    {"in_multiplier", VALUE, false, NULL},
+    {"key_multiplier", VALUE, false, NULL},
+    {"part_multipliers", PATH, false, NULL},
+    {"out_multiplier", VALUE, false, NULL},
+    {"recurrence", WORD, false, " lightning delta channel_delta mamba2 mamba lru short_conv "},
     {"alpha_in", NAMES, false, NULL},
     {"alpha", NAMES, false, NULL},
     {"beta", NAMES, false, NULL},
@@ -122,6 +130,16 @@ static const struct field MIXER_FIELDS[] = {
     {"decay_log", NAMES, false, NULL},
     {"decay_bias", NAMES, false, NULL},
     {"negative", FLAG, false, NULL},
+    {"in", NAMES, false, NULL},
+    {"skip", NAMES, false, NULL},
+    {"selection", NAMES, false, NULL},
+    {"step", NAMES, false, NULL},
+    {"step_norm", NAMES, false, NULL},
+    {"input_gate", NAMES, false, NULL},
+    {"input_gate_bias", NAMES, false, NULL},
+    {"decay_gate", NAMES, false, NULL},
+    {"decay_gate_bias", NAMES, false, NULL},
+    {"step_limits", PATH, false, NULL},
     {"conv", NAMES, false, NULL},
     {"conv_if", FLAG, false, NULL},
     {"q_conv", NAMES, false, NULL},
@@ -162,14 +180,20 @@ static const struct field FORWARD_FIELDS[] = {
     {"gate_up", NAMES, false, NULL},
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
+    {"gate_multiplier", VALUE, false, NULL},
+    {"down_multiplier", VALUE, false, NULL},
+    {"residual_multiplier", VALUE, false, NULL},
     {"router", NAMES, false, NULL},
     {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
     {"embedding_root", VALUE, false, NULL},
+    {"embedding_root_bf16", SWITCH, false, NULL},
+    {"embedding_multiplier", VALUE, false, NULL},
     {"position_embedding", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
     {"logit_softcap", VALUE, false, NULL},
+    {"logit_multiplier", VALUE, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 
@@ -189,6 +213,11 @@ static const struct field EXPERTS_FIELDS[] = {
     {"gate_up", NAMES, false, NULL},
     {"interleaved", SWITCH, false, NULL},
     {"down", NAMES, true, NULL},
+    {"limit", VALUE, false, NULL},
+    {"alpha", VALUE, false, NULL},
+    {"up_plus", VALUE, false, NULL},
+    {"latent_in", NAMES, false, NULL},
+    {"latent_out", NAMES, false, NULL},
     {"shared", OBJECT, false, NULL},
     {NULL, TEXT, false, NULL},
 };
@@ -405,6 +434,37 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
     return check_mixer_name(file, row, "kinds", qk_json_string(rule, "otherwise", NULL), err);
 }
 
+/* Checks that a mixer of a family with a forward pass has all that it computes with. */
+static enum qk_code check_mixing(const char *file, const cJSON *mixer, struct qk_error *err)
+{
+    static const struct {
+        const char *recurrence, *needed[10];
+    } recurrences[] = {{"delta", {"decay_log", "decay_bias"}}, {"channel_delta", {"decay_log", "decay_bias"}},
+        {"mamba2", {"in", "conv", "decay_log", "decay_bias", "skip", "value_heads", "value_dim", "key_heads",
+                       "head_dim"}},
+        {"mamba", {"in", "conv", "selection", "step", "decay_log", "skip"}},
+        {"lru", {"in", "conv", "gate", "input_gate", "input_gate_bias", "decay_gate", "decay_gate_bias",
+                    "decay_log", "value_heads"}},
+        {"short_conv", {"in", "conv"}}};
+    static const char *const sums[] = {"v", "o"}, *const recurrent[] = {"recurrence"},
+                             *const gates[] = {"alpha", "beta"};
+    const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", ""),
+               *word = qk_json_string(mixer, "recurrence", "");
+    bool none = strcmp(kind, "none") == 0, separate = is_word_of(rows, " separate gated ");
+    if (none && *word == '\0')
+        return QK_OK;
+    QK_TRY(check_needed(
+        file, mixer->string, mixer, separate && !none ? sums : sums + 1, separate && !none ? 2 : 1, err));
+    if (strcmp(kind, "linear") == 0)
+        QK_TRY(check_needed(file, mixer->string, mixer, recurrent, 1, err));
+    if (is_word_of(word, " delta channel_delta ") && qk_json_get(mixer, "beta_alpha") == NULL)
+        QK_TRY(check_needed(file, mixer->string, mixer, gates, 2, err));
+    for (size_t i = 0; i < sizeof recurrences / sizeof recurrences[0]; i++)
+        if (strcmp(word, recurrences[i].recurrence) == 0)
+            QK_TRY(check_needed(file, mixer->string, mixer, recurrences[i].needed, 10, err));
+    return QK_OK;
+}
+
 static enum qk_code check_up(const char *file, const char *where, const cJSON *object, struct qk_error *err)
 {
     if (qk_json_get(object, "up") != NULL || qk_json_get(object, "gate_up") != NULL)
@@ -428,9 +488,7 @@ static enum qk_code check_experts(const char *file, const cJSON *experts, struct
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
-    static const char *const ends[] = {"embedding", "final_norm", "activation", "down"};
-    static const char *const sums[] = {"v", "o"}, *const recurrent[] = {"recurrence"},
-                             *const delta[] = {"alpha", "beta", "decay_log", "decay_bias"};
+    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"};
     const cJSON *forward = qk_json_get(row, "forward");
     if (forward == NULL)
         return QK_OK;
@@ -438,21 +496,13 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     QK_TRY(check_experts(file, qk_json_get(forward, "experts"), err));
     if (qk_json_get(forward, "missing") != NULL)
         return QK_OK;
-    QK_TRY(check_needed(file, "forward", forward, ends, 4, err));
-    QK_TRY(check_up(file, "forward", forward, err));
-    for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next) {
-        const char *kind = qk_json_string(mixer, "kind", ""), *rows = qk_json_string(mixer, "rows", "");
-        if (strcmp(kind, "none") == 0)
-            continue;
-        bool separate = strcmp(rows, "separate") == 0 || strcmp(rows, "gated") == 0;
-        QK_TRY(check_needed(file, mixer->string, mixer, separate ? sums : sums + 1, separate ? 2 : 1, err));
-        if (strcmp(kind, "linear") == 0)
-            QK_TRY(check_needed(file, mixer->string, mixer, recurrent, 1, err));
-        bool fused = qk_json_get(mixer, "beta_alpha") != NULL;
-        const char *recurrence = qk_json_string(mixer, "recurrence", "");
-        if (strcmp(recurrence, "delta") == 0 || strcmp(recurrence, "channel_delta") == 0)
-            QK_TRY(check_needed(file, mixer->string, mixer, fused ? delta + 2 : delta, fused ? 2 : 4, err));
+    QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
+    if (qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL) {
+        QK_TRY(check_needed(file, "forward", forward, mlp, 1, err));
+        QK_TRY(check_up(file, "forward", forward, err));
     }
+    for (const cJSON *mixer = qk_json_get(row, "mixers")->child; mixer != NULL; mixer = mixer->next)
+        QK_TRY(check_mixing(file, mixer, err));
     return QK_OK;
 }
 
@@ -472,6 +522,7 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
             !is_word_of(qk_json_string(mixer, "rows", ""), " separate gated block "))
             return qk_fail(err, QK_INPUT, "%s: %s: key \"borrows_k\" needs separate, gated or block rows",
                 file, mixer->string);
+        QK_TRY(check_mixer_name(file, row, mixer->string, qk_json_string(mixer, "beside", NULL), err));
         if (strcmp(qk_json_string(mixer, "rows", ""), "latent") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, latent, sizeof latent / sizeof latent[0], err));
     }

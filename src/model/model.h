@@ -114,6 +114,9 @@ void qk_model_close(struct qk_model *model);
 /* True when q or k of the layer is made of this tensor: rows, bias, gain, and with slices every factor and scale. */
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor);
 
+/* Width of what goes from layer to layer: the input width of q and k of the first layer that has them. */
+uint64_t qk_model_width(const struct qk_model *model);
+
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
  * (drift/product.h). QK_IO on read errors. Values that are not finite stay as they are. Thread-safe.
  * */

@@ -15,6 +15,14 @@ static bool view_holds(const struct qk_view *view, const struct qk_tensor *tenso
     return held;
 }
 
+uint64_t qk_model_width(const struct qk_model *model)
+{
+    for (int i = 0; i < model->n_layers; i++)
+        if (model->layer[i].d > 0)
+            return model->layer[i].d;
+    return 0;
+}
+
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor)
 {
     return view_holds(&layer->role[QK_Q], tensor) || view_holds(&layer->role[QK_K], tensor);

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "blend/spec.h"
-#include "eval/search_internal.h"
+#include "eval/search_trials.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,9 +131,10 @@ void qk_search_serve(struct evaluation_run *run, struct search_order *order)
 {
     struct searching s = {.run = run, .order = order};
     const struct qk_search_calls calls = {&s, answer, on_trial};
+    const struct qk_search_hints hints = {.layer = order->prior};
     struct qk_error error = {0};
     enum qk_code code = qk_search_run(
-        &s.search, run->session->pair, &run->objectives.cases, order->prior, &order->limits, &calls, &error);
+        &s.search, run->session->pair, &run->objectives.cases, &hints, &order->limits, &calls, &error);
     if (code == QK_OK) /* the error of a trial that the search skipped */
         error = (struct qk_error){0};
     post_end(&s, &error);

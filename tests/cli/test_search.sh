@@ -18,15 +18,18 @@ check "a search of fourteen trials" ended 0
 check "  keys of the output" json_holds "list(d) == ['pre', 'complete', 'effects', 'front', 'trials']"
 check "  it is not complete" json_holds "d['complete'] is False and 3 <= len(d['trials']) <= 14"
 check "  post first, both objectives" json_holds \
-    "d['trials'][0]['set'] == 'keep' and list(d['trials'][0]['objectives']) == ['recall', 'reasoning'] and d['trials'][0]['cases'] == 10"
-check "  effects of layer 7 first" json_holds "any(e['layer'] == 7 and e['roles'] == 'qk' for e in d['effects'])"
-check "  all softmax layers restored are among the trials" json_holds \
-    "any(t['set'] == 'full=restore' for t in d['trials'])"
+    "d['trials'][0]['set'] == 'keep' and list(d['trials'][0]['objectives']) == ['recall', 'reasoning'] and d['trials'][0]['cases'] == 5"
+check "  then the full layers, their keys, the heads that fetch needles, and blends" json_holds \
+    "[t['set'] for t in d['trials'][1:3]] == ['full=restore', 'full:k=restore'] and d['trials'][3]['origin'] == 'recall heads' and '7/' in d['trials'][3]['set'] and d['trials'][4]['origin'] == 'blend'"
+check "  the front is confirmed by the other half" json_holds \
+    "all(p['confirmed'][o]['total'] == p['searched'][o]['total'] == n for p in d['front'] for o, n in (('recall', 3), ('reasoning', 2)))"
+check "  nothing else was asked that half" json_holds \
+    "not any('confirmed' in t for t in d['trials'][1:] if not t['front'])"
 check "  no point of the front is worse than another" json_holds \
-    "not any(all(a['objectives'][o] >= b['objectives'][o] for o in b['objectives']) and a['objectives'] != b['objectives'] for a in d['trials'] if a['cases'] == 10 for b in d['front'])"
+    "not any(all(a['objectives'][o] >= b['objectives'][o] for o in b['objectives']) and a['objectives'] != b['objectives'] for a in d['trials'] if a['cases'] == 5 for b in d['front'])"
 cp "$out" "$work/search.json"
 check "  a recipe for each of its points" json_holds \
-    "all(p['cases'] == 10 and p['recipe'] == '$work/front/%d.json' % (i + 1) for i, p in enumerate(d['front']))"
+    "all(p['cases'] == 5 and p['recipe'] == '$work/front/%d.json' % (i + 1) for i, p in enumerate(d['front']))"
 for recipe in "$work"/front/*.json; do
     run eval "$pre" "$post" --recipe "$recipe" "$@" --no-cache --json
     check "  $(basename "$recipe") gives its figures again" python3 -c "
@@ -46,6 +49,17 @@ run search "$pre" "$post" "$@" --max-evals 14 --ascii
 check "as tables" grep -q 'Pareto front: ' "$out"
 check "  in ASCII" sh -c "! LC_ALL=C grep -q '[^ -~]' '$out'"
 check "  and says that more would find more" grep -q 'the limit ended the search early' "$err"
+
+run search "$pre" "$post" "$@" --max-evals 14 --confirm 0 --constraint 'recall>=90' --json
+check "no case held out, and a constraint" ended 0
+check "  every case chooses the front" json_holds \
+    "all(p['cases'] == 10 and 'confirmed' not in p for p in d['front'])"
+check "  it keeps the constraint" json_holds \
+    "all(p['objectives']['recall'] >= 0.9 for p in d['front']) and any(t['objectives']['recall'] < 0.9 for t in d['trials'])"
+run search "$pre" "$post" "$@" --max-evals 2 --constraint 'speed>=1'
+check "a constraint on nothing" complains 2 'no objective is called speed (the first is recall)'
+run search "$pre" "$post" "$@" --max-evals 2 --constraint 'reasoning=95'
+check "a constraint that is none" complains 2 'expected NAME>=PERCENT'
 
 run search "$pre" "$post" "$@" --max-evals 2 -o "$work/front"
 check "a folder that exists" complains 2 'front: exists (use --force'

@@ -125,8 +125,9 @@ static void open_rounded(const char *fixture, const char *folder, struct qk_mode
 
 static const char JET_PAIR[] = "tiny-jet-nemotron";
 /* Goldens with the frequencies of their configs. There is one side of each. */
-static const char *const EXACT[] = {
-    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "olmo_hybrid", "minimax_moe"};
+static const char *const EXACT[] = {"qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe",
+    "nemotron_h", "bamba", "granite", "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe",
+    "lfm2_moe", "olmo_hybrid", "minimax_moe"};
 enum { N_EXACT = sizeof EXACT / sizeof EXACT[0] };
 
 static const char KIMI[] = "kimi_linear"; /* likewise, of which the first layer is tested */
@@ -275,7 +276,7 @@ static void compare_pass(const char *family, const char *side, const char *folde
 }
 
 static const char *const PASSES[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3",
-    "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", JET_PAIR};
+    "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", JET_PAIR, "jamba"};
 enum { TILE_ROWS = 256 }; /* of a product (forward/products.c) */
 enum { N_PASSES = sizeof PASSES / sizeof PASSES[0], N_GOLDENS = N_PASSES + N_EXACT };
 

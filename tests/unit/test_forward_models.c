@@ -4,7 +4,7 @@
 
 #include "base/blas.h"
 #include "base/json.h"
-#include "forward/parts.h"
+#include "forward/layer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -353,6 +353,39 @@ static void test_gates_off(void **state)
     free(on);
 }
 
+/* --- states of layers without q and k --- */
+
+/* The estimate for a sequence is what a decoder keeps: everything but keys. */
+static void test_states_of_none(void **state)
+{
+    static const char *const families[] = {"nemotron_h", "falcon_h1", "jamba", "lfm2_moe", "recurrent_gemma"};
+    (void)state;
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        char name[64], path[PATH_SIZE];
+        struct qk_model *model;
+        struct qk_parts parts;
+        struct qk_error err = {0};
+        size_t estimate, kept = 0;
+        snprintf(name, sizeof name, "fixtures/%s/post", families[f]);
+        expect_ok(qk_model_open(data_path(path, name), &model, &err), &err);
+        expect_ok(qk_parts_open(model, NULL, 9, &parts, &err), &err);
+        for (int i = 0; i < model->n_layers; i++) {
+            struct qk_layer_weights weights;
+            struct qk_layer_state made;
+            expect_ok(qk_layer_weights_read(&parts, &model->layer[i], true, &weights, &err), &err);
+            expect_ok(qk_layer_state_make(&weights, 9, &made, &err), &err);
+            kept += made.recurrent_values + made.tail_values;
+            qk_layer_state_free(&made);
+            qk_layer_weights_free(&weights);
+        }
+        expect_ok(qk_forward_state(model, &estimate, &err), &err);
+        assert_true(kept > 0);
+        assert_int_equal(estimate, kept);
+        qk_parts_close(&parts);
+        qk_model_close(model);
+    }
+}
+
 /* --- short texts, cancelling, refusals --- */
 
 static void test_short(void **state)
@@ -440,6 +473,7 @@ int main(void)
         test_in_folder(test_olmo2),
         test_in_folder(test_query_scaling),
         test_in_folder(test_gates_off),
+        cmocka_unit_test(test_states_of_none),
         cmocka_unit_test(test_short),
         cmocka_unit_test(test_cancel),
     };

@@ -59,7 +59,7 @@ static void test_hostile_configs(void **state)
         {"hypenet", "attn_logits_scaling", "true", "attn_logits_scaling"},
         {"hypenet", "lightning_use_short_conv", "true", "convolutions"}, {"falcon", "alibi", "true", "ALiBi"},
         {"gpt2", "scale_attn_by_inverse_layer_idx", "true", "scaled"},
-        {"qwen3_next", "linear_num_value_heads", "2", ""}, {"jamba", "x", "1", "Mamba"}};
+        {"qwen3_next", "linear_num_value_heads", "2", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char folder[PATH_SIZE], name[16];
         struct qk_model *model;
@@ -132,9 +132,10 @@ static void test_rows(void **state)
         {"linear", ",\"v\":\"v\",\"o\":\"o\",\"recurrence\":\"gru\"", whole, "recurrence|lightning delta"},
         {"full", ",\"gate_activation\":\"relu\"", whole, "gate_activation"},
         {"full", "", "{\"norm\":\"rms\",\"eps\":0}", "embedding"},
-        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"mamba\"}", NULL},
-        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"laziness\"}", "missing|mamba"},
-        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"mamba\",\"refuse\":{\"x\":\"y\"}}", "refuse"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"experts\"}", NULL},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"laziness\"}", "missing|experts"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"experts\",\"refuse\":{\"x\":\"y\"}}",
+            "refuse"},
         {"full", "", "{\"norm\":\"batch\",\"eps\":0}", "norm|rms layer"},
         {"full", "", "{\"norm\":\"rms\"}", "eps"}, {"full", "", "[]", "forward"},
         {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"x\":1}", "unknown key \"x\""},

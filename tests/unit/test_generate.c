@@ -14,7 +14,9 @@
 
 static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3",
     "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
-    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "olmo_hybrid", "minimax_moe"};
+    "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "nemotron_h", "bamba",
+    "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe", "lfm2_moe", "granite", "olmo_hybrid",
+    "minimax_moe"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */
@@ -119,20 +121,25 @@ static struct qk_model *open_demo(const char *side)
 /* Over the ends of blocks of tokens (128) and of queries (64). */
 static void test_long_sequences(void **state)
 {
-    (void)state;
     enum { T = 300 };
+    static const char *const families[] = {"hypenet", "nemotron_h", "falcon_h1", "recurrent_gemma"};
     static const size_t first[] = {127, 129, 256};
     int32_t ids[T];
     make_long(ids, T);
-    struct qk_model *model = open_demo("post");
-    struct qk_network *network = open_network(model, NULL, T, PLENTY);
-    float *expected = whole_pass(model, NULL, ids, T);
-    double error = compare_steps(network, ids, T, first, 3, expected);
-    if (!(error < TOLERANCE))
-        fail_msg("%g", error);
-    free(expected);
-    qk_network_close(network);
-    qk_model_close(model);
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        struct qk_model *model;
+        struct qk_error err = {0};
+        copy_model(families[f], "post", *state, NULL, NULL);
+        expect_ok(qk_model_open(*state, &model, &err), &err);
+        struct qk_network *network = open_network(model, NULL, T, PLENTY);
+        float *expected = whole_pass(model, NULL, ids, T);
+        double error = compare_steps(network, ids, T, first, 3, expected);
+        if (!(error < TOLERANCE))
+            fail_msg("%s: %g", families[f], error);
+        free(expected);
+        qk_network_close(network);
+        qk_model_close(model);
+    }
 }
 
 /* --- greedy continuations --- */
@@ -352,7 +359,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         test_in_folder(test_steps_of_every_family),
-        cmocka_unit_test(test_long_sequences),
+        test_in_folder(test_long_sequences),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_same_in_threads),
         cmocka_unit_test(test_derived),

@@ -61,6 +61,10 @@ static double by_definition(enum qk_activation activation, double x)
         return 1 / (1 + exp(-x));
     case QK_GELU:
         return x * 0.5 * erfc(-x / sqrt(2));
+    case QK_RELU2:
+        return x > 0 ? x * x : 0;
+    case QK_IDENTITY:
+        return x;
     case QK_GELU_TANH:
         return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
     }
@@ -74,7 +78,8 @@ static void test_activations(void **state)
         const char *word;
         enum qk_activation activation;
     } words[] = {{"silu", QK_SILU}, {"swish", QK_SILU}, {"sigmoid", QK_SIGMOID}, {"gelu", QK_GELU},
-        {"gelu_new", QK_GELU_TANH}, {"gelu_pytorch_tanh", QK_GELU_TANH}};
+        {"gelu_new", QK_GELU_TANH}, {"gelu_pytorch_tanh", QK_GELU_TANH}, {"relu2", QK_RELU2},
+        {"identity", QK_IDENTITY}};
     for (size_t w = 0; w < sizeof words / sizeof words[0]; w++) {
         enum qk_activation activation;
         assert_true(qk_activation_parse(words[w].word, &activation));
@@ -82,12 +87,17 @@ static void test_activations(void **state)
         for (int i = -400; i <= 400; i++) {
             float x = 0.05f * (float)i, y = x;
             qk_activate(activation, 1, &y);
-            expect_close((double)y, by_definition(activation, (double)x), 1e-6);
+            double expected = by_definition(activation, (double)x);
+            expect_close((double)y, expected, 1e-6 * fmax(1, fabs(expected)));
         }
         float ends[2] = {-1e4f, 1e4f};
         qk_activate(activation, 2, ends);
-        expect_close((double)ends[0], 0, 1e-30);
-        expect_close((double)ends[1], activation == QK_SIGMOID ? 1 : 1e4, 1e-6);
+        expect_close((double)ends[0], activation == QK_IDENTITY ? -1e4 : 0, 1e-30);
+        expect_close((double)ends[1],
+            activation == QK_SIGMOID ? 1
+            : activation == QK_RELU2 ? 1e8
+                                     : 1e4,
+            1e-6);
     }
     enum qk_activation ignored;
     assert_false(qk_activation_parse("relu", &ignored));

@@ -76,7 +76,12 @@ static void make_world(struct world *w)
         w->work[i] = i < RECALL ? 10 : 1;
     }
     w->objective[2] = 1;
-    w->cases = (struct qk_search_cases){CASES, 3, 2, w->task, w->objective, w->work};
+    w->cases = (struct qk_search_cases){.n = CASES,
+        .n_tasks = 3,
+        .n_objectives = 2,
+        .task = w->task,
+        .objective = w->objective,
+        .cost = w->work};
 }
 
 static struct qk_search search_world(
@@ -86,7 +91,8 @@ static struct qk_search search_world(
     struct qk_error err = {0};
     struct qk_search_limits limits = {.max_trials = max_trials};
     struct qk_search_calls calls = {.context = w, .answer = answer};
-    assert_int_equal(qk_search_run(&search, pair, &w->cases, NULL, &limits, &calls, &err), expected);
+    const struct qk_search_hints hints = {0};
+    assert_int_equal(qk_search_run(&search, pair, &w->cases, &hints, &limits, &calls, &err), expected);
     return search;
 }
 
@@ -253,8 +259,14 @@ static void test_cancelled(void **state)
     qk_pair_close(pair);
 }
 
-/* The layer with the largest prior is tried first when there is time for few. */
-static void test_prior(void **state)
+static bool has_choice(const struct qk_selection *selection, int layer, enum qk_role role, enum qk_mode mode)
+{
+    return qk_layer_choice_of(&selection->choice[layer], role, 0).mode == mode;
+}
+
+/* The selections that are known to be good come first and in full: the full layers, their keys, what the heads that
+ * carry recall say. Then the layer with the largest prior is measured. */
+static void test_order(void **state)
 {
     (void)state;
     struct world w;
@@ -263,14 +275,124 @@ static void test_prior(void **state)
     struct qk_error err = {0};
     make_world(&w);
     const double prior[LAYERS] = {[7] = 3, [2] = 2, [5] = 1};
-    const struct qk_search_limits limits = {.max_trials = 10};
+    const struct qk_search_head head = {7, 1, 0};
+    const struct qk_search_hints hints = {prior, &head, 1};
+    const struct qk_search_limits limits = {.max_trials = 60};
     const struct qk_search_calls calls = {.context = &w, .answer = answer};
-    expect_ok(qk_search_run(&s, pair, &w.cases, prior, &limits, &calls, &err), &err);
-    assert_true(s.effect[7].in[QK_EFFECT_BOTH] != NULL && s.effect[0].in[QK_EFFECT_BOTH] == NULL);
-    /* post, the full layers restored, all restored; then the layers. */
-    assert_true(s.n_trials > 3 && restored_alone(&s.trial[3]->selection, 7));
-    assert_int_equal(s.trial[1]->n_asked, CASES);
-    assert_true(strcmp(s.trial[1]->origin, "kind") == 0 && strcmp(s.trial[2]->origin, "all") == 0);
+    expect_ok(qk_search_run(&s, pair, &w.cases, &hints, &limits, &calls, &err), &err);
+    assert_true(s.n_trials > 10);
+    static const char *const ORIGIN[] = {"post", "kind", "kind", "recall heads", "blend"};
+    for (size_t i = 0; i < sizeof ORIGIN / sizeof ORIGIN[0]; i++) {
+        assert_string_equal(s.trial[i]->origin, ORIGIN[i]);
+        assert_int_equal(s.trial[i]->n_asked, CASES);
+    }
+    for (int l = 0; l < LAYERS; l++) {
+        enum qk_mode mode = pair->layer[l].kind == QK_FULL ? QK_RESTORE : QK_KEEP;
+        assert_true(has_choice(&s.trial[1]->selection, l, QK_Q, mode));
+        assert_true(has_choice(&s.trial[1]->selection, l, QK_K, mode));
+        assert_true(has_choice(&s.trial[2]->selection, l, QK_Q, QK_KEEP));
+        assert_true(has_choice(&s.trial[2]->selection, l, QK_K, mode));
+    }
+    const struct qk_layer_choice *seven = &s.trial[3]->selection.choice[7];
+    assert_int_equal(qk_layer_choice_of(seven, QK_Q, 1).mode, QK_RESTORE);
+    assert_int_equal(qk_layer_choice_of(seven, QK_Q, 0).mode, QK_KEEP);
+    assert_int_equal(qk_layer_choice_of(seven, QK_K, 0).mode, QK_RESTORE);
+    for (size_t i = 0; i < s.n_trials; i++) /* the first of the effects */
+        if (strcmp(s.trial[i]->origin, "layer in") == 0) {
+            assert_true(
+                restored_alone(&s.trial[i]->selection, 7) || restored_alone(&s.trial[i]->selection, 2));
+            break;
+        }
+    qk_search_free(&s);
+    qk_pair_close(pair);
+}
+
+/* --- parts and constraints --- */
+
+/* Cases that are held out are asked of post, pre and the front alone, and only at the end. */
+static void test_held_out(void **state)
+{
+    (void)state;
+    struct world w;
+    struct qk_pair *pair = open_family("hypenet");
+    bool held_out[CASES];
+    size_t n_held[2] = {0, 0}, n_front = 0;
+    make_world(&w);
+    for (size_t i = 0; i < CASES; i++) {
+        held_out[i] = i % 3 == 0;
+        n_held[i >= RECALL] += held_out[i];
+    }
+    w.cases.held_out = held_out;
+    struct qk_search s = search_world(pair, &w, 200, QK_OK);
+    for (size_t i = 0; i < s.n_trials; i++) {
+        const struct qk_trial *trial = s.trial[i];
+        n_front += trial->front;
+        assert_true(trial->confirmed == (trial->front || i == 0));
+        for (size_t c = 0; c < CASES; c++)
+            assert_true(held_out[c] ? (trial->answer[c] >= 0) == trial->confirmed
+                                    : !trial->front || trial->answer[c] >= 0);
+        for (size_t o = 0; trial->confirmed && o < 2; o++) {
+            struct qk_score score = qk_search_score(&s, trial->answer, o, QK_CONFIRMED);
+            assert_int_equal(score.total, n_held[o]);
+        }
+    }
+    for (size_t c = 0; c < CASES; c++)
+        assert_true(s.pre[c] >= 0);
+    assert_true(n_front >= 2);
+    assert_int_equal(qk_search_count(&s, QK_CONFIRMED), n_front + !s.trial[0]->front);
+    qk_search_free(&s);
+    qk_pair_close(pair);
+}
+
+/* No point of the front has less than the least share, unless no trial has that much: then the nearest ones are. */
+static void test_constraint(void **state)
+{
+    (void)state;
+    struct world w;
+    struct qk_pair *pair = open_family("hypenet");
+    static const double WANTED[] = {0.9, 1.5};
+    for (int i = 0; i < 2; i++) {
+        const double least[2] = {0, WANTED[i]};
+        double most = 0;
+        make_world(&w);
+        w.cases.least = least;
+        struct qk_search s = search_world(pair, &w, 100, QK_OK);
+        for (size_t k = 0; k < s.n_trials; k++)
+            if (s.trial[k]->n_asked == CASES)
+                most = fmax(most, qk_search_rate(&s, s.trial[k], 1).value);
+        size_t n_front = 0;
+        for (size_t k = 0; k < s.n_trials; k++) {
+            n_front += s.trial[k]->front;
+            assert_true(
+                !s.trial[k]->front || qk_search_rate(&s, s.trial[k], 1).value >= fmin(least[1], most));
+        }
+        assert_true(n_front >= 1);
+        qk_search_free(&s);
+    }
+    qk_pair_close(pair);
+}
+
+/* Recall needs a lerp of layer 7 of about two thirds, and reasoning bears no more: the strength is found between
+ * those of the table of modes. */
+static void test_strength(void **state)
+{
+    (void)state;
+    struct world w;
+    struct qk_pair *pair = open_family("hypenet");
+    make_world(&w);
+    for (int l = 0; l < LAYERS; l++)
+        for (int r = 0; r < QK_ROLE_COUNT; r++) {
+            w.lift[l][r] = l == 7 ? 0.5 : 0;
+            w.cost[l][r] = l == 7 ? 1.25 : 1;
+        }
+    struct qk_search s = search_world(pair, &w, 300, QK_OK);
+    size_t n_between = 0;
+    for (size_t i = 0; i < s.n_trials; i++) {
+        const struct qk_choice choice = s.trial[i]->selection.choice[7].role[QK_Q];
+        n_between += strcmp(s.trial[i]->origin, "strength") == 0 && s.trial[i]->front &&
+                     (choice.mode == QK_LERP || choice.mode == QK_QKPRO || choice.mode == QK_PROCRUSTES);
+    }
+    assert_true(n_between >= 1);
     qk_search_free(&s);
     qk_pair_close(pair);
 }
@@ -278,6 +400,7 @@ static void test_prior(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_effects), cmocka_unit_test(test_front),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_cancelled), cmocka_unit_test(test_prior)};
+        cmocka_unit_test(test_limits), cmocka_unit_test(test_cancelled), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_held_out), cmocka_unit_test(test_constraint), cmocka_unit_test(test_strength)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
