@@ -60,6 +60,10 @@ enum qk_code qk_rotation_find(
 {
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];
     *rotation = QK_ROTATION_NONE;
+    if (post->role[QK_K].down != NULL) {
+        *why = "all heads share a part of their keys";
+        return QK_OK;
+    }
     switch (post->positions) {
     case QK_POSITIONS_FIXED:
         *why = "an elementwise map follows q and k";

@@ -134,7 +134,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_prompts,
     QK_OPTION("states", 0, "FILE",
         "states of a prompt of --needles instead of a forward pass: a safetensors with input_ids and "
-        "hidden_states.I; repeatable, for softmax layers"),
+        "hidden_states.I; repeatable"),
     QK_OPTION("states-pre", 0, "FILE", "with --states: PRE's own states of the same prompts; repeatable"),
     &qk_option_set,
     &qk_option_recipe,

@@ -118,8 +118,7 @@ static void print_geometry(const struct qk_layer *layer)
             layer->role[QK_K].n_heads, layer->head_dim, layer->d);
     if (layer->role[QK_K].down != NULL)
         qk_print(", keys and values from a latent of %" PRIu64, layer->role[QK_K].weight->shape[1]);
-    else
-        print_positions(layer);
+    print_positions(layer);
     print_scaling(layer);
     if (layer->window > 0)
         qk_print(", window %d", layer->window);

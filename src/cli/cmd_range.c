@@ -355,7 +355,7 @@ static const struct qk_option_info *const OPTIONS[] = {
 const struct qk_command qk_range_command = {
     .name = "range",
     .operands = "PRE POST",
-    .summary = "Prints how far the attention of every softmax layer looks, in PRE, in POST and with a choice",
+    .summary = "Prints how far every layer with q and k looks, in PRE, in POST and with a choice",
     .options = OPTIONS,
     .run = run_range,
 };

@@ -56,7 +56,8 @@ static void free_search(struct search *s)
 
 /* --- the order of the trials --- */
 
-/* The attention shift that a restore of each layer undoes, on the built-in text; 0 without one. */
+/* The attention shift that a restore of each softmax layer undoes, on the built-in text; 0 without one. That of linear
+ * layers says nothing on what their restore brings (data/README.md). */
 static enum qk_code find_shifts(struct search *s, double *value, struct qk_error *err)
 {
     struct qk_probe_options options = {.cached = !s->options.no_cache};
@@ -64,7 +65,7 @@ static enum qk_code find_shifts(struct search *s, double *value, struct qk_error
     struct qk_error why = {0};
     enum qk_code code = qk_probe_open(s->pair, &options, &probe, &why);
     if (code == QK_INPUT)
-        return QK_OK; /* without softmax layers or a text, the drift alone orders the layers */
+        return QK_OK; /* without layers that have ranges, or a text, the drift alone orders the layers */
     if (code != QK_OK)
         return qk_fail(err, code, "%s", why.text);
     if (options.cached)
@@ -74,7 +75,8 @@ static enum qk_code find_shifts(struct search *s, double *value, struct qk_error
     if (code == QK_OK && options.cached)
         qk_range_cache_store(probe, &why);
     for (int i = 0; code == QK_OK && i < s->pair->n_layers; i++)
-        value[i] = probe->layer[i].restored.n_heads > 0 ? probe->layer[i].restored_shift : 0;
+        if (qk_kind_softmax(s->pair->layer[i].kind) && probe->layer[i].restored.n_heads > 0)
+            value[i] = probe->layer[i].restored_shift;
     qk_probe_close(probe);
     return code;
 }

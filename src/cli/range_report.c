@@ -62,6 +62,22 @@ static int n_heads(const struct qk_range_report *report, int layer)
                                  : report->profile[QK_POST][layer].n_heads;
 }
 
+/* The layer's numbers are of coefficients, not of attention. */
+static bool is_linear(const struct qk_range_report *report, int layer)
+{
+    return report->pair->layer[layer].kind == QK_LINEAR;
+}
+
+/* Queries of linear layers that count; 0 where the report has no such layer. */
+static size_t linear_queries(const struct qk_range_report *report)
+{
+    bool any = false;
+    for (int i = 0; i < report->n; i++)
+        any = any || is_linear(report, report->layer[i]);
+    const struct qk_block_choice chosen = qk_range_blocks(&report->probe->range, QK_LINEAR, report->probe->T);
+    return any ? qk_chosen_queries(&chosen) : 0;
+}
+
 static size_t long_from(const struct qk_range_report *report)
 {
     size_t given = report->probe->range.long_from;
@@ -183,6 +199,19 @@ static void print_range_headings(const struct qk_range_report *report, bool bars
     qk_print("\n");
 }
 
+/* The difference of linear layers' numbers. */
+static void print_linear_note(const struct qk_range_report *report)
+{
+    size_t queries = linear_queries(report),
+           all = report->probe->T - qk_range_first_query(&report->probe->range, report->probe->T);
+    if (queries == 0)
+        return;
+    qk_print("linear: coefficients, not attention");
+    if (queries < all)
+        qk_print("; %zu of %zu queries", queries, all);
+    qk_print("\n");
+}
+
 static void print_profile_row(const struct qk_range_report *report, int layer, int head)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
@@ -220,6 +249,7 @@ void qk_range_table(const struct qk_range_report *report)
     for (int i = 0; i < report->n; i++)
         for (int h = -1; h < (report->heads ? n_heads(report, report->layer[i]) : 0); h++)
             print_row(report, report->layer[i], h, bars);
+    print_linear_note(report);
     if (report->timing != NULL)
         qk_timing_report_print(report->timing);
 }
@@ -318,8 +348,11 @@ static void json_layer(cJSON *layers, const struct qk_range_report *report, int 
 {
     cJSON *object = qk_json_append_object(layers);
     cJSON_AddNumberToObject(object, "index", report->pair->layer[layer].index);
-    if (report->probe != NULL)
+    cJSON_AddStringToObject(object, "kind", qk_kind_name(report->pair->layer[layer].kind));
+    if (report->probe != NULL) {
+        cJSON_AddStringToObject(object, "of", is_linear(report, layer) ? "coefficients" : "attention");
         qk_json_add_number(object, "shift", layer_shift(report, layer, QK_POST));
+    }
     for (int m = 0; m < MODELS; m++) {
         if (report->probe != NULL && has_model(report, m))
             json_model(object, report, layer, m);
@@ -338,6 +371,8 @@ static void json_probe(cJSON *root, const struct qk_range_report *report)
         cJSON_AddStringToObject(root, "current", report->exact ? "exact" : "same states");
     cJSON_AddNumberToObject(root, "tokens", (double)probe->T);
     cJSON_AddNumberToObject(root, "first_query", (double)qk_range_first_query(&probe->range, probe->T));
+    if (linear_queries(report) > 0)
+        cJSON_AddNumberToObject(root, "linear_queries", (double)linear_queries(report));
     cJSON_AddNumberToObject(root, "long", (double)long_from(report));
 }
 

@@ -10,7 +10,7 @@ struct qk_needle_files {
     size_t n;
 };
 
-/* Fills *out as qk_needle_measure does, for softmax layers whose states are there. Each side runs on its own states, or
+/* Fills *out as qk_needle_measure does, for layers whose states are there. Each side runs on its own states, or
  * pre on post's where it has no files. The selection (NULL: none) applies to post's layers on post's states. `needles`
  * keeps those whose states are there. progress (NULL allowed) counts files. QK_INPUT when a file holds no needle, the
  * states of one that another file holds, or other layers than the first one, and when the two sides hold different

@@ -25,6 +25,7 @@ struct block {
     size_t ld;
     float *factor; /* kept: (n, blocks), at first each tile's maximum; else NULL */
     size_t blocks;
+    float *sink;      /* kept: (n) what a sink takes; else NULL */
     float *out;       /* rows n_q * value_dim apart, or NULL */
     float most[ROWS]; /* the largest logit so far */
     double sum[ROWS]; /* of e^(logit - most) so far, in float64, so that long rows keep their last digits */
@@ -77,6 +78,17 @@ static void multiply_tile(const struct block *b, const struct tile *tile)
 static float *row_out(const struct block *b, size_t i)
 {
     return b->out + i * b->a->n_q * b->a->value_dim;
+}
+
+/* Begins every row: with nothing, or with the sink alone, whose logit is the maximum then. */
+static void begin_block(struct block *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        b->most[i] = b->a->sinks != NULL ? b->a->sinks[b->head] : 0;
+        b->sum[i] = b->a->sinks != NULL ? 1 : 0;
+        if (b->out != NULL)
+            memset(row_out(b, i), 0, b->a->value_dim * sizeof *b->out);
+    }
 }
 
 /* Raises the row's maximum to `most`, and what was summed for it follows. */
@@ -133,6 +145,11 @@ static void finish_block(const struct block *b)
 {
     for (size_t i = 0; i < b->n; i++) {
         float scale = (float)(1.0 / b->sum[i]);
+        if (b->sink != NULL) {
+            b->sink[i] = b->a->sinks[b->head];
+            qk_exp_sum(1, b->most[i], &b->sink[i]);
+            b->sink[i] *= scale;
+        }
         if (b->out != NULL)
             qk_scale(b->a->value_dim, scale, row_out(b, i));
         if (b->factor == NULL)
@@ -147,9 +164,7 @@ static void finish_block(const struct block *b)
 
 static void attend_block(struct block *b)
 {
-    memset(b->sum, 0, b->n * sizeof *b->sum);
-    for (size_t i = 0; b->out != NULL && i < b->n; i++)
-        memset(row_out(b, i), 0, b->a->value_dim * sizeof *b->out);
+    begin_block(b);
     for (size_t s = qk_first_key(b->a->window, b->t0); s < b->t0 + b->n;) {
         struct tile tile = cut_tile(b, s);
         multiply_tile(b, &tile);
@@ -177,9 +192,33 @@ size_t qk_attention_blocks(size_t T)
     return (T + QK_ATTENTION_BLOCK - 1) / QK_ATTENTION_BLOCK;
 }
 
+struct qk_block_choice qk_choose_blocks(size_t T, size_t from, size_t most)
+{
+    struct qk_block_choice choice = {.T = T, .from = from, .first = from / QK_ATTENTION_BLOCK};
+    choice.among = from < T ? qk_attention_blocks(T) - choice.first : 0;
+    choice.n = most > 0 && most < choice.among ? most : choice.among;
+    return choice;
+}
+
+/* The middle one of each of n equal shares. */
+size_t qk_chosen_block(const struct qk_block_choice *choice, size_t i)
+{
+    return choice->first + (2 * i + 1) * choice->among / (2 * choice->n);
+}
+
+size_t qk_chosen_queries(const struct qk_block_choice *choice)
+{
+    size_t queries = 0;
+    for (size_t i = 0; i < choice->n; i++) {
+        size_t t0 = qk_chosen_block(choice, i) * QK_ATTENTION_BLOCK, end = t0 + QK_ATTENTION_BLOCK;
+        queries += (end < choice->T ? end : choice->T) - (t0 > choice->from ? t0 : choice->from);
+    }
+    return queries;
+}
+
 size_t qk_attention_map_values(size_t T)
 {
-    return QK_ATTENTION_BLOCK * (T + qk_attention_blocks(T));
+    return QK_ATTENTION_BLOCK * (T + qk_attention_blocks(T) + 1);
 }
 
 /* The same with the output's rows for out (NULL: none). */
@@ -189,8 +228,9 @@ static struct qk_attention_map make_map(
     struct block b = {.a = a, .head = head, .t0 = t0, .n = n, .p = values, .ld = a->T, .out = out};
     b.factor = values + QK_ATTENTION_BLOCK * a->T;
     b.blocks = qk_attention_blocks(a->T);
+    b.sink = a->sinks != NULL ? b.factor + QK_ATTENTION_BLOCK * b.blocks : NULL;
     attend_block(&b);
-    return (struct qk_attention_map){head, t0, n, a->window, b.p, b.ld, b.factor, b.blocks};
+    return (struct qk_attention_map){head, t0, n, a->window, b.p, b.ld, b.factor, b.blocks, b.sink};
 }
 
 struct qk_attention_map qk_attention_map_make(

@@ -25,28 +25,10 @@ enum {
     LEAST_HALF = 8
 }; /* of a product's own: shorter halves share one, of which the pairs they part are taken */
 
-/* A worker's scratch: state (dk, dv), delta (QK_CHUNK, dv), decay, k and q (QK_CHUNK, dk), and keys, queries and
- * part (QK_CHUNK, QK_CHUNK). */
+/* What scores are made with: decays and what they scale (QK_CHUNK, dk each), and a product (QK_CHUNK, QK_CHUNK). */
 struct scratch {
-    float *state, *delta, *decay, *k, *q, *keys, *queries, *part;
+    float *decay, *k, *q, *part, *keys, *queries;
 };
-
-static size_t scratch_size(size_t dk, size_t dv)
-{
-    return dk * dv + QK_CHUNK * dv + 3 * QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
-}
-
-static struct scratch lay_scratch(float *at, size_t dk, size_t dv)
-{
-    struct scratch s = {.state = at, .delta = at + dk * dv};
-    s.decay = s.delta + QK_CHUNK * dv;
-    s.k = s.decay + QK_CHUNK * dk;
-    s.q = s.k + QK_CHUNK * dk;
-    s.keys = s.q + QK_CHUNK * dk;
-    s.queries = s.keys + QK_CHUNK * QK_CHUNK;
-    s.part = s.queries + QK_CHUNK * QK_CHUNK;
-    return s;
-}
 
 /* --- decays --- */
 
@@ -84,13 +66,13 @@ static void exponentials(size_t n, float *decay)
     qk_exp_sum(n, 0, decay);
 }
 
-/* s->k and s->q (the latter where wanted) = k and q times the exponentials of s->decay. */
-static void apply_decay(const struct qk_delta_tokens *x, const struct scratch *s, bool queries)
+/* k and q (the latter where it is not NULL) = those of the tokens times the exponentials of `decay`. */
+static void apply_decay(const struct qk_delta_tokens *x, float *decay, float *k, float *q)
 {
-    exponentials(x->n * x->dk, s->decay);
-    scale_rows(x, s->decay, x->k, x->k_stride, s->k);
-    if (queries)
-        scale_rows(x, s->decay, x->q, x->q_stride, s->q);
+    exponentials(x->n * x->dk, decay);
+    scale_rows(x, decay, x->k, x->k_stride, k);
+    if (q != NULL)
+        scale_rows(x, decay, x->q, x->q_stride, q);
 }
 
 /* --- scores --- */
@@ -121,7 +103,7 @@ static void score_halves(const struct qk_delta_tokens *x, const struct scratch *
         sum_to(x, at, smaller(at + half, x->n), s->decay);
         sum_from(x, smaller(at + half, x->n), smaller(at + 2 * half, x->n), s->decay);
     }
-    apply_decay(x, s, true);
+    apply_decay(x, s->decay, s->k, s->q);
     for (size_t at = 0; at < x->n; at += block) {
         size_t row = exact ? at + half : at, end = smaller(at + block, x->n), m = exact ? half : end - at;
         if (row >= end)
@@ -150,16 +132,46 @@ static void score(const struct qk_delta_tokens *x, const struct scratch *s)
         s->queries[i * QK_CHUNK + i] = dot(x->dk, x->q + i * x->q_stride, x->k + i * x->k_stride);
 }
 
+size_t qk_channel_chunk_values(size_t dk)
+{
+    return 6 * QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
+}
+
+struct qk_channel_chunk qk_channel_chunk_make(const struct qk_delta_tokens *x, float *values)
+{
+    size_t each = QK_CHUNK * x->dk;
+    struct qk_channel_chunk out = {.decay = values,
+        .keys_from_start = values + each,
+        .queries_from_start = values + 2 * each,
+        .keys_to_end = values + 3 * each,
+        .keys = values + 6 * each};
+    out.queries = out.keys + QK_CHUNK * QK_CHUNK;
+    const struct scratch s = {values + 4 * each, out.keys_to_end, values + 5 * each,
+        out.queries + QK_CHUNK * QK_CHUNK, out.keys, out.queries};
+    score(x, &s);
+    sum_from(x, 0, x->n, out.decay);
+    apply_decay(x, out.decay, out.keys_from_start, out.queries_from_start);
+    sum_to(x, 0, x->n, s.decay);
+    apply_decay(x, s.decay, out.keys_to_end, NULL);
+    return out;
+}
+
 /* --- the rule --- */
 
+/* A worker's scratch: state (dk, dv), delta (QK_CHUNK, dv), and that of a chunk. */
+struct rule {
+    float *state, *delta, *chunk;
+};
+
 /* A single token. */
-static void step(const struct qk_delta_tokens *x, const struct scratch *s)
+static void step(const struct qk_delta_tokens *x, const struct rule *s)
 {
     size_t dk = x->dk, dv = x->dv;
-    memcpy(s->decay, x->g, dk * sizeof *s->decay);
-    exponentials(dk, s->decay);
+    float *decay = s->chunk;
+    memcpy(decay, x->g, dk * sizeof *decay);
+    exponentials(dk, decay);
     for (size_t i = 0; i < dk; i++)
-        qk_scale(dv, s->decay[i], s->state + i * dv);
+        qk_scale(dv, decay[i], s->state + i * dv);
     qk_state_times(dk, dv, s->state, x->k, s->delta);
     for (size_t j = 0; j < dv; j++)
         s->delta[j] = x->beta[0] * (x->v[j] - s->delta[j]);
@@ -167,37 +179,33 @@ static void step(const struct qk_delta_tokens *x, const struct scratch *s)
     qk_state_times(dk, dv, s->state, x->q, x->out);
 }
 
-/* s->delta = d, from the triangular system; s->k and s->q are those with the decays from the start. */
-static void solve(const struct qk_delta_tokens *x, const struct scratch *s)
+/* s->delta = d, from the triangular system. */
+static void solve(const struct qk_delta_tokens *x, const struct qk_channel_chunk *c, const struct rule *s)
 {
     size_t n = x->n, dv = x->dv;
-    qk_chunk_product(n, dv, x->dk, s->k, x->dk, s->state, dv, false, s->delta, dv);
+    qk_chunk_product(n, dv, x->dk, c->keys_from_start, x->dk, s->state, dv, false, s->delta, dv);
     for (size_t i = 0; i < n; i++) {
         float beta = x->beta[i * x->stride], *d = s->delta + i * dv;
-        qk_scale(i, beta, s->keys + i * QK_CHUNK);
+        qk_scale(i, beta, c->keys + i * QK_CHUNK);
         for (size_t j = 0; j < dv; j++)
             d[j] = beta * (x->v[i * x->v_stride + j] - d[j]);
     }
     qk_blas.strsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasUnit, (int)n, (int)dv, 1.0f,
-        s->keys, QK_CHUNK, s->delta, (int)dv);
+        c->keys, QK_CHUNK, s->delta, (int)dv);
 }
 
-static void chunk(const struct qk_delta_tokens *x, const struct scratch *s)
+static void chunk(const struct qk_delta_tokens *x, const struct rule *s)
 {
     size_t n = x->n, dk = x->dk, dv = x->dv;
-    score(x, s);
-    sum_from(x, 0, n, s->decay);
-    apply_decay(x, s, true);
-    solve(x, s);
-    qk_chunk_product(n, dv, dk, s->q, dk, s->state, dv, false, x->out, x->out_stride);
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)dv, (int)n, 1.0f, s->queries,
+    const struct qk_channel_chunk c = qk_channel_chunk_make(x, s->chunk);
+    solve(x, &c, s);
+    qk_chunk_product(n, dv, dk, c.queries_from_start, dk, s->state, dv, false, x->out, x->out_stride);
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)dv, (int)n, 1.0f, c.queries,
         QK_CHUNK, s->delta, (int)dv, 1.0f, x->out, (int)x->out_stride);
     for (size_t i = 0; i < dk; i++)
-        qk_scale(dv, s->decay[(n - 1) * dk + i], s->state + i * dv);
-    sum_to(x, 0, n, s->decay);
-    apply_decay(x, s, false);
-    qk_blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)dk, (int)dv, (int)n, 1.0f, s->k, (int)dk,
-        s->delta, (int)dv, 1.0f, s->state, (int)dv);
+        qk_scale(dv, c.decay[(n - 1) * dk + i], s->state + i * dv);
+    qk_blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)dk, (int)dv, (int)n, 1.0f, c.keys_to_end,
+        (int)dk, s->delta, (int)dv, 1.0f, s->state, (int)dv);
 }
 
 /* --- the heads --- */
@@ -218,7 +226,9 @@ static void run_head(void *context, size_t item, size_t worker)
     struct qk_timing *timing = qk_progress_timing(a->progress);
     uint64_t since = qk_timing_start(timing);
     size_t h = item % a->n_q;
-    const struct scratch s = lay_scratch(job->scratch + worker * job->size, a->head_dim, a->value_dim);
+    struct rule s = {.state = job->scratch + worker * job->size};
+    s.delta = s.state + a->head_dim * a->value_dim;
+    s.chunk = s.delta + QK_CHUNK * a->value_dim;
     qk_state_begin(a, h, s.state);
     for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += QK_CHUNK) {
         const struct qk_delta_tokens x = qk_delta_tokens_of(a, gates, h, t);
@@ -231,7 +241,9 @@ static void run_head(void *context, size_t item, size_t worker)
 enum qk_code qk_channel_delta_rule(
     const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err)
 {
-    struct job job = {.a = a, .gates = gates, .size = scratch_size(a->head_dim, a->value_dim)};
+    struct job job = {.a = a,
+        .gates = gates,
+        .size = a->head_dim * a->value_dim + QK_CHUNK * a->value_dim + qk_channel_chunk_values(a->head_dim)};
     size_t items = n * a->n_q;
     QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
     qk_parallel_for(items, run_head, &job, a->progress);

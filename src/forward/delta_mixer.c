@@ -70,14 +70,15 @@ static enum qk_code find_convs(struct qk_reading *r, size_t all, const struct qk
 }
 
 /* Reads the convolution. The kernels of its tensors follow each other as the channels do, wherever they are cut:
- * transformers 5 cuts the kernels of all channels into three equal parts when it saves them. */
-static enum qk_code read_conv(struct qk_reading *r)
+ * transformers 5 cuts the kernels of all channels into three equal parts when it saves them. Those of q and k come
+ * first: without `whole` no other is used. */
+static enum qk_code read_conv(struct qk_reading *r, bool whole)
 {
     struct qk_layer_weights *out = r->out;
     const struct qk_tensor *conv[MOST_CONVS] = {0}, *bias[MOST_CONVS] = {0};
-    size_t n, at = 0, all = out->qkv.n;
+    size_t n, at = 0, all = out->qkv.n + (whole ? 0 : out->n_v * out->value_dim);
     if (qk_json_get(r->mixer, "kernel_in") != NULL)
-        return read_kernels(r);
+        return whole ? read_kernels(r) : QK_OK;
     if (!qk_layout_flag(r->mixer, "conv_if", &r->parts->model->config, true))
         return QK_OK;
     QK_TRY(find_convs(r, all, conv, bias, &n));
@@ -121,8 +122,6 @@ static enum qk_code read_rule(struct qk_reading *r, bool all, size_t decays)
 {
     struct qk_layer_weights *out = r->out;
     QK_TRY(qk_read_qkv(r, all));
-    if (!all)
-        return QK_OK;
     out->n_decay = out->n_v * (decays > 0 ? decays : out->head_dim);
     out->beta_factor = qk_layout_flag(r->mixer, "negative", &r->parts->model->config, false) ? 2.0f : 1.0f;
     if (qk_json_get(r->mixer, "beta_alpha") != NULL) {
@@ -136,7 +135,7 @@ static enum qk_code read_rule(struct qk_reading *r, bool all, size_t decays)
     }
     QK_TRY(read_values(r, "decay_log", out->n_v, &out->decay_log));
     QK_TRY(read_values(r, "decay_bias", out->n_decay, &out->decay_bias));
-    return read_conv(r);
+    return read_conv(r, all);
 }
 
 static enum qk_code read_delta(struct qk_reading *r, bool all)

@@ -2,6 +2,7 @@
 
 typedef float NAME(floats) __attribute__((vector_size(LANES * 4)));
 typedef double NAME(doubles) __attribute__((vector_size(LANES * 8)));
+typedef int32_t NAME(words) __attribute__((vector_size(LANES * 4)));
 
 /* SUM_LANES values: the square of value i is added to sum[i]. */
 ATTRIBUTE static inline __attribute__((always_inline)) void NAME(add_squares)(
@@ -26,10 +27,36 @@ ATTRIBUTE static double NAME(sum_of_squares)(size_t n, const float *x)
     memcpy(rest, x + i, (n - i) * sizeof *rest);
     NAME(add_squares)(rest, sum);
     memcpy(sums, sum, sizeof sums);
-    for (size_t half = SUM_LANES / 2; half > 0; half /= 2)
-        for (size_t j = 0; j < half; j++)
-            sums[j] += sums[j + half];
-    return sums[0];
+    return add_lanes(sums);
+}
+
+/* SUM_LANES values become their magnitudes: value i is added to sum[i]. */
+ATTRIBUTE static inline __attribute__((always_inline)) void NAME(add_magnitudes)(
+    float *x, NAME(doubles) * sum)
+{
+    const NAME(words) sign = (NAME(words)){0} + INT32_MAX; /* every bit but the sign's */
+    for (size_t w = 0; w < SUM_LANES / LANES; w++) {
+        NAME(words) v;
+        memcpy(&v, x + w * LANES, sizeof v);
+        v &= sign;
+        memcpy(x + w * LANES, &v, sizeof v);
+        sum[w] += __builtin_convertvector((NAME(floats))v, NAME(doubles));
+    }
+}
+
+ATTRIBUTE static double NAME(magnitudes)(size_t n, float *x)
+{
+    NAME(doubles) sum[SUM_LANES / LANES] = {0};
+    double sums[SUM_LANES];
+    float rest[SUM_LANES] = {0};
+    size_t i = 0;
+    for (; i + SUM_LANES <= n; i += SUM_LANES)
+        NAME(add_magnitudes)(x + i, sum);
+    memcpy(rest, x + i, (n - i) * sizeof *rest);
+    NAME(add_magnitudes)(rest, sum);
+    memcpy(x + i, rest, (n - i) * sizeof *rest);
+    memcpy(sums, sum, sizeof sums);
+    return add_lanes(sums);
 }
 
 ATTRIBUTE static void NAME(scale_by_gain)(

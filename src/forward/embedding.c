@@ -87,15 +87,18 @@ enum qk_code qk_embed(
 {
     const struct qk_tensor *embedding;
     size_t d = (size_t)qk_model_width(parts->model);
-    double root, factor;
+    double root;
+    float factor;
     QK_TRY(find_embedding(parts, false, &embedding, err));
     QK_TRY(check_ids(parts, embedding, ids, T, err));
     for (size_t t = 0; t < T; t++)
         QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
-    if (qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
+    if (qk_layout_flag(parts->forward, "embedding_root_if", &parts->model->config, true) &&
+        qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
         qk_scale(T * d, root_of(parts, root), x);
-    if (qk_layout_value(parts->forward, "embedding_multiplier", &parts->model->config, &factor))
-        qk_scale(T * d, (float)factor, x);
+    QK_TRY(qk_parts_multiplier(parts, parts->forward, "embedding_multiplier", &factor, err));
+    if (factor != 1.0f)
+        qk_scale(T * d, factor, x);
     return add_positions(parts, t0, x, T, d, err);
 }
 
@@ -103,17 +106,18 @@ enum qk_code qk_embed(
 
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err)
 {
-    double softcap, factor;
+    double softcap;
+    const struct qk_tensor *bias;
     *out = (struct qk_head){0};
     QK_TRY(find_embedding(parts, true, &out->tensor, err));
+    QK_TRY(qk_parts_model_tensor(parts, "head", ".bias", false, &bias, err));
+    if (bias != NULL)
+        QK_TRY(qk_weights_read(parts, bias, out->tensor->shape[0], 0, &out->bias, err));
     out->vocabulary = (size_t)out->tensor->shape[0];
     out->d = (size_t)out->tensor->shape[1];
     if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
         out->softcap = (float)softcap;
-    out->factor = 1.0f;
-    if (qk_layout_value(parts->forward, "logit_multiplier", &parts->model->config, &factor))
-        out->factor = (float)factor;
-    return QK_OK;
+    return qk_parts_multiplier(parts, parts->forward, "logit_multiplier", &out->factor, err);
 }
 
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err)
@@ -133,25 +137,27 @@ enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, st
 void qk_head_free(struct qk_head *head)
 {
     free(head->rows);
+    free(head->bias);
     *head = (struct qk_head){0};
 }
 
 struct logits_job {
     const float *x, *rows; /* (n, d), some rows of the head (n_rows, d) */
     float *out;            /* (n, vocabulary), at the first of these rows */
+    const float *bias;     /* of these rows, or NULL */
     size_t n, d, n_rows, vocabulary;
     float factor, softcap;
 };
 enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22, FEW = 128 };
 
-/* out = factor x rows^T, c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
+/* out = factor (x rows^T + bias), c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
 static void logits_share(void *context, size_t item, size_t worker)
 {
     (void)worker;
     const struct logits_job *job = context;
     size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
-    (job->n <= FEW ? qk_row_products : qk_linear)(
-        job->n, job->d, m, job->x, job->rows + first * job->d, NULL, job->out + first, job->vocabulary);
+    (job->n <= FEW ? qk_row_products : qk_linear)(job->n, job->d, m, job->x, job->rows + first * job->d,
+        job->bias != NULL ? job->bias + first : NULL, job->out + first, job->vocabulary);
     for (size_t i = 0; job->factor != 1.0f && i < job->n; i++)
         qk_scale(m, job->factor, job->out + i * job->vocabulary + first);
     for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
@@ -173,6 +179,7 @@ enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *p
         .x = x, .n = n, .d = d, .vocabulary = all, .factor = head->factor, .softcap = head->softcap};
     if (head->rows != NULL) {
         job.rows = head->rows;
+        job.bias = head->bias;
         job.out = logits;
         job.n_rows = all;
         make_logits(&job, progress);
@@ -186,6 +193,7 @@ enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *p
     for (size_t first = 0; first < all && code == QK_OK; first += block) {
         job.n_rows = all - first < block ? all - first : block;
         job.out = logits + first;
+        job.bias = head->bias != NULL ? head->bias + first : NULL;
         code = qk_weights_rows(parts, head->tensor, first, job.n_rows, rows, err);
         if (code == QK_OK)
             make_logits(&job, progress);

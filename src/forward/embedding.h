@@ -14,12 +14,13 @@ enum qk_code qk_embed(
 struct qk_head {
     const struct qk_tensor *tensor; /* (vocabulary, d); borrowed from the checkpoint */
     size_t vocabulary, d;
+    float factor;  /* of the logits */
     float softcap; /* 0: none; else logits become c tanh(logits / c) */
-    float factor;  /* logits are multiplied by it, before the softcap */
+    float *bias;   /* owned: (vocabulary), or NULL */
     float *rows;   /* owned: all rows; NULL: each call reads them in blocks */
 };
 
-/* Finds the head. QK_INPUT when the model has none. */
+/* Finds the head. QK_INPUT when the model has none. qk_head_free frees it, also after a failure. */
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err);
 /* Reads the rows once for all calls. qk_head_free frees them. */
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err);

@@ -47,8 +47,8 @@ static enum qk_code read_dense(struct qk_reading *r)
     struct qk_mlp *mlp = &r->out->mlp;
     float gate, down;
     QK_TRY(qk_mlp_read(r, forward, r->out->d, true, mlp));
-    QK_TRY(qk_read_multiplier(r, forward, "gate_multiplier", &gate));
-    QK_TRY(qk_read_multiplier(r, forward, "down_multiplier", &down));
+    QK_TRY(qk_parts_multiplier(r->parts, forward, "gate_multiplier", &gate, r->err));
+    QK_TRY(qk_parts_multiplier(r->parts, forward, "down_multiplier", &down, r->err));
     qk_scale_projection(&mlp->gate, gate, gate);
     qk_scale_projection(&mlp->down, down, down);
     return QK_OK;

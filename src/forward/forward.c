@@ -192,8 +192,14 @@ static enum qk_code run_now(const struct step *step, struct qk_error *err)
     struct pass *pass = step->pass;
     const struct qk_sequence whole = {.n = pass->T};
     const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = pass->T, .positions = pass->T};
-    bool seen = pass->hooks != NULL && pass->hooks->attention != NULL;
-    const struct qk_attention_watch maps = {pass_attention, pass, seen ? pass->hooks->attention_from : 0};
+    const struct qk_forward_hooks *hooks = pass->hooks;
+    bool seen = hooks != NULL && hooks->attention != NULL;
+    struct qk_attention_watch maps = {.context = pass};
+    if (seen) {
+        maps.from = hooks->attention_from;
+        maps.most = hooks->attention_most;
+        maps.seen = hooks->attended == NULL || hooks->attended[pass->layer] ? pass_attention : NULL;
+    }
     const struct qk_layer_watch watch = {.maps = seen ? &maps : NULL};
     return qk_layer_run(step->now, pass->x, &batch, &pass->tables, &watch, pass->progress, err);
 }
@@ -302,20 +308,9 @@ static enum qk_code make_attention(const struct qk_parts *parts, const struct qk
     size_t T, struct qk_layer_attention *out, struct qk_error *err)
 {
     struct qk_layer_weights weights;
-    struct qk_rope_tables tables = {0};
-    struct qk_projected projected = {0};
-    const struct qk_sequence whole = {.n = T};
-    const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
     enum qk_code code = qk_layer_weights_read(parts, layer, false, &weights, err);
     if (code == QK_OK)
-        code = qk_layer_project(&weights, x, &batch, &tables, &projected, parts->progress, err);
-    if (code == QK_OK) {
-        out->attention = qk_layer_attention_of(&weights, projected.qkv, T);
-        out->buffer = projected.qkv;
-        projected.qkv = NULL;
-    }
-    qk_projected_free(&projected);
-    qk_rope_tables_free(&tables);
+        code = qk_layer_look(&weights, x, T, out, parts->progress, err);
     qk_layer_weights_free(&weights);
     return code;
 }
@@ -330,22 +325,31 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
         return qk_fail(
             err, QK_INPUT, "%s: there is no layer %d, or no token", model->checkpoint->path, layer);
     const struct qk_layer *of = &model->layer[layer];
-    if (!qk_kind_softmax(of->kind))
-        return qk_fail(err, QK_INPUT, "%s: layer %d is a %s layer: it has no attention map",
-            model->checkpoint->path, layer, qk_kind_name(of->kind));
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     parts.progress = progress;
     const char *reason = qk_parts_refused(&parts);
     enum qk_code code = reason != NULL
                             ? qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",
                                   model->checkpoint->path, model->family, reason)
-                            : make_attention(&parts, of, x, T, out, err);
+                            : qk_parts_check_tokens(&parts, err);
+    if (code == QK_OK)
+        code = make_attention(&parts, of, x, T, out, err);
     qk_parts_close(&parts);
     return code;
 }
 
 void qk_layer_attention_free(struct qk_layer_attention *attention)
 {
-    free(attention->buffer);
+    for (size_t i = 0; i < sizeof attention->owned / sizeof attention->owned[0]; i++)
+        free(attention->owned[i]);
+    free(attention->slope);
     *attention = (struct qk_layer_attention){0};
+}
+
+struct qk_row_past qk_layer_attention_past(const struct qk_layer_attention *attention)
+{
+    return (struct qk_row_past){.a = &attention->attention,
+        .gates = attention->gates.g != NULL ? &attention->gates : NULL,
+        .slope = attention->slope,
+        .n = 1};
 }

@@ -7,7 +7,7 @@
 #define QK_FORWARD_FORWARD_H
 
 #include "base/progress.h"
-#include "forward/attention.h"
+#include "forward/rows.h"
 #include "model/model.h"
 
 #include <stdint.h>
@@ -27,11 +27,12 @@ struct qk_forward_hooks {
     void *context;
     /* x (T, d) is the input of layer `layer`; with layer == n_layers what follows the final norm. */
     enum qk_code (*state)(void *context, int layer, const float *x, size_t T, size_t d, struct qk_error *err);
-    /* The attention of a full or window layer, block by block, from the query `attention_from` on (struct
-     * qk_attention_watch). Blocks come at once from several threads, after the state of their layer and before the
+    /* The attention of a layer with q and k, block by block, as struct qk_attention_watch says; that of linear layers
+     * is made for this alone. Blocks come at once from several threads, after the state of their layer and before the
      * next. */
     void (*attention)(void *context, int layer, size_t worker, const struct qk_attention_map *map);
-    size_t attention_from;
+    size_t attention_from, attention_most; /* `from` and `most` of the watch */
+    const bool *attended;                  /* n_layers: those whose attention is shown; NULL: all */
     bool ends; /* with the state of layer `last`, the first that is not run; there are no logits then */
     int last;
 };
@@ -59,17 +60,22 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
 /* How many of the n ids are outside a vocabulary of that size; *first is the place of the first, or n. */
 size_t qk_unknown_ids(const int32_t *ids, size_t n, size_t vocabulary, size_t *first);
 
-/* The attention of one full or window layer on given inputs x (T, d), ready for qk_attention_row and
- * qk_attention_map_make. Its norm, q and k, their norms and positions are applied; v is NULL. It works for every family
- * whose row has the layer's norm, with or without a forward pass. progress (NULL allowed) cancels and measures. Freed
- * with qk_layer_attention_free. */
+/* The attention of one layer on given inputs x (T, d), ready for qk_attention_row and qk_attention_map_make, or by
+ * qk_layer_attention_past for rows and maps of every kind. Its norm, q and k, what follows them and the gates of a
+ * linear layer are applied; v is NULL. It works for every family whose row has the layer's norm, and a linear layer's
+ * recurrence, with or without a forward pass. progress (NULL allowed) cancels and measures. Freed with
+ * qk_layer_attention_free. */
 struct qk_layer_attention {
     struct qk_attention attention;
-    float *buffer; /* owned: q and k */
+    struct qk_gates gates; /* of the delta rule, else NULL */
+    float *slope;          /* of lightning attention, else NULL; owned */
+    float *owned[3];       /* q and k, and the gates */
 };
 enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct qk_patch *patch, int layer,
     const float *x, size_t T, struct qk_progress *progress, struct qk_layer_attention *out,
     struct qk_error *err);
 void qk_layer_attention_free(struct qk_layer_attention *attention);
+/* Valid as long as the attention stays where it is. */
+struct qk_row_past qk_layer_attention_past(const struct qk_layer_attention *attention);
 
 #endif

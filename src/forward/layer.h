@@ -23,6 +23,13 @@ struct qk_mixer_ops;        /* forward/mixer.h */
 struct qk_feed_forward_ops; /* forward/feed_forward.h */
 struct qk_experts;          /* forward/experts.h */
 
+/* q at position t is multiplied by factor, by ln(t + log) / ln(log) unless log is 0, and by
+ * 1 + beta ln(1 + floor(t / period)). */
+struct qk_query_scaling {
+    float factor, log;
+    double beta, period;
+};
+
 struct qk_norm {
     float *gain, *bias; /* (n); gain NULL: no norm */
     size_t n;
@@ -30,6 +37,17 @@ struct qk_norm {
     bool layer;    /* layer norm, else RMS */
     float offset;  /* 1 when a gain w acts as 1 + w */
     double eps;
+};
+
+/* The factors of latent attention (forward/latent_mixer.c). */
+struct qk_latent {
+    struct qk_projection q_down;   /* (rank of q, d), or none */
+    struct qk_projection q_up;     /* (n_q * head_dim, rank of q, or d) */
+    struct qk_projection kv_down;  /* (rank, d) */
+    struct qk_projection k_turned; /* (rows of a head that rotate, d) */
+    struct qk_projection k_up;     /* (n_k * the other rows of a head, rank) */
+    struct qk_projection v_up;     /* (n_v * value_dim, rank) */
+    struct qk_norm q_norm, kv_norm;
 };
 
 /* down(f(up x)), or down(f(gate x) * up x); up.weight NULL: no MLP. */
@@ -44,13 +62,18 @@ struct qk_layer_weights {
     size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
     size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
-    struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, o_norm;
-    struct qk_projection qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out) */
+    struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, v_norm, o_norm;
+    struct qk_projection
+        qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out); of latent
+                                 attention the sizes alone */
+    struct qk_latent latent;
     float scale, softcap;
-    float query_factor, query_log;    /* q *= query_factor, and ln(t + query_log) / ln(query_log) unless 0 */
-    float rope_factor;                /* of the cosines and sines */
-    float *frequency;                 /* (rotary_dims / 2) or NULL */
-    const struct qk_mixer_ops *mixer; /* forward/mixer.h; NULL: the layer is an MLP alone */
+    float layer_scale; /* of the layer's output */
+    float *sinks;      /* (n_q) or NULL: attention.h */
+    struct qk_query_scaling query;
+    float rope_factor;                              /* of the cosines and sines */
+    float *frequency;                               /* (rotary_dims / 2) or NULL */
+    const struct qk_mixer_ops *mixer;               /* forward/mixer.h; NULL: the layer is an MLP alone */
     const struct qk_feed_forward_ops *feed_forward; /* forward/feed_forward.h; NULL: the layer has no MLP */
     bool parallel;
     bool normed_residual; /* the mixer and the MLP are added to their normed input, not to their input */
@@ -79,7 +102,8 @@ struct qk_layer_weights {
     size_t values; /* in all of them */
 };
 
-/* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs. QK_INPUT names a tensor
+/* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs (q and k, the gates of a
+ * linear layer). QK_INPUT names a tensor
  * that is missing or has another shape. Freed with qk_layer_weights_free, also after a failure. */
 enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk_layer *layer, bool all,
     struct qk_layer_weights *out, struct qk_error *err);
@@ -98,12 +122,11 @@ void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *
 struct qk_projected {
     float *qkv, *beta, *g;
 };
-enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
-    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
-    struct qk_progress *progress, struct qk_error *err);
 void qk_projected_free(struct qk_projected *projected);
-/* The attention of T tokens that begin their sequence, over their projections; out is not set. */
-struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T);
+
+/* Makes the attention of T tokens x that begin their sequence, without mixing. Freed with qk_layer_attention_free. */
+enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *x, size_t T,
+    struct qk_layer_attention *out, struct qk_progress *progress, struct qk_error *err);
 
 /* The callbacks of a layer that runs; zero-initialised: none. `maps` goes with a batch of one sequence
  * (qk_softmax_attention); `rows` lists single queries of any of its sequences, all of which begin at position 0. */
@@ -118,8 +141,7 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);
 
-/* Shows rows of attention over inputs x without running the rest of the layer. The weights of a linear layer must
- * have been read whole. x is not written. */
+/* Shows rows of attention over inputs x without running the rest of the layer. x is not written. */
 enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const float *x,
     const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_rows *rows, void *context,
     struct qk_progress *progress, struct qk_error *err);

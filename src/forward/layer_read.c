@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "forward/weights.h"
 
-#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +27,14 @@ enum qk_code qk_new_array(struct qk_layer_weights *out, size_t n, float **array,
 {
     QK_TRY(qk_alloc_aligned(array, n, sizeof **array, err));
     return qk_own(out, *array, n, err);
+}
+
+enum qk_code qk_make_ones(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err)
+{
+    QK_TRY(qk_new_array(out, n, array, err));
+    for (size_t i = 0; i < n; i++)
+        (*array)[i] = 1.0f;
+    return QK_OK;
 }
 
 void qk_layer_weights_free(struct qk_layer_weights *weights)
@@ -51,6 +58,13 @@ enum qk_code qk_read_owned(const struct qk_parts *parts, const struct qk_tensor 
 
 /* --- norms --- */
 
+/* A layer norm has no offset: a stored gain w that acts as 1 + w becomes that. */
+static void add_offset(struct qk_norm *norm)
+{
+    for (size_t i = 0; norm->layer && i < norm->n; i++)
+        norm->gain[i] += norm->offset;
+}
+
 enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
 {
@@ -66,6 +80,10 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     if (!qk_layout_value(forward, "eps", &parts->model->config, &norm->eps) || !(norm->eps >= 0))
         return qk_fail(
             err, QK_INPUT, "%s: the config has no eps for its norms", parts->model->checkpoint->path);
+    if (qk_json_bool(forward, "norm_plain", false)) {
+        norm->offset = 0;
+        return qk_make_ones(owner, n, &norm->gain, err);
+    }
     if (layer >= 0) {
         QK_TRY(qk_parts_layer_tensor(parts, layer, owns, key, ".weight", true, &gain, err));
         QK_TRY(qk_parts_layer_tensor(parts, layer, owns, key, ".bias", false, &bias, err));
@@ -75,7 +93,9 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     }
     if (norm->layer && bias != NULL)
         QK_TRY(qk_read_owned(parts, bias, n, 0, owner, &norm->bias, err));
-    return qk_read_owned(parts, gain, n, 0, owner, &norm->gain, err);
+    QK_TRY(qk_read_owned(parts, gain, n, 0, owner, &norm->gain, err));
+    add_offset(norm);
+    return QK_OK;
 }
 
 /* What the norm makes, times a factor. */
@@ -145,17 +165,21 @@ void qk_scale_projection(struct qk_projection *projection, float weights, float 
         projection->bias[i] *= biases;
 }
 
-enum qk_code qk_read_multiplier(const struct qk_reading *r, const cJSON *object, const char *key, float *out)
+/* --- the layer --- */
+
+static enum qk_code read_layer_scale(struct qk_reading *r)
 {
-    static const struct qk_bounds FINITE = {-FLT_MAX, FLT_MAX, "a number"};
-    double factor = 1;
-    bool found;
-    QK_TRY(qk_layout_number(object, key, &r->parts->model->config, FINITE, &found, &factor, r->err));
-    *out = (float)factor;
+    const struct qk_tensor *tensor;
+    float *value;
+    r->out->layer_scale = 1.0f;
+    if (qk_json_get(r->parts->forward, "layer_scale") == NULL)
+        return QK_OK;
+    QK_TRY(qk_parts_layer_tensor(
+        r->parts, r->layer->index, r->parts->forward, "layer_scale", "", true, &tensor, r->err));
+    QK_TRY(qk_read_owned(r->parts, tensor, 1, 0, r->out, &value, r->err));
+    r->out->layer_scale = *value;
     return QK_OK;
 }
-
-/* --- the layer --- */
 
 /* Reads the factors of the residual sums: those of the mixer's row, else those of all layers. */
 static enum qk_code read_residuals(struct qk_reading *r)
@@ -170,9 +194,9 @@ static enum qk_code read_residuals(struct qk_reading *r)
     float both;
     for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
         const cJSON *owns = qk_json_get(r->mixer, factors[i].key) != NULL ? r->mixer : forward;
-        QK_TRY(qk_read_multiplier(r, owns, factors[i].key, factors[i].to));
+        QK_TRY(qk_parts_multiplier(r->parts, owns, factors[i].key, factors[i].to, r->err));
     }
-    QK_TRY(qk_read_multiplier(r, forward, "residual_multiplier", &both));
+    QK_TRY(qk_parts_multiplier(r->parts, forward, "residual_multiplier", &both, r->err));
     out->mixer_beta *= both;
     out->mlp_beta *= both;
     out->normed_residual = qk_layout_flag(forward, "normed_residual", &r->parts->model->config, false);
@@ -191,6 +215,7 @@ static enum qk_code read_rest(struct qk_reading *r)
         return QK_OK;
     QK_TRY(qk_norm_read(r->parts, i, "mlp_norm", out->d, out, &out->mlp_norm, r->err));
     QK_TRY(qk_norm_read(r->parts, i, "mlp_post_norm", out->d, out, &out->mlp_post_norm, r->err));
+    QK_TRY(read_layer_scale(r));
     return qk_feed_forward_read(r);
 }
 
@@ -198,14 +223,15 @@ static enum qk_code read_rest(struct qk_reading *r)
 static enum qk_code read_mixer(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
-    const char *word = qk_json_string(r->mixer, "recurrence", NULL);
+    const char *rows = r->rows != NULL && strcmp(r->rows, "latent") == 0 ? r->rows : NULL,
+               *word = qk_json_string(r->mixer, "recurrence", rows);
     float factor;
     out->d = (size_t)qk_model_width(r->parts->model);
     out->mixer = qk_mixer_find(word);
-    if (out->mixer == NULL)
+    if (out->mixer == NULL || (word == NULL && r->layer->kind == QK_LINEAR))
         return qk_fail_row(r, "its recurrence is not built in");
     QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
-    QK_TRY(qk_read_multiplier(r, r->mixer, "in_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "in_multiplier", &factor, r->err));
     if (factor != 1.0f && out->mixer_norm.gain == NULL)
         return qk_fail_row(r, "there is no norm of the mixer's input, which in_multiplier needs");
     if (factor != 1.0f)

@@ -153,7 +153,11 @@ void qk_norm_heads(const struct qk_norm *norm, size_t n, size_t heads, size_t hd
     if (width > 0)
         return;
     size_t parts = norm->n == hd ? heads : 1;
-    for (size_t h = 0; h < parts; h++)
+    for (size_t t = 0; norm->layer && t < n; t++)
+        for (size_t h = 0; h < heads; h++)
+            qk_layer_norm(
+                1, hd, x + t * ld + h * hd, norm->gain + h * hd, NULL, norm->eps, x + t * ld + h * hd);
+    for (size_t h = 0; !norm->layer && h < parts; h++)
         qk_rms_norm(n, norm->n, ld, x + h * hd, norm->gain, norm->offset, norm->eps, x + h * hd);
 }
 
@@ -232,6 +236,8 @@ static void add_mlp(void *context, size_t item, size_t worker)
     if (w->mixer != NULL && w->parallel)
         add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
+    if (w->layer_scale != 1.0f)
+        qk_scale(n * d, w->layer_scale, x);
 }
 
 /* added = o_proj(norm(mixed) * gate), or with the gate first o_proj(norm(mixed * gate)); added to what another mixer

@@ -1,5 +1,5 @@
-/* mixer.h - the kinds of mixers (mixer.c), one file each: attention_mixer.c, lightning_mixer.c, delta_mixer.c,
- * mamba2_mixer.c, mamba_mixer.c, lru_mixer.c, short_conv_mixer.c. */
+/* mixer.h - the kinds of mixers (mixer.c), one file each: attention_mixer.c, latent_mixer.c, lightning_mixer.c,
+ * delta_mixer.c, mamba2_mixer.c, mamba_mixer.c, lru_mixer.c, short_conv_mixer.c. */
 #ifndef QK_FORWARD_MIXER_H
 #define QK_FORWARD_MIXER_H
 
@@ -15,7 +15,8 @@ struct qk_past {
 
 /* A kind of mixer. */
 struct qk_mixer_ops {
-    const char *word; /* "recurrence" of the layout row's mixer; NULL: softmax attention */
+    const char
+        *word; /* "recurrence" of the layout row's mixer, or latent rows; NULL: other softmax attention */
     /* Reads its weights; with `all` false what its attention on given inputs needs. */
     enum qk_code (*read)(struct qk_reading *r, bool all);
     /* Sets the sizes of what the layer keeps of a sequence. */
@@ -27,8 +28,11 @@ struct qk_mixer_ops {
     enum qk_code (*show_rows)(struct qk_run *run, struct qk_rope_tables *tables, const struct qk_rows *rows,
         void *context, struct qk_progress *progress, struct qk_error *err);
     /* Of mixers that mix by qk_qkv_mix. */
-    bool value_heads;         /* the output has the heads of v, and q has those of k */
-    bool recurs;              /* the past is a state, not keys and values */
+    bool value_heads; /* the output has the heads of v, and q has those of k */
+    bool recurs;      /* the past is a state, not keys and values */
+    /* Projects a group's rows, normed, to run->p; NULL: by w->qkv. */
+    enum qk_code (*project)(
+        struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err);
     void (*finish_projection)(/* NULL: nothing is left to do */
         const struct qk_run *run, const struct qk_block *block);
     enum qk_code (*make_past)(
@@ -36,8 +40,8 @@ struct qk_mixer_ops {
     enum qk_code (*attend)(
         const struct qk_past *past, size_t n, const struct qk_attention_watch *maps, struct qk_error *err);
 };
-extern const struct qk_mixer_ops qk_softmax_mixer, qk_lightning_mixer, qk_delta_mixer, qk_channel_delta_mixer,
-    qk_mamba2_mixer, qk_mamba_mixer, qk_lru_mixer, qk_short_conv_mixer;
+extern const struct qk_mixer_ops qk_softmax_mixer, qk_latent_mixer, qk_lightning_mixer, qk_delta_mixer,
+    qk_channel_delta_mixer, qk_mamba2_mixer, qk_mamba_mixer, qk_lru_mixer, qk_short_conv_mixer;
 /* The mixer of that word (NULL allowed), or NULL. */
 const struct qk_mixer_ops *qk_mixer_find(const char *word);
 
@@ -52,5 +56,12 @@ enum qk_code qk_qkv_show_rows(struct qk_run *run, struct qk_rope_tables *tables,
     void *context, struct qk_progress *progress, struct qk_error *err);
 /* Norms of q and k, positions, and the scaling of q, for the block's rows. */
 void qk_finish_qk(const struct qk_run *run, const struct qk_block *block);
+
+/* What mixers of softmax attention share (attention_mixer.c): their keys and values are kept, and attended to. */
+void qk_size_keys(const struct qk_layer_weights *w, struct qk_layer_state *state);
+enum qk_code qk_keep_keys(
+    struct qk_run *run, struct qk_past *past, struct qk_progress *progress, struct qk_error *err);
+enum qk_code qk_attend_softmax(
+    const struct qk_past *past, size_t n, const struct qk_attention_watch *maps, struct qk_error *err);
 
 #endif

@@ -2,10 +2,13 @@
 #include "forward/parts.h"
 
 #include "base/json.h"
+#include "base/mem.h"
+#include "model/rope.h"
 #include "tensor/quantised.h"
 
-#include <math.h>
+#include <float.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum qk_code qk_parts_open(const struct qk_model *model, const struct qk_patch *patch, size_t T,
@@ -30,10 +33,21 @@ void qk_parts_close(struct qk_parts *parts)
     *parts = (struct qk_parts){0};
 }
 
+enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error *err)
+{
+    double most;
+    if (!qk_layout_value(parts->forward, "most_tokens", &parts->model->config, &most) ||
+        (double)parts->T <= most)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: its attention picks %g tokens for a query, which is not built in (found %zu tokens, expected at most %g)",
+        parts->model->checkpoint->path, most, parts->T, most);
+}
+
 enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err)
 {
     const char *reason = qk_parts_missing(parts);
-    return reason == NULL ? QK_OK
+    return reason == NULL ? qk_parts_check_tokens(parts, err)
                           : qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s",
                                 parts->model->checkpoint->path, parts->model->family, reason);
 }
@@ -61,7 +75,10 @@ static const char *reason_text(const char *word)
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
         {"variant", "its config asks for a variant of its layers that is not built in"},
-        {"layer_scale", "its scores are scaled by the number of the layer"}};
+        {"layer_scale", "its scores are scaled by the number of the layer"},
+        {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"},
+        {"sinks", "its full attention has sinks"},
+        {"per_layer", "its layers take inputs of their own for each token"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;
@@ -73,13 +90,13 @@ const char *qk_parts_refused(const struct qk_parts *parts)
     if (parts->layout.guessed)
         return "its model type is not in the layout table";
     if (parts->forward == NULL)
-        return "its layout row does not describe what surrounds its attention";
+        return "its layout row does not describe its layers' norm";
     const struct qk_adapter *adapter = parts->model->checkpoint->adapter;
     if (adapter != NULL && adapter->partial)
         return "its adapter changes tensors of layers that the base does not have";
     const cJSON *refuse = qk_json_get(parts->forward, "refuse");
     for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
-        if (qk_config_true(qk_config_path(&parts->model->config, item->string)))
+        if (qk_layout_holds(&parts->model->config, item->string))
             return reason_text(item->valuestring);
     return NULL;
 }
@@ -105,6 +122,8 @@ const char *qk_parts_missing(const struct qk_parts *parts)
     const char *word = qk_json_string(parts->forward, "missing", NULL);
     if (word != NULL)
         return reason_text(word);
+    if (qk_json_get(parts->forward, "embedding") == NULL)
+        return "its layout row describes its attention alone";
     if (qk_model_width(parts->model) == 0)
         return "none of its layers has q and k";
     for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
@@ -239,103 +258,32 @@ bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk
     return false;
 }
 
+enum qk_code qk_parts_multiplier(
+    const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err)
+{
+    static const struct qk_bounds FINITE = {-FLT_MAX, FLT_MAX, "a number"};
+    double factor = 1;
+    bool found;
+    QK_TRY(qk_layout_number(object, key, &parts->model->config, FINITE, &found, &factor, err));
+    *out = (float)factor;
+    return QK_OK;
+}
+
 /* --- rotary frequencies --- */
 
-/* An empty object counts as none. */
-static bool is_full_object(const cJSON *item)
+enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,
+    float *factor, float *score, struct qk_error *err)
 {
-    return cJSON_IsObject(item) && item->child != NULL;
-}
-
-static const cJSON *rope_object(const struct qk_config *config, const cJSON *mixer)
-{
-    const cJSON *names = qk_json_get(mixer, "rope"), *found = NULL;
-    for (int i = 0; !is_full_object(found) && name_at(names, i) != NULL; i++)
-        found = qk_config_path(config, name_at(names, i));
-    return is_full_object(found) ? found : NULL;
-}
-
-static enum qk_code rope_number(
-    const struct qk_config *config, const cJSON *rope, const char *key, double *out, struct qk_error *err)
-{
-    *out = qk_json_number(rope, key, -1);
-    if (*out > 0 && isfinite(*out))
-        return QK_OK;
-    return qk_fail(err, QK_INPUT, "%s: rope scaling: %s is missing or out of range (found %g, expected > 0)",
-        config->path, key, *out);
-}
-
-/* Stretches long waves by `factor`, keeps short ones, and blends those between. */
-static enum qk_code scale_llama3(
-    const struct qk_config *config, const cJSON *rope, int pairs, float *frequency, struct qk_error *err)
-{
-    double factor, low, high, length;
-    QK_TRY(rope_number(config, rope, "factor", &factor, err));
-    QK_TRY(rope_number(config, rope, "low_freq_factor", &low, err));
-    QK_TRY(rope_number(config, rope, "high_freq_factor", &high, err));
-    QK_TRY(rope_number(config, rope, "original_max_position_embeddings", &length, err));
-    if (!(high > low))
-        return qk_fail(
-            err, QK_INPUT, "%s: rope scaling: high_freq_factor is not above low_freq_factor", config->path);
-    for (int j = 0; j < pairs; j++) {
-        double f = (double)frequency[j], turns = length * f / (2 * 3.14159265358979323846);
-        double keep = turns < low ? 0 : turns > high ? 1 : (turns - low) / (high - low);
-        frequency[j] = (float)((1 - keep) * f / factor + keep * f);
-    }
-    return QK_OK;
-}
-
-/* Divides the frequency of each pair by its divisor. `original` is the number of tokens before the model was
- * stretched. */
-static enum qk_code scale_longrope(const struct qk_parts *parts, const cJSON *rope, int pairs,
-    float *frequency, float *factor, struct qk_error *err)
-{
-    const struct qk_config *config = &parts->model->config;
-    double original = qk_json_number(rope, "original_max_position_embeddings",
-               qk_json_number(config->text, "original_max_position_embeddings", -1)),
-           most = qk_json_number(config->text, "max_position_embeddings", -1);
-    const char *key = (double)parts->T > original ? "long_factor" : "short_factor";
-    const cJSON *divisors = qk_json_get(rope, key);
-    if (!(original > 1 && most > 0) || cJSON_GetArraySize(divisors) != pairs)
-        return qk_fail(err, QK_INPUT,
-            "%s: rope scaling: %s is not a list of %d numbers, or the lengths are missing", config->path, key,
-            pairs);
-    const cJSON *item = divisors->child;
-    for (int j = 0; j < pairs; j++, item = item->next) {
-        if (!cJSON_IsNumber(item) || !(item->valuedouble > 0))
-            return qk_fail(
-                err, QK_INPUT, "%s: rope scaling: %s[%d] is not a number above 0", config->path, key, j);
-        frequency[j] = (float)((double)frequency[j] / item->valuedouble);
-    }
-    double stretch = most / original, by_length = stretch <= 1 ? 1 : sqrt(1 + log(stretch) / log(original));
-    *factor = (float)qk_json_number(rope, "attention_factor", by_length);
-    return QK_OK;
-}
-
-enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const cJSON *mixer,
-    const struct qk_layer *layer, float *frequency, float *factor, struct qk_error *err)
-{
-    const struct qk_config *config = &parts->model->config;
-    const cJSON *rope = rope_object(config, mixer);
-    const char *type = qk_json_string(rope, "rope_type", qk_json_string(rope, "type", "default"));
-    int pairs = layer->rotary_dims / 2;
-    double divisor;
-    *factor = 1.0f;
-    for (int j = 0; j < pairs; j++)
-        frequency[j] = (float)pow(layer->rope_theta, -2.0 * j / layer->rotary_dims);
-    if (strcmp(type, "default") == 0 ||
-        strcmp(type, "mrope") == 0) /* mrope: a text's three positions are equal */
-        return QK_OK;
-    if (strcmp(type, "llama3") == 0)
-        return scale_llama3(config, rope, pairs, frequency, err);
-    if (strcmp(type, "longrope") == 0)
-        return scale_longrope(parts, rope, pairs, frequency, factor, err);
-    if (strcmp(type, "linear") != 0)
-        return qk_fail(err, QK_INPUT,
-            "%s: rope scaling \"%s\" is not built in (there are linear, llama3 and longrope)", config->path,
-            type);
-    QK_TRY(rope_number(config, rope, "factor", &divisor, err));
-    for (int j = 0; j < pairs; j++)
-        frequency[j] = (float)((double)frequency[j] / divisor);
+    size_t pairs = (size_t)layer->rotary_dims / 2;
+    double *exact, exact_factor, exact_score;
+    QK_TRY(qk_alloc(&exact, pairs, sizeof *exact, err));
+    enum qk_code code =
+        qk_rope_scaled(&parts->model->config, layer, parts->T, exact, &exact_factor, &exact_score, err);
+    for (size_t j = 0; j < pairs && code == QK_OK; j++)
+        frequency[j] = (float)exact[j];
+    free(exact);
+    QK_TRY(code);
+    *factor = (float)exact_factor;
+    *score = (float)exact_score;
     return QK_OK;
 }

@@ -25,7 +25,9 @@ void qk_parts_close(struct qk_parts *parts);
  * no forward pass. NULL when there is. Valid as long as the model. */
 const char *qk_parts_refused(const struct qk_parts *parts);
 const char *qk_parts_missing(const struct qk_parts *parts);
-/* QK_INPUT, with that reason, when there is no forward pass. */
+/* QK_INPUT when the family attends to all tokens only in shorter sequences. */
+enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error *err);
+/* QK_INPUT, with that reason, when there is no forward pass, or by qk_parts_check_tokens. */
 enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 
 /* The mixer of a layer. */
@@ -54,11 +56,13 @@ enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, con
 /* True for the tensor of an expert, or of all of them. */
 bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
 
-/* Fills frequency[j], rotary_dims / 2 values, of a layer with RoPE: theta^(-2j / rotary_dims), scaled as the config
- * says. The scalings are linear (Chen et al. 2023), llama3 (Grattafiori et al. 2024) and longrope (Ding et al. 2024).
- * The last has a divisor for each pair, and other divisors beyond the original number of tokens. *factor multiplies
- * cosines and sines. QK_INPUT for another scaling. */
-enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const cJSON *mixer,
-    const struct qk_layer *layer, float *frequency, float *factor, struct qk_error *err);
+/* *out = the value of a key of "forward" or of a mixer, a factor; 1 without it. QK_INPUT unless it is finite. */
+enum qk_code qk_parts_multiplier(
+    const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err);
+
+/* What qk_rope_scaled gives (model/rope.h), in float32: frequency has rotary_dims / 2 values, *factor multiplies
+ * cosines and sines, and *score the scores of latent attention. */
+enum qk_code qk_rope_frequencies(const struct qk_parts *parts, const struct qk_layer *layer, float *frequency,
+    float *factor, float *score, struct qk_error *err);
 
 #endif

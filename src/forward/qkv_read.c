@@ -12,7 +12,8 @@
 
 /* --- norms --- */
 
-/* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. */
+/* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. The
+ * gain of a layer norm is (heads, head_dim), and each head is normalised. */
 static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, struct qk_norm *norm)
 {
     const struct qk_view *view = &r->layer->role[role];
@@ -24,10 +25,13 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, key, ".weight", true, &gain, r->err));
     size_t hd = r->out->head_dim, n = (size_t)view->n_heads * hd;
     norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : hd;
+    norm->layer = strcmp(qk_json_string(r->mixer, "qk_norm_kind", "rms"), "layer") == 0;
     norm->offset = r->layer->gain_plus_one ? 1.0f : 0.0f;
     if (!qk_layout_value(r->parts->forward, "eps", config, &norm->eps) || !(norm->eps >= 0))
         return qk_fail(
             r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    if (norm->layer)
+        return qk_read_owned(r->parts, gain, n / hd, hd, r->out, &norm->gain, r->err);
     return qk_read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
 }
 
@@ -41,6 +45,19 @@ static enum qk_code read_groups(const struct qk_reading *r, struct qk_norm *norm
     norm->groups = (size_t)groups;
     return norm->n % norm->groups == 0 ? QK_OK
                                        : qk_fail_row(r, "the groups of o_norm do not divide its gain");
+}
+
+/* The norm of each value head: it has gains of 1. */
+static enum qk_code make_v_norm(const struct qk_reading *r)
+{
+    struct qk_norm *norm = &r->out->v_norm;
+    if (!qk_json_bool(r->mixer, "v_norm_plain", false))
+        return QK_OK;
+    norm->n = r->out->value_dim;
+    if (!qk_layout_value(r->parts->forward, "eps", &r->parts->model->config, &norm->eps) || !(norm->eps >= 0))
+        return qk_fail(
+            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    return qk_make_ones(r->out, norm->n, &norm->gain, r->err);
 }
 
 static enum qk_code read_o_norm(const struct qk_reading *r)
@@ -100,6 +117,10 @@ static uint64_t value_row(const struct qk_reading *r, size_t h)
     if (strcmp(r->rows, "key_group") == 0) {
         size_t each = r->out->n_v / r->out->n_k;
         return k->first_row[h / each] + hd + (h % each) * vd;
+    }
+    if (strcmp(r->rows, "quarters") == 0) { /* each part holds q, v and k of its heads */
+        size_t each = r->out->n_k / 4;
+        return k->first_row[h] - each * hd;
     }
     return k->first_row[k->n_heads - 1] + hd + h * vd; /* block, conv1d */
 }
@@ -199,13 +220,31 @@ static enum qk_code find_values(
     return QK_OK;
 }
 
+/* Multiplies rows first .. first + n, those of v, by the family's factor. */
+static enum qk_code scale_values(struct qk_reading *r, size_t first, size_t n)
+{
+    static const char *const numbers[] = {"value_scale", NULL};
+    static const struct qk_bounds any = {-1e6, 1e6, "-1e6 to 1e6"};
+    const struct qk_config *config = &r->parts->model->config;
+    struct qk_projection *p = &r->out->qkv;
+    double scale = 1;
+    bool found;
+    QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "value_scale", config, any, &found, &scale, r->err));
+    for (size_t i = first * p->k; scale != 1 && i < (first + n) * p->k; i++)
+        p->weight[i] *= (float)scale;
+    for (size_t i = first; scale != 1 && p->bias != NULL && i < first + n; i++)
+        p->bias[i] *= (float)scale;
+    return QK_OK;
+}
+
 static enum qk_code read_projections(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
     const struct qk_tensor *weight = NULL, *bias = NULL;
     size_t n = (out->n_q + out->n_k) * out->head_dim;
     out->n_v = out->n_k;
-    if (all) {
+    if (all || out->mixer->value_heads) {
         QK_TRY(find_values(r, &weight, &bias));
         /* The query heads of a delta rule are its key heads. */
         n = ((out->mixer->value_heads ? out->n_k : out->n_q) + out->n_k) * out->head_dim;
@@ -215,7 +254,10 @@ static enum qk_code read_projections(struct qk_reading *r, bool all)
     QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, biased));
     QK_TRY(take_role(r, QK_Q, 0));
     QK_TRY(take_role(r, QK_K, n - out->n_k * out->head_dim));
-    return all ? take_values(r, weight, bias, n) : QK_OK;
+    if (!all)
+        return QK_OK;
+    QK_TRY(take_values(r, weight, bias, n));
+    return scale_values(r, n, n_values);
 }
 
 /* Reads the gate of the mixer's output: a tensor of its own, or rows of q's. */
@@ -256,25 +298,53 @@ static enum qk_code read_query_scaling(struct qk_reading *r)
     const struct qk_config *config = &r->parts->model->config;
     const char *path = qk_json_string(r->mixer, "query_scaling", NULL);
     const cJSON *item = path != NULL ? qk_config_path(config, path) : NULL;
-    r->out->query_factor = 1.0f;
+    r->out->query.factor = 1.0f;
     if (item == NULL || cJSON_IsNull(item))
         return QK_OK;
     if (cJSON_IsNumber(item) && isfinite(item->valuedouble)) {
-        r->out->query_factor = (float)item->valuedouble;
+        r->out->query.factor = (float)item->valuedouble;
         return QK_OK;
     }
     double a;
     char rest;
     if (cJSON_IsString(item) && sscanf(item->valuestring, "hype %lf%c", &a, &rest) == 1 && a > 1 &&
         a < 1e12) {
-        r->out->query_log = (float)a;
+        r->out->query.log = (float)a;
         return QK_OK;
     }
     return qk_fail(
         r->err, QK_INPUT, "%s: %s is not known (expected null, a number, or \"hype A\")", config->path, path);
 }
 
-static enum qk_code read_scales(struct qk_reading *r)
+/* Reads beta and its period; without beta, or with 0, queries are not scaled by their position. */
+static enum qk_code read_query_beta(struct qk_reading *r)
+{
+    static const char *const numbers[] = {"query_beta", "query_period", NULL};
+    static const struct qk_bounds any = {0, 1e9, "0 to 1e9"};
+    const struct qk_config *config = &r->parts->model->config;
+    struct qk_query_scaling *query = &r->out->query;
+    bool found;
+    QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "query_beta", config, any, &found, &query->beta, r->err));
+    if (query->beta == 0)
+        return QK_OK;
+    QK_TRY(qk_layout_number(r->mixer, "query_period", config, qk_above_zero, &found, &query->period, r->err));
+    return found
+               ? QK_OK
+               : qk_fail(r->err, QK_INPUT, "%s: the config scales queries by their position without a period",
+                     r->parts->model->checkpoint->path);
+}
+
+static enum qk_code read_sinks(struct qk_reading *r)
+{
+    const struct qk_tensor *sinks;
+    if (qk_json_get(r->mixer, "sinks") == NULL)
+        return QK_OK;
+    QK_TRY(qk_parts_layer_tensor(r->parts, r->layer->index, r->mixer, "sinks", "", true, &sinks, r->err));
+    return qk_read_owned(r->parts, sinks, r->out->n_q, 0, r->out, &r->out->sinks, r->err);
+}
+
+enum qk_code qk_read_scales(struct qk_reading *r)
 {
     const struct qk_config *config = &r->parts->model->config;
     struct qk_layer_weights *out = r->out;
@@ -294,9 +364,13 @@ static enum qk_code read_scales(struct qk_reading *r)
             r->parts->model->checkpoint->path, r->layer->index);
     if (r->layer->rotary_dims > 0) {
         QK_TRY(qk_new_array(out, (size_t)r->layer->rotary_dims / 2, &out->frequency, r->err));
-        QK_TRY(qk_rope_frequencies(r->parts, r->mixer, r->layer, out->frequency, &out->rope_factor, r->err));
+        float score;
+        QK_TRY(qk_rope_frequencies(r->parts, r->layer, out->frequency, &out->rope_factor, &score, r->err));
+        out->scale *= score;
     }
-    return read_query_scaling(r);
+    QK_TRY(read_query_scaling(r));
+    QK_TRY(read_query_beta(r));
+    return read_sinks(r);
 }
 
 /* Multiplies the keys by their factor. */
@@ -307,7 +381,7 @@ static enum qk_code scale_keys(const struct qk_reading *r)
     struct qk_projection keys = {
         w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d};
     float factor;
-    QK_TRY(qk_read_multiplier(r, r->mixer, "key_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
     qk_scale_projection(&keys, factor, factor);
     return QK_OK;
 }
@@ -322,7 +396,7 @@ enum qk_code qk_read_output(struct qk_reading *r)
     QK_TRY(read_o_norm(r));
     out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
     QK_TRY(qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o));
-    QK_TRY(qk_read_multiplier(r, r->mixer, "out_multiplier", &factor));
+    QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "out_multiplier", &factor, r->err));
     qk_scale_projection(&out->o, factor, factor);
     return QK_OK;
 }
@@ -334,8 +408,9 @@ enum qk_code qk_read_qkv(struct qk_reading *r, bool all)
     QK_TRY(scale_keys(r));
     QK_TRY(read_qk_norm(r, QK_Q, &out->q_norm));
     QK_TRY(read_qk_norm(r, QK_K, &out->k_norm));
-    QK_TRY(read_scales(r));
+    QK_TRY(qk_read_scales(r));
     if (!all)
         return QK_OK;
+    QK_TRY(make_v_norm(r));
     return qk_read_output(r);
 }

@@ -1,4 +1,5 @@
 /* qkv_run.c - q, k and v of a layer, their past, and attention over them. */
+#include "forward/coefficients.h"
 #include "forward/mixer.h"
 
 #include "base/mem.h"
@@ -35,7 +36,7 @@ static struct qk_projection part_of(const struct qk_projection *p, size_t first,
 }
 
 /* q, k and v are products of their own: so q and k have the same bits with v and without. */
-static enum qk_code project_group(
+static enum qk_code multiply_group(
     struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
@@ -61,9 +62,16 @@ static enum qk_code project_group(
             .out = run->p.g + group->row * w->n_decay,
             .ld = w->n_decay},
     };
-    QK_TRY(qk_run_for_group(run, group, qk_run_norm_rows, progress, err));
     QK_TRY(qk_run_products(run, group, &alpha_in, 1, progress, err));
-    QK_TRY(qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err));
+    return qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err);
+}
+
+static enum qk_code project_group(
+    struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_mixer_ops *mixer = run->w->mixer;
+    QK_TRY(qk_run_for_group(run, group, qk_run_norm_rows, progress, err));
+    QK_TRY((mixer->project != NULL ? mixer->project : multiply_group)(run, group, progress, err));
     return qk_run_for_group(run, group, finish_projection, progress, err);
 }
 
@@ -90,25 +98,8 @@ enum qk_code qk_qkv_project(
     return code;
 }
 
-enum qk_code qk_layer_project(const struct qk_layer_weights *weights, const float *x,
-    const struct qk_batch *batch, struct qk_rope_tables *tables, struct qk_projected *out,
-    struct qk_progress *progress, struct qk_error *err)
-{
-    /* The projection does not write to x. */
-    struct qk_run run = {.w = weights, .batch = batch};
-    memcpy(&run.x, &x, sizeof x);
-    enum qk_code code = qk_run_begin(&run, err);
-    if (code == QK_OK)
-        code = qk_qkv_project(&run, tables, progress, err);
-    if (code == QK_OK) {
-        *out = run.p;
-        run.p = (struct qk_projected){0};
-    }
-    qk_run_end(&run);
-    return code;
-}
-
-struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T)
+/* The attention of T tokens that begin their sequence, over their projections; out is not set. */
+static struct qk_attention attention_of(const struct qk_layer_weights *weights, const float *qkv, size_t T)
 {
     size_t hd = weights->head_dim, ld = weights->qkv.n,
            n = weights->mixer->value_heads ? weights->n_k : weights->n_q;
@@ -118,7 +109,8 @@ struct qk_attention qk_layer_attention_of(const struct qk_layer_weights *weights
         .head_dim = hd,
         .value_dim = weights->value_dim,
         .scale = weights->scale,
-        .softcap = weights->softcap};
+        .softcap = weights->softcap,
+        .sinks = weights->sinks};
     a.window = weights->layer->kind == QK_WINDOW ? (size_t)weights->layer->window : 0;
     a.q = qkv;
     a.k = qkv + n * hd;
@@ -145,7 +137,7 @@ static void set_sequence(
     const struct qk_layer_weights *w = run->w;
     const struct qk_sequence *s = &run->batch->sequence[i];
     bool recurs = w->mixer->recurs;
-    *a = qk_layer_attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
+    *a = attention_of(w, run->p.qkv + s->first * w->qkv.n, s->n);
     a->out = run->mixed + s->first * w->n_out * w->value_dim;
     a->progress = progress;
     if (s->state != NULL && recurs)
@@ -200,8 +192,42 @@ enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const
     if (code == QK_OK)
         code = w->mixer->attend(&past, n, watch->maps, err);
     if (code == QK_OK)
+        code = qk_past_maps_show(
+            &(struct qk_row_past){past.a, past.gates, past.slope, n}, watch->maps, progress, err);
+    if (code == QK_OK)
         code = show_rows(&past, n, watch->rows, watch->context, progress, err);
     free_past(&past);
+    return code;
+}
+
+enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *x, size_t T,
+    struct qk_layer_attention *out, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_sequence whole = {.n = T};
+    const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
+    struct qk_rope_tables tables = {0};
+    struct qk_past past = {0};
+    /* Neither projecting nor convolving writes to x. */
+    struct qk_run run = {.w = weights, .batch = &batch};
+    memcpy(&run.x, &x, sizeof x);
+    enum qk_code code = qk_run_begin(&run, err);
+    if (code == QK_OK)
+        code = qk_qkv_project(&run, &tables, progress, err);
+    if (code == QK_OK)
+        code = make_past(&run, progress, &past, err);
+    if (code == QK_OK) {
+        *out = (struct qk_layer_attention){.attention = past.a[0], .slope = past.slope};
+        if (past.gates != NULL)
+            out->gates = past.gates[0];
+        out->owned[0] = run.p.qkv;
+        out->owned[1] = run.p.beta;
+        out->owned[2] = run.p.g;
+        past.slope = NULL;
+        run.p = (struct qk_projected){0};
+    }
+    free_past(&past);
+    qk_rope_tables_free(&tables);
+    qk_run_end(&run);
     return code;
 }
 

@@ -222,17 +222,17 @@ static void delta_step(const struct qk_delta_tokens *x, const struct delta_scrat
  * strong decay takes no digits from those after it. */
 
 /* decay[i][j] = c(i, j) for j <= i; from_start[i] = c(i). */
-static void chunk_decay(const struct qk_delta_tokens *x, float *decay, float *from_start)
+void qk_chunk_decay(size_t n, const float *g, size_t stride, float *decay, float from_start[QK_CHUNK])
 {
     static const double LEAST = -87; /* of exponents: 1e-38 */
     double sum[QK_CHUNK + 1] = {0};  /* the last: from the start */
     float row[QK_CHUNK + 1];
-    for (size_t i = 0; i < x->n; i++) {
-        double g = (double)x->g[i * x->g_stride];
+    for (size_t i = 0; i < n; i++) {
+        double of_token = (double)g[i * stride];
         sum[i] = 0;
         for (size_t j = 0; j < i; j++)
-            sum[j] += g;
-        sum[QK_CHUNK] += g;
+            sum[j] += of_token;
+        sum[QK_CHUNK] += of_token;
         for (size_t j = 0; j <= i; j++)
             row[j] = (float)(sum[j] < LEAST ? LEAST : sum[j]);
         row[i + 1] = (float)(sum[QK_CHUNK] < LEAST ? LEAST : sum[QK_CHUNK]);
@@ -272,7 +272,7 @@ static void delta_chunk(const struct qk_delta_tokens *x, const struct delta_scra
     size_t n = x->n, dk = x->dk, dv = x->dv;
     float from_start[QK_CHUNK];
     const float *to_end = s->decay + (n - 1) * QK_CHUNK;
-    chunk_decay(x, s->decay, from_start);
+    qk_chunk_decay(n, x->g, x->g_stride, s->decay, from_start);
     solve_delta(x, s, from_start);
     qk_chunk_product(n, n, dk, x->q, x->q_stride, x->k, x->k_stride, true, s->queries, QK_CHUNK);
     qk_chunk_product(n, dv, dk, x->q, x->q_stride, s->state, dv, false, x->out, x->out_stride);

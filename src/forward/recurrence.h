@@ -27,6 +27,10 @@ struct qk_gates {
     const float *g, *beta;
     bool channels; /* g is (T, n_q * head_dim), and e^g scales the rows of S (qk_channel_delta_rule) */
 };
+/* For a chunk of n <= QK_CHUNK tokens with the gates g, `stride` apart: decay[i * QK_CHUNK + j] = e^(g_(j+1) + ... +
+ * g_i) for j <= i, and from_start[i] = e^(g_0 + ... + g_i). Each is the exponential of a sum of its own, so that none
+ * overflows, and a strong decay takes no digits from those after it. */
+void qk_chunk_decay(size_t n, const float *g, size_t stride, float *decay, float from_start[QK_CHUNK]);
 enum qk_code qk_gated_delta_rule(
     const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err);
 

@@ -25,4 +25,14 @@ struct qk_delta_tokens {
 struct qk_delta_tokens qk_delta_tokens_of(
     const struct qk_attention *a, const struct qk_gates *gates, size_t h, size_t t);
 
+/* What a chunk of the delta rule with a decay for each channel is made of (channel_delta.c). With c(i, j) and c(i) as
+ * there: keys[i][j] = k_i . (c(i, j) * k_j) for j < i, queries[i][j] = q_i . (c(i, j) * k_j) for j <= i and 0 behind,
+ * both QK_CHUNK wide; c(i), c(i) * k_i, c(i) * q_i, and c(n, i) * k_i, (n, dk) each. `values` has room for
+ * qk_channel_chunk_values floats, and the chunk lives as long. Of x all but v, beta and out is used. */
+struct qk_channel_chunk {
+    float *keys, *queries, *decay, *keys_from_start, *queries_from_start, *keys_to_end;
+};
+size_t qk_channel_chunk_values(size_t dk);
+struct qk_channel_chunk qk_channel_chunk_make(const struct qk_delta_tokens *x, float *values);
+
 #endif

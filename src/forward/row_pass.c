@@ -126,17 +126,15 @@ enum qk_code qk_row_pass_run(struct qk_network *network, const int32_t *ids, con
 
 /* --- one layer --- */
 
-/* Reads the weights of a softmax layer's attention, or the whole of a linear layer, whose coefficients need all of
- * it. */
+/* Reads what the layer's attention needs. */
 static enum qk_code read_layer(const struct qk_parts *parts, const struct qk_layer *layer,
     struct qk_layer_weights *weights, struct qk_error *err)
 {
-    bool linear = layer->kind == QK_LINEAR;
-    const char *reason = linear ? qk_parts_missing(parts) : qk_parts_refused(parts);
+    const char *reason = qk_parts_refused(parts);
     if (reason != NULL)
         return qk_fail(err, QK_INPUT, "%s: the %s family's attention cannot be computed: %s",
             parts->model->checkpoint->path, parts->model->family, reason);
-    return qk_layer_weights_read(parts, layer, linear, weights, err);
+    return qk_layer_weights_read(parts, layer, false, weights, err);
 }
 
 enum qk_code qk_row_pass_layer(const struct qk_model *model, const struct qk_patch *patch, int layer,

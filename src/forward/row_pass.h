@@ -32,8 +32,8 @@ struct qk_row_watch {
 enum qk_code qk_row_pass_run(struct qk_network *network, const int32_t *ids, const struct qk_row_batch *batch,
     const struct qk_row_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
-/* Shows rows of one layer of the model under a patch (NULL allowed) over x (sum of lengths, d), its input. Softmax
- * layers need no forward pass of their family. QK_INPUT when the family's attention is not known, or a tensor is
+/* Shows rows of one layer of the model under a patch (NULL allowed) over x (sum of lengths, d), its input. It
+ * needs no forward pass of their family. QK_INPUT when the family's attention is not known, or a tensor is
  * missing. progress serves cancellation alone. */
 enum qk_code qk_row_pass_layer(const struct qk_model *model, const struct qk_patch *patch, int layer,
     const float *x, const struct qk_row_batch *batch, const struct qk_row_watch *watch,

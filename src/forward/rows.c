@@ -1,5 +1,5 @@
 /* rows.c - the attention of single queries, head by head. */
-#include "forward/rows.h"
+#include "forward/coefficients.h"
 
 #include "base/mem.h"
 #include "base/parallel.h"
@@ -92,7 +92,7 @@ enum qk_code qk_rows_show(const struct qk_row_past *past, const struct qk_rows *
     struct qk_progress *progress, struct qk_error *err)
 {
     struct rows_job job = {.past = past, .rows = rows, .context = context};
-    job.heads = past->gates != NULL ? past->a->n_k : past->a->n_q;
+    job.heads = qk_past_heads(past);
     size_t items = rows->n * job.heads, workers = qk_parallel_workers(items);
     for (size_t i = 0; i < rows->n; i++)
         job.length = rows->query[i].t + 1 > job.length ? rows->query[i].t + 1 : job.length;

@@ -185,39 +185,68 @@ static enum qk_positions parse_positions(const char *word)
                                              : QK_POSITIONS_FIXED;
 }
 
-/* Reads the rotary dimensions and the base of the angles. */
-static enum qk_code read_rope(
-    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+/* An empty object counts as none. */
+static const cJSON *filled(const cJSON *item)
+{
+    return cJSON_IsObject(item) && item->child != NULL ? item : NULL;
+}
+
+/* The object in which the config describes the scaling of the frequencies, or NULL. */
+static const cJSON *find_scaling(const struct qk_config *config, const cJSON *mixer)
+{
+    static const char *const usual[] = {"rope_scaling", "rope_parameters"};
+    const cJSON *names = qk_json_get(mixer, "rope"), *found = NULL;
+    for (size_t i = 0; names == NULL && found == NULL && i < sizeof usual / sizeof usual[0]; i++)
+        found = filled(qk_config_path(config, usual[i]));
+    for (const cJSON *name = cJSON_IsArray(names) ? names->child : names; name != NULL && found == NULL;
+         name = cJSON_IsArray(names) ? name->next : NULL)
+        found = filled(qk_config_path(config, name->valuestring));
+    return found;
+}
+
+/* Reads the rotary dimensions and the base of the angles. Of an odd number of dimensions the last pair borrows a row,
+ * as in transformers. */
+static enum qk_code read_rope(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer,
+    const struct qk_geometry *g, struct qk_error *err)
 {
     const struct qk_config *config = &b->config;
-    double dims = layer->head_dim, fraction = 1;
-    bool found;
+    bool latent = layer->role[QK_K].down != NULL, found;
+    double dims = latent ? (double)g->rope_dim : layer->head_dim, fraction = 1;
     char text[64];
-    snprintf(text, sizeof text, "0 to %d", layer->head_dim);
+    snprintf(text, sizeof text, "0 to %d", (int)dims);
     const struct qk_bounds any_dims = {0, dims, text}, any_fraction = {0, 1, "0 to 1"};
     QK_TRY(qk_layout_number(mixer, "rotary", config, any_dims, &found, &dims, err));
     if (!found)
         QK_TRY(qk_layout_number(mixer, "rotary_fraction", config, any_fraction, &found, &fraction, err));
-    layer->rotary_dims = (int)(fraction * dims);
-    layer->rotary_dims -= layer->rotary_dims % 2;
+    layer->rope_width = (int)(fraction * dims);
+    int pairs = layer->rope_width / 2 + (layer->rope_width % 2 != 0 && layer->rope_width < layer->head_dim);
+    layer->rotary_dims = 2 * pairs;
+    layer->rotary_first = latent ? layer->head_dim - (int)g->rope_dim : 0;
+    layer->rope = find_scaling(config, mixer);
     layer->rope_theta = 10000.0;
     return qk_layout_number(mixer, "theta", config, qk_above_zero, &found, &layer->rope_theta, err);
 }
 
-static enum qk_code read_positions(
-    const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
+static enum qk_code read_positions(const struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer,
+    const struct qk_geometry *g, struct qk_error *err)
 {
     const struct qk_config *config = &b->config;
     double number;
     layer->positions = parse_positions(qk_layout_word(mixer, "positions", config));
-    if (layer->role[QK_K].down !=
-        NULL) /* all heads share part of a key: one head's rows cannot be rotated alone */
-        layer->positions = QK_POSITIONS_FIXED;
     bool rope = layer->positions == QK_POSITIONS_ROPE_HALF || layer->positions == QK_POSITIONS_ROPE_INTER;
-    if (rope && has_no_rope(b, layer, mixer)) {
-        layer->positions = QK_POSITIONS_NONE;
-    } else if (rope) {
-        QK_TRY(read_rope(b, layer, mixer, err));
+    layer->turn = rope ? layer->positions : QK_POSITIONS_NONE;
+    if (qk_json_get(mixer, "interleaved") != NULL)
+        layer->turn = qk_layout_flag(mixer, "interleaved", config, false) ? QK_POSITIONS_ROPE_INTER
+                                                                          : QK_POSITIONS_ROPE_HALF;
+    if (rope)
+        layer->positions = layer->turn;
+    bool turns = layer->turn != QK_POSITIONS_NONE;
+    if (turns && (has_no_rope(b, layer, mixer) || (layer->role[QK_K].down != NULL && g->rope_dim == 0))) {
+        layer->positions = rope ? QK_POSITIONS_NONE : layer->positions;
+        layer->turn = QK_POSITIONS_NONE;
+    } else if (turns) {
+        QK_TRY(read_rope(b, layer, mixer, g, err));
+        layer->norm_after_rope = qk_json_bool(mixer, "norm_after_rope", false);
     }
     if (layer->kind == QK_WINDOW && qk_layout_value(mixer, "window", config, &number) && number >= 1 &&
         number < 1e9)
@@ -429,6 +458,7 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
         return QK_OK;
+    layer->recurs = layer->kind == QK_LINEAR && qk_json_get(mixer, "recurrence") != NULL;
     bool shared;
     QK_TRY(note_shared(b, layer, mixer, &shared, err));
     if (shared)
@@ -457,7 +487,7 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     layer->gain_plus_one = qk_json_bool(mixer, "gain_plus_one", false);
     for (int r = 0; r < QK_ROLE_COUNT && layer->role[r].weight != NULL && layer->problem == NULL; r++)
         QK_TRY(qk_rows_build(b, layer, (enum qk_role)r, rows, &g, err));
-    QK_TRY(read_positions(b, layer, mixer, err));
+    QK_TRY(read_positions(b, layer, mixer, &g, err));
     if (layer->no_k == NULL && qk_layout_flag(mixer, "k_is_v", &b->config, false))
         QK_TRY(qk_lines_add(&b->model->remarks, err,
             "layer %d: one tensor holds its keys and its values: restoring k moves v", layer->index));

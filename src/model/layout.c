@@ -217,9 +217,18 @@ static const cJSON *object_of_layer(const struct qk_config *config, const cJSON 
     return NULL;
 }
 
+/* What the layer in question sets itself, where it sets the key, else what the model sets. */
+static const cJSON *holder_of(const struct qk_config *config, const char *key)
+{
+    const cJSON *own =
+        config->layer > 0 && config->layer <= config->n_own ? config->own[config->layer - 1] : NULL;
+    return qk_json_get(own, key) != NULL ? own : config->text;
+}
+
 const cJSON *qk_config_path(const struct qk_config *config, const char *path)
 {
     const cJSON *at = config->text;
+    const char *const first = path;
     char part[64];
     while (at != NULL && *path != '\0') {
         size_t n = strcspn(path, ".");
@@ -227,6 +236,8 @@ const cJSON *qk_config_path(const struct qk_config *config, const char *path)
             return NULL;
         memcpy(part, path, n);
         part[n] = '\0';
+        if (path == first)
+            at = holder_of(config, part);
         const char *digits = part + strspn(part, "0123456789");
         if (cJSON_IsArray(at) && n > 0 && *digits == '\0') {
             at = n < 6 ? cJSON_GetArrayItem(at, atoi(part)) : NULL;
@@ -289,8 +300,7 @@ static bool one_value(const cJSON *item, const struct qk_config *config, double 
     }
 }
 
-/* True when the condition holds: KEY is true in the config, or KEY=WORD and the key is this word. */
-static bool holds(const struct qk_config *config, const char *condition)
+bool qk_layout_holds(const struct qk_config *config, const char *condition)
 {
     const char *word = strchr(condition, '=');
     char key[128];
@@ -311,7 +321,7 @@ static const cJSON *chosen(const cJSON *object, const char *key, const struct qk
     snprintf(when, sizeof when, "%s_when", key);
     const cJSON *list = qk_json_get(object, when);
     for (const cJSON *pair = list != NULL ? list->child : NULL; pair != NULL; pair = pair->next)
-        if (holds(config, pair->child->valuestring))
+        if (qk_layout_holds(config, pair->child->valuestring))
             return pair->child->next;
     return qk_json_get(object, key);
 }
@@ -566,7 +576,7 @@ static void name_by_objects(const struct kinds *k, const cJSON *rule)
     for (int i = 0; i < k->n; i++) {
         config.layer = i + 1;
         if (k->name[i] == NULL && cJSON_IsArray(qk_config_path(&config, key)) &&
-            (when == NULL || holds(&config, when)))
+            (when == NULL || qk_layout_holds(&config, when)))
             k->name[i] = qk_json_string(rule, "mixer", NULL);
     }
 }
@@ -606,7 +616,7 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     if (strcmp(kind, "indexes") == 0 && value == NULL)
         name_by_objects(k, rule);
     if (when != NULL && (strcmp(kind, "interval") == 0 || strcmp(kind, "indexes") == 0) &&
-        !holds(k->config, when))
+        !qk_layout_holds(k->config, when))
         return QK_OK;
     if (strcmp(kind, "all") == 0 || (strcmp(kind, "when") == 0 && qk_config_true(value)))
         name_from(k, 0, mixer, NULL);

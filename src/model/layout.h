@@ -84,6 +84,8 @@ bool qk_layout_flag(const cJSON *object, const char *key, const struct qk_config
 /* The word `key`, or that of the first pair of KEY_when whose condition holds. */
 const char *qk_layout_word(const cJSON *object, const char *key, const struct qk_config *config);
 
+/* True when the condition holds: KEY is true in the config, or KEY=WORD and the key is this word. */
+bool qk_layout_holds(const struct qk_config *config, const char *condition);
 /* True when the item is present and not null, false or 0. */
 bool qk_config_true(const cJSON *item);
 /* The item at the config path "a.b.c" below the text config, or NULL. */

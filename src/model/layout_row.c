@@ -38,7 +38,8 @@ struct field {
 static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
-static const char REASONS[] = " experts alibi convolutions bidirectional layer_scale variant ";
+static const char REASONS[] =
+    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -96,15 +97,24 @@ static const struct field MIXER_FIELDS[] = {
     {"rotary", VALUE, false, NULL},
     {"rotary_fraction", VALUE, false, NULL},
     {"theta", VALUE, false, NULL},
+    {"interleaved", FLAG, false, NULL},
     {"rope_layers", PATH, false, NULL},
     {"rope_interval", VALUE, false, NULL},
     {"window", VALUE, false, NULL},
     {"rope", PATHS, false, NULL},
+    {"norm_after_rope", SWITCH, false, NULL},
     {"qk_norm_if", FLAG, false, NULL},
+    {"down_norm_eps", VALUE, false, NULL},
+    {"qk_norm_kind", WORD, false, " rms layer "},
     {"score_dim", VALUE, false, NULL},
     {"score_scale", VALUE, false, NULL},
     {"softcap", VALUE, false, NULL},
     {"query_scaling", PATH, false, NULL},
+    {"query_beta", VALUE, false, NULL},
+    {"query_period", VALUE, false, NULL},
+    {"sinks", NAMES, false, NULL},
+    {"value_scale", VALUE, false, NULL},
+    {"v_norm_plain", SWITCH, false, NULL},
     {"v", NAMES, false, NULL},
     {"o", NAMES, false, NULL},
     {"gate", NAMES, false, NULL},
@@ -164,6 +174,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"refuse", WORD_MAP, false, REASONS},
     {"norm", WORD, true, " rms layer "},
     {"norm_plus_one", SWITCH, false, NULL},
+    {"norm_plain", SWITCH, false, NULL},
     {"eps", VALUE, true, NULL},
     {"mixer_norm", NAMES, false, NULL},
     {"mixer_post_norm", NAMES, false, NULL},
@@ -174,6 +185,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"mlp_alpha", VALUE, false, NULL},
     {"mlp_beta", VALUE, false, NULL},
     {"normed_residual", FLAG, false, NULL},
+    {"layer_scale", NAMES, false, NULL},
     {"parallel", FLAG, false, NULL},
     {"gate", NAMES, false, NULL},
     {"up", NAMES, false, NULL},
@@ -189,9 +201,12 @@ static const struct field FORWARD_FIELDS[] = {
     {"embedding_root", VALUE, false, NULL},
     {"embedding_root_bf16", SWITCH, false, NULL},
     {"embedding_multiplier", VALUE, false, NULL},
+    {"embedding_root_if", FLAG, false, NULL},
     {"position_embedding", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
+    {"logit_multiplier", VALUE, false, NULL},
+    {"most_tokens", VALUE, false, NULL},
     {"logit_softcap", VALUE, false, NULL},
     {"logit_multiplier", VALUE, false, NULL},
     {NULL, TEXT, false, NULL},
@@ -465,6 +480,17 @@ static enum qk_code check_mixing(const char *file, const cJSON *mixer, struct qk
     return QK_OK;
 }
 
+/* True when the row describes more than attention on given inputs. */
+static bool has_pass(const cJSON *forward)
+{
+    static const char *const parts[] = {"embedding", "final_norm", "activation", "down", "up", "gate_up",
+        "gate", "mlp_norm", "mlp_post_norm", "mixer_post_norm", "head", NULL};
+    bool any = false;
+    for (size_t i = 0; parts[i] != NULL && !any; i++)
+        any = qk_json_get(forward, parts[i]) != NULL;
+    return any && qk_json_get(forward, "missing") == NULL;
+}
+
 static enum qk_code check_up(const char *file, const char *where, const cJSON *object, struct qk_error *err)
 {
     if (qk_json_get(object, "up") != NULL || qk_json_get(object, "gate_up") != NULL)
@@ -494,7 +520,7 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
         return QK_OK;
     QK_TRY(check_object(file, "forward", forward, FORWARD_FIELDS, err));
     QK_TRY(check_experts(file, qk_json_get(forward, "experts"), err));
-    if (qk_json_get(forward, "missing") != NULL)
+    if (!has_pass(forward))
         return QK_OK;
     QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
     if (qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL) {

@@ -84,11 +84,16 @@ struct qk_layer {
     int head_dim;  /* 0 when kind is none */
     uint64_t d;    /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];
-    enum qk_positions positions;
-    int rotary_dims;    /* first rows of each head that rotate; 0 without RoPE */
-    double rope_theta;  /* 0 without RoPE */
-    int window;         /* 0 unless kind is window and the config has it */
-    bool gain_plus_one; /* stored q/k norm gain w acts as 1 + w */
+    enum qk_positions positions, turn; /* turn: how a forward pass rotates, also where `positions` is fixed */
+    int rotary_dims;   /* rows of each head that rotate, from rotary_first on; 0 without RoPE */
+    int rotary_first;  /* 0, or of latent attention the first row behind those without positions */
+    int rope_width;    /* pair j turns by rope_theta^(-2j / rope_width) a token: rotary_dims, or one less */
+    double rope_theta; /* 0 without RoPE */
+    const cJSON *rope; /* the config's scaling of these frequencies (model/rope.h), or NULL; borrowed */
+    bool norm_after_rope; /* q/k norms are applied to rotated rows */
+    bool recurs;          /* kind linear, with a recurrence that is built in (forward/mixer.h) */
+    int window;           /* 0 unless kind is window and the config has it */
+    bool gain_plus_one;   /* stored q/k norm gain w acts as 1 + w */
 };
 
 struct qk_model {

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "forward/forward.h"
+#include "range/needle.h"
 #include "range/profile.h"
 #include "token/tokenizer.h"
 
@@ -167,7 +168,7 @@ static enum qk_code open_parts(
         n += qk_probe_has(probe->pair, i);
     if (n == 0)
         return qk_fail(err, QK_INPUT,
-            "%s: no layer has softmax attention whose q and k are known on both sides",
+            "%s: no layer has softmax attention or a built-in recurrence whose q and k are known on both sides",
             probe->pair->model[QK_POST]->checkpoint->path);
     QK_TRY(qk_alloc(&probe->layer, (size_t)probe->pair->n_layers, sizeof *probe->layer, err));
     if (options->states_path[QK_POST] == NULL) {
@@ -291,17 +292,8 @@ enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
     const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err)
 {
-    struct qk_layer_attention made;
-    *rows = NULL;
-    /* Keys after the query do not contribute. */
-    QK_TRY(qk_layer_attention_make(probe->pair->model[side], patch, layer,
-        probe->states[QK_POST].layer[layer], query + 1, NULL, &made, err));
-    size_t n_heads = made.attention.n_q;
-    enum qk_code code = qk_alloc(rows, n_heads * (query + 1), sizeof **rows, err);
-    for (size_t h = 0; h < n_heads && code == QK_OK; h++)
-        qk_attention_row(&made.attention, h, query, *rows + h * (query + 1));
-    qk_layer_attention_free(&made);
-    return code;
+    return qk_needle_attention(
+        probe->pair->model[side], patch, layer, probe->states[QK_POST].layer[layer], query, rows, err);
 }
 
 /* --- passes --- */
@@ -433,7 +425,9 @@ static enum qk_code run_pass(struct pass *pass, struct qk_error *err)
         .attention = see_attention,
         .ends = true, /* the layers behind it do not affect the wanted ones */
         .last = pass->last,
-        .attention_from = qk_range_first_query(&pass->probe->range, pass->probe->T)};
+        .attention_from = qk_range_first_query(&pass->probe->range, pass->probe->T),
+        .attention_most = qk_range_most_blocks(QK_LINEAR),
+        .attended = pass->wanted};
     enum qk_code code = qk_forward(pass->probe->pair->model[pass->side], pass->patch, pass->probe->ids,
         pass->probe->T, &hooks, NULL, 0, pass->progress, err);
     qk_range_abandon(pass->beside);
@@ -508,11 +502,12 @@ static void run_item(void *context, size_t item, size_t worker)
     sides->code[side] = run_side(&sides->pass[side], &sides->error[side]);
 }
 
-/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. */
+/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of a
+ * linear layer has a second one behind it, of another value head. */
 static enum qk_code side_bytes(
     const struct pass *pass, enum qk_side side, size_t *bytes, struct qk_error *err)
 {
-    enum { MAPS = 2 };
+    enum { MAPS = 4 };
     const struct qk_probe *probe = pass->probe;
     const struct qk_model *model = probe->pair->model[side];
     size_t T = probe->T, kept = 0;

@@ -57,7 +57,8 @@ struct qk_probe {
     struct qk_layer_ranges *layer; /* n_layers of the pair; owned */
 };
 
-/* True when the layer of the pair can have ranges: softmax attention on both sides, with q and k that fit. */
+/* True when the layer of the pair can have ranges: softmax attention or a built-in recurrence on both sides, with q and
+ * k that fit. */
 bool qk_probe_has(const struct qk_pair *pair, int layer);
 /* True when such a layer has a profile (profile.h) on both sides: an estimate, where no pass can run. */
 bool qk_probe_has_profile(const struct qk_pair *pair, int layer);

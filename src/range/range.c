@@ -38,6 +38,16 @@ size_t qk_range_first_query(const struct qk_range_options *options, size_t T)
     return T / 2;
 }
 
+size_t qk_range_most_blocks(enum qk_kind kind)
+{
+    return qk_kind_softmax(kind) ? 0 : QK_RANGE_LINEAR_BLOCKS;
+}
+
+struct qk_block_choice qk_range_blocks(const struct qk_range_options *options, enum qk_kind kind, size_t T)
+{
+    return qk_choose_blocks(T, qk_range_first_query(options, T), qk_range_most_blocks(kind));
+}
+
 enum qk_code qk_queries_parse(const char *text, struct qk_range_options *options, struct qk_error *err)
 {
     if (strcmp(text, "half") == 0) {
@@ -190,11 +200,13 @@ enum qk_code qk_range_sum_finish(
 
 struct qk_range_run {
     size_t T, n, n_heads, blocks;
+    struct qk_block_choice chosen;
     struct qk_range_source source[QK_RANGE_SOURCES];
     struct qk_layer_attention made[QK_RANGE_SOURCES];
     struct qk_range_sum sum[QK_RANGE_SOURCES];
     double *divergence; /* (n, n_heads, blocks) sums over the queries of a block */
     float *scratch;     /* a worker: a map of source 0 unless that is given, and one of another source */
+    size_t values;      /* of a map */
     struct qk_progress *progress;
 };
 
@@ -220,6 +232,8 @@ static double row_divergence(const struct qk_attention_map *a, const struct qk_a
                 end - s, a->factor[unit], a->p + i * a->ld + s, b->factor[unit], b->p + i * b->ld + s);
         }
     }
+    if (a->sink != NULL && b->sink != NULL)
+        sum += qk_range_divergence(1, 1.0f, a->sink + i, 1.0f, b->sink + i);
     return sum;
 }
 
@@ -246,8 +260,8 @@ static void add_block(struct qk_range_run *run, const struct qk_attention_map *o
     add_map(run, 0, of, of);
     since = qk_timing_lap(timing, QK_TIME_STATISTICS, since);
     for (size_t i = 1; i < run->n; i++) {
-        struct qk_attention_map map =
-            qk_attention_map_make(&run->made[i].attention, of->head, of->t0, of->n, scratch);
+        const struct qk_row_past past = qk_layer_attention_past(&run->made[i]);
+        struct qk_attention_map map = qk_past_map_make(&past, of->head, of->t0, of->n, scratch);
         since = qk_timing_lap(timing, QK_TIME_ATTENTION, since);
         add_map(run, i, &map, of);
         since = qk_timing_lap(timing, QK_TIME_STATISTICS, since);
@@ -262,22 +276,25 @@ static size_t maps_made(const struct qk_range_run *run)
 
 static float *scratch_of(const struct qk_range_run *run, size_t worker)
 {
-    return run->scratch + worker * maps_made(run) * qk_attention_map_values(run->T);
+    return run->scratch + worker * maps_made(run) * run->values;
 }
 
-/* Item: a block of queries of a head, the last blocks first. Blocks are those of a pass, so that a head has the same
- * numbers beside a pass. */
+/* Item: a chosen block of queries of a head, the last blocks first. Blocks are those of a pass, so that a head has the
+ * same numbers beside a pass. */
 static void run_block(void *context, size_t item, size_t worker)
 {
     struct qk_range_run *run = context;
     struct qk_timing *timing = qk_progress_timing(run->progress);
     uint64_t since = qk_timing_start(timing);
-    size_t head = item % run->n_heads, t0 = (run->blocks - 1 - item / run->n_heads) * QK_ATTENTION_BLOCK,
+    size_t head = item % run->n_heads,
+           block = qk_chosen_block(&run->chosen, run->chosen.n - 1 - item / run->n_heads),
+           t0 = block * QK_ATTENTION_BLOCK,
            n = run->T - t0 < QK_ATTENTION_BLOCK ? run->T - t0 : QK_ATTENTION_BLOCK;
     float *scratch = scratch_of(run, worker);
-    struct qk_attention_map of = qk_attention_map_make(&run->made[0].attention, head, t0, n, scratch);
+    const struct qk_row_past past = qk_layer_attention_past(&run->made[0]);
+    struct qk_attention_map of = qk_past_map_make(&past, head, t0, n, scratch);
     qk_timing_lap(timing, QK_TIME_ATTENTION, since);
-    add_block(run, &of, scratch + qk_attention_map_values(run->T));
+    add_block(run, &of, scratch + run->values);
 }
 
 static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_options *options, int layer,
@@ -289,7 +306,10 @@ static enum qk_code make_source(struct qk_range_run *run, const struct qk_range_
     if (!source->given) {
         QK_TRY(qk_layer_attention_make(
             source->model, source->patch, layer, x, run->T, run->progress, made, err));
-        heads = made->attention.n_q;
+        const struct qk_row_past past = qk_layer_attention_past(made);
+        size_t values = qk_past_map_values(&past);
+        heads = qk_past_heads(&past);
+        run->values = values > run->values ? values : run->values;
     }
     if (i == 0)
         run->n_heads = heads;
@@ -305,11 +325,12 @@ static enum qk_code make_run(struct qk_range_run *run, const struct qk_range_opt
 {
     *run = (struct qk_range_run){.T = T, .n = n, .blocks = qk_attention_blocks(T), .progress = progress};
     memcpy(run->source, source, n * sizeof *source);
+    run->chosen = qk_range_blocks(options, source->model->layer[layer].kind, T);
     for (size_t i = 0; i < n; i++)
         QK_TRY(make_source(run, options, layer, x, i, err));
     QK_TRY(qk_alloc(&run->divergence, n * run->n_heads * run->blocks, sizeof *run->divergence, err));
     return qk_alloc_aligned(&run->scratch, qk_parallel_workers(run->n_heads * run->blocks) * maps_made(run),
-        qk_attention_map_values(T) * sizeof *run->scratch, err);
+        run->values * sizeof *run->scratch, err);
 }
 
 static void free_run(struct qk_range_run *run)
@@ -330,7 +351,7 @@ static enum qk_code finish(const struct qk_range_run *run, struct qk_error *err)
         for (size_t j = 0; j < run->n_heads * run->blocks; j++)
             sum += run->divergence[i * run->n_heads * run->blocks + j];
         if (source[i].shift != NULL)
-            *source[i].shift = sum / ((double)run->n_heads * (double)(run->T - run->sum[0].first));
+            *source[i].shift = sum / ((double)run->n_heads * (double)qk_chosen_queries(&run->chosen));
         if (source[i].range == NULL)
             continue;
         enum qk_code code = qk_range_sum_finish(&run->sum[i], source[i].range, err);
@@ -348,8 +369,7 @@ enum qk_code qk_range_layer(const struct qk_range_options *options, int layer, c
     struct qk_range_run run;
     enum qk_code code = make_run(&run, options, layer, x, T, source, n, progress, err);
     if (code == QK_OK) {
-        size_t blocks = run.blocks - run.sum[0].first / QK_ATTENTION_BLOCK;
-        qk_parallel_for(blocks * run.n_heads, run_block, &run, progress);
+        qk_parallel_for(run.chosen.n * run.n_heads, run_block, &run, progress);
         code = qk_progress_check(progress, err);
     }
     if (code == QK_OK)

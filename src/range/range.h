@@ -1,15 +1,19 @@
 /* range.h - attention ranges: histograms of distances, their mean, the mass far away, and the difference of two
- * models' attention. They are sums over blocks of attention, so that memory never holds (T, T).
+ * models' attention. They are sums over blocks of attention, so that memory never holds (T, T). A linear layer has the
+ * magnitudes of its coefficients in place of attention, as shares of their sum (forward/rows.h).
  *
  * For the attention a(t, s) of a query t the distance is tau = t - s. Bin 0 is tau = 0, and bin b > 0 is 2^(b-1) <=
  * tau < 2^b; there are as many bins as hold T - 1. A head's numbers are means over the chosen queries, a layer's are
  * means over its heads. The shift of two attentions p and r of a query is their Jensen-Shannon divergence in nats
- * (Lin 1991). It is KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2, from 0 to ln 2. All sums in float64. */
+ * (Lin 1991). It is KL(p | m) / 2 + KL(r | m) / 2 with m = (p + r) / 2, from 0 to ln 2. All sums in float64.
+ *
+ * A head with a sink (attention.h) gives the tokens less than 1. What the sink takes has no distance: it is in no bin,
+ * and adds nothing to the mean and to the mass far away. The divergence counts it as one more place. */
 #ifndef QK_RANGE_RANGE_H
 #define QK_RANGE_RANGE_H
 
 #include "base/progress.h"
-#include "forward/attention.h"
+#include "forward/coefficients.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -33,12 +37,17 @@ struct qk_range_options {
 };
 /* The first query that counts: T / 2, 0, or T - last. */
 size_t qk_range_first_query(const struct qk_range_options *options, size_t T);
+/* The blocks of queries that count in a layer of the kind: all those with a chosen query. A linear layer, whose cost is
+ * else linear in T, has at most QK_RANGE_LINEAR_BLOCKS of them, in even steps. */
+enum { QK_RANGE_LINEAR_BLOCKS = 4 };
+size_t qk_range_most_blocks(enum qk_kind kind); /* 0: no limit */
+struct qk_block_choice qk_range_blocks(const struct qk_range_options *options, enum qk_kind kind, size_t T);
 /* Parses "half", "all" or "last:N". QK_USAGE for anything else. */
 enum qk_code qk_queries_parse(const char *text, struct qk_range_options *options, struct qk_error *err);
 
 struct qk_range {
     double mean, long_mass;
-    double hist[QK_RANGE_BINS]; /* the first n_bins count; they sum to 1 */
+    double hist[QK_RANGE_BINS]; /* the first n_bins count; they sum to 1, with a sink to less */
 };
 /* One layer of one model. */
 struct qk_layer_range {

@@ -12,7 +12,7 @@
 
 bool qk_states_wanted(const struct qk_layer *layer)
 {
-    return qk_kind_softmax(layer->kind) && layer->problem == NULL && layer->no_k == NULL;
+    return (qk_kind_softmax(layer->kind) || layer->recurs) && layer->problem == NULL && layer->no_k == NULL;
 }
 
 enum qk_code qk_states_init(
@@ -154,7 +154,7 @@ static enum qk_code read_layers(const char *path, const struct qk_tensor_file *f
         found += states->layer[i] != NULL;
     }
     if (found == 0)
-        return qk_fail(err, QK_INPUT, "%s: there is no hidden_states.{i} of a softmax attention layer", path);
+        return qk_fail(err, QK_INPUT, "%s: there is no hidden_states.{i} of a layer that has ranges", path);
     return QK_OK;
 }
 

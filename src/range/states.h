@@ -15,7 +15,8 @@ struct qk_states {
     int32_t *ids;  /* T; owned */
 };
 
-/* True for layers that have ranges: full and window layers whose q and k can be used. */
+/* True for layers that have ranges: full and window layers, and linear layers whose recurrence is built in, whose q and
+ * k can be used. */
 bool qk_states_wanted(const struct qk_layer *layer);
 
 enum qk_code qk_states_init(

@@ -25,6 +25,8 @@ static void publish_opened(struct run *base, struct run_event *event)
     run->state.ids = probe->ids;
     run->state.n_ids = probe->T;
     run->state.first_query = qk_range_first_query(&probe->range, probe->T);
+    const struct qk_block_choice linear = qk_range_blocks(&probe->range, QK_LINEAR, probe->T);
+    run->state.linear_queries = qk_chosen_queries(&linear);
     run->state.n_bins = qk_range_bins(probe->T);
     run->state.long_from = probe->range.long_from > 0 ? probe->range.long_from : QK_RANGE_LONG;
 }
@@ -281,12 +283,12 @@ const char *qk_session_range_error(const struct qk_session *session, int layer)
 {
     const struct qk_pair_layer *both = &session->pair->layer[layer];
     const struct range_run *run = newest(session);
-    if (!qk_kind_softmax(both->kind))
+    if (both->kind == QK_NONE)
         return NULL;
     if (!qk_probe_has(session->pair, layer))
         return both->problem != NULL ? both->problem
                : both->no_k != NULL  ? both->no_k
-                                     : "pre and post do not both have softmax attention here";
+                                     : "its recurrence is not built in";
     if (run != NULL && run->state.stage == QK_PROBE_READY && !run->layer[layer].ready)
         return "its input is not in the states file";
     if (run != NULL && run->state.estimated)

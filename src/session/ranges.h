@@ -7,8 +7,8 @@
 #include "session/session.h"
 
 /* --- attention ranges ---
- * A probe text runs through pre and post in the background (probe.h lists the sources of ranges). Then every full and
- * window layer has ranges of pre and post, and current follows each choice: on post's states at once, the selected
+ * A probe text runs through pre and post in the background (probe.h lists the sources of ranges). Then every layer
+ * with ranges (qk_probe_has) has those of pre and post, and current follows each choice: on post's states at once, the selected
  * layer first (qk_session_want). Where there is a forward pass, the whole model runs again with the selection once no
  * choice was made for QK_EXACT_AFTER milliseconds; its ranges are exact. */
 enum { QK_EXACT_AFTER = 700 };
@@ -38,8 +38,9 @@ struct qk_probe_state {
     /* The probe; 0 and NULL until it is known. */
     const int32_t *ids;
     size_t n_ids;
-    size_t first_query; /* the first that counts */
-    int n_bins;         /* their edges are those of qk_range_bin_first */
+    size_t first_query;    /* the first that counts */
+    size_t linear_queries; /* that count in linear layers (qk_range_blocks) */
+    int n_bins;            /* their edges are those of qk_range_bin_first */
     size_t long_from;
 };
 /* Starts a probe (options are copied, NULL: the defaults). It cancels a running one and drops its numbers. It never
@@ -71,7 +72,7 @@ struct qk_session_range {
     enum qk_current_range current_is;
     const char *current_error;
 };
-/* False while the layer has no numbers (still running, a linear layer, not in the states file). Pointers are
+/* False while the layer has no numbers (still running, none of its kind, not in the states file). Pointers are
  * valid until the next poll. */
 bool qk_session_range(const struct qk_session *session, int layer, struct qk_session_range *out);
 /* Why this layer alone has no ranges although it should, or NULL. */

@@ -230,8 +230,8 @@ void qk_search_give_up(struct evaluation_run *run)
 
 /* --- for the front end --- */
 
-/* Ranks layers by their drift of routing and by the attention shift that a restore undoes, as far as these are
- * known. */
+/* Ranks layers by their drift of routing, and softmax layers by the attention shift that a restore undoes, as far as
+ * these are known. */
 static enum qk_code make_prior(const struct qk_session *session, double **out, struct qk_error *err)
 {
     int n = session->pair->n_layers;
@@ -246,7 +246,9 @@ static enum qk_code make_prior(const struct qk_session *session, double **out, s
         qk_prior_add(sum, value, n);
         for (int i = 0; i < n; i++) {
             struct qk_session_range range;
-            value[i] = qk_session_range(session, i, &range) ? range.restored_shift : 0;
+            bool known =
+                qk_kind_softmax(session->pair->layer[i].kind) && qk_session_range(session, i, &range);
+            value[i] = known ? range.restored_shift : 0;
         }
         qk_prior_add(sum, value, n);
     }

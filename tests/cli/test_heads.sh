@@ -61,12 +61,12 @@ cat "$work/1.jsonl" "$work/3.jsonl" >"$work/two.jsonl"
 run heads "$pre" "$post" --needles "$work/two.jsonl" --json
 mv "$out" "$work/by_pass.json"
 # The states are float32, and rows of other blocks are summed in another order: 1e-6.
-by_states="(lambda P: len(H) == 16 and d['prompts'] == 2 and all(abs(h['mass'][s]['mean'] - p['mass'][s]['mean']) < 1e-6 and
+by_states="(lambda P: len(H) == 48 and d['prompts'] == 2 and all(abs(h['mass'][s]['mean'] - p['mass'][s]['mean']) < 1e-6 and
     h['copies'] == p['copies'] for n, h in H.items() for p in [P[n]] for s in ('pre', 'post')))(
     {'%d/q%d' % (h['layer'], h['head']): h for h in json.load(open('$work/by_pass.json'))['heads']})"
 run heads "$pre" "$post" --needles "$srcdir/tests/data/needle/short.jsonl" --states-pre "$work/pre-3.safetensors" --json \
     --states-pre "$work/pre-1.safetensors" --states "$work/post-1.safetensors" --states "$work/post-3.safetensors"
-check "states of files give the masses of the softmax layers" json_holds "$by_states"
+check "states of files give the masses of all layers" json_holds "$by_states"
 check "  and of the restored layer" json_holds "all(h['mass']['restored'] is not None for h in H.values())"
 run heads "$pre" "$post" --needles "$work/two.jsonl" --states "$work/pre-1.safetensors" --states "$work/pre-1.safetensors"
 check "  the same prompt twice is refused" complains 3 'pre-1.safetensors: input_ids: another file has the same prompt'

@@ -34,9 +34,9 @@ run info "$work/shards/model.safetensors.index.json"
 check "an index" says '^  2 files, '
 
 for folder in "$fixtures"/*; do
-    family=${folder##*/}
+    family=$(sed -n 's/^  "model_type": "\(.*\)",*$/\1/p' "$folder/post/config.json")
     run info "$folder/post"
-    check "$family" says "^  family .*, model type \"$family\"$"
+    check "${folder##*/}" says "^  family .*, model type \"$family\"$"
     run info "$folder/post" --json
     check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
 done

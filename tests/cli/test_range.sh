@@ -34,13 +34,17 @@ ids_of "$golden_post" >"$work/ids"
 # One float32 map differs by up to 1e-6 of its largest entry; a mean over a hundred queries by less.
 run range "$pre" "$post" --ids "$work/ids" --json
 check "the forward pass meets the reference" json_holds \
-    "all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in (1, 4, 7, 10))"
-check "  softmax layers alone" json_holds "list(L) == [1, 4, 7, 10]"
+    "all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in range(12))"
+check "  in every layer, with its kind" json_holds \
+    "[l['kind'] for l in d['layers']] == ['full' if i % 3 == 1 else 'linear' for i in range(12)] and list(L) == list(range(12))"
+check "  linear layers have coefficients" json_holds "all(l['of'] == ('attention' if l['kind'] == 'full' else 'coefficients') for l in L.values())"
+check "  and shifts that meet it, too" json_holds \
+    "all(abs(L[int(i)]['shift'] / s - 1) < 1e-4 for i, s in json.load(open('$QK_DEMO_DATA/range-shift.json')).items())"
 check "  edges of the bins, once" json_holds "d['bin_edges'] == [0] + [2 ** i for i in range(9)]"
 check "  every histogram has a number a bin, and sums to 1" json_holds \
     "all(len(h['hist']) == 9 and abs(sum(h['hist']) - 1) < 1e-6 for l in L.values() for m in ('pre', 'post') for h in l[m]['heads'] + [l[m]])"
 check "  the keys of a layer" json_holds \
-    "all(list(l) == ['index', 'shift', 'pre', 'post', 'restored'] and list(l['pre']) == ['mean', 'long_mass', 'hist', 'heads'] and list(l['restored']) == ['shift'] + list(l['pre']) for l in L.values())"
+    "all(list(l) == ['index', 'kind', 'of', 'shift', 'pre', 'post', 'restored'] and list(l['pre']) == ['mean', 'long_mass', 'hist', 'heads'] and list(l['restored']) == ['shift'] + list(l['pre']) for l in L.values())"
 check "  a layer is the mean of its heads" json_holds \
     "all(abs(l['pre']['mean'] - sum(h['mean'] for h in l['pre']['heads']) / 4) < 1e-9 for l in L.values())"
 check "  names its inputs and its source" json_holds \
@@ -48,23 +52,23 @@ check "  names its inputs and its source" json_holds \
 cp "$out" "$work/pass.json"
 run range "$pre" "$post" --states "$golden_post" --states-pre "$golden_pre" --json
 check "states from files meet it, too" json_holds \
-    "d['source'] == 'states' and all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in (1, 4, 7, 10))"
+    "d['source'] == 'states' and all(worst(m, l) < 1e-6 for m in ('pre', 'post') for l in range(12))"
 run range "$pre" "$post" --states "$golden_post" --json
 check "  one file serves both models" json_holds "worst('post', 7) < 1e-6 and worst('pre', 7) > 1e-4"
 
 ids_of "$jet/golden-post.safetensors" >"$work/jet_ids"
 run range "$jet/pre" "$jet/post" --ids "$work/jet_ids" --no-cache --json
 check "the forward pass of the second pair meets its reference" json_holds \
-    "d['source'] == 'forward pass' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
-check "  softmax layers with and without a window" json_holds "list(L) == [1, 3, 6, 8, 10]"
+    "d['source'] == 'forward pass' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in range(12))"
+check "  softmax layers with and without a window, and delta rules" json_holds "list(L) == list(range(12))"
 cp "$out" "$work/jet.json"
 for threads in 1 3; do
     run range "$jet/pre" "$jet/post" --ids "$work/jet_ids" --no-cache --json --threads $threads
     check "  $threads threads print the same" cmp "$out" "$work/jet.json"
 done
 run range "$jet/pre" "$jet/post" --states "$jet/golden-post.safetensors" --states-pre "$jet/golden-pre.safetensors" --json
-check "  and so do the states of those layers alone" json_holds \
-    "d['source'] == 'states' and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
+check "  and so do the states of the softmax layers alone" json_holds \
+    "d['source'] == 'states' and list(L) == [1, 3, 6, 8, 10] and all(worst(m, l, '$jet') < 1e-6 for m in ('pre', 'post') for l in (1, 3, 6, 8, 10))"
 
 run range "$pre" "$post" --json
 check "the built-in text: layer 7 shifted most" json_holds \
@@ -73,7 +77,7 @@ check "  without a choice there is no current" json_holds "'current' not in d an
 cp "$out" "$work/plain.json"
 run range "$pre" "$post" --set 7=restore --json
 check "--set adds current, on post's states" json_holds \
-    "d['current'] == 'same states' and list(L[7]) == ['index', 'shift', 'pre', 'post', 'restored', 'current'] and L[7]['current'] != L[7]['post']"
+    "d['current'] == 'same states' and list(L[7]) == ['index', 'kind', 'of', 'shift', 'pre', 'post', 'restored', 'current'] and L[7]['current'] != L[7]['post']"
 check "  a kept layer's is post's" json_holds "L[10]['current'] == L[10]['post']"
 check "  and pre and post are what they were" json_holds \
     "all(l[m] == k[m] for k in json.load(open('$work/plain.json'))['layers'] for l in [L[k['index']]] for m in ('pre', 'post', 'restored', 'shift'))"
@@ -82,10 +86,10 @@ check "  the restored numbers predicted it, in every number" json_holds \
 cp "$out" "$work/same.json"
 run range "$pre" "$post" --set 7=restore --exact --json
 check "--exact: the chosen layer looks at the same states" json_holds \
-    "d['current'] == 'exact' and abs(L[7]['current']['mean'] - json.load(open('$work/same.json'))['layers'][2]['current']['mean']) < 1e-6"
+    "d['current'] == 'exact' and abs(L[7]['current']['mean'] - json.load(open('$work/same.json'))['layers'][7]['current']['mean']) < 1e-6"
 check "  the one behind it at others" json_holds "L[10]['current']['mean'] != L[10]['post']['mean']"
 run range "$pre" "$post" --set 7=restore --norms --json -l 7
-check "--norms takes pre's gains along" json_holds "L[7]['current']['mean'] != json.load(open('$work/same.json'))['layers'][2]['current']['mean']"
+check "--norms takes pre's gains along" json_holds "L[7]['current']['mean'] != json.load(open('$work/same.json'))['layers'][7]['current']['mean']"
 for family in llama qwen3 jamba; do
     run range "$fixtures/$family/pre" "$fixtures/$family/post" --set all=restore --json \
         --states "$fixtures/$family/post/golden.safetensors"
@@ -141,15 +145,15 @@ run range "$pre" "$post" --length 64 --queries last:1 --long 8 --layers 7 --json
 check "--length, --queries, --long, --layers" json_holds \
     "d['tokens'] <= 64 and d['first_query'] == d['tokens'] - 1 and d['long'] == 8 and list(L) == [7] and abs(L[7]['pre']['long_mass'] - sum(L[7]['pre']['hist'][4:])) < 1e-12"
 run range "$pre" "$post" --length 1 --queries all --json
-check "one token looks at itself" json_holds "d['bin_edges'] == [0, 1] and all(l['pre']['hist'] == [1] and l['shift'] == 0 for l in L.values())"
+check "one token looks at itself" json_holds "d['bin_edges'] == [0, 1] and all(abs(l['pre']['hist'][0] - 1) < 1e-6 and abs(l['shift']) < 1e-6 for l in L.values())"
 printf 'The code of abcde is 1234. What is the code of abcde? It is 1234.' >"$work/text"
 run range "$pre" "$post" --probe "$work/text" --json
 check "--probe FILE, with the template's tokens" json_holds "d['tokens'] == 66"
 run range "$pre" "$post" --layers 'routing>0.15' --json
-check "--layers TEST" json_holds "list(L) == [7]"
+check "--layers TEST" json_holds "list(L) == [6, 7, 11]"
 
 run range "$pre" "$post"
-check "the table has three heading lines and a line a layer" test "$(wc -l <"$out")" -eq 7
+check "the table has three heading lines, a line a layer, and one on linear layers" test "$(wc -l <"$out")" -eq 16
 check "  layer 7, with both shifts" says '^   7 full  *1[0-9.]*  *1[0-9.]* [0-9.]*% [0-9.]*% 0.01[0-9]* 0.01[0-9]* '
 check "  under their headings" sh -c "sed -n 2p '$out' | grep -q '  mean distance   mass >= 128      shift of ' && sed -n 3p '$out' | grep -q ' post    all    q,k  pre '"
 check "  fits into 100 columns, with bars" python3 -c "
@@ -168,7 +172,7 @@ check "--heads has a line a head" test "$(wc -l <"$out")" -eq 8
 sorted() {
     run range "$pre" "$post" --csv --sort "$1"
     grep ',post,' "$out" | cut -d, -f"$2" >"$work/column"
-    [ "$(wc -l <"$work/column")" -eq 4 ] && LC_ALL=C sort -grc "$work/column" &&
+    [ "$(wc -l <"$work/column")" -eq 12 ] && LC_ALL=C sort -grc "$work/column" &&
         ! grep ',post,' "$out" | LC_ALL=C sort -nc 2>/dev/null
 }
 check "--sort shift" sorted shift 4
@@ -183,12 +187,12 @@ cp "$out" "$work/by_index"
 run range "$pre" "$post"
 check "--sort index is the order without it" cmp "$out" "$work/by_index"
 run range "$pre" "$post" --csv
-check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 13
-check "  the restored one with its own shift" test "$(grep -c ',restored,' "$out")$(grep '^7,' "$out" | cut -d, -f4 | sort -u | wc -l)" = 42
+check "--csv has a line a layer and model" test "$(wc -l <"$out")" -eq 37
+check "  the restored one with its own shift" test "$(grep -c ',restored,' "$out")$(grep '^7,' "$out" | cut -d, -f4 | sort -u | wc -l)" = 122
 check "  the heading" grep -q '^layer,kind,model,shift,mean,long_mass,from_0,from_1,from_2,from_4,.*,from_256$' "$out"
 check "  as many columns everywhere" test "$(awk -F, '{ print NF }' "$out" | sort -u)" = 16
 run range "$pre" "$post" --csv --heads --set 4=restore
-check "  and with --heads a line a head" test "$(wc -l <"$out")" -eq $((1 + 4 * 4 * 4))
+check "  and with --heads a line a head" test "$(wc -l <"$out")" -eq $((1 + 12 * 4 * 4))
 
 llama_pre=$fixtures/llama/pre
 llama_post=$fixtures/llama/post
@@ -227,7 +231,7 @@ check "a file that is not there" complains 4 'none: cannot open'
 run range "$pre" "$post" --states "$post/model.safetensors"
 check "states without ids" complains 3 'there is no tensor input_ids'
 run range "$pre" "$post" --states "$llama_post/golden.safetensors"
-check "states of another width" complains 3 'hidden_states.1: other shape (found (48, 64), expected (48, 128))'
+check "states of another width" complains 3 'hidden_states.0: other shape (found (48, 64), expected (48, 128))'
 run range "$llama_pre" "$llama_post" --states "$llama_post/golden.safetensors" --states-pre "$golden_pre"
 check "pre's states of other tokens" complains 3 'golden-pre.safetensors: '
 # Blocks, tiles and states of two pairs, by one processor and by all.

@@ -25,15 +25,17 @@ kept() {
 
 check "the pass runs by itself, and rows get its numbers" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9] '
 check "what it came to is kept for the next time" until_true kept 2
-check "layers without a range have none" wait_row 6 ' - *keep'
+check "of linear layers, too" wait_row 6 '\.[0-9][0-9]→\.[0-9][0-9] '
 wait_gone 'ranges '
 text ':sort shift'
 keys Enter
 check "by shift layer 7 is the first" until_true first_are 7
 check "a narrow list shows the number it is sorted by" wait_row 7 '0\.0[0-9][0-9] '
-check "full layers are before those without one" until_true first_are '7 4 10 1 0'
+check "linear layers are between the full ones" until_true first_are '7 0 5 8 6'
 text ':sort index'
 keys Enter
+go_to 8
+check "a linear layer has coefficients" wait_for 'coefficient range *shift 0\.0'
 go_to 7
 check "the detail has histograms" wait_for 'attention range *shift 0\.0'
 check "and of the shift what q and k alone make" wait_for 'shift 0\.01[0-9]*, q,k alone 0\.01'

@@ -30,6 +30,17 @@ static void test_hostile_tensors(void **state)
         {"qwen3_5_text", "[128,1,4]", "[4,1,128]", "convolution|kernel"},
         {"qwen3_next", "layers.0.linear_attn.conv1d", "layers.0.linear_attn.conv2d",
             "conv1d.weight is missing"},
+        {"nemotron_h", "layers.0.mixer.D\"", "layers.0.mixer.E\"", "mixer.D is missing"},
+        {"nemotron_h", "layers.0.mixer.A_log\"", "layers.0.mixer.B_log\"", "A_log is missing"},
+        {"nemotron_h", "[160,1,4]", "[4,1,160]", "kernel for each channel"},
+        {"nemotron_h", "[296,64]", "[64,296]", "in_proj.weight"},
+        {"nemotron_h", "layers.2.mixer.up_proj", "layers.2.mixer.op_proj", "up_proj.weight is missing"},
+        {"jamba", "layers.0.mamba.x_proj", "layers.0.mamba.y_proj", "x_proj.weight is missing"},
+        {"jamba", "[128,8]", "[8,128]", "mamba"},
+        {"lfm2_moe", "layers.0.conv.in_proj", "layers.0.conv.on_proj", "in_proj.weight is missing"},
+        {"lfm2_moe", "[192,64]", "[64,192]", "in_proj.weight"},
+        {"recurrent_gemma", "[4,16,16]", "[16,4,16]", "gates do not fit"},
+        {"recurrent_gemma", "[64,1,4]", "[64,4,1]", "kernel for each channel"},
         {"jet_nemotron", "kernel_generator.w2.weight", "kernel_generator.w3.weight", "w2.weight is missing"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -59,6 +70,19 @@ static void test_hostile_configs(void **state)
         {"hypenet", "attn_logits_scaling", "true", "attn_logits_scaling"},
         {"hypenet", "lightning_use_short_conv", "true", "convolutions"}, {"falcon", "alibi", "true", "ALiBi"},
         {"gpt2", "scale_attn_by_inverse_layer_idx", "true", "scaled"},
+        {"nemotron_h", "ssm_state_size", "0", "out of range (found 0"},
+        {"nemotron_h", "ssm_state_size", "8", "in_proj.weight"},
+        {"nemotron_h", "mamba_num_heads", "1e9", "out of range"},
+        {"nemotron_h", "n_groups", "3", "groups do not divide its heads"},
+        {"nemotron_h", "mlp_hidden_act", "\"relu\"", "activation \"relu\""},
+        {"nemotron_h", "moe_latent_size", "64", "experts"},
+        {"falcon_h1", "ssm_multipliers", "[1,2,3,4]", "five numbers"},
+        {"falcon_h1", "ssm_multipliers", "{\"0\":1}", "five numbers"},
+        {"falcon_h1", "key_multiplier", "1e300", "out of range"},
+        {"granite", "attention_multiplier", "0", "attention_multiplier is out of range"},
+        {"granite", "logits_scaling", "0", "out of range"},
+        {"granite", "residual_multiplier", "1e300", "out of range"},
+        {"recurrent_gemma", "num_attention_heads", "8", ""},
         {"qwen3_next", "linear_num_value_heads", "2", ""}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char folder[PATH_SIZE], name[16];

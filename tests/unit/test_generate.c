@@ -16,7 +16,7 @@ static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", 
     "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
     "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "nemotron_h", "bamba",
     "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe", "lfm2_moe", "granite", "olmo_hybrid",
-    "minimax_moe"};
+    "minimax_moe", "kimi_linear"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */
@@ -215,14 +215,12 @@ static void last_logits(struct qk_network *network, const int32_t *ids, size_t T
 }
 
 /* The tokens of all prompts, and the logits behind a long one, are the same in any number of threads. */
-static void test_same_in_threads(void **state)
+static void compare_threads(const struct qk_model *model)
 {
     static const size_t limits[] = {1, 2, 5};
-    (void)state;
     int32_t ids[256];
     struct record expected = {0};
     make_long(ids, 256);
-    struct qk_model *model = open_demo("post");
     struct qk_network *network = open_network(model, NULL, 256, PLENTY);
     size_t vocabulary = qk_network_vocabulary(network);
     float *logits = malloc(2 * vocabulary * sizeof *logits);
@@ -239,7 +237,20 @@ static void test_same_in_threads(void **state)
     qk_parallel_limit(0);
     free(logits);
     qk_network_close(network);
-    qk_model_close(model);
+}
+
+static void test_same_in_threads(void **state)
+{
+    static const char *const families[] = {
+        "hypenet", "falcon_h1", "jamba_moe", "lfm2_moe", "recurrent_gemma"};
+    for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
+        struct qk_model *model;
+        struct qk_error err = {0};
+        copy_model(families[f], "post", *state, NULL, NULL);
+        expect_ok(qk_model_open(*state, &model, &err), &err);
+        compare_threads(model);
+        qk_model_close(model);
+    }
 }
 
 /* --- networks --- */
@@ -361,7 +372,7 @@ int main(void)
         test_in_folder(test_steps_of_every_family),
         test_in_folder(test_long_sequences),
         cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_same_in_threads),
+        test_in_folder(test_same_in_threads),
         cmocka_unit_test(test_derived),
         cmocka_unit_test(test_refused),
     };

@@ -214,6 +214,7 @@ static double score(const float *x, int t, int s, int h)
 
 struct watch {
     float *maps; /* (NQ, T, T) */
+    double sink[NQ][T];
     atomic_int seen[NQ][2];
 };
 
@@ -222,30 +223,35 @@ static void see(void *context, size_t worker, const struct qk_attention_map *map
     struct watch *watch = context;
     (void)worker;
     watch->seen[map->head][map->t0 / QK_ATTENTION_BLOCK]++;
-    for (size_t i = 0; i < map->n; i++)
+    for (size_t i = 0; i < map->n; i++) {
         map_row(map, i, watch->maps + (map->head * T + map->t0 + i) * T);
+        watch->sink[map->head][map->t0 + i] = map->sink != NULL ? (double)map->sink[i] : 0;
+    }
 }
 
-static void check_softmax(const float *x, size_t window, float softcap)
+static void check_softmax(const float *x, size_t window, float softcap, const float *sinks)
 {
     struct qk_attention a = sample(x);
     struct qk_error err = {0};
     float *out = malloc(T * NQ * VD * sizeof *out), *maps = calloc((size_t)NQ * T * T, sizeof *maps), p[T];
     struct watch watch = {.maps = maps};
-    const struct qk_attention_watch watcher = {see, &watch, 0};
+    const struct qk_attention_watch watcher = {.seen = see, .context = &watch};
     a.window = window;
     a.softcap = softcap;
+    a.sinks = sinks;
     a.out = out;
     expect_ok(qk_softmax_attention(&a, 1, &watcher, &err), &err);
     for (int h = 0; h < NQ; h++) {
         assert_true(watch.seen[h][0] == 1 && watch.seen[h][1] == 1);
         for (int t = 0; t < T; t++) {
-            double weight[T] = {0}, sum = 0, mixed[VD] = {0};
+            double weight[T] = {0}, sink = sinks != NULL ? exp((double)sinks[h]) : 0, sum = sink,
+                   mixed[VD] = {0};
             for (int s = window == 0 || t < (int)window ? 0 : t - (int)window + 1; s <= t; s++) {
                 double logit = 0.7 * score(x, t, s, h);
                 logit = softcap > 0 ? (double)softcap * tanh(logit / (double)softcap) : logit;
                 sum += weight[s] = exp(logit);
             }
+            expect_close(watch.sink[h][t], sink / sum, 1e-6);
             qk_attention_row(&a, (size_t)h, (size_t)t, p);
             for (int s = 0; s < T; s++) {
                 float seen = maps[(h * T + t) * T + s];
@@ -268,10 +274,14 @@ static void test_softmax(void **state)
 {
     (void)state;
     float *x = random_values(T * LD, 7);
-    check_softmax(x, 0, 0);
-    check_softmax(x, 1, 0);
-    check_softmax(x, 70, 0);
-    check_softmax(x, T + 9, 0.5f);
+    check_softmax(x, 0, 0, NULL);
+    check_softmax(x, 1, 0, NULL);
+    check_softmax(x, 70, 0, NULL);
+    check_softmax(x, T + 9, 0.5f, NULL);
+    /* Sinks below, among and far above the logits. */
+    static const float sinks[NQ] = {-20, 0, 2, 30};
+    check_softmax(x, 0, 0, sinks);
+    check_softmax(x, 40, 1.5f, sinks);
     free(x);
 }
 
@@ -325,7 +335,7 @@ static void check_long(const struct qk_attention *of, size_t from)
     struct qk_attention a = *of;
     struct qk_error err = {0};
     struct long_watch watch = {.row = {row[0], row[1]}, .query = {from, LONG - 1}};
-    struct qk_attention_watch watcher = {see_two, &watch, from};
+    struct qk_attention_watch watcher = {.seen = see_two, .context = &watch, .from = from};
     a.out = out[0];
     expect_ok(qk_softmax_attention(&a, 1, NULL, &err), &err);
     a.out = out[1];

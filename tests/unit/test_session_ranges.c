@@ -75,18 +75,17 @@ static void test_ranges_arrive(void **state)
     assert_int_equal(probe->first_query, probe->n_ids / 2);
     assert_int_equal(probe->long_from, 128);
     assert_true(probe->done == probe->total && probe->total > 0);
-    const int softmax[] = {1, 4, 7, 10};
+    assert_int_equal(probe->linear_queries, probe->n_ids - probe->first_query); /* few: all count */
     double shift = 0;
-    for (int i = 0; i < 4; i++) {
-        assert_true(qk_session_range(session, softmax[i], &range));
+    for (int i = 0; i < 12; i++) {
+        assert_true(qk_session_range(session, i, &range));
+        assert_null(qk_session_range_error(session, i));
         assert_int_equal(range.side[QK_PRE]->n_bins, probe->n_bins);
         assert_int_equal(range.current_is, QK_CURRENT_POST);
         assert_ptr_equal(range.current, range.side[QK_POST]);
         shift = fmax(shift, range.shift);
     }
     assert_true(qk_session_range(session, 7, &range) && range.shift == shift);
-    assert_false(qk_session_range(session, 0, &range)); /* linear */
-    assert_null(qk_session_range_error(session, 0));
     size_t n;
     const char *piece = qk_session_probe_piece(session, 1, &n);
     assert_true(piece != NULL && n == 1 && piece[0] == 'T'); /* "The code of ..." behind BOS */
@@ -155,7 +154,6 @@ static void test_rows(void **state)
     struct qk_session *session = open_demo(NULL);
     assert_null(qk_session_attention_row(session, 7, 0, 0, QK_RANGE_PRE));
     wait_for_probe(session);
-    assert_null(qk_session_attention_row(session, 0, 0, 0, QK_RANGE_PRE)); /* linear */
     assert_null(qk_session_attention_row(session, 7, 0, 100000, QK_RANGE_PRE));
     for (int side = QK_RANGE_PRE; side <= QK_RANGE_CURRENT; side++)
         for (int head = 0; head < 4; head++) {

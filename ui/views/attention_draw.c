@@ -246,7 +246,8 @@ void draw_attention(const struct app *app, struct canvas *canvas, struct area ar
             view->needle
                 ? qk_session_needle_row(app->session, layer, head, view->query, (enum qk_range_side)s)
                 : qk_session_attention_row(app->session, layer, head, view->query, (enum qk_range_side)s);
-    snprintf(heading, sizeof heading, "attention of layer %d, q%d,%s from token %zu of %zu", layer, head,
+    snprintf(heading, sizeof heading, "%s of layer %d, q%d,%s from token %zu of %zu",
+        app->pair->layer[layer].kind == QK_LINEAR ? "coefficients" : "attention", layer, head,
         view->needle ? " on a needle," : "", view->query, view->n_ids);
     draw_rule(canvas, y++, area.x, area.w, STYLE_FOCUS, heading);
     draw_overview(canvas, (struct area){y, x, N_ATTENTION_SIDES, width}, &weights);

@@ -22,7 +22,9 @@ const char *range_obstacle(const struct app *app, int layer)
     const struct qk_probe_state *state = qk_session_probe_state(app->session);
     struct qk_session_range range;
     if (!qk_probe_has(app->pair, layer))
-        return "only full and window layers have attention ranges";
+        return qk_session_range_error(app->session, layer) != NULL
+                   ? qk_session_range_error(app->session, layer)
+                   : "a layer without q and k has no range";
     if (qk_session_range(app->session, layer, &range))
         return NULL;
     if (qk_session_range_error(app->session, layer) != NULL)
@@ -206,7 +208,9 @@ static void draw_range_heading(
     char state[64], shift[NUMBER_TEXT];
     enum style style = current_state(app, range, state);
     int right = text_cells(canvas, state), left = area.w - right - 1;
-    int used = draw_run(canvas, area.y, area.x, left, STYLE_HEADING, "attention range ");
+    bool linear = selected_layer(app)->kind == QK_LINEAR;
+    int used = draw_run(
+        canvas, area.y, area.x, left, STYLE_HEADING, linear ? "coefficient range " : "attention range ");
     used += draw_format(
         canvas, area.y, area.x + used, left - used, STYLE_TEXT, " shift %s", shift_text(shift, range->shift));
     /* the part of it that a restore undoes */
@@ -214,9 +218,10 @@ static void draw_range_heading(
         used += draw_format(canvas, area.y, area.x + used, left - used, STYLE_TEXT, ", q,k%s %s",
             left - used >= 17 ? " alone" : "", shift_text(shift, range->restored_shift));
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
+    size_t queries = linear ? probe->linear_queries : probe->n_ids - probe->first_query;
     if (left - used > 26 && probe->n_ids > probe->first_query)
         draw_format(canvas, area.y, area.x + used, left - used, STYLE_DIM, ", %zu queries of %zu tokens",
-            probe->n_ids - probe->first_query, probe->n_ids);
+            queries, probe->n_ids);
     draw_text(canvas, area.y, area.x + area.w - right, right, ALIGN_LEFT, style, state);
 }
 
