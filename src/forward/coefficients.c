@@ -1,5 +1,6 @@
-/* coefficients.c - maps of lightning attention and of the gated delta rule. */
+/* coefficients.c - maps of lightning attention and of delta rules. */
 #include "forward/coefficients.h"
+#include "forward/recurrence_internal.h"
 
 #include "base/blas.h"
 #include "base/mem.h"
@@ -83,7 +84,7 @@ static void fill_lightning(struct job *job)
     }
 }
 
-/* --- the gated delta rule --- */
+/* --- delta rules --- */
 
 /* A value head goes back over its keys, chunk by chunk. W (n, dk) holds w_t of each query at the end of the chunk: from
  * there on it is as if it began there. With d(s, r) = e^(g_(s+1) + ... + g_r), a query that is at r (its own place
@@ -91,8 +92,19 @@ static void fill_lightning(struct job *job)
  *   y_s = d(s, r) (k_s . w) - sum_(s<j<=r) d(s, j) (k_s . k_j) beta_j y_j,   c(t, s) = beta_s y_s,
  * the transpose of the triangular system of the recurrence (recurrence.c), and moves to before the chunk with
  *   w <- e^(g_first + ... + g_r) w - sum_j e^(g_first + ... + g_j) c(t, j) k_j.
- * solve, read and move are all that knows the form of the decay. */
+ * A form's functions are all that knows the form of the decay; with one for each channel d goes channel by channel. */
+struct sweep;
+struct form {
+    /* keys (m, m) = the triangular system: beta_i k_i . (d(j, i) k_j) below the diagonal. */
+    void (*solve)(struct sweep *x);
+    /* c (queries, m) = k_s . (d(s, r) w), 0 behind r. */
+    void (*read)(const struct sweep *x);
+    /* Moves w to before the chunk. May overwrite c. */
+    void (*move)(const struct sweep *x);
+};
+
 struct sweep {
+    const struct form *form;
     const struct qk_attention *a;
     const struct qk_gates *gates;
     size_t value_head, key, t0, n, ld;
@@ -104,6 +116,8 @@ struct sweep {
     size_t s0, m, first;
     const float *k;
     float from_start[QK_CHUNK];
+    float *chunk_values; /* with a decay for each channel: qk_channel_chunk_values */
+    struct qk_channel_chunk chunk;
 };
 
 /* The place within the chunk from which query i looks. */
@@ -118,7 +132,6 @@ static float beta_of(const struct sweep *x, size_t s)
     return x->gates->beta[(x->s0 + s) * x->a->n_q + x->value_head];
 }
 
-/* keys (m, m) = the triangular system: beta_i d(j, i) (k_i . k_j) below the diagonal. */
 static void solve(struct sweep *x)
 {
     const struct qk_attention *a = x->a;
@@ -132,7 +145,6 @@ static void solve(struct sweep *x)
     }
 }
 
-/* c (queries, m) = d(s, r) (k_s . w), 0 behind r. */
 static void read(const struct sweep *x)
 {
     const struct qk_attention *a = x->a;
@@ -147,7 +159,6 @@ static void read(const struct sweep *x)
     }
 }
 
-/* Moves w to before the chunk. Overwrites c. */
 static void move(const struct sweep *x)
 {
     const struct qk_attention *a = x->a;
@@ -159,6 +170,44 @@ static void move(const struct sweep *x)
     qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)(x->n - x->first), (int)dk, (int)x->m,
         -1.0f, x->c + x->first * QK_CHUNK, QK_CHUNK, x->k, (int)a->k_stride, 1.0f, x->w + x->first * dk,
         (int)dk);
+}
+
+/* The same with a decay for each channel. */
+static void solve_channels(struct sweep *x)
+{
+    const struct qk_attention *a = x->a;
+    size_t dk = a->head_dim;
+    const struct qk_delta_tokens tokens = {.n = x->m,
+        .dk = dk,
+        .q = a->q + x->s0 * a->q_stride + x->key * dk,
+        .k = x->k,
+        .g = x->gates->g + (x->s0 * a->n_q + x->value_head) * dk,
+        .q_stride = a->q_stride,
+        .k_stride = a->k_stride,
+        .g_stride = a->n_q * dk};
+    x->chunk = qk_channel_chunk_make(&tokens, x->chunk_values);
+    x->keys = x->chunk.keys;
+    for (size_t i = 0; i < x->m; i++)
+        qk_scale(i, beta_of(x, i), x->keys + i * QK_CHUNK);
+}
+
+static void read_channels(const struct sweep *x)
+{
+    size_t dk = x->a->head_dim;
+    qk_chunk_product(x->n - x->first, x->m, dk, x->w + x->first * dk, dk, x->chunk.keys_to_end, dk, true,
+        x->c + x->first * QK_CHUNK, QK_CHUNK);
+    for (size_t i = x->first; i < x->n && x->t0 + i < x->s0 + x->m; i++)
+        memcpy(x->c + i * QK_CHUNK, x->chunk.queries + place_of(x, i) * QK_CHUNK, x->m * sizeof *x->c);
+}
+
+static void move_channels(const struct sweep *x)
+{
+    size_t dk = x->a->head_dim;
+    for (size_t i = x->first; i < x->n; i++)
+        qk_multiply(dk, x->chunk.decay + place_of(x, i) * dk, x->w + i * dk);
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)(x->n - x->first), (int)dk, (int)x->m,
+        -1.0f, x->c + x->first * QK_CHUNK, QK_CHUNK, x->chunk.keys_from_start, (int)dk, 1.0f,
+        x->w + x->first * dk, (int)dk);
 }
 
 /* Puts the magnitudes of the chunk's coefficients into the rows, and leaves the coefficients in c. */
@@ -183,12 +232,12 @@ static void sweep_chunk(struct sweep *x)
     x->first = x->s0 > x->t0 ? x->s0 - x->t0 : 0;
     for (size_t i = x->first; i < x->n && x->t0 + i < x->s0 + x->m; i++) /* those that begin here */
         memcpy(x->w + i * dk, a->q + (x->t0 + i) * a->q_stride + x->key * dk, dk * sizeof *x->w);
-    solve(x);
-    read(x);
+    x->form->solve(x);
+    x->form->read(x);
     qk_blas.strsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasUnit, (int)(x->n - x->first),
         (int)x->m, 1.0f, x->keys, QK_CHUNK, x->c + x->first * QK_CHUNK, QK_CHUNK);
     keep(x);
-    move(x);
+    x->form->move(x);
 }
 
 /* True when what is left before the chunk cannot reach 1e-9 of any row. Keys have length 1 and w never grows, so a
@@ -231,22 +280,33 @@ static size_t delta_scratch(const struct qk_row_past *past)
 {
     const struct qk_attention *a = past->a;
     size_t rows = a->n_q > a->n_k ? QK_ATTENTION_BLOCK * a->T : 0; /* of a second value head */
-    return rows + QK_ATTENTION_BLOCK * (a->head_dim + QK_CHUNK) + 2 * QK_CHUNK * QK_CHUNK;
+    size_t chunk = past->gates->channels ? qk_channel_chunk_values(a->head_dim) : 0;
+    return rows + QK_ATTENTION_BLOCK * (a->head_dim + QK_CHUNK) + 2 * QK_CHUNK * QK_CHUNK + chunk;
 }
 
 static void fill_delta(struct job *job)
 {
     const struct qk_attention *a = job->past->a;
+    static const struct form scalar = {solve, read, move},
+                             channels = {solve_channels, read_channels, move_channels};
     size_t shared = a->n_q / a->n_k, stop = job->end;
     double sum[QK_ATTENTION_BLOCK];
-    struct sweep x = {.a = a, .gates = job->past->gates, .key = job->head, .t0 = job->t0, .n = job->n};
+    struct sweep x = {.form = job->past->gates->channels ? &channels : &scalar,
+        .a = a,
+        .gates = job->past->gates,
+        .key = job->head,
+        .t0 = job->t0,
+        .n = job->n};
     x.ld = job->ld;
     x.sum = sum;
     x.w = job->scratch;
     x.c = x.w + QK_ATTENTION_BLOCK * a->head_dim;
     x.keys = x.c + QK_ATTENTION_BLOCK * QK_CHUNK;
     x.decay = x.keys + QK_CHUNK * QK_CHUNK;
-    x.own = shared > 1 ? x.decay + QK_CHUNK * QK_CHUNK : job->p;
+    x.chunk_values = x.decay + QK_CHUNK * QK_CHUNK;
+    x.own = shared > 1
+                ? x.chunk_values + (job->past->gates->channels ? qk_channel_chunk_values(a->head_dim) : 0)
+                : job->p;
     for (size_t i = 0; shared > 1 && i < job->n; i++)
         memset(job->p + i * job->ld, 0, job->end * sizeof *job->p);
     for (size_t v = 0; v < shared; v++) {
@@ -298,7 +358,14 @@ struct qk_attention_map qk_past_map_make(
     job.factor = values + QK_ATTENTION_BLOCK * T;
     job.scratch = values + qk_attention_map_values(T);
     kind->fill(&job);
-    return (struct qk_attention_map){head, t0, n, job.window, job.p, T, job.factor, job.blocks, NULL};
+    return (struct qk_attention_map){.head = head,
+        .t0 = t0,
+        .n = n,
+        .window = job.window,
+        .p = job.p,
+        .ld = T,
+        .factor = job.factor,
+        .blocks = job.blocks};
 }
 
 struct show {

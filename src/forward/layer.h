@@ -76,16 +76,24 @@ struct qk_layer_weights {
     const struct qk_mixer_ops *mixer;               /* forward/mixer.h; NULL: the layer is an MLP alone */
     const struct qk_feed_forward_ops *feed_forward; /* forward/feed_forward.h; NULL: the layer has no MLP */
     bool parallel;
-    bool gate_first; /* the gate of the mixer's output comes before o_norm */
-    float residual;  /* what is added to the input is multiplied by it */
+    bool normed_residual; /* the mixer and the MLP are added to their normed input, not to their input */
+    float mixer_alpha, mixer_beta, mlp_alpha, mlp_beta; /* input * alpha + output * beta */
+    bool qkv_silu;      /* of lightning attention: q, k and v go through SiLU */
+    float slope_factor; /* of lightning attention's slopes */
+    bool gate_first;    /* the gate of the mixer's output comes before o_norm */
     enum qk_activation gate_activation, activation;
-    struct qk_projection gate, o, beta, alpha, kernel_in, kernel_out;
+    struct qk_projection gate_in, gate; /* gate(gate_in(x)); gate(x) without gate_in */
+    struct qk_projection o, beta, kernel_in, kernel_out;
+    struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
     struct qk_mlp mlp;
     struct qk_experts *experts; /* owned; NULL: none */
     float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
-    float *decay_log, *decay_bias, *skip;             /* (n_v) each, as far as the mixer has them */
-    float step_least, step_most;                      /* bounds of a state space's steps */
+    float *decay_log, *decay_bias,
+        *skip;                   /* (n_v) each, as far as the mixer has them; decay_bias: (n_decay) */
+    size_t n_decay;              /* values of g for a token: n_v, or n_v * head_dim */
+    float beta_factor;           /* of a delta rule */
+    float step_least, step_most; /* bounds of a state space's steps */
     struct qk_projection step_in, step_out, state_in; /* mamba: dt through its latent; [B; C] */
     struct qk_norm step_norm;                         /* mamba: of the latent */
     struct qk_projection input_gate, decay_gate;      /* lru: (width, width of a head), head by head */
@@ -109,7 +117,8 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
 /* qkv (T, weights->qkv.n) = norm and projection of x, with the norms of q and k, positions and scaling. For a delta
- * rule it is the projection alone, with beta (T, n_v) = sigmoid(beta x) and g (T, n_v) = its logarithmic decay. */
+ * rule it is the projection alone, with beta (T, n_v) = beta_factor sigmoid(beta x), and g (T, n_decay) = its
+ * logarithmic decay. */
 struct qk_projected {
     float *qkv, *beta, *g;
 };

@@ -70,9 +70,11 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
     struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
 {
     const struct qk_tensor *gain, *bias;
-    const cJSON *forward = parts->forward;
+    const cJSON *forward = parts->forward,
+                *mixer = layer >= 0 ? qk_parts_mixer(parts, &parts->model->layer[layer]) : NULL,
+                *owns = qk_json_get(mixer, key) != NULL ? mixer : forward;
     *norm = (struct qk_norm){.n = n};
-    if (qk_json_get(forward, key) == NULL)
+    if (qk_json_get(owns, key) == NULL)
         return QK_OK;
     norm->layer = strcmp(qk_json_string(forward, "norm", ""), "layer") == 0;
     norm->offset = qk_json_bool(forward, "norm_plus_one", false) ? 1.0f : 0.0f;
@@ -84,8 +86,8 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
         return qk_make_ones(owner, n, &norm->gain, err);
     }
     if (layer >= 0) {
-        QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".weight", true, &gain, err));
-        QK_TRY(qk_parts_layer_tensor(parts, layer, forward, key, ".bias", false, &bias, err));
+        QK_TRY(qk_parts_layer_tensor(parts, layer, owns, key, ".weight", true, &gain, err));
+        QK_TRY(qk_parts_layer_tensor(parts, layer, owns, key, ".bias", false, &bias, err));
     } else {
         QK_TRY(qk_parts_model_tensor(parts, key, ".weight", true, &gain, err));
         QK_TRY(qk_parts_model_tensor(parts, key, ".bias", false, &bias, err));
@@ -180,12 +182,34 @@ static enum qk_code read_layer_scale(struct qk_reading *r)
     return QK_OK;
 }
 
+/* Reads the factors of the residual sums: those of the mixer's row, else those of all layers. */
+static enum qk_code read_residuals(struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    const cJSON *forward = r->parts->forward;
+    const struct {
+        const char *key;
+        float *to;
+    } factors[] = {{"mixer_alpha", &out->mixer_alpha}, {"mixer_beta", &out->mixer_beta},
+        {"mlp_alpha", &out->mlp_alpha}, {"mlp_beta", &out->mlp_beta}};
+    float both;
+    for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
+        const cJSON *owns = qk_json_get(r->mixer, factors[i].key) != NULL ? r->mixer : forward;
+        QK_TRY(qk_parts_multiplier(r->parts, owns, factors[i].key, factors[i].to, r->err));
+    }
+    QK_TRY(qk_parts_multiplier(r->parts, forward, "residual_multiplier", &both, r->err));
+    out->mixer_beta *= both;
+    out->mlp_beta *= both;
+    out->normed_residual = qk_layout_flag(forward, "normed_residual", &r->parts->model->config, false);
+    return QK_OK;
+}
+
 /* Reads the norms around the mixer and the MLP, and the MLP. */
 static enum qk_code read_rest(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
     int i = r->layer->index;
-    QK_TRY(qk_parts_multiplier(r->parts, r->parts->forward, "residual_multiplier", &out->residual, r->err));
+    QK_TRY(read_residuals(r));
     if (out->mixer != NULL)
         QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
     if (strcmp(qk_json_string(r->mixer, "block", ""), "mixer") == 0)

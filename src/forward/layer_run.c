@@ -173,6 +173,14 @@ void qk_run_norm_rows(void *context, size_t item, size_t worker)
 
 /* --- what is added to the input --- */
 
+/* to = alpha to + beta from. */
+static void add(size_t n, float alpha, float beta, const float *from, float *to)
+{
+    if (alpha != 1.0f)
+        qk_scale(n, alpha, to);
+    qk_add(n, beta, from, to);
+}
+
 static void norm_mixed(void *context, size_t item, size_t worker)
 {
     (void)worker;
@@ -202,13 +210,17 @@ static void add_mixer(void *context, size_t item, size_t worker)
     const struct qk_block *block = qk_run_block(run, item);
     size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
+    if (w->normed_residual)
+        qk_norm_apply(&w->mixer_norm, n, d, x, x);
     if (w->mixer != NULL) {
         qk_norm_apply(&w->mixer_post_norm, n, d, run->added + at, run->added + at);
         if (w->feed_forward == NULL || !w->parallel)
-            qk_add(n * d, w->residual, run->added + at, x);
+            add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     }
     if (w->feed_forward != NULL)
         qk_norm_apply(&w->mlp_norm, n, d, x, run->normed + at);
+    if (w->feed_forward != NULL && w->normed_residual)
+        memcpy(x, run->normed + at, n * d * sizeof *x);
 }
 
 /* Adds the output of the MLP, which is in `normed`. */
@@ -222,8 +234,8 @@ static void add_mlp(void *context, size_t item, size_t worker)
     float *x = run->x + block->row * d;
     qk_norm_apply(&w->mlp_post_norm, n, d, run->normed + at, run->normed + at);
     if (w->mixer != NULL && w->parallel)
-        qk_add(n * d, w->residual, run->added + at, x);
-    qk_add(n * d, w->residual, run->normed + at, x);
+        add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
+    add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
     if (w->layer_scale != 1.0f)
         qk_scale(n * d, w->layer_scale, x);
 }
@@ -236,10 +248,13 @@ static enum qk_code project_mixed(struct qk_run *run, const struct qk_group *gro
     const struct qk_layer_weights *w = run->w;
     size_t width = w->n_out * w->value_dim;
     float *mixed = run->mixed + group->row * width;
-    const struct qk_product gate = {&w->gate, run->normed, mixed, width, QK_PRODUCT_GATE, w->gate_activation,
-                                NULL},
+    const struct qk_product gate_in = {
+        .p = &w->gate_in, .x = run->normed, .out = run->hidden, .ld = w->gate_in.n};
+    const struct qk_product gate = {&w->gate, w->gate_in.weight != NULL ? run->hidden : run->normed, mixed,
+                                width, QK_PRODUCT_GATE, w->gate_activation, NULL},
                             o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->d, .use = use};
     QK_TRY(qk_run_for_group(run, group, prepare_gate, progress, err));
+    QK_TRY(qk_run_products(run, group, &gate_in, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &gate, 1, progress, err));
     if (w->gate_first)
         QK_TRY(qk_run_for_group(run, group, norm_mixed, progress, err));
@@ -254,6 +269,7 @@ static enum qk_code project_beside(
         return QK_OK;
     beside->normed = run->normed;
     beside->added = run->added;
+    beside->hidden = run->hidden;
     beside->group = run->group;
     beside->first_block = run->first_block;
     return project_mixed(beside, group, QK_PRODUCT_ADD, progress, err);
@@ -287,7 +303,8 @@ static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress,
     if (code == QK_OK)
         code = qk_alloc_aligned(&run->added, rows * w->d, sizeof(float), err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&run->hidden, rows * hidden, sizeof(float), err);
+        code = qk_alloc_aligned(
+            &run->hidden, rows * (hidden > w->gate_in.n ? hidden : w->gate_in.n), sizeof(float), err);
     for (run->first_block = 0; code == QK_OK && qk_run_next_group(run, width, &group);)
         code = finish_group(run, &group, progress, err);
     free(run->normed);

@@ -40,7 +40,7 @@ static enum qk_code read_sizes(struct qk_reading *r)
         QK_TRY(qk_layout_count(r->mixer, keys[i], &r->parts->model->config, 1 << 16, &value, r->err));
         *sizes[i] = (size_t)value;
     }
-    out->n_q = out->n_out = out->n_v;
+    out->n_q = out->n_out = out->n_decay = out->n_v;
     return out->n_v % out->n_k == 0 ? QK_OK : qk_fail_row(r, "its groups do not divide its heads");
 }
 
@@ -142,7 +142,7 @@ static enum qk_code make_mamba2_past(
     QK_TRY(qk_alloc(&past->gates, run->batch->n, sizeof *past->gates, err));
     for (size_t i = 0; i < run->batch->n; i++) {
         size_t at = run->batch->sequence[i].first * w->n_v;
-        past->gates[i] = (struct qk_gates){run->p.g + at, run->p.beta + at};
+        past->gates[i] = (struct qk_gates){.g = run->p.g + at, .beta = run->p.beta + at};
     }
     past->skip = w->skip;
     return QK_OK;

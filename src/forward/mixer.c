@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const struct qk_mixer_ops *const mixers[] = {&qk_softmax_mixer, &qk_latent_mixer, &qk_lightning_mixer,
-    &qk_delta_mixer, &qk_mamba2_mixer, &qk_mamba_mixer, &qk_lru_mixer, &qk_short_conv_mixer};
+    &qk_delta_mixer, &qk_channel_delta_mixer, &qk_mamba2_mixer, &qk_mamba_mixer, &qk_lru_mixer,
+    &qk_short_conv_mixer};
 
 const struct qk_mixer_ops *qk_mixer_find(const char *word)
 {

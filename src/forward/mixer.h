@@ -41,7 +41,7 @@ struct qk_mixer_ops {
         const struct qk_past *past, size_t n, const struct qk_attention_watch *maps, struct qk_error *err);
 };
 extern const struct qk_mixer_ops qk_softmax_mixer, qk_latent_mixer, qk_lightning_mixer, qk_delta_mixer,
-    qk_mamba2_mixer, qk_mamba_mixer, qk_lru_mixer, qk_short_conv_mixer;
+    qk_channel_delta_mixer, qk_mamba2_mixer, qk_mamba_mixer, qk_lru_mixer, qk_short_conv_mixer;
 /* The mixer of that word (NULL allowed), or NULL. */
 const struct qk_mixer_ops *qk_mixer_find(const char *word);
 

@@ -74,6 +74,7 @@ static const char *reason_text(const char *word)
         {"alibi", "its ALiBi positions are not built in"},
         {"convolutions", "its convolutions of q, k and v are not built in"},
         {"bidirectional", "its attention goes both ways"},
+        {"variant", "its config asks for a variant of its layers that is not built in"},
         {"layer_scale", "its scores are scaled by the number of the layer"},
         {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"},
         {"sinks", "its full attention has sinks"},

@@ -270,7 +270,9 @@ static enum qk_code read_gate(struct qk_reading *r)
     if (qk_json_get(r->mixer, "gate") != NULL) {
         if (!qk_layout_flag(r->mixer, "gate_if", &r->parts->model->config, true))
             return QK_OK;
-        return qk_read_projection(r, r->mixer, "gate", n, out->d, true, &out->gate);
+        bool low = qk_json_get(r->mixer, "gate_in") != NULL;
+        QK_TRY(qk_read_projection(r, r->mixer, "gate_in", 0, out->d, low, &out->gate_in));
+        return qk_read_projection(r, r->mixer, "gate", n, low ? out->gate_in.n : out->d, true, &out->gate);
     }
     if (strcmp(r->rows, "gated") != 0 && strcmp(r->rows, "key_group") != 0)
         return QK_OK;

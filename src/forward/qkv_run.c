@@ -43,6 +43,8 @@ static enum qk_code multiply_group(
     size_t ld = w->qkv.n, q = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim,
            k = w->n_k * w->head_dim;
     float *qkv = run->p.qkv + group->row * ld;
+    const struct qk_product alpha_in = {
+        .p = &w->alpha_in, .x = run->normed, .out = run->hidden, .ld = w->alpha_in.n};
     const struct qk_projection role[] = {
         part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
     const struct qk_product products[] = {
@@ -55,8 +57,12 @@ static enum qk_code multiply_group(
             .ld = w->n_v,
             .use = QK_PRODUCT_ACTIVATE,
             .activation = QK_SIGMOID},
-        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v, .ld = w->n_v},
+        {.p = &w->alpha,
+            .x = w->alpha_in.weight != NULL ? run->hidden : run->normed,
+            .out = run->p.g + group->row * w->n_decay,
+            .ld = w->n_decay},
     };
+    QK_TRY(qk_run_products(run, group, &alpha_in, 1, progress, err));
     return qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err);
 }
 
@@ -79,14 +85,16 @@ enum qk_code qk_qkv_project(
     QK_TRY(qk_alloc_aligned(&run->p.qkv, T * w->qkv.n, sizeof(float), err));
     if (w->mixer->value_heads) {
         QK_TRY(qk_alloc_aligned(&run->p.beta, T * w->n_v, sizeof(float), err));
-        QK_TRY(qk_alloc_aligned(&run->p.g, T * w->n_v, sizeof(float), err));
+        QK_TRY(qk_alloc_aligned(&run->p.g, T * w->n_decay, sizeof(float), err));
     }
-    QK_TRY(qk_alloc_aligned(&run->normed, qk_run_group_rows(run, w->d) * w->d, sizeof(float), err));
-    enum qk_code code = QK_OK;
+    size_t rows = qk_run_group_rows(run, w->d);
+    QK_TRY(qk_alloc_aligned(&run->normed, rows * w->d, sizeof(float), err));
+    enum qk_code code = qk_alloc_aligned(&run->hidden, rows * w->alpha_in.n, sizeof(float), err);
     while (code == QK_OK && qk_run_next_group(run, w->d, &group))
         code = project_group(run, &group, progress, err);
     free(run->normed);
-    run->normed = NULL;
+    free(run->hidden);
+    run->normed = run->hidden = NULL;
     return code;
 }
 

@@ -1,5 +1,5 @@
 /* recurrence.c - lightning attention and the gated delta rule, by chunks. */
-#include "forward/recurrence.h"
+#include "forward/recurrence_internal.h"
 
 #include "base/blas.h"
 #include "base/mem.h"
@@ -14,8 +14,7 @@
 
 /* --- states of the recurrences --- */
 
-/* The state (head_dim, value_dim) behind the tokens before these. */
-static void begin_state(const struct qk_attention *a, size_t h, float *state)
+void qk_state_begin(const struct qk_attention *a, size_t h, float *state)
 {
     size_t n = a->head_dim * a->value_dim;
     if (a->state != NULL)
@@ -24,7 +23,7 @@ static void begin_state(const struct qk_attention *a, size_t h, float *state)
         memset(state, 0, n * sizeof *state);
 }
 
-static void end_state(const struct qk_attention *a, size_t h, const float *state)
+void qk_state_end(const struct qk_attention *a, size_t h, const float *state)
 {
     size_t n = a->head_dim * a->value_dim;
     if (a->state != NULL)
@@ -44,8 +43,6 @@ void qk_alibi_slopes(size_t n, float *slope)
         slope[h] = (float)pow(2.0, -8.0 * (double)(2 * (h - power) + 1) / (double)(2 * power));
 }
 
-enum { CHUNK = QK_CHUNK };
-
 struct lightning_job {
     const struct qk_attention *a; /* one a sequence */
     const float *slope;
@@ -53,8 +50,8 @@ struct lightning_job {
     size_t size;
 };
 
-/* A worker's scratch: state (head_dim, value_dim), p (CHUNK, CHUNK), scaled (CHUNK, head_dim), decay (CHUNK +
- * 1) with decay[i] = e^(-slope i). */
+/* A worker's scratch: state (head_dim, value_dim), p (QK_CHUNK, QK_CHUNK), scaled (QK_CHUNK, head_dim), decay
+ * (QK_CHUNK + 1) with decay[i] = e^(-slope i). */
 struct lightning_scratch {
     float *state, *p, *scaled, *decay;
 };
@@ -77,12 +74,12 @@ static void lightning_within(const struct qk_attention *a, const struct lightnin
     const float *k, const float *v, size_t n, float *to)
 {
     qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)n, (int)a->head_dim, a->scale, q,
-        (int)a->q_stride, k, (int)a->k_stride, 0.0f, s->p, CHUNK);
+        (int)a->q_stride, k, (int)a->k_stride, 0.0f, s->p, QK_CHUNK);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            s->p[i * CHUNK + j] = j <= i ? s->p[i * CHUNK + j] * s->decay[i - j] : 0.0f;
+            s->p[i * QK_CHUNK + j] = j <= i ? s->p[i * QK_CHUNK + j] * s->decay[i - j] : 0.0f;
     qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)a->value_dim, (int)n, 1.0f, s->p,
-        CHUNK, v, (int)a->v_stride, 1.0f, to, (int)(a->n_q * a->value_dim));
+        QK_CHUNK, v, (int)a->v_stride, 1.0f, to, (int)(a->n_q * a->value_dim));
 }
 
 /* state = e^(-slope n) state + sum_i e^(-slope (n - 1 - i)) k_i v_i^T. */
@@ -107,13 +104,13 @@ static void lightning_head(void *context, size_t item, size_t worker)
     size_t h = item % a->n_q, hd = a->head_dim, vd = a->value_dim, g = h / (a->n_q / a->n_k);
     struct lightning_scratch s = {.state = job->scratch + worker * job->size};
     s.p = s.state + hd * vd;
-    s.scaled = s.p + CHUNK * CHUNK;
-    s.decay = s.scaled + CHUNK * hd;
-    for (size_t i = 0; i <= CHUNK; i++)
+    s.scaled = s.p + QK_CHUNK * QK_CHUNK;
+    s.decay = s.scaled + QK_CHUNK * hd;
+    for (size_t i = 0; i <= QK_CHUNK; i++)
         s.decay[i] = (float)exp(-(double)job->slope[h] * (double)i);
-    begin_state(a, h, s.state);
-    for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += CHUNK) {
-        size_t n = a->T - t0 < CHUNK ? a->T - t0 : CHUNK;
+    qk_state_begin(a, h, s.state);
+    for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += QK_CHUNK) {
+        size_t n = a->T - t0 < QK_CHUNK ? a->T - t0 : QK_CHUNK;
         const float *q = a->q + t0 * a->q_stride + h * hd, *k = a->k + t0 * a->k_stride + g * hd,
                     *v = a->v + t0 * a->v_stride + g * vd;
         float *to = a->out + (t0 * a->n_q + h) * vd;
@@ -121,7 +118,7 @@ static void lightning_head(void *context, size_t item, size_t worker)
         lightning_within(a, &s, q, k, v, n, to);
         lightning_move_state(a, &s, k, v, n);
     }
-    end_state(a, h, s.state);
+    qk_state_end(a, h, s.state);
     qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
 }
 
@@ -130,7 +127,7 @@ enum qk_code qk_lightning_attention(
 {
     struct lightning_job job = {.a = a, .slope = slope};
     size_t items = n * a->n_q;
-    job.size = a->head_dim * a->value_dim + CHUNK * CHUNK + CHUNK * a->head_dim + CHUNK + 16;
+    job.size = a->head_dim * a->value_dim + QK_CHUNK * QK_CHUNK + QK_CHUNK * a->head_dim + QK_CHUNK + 16;
     QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
     qk_parallel_for(items, lightning_head, &job, a->progress);
     free(job.scratch);
@@ -146,30 +143,29 @@ struct delta_job {
     size_t size;
 };
 
-/* A worker's scratch: state (head_dim, value_dim), delta (CHUNK, value_dim), faded (CHUNK, head_dim), and three of
- * (CHUNK, CHUNK). */
+/* A worker's scratch: state (head_dim, value_dim), delta (QK_CHUNK, value_dim), faded (QK_CHUNK, head_dim), and three
+ * of (QK_CHUNK, QK_CHUNK). */
 struct delta_scratch {
     float *state, *delta, *faded, *decay, *keys, *queries;
 };
 
 static size_t delta_size(size_t dk, size_t dv)
 {
-    return dk * dv + CHUNK * dv + CHUNK * dk + 3 * CHUNK * CHUNK;
+    return dk * dv + QK_CHUNK * dv + QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
 }
 
 static struct delta_scratch lay_delta(float *at, size_t dk, size_t dv)
 {
     struct delta_scratch s = {.state = at, .delta = at + dk * dv};
-    s.faded = s.delta + CHUNK * dv;
-    s.decay = s.faded + CHUNK * dk;
-    s.keys = s.decay + CHUNK * CHUNK;
-    s.queries = s.keys + CHUNK * CHUNK;
+    s.faded = s.delta + QK_CHUNK * dv;
+    s.decay = s.faded + QK_CHUNK * dk;
+    s.keys = s.decay + QK_CHUNK * QK_CHUNK;
+    s.queries = s.keys + QK_CHUNK * QK_CHUNK;
     return s;
 }
 
-/* s (value_dim) = state^T x. Both passes over the state are plain loops, because its rows are too short for a BLAS
- * call. */
-static void state_times(size_t dk, size_t dv, const float *state, const float *x, float *s)
+/* Both passes over the state are plain loops, because its rows are too short for a BLAS call. */
+void qk_state_times(size_t dk, size_t dv, const float *state, const float *x, float *s)
 {
     memset(s, 0, dv * sizeof *s);
     for (size_t i = 0; i < dk; i++)
@@ -177,25 +173,44 @@ static void state_times(size_t dk, size_t dv, const float *state, const float *x
             s[j] += state[i * dv + j] * x[i];
 }
 
-/* Tokens of a value head, and its gates: row i is `stride` behind row i - 1. */
-struct delta_tokens {
-    size_t n, dk, dv, q_stride, k_stride, v_stride, stride, out_stride;
-    const float *q, *k, *v, *g, *beta;
-    float *out;
-};
+void qk_state_add(size_t dk, size_t dv, const float *k, const float *delta, float *state)
+{
+    for (size_t i = 0; i < dk; i++)
+        for (size_t j = 0; j < dv; j++)
+            state[i * dv + j] += k[i] * delta[j];
+}
+
+struct qk_delta_tokens qk_delta_tokens_of(
+    const struct qk_attention *a, const struct qk_gates *gates, size_t h, size_t t)
+{
+    size_t dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k), g = gates->channels ? dk : 1;
+    return (struct qk_delta_tokens){.n = a->T - t < QK_CHUNK ? a->T - t : QK_CHUNK,
+        .dk = dk,
+        .dv = dv,
+        .q_stride = a->q_stride,
+        .k_stride = a->k_stride,
+        .v_stride = a->v_stride,
+        .stride = a->n_q,
+        .g_stride = a->n_q * g,
+        .out_stride = a->n_q * dv,
+        .q = a->q + t * a->q_stride + key * dk,
+        .k = a->k + t * a->k_stride + key * dk,
+        .v = a->v + t * a->v_stride + h * dv,
+        .g = gates->g + (t * a->n_q + h) * g,
+        .beta = gates->beta + t * a->n_q + h,
+        .out = a->out + (t * a->n_q + h) * dv};
+}
 
 /* A single token. */
-static void delta_step(const struct delta_tokens *x, const struct delta_scratch *s)
+static void delta_step(const struct qk_delta_tokens *x, const struct delta_scratch *s)
 {
     size_t dk = x->dk, dv = x->dv;
     qk_scale(dk * dv, expf(x->g[0]), s->state);
-    state_times(dk, dv, s->state, x->k, s->delta);
+    qk_state_times(dk, dv, s->state, x->k, s->delta);
     for (size_t j = 0; j < dv; j++)
         s->delta[j] = x->beta[0] * (x->v[j] - s->delta[j]);
-    for (size_t i = 0; i < dk; i++)
-        for (size_t j = 0; j < dv; j++)
-            s->state[i * dv + j] += x->k[i] * s->delta[j];
-    state_times(dk, dv, s->state, x->q, x->out);
+    qk_state_add(dk, dv, x->k, s->delta, s->state);
+    qk_state_times(dk, dv, s->state, x->q, x->out);
 }
 
 /* A chunk of n tokens at once, with the state S before it (Yang et al. 2024). With c(i, j) = e^(g_(j+1) + ... + g_i),
@@ -210,25 +225,24 @@ static void delta_step(const struct delta_tokens *x, const struct delta_scratch 
 void qk_chunk_decay(size_t n, const float *g, size_t stride, float *decay, float from_start[QK_CHUNK])
 {
     static const double LEAST = -87; /* of exponents: 1e-38 */
-    double sum[CHUNK + 1] = {0};     /* the last: from the start */
-    float row[CHUNK + 1];
+    double sum[QK_CHUNK + 1] = {0};  /* the last: from the start */
+    float row[QK_CHUNK + 1];
     for (size_t i = 0; i < n; i++) {
         double of_token = (double)g[i * stride];
         sum[i] = 0;
         for (size_t j = 0; j < i; j++)
             sum[j] += of_token;
-        sum[CHUNK] += of_token;
+        sum[QK_CHUNK] += of_token;
         for (size_t j = 0; j <= i; j++)
             row[j] = (float)(sum[j] < LEAST ? LEAST : sum[j]);
-        row[i + 1] = (float)(sum[CHUNK] < LEAST ? LEAST : sum[CHUNK]);
+        row[i + 1] = (float)(sum[QK_CHUNK] < LEAST ? LEAST : sum[QK_CHUNK]);
         qk_exp_sum(i + 2, 0, row);
-        memcpy(decay + i * CHUNK, row, (i + 1) * sizeof *row);
+        memcpy(decay + i * QK_CHUNK, row, (i + 1) * sizeof *row);
         from_start[i] = row[i + 1];
     }
 }
 
-/* c (n, m) = a (n, k) b, b (k, m) or with `transposed` (m, k). */
-static void multiply(size_t n, size_t m, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+void qk_chunk_product(size_t n, size_t m, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
     bool transposed, float *c, size_t ldc)
 {
     qk_blas.sgemm(CblasRowMajor, CblasNoTrans, transposed ? CblasTrans : CblasNoTrans, (int)n, (int)m, (int)k,
@@ -237,40 +251,41 @@ static void multiply(size_t n, size_t m, size_t k, const float *a, size_t lda, c
 
 /* delta (n, value_dim) = d, from the triangular system. */
 static void solve_delta(
-    const struct delta_tokens *x, const struct delta_scratch *s, const float from_start[CHUNK])
+    const struct qk_delta_tokens *x, const struct delta_scratch *s, const float from_start[QK_CHUNK])
 {
     size_t n = x->n, dv = x->dv;
-    multiply(n, n, x->dk, x->k, x->k_stride, x->k, x->k_stride, true, s->keys, CHUNK);
-    multiply(n, dv, x->dk, x->k, x->k_stride, s->state, dv, false, s->delta, dv);
+    qk_chunk_product(n, n, x->dk, x->k, x->k_stride, x->k, x->k_stride, true, s->keys, QK_CHUNK);
+    qk_chunk_product(n, dv, x->dk, x->k, x->k_stride, s->state, dv, false, s->delta, dv);
     for (size_t i = 0; i < n; i++) {
         float beta = x->beta[i * x->stride], *d = s->delta + i * dv;
         for (size_t j = 0; j < i; j++)
-            s->keys[i * CHUNK + j] *= beta * s->decay[i * CHUNK + j];
+            s->keys[i * QK_CHUNK + j] *= beta * s->decay[i * QK_CHUNK + j];
         for (size_t j = 0; j < dv; j++)
             d[j] = beta * (x->v[i * x->v_stride + j] - from_start[i] * d[j]);
     }
     qk_blas.strsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasUnit, (int)n, (int)dv, 1.0f,
-        s->keys, CHUNK, s->delta, (int)dv);
+        s->keys, QK_CHUNK, s->delta, (int)dv);
 }
 
-static void delta_chunk(const struct delta_tokens *x, const struct delta_scratch *s)
+static void delta_chunk(const struct qk_delta_tokens *x, const struct delta_scratch *s)
 {
     size_t n = x->n, dk = x->dk, dv = x->dv;
-    float from_start[CHUNK];
-    const float *to_end = s->decay + (n - 1) * CHUNK;
-    qk_chunk_decay(n, x->g, x->stride, s->decay, from_start);
+    float from_start[QK_CHUNK];
+    const float *to_end = s->decay + (n - 1) * QK_CHUNK;
+    qk_chunk_decay(n, x->g, x->g_stride, s->decay, from_start);
     solve_delta(x, s, from_start);
-    multiply(n, n, dk, x->q, x->q_stride, x->k, x->k_stride, true, s->queries, CHUNK);
-    multiply(n, dv, dk, x->q, x->q_stride, s->state, dv, false, x->out, x->out_stride);
+    qk_chunk_product(n, n, dk, x->q, x->q_stride, x->k, x->k_stride, true, s->queries, QK_CHUNK);
+    qk_chunk_product(n, dv, dk, x->q, x->q_stride, s->state, dv, false, x->out, x->out_stride);
     for (size_t i = 0; i < n; i++) {
         qk_scale(dv, from_start[i], x->out + i * x->out_stride);
         for (size_t j = 0; j < n; j++)
-            s->queries[i * CHUNK + j] = j <= i ? s->queries[i * CHUNK + j] * s->decay[i * CHUNK + j] : 0.0f;
+            s->queries[i * QK_CHUNK + j] =
+                j <= i ? s->queries[i * QK_CHUNK + j] * s->decay[i * QK_CHUNK + j] : 0.0f;
         for (size_t j = 0; j < dk; j++)
             s->faded[i * dk + j] = to_end[i] * x->k[i * x->k_stride + j];
     }
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)dv, (int)n, 1.0f, s->queries, CHUNK,
-        s->delta, (int)dv, 1.0f, x->out, (int)x->out_stride);
+    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)dv, (int)n, 1.0f, s->queries,
+        QK_CHUNK, s->delta, (int)dv, 1.0f, x->out, (int)x->out_stride);
     qk_blas.sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)dk, (int)dv, (int)n, 1.0f, s->faded, (int)dk,
         s->delta, (int)dv, from_start[n - 1], s->state, (int)dv);
 }
@@ -283,30 +298,17 @@ static void delta_head(void *context, size_t item, size_t worker)
     const struct qk_gates *gates = &job->gates[item / job->a->n_q];
     struct qk_timing *timing = qk_progress_timing(a->progress);
     uint64_t since = qk_timing_start(timing);
-    size_t h = item % a->n_q, dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k);
-    const struct delta_scratch s = lay_delta(job->scratch + worker * job->size, dk, dv);
-    begin_state(a, h, s.state);
-    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += CHUNK) {
-        const struct delta_tokens x = {.n = a->T - t < CHUNK ? a->T - t : CHUNK,
-            .dk = dk,
-            .dv = dv,
-            .q_stride = a->q_stride,
-            .k_stride = a->k_stride,
-            .v_stride = a->v_stride,
-            .stride = a->n_q,
-            .out_stride = a->n_q * dv,
-            .q = a->q + t * a->q_stride + key * dk,
-            .k = a->k + t * a->k_stride + key * dk,
-            .v = a->v + t * a->v_stride + h * dv,
-            .g = gates->g + t * a->n_q + h,
-            .beta = gates->beta + t * a->n_q + h,
-            .out = a->out + (t * a->n_q + h) * dv};
+    size_t h = item % a->n_q;
+    const struct delta_scratch s = lay_delta(job->scratch + worker * job->size, a->head_dim, a->value_dim);
+    qk_state_begin(a, h, s.state);
+    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += QK_CHUNK) {
+        const struct qk_delta_tokens x = qk_delta_tokens_of(a, gates, h, t);
         if (x.n == 1)
             delta_step(&x, &s);
         else
             delta_chunk(&x, &s);
     }
-    end_state(a, h, s.state);
+    qk_state_end(a, h, s.state);
     qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
 }
 

@@ -45,14 +45,15 @@ static void add_delta_row(const struct qk_attention *a, const struct qk_gates *g
     for (size_t j = 0; j < dk; j++)
         w[j] = (double)q[j];
     for (size_t s = t + 1; s-- > 0;) {
-        const float *k = a->k + s * a->k_stride + key * dk;
-        double dot = 0, decay = exp((double)gates->g[s * a->n_q + value_head]);
+        const float *k = a->k + s * a->k_stride + key * dk,
+                    *g = gates->g + (s * a->n_q + value_head) * (gates->channels ? dk : 1);
+        double dot = 0, decay = exp((double)g[0]);
         for (size_t j = 0; j < dk; j++)
             dot += w[j] * (double)k[j];
         c[s] = (double)gates->beta[s * a->n_q + value_head] * dot;
         sum += fabs(c[s]);
         for (size_t j = 0; j < dk; j++)
-            w[j] = decay * (w[j] - c[s] * (double)k[j]);
+            w[j] = (gates->channels ? exp((double)g[j]) : decay) * (w[j] - c[s] * (double)k[j]);
     }
     for (size_t s = 0; s <= t && sum > 0; s++)
         row[s] += (float)(share * fabs(c[s]) / sum);

@@ -5,6 +5,7 @@
  * a(t, s) = |c(t, s)| / sum_r |c(t, r)|.
  *   lightning attention:  c(t, s) = e^(-slope (t - s)) q_t . k_s
  *   gated delta rule:     c(t, s) = beta_s k_s . w_s,  w_t = q_t,  w_(s-1) = e^(g_s) (w_s - beta_s k_s (k_s . w_s)),
+ * Where each channel has a decay, e^(g_s) goes channel by channel (Kimi Team 2025).
  * This is o_t = S_t^T q_t with S_t = e^(g_t) (I - beta_t k_t k_t^T) S_(t-1) + beta_t k_t v_t^T (Yang et al. 2024),
  * unrolled backwards. Coefficients are summed in float64. A query head that several value heads share has the mean of
  * their rows. */

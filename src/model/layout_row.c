@@ -39,7 +39,7 @@ static const char ROWS[] = " separate gated block head3 grouped conv1d key_group
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] =
-    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer ";
+    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -118,6 +118,7 @@ static const struct field MIXER_FIELDS[] = {
     {"v", NAMES, false, NULL},
     {"o", NAMES, false, NULL},
     {"gate", NAMES, false, NULL},
+    {"gate_in", NAMES, false, NULL},
     {"gate_if", FLAG, false, NULL},
     {"gate_activation", WORD, false, " sigmoid silu gelu_pytorch_tanh "},
     {"o_norm", NAMES, false, NULL},
@@ -131,12 +132,14 @@ static const struct field MIXER_FIELDS[] = {
     {"key_multiplier", VALUE, false, NULL},
     {"part_multipliers", PATH, false, NULL},
     {"out_multiplier", VALUE, false, NULL},
-    {"recurrence", WORD, false, " lightning delta mamba2 mamba lru short_conv "},
+    {"recurrence", WORD, false, " lightning delta channel_delta mamba2 mamba lru short_conv "},
+    {"alpha_in", NAMES, false, NULL},
     {"alpha", NAMES, false, NULL},
     {"beta", NAMES, false, NULL},
     {"beta_alpha", NAMES, false, NULL},
     {"decay_log", NAMES, false, NULL},
     {"decay_bias", NAMES, false, NULL},
+    {"negative", FLAG, false, NULL},
     {"in", NAMES, false, NULL},
     {"skip", NAMES, false, NULL},
     {"selection", NAMES, false, NULL},
@@ -148,8 +151,22 @@ static const struct field MIXER_FIELDS[] = {
     {"decay_gate_bias", NAMES, false, NULL},
     {"step_limits", PATH, false, NULL},
     {"conv", NAMES, false, NULL},
+    {"conv_if", FLAG, false, NULL},
+    {"q_conv", NAMES, false, NULL},
+    {"k_conv", NAMES, false, NULL},
+    {"v_conv", NAMES, false, NULL},
     {"kernel_in", NAMES, false, NULL},
     {"kernel_out", NAMES, false, NULL},
+    {"qkv_silu", FLAG, false, NULL},
+    {"slope_layer", WORD, false, " this before "},
+    {"mixer_norm", NAMES, false, NULL},
+    {"mixer_post_norm", NAMES, false, NULL},
+    {"mlp_norm", NAMES, false, NULL},
+    {"mlp_post_norm", NAMES, false, NULL},
+    {"mixer_alpha", VALUE, false, NULL},
+    {"mixer_beta", VALUE, false, NULL},
+    {"mlp_alpha", VALUE, false, NULL},
+    {"mlp_beta", VALUE, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 static const struct field FORWARD_FIELDS[] = {
@@ -163,6 +180,11 @@ static const struct field FORWARD_FIELDS[] = {
     {"mixer_post_norm", NAMES, false, NULL},
     {"mlp_norm", NAMES, false, NULL},
     {"mlp_post_norm", NAMES, false, NULL},
+    {"mixer_alpha", VALUE, false, NULL},
+    {"mixer_beta", VALUE, false, NULL},
+    {"mlp_alpha", VALUE, false, NULL},
+    {"mlp_beta", VALUE, false, NULL},
+    {"normed_residual", FLAG, false, NULL},
     {"layer_scale", NAMES, false, NULL},
     {"parallel", FLAG, false, NULL},
     {"gate", NAMES, false, NULL},
@@ -432,7 +454,7 @@ static enum qk_code check_mixing(const char *file, const cJSON *mixer, struct qk
 {
     static const struct {
         const char *recurrence, *needed[10];
-    } recurrences[] = {{"delta", {"decay_log", "decay_bias"}},
+    } recurrences[] = {{"delta", {"decay_log", "decay_bias"}}, {"channel_delta", {"decay_log", "decay_bias"}},
         {"mamba2", {"in", "conv", "decay_log", "decay_bias", "skip", "value_heads", "value_dim", "key_heads",
                        "head_dim"}},
         {"mamba", {"in", "conv", "selection", "step", "decay_log", "skip"}},
@@ -450,7 +472,7 @@ static enum qk_code check_mixing(const char *file, const cJSON *mixer, struct qk
         file, mixer->string, mixer, separate && !none ? sums : sums + 1, separate && !none ? 2 : 1, err));
     if (strcmp(kind, "linear") == 0)
         QK_TRY(check_needed(file, mixer->string, mixer, recurrent, 1, err));
-    if (strcmp(word, "delta") == 0 && qk_json_get(mixer, "beta_alpha") == NULL)
+    if (is_word_of(word, " delta channel_delta ") && qk_json_get(mixer, "beta_alpha") == NULL)
         QK_TRY(check_needed(file, mixer->string, mixer, gates, 2, err));
     for (size_t i = 0; i < sizeof recurrences / sizeof recurrences[0]; i++)
         if (strcmp(word, recurrences[i].recurrence) == 0)

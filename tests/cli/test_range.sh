@@ -204,7 +204,13 @@ check "  is called one" says '^estimate from weights'
 run range "$pre" "$post" --estimate
 check "  there is none without rotary positions" complains 3 'no layer has rotary positions'
 
-run range "$fixtures/minimax/pre" "$fixtures/minimax/post"
+for side in pre post; do
+    mkdir -p "$work/both_ways/$side"
+    cp "$fixtures/gemma3_text/$side/model.safetensors" "$work/both_ways/$side"
+    sed 's/\("use_bidirectional_attention"\): false/\1: true/' "$fixtures/gemma3_text/$side/config.json" \
+        >"$work/both_ways/$side/config.json"
+done
+run range "$work/both_ways/pre" "$work/both_ways/post"
 check "  it is shown, and said, where there is neither a forward pass nor states" sh -c \
     "grep -q '^estimate from weights' '$out' && [ \$(wc -l <'$err') -eq 1 ] && grep -q 'no forward pass for this family: .*--states FILE' '$err'"
 run range "$fixtures/jamba/pre" "$fixtures/jamba/post"

@@ -49,6 +49,16 @@ void set_config(const char *folder, const char *key, const char *value)
     cJSON_Delete(config);
 }
 
+void copy_pair_without_pass(const char *folder)
+{
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        char path[PATH_SIZE];
+        const char *side = qk_side_name((enum qk_side)s);
+        copy_model("gemma3_text", side, path_in(path, folder, side), NULL, NULL);
+        set_config(path, "use_bidirectional_attention", "true");
+    }
+}
+
 void make_ids(int32_t ids[N_IDS])
 {
     for (int t = 0; t < N_IDS; t++)

@@ -9,6 +9,9 @@
 /* FOLDER with a copy of a family's side (hypenet: the demo pair's) whose tensor file has `from` (NULL:
  * nothing) replaced once by `to`, of the same length. */
 void copy_model(const char *family, const char *side, const char *folder, const char *from, const char *to);
+/* FOLDER/pre and FOLDER/post: gemma3_text with attention in both directions, which has rotary positions and no forward
+ * pass. */
+void copy_pair_without_pass(const char *folder);
 /* Sets a key of FOLDER/config.json to a JSON text. */
 void set_config(const char *folder, const char *key, const char *value);
 

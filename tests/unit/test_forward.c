@@ -82,7 +82,7 @@ static const char JET_PAIR[] = "tiny-jet-nemotron";
 /* Goldens with the frequencies of their configs. There is one side of each. */
 static const char *const EXACT[] = {"qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe",
     "nemotron_h", "bamba", "granite", "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe",
-    "lfm2_moe"};
+    "lfm2_moe", "olmo_hybrid", "minimax_moe", "kimi_linear"};
 enum { N_EXACT = sizeof EXACT / sizeof EXACT[0] };
 
 static bool is_exact(const char *family)
@@ -216,7 +216,8 @@ static void test_attention_from_states(void **state)
  * boundary of two blocks of tokens it makes the same of the text. */
 static void test_moved_in_time(void **state)
 {
-    static const char *const families[] = {"qwen3_next", "qwen3_5_text", "jet_nemotron", "hypenet"};
+    static const char *const families[] = {
+        "qwen3_next", "qwen3_5_text", "jet_nemotron", "hypenet", "olmo_hybrid", "kimi_linear"};
     for (size_t f = 0; f < sizeof families / sizeof families[0]; f++) {
         struct qk_model *model;
         struct golden golden;

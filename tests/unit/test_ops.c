@@ -67,8 +67,6 @@ static double by_definition(enum qk_activation activation, double x)
         return x;
     case QK_GELU_TANH:
         return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
-    case QK_RELU2:
-        return x > 0 ? x * x : 0;
     }
     return 0;
 }
@@ -423,7 +421,7 @@ static void test_slopes(void **state)
     assert_true(six[4] == 0.5f && six[5] == 0.125f);
 }
 
-/* The gated delta rule of value head h, token by token in float64, from and to state (head_dim, value_dim). out (T,
+/* A delta rule of value head h, token by token in float64, from and to state (head_dim, value_dim). out (T,
  * value_dim). */
 static void delta_slowly(
     const struct qk_attention *a, const struct qk_gates *gates, size_t h, double *state, double *out)
@@ -432,11 +430,12 @@ static void delta_slowly(
     for (size_t t = 0; t < a->T; t++) {
         const float *q = a->q + t * a->q_stride + key * dk, *k = a->k + t * a->k_stride + key * dk,
                     *v = a->v + t * a->v_stride + h * dv;
-        double g = (double)gates->g[t * a->n_q + h], beta = (double)gates->beta[t * a->n_q + h];
+        const float *g = gates->g + (t * a->n_q + h) * (gates->channels ? dk : 1);
+        double beta = (double)gates->beta[t * a->n_q + h];
         for (size_t j = 0; j < dv; j++) {
             double memory = 0, read = 0;
             for (size_t i = 0; i < dk; i++) {
-                state[i * dv + j] *= exp(g);
+                state[i * dv + j] *= exp((double)g[gates->channels ? i : 0]);
                 memory += state[i * dv + j] * (double)k[i];
             }
             for (size_t i = 0; i < dk; i++) {
@@ -454,7 +453,7 @@ static void test_delta_rule(void **state)
     float *x = random_values(T * LD, 9), *g = random_values(T * NQ, 10), *beta = random_values(T * NQ, 11);
     float *out = malloc(T * NQ * VD * sizeof *out);
     struct qk_attention a = sample(x);
-    const struct qk_gates gates = {g, beta};
+    const struct qk_gates gates = {.g = g, .beta = beta};
     struct qk_error err = {0};
     for (int i = 0; i < T * NQ; i++) {
         g[i] = -fabsf(g[i]);
@@ -509,9 +508,16 @@ static float extreme(size_t t, float number)
 {
     return t % 3 == 0 ? 0 : t % 3 == 1 ? 1 : number > 0 ? 1 - 1e-6f : 1e-7f;
 }
+/* Up to 2: a state's part along the key changes its sign. */
+static float doubled(size_t t, float number)
+{
+    (void)t;
+    return 1 + number;
+}
 
 static const struct delta_case DELTA_CASES[] = {{mild, middle, 1}, {strong, middle, 1}, {strong, extreme, 1},
-    {none, extreme, 1}, {none, extreme, 1e-3f}, {none, middle, 0}, {mild, extreme, 0}};
+    {none, extreme, 1}, {none, extreme, 1e-3f}, {none, middle, 0}, {mild, extreme, 0}, {mild, doubled, 1},
+    {strong, doubled, 1e-3f}};
 
 /* Keys of length 1 around one direction, queries of length 1 / sqrt(D_DK), as a layer makes them. */
 static void shape_delta(float *x, float apart)
@@ -525,11 +531,12 @@ static void shape_delta(float *x, float apart)
         }
 }
 
-static void check_delta(const struct delta_case *c, uint64_t seed)
+static void check_delta(const struct delta_case *c, uint64_t seed, bool channels)
 {
+    size_t width = D_NV * (channels ? D_DK : 1);
     static const size_t ends[] = {64, 65, 67, D_T, D_T}; /* calls, the state between them */
     static double expected[D_T * D_DV], end[D_DK * D_DV];
-    float *x = random_values(D_T * D_LD, seed), *g = random_values(D_T * D_NV, seed + 1),
+    float *x = random_values(D_T * D_LD, seed), *g = random_values(D_T * width, seed + 1),
           *beta = random_values(D_T * D_NV, seed + 2), *start = random_values(D_NV * D_DK * D_DV, seed + 3);
     static float out[2][D_T * D_NV * D_DV], state[D_NV * D_DK * D_DV], whole[D_NV * D_DK * D_DV];
     struct qk_attention a = {.n_q = D_NV,
@@ -542,10 +549,10 @@ static void check_delta(const struct delta_case *c, uint64_t seed)
         .v_stride = D_LD};
     struct qk_error err = {0};
     shape_delta(x, c->apart);
-    for (size_t i = 0; i < D_T * D_NV; i++) {
-        g[i] = c->g(i / D_NV, g[i]);
+    for (size_t i = 0; i < D_T * width; i++)
+        g[i] = c->g(i / width, g[i]);
+    for (size_t i = 0; i < D_T * D_NV; i++)
         beta[i] = c->beta(i / D_NV, beta[i]);
-    }
     memcpy(state, start, sizeof state);
     memcpy(whole, start, sizeof whole);
     for (size_t i = 0; i < 5; i++) { /* the last call has all tokens */
@@ -556,13 +563,14 @@ static void check_delta(const struct delta_case *c, uint64_t seed)
         a.v = a.k + D_NK * D_DK;
         a.out = out[i == 4] + t * D_NV * D_DV;
         a.state = i == 4 ? whole : state;
-        expect_ok(qk_gated_delta_rule(&a, &(struct qk_gates){g + t * D_NV, beta + t * D_NV}, 1, &err), &err);
+        const struct qk_gates gates = {g + t * width, beta + t * D_NV, channels};
+        expect_ok((channels ? qk_channel_delta_rule : qk_gated_delta_rule)(&a, &gates, 1, &err), &err);
     }
     for (size_t h = 0; h < D_NV; h++) {
         for (size_t i = 0; i < D_DK * D_DV; i++)
             end[i] = (double)start[h * D_DK * D_DV + i];
-        delta_slowly(
-            &a, &(struct qk_gates){g, beta}, h, end, expected); /* of all tokens, as in the last call */
+        const struct qk_gates gates = {g, beta, channels}; /* of all tokens, as in the last call */
+        delta_slowly(&a, &gates, h, end, expected);
         /* Numbers are around 1, and a rounding of 6e-8 happens to each of up to 200 terms that a number is a sum of.
          * The rule forgets: no rounding grows from one token to the next. */
         for (size_t i = 0; i < D_T * D_DV; i++)
@@ -583,14 +591,21 @@ static void test_delta_chunks(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof DELTA_CASES / sizeof *DELTA_CASES; i++)
-        check_delta(&DELTA_CASES[i], 20 + 10 * i);
+        check_delta(&DELTA_CASES[i], 20 + 10 * i, false);
+}
+
+static void test_channel_delta_chunks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof DELTA_CASES / sizeof *DELTA_CASES; i++)
+        check_delta(&DELTA_CASES[i], 120 + 10 * i, true);
 }
 
 static void test_cancelled(void **state)
 {
     (void)state;
     float *x = random_values(T * LD, 12), *out = malloc(T * NQ * VD * sizeof *out), slope[NQ],
-          gates[T * NQ] = {0};
+          gates[T * NQ * HD] = {0};
     struct qk_attention a = sample(x);
     struct qk_progress progress = {.cancel = true};
     struct qk_error err = {0};
@@ -599,7 +614,9 @@ static void test_cancelled(void **state)
     a.out = out;
     assert_int_equal(qk_softmax_attention(&a, 1, NULL, &err), QK_CANCELLED);
     assert_int_equal(qk_lightning_attention(&a, 1, slope, &err), QK_CANCELLED);
-    assert_int_equal(qk_gated_delta_rule(&a, &(struct qk_gates){gates, gates}, 1, &err), QK_CANCELLED);
+    assert_int_equal(qk_gated_delta_rule(&a, &(struct qk_gates){gates, gates, false}, 1, &err), QK_CANCELLED);
+    assert_int_equal(
+        qk_channel_delta_rule(&a, &(struct qk_gates){gates, gates, true}, 1, &err), QK_CANCELLED);
     free(x);
     free(out);
 }
@@ -620,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_slopes),
         cmocka_unit_test(test_delta_rule),
         cmocka_unit_test(test_delta_chunks),
+        cmocka_unit_test(test_channel_delta_chunks),
         cmocka_unit_test(test_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

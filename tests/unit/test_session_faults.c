@@ -11,7 +11,7 @@
 #include "session/task.h"
 
 #include "base/blas.h"
-#include "helper.h"
+#include "models.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -260,10 +260,8 @@ static void check_profiles(const char *folder)
     char pre[PATH_SIZE], post[PATH_SIZE];
     struct qk_session *session;
     struct qk_error err = {0};
-    (void)folder;
-    expect_ok(qk_session_open(data_path(pre, "fixtures/minimax/pre"),
-                  data_path(post, "fixtures/minimax/post"), 2, &session, &err),
-        &err);
+    expect_ok(
+        qk_session_open(path_in(pre, folder, "pre"), path_in(post, folder, "post"), 2, &session, &err), &err);
     expect_ok(qk_session_probe(session, NULL, &err), &err);
     const struct qk_probe_state *probe = qk_session_probe_state(session);
     while (probe->stage == QK_PROBE_RUNNING)
@@ -278,6 +276,7 @@ static void check_profiles(const char *folder)
 
 static void test_profiles_without_memory(void **state)
 {
+    copy_pair_without_pass(*state);
     at_many_calls(check_profiles, *state);
 }
 

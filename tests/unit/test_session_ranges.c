@@ -5,7 +5,7 @@
 #include "session/ranges.h"
 
 #include "base/blas.h"
-#include "helper.h"
+#include "models.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -226,14 +226,13 @@ static void test_failure_and_cancel(void **state)
 /* Without a forward pass there is an estimate from weights; no other failure leads to one. */
 static void test_estimate(void **state)
 {
-    (void)state;
     enum { POINTS = 10 }; /* of the built-in text's 512 tokens: 0, 1, 2, 4, ..., 256 */
     char pre[PATH_SIZE], post[PATH_SIZE];
     struct qk_session *session;
     struct qk_error err = {0};
-    expect_ok(qk_session_open(data_path(pre, "fixtures/minimax/pre"),
-                  data_path(post, "fixtures/minimax/post"), 1, &session, &err),
-        &err);
+    copy_pair_without_pass(*state);
+    expect_ok(
+        qk_session_open(path_in(pre, *state, "pre"), path_in(post, *state, "post"), 1, &session, &err), &err);
     const struct qk_pair *pair = qk_session_pair(session);
     expect_ok(qk_session_probe(session, NULL, &err), &err);
     wait_for_probe(session);
@@ -359,7 +358,7 @@ int main(void)
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_from_states),
         test_in_folder(test_failure_and_cancel),
-        cmocka_unit_test(test_estimate),
+        test_in_folder(test_estimate),
         test_in_folder(test_again),
         cmocka_unit_test(test_replace_and_close_at_once),
     };
