@@ -67,8 +67,6 @@ static double by_definition(enum qk_activation activation, double x)
         return x;
     case QK_GELU_TANH:
         return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
-    case QK_RELU2:
-        return x > 0 ? x * x : 0;
     }
     return 0;
 }
