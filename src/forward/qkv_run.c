@@ -42,6 +42,8 @@ static enum qk_code project_group(
     size_t ld = w->qkv.n, q = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim,
            k = w->n_k * w->head_dim;
     float *qkv = run->p.qkv + group->row * ld;
+    float *beta = run->p.beta != NULL ? run->p.beta + group->row * w->n_v : NULL,
+          *g = run->p.g != NULL ? run->p.g + group->row * w->n_v : NULL; /* of delta rules alone */
     const struct qk_projection role[] = {
         part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
     const struct qk_product products[] = {
@@ -50,11 +52,11 @@ static enum qk_code project_group(
         {.p = &role[2], .x = run->normed, .out = qkv + q + k, .ld = ld},
         {.p = &w->beta,
             .x = run->normed,
-            .out = run->p.beta + group->row * w->n_v,
+            .out = beta,
             .ld = w->n_v,
             .use = QK_PRODUCT_ACTIVATE,
             .activation = QK_SIGMOID},
-        {.p = &w->alpha, .x = run->normed, .out = run->p.g + group->row * w->n_v, .ld = w->n_v},
+        {.p = &w->alpha, .x = run->normed, .out = g, .ld = w->n_v},
     };
     QK_TRY(qk_run_for_group(run, group, qk_run_norm_rows, progress, err));
     QK_TRY(qk_run_products(run, group, products, w->mixer->value_heads ? 5 : 3, progress, err));
