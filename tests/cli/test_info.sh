@@ -41,7 +41,7 @@ for folder in "$fixtures"/*; do
     check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
 done
 run info "$fixtures/deepseek_v3/post"
-check "latent attention is shown" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16$'
+check "latent attention is shown" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16, RoPE on 8 of 24 dims (pairs, theta [0-9.e+]*)$'
 check "  what it can do" grep -q '^  compare, restore, restore-latent: 4 of 4 layers$' "$out"
 check "  and not do" sh -c "! grep -q 'lerp\|procrustes' '$out'"
 check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_mqa.weight, rows 0 to 15): restore keeps post' "$out"
