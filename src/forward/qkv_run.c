@@ -193,7 +193,7 @@ enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const
     enum qk_code code = make_past(run, progress, &past, err);
     if (code == QK_OK)
         code = w->mixer->attend(&past, n, watch->maps, err);
-    if (code == QK_OK)
+    if (code == QK_OK && w->layer->kind == QK_LINEAR) /* a state space also has gates, but no q and k */
         code = qk_past_maps_show(
             &(struct qk_row_past){past.a, past.gates, past.slope, n}, watch->maps, progress, err);
     if (code == QK_OK)
