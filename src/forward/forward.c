@@ -47,7 +47,7 @@ enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err
 enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, struct qk_error *err)
 {
     struct qk_parts parts;
-    struct qk_head head;
+    struct qk_head head = {0};
     *n = 0;
     QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
     enum qk_code code = qk_parts_check(&parts, err);
@@ -56,6 +56,7 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     qk_parts_close(&parts);
     if (code == QK_OK)
         *n = head.vocabulary;
+    qk_head_free(&head);
     return code;
 }
 
@@ -286,13 +287,10 @@ static enum qk_code final_norm(struct pass *pass, struct qk_error *err)
     return code == QK_OK ? show_state(pass, pass->parts->model->n_layers, err) : code;
 }
 
-static enum qk_code run_pass(
-    struct pass *pass, const int32_t *ids, float *logits, size_t n_logits, struct qk_error *err)
+static enum qk_code run_to_head(struct pass *pass, const int32_t *ids, const struct qk_head *head,
+    float *logits, size_t n_logits, struct qk_error *err)
 {
     const struct qk_forward_hooks *hooks = pass->hooks;
-    struct qk_head head;
-    if (logits != NULL) /* before the work of all the layers */
-        QK_TRY(qk_head_find(pass->parts, &head, err));
     QK_TRY(qk_embed(pass->parts, ids, 0, pass->T, pass->x, err));
     if (hooks != NULL && hooks->ends) {
         QK_TRY(run_layers(pass, hooks->last, err));
@@ -303,7 +301,20 @@ static enum qk_code run_pass(
     if (logits == NULL || n_logits == 0)
         return QK_OK;
     return qk_head_logits(
-        &head, pass->parts, pass->x + (pass->T - n_logits) * pass->d, n_logits, logits, pass->progress, err);
+        head, pass->parts, pass->x + (pass->T - n_logits) * pass->d, n_logits, logits, pass->progress, err);
+}
+
+static enum qk_code run_pass(
+    struct pass *pass, const int32_t *ids, float *logits, size_t n_logits, struct qk_error *err)
+{
+    struct qk_head head = {0};
+    enum qk_code code = QK_OK;
+    if (logits != NULL) /* before the work of all the layers */
+        code = qk_head_find(pass->parts, &head, err);
+    if (code == QK_OK)
+        code = run_to_head(pass, ids, &head, logits, n_logits, err);
+    qk_head_free(&head);
+    return code;
 }
 
 enum qk_code qk_forward(const struct qk_model *model, const struct qk_patch *patch, const int32_t *ids,
