@@ -1,6 +1,7 @@
 /* blas.c - OpenBLAS and LAPACKE over dlopen, and the room that they need under a limit of address space. */
 #include "base/blas.h"
 
+#include "base/environment.h"
 #include "base/library.h"
 #include "base/processors.h"
 
@@ -100,37 +101,20 @@ static void set_buffers_aside(void)
 
 /* --- the libraries --- */
 
-/* Sets a variable of the environment, or removes it; returns what it was, for put_back. */
-static char *replace_variable(const char *name, const char *value)
-{
-    const char *before = getenv(name);
-    char *kept = before != NULL ? strdup(before) : NULL;
-    if (value != NULL)
-        setenv(name, value, 1);
-    return kept;
-}
-
-static void put_back(const char *name, char *value)
-{
-    if (value != NULL)
-        setenv(name, value, 1);
-    else
-        unsetenv(name);
-    free(value);
-}
-
 enum qk_code qk_blas_load(const char *core, struct qk_error *err)
 {
     qk_library_close(&lapack_library);
     qk_library_close(&blas_library);
     QK_TRY(check_room(err));
-    char *threads = replace_variable("OPENBLAS_NUM_THREADS", "1");
-    char *cores = replace_variable("OPENBLAS_CORETYPE", core);
+    char *threads = qk_environment_replace("OPENBLAS_NUM_THREADS", "1");
+    char *openmp = qk_environment_replace("OMP_NUM_THREADS", "1"); /* for a build of OpenBLAS with OpenMP */
+    char *cores = qk_environment_replace("OPENBLAS_CORETYPE", core);
     /* LAPACKE's own LAPACK is found in OpenBLAS before any other library, hence global. */
     enum qk_code code = qk_library_open(&blas_library, QK_OPENBLAS_SONAME, true, blas_symbols,
         sizeof blas_symbols / sizeof blas_symbols[0], err);
-    put_back("OPENBLAS_CORETYPE", cores);
-    put_back("OPENBLAS_NUM_THREADS", threads);
+    qk_environment_put_back("OPENBLAS_CORETYPE", cores);
+    qk_environment_put_back("OMP_NUM_THREADS", openmp);
+    qk_environment_put_back("OPENBLAS_NUM_THREADS", threads);
     if (code == QK_OK)
         code = qk_library_open(&lapack_library, QK_LAPACKE_SONAME, false, lapack_symbols,
             sizeof lapack_symbols / sizeof lapack_symbols[0], err);

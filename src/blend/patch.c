@@ -30,6 +30,13 @@ enum qk_code qk_selection_patch_apply(
     return qk_change_apply(patch->pair, &patch->selection, patch->norms, change, bytes, NULL, err);
 }
 
+/* True when one of the layers uses the tensors of the other. */
+static bool same_tensors(const struct qk_pair *pair, int a, int b)
+{
+    const struct qk_layer *x = pair->layer[a].side[QK_POST], *y = pair->layer[b].side[QK_POST];
+    return (x->shares || y->shares) && x->role[QK_Q].weight == y->role[QK_Q].weight;
+}
+
 enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk_selection *selection,
     int layer, bool norms, struct qk_selection_patch *out, struct qk_error *err)
 {
@@ -38,7 +45,7 @@ enum qk_code qk_selection_patch_make(const struct qk_pair *pair, const struct qk
         .patch = {.apply = qk_selection_patch_apply, .context = out, .changes = changes}};
     QK_TRY(qk_selection_copy(&out->selection, selection, err));
     for (int i = 0; layer >= 0 && i < selection->n_layers; i++)
-        if (i != layer)
+        if (i != layer && !same_tensors(pair, i, layer))
             qk_layer_choice_free(&out->selection.choice[i]);
     return qk_changes_find(pair, &out->selection, norms, false, &out->change, &out->n, err);
 }

@@ -72,7 +72,8 @@ static const char *refused_without_k(const struct qk_pair_layer *layer, int role
 
 bool qk_selection_takes(const struct qk_pair_layer *layer, int role, struct qk_choice choice)
 {
-    return layer->has_qk && layer->problem == NULL && refused_without_k(layer, role, choice) == NULL;
+    return layer->has_qk && !layer->side[QK_POST]->shares && layer->problem == NULL &&
+           refused_without_k(layer, role, choice) == NULL;
 }
 
 /* QK_USAGE unless the layer can be chosen at all, and the choice is one. */

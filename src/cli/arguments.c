@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/text.h"
+#include "linalg/gemm.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -386,6 +387,16 @@ enum qk_code qk_arguments_memory(const struct qk_arguments *arguments, size_t *o
         return qk_fail(err, QK_USAGE,
             "--memory: not a size (found '%s', expected a number with K, M, G or T, as in 8G)", text);
     *out = (size_t)bytes;
+    return QK_OK;
+}
+
+enum qk_code qk_arguments_precision(const struct qk_arguments *arguments, struct qk_error *err)
+{
+    const char *text = qk_arguments_text(arguments, "precision");
+    struct qk_error why_not;
+    enum qk_precision precision = text != NULL && strcmp(text, "bf16") == 0 ? QK_BFLOAT16 : QK_FLOAT32;
+    if (qk_precision_set(precision, &why_not) != QK_OK)
+        return qk_fail(err, QK_INPUT, "--precision bf16: %s", why_not.text);
     return QK_OK;
 }
 

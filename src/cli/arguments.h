@@ -57,6 +57,9 @@ enum qk_code qk_arguments_number(const struct qk_arguments *arguments, const cha
  * another text. */
 enum qk_code qk_arguments_memory(const struct qk_arguments *arguments, size_t *out, struct qk_error *err);
 
+/* Sets the precision of --precision (linalg/gemm.h). QK_INPUT where bfloat16 cannot be multiplied here. */
+enum qk_code qk_arguments_precision(const struct qk_arguments *arguments, struct qk_error *err);
+
 /* *out = the number of --threads, which limits all loops (qk_parallel_limit); 0 when it was not given. */
 enum qk_code qk_arguments_threads(const struct qk_arguments *arguments, int *out, struct qk_error *err);
 

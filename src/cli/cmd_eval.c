@@ -183,6 +183,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ev
     QK_TRY(qk_arguments_number(arguments, "limit", 1, MOST, 0, &e->limit, err));
     QK_TRY(qk_arguments_threads(arguments, &e->threads, err));
     QK_TRY(qk_arguments_memory(arguments, &e->options.memory, err));
+    QK_TRY(qk_arguments_precision(arguments, err));
     e->options.no_cache = qk_arguments_has(arguments, "no-cache");
     e->force = qk_arguments_has(arguments, "force");
     e->norms = qk_arguments_has(arguments, "norms");
@@ -431,6 +432,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_norms,
     QK_OPTION("limit", 'n', "N", "only the first N cases of each task"),
     &qk_option_memory,
+    &qk_option_precision,
     &qk_option_no_cache,
     &qk_option_json,
     &qk_option_csv,

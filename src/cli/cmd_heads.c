@@ -47,14 +47,14 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct he
 static enum qk_code check_source(const struct heads *h, struct qk_error *err)
 {
     const struct qk_model *post = h->inputs.pair->model[QK_POST];
-    const char *why = NULL;
+    const char *why = NULL, *what;
     if (h->work.states[QK_POST].n == 0)
         QK_TRY(qk_probe_pass_missing(h->inputs.pair, &why, err));
     if (why == NULL)
         return QK_OK;
-    return qk_fail(err, QK_INPUT,
-        "%s: there is no forward pass for the %s family: %s; --states FILE takes hidden states of your own",
-        post->checkpoint->path, post->family, why);
+    QK_TRY(qk_probe_way_out(h->inputs.pair, &what, err));
+    return qk_fail(err, QK_INPUT, "%s: there is no forward pass for the %s family: %s; %s",
+        post->checkpoint->path, post->family, why, what);
 }
 
 /* Without a head that fetches, a small drop means nothing. */

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "blend/patch.h"
+#include "forward/forward.h"
 #include "range/range_cache.h"
 #include "range/restored.h"
 
@@ -107,6 +108,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ra
     QK_TRY(qk_arguments_exclude(arguments, "timing", "estimate", err));
     QK_TRY(qk_arguments_threads(arguments, &r->threads, err));
     QK_TRY(qk_arguments_memory(arguments, &r->options.memory, err));
+    QK_TRY(qk_arguments_precision(arguments, err));
     r->chosen = qk_arguments_has(arguments, "set") || qk_arguments_has(arguments, "recipe");
     r->exact = qk_arguments_has(arguments, "exact");
     r->estimate = qk_arguments_has(arguments, "estimate");
@@ -252,7 +254,7 @@ static enum qk_code make_profiles(struct range *r, struct qk_error *err)
 static enum qk_code choose_source(struct range *r, struct qk_error *err)
 {
     bool any = false;
-    const char *why;
+    const char *why, *refused[QK_SIDE_COUNT];
     QK_TRY(qk_probe_pass_missing(r->inputs.pair, &why, err));
     if (r->estimate || r->options.states_path[QK_POST] != NULL || why == NULL)
         return QK_OK;
@@ -260,8 +262,11 @@ static enum qk_code choose_source(struct range *r, struct qk_error *err)
         any = any || has_profile(r, i);
     if (!any || r->options.text_path != NULL || r->options.ids_path != NULL || r->exact)
         return QK_OK; /* qk_probe_open reports what is missing */
-    qk_print_note(
-        "no forward pass for this family: %s; this is an estimate, --states FILE gives the ranges", why);
+    for (int s = 0; s < QK_SIDE_COUNT; s++)
+        QK_TRY(qk_forward_attention_missing(r->inputs.pair->model[s], &refused[s], err));
+    bool states = refused[QK_PRE] == NULL && refused[QK_POST] == NULL;
+    qk_print_note("no forward pass for this family: %s; this is an estimate%s", why,
+        states ? ", --states FILE gives the ranges" : "");
     r->estimate = true;
     return QK_OK;
 }
@@ -348,6 +353,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("memory", 0, "SIZE",
         "what a pass may take, such as 8G: it is refused where it needs more, and both sides run at once where that "
         "fits; what is free without it"),
+    &qk_option_precision,
     &qk_option_remote,
     NULL,
 };

@@ -226,6 +226,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
         arguments, "minutes", 1, MOST_MINUTES, trials > 0 ? 0 : USUAL_MINUTES, &minutes, err));
     QK_TRY(qk_arguments_threads(arguments, &s->threads, err));
     QK_TRY(qk_arguments_memory(arguments, &s->options.memory, err));
+    QK_TRY(qk_arguments_precision(arguments, err));
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
     s->options.reuse = true;
@@ -292,6 +293,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front to DIR"),
     QK_OPTION("force", 'f', NULL, "write into a DIR that exists"),
     &qk_option_memory,
+    &qk_option_precision,
     &qk_option_no_cache,
     &qk_option_json,
     &qk_option_ascii,

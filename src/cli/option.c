@@ -39,6 +39,9 @@ const struct qk_option_info qk_option_remote = {"remote", 0, NULL,
 const struct qk_option_info qk_option_memory = {"memory", 0, "SIZE",
     "hold weights and activations of SIZE at most, such as 8G, and read the rest again; half of what is free "
     "without it"};
+const struct qk_option_info qk_option_precision = {"precision", 0, "f32|bf16",
+    "multiply tokens with weights as float32, or with oneDNN as bfloat16, which is faster and less exact; f32 "
+    "without it"};
 const struct qk_option_info qk_option_threads = {
     "threads", 'j', "N", "compute in N threads; one a processor without it"};
 

@@ -20,10 +20,10 @@ extern const struct qk_option_info qk_option_help, qk_option_version;
 extern const struct qk_option_info *const qk_common_options[];
 
 /* Rows for the table of any command. inputs.h and arguments.h read --set, --recipe, --norms, --comment, --force,
- * --memory, --remote and --threads for it. */
+ * --memory, --precision, --remote and --threads for it. */
 extern const struct qk_option_info qk_option_ascii, qk_option_cases, qk_option_comment, qk_option_csv,
     qk_option_force, qk_option_heads, qk_option_json, qk_option_layers, qk_option_length, qk_option_memory,
-    qk_option_needles, qk_option_no_cache, qk_option_norms, qk_option_prompts, qk_option_recipe,
-    qk_option_remote, qk_option_set, qk_option_threads;
+    qk_option_needles, qk_option_no_cache, qk_option_norms, qk_option_precision, qk_option_prompts,
+    qk_option_recipe, qk_option_remote, qk_option_set, qk_option_threads;
 
 #endif

@@ -7,6 +7,7 @@
 #include "blend/patch.h"
 #include "eval/answer_store.h"
 #include "eval/reuse.h"
+#include "linalg/gemm.h"
 #include "model/identity.h"
 
 #include <stdio.h>
@@ -196,6 +197,7 @@ static enum qk_code open_store(const struct qk_evaluation *e, struct qk_subject 
         return QK_OK;
     qk_digest_init(&digest);
     qk_digest_add(&digest, FORMAT, sizeof FORMAT);
+    qk_precision_add(&digest);
     QK_TRY(qk_identity_add(&digest, e->side[subject.side].model, &all_known, err));
     add_exam(&digest, &e->side[subject.side]);
     if (subject.selection != NULL) {

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "forward/elementwise.h"
 #include "forward/exponential.h"
+#include "linalg/gemm.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -71,8 +72,8 @@ static void multiply_tile(const struct block *b, const struct tile *tile)
         qk_blas.sgemv(CblasRowMajor, CblasNoTrans, (int)keys, (int)a->head_dim, a->scale, k, (int)a->k_stride,
             q, 1, 0.0f, tile->p, 1);
     else
-        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)keys, (int)a->head_dim,
-            a->scale, q, (int)a->q_stride, k, (int)a->k_stride, 0.0f, tile->p, (int)b->ld);
+        qk_gemm(
+            true, rows, keys, a->head_dim, a->scale, q, a->q_stride, k, a->k_stride, 0.0f, tile->p, b->ld);
 }
 
 static float *row_out(const struct block *b, size_t i)
@@ -136,8 +137,7 @@ static void mix_tile(const struct block *b, const struct tile *tile)
         qk_blas.sgemv(CblasRowMajor, CblasTrans, (int)keys, (int)vd, 1.0f, v, (int)a->v_stride, tile->p, 1,
             1.0f, out, 1);
     else
-        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)vd, (int)keys, 1.0f, tile->p,
-            (int)b->ld, v, (int)a->v_stride, 1.0f, out, (int)(a->n_q * vd));
+        qk_gemm(false, rows, vd, keys, 1.0f, tile->p, b->ld, v, a->v_stride, 1.0f, out, a->n_q * vd);
 }
 
 /* Divides by the sums, and makes factors of the tiles' maxima. */

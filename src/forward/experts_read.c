@@ -315,13 +315,14 @@ static void lay_out(const struct qk_experts *experts, struct qk_expert *expert)
         const struct qk_expert_matrix *matrix = &experts->matrix[i];
         if (matrix->n == 0)
             continue;
-        p[i] = (struct qk_projection){expert->values + weight_at(experts, i), NULL, matrix->n, matrix->k};
+        p[i] =
+            (struct qk_projection){expert->values + weight_at(experts, i), NULL, matrix->n, matrix->k, NULL};
         p[i].bias = matrix->bias != NULL ? expert->values + bias_at(experts, i) : NULL;
     }
     struct qk_projection *gate = &p[QK_EXPERT_GATE], *up = &p[QK_EXPERT_UP];
     if (up->n != f) { /* both */
-        *gate = (struct qk_projection){up->weight, up->bias, f, k};
-        *up = (struct qk_projection){up->weight + f * k, up->bias != NULL ? up->bias + f : NULL, f, k};
+        *gate = (struct qk_projection){up->weight, up->bias, f, k, NULL};
+        *up = (struct qk_projection){up->weight + f * k, up->bias != NULL ? up->bias + f : NULL, f, k, NULL};
     }
     expert->mlp = (struct qk_mlp){*gate, *up, p[QK_EXPERT_DOWN]};
 }

@@ -8,18 +8,31 @@
 #include "forward/embedding.h"
 #include "forward/layer.h"
 #include "forward/weights.h"
+#include "linalg/gemm.h"
 
 #include <limits.h>
 #include <stdlib.h>
 
-enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err)
+static enum qk_code ask(const struct qk_model *model, const char *(*reason)(const struct qk_parts *),
+    const char **why, struct qk_error *err)
 {
     struct qk_parts parts;
     *why = NULL;
     QK_TRY(qk_parts_open(model, NULL, 0, &parts, err));
-    *why = qk_parts_missing(&parts);
+    *why = reason(&parts);
     qk_parts_close(&parts);
     return QK_OK;
+}
+
+enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err)
+{
+    return ask(model, qk_parts_missing, why, err);
+}
+
+enum qk_code qk_forward_attention_missing(
+    const struct qk_model *model, const char **why, struct qk_error *err)
+{
+    return ask(model, qk_parts_refused, why, err);
 }
 
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err)
@@ -225,6 +238,23 @@ static enum qk_code run_step(struct pass *pass, struct qk_layer_weights *now, st
     return QK_OK;
 }
 
+/* Item 0 reads the layer, item 1 chooses the products, which takes some time once. */
+static enum qk_code read_first_item(void *context, size_t item, size_t worker, struct qk_error *err)
+{
+    const struct step *step = context;
+    (void)worker;
+    if (item == 0)
+        return read_layer(step->pass, step->pass->layer, step->now, err);
+    qk_gemm_choose();
+    return QK_OK;
+}
+
+static enum qk_code read_first(struct pass *pass, struct qk_layer_weights *now, struct qk_error *err)
+{
+    struct step step = {pass, now, NULL};
+    return qk_parallel_try(2, qk_parallel_workers(2), read_first_item, &step, pass->progress, err);
+}
+
 /* Runs layers 0 <= pass->layer < n. */
 static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
 {
@@ -236,7 +266,7 @@ static enum qk_code run_layers(struct pass *pass, int n, struct qk_error *err)
         if (code == QK_OK)
             code = show_state(pass, pass->layer, err);
         if (code == QK_OK && now->d == 0)
-            code = read_layer(pass, pass->layer, now, err);
+            code = pass->layer == 0 ? read_first(pass, now, err) : read_layer(pass, pass->layer, now, err);
         if (code == QK_OK)
             code = run_step(pass, now, next, pass->ahead && pass->layer + 1 < n, err);
     }
@@ -325,6 +355,8 @@ enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct 
         return qk_fail(
             err, QK_INPUT, "%s: there is no layer %d, or no token", model->checkpoint->path, layer);
     const struct qk_layer *of = &model->layer[layer];
+    if (of->kind == QK_NONE)
+        return qk_fail(err, QK_INPUT, "%s: layer %d has no attention", model->checkpoint->path, layer);
     QK_TRY(qk_parts_open(model, patch, T, &parts, err));
     parts.progress = progress;
     const char *reason = qk_parts_refused(&parts);

@@ -40,6 +40,9 @@ struct qk_forward_hooks {
 /* *why = NULL when the family has a forward pass, else why not, in a few words ("its Mamba layers are not built in";
  * static). Only the pass itself reports a rotary scaling that is not built in, and missing tensors. */
 enum qk_code qk_forward_missing(const struct qk_model *model, const char **why, struct qk_error *err);
+/* The same for attention on given inputs (qk_layer_attention_make). */
+enum qk_code qk_forward_attention_missing(
+    const struct qk_model *model, const char **why, struct qk_error *err);
 /* QK_INPUT, with that reason, when the family has no forward pass. */
 enum qk_code qk_forward_check(const struct qk_model *model, struct qk_error *err);
 

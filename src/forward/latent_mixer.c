@@ -167,7 +167,8 @@ static enum qk_code multiply_latents(struct qk_run *run, const struct qk_group *
     for (size_t h = 0; code == QK_OK && h < w->n_k; h++) {
         if (n > 0)
             head[h] = (struct qk_projection){latent->k_up.weight + h * n * rank,
-                latent->k_up.bias != NULL ? latent->k_up.bias + h * n : NULL, n, rank};
+                latent->k_up.bias != NULL ? latent->k_up.bias + h * n : NULL, n, rank,
+                latent->k_up.half != NULL ? latent->k_up.half + h * n * rank : NULL};
         product[h] =
             (struct qk_product){.p = &head[h], .x = run->low_kv, .out = qkv + (w->n_q + h) * hd, .ld = ld};
     }

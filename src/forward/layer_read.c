@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "forward/bfloat16.h"
 #include "forward/weights.h"
 
 #include <stdlib.h>
@@ -283,6 +284,8 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     out->n_k = (size_t)layer->role[QK_K].n_heads;
     out->head_dim = (size_t)layer->head_dim;
     enum qk_code code = read_layer(&r, all);
+    if (code == QK_OK)
+        code = qk_layer_to_bfloat16(out, parts->progress, err);
     free(r.values);
     return code;
 }

@@ -52,7 +52,7 @@ static enum qk_code take_part(const struct qk_reading *r, const struct qk_projec
     const cJSON *list = path != NULL ? qk_config_path(&r->parts->model->config, path) : NULL,
                 *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, part) : NULL;
     *out = (struct qk_projection){
-        all->weight + first * all->k, all->bias != NULL ? all->bias + first : NULL, n, all->k};
+        all->weight + first * all->k, all->bias != NULL ? all->bias + first : NULL, n, all->k, NULL};
     if (list == NULL || cJSON_IsNull(list))
         return QK_OK;
     if (!cJSON_IsNumber(item) || !isfinite((float)item->valuedouble))
@@ -73,7 +73,7 @@ static enum qk_code read_projection(struct qk_reading *r)
     for (int i = 0; i < 5; i++)
         QK_TRY(take_part(r, &all, first[i], first[i + 1] - first[i], i, &parts[i]));
     out->gate = parts[0];
-    out->qkv = (struct qk_projection){parts[1].weight, parts[1].bias, n, out->d};
+    out->qkv = (struct qk_projection){parts[1].weight, parts[1].bias, n, out->d, NULL};
     out->alpha = parts[4];
     QK_TRY(put_values_last(out->qkv.weight, values, part, out->d, r->err));
     QK_TRY(put_values_last(out->qkv.bias, values, part, 1, r->err));

@@ -48,9 +48,9 @@ static enum qk_code read_channels(struct qk_reading *r)
     out->n_v = out->n_out = n;
     out->value_dim = 1;
     out->head_dim = state;
-    out->qkv = (struct qk_projection){in.weight, in.bias, n, out->d};
+    out->qkv = (struct qk_projection){in.weight, in.bias, n, out->d, NULL};
     out->gate =
-        (struct qk_projection){in.weight + n * out->d, in.bias != NULL ? in.bias + n : NULL, n, out->d};
+        (struct qk_projection){in.weight + n * out->d, in.bias != NULL ? in.bias + n : NULL, n, out->d, NULL};
     return qk_convolution_read(r, n);
 }
 
@@ -66,9 +66,9 @@ static enum qk_code read_selection(struct qk_reading *r)
     size_t rank = step->n_dims == 2 ? (size_t)step->shape[1] : 0;
     QK_TRY(qk_read_projection(r, r->mixer, "selection", rank + 2 * state, n, true, &all));
     QK_TRY(qk_read_projection(r, r->mixer, "step", n, rank, true, &out->step_out));
-    out->step_in = (struct qk_projection){all.weight, all.bias, rank, n};
+    out->step_in = (struct qk_projection){all.weight, all.bias, rank, n, NULL};
     out->state_in = (struct qk_projection){
-        all.weight + rank * n, all.bias != NULL ? all.bias + rank : NULL, 2 * state, n};
+        all.weight + rank * n, all.bias != NULL ? all.bias + rank : NULL, 2 * state, n, NULL};
     QK_TRY(read_norm(r, "step_norm", rank, &out->step_norm));
     QK_TRY(read_norm(r, "k_norm", state, &out->k_norm));
     return read_norm(r, "q_norm", state, &out->q_norm);

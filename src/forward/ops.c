@@ -1,9 +1,9 @@
 /* ops.c - norms, activations, rotary positions and short convolutions of a forward pass. */
 #include "forward/ops.h"
 
-#include "base/blas.h"
 #include "forward/elementwise.h"
 #include "forward/exponential.h"
+#include "linalg/gemm.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -14,8 +14,7 @@ void qk_linear(size_t T, size_t k, size_t n, const float *x, const float *weight
 {
     for (size_t t = 0; bias != NULL && t < T; t++)
         memcpy(out + t * ld, bias, n * sizeof *out);
-    qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)T, (int)n, (int)k, 1.0f, x, (int)k, weight,
-        (int)k, bias != NULL ? 1.0f : 0.0f, out, (int)ld);
+    qk_gemm(true, T, n, k, 1.0f, x, k, weight, k, bias != NULL ? 1.0f : 0.0f, out, ld);
 }
 
 void qk_rms_norm(

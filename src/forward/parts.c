@@ -85,19 +85,45 @@ static const char *reason_text(const char *word)
     return "its layout row says so";
 }
 
+const char *qk_row_refused(const struct qk_layout *row)
+{
+    if (row->guessed)
+        return "its model type is not in the layout table";
+    return qk_json_get(row->row, "forward") == NULL ? "its layout row does not describe its layers' norm"
+                                                    : NULL;
+}
+
+const char *qk_row_missing(const struct qk_layout *row)
+{
+    const char *reason = qk_row_refused(row);
+    const cJSON *forward = qk_json_get(row->row, "forward");
+    const char *word = qk_json_string(forward, "missing", NULL);
+    if (reason != NULL)
+        return reason;
+    if (word != NULL)
+        return reason_text(word);
+    return qk_json_get(forward, "embedding") == NULL ? "its layout row describes its attention alone" : NULL;
+}
+
+const char *qk_row_condition(const struct qk_layout *row, int i, const char **why)
+{
+    const cJSON *refuse = qk_json_get(qk_json_get(row->row, "forward"), "refuse");
+    const cJSON *item = refuse != NULL ? cJSON_GetArrayItem(refuse, i) : NULL;
+    *why = item != NULL ? reason_text(item->valuestring) : NULL;
+    return item != NULL ? item->string : NULL;
+}
+
 const char *qk_parts_refused(const struct qk_parts *parts)
 {
-    if (parts->layout.guessed)
-        return "its model type is not in the layout table";
-    if (parts->forward == NULL)
-        return "its layout row does not describe its layers' norm";
+    const char *reason = qk_row_refused(&parts->layout), *condition;
+    if (reason != NULL)
+        return reason;
     const struct qk_adapter *adapter = parts->model->checkpoint->adapter;
     if (adapter != NULL && adapter->partial)
         return "its adapter changes tensors of layers that the base does not have";
-    const cJSON *refuse = qk_json_get(parts->forward, "refuse");
-    for (const cJSON *item = refuse != NULL ? refuse->child : NULL; item != NULL; item = item->next)
-        if (qk_layout_holds(&parts->model->config, item->string))
-            return reason_text(item->valuestring);
+    for (int i = 0; (condition = qk_row_condition(&parts->layout, i, &reason)) != NULL; i++)
+        if (qk_layout_holds(&parts->model->config, condition))
+            return reason;
     return NULL;
 }
 
@@ -117,15 +143,10 @@ static const char *layer_missing(const struct qk_parts *parts, const struct qk_l
 const char *qk_parts_missing(const struct qk_parts *parts)
 {
     const char *reason = qk_parts_refused(parts);
-    if (reason != NULL)
-        return reason;
-    const char *word = qk_json_string(parts->forward, "missing", NULL);
-    if (word != NULL)
-        return reason_text(word);
-    if (qk_json_get(parts->forward, "embedding") == NULL)
-        return "its layout row describes its attention alone";
-    if (qk_model_width(parts->model) == 0)
-        return "none of its layers has q and k";
+    if (reason == NULL)
+        reason = qk_row_missing(&parts->layout);
+    if (reason == NULL && qk_model_width(parts->model) == 0)
+        reason = "none of its layers has q and k";
     for (int i = 0; i < parts->model->n_layers && reason == NULL; i++)
         reason = layer_missing(parts, &parts->model->layer[i]);
     return reason;

@@ -30,6 +30,12 @@ enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error
 /* QK_INPUT, with that reason, when there is no forward pass, or by qk_parts_check_tokens. */
 enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err);
 
+/* The same of a row alone: what holds for every checkpoint of its families. qk_row_condition is config key number i
+ * which, where it is true, refuses both, and *why; NULL behind the last. */
+const char *qk_row_refused(const struct qk_layout *row);
+const char *qk_row_missing(const struct qk_layout *row);
+const char *qk_row_condition(const struct qk_layout *row, int i, const char **why);
+
 /* The mixer of a layer. */
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer);
 

@@ -3,11 +3,14 @@
 
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/bfloat16.h"
 #include "forward/elementwise.h"
 #include "forward/row_products.h"
+#include "linalg/gemm.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
  * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors: there a
@@ -99,27 +102,68 @@ void qk_block_linear(const struct qk_block *block, size_t k, size_t n, const flo
 /* A tile of one product: rows of a block, columns from `column` on. */
 struct tile {
     const struct qk_product *product;
-    const struct qk_block *block;
+    const struct qk_block *first, *block; /* the first one of the product, and this one */
     size_t column, columns;
 };
 
+/* The rows of one x in bfloat16, for the blocks of several rows. */
+struct half {
+    const float *x;
+    const struct qk_block *block;
+    size_t row, k;
+    uint16_t *rows;
+    struct qk_timing *timing;
+};
+
+enum { MOST_HALVES = 8 };
+
 struct job {
     const struct tile *tile;
+    struct half half[MOST_HALVES]; /* of each x that is multiplied in bfloat16 */
+    size_t n_halves;
     size_t row;
     float *scratch; /* `size` a worker: the largest tile, where a product does not set its output */
     size_t size;
     struct qk_timing *timing;
 };
 
-static void run_product(const struct qk_product *product, const struct tile *tile, size_t row, float *scratch)
+/* Those of the product, whose blocks begin with `block`; NULL: none. */
+static const struct half *find_half(
+    const struct job *job, const struct qk_product *product, const struct qk_block *block)
+{
+    for (size_t i = 0; product->p->half != NULL && i < job->n_halves; i++)
+        if (job->half[i].x == product->x && job->half[i].block == block)
+            return &job->half[i];
+    return NULL;
+}
+
+/* y (rows of the tile, its columns) = x p^T + bias. */
+static void multiply(
+    const struct job *job, const struct qk_product *product, const struct tile *tile, float *y, size_t ld)
 {
     const struct qk_projection *p = product->p;
-    size_t n = tile->block->n, columns = tile->columns, at = tile->block->row - row;
+    const struct half *half = tile->block->single ? NULL : find_half(job, product, tile->first);
+    size_t n = tile->block->n, at = tile->block->row - job->row, first = tile->column * p->k;
+    const float *bias = p->bias != NULL ? p->bias + tile->column : NULL;
+    if (half == NULL) {
+        qk_block_linear(
+            tile->block, p->k, tile->columns, product->x + at * p->k, p->weight + first, bias, y, ld);
+        return;
+    }
+    for (size_t i = 0; bias != NULL && i < n; i++)
+        memcpy(y + i * ld, bias, tile->columns * sizeof *y);
+    qk_gemm_bfloat16(
+        n, tile->columns, p->k, half->rows + at * p->k, p->half + first, bias != NULL ? 1.0f : 0.0f, y, ld);
+}
+
+static void run_product(
+    const struct job *job, const struct qk_product *product, const struct tile *tile, float *scratch)
+{
+    size_t n = tile->block->n, columns = tile->columns, at = tile->block->row - job->row;
     bool aside = product->use == QK_PRODUCT_GATE || product->use == QK_PRODUCT_ADD;
     float *out = product->out + at * product->ld + tile->column, *y = aside ? scratch : out;
     size_t ld = aside ? columns : product->ld;
-    qk_block_linear(tile->block, p->k, columns, product->x + at * p->k, p->weight + tile->column * p->k,
-        p->bias != NULL ? p->bias + tile->column : NULL, y, ld);
+    multiply(job, product, tile, y, ld);
     if (product->use == QK_PRODUCT_SET)
         return;
     for (size_t i = 0; i < n; i++) {
@@ -140,7 +184,7 @@ static void run_tile(void *context, size_t item, size_t worker)
     float *scratch = job->scratch + worker * job->size;
     uint64_t since = qk_timing_start(job->timing);
     for (const struct qk_product *p = tile->product; p != NULL; p = p->then)
-        run_product(p, tile, job->row, scratch);
+        run_product(job, p, tile, scratch);
     qk_timing_lap(job->timing, QK_TIME_PRODUCTS, since);
 }
 
@@ -163,10 +207,50 @@ static size_t lay_tiles(const struct qk_products *of, struct tile *tile)
         size_t columns = tile_columns(&of->block[b], width);
         for (size_t column = 0; column < width; column += columns, n++)
             if (tile != NULL)
-                tile[n] = (struct tile){
-                    product, &of->block[b], column, width - column < columns ? width - column : columns};
+                tile[n] = (struct tile){product, of->block, &of->block[b], column,
+                    width - column < columns ? width - column : columns};
     }
     return n;
+}
+
+/* --- rows in bfloat16 --- */
+
+static void round_block(void *context, size_t item, size_t worker)
+{
+    const struct half *half = context;
+    const struct qk_block *block = &half->block[item];
+    size_t at = (block->row - half->row) * half->k;
+    uint64_t since = qk_timing_start(half->timing);
+    (void)worker;
+    if (!block->single)
+        qk_to_bfloat16(block->n * half->k, half->x + at, half->rows + at);
+    qk_timing_lap(half->timing, QK_TIME_PRODUCTS, since);
+}
+
+/* Rounds the rows that one product needs, unless it finds them. Those beyond MOST_HALVES are multiplied in float32. */
+static enum qk_code round_rows(struct job *job, const struct qk_products *of,
+    const struct qk_product *product, struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_projection *p = product->p;
+    if (p->half == NULL || of->n_blocks == 0 || job->n_halves == MOST_HALVES ||
+        find_half(job, product, of->block) != NULL)
+        return QK_OK;
+    const struct qk_block *last = &of->block[of->n_blocks - 1];
+    struct half *half = &job->half[job->n_halves];
+    *half = (struct half){product->x, of->block, job->row, p->k, NULL, job->timing};
+    QK_TRY(qk_alloc_aligned(&half->rows, (last->row + last->n - job->row) * p->k, sizeof *half->rows, err));
+    job->n_halves++;
+    qk_parallel_for(of->n_blocks, round_block, half, progress);
+    return QK_OK;
+}
+
+static enum qk_code round_all(struct job *job, const struct qk_products *products, size_t n,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        for (const struct qk_product *p = products[i].product; p != NULL; p = p->then)
+            QK_TRY(round_rows(job, &products[i], p, progress, err));
+    return QK_OK;
 }
 
 enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_t row,
@@ -189,10 +273,14 @@ enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_
     job.size = aside ? largest_tile(tile, tiles) : 0;
     enum qk_code code =
         qk_alloc_aligned(&job.scratch, qk_parallel_workers(tiles) * job.size, sizeof *job.scratch, err);
+    if (code == QK_OK)
+        code = round_all(&job, products, n, progress, err);
     if (code == QK_OK) {
         qk_parallel_for(tiles, run_tile, &job, progress);
         code = qk_progress_check(progress, err);
     }
+    for (size_t i = 0; i < job.n_halves; i++)
+        free(job.half[i].rows);
     free(job.scratch);
     free(tile);
     return code;

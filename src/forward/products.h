@@ -11,9 +11,12 @@
 
 #include "base/progress.h"
 
+#include <stdint.h>
+
 struct qk_projection {
     float *weight, *bias; /* (n, k), (n) or NULL; weight NULL: no projection */
     size_t n, k;
+    uint16_t *half; /* the same weights in bfloat16, or NULL: tiles of several rows are products of float32 */
 };
 
 /* Rows row .. row + n of a batch, from the sequence `sequence` on: of one sequence, or of sequences that have a single

@@ -379,7 +379,7 @@ static enum qk_code scale_keys(const struct qk_reading *r)
     const struct qk_layer_weights *w = r->out;
     size_t n = w->n_k * w->head_dim, first = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim;
     struct qk_projection keys = {
-        w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d};
+        w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d, NULL};
     float factor;
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
     qk_scale_projection(&keys, factor, factor);

@@ -31,8 +31,8 @@ static struct qk_projection part_of(const struct qk_projection *p, size_t first,
 {
     if (n == 0)
         return (struct qk_projection){0};
-    return (struct qk_projection){
-        p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k};
+    return (struct qk_projection){p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k,
+        p->half != NULL ? p->half + first * p->k : NULL};
 }
 
 /* q, k and v are products of their own: so q and k have the same bits with v and without. */
@@ -45,6 +45,8 @@ static enum qk_code multiply_group(
     float *qkv = run->p.qkv + group->row * ld;
     const struct qk_product alpha_in = {
         .p = &w->alpha_in, .x = run->normed, .out = run->hidden, .ld = w->alpha_in.n};
+    float *beta = run->p.beta != NULL ? run->p.beta + group->row * w->n_v : NULL,
+          *g = run->p.g != NULL ? run->p.g + group->row * w->n_decay : NULL; /* of delta rules alone */
     const struct qk_projection role[] = {
         part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
     const struct qk_product products[] = {
@@ -53,13 +55,13 @@ static enum qk_code multiply_group(
         {.p = &role[2], .x = run->normed, .out = qkv + q + k, .ld = ld},
         {.p = &w->beta,
             .x = run->normed,
-            .out = run->p.beta + group->row * w->n_v,
+            .out = beta,
             .ld = w->n_v,
             .use = QK_PRODUCT_ACTIVATE,
             .activation = QK_SIGMOID},
         {.p = &w->alpha,
             .x = w->alpha_in.weight != NULL ? run->hidden : run->normed,
-            .out = run->p.g + group->row * w->n_decay,
+            .out = g,
             .ld = w->n_decay},
     };
     QK_TRY(qk_run_products(run, group, &alpha_in, 1, progress, err));
@@ -191,7 +193,7 @@ enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const
     enum qk_code code = make_past(run, progress, &past, err);
     if (code == QK_OK)
         code = w->mixer->attend(&past, n, watch->maps, err);
-    if (code == QK_OK)
+    if (code == QK_OK && w->layer->kind == QK_LINEAR) /* a state space also has gates, but no q and k */
         code = qk_past_maps_show(
             &(struct qk_row_past){past.a, past.gates, past.slope, n}, watch->maps, progress, err);
     if (code == QK_OK)

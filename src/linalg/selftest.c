@@ -22,8 +22,9 @@
 /* Every array holds `size` elements. */
 struct room {
     double *a, *b, *c, *d, *e;
-    float *x, *y, *z;  /* where single precision is computed */
-    enum qk_code code; /* set when a test could not end for a reason other than kernels */
+    float *x, *y, *z;           /* where single precision is computed */
+    qk_product_routine product; /* tested in place of sgemm, or NULL */
+    enum qk_code code;          /* set when a test could not end for a reason other than kernels */
     struct qk_error *err;
 };
 
@@ -152,7 +153,10 @@ static void multiply(struct room *r, bool ta, bool tb, const struct shape *s, do
     narrow(s->m * s->k, r->a, r->x);
     narrow(s->k * s->n, r->b, r->y);
     narrow(s->m * s->n, r->c, r->z);
-    qk_blas.sgemm(CblasRowMajor, a, b, m, n, k, 1.0F, r->x, lda, r->y, ldb, (float)beta, r->z, n);
+    if (r->product != NULL)
+        r->product(tb, s->m, s->n, s->k, 1.0F, r->x, s->k, r->y, (size_t)ldb, (float)beta, r->z, s->n);
+    else
+        qk_blas.sgemm(CblasRowMajor, a, b, m, n, k, 1.0F, r->x, lda, r->y, ldb, (float)beta, r->z, n);
     widen(s->m * s->n, r->z, r->c);
 }
 
@@ -553,6 +557,24 @@ enum qk_code qk_selftest_run(
         code = run_guarded(shape, n_shapes, &room, result, err);
     *n = code == QK_OK ? TESTS : 0;
     free_room(&room);
+    return code;
+}
+
+enum qk_code qk_selftest_product(qk_product_routine product, bool whole, struct qk_error *err)
+{
+    struct room room = {.product = product, .err = err};
+    double worst = 0;
+    enum qk_code code = make_room(&room, room_for(quick, sizeof quick / sizeof quick[0]), err);
+    for (size_t i = 0; code == QK_OK && i < sizeof quick / sizeof quick[0]; i++) {
+        struct shape s = quick[i];
+        s.single = true;
+        s.fractions = s.fractions && whole;
+        for (int transposed = whole ? 0 : 1; transposed < 2; transposed++)
+            worst = fmax(worst, test_gemm_as(&room, false, transposed, &s));
+    }
+    free_room(&room);
+    if (code == QK_OK && !(worst <= 1))
+        return qk_fail(err, QK_DIFFERS, "oneDNN computes wrong results on this processor");
     return code;
 }
 

@@ -16,6 +16,7 @@ struct qk_builder {
     struct qk_names names;
     const char **mixer;      /* name of each layer's mixer, from the row */
     struct qk_config config; /* the model's, as seen by the layer that is being built */
+    int stored;              /* the layer under whose number the tensors of that layer are stored */
 };
 
 /* Heads of one layer, from the row and the config. */

@@ -12,7 +12,8 @@ struct qk_config {
     const cJSON *text;      /* the object that describes the language model: root, or its text_config etc. */
     const char *model_type; /* of `text`, else of root, else "" ; borrowed from root */
     int layer; /* 1 + the layer in question, where a list stands for its entry of that layer; else 0 */
-    const cJSON **own; /* owned, its entries borrowed from root: [i] replaces keys of `text` for layer i, or is NULL */
+    const cJSON *
+        *own; /* owned, its entries borrowed from root: [i] replaces keys of `text` for layer i, or is NULL */
     int n_own;
 };
 

@@ -264,7 +264,7 @@ static enum qk_code check_known(
         const struct qk_view *view = &layer->role[r];
         const struct qk_tensor *const parts[] = {view->weight, view->bias, view->down};
         const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
-        const struct qk_tensor *factor = layer_tensor(b, layer->index, names, ".lora_A.weight");
+        const struct qk_tensor *factor = layer_tensor(b, b->stored, names, ".lora_A.weight");
         if (factor != NULL)
             return qk_layer_problem(
                 layer, err, "%s: an adapter that is not merged into the weights", factor->name);
@@ -287,21 +287,21 @@ static void find_tensors(const struct qk_builder *b, struct qk_layer *layer, con
                     *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm"),
                     *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
                     *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
-        view->weight = layer_tensor(b, layer->index, names, ".weight");
-        view->bias = layer_tensor(b, layer->index, names, ".bias");
-        view->norm = layer_tensor(b, layer->index, norm, ".weight");
+        view->weight = layer_tensor(b, b->stored, names, ".weight");
+        view->bias = layer_tensor(b, b->stored, names, ".bias");
+        view->norm = layer_tensor(b, b->stored, norm, ".weight");
         if (view->norm == NULL)
-            view->norm = layer_tensor(b, layer->index, norm, "");
-        view->down = layer_tensor(b, layer->index, down, ".weight");
-        view->down_bias = layer_tensor(b, layer->index, down, ".bias");
-        view->down_norm = layer_tensor(b, layer->index, down_norm, ".weight");
+            view->norm = layer_tensor(b, b->stored, norm, "");
+        view->down = layer_tensor(b, b->stored, down, ".weight");
+        view->down_bias = layer_tensor(b, b->stored, down, ".bias");
+        view->down_norm = layer_tensor(b, b->stored, down_norm, ".weight");
     }
 }
 
 static enum qk_code set_missing(
     const struct qk_builder *b, struct qk_layer *layer, const cJSON *names, struct qk_error *err)
 {
-    return qk_layer_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, layer->index,
+    return qk_layer_problem(layer, err, "%s%d.%s.weight is missing", b->names.prefix, b->stored,
         cJSON_IsArray(names) ? names->child->valuestring : names->valuestring);
 }
 
@@ -343,7 +343,7 @@ static enum qk_code check_packed(const struct qk_builder *b, struct qk_layer *la
         return QK_OK;
     for (const cJSON *item = cJSON_IsArray(names) ? names->child : names; item != NULL && sign == NULL;
          item = cJSON_IsArray(names) ? item->next : NULL)
-        sign = qk_packed_find(&b->names, layer->index, item->valuestring, &method);
+        sign = qk_packed_find(&b->names, b->stored, item->valuestring, &method);
     if (sign == NULL)
         return QK_OK;
     return qk_layer_problem(layer, err,
@@ -395,13 +395,12 @@ static enum qk_code find_formats(
     return QK_OK;
 }
 
-/* Notes a layer that uses the tensors of an earlier one of the same mixer. Files hold them once, and a choice for one
- * layer acts on all. */
-static enum qk_code note_shared(
-    struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, bool *shared, struct qk_error *err)
+/* Finds the layer whose tensors a layer uses: files hold them once, and a choice there acts on both. A file may also
+ * hold a copy for each layer, and each is then read for itself. */
+static enum qk_code find_stored(
+    struct qk_builder *b, struct qk_layer *layer, const cJSON *mixer, struct qk_error *err)
 {
     double number;
-    *shared = false;
     if (!qk_layout_value(mixer, "shared_by", &b->config, &number) ||
         !(number >= 1 && number <= QK_MAX_LAYERS))
         return QK_OK;
@@ -413,10 +412,15 @@ static enum qk_code note_shared(
     for (int i = 0, nth = 0; i < layer->index && first < 0; i++)
         if (strcmp(b->mixer[i], layer->mixer) == 0 && nth++ == before % blocks)
             first = i;
-    *shared = true;
+    if (layer_tensor(b, layer->index, qk_json_get(mixer, "q"), ".weight") != NULL)
+        return qk_lines_add(&b->model->remarks, err,
+            "layers %d and %d hold copies of the same q and k: choose the same for both", first,
+            layer->index);
+    b->stored = first;
+    layer->shares = true;
     QK_TRY(qk_lines_add(&b->model->remarks, err,
         "layer %d uses the q and k of layer %d: a choice there acts on both", layer->index, first));
-    return qk_layer_problem(layer, err, "it uses the q and k of layer %d: choose there", first);
+    return qk_layer_fix(layer, err, "it uses the q and k of layer %d: choose there", first);
 }
 
 /* True when the layer is in one of the groups and is not its first. */
@@ -459,10 +463,8 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     if (layer->kind == QK_NONE)
         return QK_OK;
     layer->recurs = layer->kind == QK_LINEAR && qk_json_get(mixer, "recurrence") != NULL;
-    bool shared;
-    QK_TRY(note_shared(b, layer, mixer, &shared, err));
-    if (shared)
-        return QK_OK;
+    b->stored = layer->index;
+    QK_TRY(find_stored(b, layer, mixer, err));
     if (borrows_keys(b, layer, mixer))
         QK_TRY(qk_strdup_to(&layer->no_k, "its keys are those of an earlier layer", err));
     find_tensors(b, layer, mixer);

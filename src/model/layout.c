@@ -167,28 +167,23 @@ enum qk_code qk_layout_find(const char *model_type, struct qk_layout *layout, st
 }
 
 struct visitor {
-    void (*visit)(void *context, const char *family, const char *model_type);
+    void (*visit)(void *context, const struct qk_layout *row);
     void *context;
 };
 
-static void visit_types(void *context, struct qk_layout *row)
+static void visit_row(void *context, struct qk_layout *row)
 {
     const struct visitor *visitor = context;
-    const cJSON *types = qk_json_get(row->row, "model_types");
-    if (cJSON_IsString(types)) {
-        visitor->visit(visitor->context, row->family, types->valuestring);
-        return;
-    }
-    for (const cJSON *item = types->child; item != NULL; item = item->next)
-        visitor->visit(visitor->context, row->family, item->valuestring);
+    row->guessed = names_type(qk_json_get(row->row, "model_types"), "*");
+    visitor->visit(visitor->context, row);
 }
 
-enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
-    void *context, struct qk_error *err)
+enum qk_code qk_layout_rows(
+    void (*visit)(void *context, const struct qk_layout *row), void *context, struct qk_error *err)
 {
     struct visitor visitor = {visit, context};
-    QK_TRY(each_user_row(visit_types, &visitor, err));
-    return each_built_in_row(NULL, visit_types, &visitor, err);
+    QK_TRY(each_user_row(visit_row, &visitor, err));
+    return each_built_in_row(NULL, visit_row, &visitor, err);
 }
 
 /* --- values --- */
@@ -449,6 +444,7 @@ const char *qk_layout_word(const cJSON *object, const char *key, const struct qk
 struct kinds {
     const struct qk_layout *layout;
     const struct qk_config *config;
+    const struct qk_names *names; /* NULL: of no checkpoint */
     int n;
     const char **name;
     struct qk_error *err;
@@ -606,6 +602,14 @@ static void name_from(const struct kinds *k, double first, const char *mixer, co
             k->name[i] = i >= first ? mixer : otherwise;
 }
 
+/* Names the mixer of the layers that have a tensor of that name. */
+static void name_stored(const struct kinds *k, const char *tensor, const char *mixer)
+{
+    for (int i = 0; i < k->n && k->names != NULL; i++)
+        if (k->name[i] == NULL && qk_names_find(k->names, i, tensor, ".weight") != NULL)
+            k->name[i] = mixer;
+}
+
 /* Applies one rule to the layers that no rule before it has named. */
 static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
 {
@@ -613,6 +617,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     const char *mixer = qk_json_string(rule, "mixer", NULL);
     const cJSON *value = key[0] != '\0' ? qk_config_path(k->config, key) : NULL;
     const char *when = qk_json_string(rule, "when", NULL);
+    if (strcmp(kind, "stored") == 0) {
+        name_stored(k, key, mixer);
+        return QK_OK;
+    }
     if (strcmp(kind, "indexes") == 0 && value == NULL)
         name_by_objects(k, rule);
     if (when != NULL && (strcmp(kind, "interval") == 0 || strcmp(kind, "indexes") == 0) &&
@@ -642,10 +650,10 @@ static enum qk_code apply_rule(const struct kinds *k, const cJSON *rule)
     return QK_OK;
 }
 
-enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
-    const char **mixer, struct qk_error *err)
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config,
+    const struct qk_names *names, int n, const char **mixer, struct qk_error *err)
 {
-    const struct kinds k = {layout, config, n, mixer, err};
+    const struct kinds k = {layout, config, names, n, mixer, err};
     for (int i = 0; i < n; i++)
         mixer[i] = NULL;
     for (const cJSON *rule = qk_json_get(layout->row, "kinds")->child; rule != NULL; rule = rule->next)

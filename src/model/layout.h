@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/config.h"
+#include "tensor/names.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,14 +51,15 @@ bool qk_layout_key(size_t i, struct qk_layout_key *out);
  * frees. */
 enum qk_code qk_layout_folder(char **out, struct qk_error *err);
 
-/* Calls visit for every model type of the table, the user's rows first, in the order of the files' names. */
-enum qk_code qk_layout_families(void (*visit)(void *context, const char *family, const char *model_type),
-    void *context, struct qk_error *err);
+/* Calls visit for every row of the table, the user's rows first, in the order of the files' names. A row lives only
+ * while it is visited. */
+enum qk_code qk_layout_rows(
+    void (*visit)(void *context, const struct qk_layout *row), void *context, struct qk_error *err);
 
 /* mixer[i] = name of the mixer of layer i, for n layers; borrowed from the row. QK_INPUT reports the config key that
  * does not fit. Linear in n and in the size of the config. */
-enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config, int n,
-    const char **mixer, struct qk_error *err);
+enum qk_code qk_layout_kinds(const struct qk_layout *layout, const struct qk_config *config,
+    const struct qk_names *names, int n, const char **mixer, struct qk_error *err);
 /* The mixer of that name. */
 const cJSON *qk_layout_mixer(const struct qk_layout *layout, const char *name);
 

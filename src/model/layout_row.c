@@ -52,7 +52,7 @@ static const struct field ROW_FIELDS[] = {
     {NULL, TEXT, false, NULL},
 };
 static const struct field RULE_FIELDS[] = {
-    {"rule", WORD, true, " all list pattern cycle interval indexes from when second_half "},
+    {"rule", WORD, true, " all list pattern cycle interval indexes from when second_half stored "},
     {"mixer", MIXER, false, NULL},
     {"otherwise", MIXER, false, NULL},
     {"key", PATH, false, NULL},
@@ -440,7 +440,7 @@ static enum qk_code check_rule(const char *file, const cJSON *row, const cJSON *
         const char *rule, *needed[3];
     } rules[] = {{"all", {"mixer"}}, {"list", {"key"}}, {"pattern", {"key"}}, {"cycle", {"key"}},
         {"interval", {"period", "mixer"}}, {"indexes", {"key", "mixer"}}, {"from", {"key", "when", "mixer"}},
-        {"when", {"key", "mixer"}}, {"second_half", {"mixer"}}};
+        {"when", {"key", "mixer"}}, {"second_half", {"mixer"}}, {"stored", {"key", "mixer"}}};
     QK_TRY(check_object(file, "kinds", rule, RULE_FIELDS, err));
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (strcmp(rules[i].rule, qk_json_string(rule, "rule", "")) == 0)
@@ -532,6 +532,28 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     return QK_OK;
 }
 
+/* Checks that a mixer computes what its kind can, and that the one beside it has neither q nor k. */
+static enum qk_code check_kind(const char *file, const cJSON *row, const cJSON *mixer, struct qk_error *err)
+{
+    static const char WITHOUT_QK[] = " mamba2 mamba lru short_conv ";
+    const char *word = qk_json_string(mixer, "recurrence", NULL),
+               *beside = qk_json_string(mixer, "beside", NULL);
+    bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0;
+    if (word != NULL && none != is_word_of(word, WITHOUT_QK))
+        return qk_fail(err, QK_INPUT, "%s: %s: recurrence \"%s\" does not go with kind \"%s\"", file,
+            mixer->string, word, qk_json_string(mixer, "kind", ""));
+    if (!none && strcmp(qk_json_string(mixer, "block", ""), "mlp") == 0)
+        return qk_fail(err, QK_INPUT, "%s: %s: block \"mlp\" needs kind \"none\"", file, mixer->string);
+    if (beside == NULL)
+        return QK_OK;
+    QK_TRY(check_mixer_name(file, row, mixer->string, beside, err));
+    const cJSON *other = qk_json_get(qk_json_get(row, "mixers"), beside);
+    if (strcmp(qk_json_string(other, "kind", ""), "none") == 0 && qk_json_get(other, "recurrence") != NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: the mixer beside it needs kind \"none\" and a recurrence", file,
+        mixer->string);
+}
+
 enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error *err)
 {
     QK_TRY(check_object(file, "row", row, ROW_FIELDS, err));
@@ -548,7 +570,7 @@ enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error
             !is_word_of(qk_json_string(mixer, "rows", ""), " separate gated block "))
             return qk_fail(err, QK_INPUT, "%s: %s: key \"borrows_k\" needs separate, gated or block rows",
                 file, mixer->string);
-        QK_TRY(check_mixer_name(file, row, mixer->string, qk_json_string(mixer, "beside", NULL), err));
+        QK_TRY(check_kind(file, row, mixer, err));
         if (strcmp(qk_json_string(mixer, "rows", ""), "latent") == 0)
             QK_TRY(check_needed(file, mixer->string, mixer, latent, sizeof latent / sizeof latent[0], err));
     }

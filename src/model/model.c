@@ -110,7 +110,7 @@ static enum qk_code refuse_unknown(const struct qk_builder *b, struct qk_error *
                     c->path, name, type);
             return qk_fail(err, QK_INPUT,
                 "%s: %s: q and k are fused in an unknown order; the layout table needs a row for model type "
-                "\"%s\"",
+                "\"%s\" (man qkscope-layout), or give checkpoints with a q_proj and a k_proj of their own",
                 c->path, name, type);
         }
     }
@@ -149,7 +149,7 @@ static enum qk_code remark_origin(const struct qk_builder *b, struct qk_error *e
     if (model->guessed)
         QK_TRY(qk_lines_add(&model->remarks, err,
             "model type \"%s\" is not in the layout table: separate "
-            "q_proj and k_proj are assumed, layer kinds are guessed",
+            "q_proj and k_proj or latent attention are assumed, layer kinds are guessed",
             model->config.model_type));
     for (size_t i = 0; i < model->checkpoint->notes.n; i++)
         QK_TRY(qk_lines_add(&model->remarks, err, "%s", model->checkpoint->notes.line[i]));
@@ -209,7 +209,7 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
     QK_TRY(count_layers(b, b->names.n_layers, err));
     QK_TRY(qk_alloc(&model->layer, (size_t)model->n_layers, sizeof *model->layer, err));
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
-    QK_TRY(qk_layout_kinds(&b->layout, &model->config, model->n_layers, b->mixer, err));
+    QK_TRY(qk_layout_kinds(&b->layout, &model->config, &b->names, model->n_layers, b->mixer, err));
     QK_TRY(build_layers(b, err));
     QK_TRY(remark_latent(model, err));
     return remark_left_over(b, err);

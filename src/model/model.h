@@ -81,6 +81,7 @@ struct qk_layer {
     char *problem; /* NULL, or why this layer's q and k cannot be used; owned */
     char *no_k;    /* NULL, or why it has q alone (its role k has neither tensor nor heads); owned */
     char *fixed;   /* NULL, or why its q and k can be read, but not changed; owned */
+    bool shares;   /* its tensors are those of an earlier layer, and it is `fixed` */
     int head_dim;  /* 0 when kind is none */
     uint64_t d;    /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];

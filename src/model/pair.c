@@ -57,7 +57,7 @@ static void describe_format(const struct qk_view *view, struct qk_text *text)
 /* Writes why q and k of fitting layers can be compared, and not changed, as a sentence; an empty text when they can. */
 static void compare_formats(const struct qk_layer *pre, const struct qk_layer *post, struct qk_text *text)
 {
-    const char *fixed = post->fixed != NULL ? post->fixed : pre->fixed;
+    const char *fixed = post->fixed != NULL || pre->shares ? post->fixed : pre->fixed;
     for (int r = 0; r < QK_ROLE_COUNT && fixed == NULL; r++) {
         const struct qk_view *a = &pre->role[r], *b = &post->role[r];
         bool scaled = b->scale.tensor != NULL || b->down_scale.tensor != NULL;

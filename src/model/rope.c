@@ -79,8 +79,8 @@ static enum qk_code scale_dynamic(const struct scaling *s, struct qk_error *err)
         return QK_OK;
     }
     QK_TRY(rope_number(s, "factor", &factor, err));
-    QK_TRY(positive(s, "max_position_embeddings", original_length(s, config_number(s, "max_position_embeddings", -1)),
-        &length, err));
+    QK_TRY(positive(s, "max_position_embeddings",
+        original_length(s, config_number(s, "max_position_embeddings", -1)), &length, err));
     double grown = factor * fmax(s->tokens, length) / length - (factor - 1);
     set_theta(s, s->theta * pow(grown, power));
     return QK_OK;
@@ -162,13 +162,13 @@ static enum qk_code scale_longrope(const struct scaling *s, struct qk_error *err
     const cJSON *divisors = qk_json_get(s->rope, key);
     if (!(original > 1 && most > 0) || cJSON_GetArraySize(divisors) != s->pairs)
         return qk_fail(err, QK_INPUT,
-            "%s: rope scaling: %s is not a list of %d numbers, or the lengths are missing", s->config->path, key,
-            s->pairs);
+            "%s: rope scaling: %s is not a list of %d numbers, or the lengths are missing", s->config->path,
+            key, s->pairs);
     const cJSON *item = divisors->child;
     for (int j = 0; j < s->pairs; j++, item = item->next) {
         if (!cJSON_IsNumber(item) || !(item->valuedouble > 0))
-            return qk_fail(err, QK_INPUT, "%s: rope scaling: %s[%d] is not a number above 0", s->config->path,
-                key, j);
+            return qk_fail(
+                err, QK_INPUT, "%s: rope scaling: %s[%d] is not a number above 0", s->config->path, key, j);
         s->frequency[j] /= item->valuedouble;
     }
     double stretch = most / original, by_length = stretch <= 1 ? 1 : sqrt(1 + log(stretch) / log(original));

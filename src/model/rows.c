@@ -171,7 +171,8 @@ static enum qk_code fit_scales(
     for (int i = 0; i < 2; i++)
         if (scale[i]->tensor != NULL && !qk_scaling_fit(&b->model->config, of[i], scale[i]))
             return qk_layer_problem(layer, err,
-                "%s does not hold one scale, one for each row or one for each block of %llu x %llu of %s",
+                "%s does not hold one scale, one for each row or one for each block of %llu x %llu of %s: give "
+                "checkpoints with weights of 16 bits",
                 scale[i]->tensor->name, (unsigned long long)qk_scaling_block(&b->model->config, 0),
                 (unsigned long long)qk_scaling_block(&b->model->config, 1), of[i]->name);
     return QK_OK;
@@ -203,8 +204,9 @@ static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, s
         if (scale[i % 2]->tensor == NULL || slice.tensor != of[i % 2])
             continue;
         if (!add_scales(view, &slice, scale[i % 2]))
-            return qk_layer_fix(
-                layer, err, "blocks of %s hold rows of its heads and others", scale[i % 2]->tensor->name);
+            return qk_layer_fix(layer, err,
+                "blocks of %s hold rows of its heads and others: give checkpoints with weights of 16 bits",
+                scale[i % 2]->tensor->name);
     }
     return QK_OK;
 }

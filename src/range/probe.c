@@ -34,6 +34,24 @@ enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why,
     return *why != NULL ? QK_OK : qk_forward_missing(pair->model[QK_POST], why, err);
 }
 
+enum qk_code qk_probe_way_out(const struct qk_pair *pair, const char **what, struct qk_error *err)
+{
+    bool any = false;
+    *what = "give the layers' inputs (--states FILE)";
+    for (int s = 0; s < QK_SIDE_COUNT; s++) {
+        const char *why;
+        QK_TRY(qk_forward_attention_missing(pair->model[s], &why, err));
+        any = any || why != NULL;
+    }
+    if (!any)
+        return QK_OK;
+    *what = "qkscope diff compares, and qkscope export restores all the same";
+    for (int i = 0; i < pair->n_layers; i++)
+        if (qk_probe_has_profile(pair, i))
+            *what = "qkscope range --estimate tells from the weights alone how far its heads would look";
+    return QK_OK;
+}
+
 int qk_probe_profile_points(const struct qk_probe_options *options)
 {
     return qk_range_bins(options->length > 0 ? options->length : QK_PROBE_LENGTH);
@@ -150,12 +168,12 @@ static enum qk_code open_states(
 static enum qk_code check_pass(const struct qk_pair *pair, struct qk_error *err)
 {
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        const char *why;
+        const char *why, *what;
         QK_TRY(qk_forward_missing(pair->model[s], &why, err));
+        QK_TRY(qk_probe_way_out(pair, &what, err));
         if (why != NULL)
-            return qk_fail(err, QK_INPUT,
-                "%s: no forward pass for this family: %s; give the layers' inputs (--states FILE)",
-                pair->model[s]->checkpoint->path, why);
+            return qk_fail(err, QK_INPUT, "%s: no forward pass for this family: %s; %s",
+                pair->model[s]->checkpoint->path, why, what);
     }
     return QK_OK;
 }
@@ -502,8 +520,8 @@ static void run_item(void *context, size_t item, size_t worker)
     sides->code[side] = run_side(&sides->pass[side], &sides->error[side]);
 }
 
-/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of a
- * linear layer has a second one behind it, of another value head. */
+/* Bytes that one side needs: its pass, the maps that workers make beside it, and the states that it keeps. Each map of
+ * a linear layer has a second one behind it, of another value head. */
 static enum qk_code side_bytes(
     const struct pass *pass, enum qk_side side, size_t *bytes, struct qk_error *err)
 {

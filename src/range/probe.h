@@ -64,6 +64,8 @@ bool qk_probe_has(const struct qk_pair *pair, int layer);
 bool qk_probe_has_profile(const struct qk_pair *pair, int layer);
 /* *why = NULL when both checkpoints have a forward pass, else why not (static). */
 enum qk_code qk_probe_pass_missing(const struct qk_pair *pair, const char **why, struct qk_error *err);
+/* *what = what to do for a pair without a forward pass: each way it names works (static). */
+enum qk_code qk_probe_way_out(const struct qk_pair *pair, const char **what, struct qk_error *err);
 /* Distances of the points of a profile, for a probe with these options. */
 int qk_probe_profile_points(const struct qk_probe_options *options);
 

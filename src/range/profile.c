@@ -141,8 +141,8 @@ static enum qk_code make_heads(struct work *w, struct qk_profile *out, struct qk
 {
     int group = w->layer->role[QK_Q].n_heads / w->layer->role[QK_K].n_heads;
     size_t farthest = qk_range_bin_first(out->n_points - 1);
-    QK_TRY(qk_rope_scaled(
-        &w->model->config, w->layer, farthest + 1, w->frequency, &w->factor, &w->score, err));
+    QK_TRY(
+        qk_rope_scaled(&w->model->config, w->layer, farthest + 1, w->frequency, &w->factor, &w->score, err));
     for (int r = 0; r < QK_ROLE_COUNT; r++)
         QK_TRY(measure_latent(w, (enum qk_role)r, err));
     for (int h = 0; h < out->n_heads; h++) {

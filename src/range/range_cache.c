@@ -4,6 +4,7 @@
 #include "base/atomic_file.h"
 #include "base/cache.h"
 #include "base/mem.h"
+#include "linalg/gemm.h"
 #include "model/identity.h"
 
 #include <fcntl.h>
@@ -35,6 +36,7 @@ static enum qk_code cache_path(
     if (folder == NULL)
         return QK_OK;
     qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
+    qk_precision_add(&digest);
     qk_digest_hex(&digest, hex);
     qk_text_add(&text, "%s/%s%s", folder, hex, SUFFIX);
     free(folder);

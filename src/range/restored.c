@@ -12,7 +12,8 @@ static enum qk_code apply_restored(
     const struct qk_selection_patch *patch = context;
     const struct qk_pair *pair = patch->pair;
     for (int i = 0; i < pair->n_layers; i++)
-        if (pair->layer[i].has_qk && qk_layer_holds(pair->layer[i].side[QK_POST], tensor))
+        if (pair->layer[i].has_qk && !pair->layer[i].side[QK_POST]->shares &&
+            qk_layer_holds(pair->layer[i].side[QK_POST], tensor))
             QK_TRY(qk_blend_check(pair, i, &RESTORED, false, err));
     return qk_selection_patch_apply(context, tensor, bytes, err);
 }

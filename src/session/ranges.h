@@ -8,9 +8,9 @@
 
 /* --- attention ranges ---
  * A probe text runs through pre and post in the background (probe.h lists the sources of ranges). Then every layer
- * with ranges (qk_probe_has) has those of pre and post, and current follows each choice: on post's states at once, the selected
- * layer first (qk_session_want). Where there is a forward pass, the whole model runs again with the selection once no
- * choice was made for QK_EXACT_AFTER milliseconds; its ranges are exact. */
+ * with ranges (qk_probe_has) has those of pre and post, and current follows each choice: on post's states at once,
+ * the selected layer first (qk_session_want). Where there is a forward pass, the whole model runs again with the
+ * selection once no choice was made for QK_EXACT_AFTER milliseconds; its ranges are exact. */
 enum { QK_EXACT_AFTER = 700 };
 
 enum qk_probe_stage {

@@ -11,7 +11,7 @@ build=$(cd "$1" && pwd) || exit 2
 page=$2
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
-benches=${QK_BENCHES:-drift numpy growth latency range forward torch tokenizer export}
+benches=${QK_BENCHES:-drift numpy growth latency range forward torch precision tokenizer export}
 export LC_ALL=C.UTF-8
 export QKSCOPE="$build/qkscope" QK_MAKE_PAIR="$build/tests/bench/make_pair"
 export QK_DEMO_DATA="${QK_DEMO_DATA:-$here/../../data/tiny-hypenet}"
@@ -64,6 +64,7 @@ machine() {
 | kernel | $(uname -s) $(uname -r | cut -d - -f 1) $(uname -m) |
 | compiler | $(${CC:-cc} --version | head -n 1), \`${CFLAGS:-}\` |
 | OpenBLAS | $(echo "$doctor" | sed -n 's/^ *OpenBLAS *//p'); kernels for $(echo "$doctor" | sed -n 's/^ *used *\([^ ]*\) .*/\1/p') |
+| oneDNN | $(echo "$doctor" | sed -n 's/^  oneDNN  *\([0-9].*\)/\1/p'); forward passes: $(echo "$doctor" | sed -n 's/^  forward passes  *//p') |
 | qkscope | $("$QKSCOPE" --version | head -n 1) |
 | others' load when it began | $(cut -d ' ' -f 1 /proc/loadavg) |
 EOF
@@ -130,6 +131,10 @@ section torch "A pass beside PyTorch" \
     "A pair with the shapes of Qwen3 0.6B, in bfloat16. The program reads both sides and runs them with histograms and
 shifts. PyTorch runs one side without maps. Three rounds; both use all processors." \
     "$python" "$here/forward_torch.py" "$QKSCOPE" "$work/torch"
+section precision "Products of bfloat16" \
+    "The built-in text of 512 tokens and cases of each task on the pair in \`data/tiny-hypenet\`, with \`--precision\` f32
+and bf16." \
+    "$python" "$here/precision.py" "$QKSCOPE" "$here/../../data/tiny-hypenet"
 section tokenizer "Tokenizers" \
     "The processor time of each tokenizer in \`tests/data/tokenizers\` for 10 MB of text, and the ratio to that for the
 first half of it. The files have the parts of published tokenizers, and small vocabularies. Three rounds." \

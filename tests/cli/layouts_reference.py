@@ -296,7 +296,8 @@ for i, kind in enumerate(["mamba", "hybrid", "hybrid", "hybrid", "mamba", "hybri
     elif i < 3:
         part = separate(f"model.layers.{i}.shared_transformer.self_attn", "full", 2, 2, 8, width=2 * WIDTH)
     else:
-        part = {f"model.layers.{i}.linear.weight": (4, 4)}, Layer("full", problem=f"q and k of layer {1 if i == 3 else 2}")
+        owner = f"model.layers.{1 if i == 3 else 2}.shared_transformer.self_attn"
+        part = {f"model.layers.{i}.linear.weight": (4, 4)}, separate(owner, "full", 2, 2, 8, width=2 * WIDTH)[1]
     tensors |= part[0]
     layers.append(part[1])
 case("zamba2", base("zamba2", 6, 2, 2, num_mem_blocks=2, attention_head_dim=8,
@@ -405,10 +406,38 @@ case("qwen4_exp", {"model_type": "qwen4_exp", "text_config": base(
       Layer("full", Role(at.format(1) + "self_attn.q_proj.weight", [0, 8], 4),
             packed(at.format(1) + "self_attn.k_proj.weight", 1, 4))])
 
+# --- as transformers 5 saves models again
+
+# what a layer sets itself replaces what the model sets; the number may begin with zeros
+case("gemma4_v5", base("gemma4_text", 2, 2, 1, head_dim=4, layer_types=["sliding_attention", "full_attention"],
+                       sliding_window=16, per_layer_config={"01": {"head_dim": 6, "num_key_value_heads": 2}}),
+     *merge(separate("model.layers.0.self_attn", "window", 2, 1, 4, positions="rope_half", window=16),
+            separate("model.layers.1.self_attn", "full", 2, 2, 6, positions="rope_half")))
+case("step3p7_v5", base("step3p7", 2, 2, 1, head_dim=4, layer_types=["full_attention", "sliding_attention"],
+                        sliding_window=16, per_layer_config={"1": {"num_attention_heads": 3}}),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half"),
+            separate("model.layers.1.self_attn", "window", 3, 1, 4, positions="rope_half", window=16)))
+# the width of a part of a head may be odd: its last pair borrows a row
+case("mimo_v2_v5", base("mimo_v2_flash", 2, 2, 1, head_dim=8, layer_types=["full_attention", "sliding_attention"],
+                        sliding_window=16, rope_parameters={
+                            "full_attention": {"rope_theta": 5e6, "partial_rotary_factor": 0.4},
+                            "sliding_attention": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 8, positions="rope_half", rotary_dims=4, rope_theta=5e6),
+            separate("model.layers.1.self_attn", "window", 2, 1, 8, positions="rope_half", rotary_dims=4, window=16)))
+case("laguna", base("laguna", 2, 2, 1, head_dim=4, layer_types=["full_attention", "sliding_attention"], sliding_window=16,
+                    num_attention_heads_per_layer=[2, 3], rope_parameters={
+                        "full_attention": {"rope_theta": 5e5, "partial_rotary_factor": 0.5},
+                        "sliding_attention": {"rope_theta": 1e4}}),
+     *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half", rotary_dims=2, rope_theta=5e5),
+            separate("model.layers.1.self_attn", "window", 3, 1, 4, positions="rope_half", window=16)))
+for model in ("hy_v3", "exaone_moe", "glm4v_moe_text", "arcee"):
+    case(model, base(model, 1, 2, 1, head_dim=4),
+         *merge(separate("model.layers.0.self_attn", "full", 2, 1, 4, positions="rope_half")))
+
 # --- latent attention: 2 heads of 3 rows and 2 that rotate, values of 4, keys and values from a latent of 5
 
 
-def latent(at, q_rank=6, rotating=2):
+def latent(at, q_rank=6, rotating=2, positions="rope_inter"):
     q, q_a, q_norm = f"{at}.q_b_proj.weight", f"{at}.q_a_proj.weight", f"{at}.q_a_layernorm.weight"
     k, k_a, k_norm = f"{at}.kv_b_proj.weight", f"{at}.kv_a_proj_with_mqa.weight", f"{at}.kv_a_layernorm.weight"
     rows = 3 + rotating
@@ -420,8 +449,8 @@ def latent(at, q_rank=6, rotating=2):
     else:
         tensors |= {q: (2 * rows, q_rank), q_a: (q_rank, WIDTH), q_norm: (q_rank,)}
         queries = Latent(q, [0, rows], rows, q_a, q_norm, q_rank, 0, True)
-    return tensors, Layer("full", queries, Latent(k, [0, 7], 3, k_a, k_norm, 5, rotating, False), positions="fixed",
-                          head_dim=rows)
+    return tensors, Layer("full", queries, Latent(k, [0, 7], 3, k_a, k_norm, 5, rotating, False),
+                          positions=positions, rotary_dims=rotating if positions.startswith("rope") else 0, head_dim=rows)
 
 
 HEADS = dict(qk_nope_head_dim=3, qk_rope_head_dim=2, v_head_dim=4, kv_lora_rank=5)
@@ -432,7 +461,10 @@ for model in ("deepseek_v3", "glm4_moe_lite", "kimi_k2"):
 case("deepseek_v2", base("deepseek_v2", 1, 2, 2, q_lora_rank=None, **HEADS),
      *merge(latent("model.layers.0.self_attn", None)), remark=NOTE, latent=True)
 case("minicpm3", base("minicpm3", 1, 2, 2, **{k: v for k, v in HEADS.items() if k != "v_head_dim"}),
-     *merge(latent("model.layers.0.self_attn")), remark=NOTE)
+     *merge(latent("model.layers.0.self_attn", positions="rope_half")), remark=NOTE)
+# a model type that no row names
+case("unknown_latent", base("unheard_of", 1, 2, 2, q_lora_rank=6, **HEADS),
+     *merge(latent("model.layers.0.self_attn", positions="fixed")), remark=NOTE)
 tensors, layers = merge(latent("model.layers.0.self_attn"))
 case("deepseek_v32", base("deepseek_v32", 1, 2, 2, **HEADS),
      tensors | {f"model.layers.0.self_attn.indexer.{n}.weight": (4, WIDTH) for n in ("wq_b", "wk")}, layers,
@@ -441,19 +473,19 @@ case("kimi_linear",
      base("kimi_linear", 2, 2, 2, q_lora_rank=None, head_dim=72,
           linear_attn_config={"full_attn_layers": [2], "kda_layers": [1], "num_heads": 3, "head_dim": 2}, **HEADS),
      *merge(separate("model.layers.0.self_attn", "linear", 3, 3, 2, positions="fixed"),
-            latent("model.layers.1.self_attn", None)), remark=NOTE)
+            latent("model.layers.1.self_attn", None, positions="none")), remark=NOTE)
 # as transformers 5 saves it again
 case("kimi_linear_v5",
      base("kimi_linear", 2, 2, 2, q_lora_rank=None, layer_types=["linear_attention", "full_attention"], linear_num_heads=3,
           linear_head_dim=2, **HEADS),
      *merge(separate("model.layers.0.self_attn", "linear", 3, 3, 2, positions="fixed"),
-            latent("model.layers.1.self_attn", None)), remark=NOTE)
+            latent("model.layers.1.self_attn", None, positions="none")), remark=NOTE)
 # no row of a latent head rotates
 at = "model.language_model.layers.{}.self_attn"
 case("glm5_next", {"model_type": "glm5_next", "text_config": base(
     "glm5_next_text", 2, 2, q_lora_rank=6, layer_types=["linear_attention", "deepseek_sparse_attention"],
     linear_attn_config={"num_heads": 3, "head_dim": 2}, **HEADS | {"qk_rope_head_dim": 0})},
-     *merge(separate(at.format(0), "linear", 3, 3, 2, positions="fixed"), latent(at.format(1), rotating=0)), remark=NOTE)
+     *merge(separate(at.format(0), "linear", 3, 3, 2, positions="fixed"), latent(at.format(1), rotating=0, positions="none")), remark=NOTE)
 # one model type, two classes: linear layers of one tensor with positions, or of three with convolutions
 case("bailing_hybrid",
      base("bailing_hybrid", 3, 2, 2, head_dim=4, layer_group_size=2, **HEADS),

@@ -41,15 +41,14 @@ for folder in "$fixtures"/*; do
     check "  as JSON" json_holds "d['model_type'] == '$family' and any(l['kind'] != 'none' for l in d['layers'])"
 done
 run info "$fixtures/deepseek_v3/post"
-check "latent attention is shown" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16$'
+check "latent attention is shown" says 'latent: 4 query heads, 4 key heads of 24 x 64, keys and values from a latent of 16, RoPE on 8 of 24 dims (pairs, theta [0-9.e+]*)$'
 check "  what it can do" grep -q '^  compare, restore, restore-latent: 4 of 4 layers$' "$out"
 check "  and not do" sh -c "! grep -q 'lerp\|procrustes' '$out'"
 check "  that restore leaves the values" grep -q 'one latent (.*kv_a_proj_with_mqa.weight, rows 0 to 15): restore keeps post' "$out"
 copy "$fixtures/deepseek_v3/post" "$work/latent"
 sed -i 's/"deepseek_v3"/"never-heard-of"/' "$work/latent/config.json"
 run info "$work/latent"
-check "  of an unknown model type it is refused with advice" complains 3 \
-    'kv_a_proj_with_mqa.weight: latent attention (MLA).*the layout table needs a row'
+check "  of an unknown model type it is guessed" says '  full    4: 0-3' 'latent: .* from a latent of 16'
 copy "$fixtures/llama/post" "$work/guess"
 sed -i 's/"llama"/"never-heard-of"/g' "$work/guess/config.json"
 run info "$work/guess"

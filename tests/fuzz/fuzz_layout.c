@@ -59,10 +59,10 @@ static void ask_mixer(const cJSON *mixer, const struct qk_config *config)
 
 static void ask(const struct qk_layout *layout, const cJSON *root)
 {
-    const struct qk_config config = {(char *)"config.json", (cJSON *)(uintptr_t)root, root, "a", 2};
+    const struct qk_config config = {(char *)"config.json", (cJSON *)(uintptr_t)root, root, "a", 2, NULL, 0};
     const char *mixer[LAYERS];
     struct qk_error err = {0};
-    enum qk_code code = qk_layout_kinds(layout, &config, LAYERS, mixer, &err);
+    enum qk_code code = qk_layout_kinds(layout, &config, NULL, LAYERS, mixer, &err);
     fuzz_check(code == QK_OK || (code == QK_INPUT && err.text[0] != '\0'), "kinds are found or refused");
     for (int i = 0; i < LAYERS && code == QK_OK; i++) {
         fuzz_check(qk_layout_mixer(layout, mixer[i]) != NULL, "every name is a mixer");

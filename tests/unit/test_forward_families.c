@@ -118,6 +118,244 @@ static void test_steps(void **state)
     qk_model_close(model);
 }
 
+/* --- FP8 --- */
+
+/* A file that grows: the header's text and the data. */
+struct file {
+    char *header, *data;
+    size_t header_size, n;
+    FILE *text;
+};
+
+static void add_tensor(struct file *file, const char *name, const char *suffix, const char *dtype,
+    uint64_t rows, uint64_t columns, const void *bytes, size_t n)
+{
+    char shape[64];
+    if (columns > 0)
+        snprintf(shape, sizeof shape, "%llu,%llu", (unsigned long long)rows, (unsigned long long)columns);
+    else
+        snprintf(shape, sizeof shape, "%llu", (unsigned long long)rows);
+    fprintf(file->text, "%c\"%s%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
+        file->n == 0 ? '{' : ',', name, suffix, dtype, shape, file->n, file->n + n);
+    file->data = realloc(file->data, file->n + n);
+    assert_non_null(file->data);
+    memcpy(file->data + file->n, bytes, n);
+    file->n += n;
+}
+
+static void write_file(struct file *file, const char *path)
+{
+    fputc('}', file->text);
+    fclose(file->text);
+    size_t n = strlen(file->header);
+    uint64_t length = n;
+    char *bytes = malloc(sizeof length + n + file->n);
+    memcpy(bytes, &length, sizeof length);
+    memcpy(bytes + sizeof length, file->header, n);
+    memcpy(bytes + sizeof length + n, file->data, file->n);
+    write_bytes(path, bytes, sizeof length + n + file->n);
+    free(bytes);
+    free(file->header);
+    free(file->data);
+}
+
+enum { SQUARE = 16 };
+
+/* Adds a matrix of random FP8 values below 2, in squares whose scales are powers of 2 from 1/32 to 1/4: so bfloat16
+ * holds every product. Coded it is FP8 and its scales, else these products. */
+static void add_matrix(struct file *file, const struct qk_tensor *tensor, bool coded, uint64_t *seed)
+{
+    uint64_t rows = tensor->shape[0], columns = tensor->shape[1], across = (columns + SQUARE - 1) / SQUARE,
+             down = (rows + SQUARE - 1) / SQUARE;
+    unsigned char *codes = malloc(rows * columns), *plain = malloc(2 * rows * columns);
+    float *scales = malloc(down * across * sizeof *scales);
+    for (uint64_t i = 0; i < down * across; i++)
+        scales[i] = ldexpf(1.0f, -2 - (int)(random_bits(seed) % 4));
+    for (uint64_t i = 0; i < rows * columns; i++) {
+        double value;
+        uint64_t bits = random_bits(seed);
+        codes[i] = (unsigned char)((bits & 0x80) | (bits >> 8) % 0x40);
+        qk_dtype_to_f64(QK_F8_E4M3, &codes[i], 1, &value);
+        value *= (double)scales[i / columns / SQUARE * across + i % columns / SQUARE];
+        qk_dtype_from_f64(QK_BF16, &value, 1, plain + 2 * i);
+    }
+    if (coded) {
+        add_tensor(file, tensor->name, "", "F8_E4M3", rows, columns, codes, rows * columns);
+        add_tensor(
+            file, tensor->name, "_scale_inv", "F32", down, across, scales, down * across * sizeof *scales);
+    } else {
+        add_tensor(file, tensor->name, "", "BF16", rows, columns, plain, 2 * rows * columns);
+    }
+    free(codes);
+    free(plain);
+    free(scales);
+}
+
+/* FOLDER with the fixture's model, in which every matrix of a layer but routers is replaced by add_matrix's. */
+static void write_coded(const char *fixture, const char *folder, bool coded)
+{
+    char from[PATH_SIZE], path[PATH_SIZE], name[PATH_SIZE];
+    struct qk_checkpoint *c;
+    struct qk_error err = {0};
+    struct file file = {0};
+    uint64_t seed = 11;
+    size_t n;
+    snprintf(name, sizeof name, "fixtures/softmax/%s", fixture);
+    data_path(from, name);
+    make_folder(folder);
+    char *config = read_bytes(path_in(path, from, "config.json"), &n);
+    write_bytes(path_in(path, folder, "config.json"), config, n);
+    free(config);
+    set_config(folder, "quantization_config", "{\"quant_method\":\"fp8\",\"weight_block_size\":[16,16]}");
+    expect_ok(qk_checkpoint_open(from, &c, &err), &err);
+    file.text = open_memstream(&file.header, &file.header_size);
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const struct qk_tensor *tensor = c->by_name[i];
+        if (tensor->n_dims == 2 &&
+            (strstr(tensor->name, ".layers.") != NULL || strstr(tensor->name, ".h.") != NULL) &&
+            strstr(tensor->name, "mlp.gate.weight") == NULL) {
+            add_matrix(&file, tensor, coded, &seed);
+            continue;
+        }
+        char *bytes = malloc((size_t)tensor->bytes);
+        expect_ok(qk_checkpoint_read(c, tensor, 0, bytes, (size_t)tensor->bytes, &err), &err);
+        add_tensor(&file, tensor->name, "", tensor->dtype_text, tensor->shape[0],
+            tensor->n_dims == 2 ? tensor->shape[1] : 0, bytes, (size_t)tensor->bytes);
+        free(bytes);
+    }
+    write_file(&file, path_in(path, folder, "model.safetensors"));
+    qk_checkpoint_close(c);
+}
+
+/* FP8 with scales makes every bit of the logits that the same numbers in bfloat16 make: with latent attention and
+ * experts, whose matrices have squares that are cut off, and with q, k and v of their own. */
+static void test_fp8(void **state)
+{
+    static const char *const fixtures[] = {"glm4_moe_lite", "glm4", "codegen"};
+    int32_t ids[STEPS];
+    for (int t = 0; t < STEPS; t++)
+        ids[t] = (t * t * 7 + 5 * t) % WORDS;
+    for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++) {
+        float logits[2][STEPS * WORDS];
+        for (int coded = 0; coded < 2; coded++) {
+            char folder[PATH_SIZE], name[PATH_SIZE];
+            struct qk_model *model;
+            struct qk_error err = {0};
+            snprintf(name, sizeof name, "%s-%d", fixtures[i], coded);
+            write_coded(fixtures[i], path_in(folder, *state, name), coded == 1);
+            expect_ok(qk_model_open(folder, &model, &err), &err);
+            assert_true((model->layer[1].role[QK_Q].scale.tensor != NULL) == (coded == 1));
+            expect_ok(qk_forward(model, NULL, ids, STEPS, NULL, logits[coded], STEPS, NULL, &err), &err);
+            qk_model_close(model);
+        }
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+        assert_true(isfinite(logits[0][5]));
+    }
+}
+
+/* --- families of the same computation under other names --- */
+
+/* In exaone (3) and internlm2 a layer computes what llama's does, as their modeling code shows. */
+static const struct {
+    const char *llama, *exaone, *internlm2; /* internlm2 NULL: in wqkv */
+} NAMES[] = {{"model.embed_tokens", "transformer.wte", "model.tok_embeddings"},
+    {"model.norm", "transformer.ln_f", "model.norm"}, {"lm_head", "lm_head", "output"},
+    {"input_layernorm", "ln_1", "attention_norm"}, {"post_attention_layernorm", "ln_2", "ffn_norm"},
+    {"self_attn.q_proj", "attn.attention.q_proj", NULL}, {"self_attn.k_proj", "attn.attention.k_proj", NULL},
+    {"self_attn.v_proj", "attn.attention.v_proj", NULL},
+    {"self_attn.o_proj", "attn.attention.out_proj", "attention.wo"},
+    {"mlp.gate_proj", "mlp.c_fc_0", "feed_forward.w1"}, {"mlp.up_proj", "mlp.c_fc_1", "feed_forward.w3"},
+    {"mlp.down_proj", "mlp.c_proj", "feed_forward.w2"}};
+
+enum { LLAMA_HEADS = 4, LLAMA_KEY_HEADS = 2, LLAMA_ROWS = 16, LLAMA_WIDTH = 64, LLAMA_LAYERS = 4 };
+
+static char *values_at(const struct qk_checkpoint *c, int layer, const char *name, size_t *n)
+{
+    char full[96];
+    struct qk_error err = {0};
+    if (layer < 0)
+        snprintf(full, sizeof full, "%s.weight", name);
+    else
+        snprintf(full, sizeof full, "model.layers.%d.%s.weight", layer, name);
+    const struct qk_tensor *tensor = qk_checkpoint_find(c, full);
+    assert_non_null(tensor);
+    assert_int_equal(tensor->dtype, QK_BF16);
+    char *bytes = malloc((size_t)tensor->bytes);
+    expect_ok(qk_checkpoint_read(c, tensor, 0, bytes, (size_t)tensor->bytes, &err), &err);
+    *n = (size_t)tensor->bytes;
+    return bytes;
+}
+
+/* wqkv: for each key head its query heads, its keys and its values. */
+static void add_grouped(struct file *file, const struct qk_checkpoint *c, int layer)
+{
+    size_t n, head = 2 * LLAMA_ROWS * LLAMA_WIDTH, each = LLAMA_HEADS / LLAMA_KEY_HEADS, at = 0;
+    char *q = values_at(c, layer, "self_attn.q_proj", &n), *k = values_at(c, layer, "self_attn.k_proj", &n),
+         *v = values_at(c, layer, "self_attn.v_proj", &n),
+         *all = malloc((LLAMA_HEADS + 2 * LLAMA_KEY_HEADS) * head), name[64];
+    for (size_t g = 0; g < LLAMA_KEY_HEADS; g++) {
+        memcpy(all + at, q + g * each * head, each * head);
+        memcpy(all + at + each * head, k + g * head, head);
+        memcpy(all + at + (each + 1) * head, v + g * head, head);
+        at += (each + 2) * head;
+    }
+    snprintf(name, sizeof name, "model.layers.%d.attention.wqkv", layer);
+    add_tensor(file, name, ".weight", "BF16", (LLAMA_HEADS + 2 * LLAMA_KEY_HEADS) * LLAMA_ROWS, LLAMA_WIDTH,
+        all, at);
+    free(q);
+    free(k);
+    free(v);
+    free(all);
+}
+
+static void write_renamed(const struct qk_checkpoint *c, bool exaone, const char *folder)
+{
+    char path[PATH_SIZE], name[96];
+    struct file file = {0};
+    file.text = open_memstream(&file.header, &file.header_size);
+    for (int layer = -1; layer < LLAMA_LAYERS; layer++) {
+        for (size_t i = layer < 0 ? 0 : 3; i < (layer < 0 ? 3 : sizeof NAMES / sizeof NAMES[0]); i++) {
+            const char *to = exaone ? NAMES[i].exaone : NAMES[i].internlm2;
+            size_t n, columns = strstr(NAMES[i].llama, "norm") != NULL ? 0 : LLAMA_WIDTH;
+            char *bytes = values_at(c, layer, NAMES[i].llama, &n);
+            columns = strcmp(NAMES[i].llama, "mlp.down_proj") == 0 ? n / 2 / LLAMA_WIDTH : columns;
+            if (layer < 0)
+                snprintf(name, sizeof name, "%s", to != NULL ? to : "");
+            else
+                snprintf(name, sizeof name, "%s.%d.%s", exaone ? "transformer.h" : "model.layers", layer,
+                    to != NULL ? to : "");
+            if (to != NULL)
+                add_tensor(
+                    &file, name, ".weight", "BF16", n / 2 / (columns > 0 ? columns : 1), columns, bytes, n);
+            free(bytes);
+        }
+        if (layer >= 0 && !exaone)
+            add_grouped(&file, c, layer);
+    }
+    write_file(&file, path_in(path, folder, "model.safetensors"));
+}
+
+static void test_renamed(void **state)
+{
+    char folder[PATH_SIZE], path[PATH_SIZE];
+    struct qk_checkpoint *c;
+    struct qk_error err = {0};
+    copy_model("llama", "post", path_in(folder, *state, "llama"), NULL, NULL);
+    float *expected = logits_of(folder, NULL);
+    expect_ok(qk_checkpoint_open(data_path(path, "fixtures/llama/post"), &c, &err), &err);
+    for (int exaone = 0; exaone < 2; exaone++) {
+        write_renamed(c, exaone == 1, folder);
+        set_config(folder, "model_type", exaone == 1 ? "\"exaone\"" : "\"internlm2\"");
+        set_config(folder, "activation_function", "\"silu\"");
+        set_config(folder, "layer_norm_epsilon", "1e-6"); /* llama's rms_norm_eps */
+        float *found = logits_of(folder, NULL);
+        assert_memory_equal(found, expected, N_IDS * VOCABULARY * sizeof *found);
+        free(found);
+    }
+    free(expected);
+    qk_checkpoint_close(c);
+}
+
 /* Beyond as many tokens as it attends to, a model with an index of keys is refused. */
 static void test_too_long(void **state)
 {
@@ -140,7 +378,7 @@ static void test_too_long(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[2 * N_FIXTURES + 1];
+    struct CMUnitTest tests[2 * N_FIXTURES + 3];
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
     for (size_t i = 0; i < N_FIXTURES; i++)
@@ -148,5 +386,7 @@ int main(void)
     for (size_t i = 0; i < N_FIXTURES; i++)
         tests[N_FIXTURES + i] = (struct CMUnitTest){FIXTURES[i], test_steps, NULL, NULL, FIXTURES[i]};
     tests[2 * N_FIXTURES] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
+    tests[2 * N_FIXTURES + 1] = (struct CMUnitTest)test_in_folder(test_fp8);
+    tests[2 * N_FIXTURES + 2] = (struct CMUnitTest)test_in_folder(test_renamed);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,7 +99,9 @@ static void frequencies(const char *folder, size_t T, float found[8], float *fac
     expect_ok(qk_parts_open(model, NULL, T, &parts, &err), &err);
     const struct qk_layer *layer = &model->layer[0];
     assert_int_equal(layer->rotary_dims, 16);
-    expect_ok(qk_rope_frequencies(&parts, qk_parts_mixer(&parts, layer), layer, found, factor, &err), &err);
+    float score;
+    expect_ok(qk_rope_frequencies(&parts, layer, found, factor, &score, &err), &err);
+    assert_true(score == 1);
     qk_parts_close(&parts);
     qk_model_close(model);
 }
@@ -132,7 +134,31 @@ static void test_rope_scaling(void **state)
     assert_true(fabs((double)factor - sqrt(1 + log(4) / log(64))) < 1e-6); /* 256 positions of 64 */
     frequencies(folder, 65, scaled, &factor);
     assert_true(scaled[0] == plain[0] / 4);
-    static const char *const refused[][2] = {{"{\"rope_type\":\"yarn\",\"factor\":4}", "yarn|not built in"},
+    /* numpy in float64, by the formula of transformers 5.17: 64 tokens stretched to 256. float32 keeps 6e-8 of each. */
+    static const double yarn[8] = {1.00000000e+00, 2.37170825e-01, 5.00000000e-02, 7.90569415e-03,
+        2.50000000e-03, 7.90569415e-04, 2.50000000e-04, 7.90569415e-05};
+    set_config(folder, "rope_scaling",
+        "{\"rope_type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":64}");
+    frequencies(folder, 9, scaled, &factor);
+    for (int j = 0; j < 8; j++)
+        assert_true(fabs((double)scaled[j] / yarn[j] - 1) < 1e-7);
+    assert_true(fabs((double)factor - 1.138629436111989) < 1e-7);
+    set_config(folder, "rope_scaling",
+        "{\"rope_type\":\"yarn\",\"factor\":4,\"original_max_position_embeddings\":64,\"mscale\":1,"
+        "\"mscale_all_dim\":1}");
+    frequencies(folder, 9, scaled, &factor);
+    assert_true(factor == 1); /* DeepSeek's latent attention scales its scores in its place */
+    /* Hunyuan: theta 10000 * 1000^(16/14) */
+    set_config(folder, "rope_scaling", "{\"type\":\"dynamic\",\"alpha\":1000,\"factor\":1}");
+    frequencies(folder, 9, scaled, &factor);
+    for (int j = 0; j < 8; j++)
+        assert_true(fabs((double)scaled[j] / pow(10000 * pow(1000, 16.0 / 14), -j / 8.0) - 1) < 1e-7);
+    /* Gemma 4: a quarter of the pairs turns, with the frequencies of the whole head */
+    set_config(folder, "rope_scaling", "{\"rope_type\":\"proportional\",\"partial_rotary_factor\":0.25}");
+    frequencies(folder, 9, scaled, &factor);
+    assert_true(scaled[0] == plain[0] && scaled[1] == plain[1] && scaled[2] == 0 && scaled[7] == 0);
+    static const char *const refused[][2] = {
+        {"{\"rope_type\":\"unheard\",\"factor\":4}", "unheard|not built in"},
         {"{\"rope_type\":\"linear\"}", "factor|missing"},
         {"{\"rope_type\":\"linear\",\"factor\":0}", "factor"},
         {"{\"rope_type\":\"llama3\",\"factor\":8}", "low_freq_factor"},

@@ -23,9 +23,9 @@ static const char *kinds_of(const char *type, const char *keys, int n)
     snprintf(text, sizeof text, "{%s}", keys);
     cJSON *root = cJSON_Parse(text);
     assert_non_null(root);
-    const struct qk_config config = {(char *)"config.json", root, root, type, 0};
+    const struct qk_config config = {(char *)"config.json", root, root, type, 0, NULL, 0};
     expect_ok(qk_layout_find(type, &layout, &err), &err);
-    enum qk_code code = qk_layout_kinds(&layout, &config, n, mixer, &err);
+    enum qk_code code = qk_layout_kinds(&layout, &config, NULL, n, mixer, &err);
     memset(letters, 0, sizeof letters);
     for (int i = 0; i < n && code == QK_OK; i++)
         letters[i] = qk_json_string(qk_layout_mixer(&layout, mixer[i]), "kind", "?")[0];
@@ -172,8 +172,8 @@ static void test_other_rules(void **state)
         int n = snprintf(text, sizeof text, "%s%s]}", start, rows[i].rule);
         expect_ok(qk_layout_parse("x.json", text, (size_t)n, &layout, &err), &err);
         cJSON *root = cJSON_Parse(rows[i].config);
-        const struct qk_config config = {(char *)"config.json", root, root, "x", 0};
-        enum qk_code code = qk_layout_kinds(&layout, &config, rows[i].n, mixer, &err);
+        const struct qk_config config = {(char *)"config.json", root, root, "x", 0, NULL, 0};
+        enum qk_code code = qk_layout_kinds(&layout, &config, NULL, rows[i].n, mixer, &err);
         assert_int_equal(code, rows[i].mixers == NULL ? QK_INPUT : QK_OK);
         for (int k = 0; k < rows[i].n && code == QK_OK; k++)
             strcat(found, mixer[k]);
@@ -191,13 +191,15 @@ struct count {
     char first[64], own[64];
 };
 
-static void count_types(void *context, const char *family, const char *model_type)
+static void count_rows(void *context, const struct qk_layout *row)
 {
     struct count *count = context;
+    char *types = cJSON_PrintUnformatted(qk_json_get(row->row, "model_types"));
     if (count->n++ == 0)
-        snprintf(count->first, sizeof count->first, "%s", family);
-    if (strcmp(model_type, "my_model") == 0)
-        snprintf(count->own, sizeof count->own, "%s", family);
+        snprintf(count->first, sizeof count->first, "%s", row->family);
+    if (strstr(types, "my_model") != NULL)
+        snprintf(count->own, sizeof count->own, "%s", row->family);
+    cJSON_free(types);
 }
 
 #define ROW(family, types, mixer)                                                                            \
@@ -230,7 +232,7 @@ static void test_user_rows(void **state)
     path_in(path, *state, "config");
     assert_int_equal(setenv("XDG_CONFIG_HOME", path, 1), 0);
     struct count before = {0}, after = {0};
-    expect_ok(qk_layout_families(count_types, &before, &err), &err);
+    expect_ok(qk_layout_rows(count_rows, &before, &err), &err);
     assert_true(before.n > 20);
     assert_string_equal(before.own, "");
 
@@ -238,8 +240,8 @@ static void test_user_rows(void **state)
         path_in(path, folder, "a.json"), "%s", ROW("mine", "[\"my_model\",\"llama\"]", MIXER("separate")));
     write_text(path_in(path, folder, "notes.txt"), "not a row");
     write_text(path_in(path, folder, ".hidden.json"), "not a row");
-    expect_ok(qk_layout_families(count_types, &after, &err), &err);
-    assert_int_equal(after.n, before.n + 2);
+    expect_ok(qk_layout_rows(count_rows, &after, &err), &err);
+    assert_int_equal(after.n, before.n + 1);
     assert_string_equal(after.first, "mine");
     assert_string_equal(after.own, "mine");
     char model_folder[PATH_SIZE];
@@ -285,13 +287,13 @@ static void test_user_folder(void **state)
         struct count count = {0};
         assert_int_equal(
             configs[i] == NULL ? unsetenv("XDG_CONFIG_HOME") : setenv("XDG_CONFIG_HOME", configs[i], 1), 0);
-        expect_ok(qk_layout_families(count_types, &count, &err), &err);
+        expect_ok(qk_layout_rows(count_rows, &count, &err), &err);
         assert_string_equal(count.own, "mine");
     }
     assert_int_equal(unsetenv("HOME"), 0);
     assert_int_equal(unsetenv("XDG_CONFIG_HOME"), 0);
     struct count count = {0};
-    expect_ok(qk_layout_families(count_types, &count, &err), &err);
+    expect_ok(qk_layout_rows(count_rows, &count, &err), &err);
     assert_string_equal(count.own, "");
     if (kept != NULL)
         assert_int_equal(setenv("HOME", kept, 1), 0);
@@ -363,7 +365,7 @@ static void test_values(void **state)
     (void)state;
     cJSON *root =
         cJSON_Parse("{\"a\":6,\"b\":{\"c\":3,\"d\":\"text\"},\"zero\":0,\"yes\":true,\"each\":[7,9,\"x\"]}");
-    const struct qk_config config = {(char *)"config.json", root, root, "", 2};
+    const struct qk_config config = {(char *)"config.json", root, root, "", 2, NULL, 0};
     static const struct {
         const char *value;
         double expected; /* NaN: nothing is there */

@@ -739,7 +739,8 @@ static void test_formats_that_are_no_numbers(void **state)
     model = open_made(*state);
     assert_string_equal(model->layer[0].problem,
         "model.layers.0.self_attn.q_proj.weight_scale_inv does not hold one scale, one for each row or one for "
-        "each block of 128 x 128 of model.layers.0.self_attn.q_proj.weight");
+        "each block of 128 x 128 of model.layers.0.self_attn.q_proj.weight: give checkpoints with weights of 16 "
+        "bits");
     qk_model_close(model);
     const struct test_tensor whole[] = {scaled[0], scaled[1], scaled[3], scaled[5]};
     write_model(*state, LLAMA, whole, 4);
@@ -983,13 +984,14 @@ static void test_rope(void **state)
     }
 }
 
-/* Partial rotation: whole pairs of the fraction's rows, as int() in the reference code cuts them. */
+/* Partial rotation: the fraction's rows, cut as by int() in transformers 5.17, and one more where they are odd: there
+ * pair j of 5 rows has the frequency theta^(-2j / 5). */
 static void test_partial_rotation(void **state)
 {
     static const struct {
         const char *fraction;
         int rotary;
-    } rows[] = {{"0.25", 2}, {"0.5", 4}, {"0.7", 4}, {"1", 8}, {"0", 0}, {"0.1", 0}, {"null", 8}};
+    } rows[] = {{"0.25", 2}, {"0.5", 4}, {"0.7", 6}, {"1", 8}, {"0", 0}, {"0.1", 0}, {"null", 8}};
     const struct test_tensor tensors[] = {
         {"model.layers.0.self_attn.qkv_proj.weight", "F32", 2, {24, WIDTH}, NULL}};
     char config[256];

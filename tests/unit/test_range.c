@@ -69,7 +69,7 @@ static void add_rows(struct qk_range_sum *sum, size_t head, size_t t0, size_t n,
     float *ones = malloc(n * blocks * sizeof *ones);
     for (size_t i = 0; i < n * blocks; i++)
         ones[i] = 1;
-    const struct qk_attention_map map = {head, t0, n, 0, p, T, ones, blocks};
+    const struct qk_attention_map map = {head, t0, n, 0, p, T, ones, blocks, NULL};
     qk_range_sum_add(sum, &map);
     free(ones);
 }
