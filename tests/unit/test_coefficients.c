@@ -32,11 +32,22 @@ static float *unit_rows(size_t rows, size_t heads, size_t dim, uint64_t *random)
     return x;
 }
 
-/* g lies between -fade and 0. A delta rule (else lightning) has `values` value heads. */
-static void make_layer(struct layer *l, size_t T, size_t values, bool delta, double fade)
+/* What the tests have: lightning attention, delta rules with a decay for each value head, and with one for each of its
+ * channels. */
+static const struct kind {
+    size_t values; /* value heads */
+    bool delta, channels;
+} KINDS[] = {{2, false, false}, {2, true, false}, {6, true, false}, {2, true, true}, {6, true, true}};
+enum { N_KINDS = sizeof KINDS / sizeof KINDS[0] };
+
+/* g lies between -fade and 0. */
+static void make_layer(struct layer *l, size_t T, const struct kind *kind, double fade)
 {
+    size_t values = kind->values;
+    bool delta = kind->delta;
     enum { HEADS = 2, DIM = 24 };
     uint64_t random = T + values;
+    size_t decays = T * values * (kind->channels ? DIM : 1);
     *l = (struct layer){.q = unit_rows(T, HEADS, DIM, &random), .k = unit_rows(T, HEADS, DIM, &random)};
     l->a = (struct qk_attention){.T = T,
         .n_q = delta ? values : HEADS,
@@ -47,16 +58,16 @@ static void make_layer(struct layer *l, size_t T, size_t values, bool delta, dou
         .k = l->k,
         .q_stride = HEADS * DIM,
         .k_stride = HEADS * DIM};
-    l->g = calloc(T * values, sizeof *l->g);
+    l->g = calloc(decays, sizeof *l->g);
     l->beta = calloc(T * values, sizeof *l->beta);
     l->slope = calloc(HEADS, sizeof *l->slope);
-    for (size_t i = 0; i < T * values; i++) {
+    for (size_t i = 0; i < decays; i++)
         l->g[i] = (float)(-fade * (1 + random_uniform(&random)) / 2);
+    for (size_t i = 0; i < T * values; i++)
         l->beta[i] = (float)((1 + random_uniform(&random)) / 2);
-    }
     for (size_t h = 0; h < HEADS; h++)
         l->slope[h] = (float)(h == 0 ? fade : fade / 64);
-    l->gates = (struct qk_gates){l->g, l->beta};
+    l->gates = (struct qk_gates){l->g, l->beta, kind->channels};
     l->past = (struct qk_row_past){
         .a = &l->a, .gates = delta ? &l->gates : NULL, .slope = delta ? NULL : l->slope, .n = 1};
 }
@@ -139,9 +150,9 @@ static void test_maps_meet_rows(void **state)
     size_t windows = 0;
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
         for (size_t f = 0; f < sizeof fades / sizeof *fades; f++)
-            for (size_t kind = 0; kind < 3; kind++) {
+            for (size_t kind = 0; kind < N_KINDS; kind++) {
                 struct layer layer;
-                make_layer(&layer, lengths[l], kind == 2 ? 6 : 2, kind > 0, fades[f]);
+                make_layer(&layer, lengths[l], &KINDS[kind], fades[f]);
                 float *expected = all_rows(&layer.past);
                 /* Float32 against float64: products of 24 terms (1e-7 of their length), which w carries over 16
                  * chunks. A row keeps this error where all keys that have not faded are nearly at right angles to
@@ -161,10 +172,10 @@ static void test_maps_meet_rows(void **state)
 static void test_odd_values(void **state)
 {
     (void)state;
-    for (size_t kind = 0; kind < 3; kind++) {
+    for (size_t kind = 0; kind < N_KINDS; kind++) {
         struct layer layer;
         float row[200];
-        make_layer(&layer, 200, kind == 2 ? 6 : 2, kind > 0, 0.01);
+        make_layer(&layer, 200, &KINDS[kind], 0.01);
         float *values = malloc(qk_past_map_values(&layer.past) * sizeof *values);
         memset(layer.k, 0, layer.a.T * layer.a.k_stride * sizeof *layer.k);
         struct qk_attention_map map = qk_past_map_make(&layer.past, 1, 128, 72, values);
@@ -205,7 +216,7 @@ static void test_watcher_sees_chosen_blocks(void **state)
     struct layer layer;
     struct seen seen[WORKERS];
     struct qk_error err = {0};
-    make_layer(&layer, T, 4, true, 0.01);
+    make_layer(&layer, T, &(struct kind){4, true, false}, 0.01);
     const struct qk_block_choice choice = qk_choose_blocks(T, FROM, MOST);
     for (size_t w = 0; w < WORKERS; w++) {
         seen[w] = (struct seen){.T = T, .blocks = qk_attention_blocks(T)};
