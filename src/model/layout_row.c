@@ -208,7 +208,6 @@ static const struct field FORWARD_FIELDS[] = {
     {"logit_multiplier", VALUE, false, NULL},
     {"most_tokens", VALUE, false, NULL},
     {"logit_softcap", VALUE, false, NULL},
-    {"logit_multiplier", VALUE, false, NULL},
     {NULL, TEXT, false, NULL},
 };
 
