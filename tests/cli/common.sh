@@ -78,6 +78,24 @@ copy() {
     cp -r "$@" && chmod -R u+w "$target"
 }
 
+# make_without_pass FOLDER - a pair of a family of the user's, whose row describes the attention alone.
+make_without_pass() {
+    mkdir -p "$1" "$HOME/.config/qkscope/layouts"
+    cat >"$HOME/.config/qkscope/layouts/bare.json" <<'END'
+{
+    "family": "bare", "model_types": ["bare"], "kinds": [{"rule": "all", "mixer": "attention"}],
+    "mixers": {"attention": {"kind": "full", "q": "self_attn.q_proj", "k": "self_attn.k_proj", "rows": "separate",
+        "heads": "num_attention_heads", "key_heads": "num_key_value_heads", "head_dim": "head_dim",
+        "positions": "none"}},
+    "forward": {"norm": "rms", "eps": "rms_norm_eps", "mixer_norm": "input_layernorm"}
+}
+END
+    for side in pre post; do
+        copy "$fixtures/llama/$side" "$1/$side"
+        sed -i 's/"model_type": "llama"/"model_type": "bare"/' "$1/$side/config.json"
+    done
+}
+
 # sums FOLDER... - digests of every file.
 sums() {
     find "$@" -type f -exec sha256sum {} + | sort

@@ -18,14 +18,17 @@ says_of() {
 }
 seq 1 20 >"$work/ids"
 for folder in "$fixtures"/*; do
+    [ -d "$folder/post" ] || continue # a folder of small ones
     pre=$folder/pre
     [ -d "$pre" ] || pre=$folder/post # some fixtures have one side
     run info "$folder/post"
     family=$(sed -n 's/^  family \([^,]*\),.*/\1/p' "$out")
     run range "$pre" "$folder/post" --ids "$work/ids"
     check "$family: forward pass" says_of "$family" 9 "$([ "$code" -eq 0 ] && echo yes || echo no)"
-    run range "$pre" "$folder/post" --states "$folder/post/golden.safetensors" --no-cache
-    check "  states" says_of "$family" 8 "$([ "$code" -eq 0 ] && echo yes || echo no)"
+    if [ -e "$folder/post/golden.safetensors" ]; then
+        run range "$pre" "$folder/post" --states "$folder/post/golden.safetensors" --no-cache
+        check "  states" says_of "$family" 8 "$([ "$code" -eq 0 ] && echo yes || echo no)"
+    fi
     run range "$pre" "$folder/post" --estimate
     check "  estimate" says_of "$family" 7 "$([ "$code" -eq 0 ] && echo 'yes\|some' || echo 'no\|some')"
 done

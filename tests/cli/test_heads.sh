@@ -77,7 +77,8 @@ check "  and other prompts of pre" complains 3 'hold different prompts'
 run heads "$pre" "$post" --states "$work/post-1.safetensors"
 check "  and states without the prompts" complains 2 'needs --needles'
 
-run heads "$fixtures/jamba/pre" "$fixtures/jamba/post"
+make_without_pass "$work/bare"
+run heads "$work/bare/pre" "$work/bare/post"
 check "a family without a forward pass gets that advice" complains 3 'no forward pass .*--states FILE'
 
 run heads "$srcdir/tests/data/fixtures/jet_nemotron/pre" "$srcdir/tests/data/fixtures/jet_nemotron/post" --prompts 2

@@ -176,7 +176,8 @@ check "and the text" wait_for 'attention of layer 7'
 check "with a list" wait_for 'token distance *pre *post'
 leave
 
-screen_start 200 30 "'$QKSCOPE' '$fixtures/jamba/pre' '$fixtures/jamba/post'"
+make_without_pass "$work/bare"
+screen_start 200 30 "'$QKSCOPE' '$work/bare/pre' '$work/bare/post'"
 check "a family without a forward pass says so in one line" wait_for 'no attention ranges: W shows why'
 keys W
 check "and why among the messages" wait_for 'no attention ranges: .*no forward pass'
