@@ -39,7 +39,10 @@ keys u
 wait_row 0 'qk-pro λ 0.4$'
 keys m
 check "m: procrustes" wait_row 0 'procrustes α 0.5$'
-check "the screen says what turns" wait_for 'turn'
+keys Enter
+check "the layer's screen says what turns" wait_for 'turns nothing and equals lerp'
+keys q
+wait_row 0 'procrustes α 0.5$'
 keys m
 check "m: keep" wait_row 0 ' keep$'
 keys +

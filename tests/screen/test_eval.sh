@@ -105,7 +105,7 @@ text '4.5 evaluations'
 keys Enter
 check "evaluations are whole" wait_for "'4.5 evaluations' is no limit of a search"
 keys C-u
-text '8 evaluations'
+text '30 evaluations'
 keys Enter
 check "they limit a search, too" wait_for 'the search has used its evaluations: [0-9]* selections'
 check "which its title shows" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'

@@ -107,7 +107,7 @@ check "the wheel goes down" wait_selected 3
 press 64 5 10
 check "and up" wait_selected 2
 press 0 17 20
-check "a click selects a head" wait_for 'angles of q1'
+check "a click selects a head" wait_for '^ q1  *0  *1 '
 press 0 5 10
 check "a second click opens the layer" wait_gone 'layer▲kind'
 press 0 38 2
