@@ -96,6 +96,17 @@ END
     done
 }
 
+# make_tokenizer SIZE FILE - a tokenizer of the fixtures, which have few tokens: the first bytes, and one for the begin.
+make_tokenizer() {
+    python3 -c '
+import json, sys
+t, last = json.load(open(sys.argv[1])), int(sys.argv[2]) - 1
+t["model"]["vocab"] = {k: v for k, v in t["model"]["vocab"].items() if v < last}
+t["added_tokens"] = [dict(t["added_tokens"][0], id=last)]
+t["post_processor"]["special_tokens"]["<bos>"]["ids"] = [last]
+json.dump(t, open(sys.argv[3], "w"))' "$post/tokenizer.json" "$1" "$2"
+}
+
 # sums FOLDER... - digests of every file.
 sums() {
     find "$@" -type f -exec sha256sum {} + | sort

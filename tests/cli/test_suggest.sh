@@ -79,19 +79,9 @@ run suggest "$pre" "$post" --prompts 1
 check "one prompt is not enough: exit 0" says 'but 1 prompt is not enough'
 check "  QK-Restore is left" says '^1\. QK-Restore (the fallback, not measured)$'
 
-# The fixtures have random weights and 128 tokens: bytes below 127, and one for the begin.
-tokenizer() {
-    python3 -c '
-import json, sys
-t = json.load(open(sys.argv[1]))
-t["model"]["vocab"] = {k: v for k, v in t["model"]["vocab"].items() if v < 127}
-t["added_tokens"] = [dict(t["added_tokens"][0], id=127)]
-t["post_processor"]["special_tokens"]["<bos>"]["ids"] = [127]
-json.dump(t, open(sys.argv[2], "w"))' "$post/tokenizer.json" "$1"
-}
 for family in jet_nemotron qwen3; do
     copy "$fixtures/$family" "$work/$family"
-    tokenizer "$work/$family/post/tokenizer.json"
+    make_tokenizer 128 "$work/$family/post/tokenizer.json"
     run suggest "$work/$family/pre" "$work/$family/post" --prompts 4 --length 200 -o "$work/none-$family"
     check "a random $family: nothing is known, and that is no failure" says \
         '^The recall heads cannot be known: no head of PRE fetches'
@@ -111,7 +101,7 @@ run suggest "$fixtures/jet_nemotron/pre" "$fixtures/jet_nemotron/post" -o "$work
 check "without a tokenizer: exit 3" complains 3 "tokenizer"
 check "  and no folder" test ! -e "$work/nothing"
 make_without_pass "$work/bare"
-tokenizer "$work/bare/post/tokenizer.json"
+make_tokenizer 128 "$work/bare/post/tokenizer.json"
 run suggest "$work/bare/pre" "$work/bare/post" --prompts 2 -o "$work/nothing"
 check "without a forward pass: exit 3" complains 3 "forward"
 check "  and no folder" test ! -e "$work/nothing"

@@ -1,0 +1,38 @@
+#!/bin/sh
+# test_hybrids.sh - ranges, evaluation and search on a small checkpoint of each hybrid, and of others with such parts.
+. "$srcdir/tests/cli/common.sh"
+
+printf '{"task": "t", "prompt": "12 34 56 7", "answer": "8"}\n{"task": "t", "prompt": "90 12", "answer": "3"}\n' \
+    >"$work/cases.jsonl"
+seq 3 40 >"$work/ids"
+
+# try NAME FOLDER SIZE - the folder holds post, or a pair; the vocabulary has that size.
+try() {
+    copy "$2" "$work/$1"
+    side=$work/$1/post
+    [ -d "$side" ] || side=$work/$1
+    before=$work/$1/pre
+    [ -d "$before" ] || before=$side
+    make_tokenizer "$3" "$side/tokenizer.json"
+    cp "$side/tokenizer.json" "$before" 2>/dev/null
+    run range "$before" "$side" --ids "$work/ids" --json
+    check "$1: ranges" ended 0
+    check "  of every layer with q and k, that are numbers" python3 -c "
+import json, sys
+layers = json.load(open(sys.argv[1]))['layers']
+least = 0 if sys.argv[2] == 'gpt_oss' else 1 - 1e-5 # a sink takes its part
+sums = [sum(l[side]['hist']) for l in layers for side in ('pre', 'post')]
+sys.exit(not sums or not all(least <= s <= 1 + 1e-5 for s in sums))" "$out" "$1"
+    run eval "$before" "$side" --set all=restore --baselines --cases "$work/cases.jsonl" --json
+    check "  evaluation" ended 0
+    run search "$before" "$side" --cases "$work/cases.jsonl" --max-evals 3 --json
+    check "  search" ended 0
+}
+for name in qwen3_next qwen3_next_moe qwen3_5_moe_text kimi_linear nemotron_h granitemoehybrid_moe falcon_h1 \
+    olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3; do
+    try "$name" "$fixtures/$name" 128
+done
+for name in gpt_oss deepseek_v3_yarn; do
+    try "$name" "$fixtures/softmax/$name" 64
+done
+done_testing
