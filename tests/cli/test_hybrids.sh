@@ -33,6 +33,6 @@ for name in qwen3_next qwen3_next_moe qwen3_5_moe_text kimi_linear nemotron_h gr
     try "$name" "$fixtures/$name" 128
 done
 for name in gpt_oss deepseek_v3_yarn; do
-    try "$name" "$fixtures/softmax/$name" 64
+    try "$name" "$QK_TEST_DATA/softmax/$name" 64
 done
 done_testing

@@ -30,7 +30,7 @@ static void open_fixture(const char *name, struct qk_model **model, struct golde
 {
     char folder[PATH_SIZE], path[PATH_SIZE];
     struct qk_error err = {0};
-    snprintf(path, sizeof path, "fixtures/softmax/%s", name);
+    snprintf(path, sizeof path, "softmax/%s", name);
     data_path(folder, path);
     expect_ok(qk_model_open(folder, model, &err), &err);
     open_golden(path_in(path, folder, "golden.safetensors"), golden);
@@ -200,7 +200,7 @@ static void write_coded(const char *fixture, const char *folder, bool coded)
     struct file file = {0};
     uint64_t seed = 11;
     size_t n;
-    snprintf(name, sizeof name, "fixtures/softmax/%s", fixture);
+    snprintf(name, sizeof name, "softmax/%s", fixture);
     data_path(from, name);
     make_folder(folder);
     char *config = read_bytes(path_in(path, from, "config.json"), &n);
