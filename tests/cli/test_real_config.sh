@@ -75,10 +75,10 @@ done
 run range "$llama/pre" "$work/stale" --ids "$work/ids" --csv
 check "  which plain angles have not" sh -c "[ $code -eq 0 ] && ! cmp -s '$work/llama3.csv' '$out'"
 for key in rope_scaling:rope_type rope_scaling:type rope_parameters:rope_type; do
-    config yarn "c.pop('rope_parameters'); c.update(rope_theta=10000.0, ${key%:*}={'${key#*:}': 'yarn', 'factor': 4.0})"
-    theta yarn 10000 "YaRN by $key"
-    run range "$llama/pre" "$work/yarn" --ids "$work/ids"
-    check "  names the scaling" complains 3 'config.json: rope scaling "yarn" is not built in'
+    config spiral "c.pop('rope_parameters'); c.update(rope_theta=10000.0, ${key%:*}={'${key#*:}': 'spiral', 'factor': 4.0})"
+    theta spiral 10000 "an unknown scaling by $key"
+    run range "$llama/pre" "$work/spiral" --ids "$work/ids"
+    check "  is named" complains 3 'config.json: rope scaling "spiral" is not built in'
 done
 
 # --- nulls and nonsense ---

@@ -163,7 +163,8 @@ static void test_rows(void **state)
             "\"decay_log\" is missing"},
         {"linear", ",\"v\":\"v\",\"o\":\"o\",\"recurrence\":\"gru\"", whole, "recurrence|lightning delta"},
         {"full", ",\"gate_activation\":\"relu\"", whole, "gate_activation"},
-        {"full", "", "{\"norm\":\"rms\",\"eps\":0}", "embedding"},
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0}", NULL}, /* attention on given states alone */
+        {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"final_norm\":\"n\"}", "embedding"},
         {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"experts\"}", NULL},
         {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"laziness\"}", "missing|experts"},
         {"full", "", "{\"norm\":\"rms\",\"eps\":0,\"missing\":\"experts\",\"refuse\":{\"x\":\"y\"}}",

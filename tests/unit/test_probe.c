@@ -2,7 +2,7 @@
 #include "range/probe.h"
 
 #include "base/blas.h"
-#include "helper.h"
+#include "models.h"
 #include "range/profile.h"
 
 #include <math.h>
@@ -110,13 +110,34 @@ static void test_wrong_ids(void **state)
     qk_pair_close(pair);
 }
 
+/* A pair of a family of the user's, whose row describes attention without positions, and nothing around it. */
+static struct qk_pair *open_bare(const char *folder)
+{
+    char path[PATH_SIZE], post[PATH_SIZE];
+    struct qk_pair *pair;
+    struct qk_error err = {0};
+    make_folder(path_in(path, folder, "qkscope/layouts"));
+    write_text(path_in(path, folder, "qkscope/layouts/bare.json"),
+        "{\"family\":\"bare\",\"model_types\":[\"bare\"],\"kinds\":[{\"rule\":\"all\",\"mixer\":\"a\"}],"
+        "\"mixers\":{\"a\":{\"kind\":\"full\",\"q\":\"self_attn.q_proj\",\"k\":\"self_attn.k_proj\","
+        "\"rows\":\"separate\",\"heads\":4,\"key_heads\":2,\"head_dim\":16,\"positions\":\"none\"}},"
+        "\"forward\":{\"norm\":\"rms\",\"eps\":1e-6,\"mixer_norm\":\"input_layernorm\"}}");
+    setenv("XDG_CONFIG_HOME", folder, 1);
+    copy_model("llama", "pre", path_in(path, folder, "pre"), NULL, NULL);
+    set_config(path, "model_type", "\"bare\"");
+    copy_model("llama", "post", path_in(post, folder, "post"), NULL, NULL);
+    set_config(post, "model_type", "\"bare\"");
+    expect_ok(qk_pair_open(path, post, &pair, &err), &err);
+    return pair;
+}
+
 static void test_no_source(void **state)
 {
-    (void)state;
     const struct qk_probe_options options = {0};
-    struct qk_pair *pair = open_family("jamba");
+    struct qk_pair *pair = open_bare(*state);
     expect_probe(pair, &options, "no forward pass|--states FILE");
     qk_pair_close(pair);
+    unsetenv("XDG_CONFIG_HOME");
     pair = open_family("llama"); /* fixtures have no tokenizer */
     expect_probe(pair, &options, "tokenizer.json|--ids FILE");
     qk_pair_close(pair);
@@ -214,7 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         test_in_folder(test_wrong_states),
         test_in_folder(test_wrong_ids),
-        cmocka_unit_test(test_no_source),
+        test_in_folder(test_no_source),
         cmocka_unit_test(test_profile),
         cmocka_unit_test(test_document),
     };

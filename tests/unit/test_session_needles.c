@@ -5,7 +5,7 @@
 #include "session/needles.h"
 
 #include "base/blas.h"
-#include "helper.h"
+#include "models.h"
 #include "token/tokenizer.h"
 
 #include <math.h>
@@ -267,7 +267,8 @@ static void test_reasons(void **state)
 {
     struct qk_session *session;
     char pre[PATH_SIZE], post[PATH_SIZE], folder[PATH_SIZE];
-    session = open_sides(data_path(pre, "fixtures/jamba/pre"), data_path(post, "fixtures/jamba/post"), NULL);
+    copy_pair_without_pass(*state);
+    session = open_sides(path_in(pre, *state, "pre"), path_in(post, *state, "post"), NULL);
     assert_int_equal(wait_for_passes(session), QK_NEEDLES_FAILED);
     assert_non_null(strstr(qk_session_needles_state(session)->error, "no forward pass"));
     qk_session_close(session);
