@@ -33,7 +33,7 @@ struct scratch {
 /* --- decays --- */
 
 /* Rows first <= i < end of `decay`: the sums of g from `first` to i; and those from i + 1 to the end. */
-static void sum_from(const struct qk_delta_tokens *x, size_t first, size_t end, float *decay)
+static void sum_from(const struct qk_gated_tokens *x, size_t first, size_t end, float *decay)
 {
     for (size_t i = first; i < end; i++)
         for (size_t c = 0; c < x->dk; c++)
@@ -41,7 +41,7 @@ static void sum_from(const struct qk_delta_tokens *x, size_t first, size_t end, 
                 (i > first ? decay[(i - 1) * x->dk + c] : 0.0f) + x->g[i * x->g_stride + c];
 }
 
-static void sum_to(const struct qk_delta_tokens *x, size_t first, size_t end, float *decay)
+static void sum_to(const struct qk_gated_tokens *x, size_t first, size_t end, float *decay)
 {
     for (size_t i = end; i-- > first;)
         for (size_t c = 0; c < x->dk; c++)
@@ -50,7 +50,7 @@ static void sum_to(const struct qk_delta_tokens *x, size_t first, size_t end, fl
 }
 
 static void scale_rows(
-    const struct qk_delta_tokens *x, const float *decay, const float *from, size_t stride, float *to)
+    const struct qk_gated_tokens *x, const float *decay, const float *from, size_t stride, float *to)
 {
     for (size_t i = 0; i < x->n; i++) {
         memcpy(to + i * x->dk, from + i * stride, x->dk * sizeof *to);
@@ -67,7 +67,7 @@ static void exponentials(size_t n, float *decay)
 }
 
 /* k and q (the latter where it is not NULL) = those of the tokens times the exponentials of `decay`. */
-static void apply_decay(const struct qk_delta_tokens *x, float *decay, float *k, float *q)
+static void apply_decay(const struct qk_gated_tokens *x, float *decay, float *k, float *q)
 {
     exponentials(x->n * x->dk, decay);
     scale_rows(x, decay, x->k, x->k_stride, k);
@@ -83,7 +83,7 @@ static size_t smaller(size_t a, size_t b)
 }
 
 /* Rows row .. row + n and columns column .. column + m of scores = a . k, where halves of this length part them. */
-static void take_scores(const struct qk_delta_tokens *x, const struct scratch *s, const float *a, size_t half,
+static void take_scores(const struct qk_gated_tokens *x, const struct scratch *s, const float *a, size_t half,
     size_t row, size_t n, size_t column, size_t m, float *scores)
 {
     size_t dk = x->dk;
@@ -95,7 +95,7 @@ static void take_scores(const struct qk_delta_tokens *x, const struct scratch *s
 }
 
 /* The scores of pairs that halves of this length part. */
-static void score_halves(const struct qk_delta_tokens *x, const struct scratch *s, size_t half)
+static void score_halves(const struct qk_gated_tokens *x, const struct scratch *s, size_t half)
 {
     bool exact = half >= LEAST_HALF;
     size_t block = exact ? 2 * half : 2 * LEAST_HALF;
@@ -122,7 +122,7 @@ static float dot(size_t n, const float *a, const float *b)
 }
 
 /* keys below the diagonal; queries with it, and zeros above. */
-static void score(const struct qk_delta_tokens *x, const struct scratch *s)
+static void score(const struct qk_gated_tokens *x, const struct scratch *s)
 {
     memset(s->queries, 0, QK_CHUNK * QK_CHUNK * sizeof *s->queries);
     for (size_t half = QK_CHUNK / 2; half > 0; half /= 2)
@@ -137,7 +137,7 @@ size_t qk_channel_chunk_values(size_t dk)
     return 6 * QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
 }
 
-struct qk_channel_chunk qk_channel_chunk_make(const struct qk_delta_tokens *x, float *values)
+struct qk_channel_chunk qk_channel_chunk_make(const struct qk_gated_tokens *x, float *values)
 {
     size_t each = QK_CHUNK * x->dk;
     struct qk_channel_chunk out = {.decay = values,
@@ -164,7 +164,7 @@ struct rule {
 };
 
 /* A single token. */
-static void step(const struct qk_delta_tokens *x, const struct rule *s)
+static void step(const struct qk_gated_tokens *x, const struct rule *s)
 {
     size_t dk = x->dk, dv = x->dv;
     float *decay = s->chunk;
@@ -180,7 +180,7 @@ static void step(const struct qk_delta_tokens *x, const struct rule *s)
 }
 
 /* s->delta = d, from the triangular system. */
-static void solve(const struct qk_delta_tokens *x, const struct qk_channel_chunk *c, const struct rule *s)
+static void solve(const struct qk_gated_tokens *x, const struct qk_channel_chunk *c, const struct rule *s)
 {
     size_t n = x->n, dv = x->dv;
     qk_chunk_product(n, dv, x->dk, c->keys_from_start, x->dk, s->state, dv, false, s->delta, dv);
@@ -194,7 +194,7 @@ static void solve(const struct qk_delta_tokens *x, const struct qk_channel_chunk
         c->keys, QK_CHUNK, s->delta, (int)dv);
 }
 
-static void chunk(const struct qk_delta_tokens *x, const struct rule *s)
+static void chunk(const struct qk_gated_tokens *x, const struct rule *s)
 {
     size_t n = x->n, dk = x->dk, dv = x->dv;
     const struct qk_channel_chunk c = qk_channel_chunk_make(x, s->chunk);
@@ -208,45 +208,19 @@ static void chunk(const struct qk_delta_tokens *x, const struct rule *s)
         (int)dk, s->delta, (int)dv, 1.0f, s->state, (int)dv);
 }
 
-/* --- the heads --- */
-
-struct job {
-    const struct qk_attention *a; /* one a sequence */
-    const struct qk_gates *gates; /* likewise */
-    float *scratch;               /* one of `size` a worker */
-    size_t size;
-};
-
-/* Item: a value head of a sequence. */
-static void run_head(void *context, size_t item, size_t worker)
+static void run_rule(
+    const struct qk_gated_rule *rule, const struct qk_gated_tokens *x, size_t h, float *state, float *scratch)
 {
-    const struct job *job = context;
-    const struct qk_attention *a = &job->a[item / job->a->n_q];
-    const struct qk_gates *gates = &job->gates[item / job->a->n_q];
-    struct qk_timing *timing = qk_progress_timing(a->progress);
-    uint64_t since = qk_timing_start(timing);
-    size_t h = item % a->n_q;
-    struct rule s = {.state = job->scratch + worker * job->size};
-    s.delta = s.state + a->head_dim * a->value_dim;
-    s.chunk = s.delta + QK_CHUNK * a->value_dim;
-    qk_state_begin(a, h, s.state);
-    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += QK_CHUNK) {
-        const struct qk_delta_tokens x = qk_delta_tokens_of(a, gates, h, t);
-        (x.n == 1 ? step : chunk)(&x, &s);
-    }
-    qk_state_end(a, h, s.state);
-    qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
+    const struct rule s = {state, scratch, scratch + QK_CHUNK * x->dv};
+    (void)rule;
+    (void)h;
+    (x->n == 1 ? step : chunk)(x, &s);
 }
 
 enum qk_code qk_channel_delta_rule(
     const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err)
 {
-    struct job job = {.a = a,
-        .gates = gates,
-        .size = a->head_dim * a->value_dim + QK_CHUNK * a->value_dim + qk_channel_chunk_values(a->head_dim)};
-    size_t items = n * a->n_q;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
-    qk_parallel_for(items, run_head, &job, a->progress);
-    free(job.scratch);
-    return qk_progress_check(a->progress, err);
+    const struct qk_gated_rule rule = {
+        QK_CHUNK * a->value_dim + qk_channel_chunk_values(a->head_dim), run_rule, NULL};
+    return qk_gated_rule_run(&rule, a, gates, n, err);
 }

@@ -177,7 +177,7 @@ static void solve_channels(struct sweep *x)
 {
     const struct qk_attention *a = x->a;
     size_t dk = a->head_dim;
-    const struct qk_delta_tokens tokens = {.n = x->m,
+    const struct qk_gated_tokens tokens = {.n = x->m,
         .dk = dk,
         .q = a->q + x->s0 * a->q_stride + x->key * dk,
         .k = x->k,

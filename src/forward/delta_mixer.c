@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/parallel.h"
+#include "forward/convolution.h"
 #include "forward/elementwise.h"
 #include "forward/weights.h"
 
@@ -166,43 +167,6 @@ static void finish_gates(const struct qk_run *run, const struct qk_block *block)
 
 /* --- the delta rule --- */
 
-/* Item: a sequence. Puts the input of the convolution behind the sequence's tail (0 at its beginning): joined (taps +
- * n, channels). Its last rows are the next tail. */
-static void join_sequence(void *context, size_t item, size_t worker)
-{
-    (void)worker;
-    const struct qk_run *run = context;
-    const struct qk_layer_weights *w = run->w;
-    const struct qk_sequence *s = &run->batch->sequence[item];
-    size_t taps = qk_taps_before(w), channels = qk_tail_channels(w), before = taps * channels;
-    const float *from = run->p.qkv + s->first * w->qkv.n + (w->qkv.n - channels);
-    float *to = run->joined + (s->first + item * taps) * channels;
-    if (s->state != NULL)
-        memcpy(to, s->state->tail, before * sizeof *to);
-    else
-        memset(to, 0, before * sizeof *to);
-    for (size_t t = 0; t < s->n; t++)
-        memcpy(to + before + t * channels, from + t * w->qkv.n, channels * sizeof *to);
-    if (s->state != NULL)
-        memcpy(s->state->tail, to + s->n * channels, before * sizeof *to);
-}
-
-/* out (channels) = the convolution at the block's row i, with kernel (channels, conv_width). */
-static void convolve_row(
-    const struct qk_run *run, const struct qk_block *block, size_t i, const float *kernel, float *out)
-{
-    const struct qk_layer_weights *w = run->w;
-    size_t taps = qk_taps_before(w), channels = qk_tail_channels(w), sequence = block->sequence, t = i;
-    if (run->batch->sequence[sequence].n == 1) {
-        sequence += i;
-        t = 0;
-    } else {
-        t += block->row - run->batch->sequence[sequence].first;
-    }
-    const float *joined = run->joined + (run->batch->sequence[sequence].first + sequence * taps) * channels;
-    qk_convolve(taps + t, channels, channels, w->conv_width, kernel, joined, out);
-}
-
 /* Convolves v by kernels made of the input: kernel_out(silu(kernel_in x)), one for each token and channel. */
 static void convolve_values(const struct qk_run *run, const struct qk_block *block, float *scratch)
 {
@@ -214,7 +178,8 @@ static void convolve_values(const struct qk_run *run, const struct qk_block *blo
     qk_activate(QK_SILU, n * w->kernel_in.n, hidden);
     qk_run_project(&w->kernel_out, block, hidden, kernel);
     for (size_t i = 0; i < n; i++)
-        convolve_row(run, block, i, kernel + i * w->kernel_out.n, run->values + (block->row + i) * values);
+        qk_convolution_row(
+            run, block, i, values, kernel + i * w->kernel_out.n, run->values + (block->row + i) * values);
     qk_activate(QK_SILU, n * values, run->values + block->row * values);
 }
 
@@ -229,13 +194,10 @@ static void prepare_delta(void *context, size_t item, size_t worker)
     float *q = run->p.qkv + block->row * ld;
     if (run->values != NULL)
         convolve_values(run, block, run->scratch + worker * run->size);
-    for (size_t i = 0; i < n; i++) {
-        if (w->conv != NULL)
-            convolve_row(run, block, i, w->conv, q + i * ld);
-        for (size_t c = 0; c < ld && w->conv_bias != NULL; c++)
-            q[i * ld + c] += w->conv_bias[c];
+    if (w->conv != NULL)
+        qk_convolution_rows(run, block, ld, q, ld);
+    for (size_t i = 0; i < n; i++)
         qk_activate(QK_SILU, active, q + i * ld);
-    }
     for (size_t h = 0; h < 2 * w->n_k; h++)
         qk_l2_norm(n, hd, ld, q + h * hd, 1e-6, h < w->n_k ? (float)(1.0 / sqrt((double)hd)) : 1.0f);
 }
@@ -244,13 +206,12 @@ static void prepare_delta(void *context, size_t item, size_t worker)
 static enum qk_code prepare_all_delta(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    const struct qk_batch *batch = run->batch;
-    size_t values = w->n_v * w->value_dim;
+    size_t channels = qk_tail_channels(w);
+    const struct qk_convolved x = {run->p.qkv + (w->qkv.n - channels), w->qkv.n, channels};
     if (w->kernel_in.weight != NULL)
-        QK_TRY(qk_alloc_aligned(&run->values, batch->T * values, sizeof *run->values, err));
-    QK_TRY(qk_alloc_aligned(&run->joined, (batch->T + batch->n * qk_taps_before(w)) * qk_tail_channels(w),
-        sizeof *run->joined, err));
-    qk_parallel_for(batch->n, join_sequence, run, progress);
+        QK_TRY(
+            qk_alloc_aligned(&run->values, run->batch->T * w->n_v * w->value_dim, sizeof *run->values, err));
+    QK_TRY(qk_convolution_begin(run, &x, progress, err));
     return qk_run_for_blocks(
         run, prepare_delta, QK_ROW_BLOCK * (w->d + w->kernel_in.n + w->kernel_out.n), progress, err);
 }
@@ -274,7 +235,7 @@ static void set_gates(const struct qk_run *run, struct qk_attention *a, struct q
 
 static void size_delta(const struct qk_layer_weights *w, struct qk_layer_state *state)
 {
-    state->tail_values = qk_taps_before(w) * qk_tail_channels(w);
+    state->tail_values = qk_convolution_tail(w, qk_tail_channels(w));
     state->recurrent_values = w->n_out * w->head_dim * w->value_dim;
 }
 

@@ -13,7 +13,7 @@
 enum qk_expert_role { QK_EXPERT_GATE, QK_EXPERT_UP, QK_EXPERT_DOWN, QK_EXPERT_ROLES };
 
 /* A matrix (n, k) of every expert, as it is stored. Gate and up may be one, of n rows together: then it is that of
- * QK_EXPERT_UP, and there is none of QK_EXPERT_GATE. */
+ * QK_EXPERT_UP, and QK_EXPERT_GATE has no tensors. */
 struct qk_expert_matrix {
     size_t n, k;                    /* n 0: no expert has it */
     bool each;                      /* every expert has a tensor of its own, else one has those of all */

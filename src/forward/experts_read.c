@@ -310,7 +310,7 @@ static size_t bias_at(const struct qk_experts *experts, int role)
 static void lay_out(const struct qk_experts *experts, struct qk_expert *expert)
 {
     struct qk_projection p[QK_EXPERT_ROLES] = {{0}};
-    size_t f = experts->hidden, k = experts->width;
+    size_t f = experts->hidden;
     for (int i = 0; i < QK_EXPERT_ROLES; i++) {
         const struct qk_expert_matrix *matrix = &experts->matrix[i];
         if (matrix->n == 0)
@@ -321,8 +321,8 @@ static void lay_out(const struct qk_experts *experts, struct qk_expert *expert)
     }
     struct qk_projection *gate = &p[QK_EXPERT_GATE], *up = &p[QK_EXPERT_UP];
     if (up->n != f) { /* both */
-        *gate = (struct qk_projection){up->weight, up->bias, f, k, NULL};
-        *up = (struct qk_projection){up->weight + f * k, up->bias != NULL ? up->bias + f : NULL, f, k, NULL};
+        *gate = qk_projection_rows(up, 0, f);
+        *up = qk_projection_rows(up, f, f);
     }
     expert->mlp = (struct qk_mlp){*gate, *up, p[QK_EXPERT_DOWN]};
 }

@@ -19,9 +19,8 @@ static enum qk_code split_gate_up(
     size_t n = both.n / 2;
     if (both.weight == NULL)
         return QK_OK;
-    mlp->gate = (struct qk_projection){both.weight, both.bias, n, k, NULL};
-    mlp->up =
-        (struct qk_projection){both.weight + n * k, both.bias != NULL ? both.bias + n : NULL, n, k, NULL};
+    mlp->gate = qk_projection_rows(&both, 0, n);
+    mlp->up = qk_projection_rows(&both, n, n);
     return QK_OK;
 }
 

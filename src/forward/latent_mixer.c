@@ -58,13 +58,8 @@ static enum qk_code take_rows(struct qk_reading *r, const struct source *source,
 static enum qk_code read_latent_norm(
     const struct qk_reading *r, const struct qk_tensor *gain, size_t rank, struct qk_norm *norm)
 {
-    const struct qk_config *config = &r->parts->model->config;
     *norm = (struct qk_norm){.n = rank};
-    if ((!qk_layout_value(r->mixer, "down_norm_eps", config, &norm->eps) &&
-            !qk_layout_value(r->parts->forward, "eps", config, &norm->eps)) ||
-        !(norm->eps >= 0))
-        return qk_fail(
-            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    QK_TRY(qk_parts_eps(r->parts, r->mixer, "down_norm_eps", &norm->eps, r->err));
     return qk_read_owned(r->parts, gain, rank, 0, r->out, &norm->gain, r->err);
 }
 
@@ -159,16 +154,13 @@ static enum qk_code multiply_latents(struct qk_run *run, const struct qk_group *
 {
     const struct qk_layer_weights *w = run->w;
     const struct qk_latent *latent = &w->latent;
-    size_t hd = w->head_dim, ld = w->qkv.n, n = still_rows(w), rank = latent->kv_down.n;
+    size_t hd = w->head_dim, ld = w->qkv.n, n = still_rows(w);
     struct qk_projection *head;
     struct qk_product *product = NULL;
     QK_TRY(qk_alloc(&head, w->n_k, sizeof *head, err));
     enum qk_code code = qk_alloc(&product, w->n_k + 2, sizeof *product, err);
     for (size_t h = 0; code == QK_OK && h < w->n_k; h++) {
-        if (n > 0)
-            head[h] = (struct qk_projection){latent->k_up.weight + h * n * rank,
-                latent->k_up.bias != NULL ? latent->k_up.bias + h * n : NULL, n, rank,
-                latent->k_up.half != NULL ? latent->k_up.half + h * n * rank : NULL};
+        head[h] = qk_projection_rows(&latent->k_up, h * n, n);
         product[h] =
             (struct qk_product){.p = &head[h], .x = run->low_kv, .out = qkv + (w->n_q + h) * hd, .ld = ld};
     }

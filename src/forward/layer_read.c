@@ -78,9 +78,7 @@ enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *k
         return QK_OK;
     norm->layer = strcmp(qk_json_string(forward, "norm", ""), "layer") == 0;
     norm->offset = qk_json_bool(forward, "norm_plus_one", false) ? 1.0f : 0.0f;
-    if (!qk_layout_value(forward, "eps", &parts->model->config, &norm->eps) || !(norm->eps >= 0))
-        return qk_fail(
-            err, QK_INPUT, "%s: the config has no eps for its norms", parts->model->checkpoint->path);
+    QK_TRY(qk_parts_eps(parts, NULL, NULL, &norm->eps, err));
     if (qk_json_bool(forward, "norm_plain", false)) {
         norm->offset = 0;
         return qk_make_ones(owner, n, &norm->gain, err);

@@ -51,8 +51,7 @@ static enum qk_code take_part(const struct qk_reading *r, const struct qk_projec
     const char *path = qk_json_string(r->mixer, "part_multipliers", NULL);
     const cJSON *list = path != NULL ? qk_config_path(&r->parts->model->config, path) : NULL,
                 *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, part) : NULL;
-    *out = (struct qk_projection){
-        all->weight + first * all->k, all->bias != NULL ? all->bias + first : NULL, n, all->k, NULL};
+    *out = qk_projection_rows(all, first, n);
     if (list == NULL || cJSON_IsNull(list))
         return QK_OK;
     if (!cJSON_IsNumber(item) || !isfinite((float)item->valuedouble))
@@ -73,7 +72,7 @@ static enum qk_code read_projection(struct qk_reading *r)
     for (int i = 0; i < 5; i++)
         QK_TRY(take_part(r, &all, first[i], first[i + 1] - first[i], i, &parts[i]));
     out->gate = parts[0];
-    out->qkv = (struct qk_projection){parts[1].weight, parts[1].bias, n, out->d, NULL};
+    out->qkv = qk_projection_rows(&all, values, n);
     out->alpha = parts[4];
     QK_TRY(put_values_last(out->qkv.weight, values, part, out->d, r->err));
     QK_TRY(put_values_last(out->qkv.bias, values, part, 1, r->err));
@@ -82,7 +81,7 @@ static enum qk_code read_projection(struct qk_reading *r)
     return put_values_last(out->conv_bias, values, part, 1, r->err);
 }
 
-/* Reads the bounds of the steps; what is no number (infinity is none in JSON) is no bound. */
+/* Reads the bounds of the steps. A bound that is not a number (JSON has no infinity) does not bound. */
 static void read_bounds(struct qk_reading *r)
 {
     const char *path = qk_json_string(r->mixer, "step_limits", NULL);
@@ -120,25 +119,11 @@ static void finish_steps(const struct qk_run *run, const struct qk_block *block)
         }
 }
 
-/* Item: a block. */
-static void convolve(void *context, size_t item, size_t worker)
-{
-    (void)worker;
-    const struct qk_run *run = context;
-    const struct qk_block *block = qk_run_block(run, item);
-    size_t n = run->w->qkv.n;
-    float *qkv = run->p.qkv + block->row * n;
-    qk_convolution_rows(run, block, n, qkv, n);
-    qk_activate(QK_SILU, block->n * n, qkv);
-}
-
 static enum qk_code make_mamba2_past(
     struct qk_run *run, struct qk_past *past, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_layer_weights *w = run->w;
-    const struct qk_convolved x = {run->p.qkv, w->qkv.n, w->qkv.n};
-    QK_TRY(qk_convolution_begin(run, &x, progress, err));
-    QK_TRY(qk_run_for_blocks(run, convolve, 0, progress, err));
+    QK_TRY(qk_convolution_qkv(run, progress, err));
     QK_TRY(qk_alloc(&past->gates, run->batch->n, sizeof *past->gates, err));
     for (size_t i = 0; i < run->batch->n; i++) {
         size_t at = run->batch->sequence[i].first * w->n_v;

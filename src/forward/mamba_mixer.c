@@ -48,9 +48,8 @@ static enum qk_code read_channels(struct qk_reading *r)
     out->n_v = out->n_out = n;
     out->value_dim = 1;
     out->head_dim = state;
-    out->qkv = (struct qk_projection){in.weight, in.bias, n, out->d, NULL};
-    out->gate =
-        (struct qk_projection){in.weight + n * out->d, in.bias != NULL ? in.bias + n : NULL, n, out->d, NULL};
+    out->qkv = qk_projection_rows(&in, 0, n);
+    out->gate = qk_projection_rows(&in, n, n);
     return qk_convolution_read(r, n);
 }
 
@@ -66,9 +65,8 @@ static enum qk_code read_selection(struct qk_reading *r)
     size_t rank = step->n_dims == 2 ? (size_t)step->shape[1] : 0;
     QK_TRY(qk_read_projection(r, r->mixer, "selection", rank + 2 * state, n, true, &all));
     QK_TRY(qk_read_projection(r, r->mixer, "step", n, rank, true, &out->step_out));
-    out->step_in = (struct qk_projection){all.weight, all.bias, rank, n, NULL};
-    out->state_in = (struct qk_projection){
-        all.weight + rank * n, all.bias != NULL ? all.bias + rank : NULL, 2 * state, n, NULL};
+    out->step_in = qk_projection_rows(&all, 0, rank);
+    out->state_in = qk_projection_rows(&all, rank, 2 * state);
     QK_TRY(read_norm(r, "step_norm", rank, &out->step_norm));
     QK_TRY(read_norm(r, "k_norm", state, &out->k_norm));
     return read_norm(r, "q_norm", state, &out->q_norm);
@@ -84,18 +82,6 @@ static enum qk_code read_mamba(struct qk_reading *r, bool all)
 }
 
 /* --- what the scan takes --- */
-
-/* Item: a block. */
-static void convolve(void *context, size_t item, size_t worker)
-{
-    (void)worker;
-    const struct qk_run *run = context;
-    const struct qk_block *block = qk_run_block(run, item);
-    size_t n = run->w->n_v;
-    float *u = run->p.qkv + block->row * n;
-    qk_convolution_rows(run, block, n, u, n);
-    qk_activate(QK_SILU, block->n * n, u);
-}
 
 /* Item: a block. p.g holds the latents of dt, and p.beta [B; C]. */
 static void norm_selection(void *context, size_t item, size_t worker)
@@ -127,9 +113,7 @@ static enum qk_code select_all(struct qk_run *run, struct qk_progress *progress,
 {
     const struct qk_layer_weights *w = run->w;
     size_t T = run->batch->T, n = w->n_v;
-    const struct qk_convolved x = {run->p.qkv, n, n};
-    QK_TRY(qk_convolution_begin(run, &x, progress, err));
-    QK_TRY(qk_run_for_blocks(run, convolve, 0, progress, err));
+    QK_TRY(qk_convolution_qkv(run, progress, err));
     QK_TRY(qk_alloc_aligned(&run->p.g, T * w->step_in.n, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&run->p.beta, T * w->state_in.n, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&run->mixed, T * n, sizeof(float), err));

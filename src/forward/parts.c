@@ -279,6 +279,17 @@ bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk
     return false;
 }
 
+enum qk_code qk_parts_eps(
+    const struct qk_parts *parts, const cJSON *mixer, const char *key, double *eps, struct qk_error *err)
+{
+    const struct qk_config *config = &parts->model->config;
+    bool found = (key != NULL && qk_layout_value(mixer, key, config, eps)) ||
+                 qk_layout_value(parts->forward, "eps", config, eps);
+    if (found && *eps >= 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: the config has no eps for its norms", parts->model->checkpoint->path);
+}
+
 enum qk_code qk_parts_multiplier(
     const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err)
 {

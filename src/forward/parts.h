@@ -62,6 +62,10 @@ enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, con
 /* True for the tensor of an expert, or of all of them. */
 bool qk_parts_is_expert(const struct qk_parts *parts, int layer, const struct qk_name *name);
 
+/* *eps = what norms add to a mean of squares: the value of the mixer's key (both may be NULL) where it has one, else
+ * that of the row. QK_INPUT when neither has one, or it is below 0. */
+enum qk_code qk_parts_eps(
+    const struct qk_parts *parts, const cJSON *mixer, const char *key, double *eps, struct qk_error *err);
 /* *out = the value of a key of "forward" or of a mixer, a factor; 1 without it. QK_INPUT unless it is finite. */
 enum qk_code qk_parts_multiplier(
     const struct qk_parts *parts, const cJSON *object, const char *key, float *out, struct qk_error *err);

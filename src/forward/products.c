@@ -12,6 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct qk_projection qk_projection_rows(const struct qk_projection *p, size_t first, size_t n)
+{
+    if (n == 0)
+        return (struct qk_projection){0};
+    return (struct qk_projection){p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k,
+        p->half != NULL ? p->half + first * p->k : NULL};
+}
+
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
  * operations for that, a larger one less. But a text of 512 tokens has only so many tiles for the processors: there a
  * narrow projection has tiles of half as many columns. Single rows copy nothing. */

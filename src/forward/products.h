@@ -19,6 +19,9 @@ struct qk_projection {
     uint16_t *half; /* the same weights in bfloat16, or NULL: tiles of several rows are products of float32 */
 };
 
+/* Rows first .. first + n of a projection as one of their own; without rows it has no weight. It borrows the arrays. */
+struct qk_projection qk_projection_rows(const struct qk_projection *p, size_t first, size_t n);
+
 /* Rows row .. row + n of a batch, from the sequence `sequence` on: of one sequence, or of sequences that have a single
  * row each. */
 struct qk_block {

@@ -27,9 +27,7 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     norm->n = gain->n_dims == 1 && gain->shape[0] == n ? n : hd;
     norm->layer = strcmp(qk_json_string(r->mixer, "qk_norm_kind", "rms"), "layer") == 0;
     norm->offset = r->layer->gain_plus_one ? 1.0f : 0.0f;
-    if (!qk_layout_value(r->parts->forward, "eps", config, &norm->eps) || !(norm->eps >= 0))
-        return qk_fail(
-            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
     if (norm->layer)
         return qk_read_owned(r->parts, gain, n / hd, hd, r->out, &norm->gain, r->err);
     return qk_read_owned(r->parts, gain, norm->n, 0, r->out, &norm->gain, r->err);
@@ -54,9 +52,7 @@ static enum qk_code make_v_norm(const struct qk_reading *r)
     if (!qk_json_bool(r->mixer, "v_norm_plain", false))
         return QK_OK;
     norm->n = r->out->value_dim;
-    if (!qk_layout_value(r->parts->forward, "eps", &r->parts->model->config, &norm->eps) || !(norm->eps >= 0))
-        return qk_fail(
-            r->err, QK_INPUT, "%s: the config has no eps for its norms", r->parts->model->checkpoint->path);
+    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
     return qk_make_ones(r->out, norm->n, &norm->gain, r->err);
 }
 
@@ -378,8 +374,7 @@ static enum qk_code scale_keys(const struct qk_reading *r)
 {
     const struct qk_layer_weights *w = r->out;
     size_t n = w->n_k * w->head_dim, first = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim;
-    struct qk_projection keys = {
-        w->qkv.weight + first * w->d, w->qkv.bias != NULL ? w->qkv.bias + first : NULL, n, w->d, NULL};
+    struct qk_projection keys = qk_projection_rows(&w->qkv, first, n);
     float factor;
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
     qk_scale_projection(&keys, factor, factor);

@@ -26,15 +26,6 @@ void qk_projected_free(struct qk_projected *projected)
     *projected = (struct qk_projected){0};
 }
 
-/* Rows first .. first + n of a projection as one of their own; without rows it has no weight. */
-static struct qk_projection part_of(const struct qk_projection *p, size_t first, size_t n)
-{
-    if (n == 0)
-        return (struct qk_projection){0};
-    return (struct qk_projection){p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k,
-        p->half != NULL ? p->half + first * p->k : NULL};
-}
-
 /* q, k and v are products of their own: so q and k have the same bits with v and without. */
 static enum qk_code multiply_group(
     struct qk_run *run, const struct qk_group *group, struct qk_progress *progress, struct qk_error *err)
@@ -47,8 +38,8 @@ static enum qk_code multiply_group(
         .p = &w->alpha_in, .x = run->normed, .out = run->hidden, .ld = w->alpha_in.n};
     float *beta = run->p.beta != NULL ? run->p.beta + group->row * w->n_v : NULL,
           *g = run->p.g != NULL ? run->p.g + group->row * w->n_decay : NULL; /* of delta rules alone */
-    const struct qk_projection role[] = {
-        part_of(&w->qkv, 0, q), part_of(&w->qkv, q, k), part_of(&w->qkv, q + k, ld - q - k)};
+    const struct qk_projection role[] = {qk_projection_rows(&w->qkv, 0, q), qk_projection_rows(&w->qkv, q, k),
+        qk_projection_rows(&w->qkv, q + k, ld - q - k)};
     const struct qk_product products[] = {
         {.p = &role[0], .x = run->normed, .out = qkv, .ld = ld},
         {.p = &role[1], .x = run->normed, .out = qkv + q, .ld = ld},

@@ -14,7 +14,7 @@
 
 /* --- states of the recurrences --- */
 
-void qk_state_begin(const struct qk_attention *a, size_t h, float *state)
+static void begin_state(const struct qk_attention *a, size_t h, float *state)
 {
     size_t n = a->head_dim * a->value_dim;
     if (a->state != NULL)
@@ -23,7 +23,7 @@ void qk_state_begin(const struct qk_attention *a, size_t h, float *state)
         memset(state, 0, n * sizeof *state);
 }
 
-void qk_state_end(const struct qk_attention *a, size_t h, const float *state)
+static void end_state(const struct qk_attention *a, size_t h, const float *state)
 {
     size_t n = a->head_dim * a->value_dim;
     if (a->state != NULL)
@@ -108,7 +108,7 @@ static void lightning_head(void *context, size_t item, size_t worker)
     s.decay = s.scaled + QK_CHUNK * hd;
     for (size_t i = 0; i <= QK_CHUNK; i++)
         s.decay[i] = (float)exp(-(double)job->slope[h] * (double)i);
-    qk_state_begin(a, h, s.state);
+    begin_state(a, h, s.state);
     for (size_t t0 = 0; t0 < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t0 += QK_CHUNK) {
         size_t n = a->T - t0 < QK_CHUNK ? a->T - t0 : QK_CHUNK;
         const float *q = a->q + t0 * a->q_stride + h * hd, *k = a->k + t0 * a->k_stride + g * hd,
@@ -118,7 +118,7 @@ static void lightning_head(void *context, size_t item, size_t worker)
         lightning_within(a, &s, q, k, v, n, to);
         lightning_move_state(a, &s, k, v, n);
     }
-    qk_state_end(a, h, s.state);
+    end_state(a, h, s.state);
     qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
 }
 
@@ -134,29 +134,84 @@ enum qk_code qk_lightning_attention(
     return qk_progress_check(a->progress, err);
 }
 
-/* --- the gated delta rule --- */
+/* --- rules of gated tokens --- */
 
-struct delta_job {
+struct qk_gated_tokens qk_gated_tokens_of(
+    const struct qk_attention *a, const struct qk_gates *gates, size_t h, size_t t)
+{
+    size_t dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k), g = gates->channels ? dk : 1;
+    return (struct qk_gated_tokens){.n = a->T - t < QK_CHUNK ? a->T - t : QK_CHUNK,
+        .dk = dk,
+        .dv = dv,
+        .q_stride = a->q_stride,
+        .k_stride = a->k_stride,
+        .v_stride = a->v_stride,
+        .stride = a->n_q,
+        .g_stride = a->n_q * g,
+        .out_stride = a->n_q * dv,
+        .q = a->q + t * a->q_stride + key * dk,
+        .k = a->k + t * a->k_stride + key * dk,
+        .v = a->v + t * a->v_stride + h * dv,
+        .g = gates->g + (t * a->n_q + h) * g,
+        .beta = gates->beta + t * a->n_q + h,
+        .out = a->out + (t * a->n_q + h) * dv};
+}
+
+struct gated_job {
+    const struct qk_gated_rule *rule;
     const struct qk_attention *a; /* one a sequence */
     const struct qk_gates *gates; /* likewise */
-    float *scratch;               /* one of `size` a worker */
+    float *scratch;               /* one of `size` a worker: a state, then the rule's */
     size_t size;
 };
 
-/* A worker's scratch: state (head_dim, value_dim), delta (QK_CHUNK, value_dim), faded (QK_CHUNK, head_dim), and three
- * of (QK_CHUNK, QK_CHUNK). */
+/* Item: a value head of a sequence. */
+static void gated_head(void *context, size_t item, size_t worker)
+{
+    const struct gated_job *job = context;
+    const struct qk_attention *a = &job->a[item / job->a->n_q];
+    const struct qk_gates *gates = &job->gates[item / job->a->n_q];
+    struct qk_timing *timing = qk_progress_timing(a->progress);
+    uint64_t since = qk_timing_start(timing);
+    size_t h = item % a->n_q;
+    float *state = job->scratch + worker * job->size, *scratch = state + a->head_dim * a->value_dim;
+    begin_state(a, h, state);
+    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += QK_CHUNK) {
+        const struct qk_gated_tokens x = qk_gated_tokens_of(a, gates, h, t);
+        job->rule->run(job->rule, &x, h, state, scratch);
+    }
+    end_state(a, h, state);
+    qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
+}
+
+enum qk_code qk_gated_rule_run(const struct qk_gated_rule *rule, const struct qk_attention *a,
+    const struct qk_gates *gates, size_t n, struct qk_error *err)
+{
+    struct gated_job job = {
+        .rule = rule, .a = a, .gates = gates, .size = a->head_dim * a->value_dim + rule->scratch};
+    size_t items = n * a->n_q;
+    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
+    qk_parallel_for(items, gated_head, &job, a->progress);
+    free(job.scratch);
+    return qk_progress_check(a->progress, err);
+}
+
+/* --- the gated delta rule --- */
+
+/* A worker's scratch: delta (QK_CHUNK, value_dim), faded (QK_CHUNK, head_dim), and three of (QK_CHUNK, QK_CHUNK); and
+ * its state. */
 struct delta_scratch {
     float *state, *delta, *faded, *decay, *keys, *queries;
 };
 
 static size_t delta_size(size_t dk, size_t dv)
 {
-    return dk * dv + QK_CHUNK * dv + QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
+    return QK_CHUNK * dv + QK_CHUNK * dk + 3 * QK_CHUNK * QK_CHUNK;
 }
 
-static struct delta_scratch lay_delta(float *at, size_t dk, size_t dv)
+static struct delta_scratch lay_delta(float *state, float *at, size_t dk, size_t dv)
 {
-    struct delta_scratch s = {.state = at, .delta = at + dk * dv};
+    struct delta_scratch s = {.state = state, .delta = at};
     s.faded = s.delta + QK_CHUNK * dv;
     s.decay = s.faded + QK_CHUNK * dk;
     s.keys = s.decay + QK_CHUNK * QK_CHUNK;
@@ -180,29 +235,8 @@ void qk_state_add(size_t dk, size_t dv, const float *k, const float *delta, floa
             state[i * dv + j] += k[i] * delta[j];
 }
 
-struct qk_delta_tokens qk_delta_tokens_of(
-    const struct qk_attention *a, const struct qk_gates *gates, size_t h, size_t t)
-{
-    size_t dk = a->head_dim, dv = a->value_dim, key = h / (a->n_q / a->n_k), g = gates->channels ? dk : 1;
-    return (struct qk_delta_tokens){.n = a->T - t < QK_CHUNK ? a->T - t : QK_CHUNK,
-        .dk = dk,
-        .dv = dv,
-        .q_stride = a->q_stride,
-        .k_stride = a->k_stride,
-        .v_stride = a->v_stride,
-        .stride = a->n_q,
-        .g_stride = a->n_q * g,
-        .out_stride = a->n_q * dv,
-        .q = a->q + t * a->q_stride + key * dk,
-        .k = a->k + t * a->k_stride + key * dk,
-        .v = a->v + t * a->v_stride + h * dv,
-        .g = gates->g + (t * a->n_q + h) * g,
-        .beta = gates->beta + t * a->n_q + h,
-        .out = a->out + (t * a->n_q + h) * dv};
-}
-
 /* A single token. */
-static void delta_step(const struct qk_delta_tokens *x, const struct delta_scratch *s)
+static void delta_step(const struct qk_gated_tokens *x, const struct delta_scratch *s)
 {
     size_t dk = x->dk, dv = x->dv;
     qk_scale(dk * dv, expf(x->g[0]), s->state);
@@ -251,7 +285,7 @@ void qk_chunk_product(size_t n, size_t m, size_t k, const float *a, size_t lda, 
 
 /* delta (n, value_dim) = d, from the triangular system. */
 static void solve_delta(
-    const struct qk_delta_tokens *x, const struct delta_scratch *s, const float from_start[QK_CHUNK])
+    const struct qk_gated_tokens *x, const struct delta_scratch *s, const float from_start[QK_CHUNK])
 {
     size_t n = x->n, dv = x->dv;
     qk_chunk_product(n, n, x->dk, x->k, x->k_stride, x->k, x->k_stride, true, s->keys, QK_CHUNK);
@@ -267,7 +301,7 @@ static void solve_delta(
         s->keys, QK_CHUNK, s->delta, (int)dv);
 }
 
-static void delta_chunk(const struct qk_delta_tokens *x, const struct delta_scratch *s)
+static void delta_chunk(const struct qk_gated_tokens *x, const struct delta_scratch *s)
 {
     size_t n = x->n, dk = x->dk, dv = x->dv;
     float from_start[QK_CHUNK];
@@ -290,35 +324,18 @@ static void delta_chunk(const struct qk_delta_tokens *x, const struct delta_scra
         s->delta, (int)dv, from_start[n - 1], s->state, (int)dv);
 }
 
-/* Item: a value head of a sequence. */
-static void delta_head(void *context, size_t item, size_t worker)
+static void run_delta(
+    const struct qk_gated_rule *rule, const struct qk_gated_tokens *x, size_t h, float *state, float *scratch)
 {
-    const struct delta_job *job = context;
-    const struct qk_attention *a = &job->a[item / job->a->n_q];
-    const struct qk_gates *gates = &job->gates[item / job->a->n_q];
-    struct qk_timing *timing = qk_progress_timing(a->progress);
-    uint64_t since = qk_timing_start(timing);
-    size_t h = item % a->n_q;
-    const struct delta_scratch s = lay_delta(job->scratch + worker * job->size, a->head_dim, a->value_dim);
-    qk_state_begin(a, h, s.state);
-    for (size_t t = 0; t < a->T && qk_progress_check(a->progress, NULL) == QK_OK; t += QK_CHUNK) {
-        const struct qk_delta_tokens x = qk_delta_tokens_of(a, gates, h, t);
-        if (x.n == 1)
-            delta_step(&x, &s);
-        else
-            delta_chunk(&x, &s);
-    }
-    qk_state_end(a, h, s.state);
-    qk_timing_lap(timing, QK_TIME_RECURRENCE, since);
+    const struct delta_scratch s = lay_delta(state, scratch, x->dk, x->dv);
+    (void)rule;
+    (void)h;
+    (x->n == 1 ? delta_step : delta_chunk)(x, &s);
 }
 
 enum qk_code qk_gated_delta_rule(
     const struct qk_attention *a, const struct qk_gates *gates, size_t n, struct qk_error *err)
 {
-    struct delta_job job = {.a = a, .gates = gates, .size = delta_size(a->head_dim, a->value_dim)};
-    size_t items = n * a->n_q;
-    QK_TRY(qk_alloc_aligned(&job.scratch, qk_parallel_workers(items) * job.size, sizeof *job.scratch, err));
-    qk_parallel_for(items, delta_head, &job, a->progress);
-    free(job.scratch);
-    return qk_progress_check(a->progress, err);
+    const struct qk_gated_rule rule = {delta_size(a->head_dim, a->value_dim), run_delta, NULL};
+    return qk_gated_rule_run(&rule, a, gates, n, err);
 }

@@ -35,9 +35,8 @@ static enum qk_code read_short_conv(struct qk_reading *r, bool all)
     QK_TRY(qk_read_projection(r, r->mixer, "in", 3 * d, d, true, &in));
     QK_TRY(put_gate_last(in.weight, d, d, r->err));
     QK_TRY(put_gate_last(in.bias, d, 1, r->err));
-    out->qkv = (struct qk_projection){in.weight, in.bias, 2 * d, d, NULL};
-    out->gate =
-        (struct qk_projection){in.weight + 2 * d * d, in.bias != NULL ? in.bias + 2 * d : NULL, d, d, NULL};
+    out->qkv = qk_projection_rows(&in, 0, 2 * d);
+    out->gate = qk_projection_rows(&in, 2 * d, d);
     QK_TRY(qk_convolution_read(r, d));
     QK_TRY(qk_read_output(r));
     out->gate_activation = QK_IDENTITY;
