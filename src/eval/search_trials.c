@@ -45,7 +45,7 @@ bool qk_search_has(const struct qk_search *search, size_t i, enum qk_search_part
     return (held_out != NULL && held_out[i]) == (part == QK_CONFIRMED);
 }
 
-/* The next case to search on of that task and kind, from `i` on; cases.n: there is none. */
+/* The next case to search on of that task and kind, from `i` on, or cases.n. */
 static size_t next_case(const struct qk_search *search, size_t task, bool differs, size_t i)
 {
     const struct qk_search_cases *cases = &search->cases;

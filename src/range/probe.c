@@ -48,7 +48,7 @@ enum qk_code qk_probe_way_out(const struct qk_pair *pair, const char **what, str
     *what = "qkscope diff compares, and qkscope export restores all the same";
     for (int i = 0; i < pair->n_layers; i++)
         if (qk_probe_has_profile(pair, i))
-            *what = "qkscope range --estimate tells from the weights alone how far its heads would look";
+            *what = "qkscope range --estimate shows from the weights alone how far its heads would look";
     return QK_OK;
 }
 

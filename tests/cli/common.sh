@@ -96,6 +96,16 @@ END
     done
 }
 
+# make_both_ways FOLDER - a pair of a family with rotary positions, whose attention goes both ways: it has no pass.
+make_both_ways() {
+    for side in pre post; do
+        mkdir -p "$1/$side"
+        cp "$fixtures/gemma3_text/$side/model.safetensors" "$1/$side"
+        sed 's/\("use_bidirectional_attention"\): false/\1: true/' "$fixtures/gemma3_text/$side/config.json" \
+            >"$1/$side/config.json"
+    done
+}
+
 # make_tokenizer SIZE FILE - a tokenizer of the fixtures, which have few tokens: the first bytes, and one for the begin.
 make_tokenizer() {
     python3 -c '

@@ -204,12 +204,7 @@ check "  is called one" says '^estimate from weights'
 run range "$pre" "$post" --estimate
 check "  there is none without rotary positions" complains 3 'no layer has rotary positions'
 
-for side in pre post; do
-    mkdir -p "$work/both_ways/$side"
-    cp "$fixtures/gemma3_text/$side/model.safetensors" "$work/both_ways/$side"
-    sed 's/\("use_bidirectional_attention"\): false/\1: true/' "$fixtures/gemma3_text/$side/config.json" \
-        >"$work/both_ways/$side/config.json"
-done
+make_both_ways "$work/both_ways"
 run range "$work/both_ways/pre" "$work/both_ways/post"
 check "  it is shown, and said, where there is neither a forward pass nor states" sh -c \
     "grep -q '^estimate from weights' '$out' && [ \$(wc -l <'$err') -eq 1 ] && grep -q 'no forward pass for this family: its attention goes both ways; this is an estimate' '$err'"

@@ -189,12 +189,7 @@ keys f
 check "f shows why" wait_for 'attention: .*no forward pass'
 leave
 
-for side in pre post; do
-    mkdir -p "$work/both_ways/$side"
-    cp "$fixtures/gemma3_text/$side/model.safetensors" "$work/both_ways/$side"
-    sed 's/\("use_bidirectional_attention"\): false/\1: true/' "$fixtures/gemma3_text/$side/config.json" \
-        >"$work/both_ways/$side/config.json"
-done
+make_both_ways "$work/both_ways"
 screen_start 120 40 "'$QKSCOPE' '$work/both_ways/pre' '$work/both_ways/post'"
 check "an estimate from weights is shown" wait_for 'no attention ranges, but an estimate from weights'
 go_to 1
