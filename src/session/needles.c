@@ -114,6 +114,7 @@ enum qk_code qk_session_needles(struct qk_session *session, const char *file, st
         code = qk_alloc(&run->same, (size_t)run->base.n_layers, sizeof *run->same, err);
     if (code == QK_OK && file != NULL)
         code = qk_strdup_to(&run->file, file, err);
+    run->state.file = run->file;
     if (code == QK_OK)
         code = qk_run_start(&run->base, err);
     if (code != QK_OK)

@@ -26,6 +26,7 @@ enum qk_needles_stage {
 };
 struct qk_needles_state {
     enum qk_needles_stage stage;
+    const char *file;     /* of cases; NULL: made prompts */
     uint64_t done, total; /* tokens times layers of both passes; total 0: not known yet */
     const char *error;    /* FAILED: one line, else NULL */
     struct qk_exact_state exact;

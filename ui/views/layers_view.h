@@ -33,7 +33,7 @@ struct layers_view {
     struct {
         bool started;               /* they wait for the probe's passes */
         bool wanted;                /* on request, with --no-needles */
-        char *file;                 /* of the prompts; NULL: made ones; owned */
+        char *file;                 /* of the prompts asked for; NULL: made ones; owned */
         bool reported;              /* what the first numbers came to */
         enum qk_needles_stage seen; /* last */
     } needles;

@@ -29,9 +29,11 @@ void needles_start(struct app *app)
     if (!needles_awaited(app) || !over)
         return;
     view->needles.started = true;
+    if (qk_session_needles(app->session, view->needles.file, &err) != QK_OK) {
+        say_error(app, &err); /* those before, if any, go on */
+        return;
+    }
     view->needles.seen = QK_NEEDLES_RUNNING;
-    if (qk_session_needles(app->session, view->needles.file, &err) != QK_OK)
-        say_error(app, &err);
     attention_follow(app); /* the text of those before is gone */
 }
 
@@ -85,8 +87,8 @@ static void report_ready(struct app *app)
         sort_by_drop(app);
     else if (!fetches && !view->needles.reported && app->message[0] == '\0')
         say(app, STYLE_DIM, "no head of pre fetches needles: small drops mean nothing");
-    if (view->needles.file != NULL)
-        say(app, STYLE_GOOD, "needle masses on %zu prompts of %s%s", state->needles->n, view->needles.file,
+    if (state->file != NULL)
+        say(app, STYLE_GOOD, "needle masses on %zu prompts of %s%s", state->needles->n, state->file,
             state->n_skipped > 0 ? "; its other cases are no needles" : "");
     app->rows.ordered = view->needles.reported = true;
 }
@@ -101,8 +103,7 @@ void needles_report(struct app *app)
     if (state->stage == QK_NEEDLES_READY)
         report_ready(app);
     /* Made prompts fail for the reason why there are no ranges either, unless these are there. */
-    bool asked = view->needles.file != NULL,
-         ranges = qk_session_probe_state(app->session)->stage == QK_PROBE_READY;
+    bool asked = state->file != NULL, ranges = qk_session_probe_state(app->session)->stage == QK_PROBE_READY;
     if (state->stage == QK_NEEDLES_FAILED && (asked || (ranges && app->message[0] == '\0')))
         say(app, asked ? STYLE_ERROR : STYLE_DIM, "no needle masses: %s", state->error);
 }

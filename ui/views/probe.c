@@ -98,8 +98,10 @@ static unsigned start_asked(struct app *app, const struct qk_probe_options *opti
 {
     struct layers_view *view = app->state[SCREEN_LIST];
     struct qk_error err = {0};
+    if (start(app, options, &err) != QK_OK)
+        return say_error(app, &err); /* the probe before goes on, and ends as it would have */
     view->probe.asked = true;
-    return start(app, options, &err) == QK_OK ? REFRESH_ROWS : say_error(app, &err);
+    return REFRESH_ROWS;
 }
 
 static unsigned start_named(struct app *app, enum action action, const char *first, const char *second)
