@@ -11,6 +11,15 @@
 
 #include <cmocka.h>
 
+/* cmocka's own prints "not ok" for a test left out, which Automake counts as a failure. */
+#undef skip
+/* Ends a test whose rest cannot run on this machine or in this build, and prints why. */
+#define not_here(why)                                                                                        \
+    do {                                                                                                     \
+        print_message("# not run: %s\n", why);                                                               \
+        return;                                                                                              \
+    } while (0)
+
 #include "base/error.h"
 #include "forward/attention.h"
 #include "model/pair.h"

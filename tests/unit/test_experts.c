@@ -386,7 +386,7 @@ static void test_bytes_read(void **state)
     int32_t ids[N_IDS];
     make_ids(ids);
     if (bytes_so_far() == 0)
-        skip();
+        not_here("the system does not count bytes read");
     for (int i = 0; i < 3; i++) {
         struct qk_model *model;
         struct qk_error err = {0};
@@ -451,7 +451,7 @@ static void test_held(void **state)
     float logits[VOCABULARY], again[VOCABULARY];
     make_ids(ids);
     if (bytes_so_far() == 0)
-        skip();
+        not_here("the system does not count bytes read");
     expect_ok(qk_model_open(data_path(path, "fixtures/qwen3_moe/post"), &model, &err), &err);
     expect_ok(qk_network_open(model, NULL, N_IDS, PLENTY, &network, &err), &err);
     bytes_of_step(network, ids, N_IDS, logits);
