@@ -7,8 +7,8 @@ kills=50
 [ -z "${QK_TEST_BRIEF-}" ] || kills=5 # another build does the fifty
 out= err=$work/log code=
 pair=$work/pair single=$work/single adapter=$work/adapter
-python3 "$tools/make_pair.py" "$pair" 100000000
-python3 "$tools/make_pair.py" "$single" 50000000 1
+python3 "$tools/make_pair.py" "$pair" 40000000
+python3 "$tools/make_pair.py" "$single" 20000000 1
 "${PYTHON:-/usr/bin/python3}" "$tools/make_adapter.py" plain "$single/pre" "$adapter"
 before=$(sums "$pair" "$single" "$adapter" "$pre" "$post")
 # What a write would change of the inputs, without reading them again.

@@ -52,7 +52,7 @@ limited() {
 }
 check "a stack of 64 KiB" limited -s 64
 if bounded; then
-    for mib in 128 512 900 1100 1500 4096; do
+    for mib in 128 900 1500; do
         check "$mib MiB of address space" limited -v $((mib * 1024))
     done
     (ulimit -v 131072 && run info "$post" && exit "$code")
