@@ -1,6 +1,9 @@
 /* bench_forward.c - the cost of a pass of the demo model: seconds at 2,048 tokens beside a plain sgemm of as many
  * operations, and memory at 8,192. The cost of an evaluation's questions: prompts of 1,024 tokens in groups, beside
- * sgemm, and the tokens after them. Prints rows of a Markdown table; exit 1 when a limit of the design is missed. */
+ * sgemm, and the tokens after them. Prints rows of a Markdown table; exit 1 when a limit of the design is missed.
+ *
+ * With MODEL PROMPTS TOKENS MADE it reads so many prompts of another model, and makes so many tokens behind each; it
+ * prints the seconds of reading, of all, and of sgemm of as many operations as reading takes. */
 #include "base/blas.h"
 #include "base/mem.h"
 #include "base/parallel.h"
@@ -108,7 +111,11 @@ static double run_sgemm(float *matrices, double work)
 
 /* --- what an evaluation asks --- */
 
-enum { PROMPTS = 16, PROMPT_TOKENS = 1024, MADE = 64 };
+enum { PROMPTS = 16, PROMPT_TOKENS = 1024, MADE = 64, SMALLEST_VOCABULARY = 251 };
+
+struct group {
+    size_t prompts, tokens;
+};
 
 static bool take(void *context, size_t sequence, int32_t id)
 {
@@ -119,22 +126,27 @@ static bool take(void *context, size_t sequence, int32_t id)
 }
 
 /* Seconds of a group of prompts and `limit` tokens behind each. */
-static double run_group(struct qk_network *network, size_t limit)
+static double run_group(struct qk_network *network, const struct group *group, size_t limit)
 {
-    static int32_t ids[PROMPTS][PROMPT_TOKENS];
-    struct qk_prompt prompt[PROMPTS];
+    int32_t *ids = calloc(group->prompts * group->tokens, sizeof *ids);
+    struct qk_prompt *prompt = calloc(group->prompts, sizeof *prompt);
     struct qk_error err = {0};
     size_t made = 0;
-    for (size_t i = 0; i < PROMPTS; i++) {
-        for (size_t t = 0; t < PROMPT_TOKENS; t++)
-            ids[i][t] = (int32_t)((t * t * 31 + i * 7) % 251);
-        prompt[i] = (struct qk_prompt){ids[i], PROMPT_TOKENS, limit, i};
+    if (ids == NULL || prompt == NULL)
+        exit(1);
+    for (size_t i = 0; i < group->prompts; i++) {
+        int32_t *own = ids + i * group->tokens;
+        for (size_t t = 0; t < group->tokens; t++)
+            own[t] = (int32_t)((t * t * 31 + i * 7) % SMALLEST_VOCABULARY);
+        prompt[i] = (struct qk_prompt){own, group->tokens, limit, i};
     }
     double start = now();
-    if (qk_generate(network, prompt, PROMPTS, NULL, take, &made, NULL, &err) != QK_OK)
+    if (qk_generate(network, prompt, group->prompts, NULL, take, &made, NULL, &err) != QK_OK)
         fail(&err);
-    if (made != PROMPTS * limit)
+    if (made != group->prompts * limit)
         exit(1);
+    free(ids);
+    free(prompt);
     return now() - start;
 }
 
@@ -142,16 +154,17 @@ static void bench_generation(const struct qk_model *model, float *matrices)
 {
     struct qk_network *network;
     struct qk_error err = {0};
+    const struct group group = {PROMPTS, PROMPT_TOKENS};
     double prefill[RUNS], plain[RUNS], ratio[RUNS], step[RUNS];
     double work = PROMPTS * operations(model, PROMPT_TOKENS, 1);
     if (qk_network_open(model, NULL, PROMPT_TOKENS + MADE, (size_t)1 << 30, &network, &err) != QK_OK)
         fail(&err);
-    run_group(network, 1);
+    run_group(network, &group, 1);
     for (int i = 0; i < RUNS; i++) {
-        prefill[i] = run_group(network, 1);
+        prefill[i] = run_group(network, &group, 1);
         plain[i] = run_sgemm(matrices, work);
         ratio[i] = plain[i] / prefill[i];
-        step[i] = run_group(network, MADE) - prefill[i];
+        step[i] = run_group(network, &group, MADE) - prefill[i];
     }
     double seconds = median(prefill, RUNS), steps = median(step, RUNS);
     printf(
@@ -189,8 +202,39 @@ static const char *mark(bool met)
     return met ? "" : " **(missed)**";
 }
 
-int main(void)
+static float *new_matrices(void)
 {
+    float *matrices = calloc((2 + qk_parallel_workers(1000)) * SQUARE * SQUARE, sizeof *matrices);
+    if (matrices == NULL)
+        exit(1);
+    return matrices;
+}
+
+/* argument: MODEL PROMPTS TOKENS MADE. */
+static int bench_other(char **argument)
+{
+    const struct group group = {strtoul(argument[1], NULL, 10), strtoul(argument[2], NULL, 10)};
+    size_t limit = strtoul(argument[3], NULL, 10);
+    struct qk_model *model;
+    struct qk_network *network;
+    struct qk_error err = {0};
+    float *matrices = new_matrices();
+    if (qk_model_open(argument[0], &model, &err) != QK_OK ||
+        qk_network_open(model, NULL, group.tokens + limit, (size_t)1 << 33, &network, &err) != QK_OK)
+        fail(&err);
+    run_group(network, &(struct group){1, 1}, 1); /* weights are read and kept */
+    double work = (double)group.prompts * operations(model, (double)group.tokens, 1);
+    double reading = run_group(network, &group, 1), sgemm = run_sgemm(matrices, work);
+    printf("%.4f %.4f %.4f\n", reading, limit > 1 ? run_group(network, &group, limit) : reading, sgemm);
+    qk_network_close(network);
+    qk_model_close(model);
+    free(matrices);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    enum { WORDS_OF_OTHER = 5 };
     const char *root = getenv("QK_DEMO_DATA");
     char path[4096];
     struct qk_model *model;
@@ -199,14 +243,14 @@ int main(void)
     qk_keep_pages();
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
+    if (argc == WORDS_OF_OTHER)
+        return bench_other(argv + 1);
     snprintf(path, sizeof path, "%s/post", root != NULL ? root : "data/tiny-hypenet");
     double mebibytes = peak_memory(path);
     if (qk_model_open(path, &model, &err) != QK_OK)
         fail(&err);
     size_t workers = qk_parallel_workers(1000);
-    float *matrices = calloc((2 + workers) * SQUARE * SQUARE, sizeof *matrices);
-    if (matrices == NULL)
-        return 1;
+    float *matrices = new_matrices();
     double work = operations(model, SECONDS_TOKENS, SECONDS_TOKENS);
     run_pass(model, SECONDS_TOKENS); /* files and kernels are warm from here on */
     for (int i = 0; i < RUNS; i++) {
