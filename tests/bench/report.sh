@@ -129,8 +129,9 @@ evaluation, and the tokens after them one by one." \
 mkdir "$work/torch"
 section torch "A pass beside PyTorch" \
     "A pair with the shapes of Qwen3 0.6B, in bfloat16. The program reads both sides and runs them with histograms and
-shifts. PyTorch runs one side without maps. Three rounds; both use all processors." \
-    "$python" "$here/forward_torch.py" "$QKSCOPE" "$work/torch"
+shifts. PyTorch runs one side without maps. Then both continue prompts with the likeliest tokens. Three rounds; both
+use all processors, but for the last table." \
+    "$python" "$here/forward_torch.py" "$QKSCOPE" "$build/tests/bench/bench_forward" "$work/torch"
 section precision "Products of bfloat16" \
     "The built-in text of 512 tokens and cases of each task on the pair in \`data/tiny-hypenet\`, with \`--precision\` f32
 and bf16." \
