@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USUAL_MINUTES = 10, USUAL_HELD_OUT = 50, MOST_HEADS = 8 };
+enum { USUAL_MINUTES = 10 };
 
 struct search {
     struct qk_cases cases;
@@ -30,7 +30,7 @@ struct search {
     struct qk_evaluation_options options;
     struct qk_objectives objectives;
     double *prior;
-    struct qk_search_head head[MOST_HEADS]; /* n_heads: those that carry recall */
+    struct qk_search_head head[QK_SEARCH_HEADS]; /* n_heads: those that carry recall */
     size_t n_heads;
     int held_out, seed;
     struct qk_search_limits limits;
@@ -89,10 +89,8 @@ static enum qk_code find_heads(struct search *s, struct qk_needle_work *work, st
     QK_TRY(qk_needle_work_measure(s->pair, NULL, false, work, err));
     enum qk_code code =
         qk_recall_find(s->pair, &work->measured, qk_recall_background(&work->prompts.needles), &recall, err);
-    for (size_t i = 0; code == QK_OK && i < recall.n_recall && i < MOST_HEADS; i++) {
-        const struct qk_recall_head *head = &recall.head[i];
-        s->head[s->n_heads++] = (struct qk_search_head){head->of.layer, head->of.head, head->key};
-    }
+    if (code == QK_OK)
+        s->n_heads = qk_hint_heads(&recall, s->head);
     qk_recall_free(&recall);
     return code;
 }
@@ -230,7 +228,7 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
     s->options.reuse = true;
-    QK_TRY(qk_arguments_number(arguments, "confirm", 0, 90, USUAL_HELD_OUT, &s->held_out, err));
+    QK_TRY(qk_arguments_number(arguments, "confirm", 0, 90, QK_USUAL_HELD_OUT, &s->held_out, err));
     QK_TRY(qk_arguments_number(arguments, "seed", 0, INT_MAX, 0, &s->seed, err));
     return qk_inputs_cases(arguments, &s->cases, err);
 }

@@ -126,6 +126,16 @@ enum qk_code qk_objectives_constrain(struct qk_objectives *objectives, const cha
         (int)(sign - text), text, objectives->name[0]);
 }
 
+size_t qk_hint_heads(const struct qk_recall *recall, struct qk_search_head out[QK_SEARCH_HEADS])
+{
+    size_t n = 0;
+    for (; n < recall->n_recall && n < QK_SEARCH_HEADS; n++) {
+        const struct qk_recall_head *head = &recall->head[n];
+        out[n] = (struct qk_search_head){head->of.layer, head->of.head, head->key};
+    }
+    return n;
+}
+
 void qk_prior_add(double *sum, const double *value, int n)
 {
     double largest = 0;

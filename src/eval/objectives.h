@@ -3,6 +3,7 @@
 #define QK_EVAL_OBJECTIVES_H
 
 #include "eval/evaluation.h"
+#include "eval/recall_heads.h"
 #include "eval/search.h"
 
 #include <stdint.h>
@@ -24,6 +25,8 @@ enum qk_code qk_objectives_make(const struct qk_cases *cases, const struct qk_ev
     struct qk_objectives *out, struct qk_error *err);
 void qk_objectives_free(struct qk_objectives *objectives);
 
+/* The percentage that is held out unless a user says otherwise. */
+enum { QK_USUAL_HELD_OUT = 50 };
 /* Holds out this percentage of the cases of each task, rounded down, to confirm the front (search.h). A seed draws
  * the same cases each time. */
 enum qk_code qk_objectives_hold_out(
@@ -33,6 +36,10 @@ enum qk_code qk_objectives_hold_out(
  * objective, or the number is outside 0 to 100. */
 enum qk_code qk_objectives_constrain(
     struct qk_objectives *objectives, const char *text, struct qk_error *err);
+
+/* The most promising recall heads as hints of a search; returns how many. */
+enum { QK_SEARCH_HEADS = 8 };
+size_t qk_hint_heads(const struct qk_recall *recall, struct qk_search_head out[QK_SEARCH_HEADS]);
 
 /* Adds n values, none below 0, to the sums, each divided by the largest, so that numbers of two kinds have equal
  * weight. A value that is not finite counts as 0. */

@@ -107,7 +107,8 @@ static enum qk_code open_run(struct evaluation_run *run, struct qk_error *err)
         return QK_OK;
     QK_TRY(make_lists(run, err));
     QK_TRY(qk_evaluation_open(run->session->pair, NULL, &run->cases, &options, &run->evaluation, err));
-    return qk_objectives_make(&run->cases, run->evaluation, &run->objectives, err);
+    QK_TRY(qk_objectives_make(&run->cases, run->evaluation, &run->objectives, err));
+    return qk_objectives_hold_out(&run->objectives, QK_USUAL_HELD_OUT, 0, err);
 }
 
 /* --- the order of the questions --- */

@@ -36,7 +36,7 @@ struct evaluation_event {
     size_t n_trials, n_measured;
     struct qk_estimate *effect; /* as in qk_search_state, or NULL; owned */
     struct qk_search_point *point;
-    size_t n_points;
+    size_t n_points, n_at_once[QK_SEARCH_PARTS];
     bool complete;
     struct qk_error error;
 };
@@ -46,7 +46,9 @@ struct search_order {
     uint64_t serial; /* 0: nothing */
     struct qk_search_limits limits;
     bool norms;
-    double *prior;                  /* n_layers; owned */
+    double *prior; /* n_layers; owned */
+    struct qk_search_head head[QK_SEARCH_HEADS];
+    size_t n_heads;
     struct evaluation_event *ended; /* reports its end; owned */
 };
 

@@ -29,8 +29,8 @@ struct needle_run {
 
     /* --- the front end's --- */
     struct qk_needles_state state;
-    struct qk_needle_layer *same;  /* n_layers: of the choices on kept inputs */
-    struct qk_needle_layer *exact; /* n_layers, or NULL */
+    struct qk_needle_layer *same;    /* n_layers: of the choices on kept inputs */
+    struct qk_needle_layer *exact;   /* n_layers, or NULL */
     struct qk_suggestion suggestion; /* verdict NULL: not asked for yet */
 };
 

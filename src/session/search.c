@@ -3,6 +3,7 @@
 #include "session/choices.h"
 #include "session/evaluation_thread.h"
 #include "session/layers.h"
+#include "session/needles.h"
 #include "session/ranges.h"
 
 #include "base/mem.h"
@@ -63,11 +64,10 @@ static enum qk_code make_point(const struct qk_search *search, const struct qk_t
 {
     QK_TRY(qk_selection_copy(&out->selection, &trial->selection, err));
     QK_TRY(qk_spec_text(&out->selection, search->pair, &out->text, err));
-    QK_TRY(qk_alloc(&out->score, search->cases.n_objectives, sizeof *out->score, err));
-    for (size_t i = 0; i < search->cases.n; i++) {
-        struct qk_score *score = &out->score[search->cases.objective[search->cases.task[i]]];
-        score->total += trial->answer[i] >= 0;
-        score->right += trial->answer[i] > 0;
+    for (int part = 0; part < QK_SEARCH_PARTS; part++) {
+        QK_TRY(qk_alloc(&out->score[part], search->cases.n_objectives, sizeof *out->score[part], err));
+        for (size_t o = 0; o < search->cases.n_objectives; o++)
+            out->score[part][o] = qk_search_score(search, trial->answer, o, (enum qk_search_part)part);
     }
     return QK_OK;
 }
@@ -87,6 +87,8 @@ static enum qk_code make_points(
         else
             qk_search_point_free(&event->point[i]);
     }
+    for (int part = 0; part < QK_SEARCH_PARTS; part++)
+        event->n_at_once[part] = qk_search_count(search, (enum qk_search_part)part);
     free(front);
     return code;
 }
@@ -105,7 +107,8 @@ static void on_trial(void *context, const char *stage, const struct qk_trial *tr
     event->n_measured = s->search.parts->n_measured;
     event->effect = copy_effects(&s->search);
     /* There is a front once pre and post are known; only a trial with every answer changes it. */
-    if (s->search.parts->differs != NULL && (!s->begun || trial->n_asked == s->search.cases.n) &&
+    if (s->search.parts->differs != NULL &&
+        (!s->begun || trial->n_asked == s->search.parts->n_cases[QK_SEARCHED]) &&
         qk_search_mark_front(&s->search, NULL) == QK_OK) {
         make_points(&s->search, event, NULL);
         s->begun = true;
@@ -131,7 +134,7 @@ void qk_search_serve(struct evaluation_run *run, struct search_order *order)
 {
     struct searching s = {.run = run, .order = order};
     const struct qk_search_calls calls = {&s, answer, on_trial};
-    const struct qk_search_hints hints = {.layer = order->prior};
+    const struct qk_search_hints hints = {order->prior, order->head, order->n_heads};
     struct qk_error error = {0};
     enum qk_code code = qk_search_run(
         &s.search, run->session->pair, &run->objectives.cases, &hints, &order->limits, &calls, &error);
@@ -156,7 +159,8 @@ void qk_search_point_free(struct qk_search_point *point)
 {
     qk_selection_free(&point->selection);
     free(point->text);
-    free(point->score);
+    for (int part = 0; part < QK_SEARCH_PARTS; part++)
+        free(point->score[part]);
     *point = (struct qk_search_point){0};
 }
 
@@ -189,6 +193,7 @@ static void take_found(struct search_record *found, struct evaluation_event *eve
     free_points(found);
     found->state.point = found->point = event->point;
     found->state.n_points = event->n_points;
+    memcpy(found->state.n_at_once, event->n_at_once, sizeof event->n_at_once);
     event->point = NULL;
     event->n_points = 0;
 }
@@ -263,6 +268,10 @@ static enum qk_code make_order(struct qk_session *session, const struct qk_searc
     order->serial = qk_session_serial(session);
     order->limits = *limits;
     order->norms = qk_session_norms(session);
+    const struct qk_suggestion *suggestion;
+    struct qk_error no_heads; /* without needle masses the search begins without heads */
+    if (qk_session_suggest(session, &suggestion, &no_heads) == QK_OK)
+        order->n_heads = qk_hint_heads(&suggestion->recall, order->head);
     QK_TRY(qk_evaluation_event_new(EVALUATION_SEARCHED, &order->ended, err));
     return make_prior(session, &order->prior, err);
 }

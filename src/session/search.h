@@ -19,8 +19,9 @@ enum qk_search_stage {
 /* A selection on the front. */
 struct qk_search_point {
     struct qk_selection selection;
-    char *text;             /* as --set takes it */
-    struct qk_score *score; /* n_objectives, of every case */
+    char *text; /* as --set takes it */
+    /* n_objectives of each part of the cases; of those held out, a total of 0 until the front is confirmed. */
+    struct qk_score *score[QK_SEARCH_PARTS];
 };
 void qk_search_point_free(struct qk_search_point *point);
 
@@ -40,10 +41,12 @@ struct qk_search_state {
     /* The Pareto front as far as it is known, or that of the search before; best in the first objective first. */
     const struct qk_search_point *point;
     size_t n_points;
+    size_t n_at_once[QK_SEARCH_PARTS]; /* qk_search_count: as many intervals of a part hold at once */
 };
-/* Starts a search within limits over the cases of the evaluation. The drift and ranges known by now order its trials.
- * Meanwhile a new choice gets the few first cases, and the rest afterwards. QK_USAGE while a search runs and before
- * the cases are read. Effects and front of an earlier one stay until there are new ones. */
+/* Starts a search within limits over the cases of the evaluation; half of them are held out and confirm its front. The
+ * drift, ranges and needle masses known by now order its trials. Meanwhile a new choice gets the few first cases, and
+ * the rest afterwards. QK_USAGE while a search runs and before the cases are read. Effects and front of an earlier one
+ * stay until there are new ones. */
 enum qk_code qk_session_search(
     struct qk_session *session, const struct qk_search_limits *limits, struct qk_error *err);
 void qk_session_search_cancel(struct qk_session *session);

@@ -3,9 +3,11 @@
 # for selections, its effects and its front.
 . "$srcdir/tests/screen/lib.sh"
 
-# One that post answers as well, two that want layer 7 restored.
-sed -n '1p;7p;12p' "$QK_DEMO_DATA/cases/recall.jsonl" >"$work/recall.jsonl"
-head -n 4 "$QK_DEMO_DATA/cases/reasoning.jsonl" >"$work/reasoning.jsonl"
+# One that post answers as well, two that want layer 7 restored; each twice, since a search holds half of them out.
+for part in 1 2; do
+    sed -n '1p;7p;12p' "$QK_DEMO_DATA/cases/recall.jsonl"
+done >"$work/recall.jsonl"
+head -n 8 "$QK_DEMO_DATA/cases/reasoning.jsonl" >"$work/reasoning.jsonl"
 cases="--cases recall.jsonl --cases reasoning.jsonl"
 # Right answers as the command gives them, by task and model: "recall-words@512 pre 2 3".
 "$QKSCOPE" eval "$pre" "$post" --baselines --as current --set 7=restore \
@@ -24,7 +26,7 @@ wait_gone 'ranges '
 check "nothing is asked before the view is opened" shows_not 'asking'
 keys t
 check "t shows it, with the names of the files" wait_for 'evaluation: recall.jsonl, reasoning.jsonl'
-check "the models are put to every case" wait_for 'pre 7/7 *post 7/7 *current$'
+check "the models are put to every case" wait_for 'pre 14/14 *post 14/14 *current$'
 check "until there is nothing left to ask" wait_for 'every case is answered'
 check "pre and post answer as on the command line" \
     wait_for "recall-words@512 *$(rate recall-words@512 pre) .* $(rate recall-words@512 post) .*as post$"
@@ -35,7 +37,7 @@ text ':set 7=restore'
 keys Enter
 wait_row 7 restore
 keys t
-check "the current model is asked after a choice" wait_for 'current 7/7'
+check "the current model is asked after a choice" wait_for 'current 14/14'
 check "and answers as on the command line" \
     wait_for "arithmetic-cot .* $(rate arithmetic-cot post) .* $(rate arithmetic-cot current) [0-9]*-[0-9]*"
 keys u
@@ -69,7 +71,7 @@ check "one at a time" wait_for 'front: a search is running'
 keys q
 check "the list stays usable and shows it" wait_for 'searching [0-9:]* of 16:40:00'
 check "and has columns for the effects" wait_for 'layer.*recall reaso'
-check "which come as they are measured" wait_row 7 ' [+]66\.7 *+0\.0 '
+check "which come as they are measured" wait_row 7 ' [+][1-9][0-9.]* *+0\.0 '
 keys t
 check "the front is there while it grows" wait_for 'point recall *reasoning *selection'
 check "and comes to what answers everything" wait_for '^ ▶  *1 .* 7=restore'
@@ -81,6 +83,7 @@ check "what it found is plotted" wait_for '→ recall, upwards reasoning'
 check "with pre, which is far below it" wait_for '│.* pre *▼'
 check "and listed" wait_for 'point recall *reasoning *selection'
 check "the first point is selected" wait_for '^ ▶  *1 '
+check "no point has answered the cases held out" wait_for 'cases held out: not asked yet; cases searched on: recall'
 keys Enter
 check "Enter takes its selection" wait_for 'point 1: .*; u takes that back'
 check "which is marked" wait_for '^ ▶  *1●'
@@ -109,6 +112,7 @@ text '30 evaluations'
 keys Enter
 check "they limit a search, too" wait_for 'the search has used its evaluations: [0-9]* selections'
 check "which its title shows" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'
+check "and its points have answered the cases held out" wait_for 'cases held out: recall  *[0-9.]* [0-9]*-[0-9]*'
 keys q
 check "the measured effects are shown" wait_row 7 ' [+]*[0-9.]* *[+]*0\.0 '
 check "what was not is left open" wait_row 0 ' - *- *keep'

@@ -207,8 +207,10 @@ static void check_point(struct qk_session *session, const char *const *file, siz
     struct qk_error err = {0};
     ask(qk_session_pair(session), file, n, QK_POST, &point->selection, score);
     for (size_t o = 0; o < TASKS; o++) { /* each file is a task here */
-        assert_int_equal(point->score[o].right, score[o].right);
-        assert_int_equal(point->score[o].total, score[o].total);
+        const struct qk_score on = point->score[QK_SEARCHED][o], out = point->score[QK_CONFIRMED][o];
+        assert_int_equal(on.right + out.right, score[o].right);
+        assert_int_equal(on.total + out.total, score[o].total);
+        assert_int_equal(out.total, score[o].total / 2);
     }
     expect_ok(qk_session_take_point(session, i, &err), &err);
     assert_int_equal(qk_session_point(session), (int)i);
@@ -243,9 +245,9 @@ static void test_search(void **state)
     while (all->model[QK_ASKED_CURRENT].n_known < 8)
         wait_for_event(session);
     assert_int_equal(found->stage, QK_SEARCH_RUNNING);
-    assert_int_equal(all->model[QK_ASKED_POST].n_known, 8);
-    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 8);
-    assert_int_equal(qk_session_objective(session, QK_ASKED_PRE, 1).total, 2);
+    assert_int_equal(all->model[QK_ASKED_POST].n_known, 4); /* half is held out */
+    assert_int_equal(all->model[QK_ASKED_PRE].n_known, 4);
+    assert_int_equal(qk_session_objective(session, QK_ASKED_PRE, 1).total, 1);
     qk_session_search_cancel(session);
     while (found->stage == QK_SEARCH_RUNNING)
         wait_for_event(session);
@@ -255,6 +257,14 @@ static void test_search(void **state)
     for (int i = 0; i < qk_session_pair(session)->n_layers; i++)
         known += found->effect[2 * i].n > 0;
     assert_true(known > 0);
+    for (size_t i = 0; i < found->n_points; i++)
+        assert_int_equal(found->point[i].score[QK_CONFIRMED][0].total, 0);
+    /* One with an end confirms its front. */
+    expect_ok(qk_session_search(session, &(struct qk_search_limits){.max_trials = 6}, &err), &err);
+    while (found->stage == QK_SEARCH_RUNNING)
+        wait_for_event(session);
+    assert_int_equal(found->stage, QK_SEARCH_LIMITED);
+    assert_true(found->n_points > 0 && found->n_at_once[QK_CONFIRMED] >= found->n_points);
     for (size_t i = 0; i < found->n_points; i++)
         check_point(session, file, 2, i);
     expect_failure(qk_session_take_point(session, found->n_points, &err), &err, QK_USAGE, "no such point");

@@ -15,7 +15,8 @@ enum {
     MOST_PLOT = 24,
     LABEL_CELLS = 6,
     RATE_CELLS = 13,
-    NUMBER_CELLS = 6
+    NUMBER_CELLS = 6,
+    LEAST_WITH_BOTH = 3
 };
 
 /* --- progress --- */
@@ -75,6 +76,22 @@ static double rate_of(struct qk_score score)
     return score.total > 0 ? (double)score.right / (double)score.total : NAN;
 }
 
+/* All answers of a point to an objective's cases. */
+static double rate_of_all(const struct qk_search_point *point, size_t objective)
+{
+    struct qk_score sum = {0};
+    for (int part = 0; part < QK_SEARCH_PARTS; part++) {
+        sum.right += point->score[part][objective].right;
+        sum.total += point->score[part][objective].total;
+    }
+    return rate_of(sum);
+}
+
+static bool is_confirmed(const struct qk_search_point *point)
+{
+    return point->score[QK_CONFIRMED][0].total > 0;
+}
+
 /* The range of the plot, from low to high: first objective to the right, second upwards. */
 struct axes {
     double low[2], high[2];
@@ -101,8 +118,8 @@ static struct axes axes_of(const struct app *app, const struct qk_search_state *
     struct axes axes = {{1, 1}, {0, 0}};
     double at[2];
     for (size_t i = 0; i < found->n_points; i++) {
-        at[0] = rate_of(found->point[i].score[0]);
-        at[1] = rate_of(found->point[i].score[1]);
+        for (size_t o = 0; o < 2; o++)
+            at[o] = rate_of_all(&found->point[i], o);
         reach_to(&axes, at);
     }
     for (int who = QK_ASKED_POST; who < QK_ASKED_COUNT; who++) {
@@ -195,8 +212,8 @@ static void draw_plot(
         char text[24];
         snprintf(text, sizeof text, "%zu%s", i + 1,
             (int)i == current ? theme_glyph(canvas->theme, GLYPH_BULLET) : "");
-        at[0] = rate_of(found->point[i].score[0]);
-        at[1] = rate_of(found->point[i].score[1]);
+        for (size_t o = 0; o < 2; o++)
+            at[o] = rate_of_all(&found->point[i], o);
         canvas->selected = (int)i == view->point;
         draw_at(canvas, plot, &axes, at, (int)i == current ? STYLE_CHOICE : STYLE_STRONG, text);
         canvas->selected = false;
@@ -218,6 +235,16 @@ static int shown_objectives(const struct qk_search_state *found, int width)
     return n < (int)found->n_objectives ? n : (int)found->n_objectives;
 }
 
+/* "78.0 71-84", of the objective's cases in a part: the interval holds together with those of all other selections. */
+static const char *figure_text(const struct qk_search_state *found, const struct qk_search_point *point,
+    enum qk_search_part part, int objective, char out[64])
+{
+    struct qk_score score = point->score[part][objective];
+    struct qk_interval interval = qk_score_interval_of(score, found->n_at_once[part]);
+    snprintf(out, 64, "%5.1f %.0f-%.0f", 100 * rate_of(score), 100 * interval.low, 100 * interval.high);
+    return out;
+}
+
 static void draw_point(const struct app *app, struct canvas *canvas, struct area row,
     const struct qk_search_state *found, int i, int n_shown)
 {
@@ -233,12 +260,10 @@ static void draw_point(const struct app *app, struct canvas *canvas, struct area
     snprintf(text, sizeof text, "%d%s", i + 1, current ? theme_glyph(&app->theme, GLYPH_BULLET) : " ");
     draw_text(
         canvas, row.y, row.x + 1, NUMBER_CELLS - 2, ALIGN_RIGHT, current ? STYLE_CHOICE : STYLE_STRONG, text);
-    for (int o = 0; o < n_shown; o++, x += RATE_CELLS) {
-        struct qk_interval interval = qk_score_interval(point->score[o]);
-        snprintf(text, sizeof text, "%5.1f %.0f-%.0f", 100 * rate_of(point->score[o]), 100 * interval.low,
-            100 * interval.high);
-        draw_text(canvas, row.y, x, RATE_CELLS - 1, ALIGN_LEFT, STYLE_TEXT, text);
-    }
+    enum qk_search_part part = is_confirmed(point) ? QK_CONFIRMED : QK_SEARCHED;
+    for (int o = 0; o < n_shown; o++, x += RATE_CELLS)
+        draw_text(canvas, row.y, x, RATE_CELLS - 1, ALIGN_LEFT, part == QK_CONFIRMED ? STYLE_TEXT : STYLE_DIM,
+            figure_text(found, point, part, o, text));
     draw_text(
         canvas, row.y, x, row.x + row.w - x, ALIGN_LEFT, current ? STYLE_CHOICE : STYLE_TEXT, point->text);
     if (canvas->selected) {
@@ -246,6 +271,29 @@ static void draw_point(const struct app *app, struct canvas *canvas, struct area
         canvas->cursor_x = row.x;
     }
     canvas->selected = false;
+}
+
+/* Both figures of the selected point, for as many objectives as have room. */
+static void draw_both(
+    const struct app *app, struct canvas *canvas, struct area row, const struct qk_search_state *found)
+{
+    static const char *const WHICH[] = {
+        [QK_SEARCHED] = "cases searched on: ", [QK_CONFIRMED] = "cases held out: "};
+    const struct qk_search_point *point = &found->point[search_of(app)->point];
+    char line[256], figure[64];
+    size_t used = 0;
+    for (int part = QK_SEARCH_PARTS - 1; part >= 0; part--) {
+        if (part == QK_CONFIRMED && !is_confirmed(point)) {
+            used += (size_t)snprintf(line, sizeof line, "cases held out: not asked yet; ");
+            continue;
+        }
+        for (int o = 0; o < (int)found->n_objectives && o < 2; o++)
+            used +=
+                (size_t)snprintf(line + used, sizeof line - used, "%s%.24s %s", o == 0 ? WHICH[part] : ", ",
+                    found->objective[o], figure_text(found, point, (enum qk_search_part)part, o, figure));
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s", part > 0 ? "; " : "");
+    }
+    draw_text(canvas, row.y, row.x, row.w, ALIGN_LEFT, STYLE_DIM, line);
 }
 
 /* Remembers the selected point, because the front grows while a search runs. */
@@ -258,11 +306,17 @@ static void keep_point(struct search_view *view, const struct qk_search_state *f
     view->selection = strdup(text); /* without it the number stays */
 }
 
+/* Rows of a list's area for points: the heading has one, and where there is room the selected point's figures. */
+static int point_rows(struct area area)
+{
+    return area.h - (area.h > LEAST_WITH_BOTH ? 2 : 1);
+}
+
 static void draw_points(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_search_state *found)
 {
     const struct search_view *view = search_of(app);
-    int n = (int)found->n_points, rows = area.h - 1, n_shown = shown_objectives(found, area.w);
+    int n = (int)found->n_points, rows = point_rows(area), n_shown = shown_objectives(found, area.w);
     draw_text(canvas, area.y, area.x, NUMBER_CELLS, ALIGN_LEFT, STYLE_HEADING, "point");
     for (int o = 0; o < n_shown; o++)
         draw_text(canvas, area.y, area.x + NUMBER_CELLS + o * RATE_CELLS, RATE_CELLS - 1,
@@ -272,6 +326,8 @@ static void draw_points(
     for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
         draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
             i, n_shown);
+    if (rows < area.h - 1)
+        draw_both(app, canvas, (struct area){area.y + area.h - 1, area.x, 1, area.w}, found);
 }
 
 /* Places plot and list beside each other, or one above the other. Without room for both, or with one objective, there
@@ -288,7 +344,8 @@ static void divide(
         plot->h = area.h > MOST_PLOT ? MOST_PLOT : area.h;
         *list = (struct area){area.y, area.x + plot->w + 2, area.h, area.w - plot->w - 2};
     } else if (plotted && area.h >= LEAST_PLOT + 2) {
-        int rows = n + 1 < area.h / 3 + 1 ? n + 1 : area.h / 3 + 1;
+        int wanted = n + 2 > LEAST_WITH_BOTH ? n + 2 : LEAST_WITH_BOTH + 1,
+            rows = wanted < area.h / 3 + 1 ? wanted : area.h / 3 + 1;
         plot->h = area.h - rows > MOST_PLOT ? MOST_PLOT : area.h - rows;
         *list = (struct area){area.y + plot->h, area.x, area.h - plot->h, area.w};
     }
@@ -318,7 +375,7 @@ void place_search(struct app *app, const struct canvas *canvas, struct area area
     if (front.h == 0)
         return;
     divide(front, found, &plot, &list);
-    int n = (int)found->n_points, rows = list.h - 1;
+    int n = (int)found->n_points, rows = point_rows(list);
     if (view->point >= n)
         view->point = n - 1;
     if (view->point < view->first_point)
