@@ -45,6 +45,20 @@ const struct qk_option_info qk_option_precision = {"precision", 0, "f32|bf16",
 const struct qk_option_info qk_option_threads = {
     "threads", 'j', "N", "compute in N threads; one a processor without it"};
 
+/* --- engines --- */
+
+const struct qk_option_info qk_option_engine = {"engine", 0, "COMMAND",
+    "let a command answer: sh runs it with {model} (the checkpoint's folder), {tasks} (a file of cases, or --tasks) "
+    "and {out} (the folder for its results) filled in"};
+const struct qk_option_info qk_option_tasks = {"tasks", 0, "LIST",
+    "of --engine: tasks of the command's own instead of --cases, such as niah_single_2,ruler_vt"};
+const struct qk_option_info qk_option_metric = {
+    "metric", 0, "NAME[,FILTER]", "of --tasks: the metric to read of each task; the first without it"};
+const struct qk_option_info qk_option_scratch = {"scratch", 0, "DIR",
+    "write what an engine needs to DIR, such as /dev/shm for memory; beside POST without it"};
+const struct qk_option_info qk_option_timeout = {
+    "timeout", 0, "SECONDS", "end a command of an engine after so long; no limit without it"};
+
 /* --- the output --- */
 
 const struct qk_option_info qk_option_heads = {

@@ -81,6 +81,7 @@ struct asking {
     const struct qk_exam_watch *watch;
     size_t *open; /* places in the list without a known answer */
     size_t n_known, n_open;
+    bool whole_known; /* the engine had the results of all its tasks */
 };
 
 static const char *case_digest(const struct asking *a, size_t i)
@@ -130,7 +131,8 @@ static enum qk_code ask_open(struct qk_evaluation *e, struct asking *a, const si
     for (size_t i = 0; i < a->n_open; i++)
         cases[i] = list[a->open[i]];
     enum qk_code code = qk_alloc(&got, a->n_open, 1, err);
-    const struct qk_inquiry inquiry = {a->n_open, cases, got, &keep, progress, a->key, a->keep};
+    const struct qk_inquiry inquiry = {
+        a->n_open, cases, got, &keep, progress, a->key, a->keep, &a->whole_known};
     if (code == QK_OK)
         code = e->engine->take(e->state, a->subject, &inquiry, err);
     for (size_t i = 0; code == QK_OK && i < a->n_open; i++)
@@ -209,7 +211,7 @@ enum qk_code qk_evaluation_answer(struct qk_evaluation *evaluation, struct qk_su
     free(a.open);
     qk_answer_store_close(a.store);
     if (cost != NULL)
-        *cost = unknown;
+        *cost = a.whole_known ? 0 : unknown;
     return code;
 }
 

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "eval/engine/subject.h"
 #include "eval/exam.h"
+#include "export/manifest.h"
 
 enum qk_engine_kind {
     QK_ENGINE_BUILT_IN,
@@ -30,9 +31,10 @@ struct qk_engine_options {
     const char *reload;  /* how the server takes other weights, or NULL: not at all */
     int parallel;        /* requests at once */
     double seconds;      /* the longest run of a command, or of a request; 0: no limit */
-    /* Both may be NULL: a remark to the user; the last line that a command wrote so far. */
+    /* May be NULL: a remark to the user; the last line that a command wrote so far; what was written for an engine. */
     void (*note)(void *context, const char *line);
     void (*said)(void *context, const char *line);
+    void (*wrote)(void *context, const char *folder, const struct qk_export_written *written);
     void *context;
 };
 
@@ -63,6 +65,7 @@ struct qk_inquiry {
     struct qk_progress *progress;
     const char *key; /* of all that the subject's answers depend on, beside the cases */
     bool keep;       /* results may be kept under that key, and kept ones used */
+    bool *known;     /* with own_tasks: set to true where no run was needed; may be NULL */
 };
 
 /* `state` is what `open` made; `close` takes NULL. Functions that may be NULL say so. */
