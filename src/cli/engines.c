@@ -78,36 +78,55 @@ void qk_engines_free(struct qk_engine_talk *talk)
 
 /* --- options --- */
 
-/* QK_USAGE where an option was given without the one that it belongs to. */
-static enum qk_code want(
-    const struct qk_arguments *arguments, const char *option, const char *needed, struct qk_error *err)
+/* Options, and those of which each needs one. */
+static const struct {
+    const char *option, *needed, *other; /* other: NULL, or what may stand there instead */
+} NEEDS[] = {
+    {"tasks", "engine", NULL},
+    {"metric", "tasks", NULL},
+    {"served", "server", NULL},
+    {"reload", "server", NULL},
+    {"parallel", "server", NULL},
+    {"scratch", "engine", "reload"},
+    {"timeout", "engine", "server"},
+};
+
+static enum qk_code check_needs(const struct qk_arguments *arguments, struct qk_error *err)
 {
-    if (!qk_arguments_has(arguments, option) || qk_arguments_has(arguments, needed))
-        return QK_OK;
-    return qk_fail(err, QK_USAGE, "--%s: goes with --%s", option, needed);
+    for (size_t i = 0; i < sizeof NEEDS / sizeof NEEDS[0]; i++) {
+        const char *other = NEEDS[i].other;
+        if (!qk_arguments_has(arguments, NEEDS[i].option) || qk_arguments_has(arguments, NEEDS[i].needed) ||
+            (other != NULL && qk_arguments_has(arguments, other)))
+            continue;
+        return qk_fail(err, QK_USAGE, "--%s: goes with --%s%s%s", NEEDS[i].option, NEEDS[i].needed,
+            other != NULL ? " or --" : "", other != NULL ? other : "");
+    }
+    QK_TRY(qk_arguments_exclude(arguments, "engine", "server", err));
+    return qk_arguments_exclude(arguments, "tasks", "cases", err);
 }
 
 enum qk_code qk_engines_read(const struct qk_arguments *arguments, struct qk_engine_talk *talk,
     struct qk_engine_options *out, struct qk_error *err)
 {
-    enum { MOST_SECONDS = 7 * 24 * 3600 };
+    enum { MOST_SECONDS = 7 * 24 * 3600, MOST_PARALLEL = 1024, USUAL_PARALLEL = 16 };
     int seconds;
     *out = (struct qk_engine_options){.command = qk_arguments_text(arguments, "engine"),
         .tasks = qk_arguments_text(arguments, "tasks"),
         .metric = qk_arguments_text(arguments, "metric"),
         .scratch = qk_arguments_text(arguments, "scratch"),
+        .server = qk_arguments_text(arguments, "server"),
+        .served = qk_arguments_text(arguments, "served"),
+        .reload = qk_arguments_text(arguments, "reload"),
         .note = note,
         .said = said,
         .wrote = wrote,
         .context = talk};
-    QK_TRY(want(arguments, "tasks", "engine", err));
-    QK_TRY(want(arguments, "metric", "tasks", err));
-    QK_TRY(want(arguments, "scratch", "engine", err));
-    QK_TRY(want(arguments, "timeout", "engine", err));
-    QK_TRY(qk_arguments_exclude(arguments, "tasks", "cases", err));
+    QK_TRY(check_needs(arguments, err));
+    QK_TRY(qk_arguments_number(arguments, "parallel", 1, MOST_PARALLEL, USUAL_PARALLEL, &out->parallel, err));
     QK_TRY(qk_arguments_number(arguments, "timeout", 1, MOST_SECONDS, 0, &seconds, err));
     out->seconds = seconds;
-    out->kind = out->tasks != NULL     ? QK_ENGINE_TASKS
+    out->kind = out->server != NULL    ? QK_ENGINE_SERVER
+                : out->tasks != NULL   ? QK_ENGINE_TASKS
                 : out->command != NULL ? QK_ENGINE_COMMAND
                                        : QK_ENGINE_BUILT_IN;
     return QK_OK;

@@ -9,7 +9,8 @@
 
 /* Every row of the options, for the table of a command. */
 #define QK_ENGINE_OPTIONS                                                                                    \
-    &qk_option_engine, &qk_option_tasks, &qk_option_metric, &qk_option_scratch, &qk_option_timeout
+    &qk_option_engine, &qk_option_tasks, &qk_option_metric, &qk_option_server, &qk_option_served,            \
+        &qk_option_reload, &qk_option_parallel, &qk_option_scratch, &qk_option_timeout
 
 enum { QK_ENGINE_LINES = 4, QK_ENGINE_LINE = 100 };
 
