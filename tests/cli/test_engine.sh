@@ -95,6 +95,37 @@ END
 run eval post --tasks x --engine ": {model} {tasks}; cp '$work/lengths.json' {out}" --json
 check "lengths of the harness" json_holds "R['post'] == {'niah_single_1@4096': (3, 4), 'niah_single_1@8192': (1, 4)}"
 
+# --- a search ---
+"$QKSCOPE" cases needle --length 160 --depths 6 --count 1 -o "$CASES/short.jsonl"
+head -n 4 "$CASES/reasoning.jsonl" >"$CASES/four.jsonl"
+set -- pre post --max-evals 6 --confirm 0 --json
+run search "$@" -c "$CASES/short.jsonl" -c "$CASES/four.jsonl"
+cp "$out" "$work/search.json"
+# as_built_in - the selections that both searches asked every case have equal figures.
+as_built_in() {
+    [ "$code" -eq 0 ] && python3 -c '
+import json, sys
+a, b = ({t["set"]: list(t["objectives"].values()) for t in json.load(open(p))["trials"] if t["cases"] == 10}
+        for p in sys.argv[1:])
+both = set(a) & set(b)
+sys.exit(len(both) < 3 or any(a[s] != b[s] for s in both))' "$out" "$work/search.json"
+}
+run search "$@" -c "$CASES/short.jsonl" -c "$CASES/four.jsonl" --engine "$(stand own)"
+check "a search whose cases a command answers" as_built_in
+check "  says what was written in all" grep -q '^qkscope: [0-9]* checkpoints written for the engine, [0-9.]* MB in all, and removed$' "$err"
+run search "$@" --tasks short,four --engine "$(stand harness)"
+check "a search on tasks of the command's own" as_built_in
+check "  they are its objectives, and every trial is asked all of them" python3 -c '
+import json, sys
+trials = json.load(open(sys.argv[1]))["trials"]
+sys.exit(any(list(t["objectives"]) != ["needle-prose-digits@160", "arithmetic-cot"] or t["cases"] != 10 for t in trials))' "$out"
+cp "$out" "$work/tasks.json"
+: >"$RUNS"
+run search "$@" --tasks short,four --engine "$(stand harness)"
+check "  again, from kept results" sh -c "cmp '$out' '$work/tasks.json' && [ ! -s '$RUNS' ]"
+run search pre post --tasks short --engine "$(stand own)" --confirm 20
+check "  whose samples cannot be held out" complains 2 'no case can be held out (found 20, expected 0)'
+
 # --- the checkpoint ---
 python3 "$tools/make_pair.py" "$work/pair" 4000000 4
 mkdir "$work/scratch"

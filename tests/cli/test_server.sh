@@ -98,9 +98,26 @@ check "a server that does not take them" sh -c "[ $code -eq 4 ] && grep -q '/upd
 check "  and nothing is left" test -z "$(left)"
 stop
 
-# --- a thousand cases ---
-"$QKSCOPE" cases needle --length 200 --depths 10 --count 100 -o "$CASES/many.jsonl"
+# --- a search ---
+"$QKSCOPE" cases needle --length 160 --depths 6 --count 1 -o "$CASES/short.jsonl"
+head -n 4 "$CASES/reasoning.jsonl" >"$CASES/four.jsonl"
 rm "$CASES/recall.jsonl" "$CASES/reasoning.jsonl"
+run search pre post --max-evals 6 --confirm 0 --json -c "$CASES/short.jsonl" -c "$CASES/four.jsonl"
+cp "$out" "$work/search.json"
+serve "$place/post"
+run search pre post --max-evals 6 --confirm 0 --json -c "$CASES/short.jsonl" -c "$CASES/four.jsonl" --server "$url" \
+    --reload /update_weights_from_disk
+check "a search whose cases a server answers" python3 -c '
+import json, sys
+a, b = ({t["set"]: t["objectives"] for t in json.load(open(p))["trials"] if t["cases"] == 10} for p in sys.argv[1:])
+both = set(a) & set(b)
+sys.exit(len(both) < 3 or any(a[s] != b[s] for s in both))' "$out" "$work/search.json"
+check "  leaves nothing" test -z "$(left)"
+stop
+
+# --- a thousand cases ---
+rm -rf "$HOME/.cache" "$CASES"/*
+"$QKSCOPE" cases needle --length 200 --depths 10 --count 100 -o "$CASES/many.jsonl"
 set -- -c "$CASES/many.jsonl" --json
 expected=$(python3 -c '
 import hashlib, json, sys
