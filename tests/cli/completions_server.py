@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""completions_server.py LOG MODEL [FAULT=VALUE]... - speaks the OpenAI protocol on a free port of the loopback address, as
-vLLM and SGLang do, and fails on demand. Prints the port.
+"""completions_server.py LOG MODEL [FAULT=VALUE]... - a server that speaks the OpenAI protocol on a free port of the
+loopback address, as vLLM and SGLang do, and fails on demand. Prints the port.
 
 It answers /v1/models, /v1/completions and /update_weights_from_disk. MODEL is the folder that it serves; $CASES are
 files of cases in a folder, which $QKSCOPE answers for it, so that its answers are those of the built-in engine. With
@@ -45,8 +45,8 @@ def learn(folder):
             known = os.path.join(os.environ["KNOWN"], digest.hexdigest())
             if not os.path.exists(known):
                 with open(known + ".new", "wb") as file:
-                    subprocess.run([os.environ["QKSCOPE"], "eval", folder, "--cases", path, "--json", "--answers", "--no-cache"],
-                                   check=True, stdout=file)
+                    subprocess.run([os.environ["QKSCOPE"], "eval", folder, "--cases", path, "--json", "--answers",
+                                    "--no-cache"], check=True, stdout=file)
                 os.rename(known + ".new", known)
             with open(known, encoding="utf-8") as file:
                 answers = json.load(file)["results"][0]["answers"]
@@ -118,10 +118,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(float(fault.get("slow", 0)))
         if body["model"] != name:
             self.note(404, prompt)
-            return self.answer(404, {"object": "error", "message": f"The model `{body['model']}` does not exist.", "code": 404})
+            return self.answer(404, {"object": "error", "message": f"The model `{body['model']}` does not exist."})
         if "refuse" in fault and fault["refuse"] in prompt:
             self.note(400, prompt)
-            return self.answer(400, {"error": {"message": "This model's maximum context length is 512 tokens.", "code": 400}})
+            return self.answer(400, {"error": {"message": "This model's maximum context length is 512 tokens."}})
         if self.hits("429", number):
             self.note(429, prompt)
             return self.answer(429, {"error": {"message": "slow down"}}, [("Retry-After", fault.get("wait", "0"))])
