@@ -9,7 +9,7 @@ Each request adds a line to LOG: its status (0: cut), its number of prompts at o
 
 Faults (N: every Nth request): 429=N 500=N cut=N (half of an answer) drop=N (no answer) slow=SECONDS model=NAME (answers
 as that one) die=N (after N answers) refuse=TEXT (400 for prompts that hold it) name=NAME (of the model) key=KEY
-several=1 (models) wait=SECONDS (of Retry-After) stuck=1 (weights are not taken)
+several=1 (models) port=NUMBER wait=SECONDS (of Retry-After) stuck=1 (weights are not taken)
 """
 import glob
 import hashlib
@@ -155,6 +155,6 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 learn(served)
-server = Server(("127.0.0.1", 0), Handler)
+server = Server(("127.0.0.1", int(fault.get("port", 0))), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -95,6 +95,13 @@ END
 run eval post --tasks x --engine ": {model} {tasks}; cp '$work/lengths.json' {out}" --json
 check "lengths of the harness" json_holds "R['post'] == {'niah_single_1@4096': (3, 4), 'niah_single_1@8192': (1, 4)}"
 
+run eval post --tasks "it's \$HOME \`x\`\\\"" --engine "printf '%s|' {model}a \"{model}b\" '{model}'c {tasks} \"{tasks}\" '{tasks}' \"\$HOME\" >'$work/seen'; exit 1; : {out}"
+check "paths and words with quotes, in quotes of each kind" python3 -c '
+import sys
+place, home, tasks = sys.argv[2] + "/post", sys.argv[3], sys.argv[4]
+wanted = [place + "a", place + "b", place + "c", tasks, tasks, tasks, home, ""]
+sys.exit(open(sys.argv[1]).read().split("|") != wanted)' "$work/seen" "$place" "$HOME" "it's \$HOME \`x\`\\\""
+
 # --- a search ---
 "$QKSCOPE" cases needle --length 160 --depths 6 --count 1 -o "$CASES/short.jsonl"
 head -n 4 "$CASES/reasoning.jsonl" >"$CASES/four.jsonl"

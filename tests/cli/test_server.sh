@@ -92,6 +92,23 @@ fi
 run eval pre post --set 7=restore "$@" --server "$url" --no-cache --reload "echo no such GPU; exit 3; : {model}"
 check "a command that fails" sh -c "[ $code -eq 4 ] && grep -qx 'qkscope: --reload: the command ended with status 3' '$err' && grep -q '^qkscope:   no such GPU$' '$err'"
 stop
+port=${url##*:}
+cat >"$work/start" <<END
+#!/bin/sh
+# start MODEL - starts the server for that checkpoint, and returns when it answers.
+python3 '$tools/completions_server.py' '$log' "\$1" name=mine port=$port >'$work/port2' 2>/dev/null &
+echo \$! >'$work/pid'
+while [ ! -s '$work/port2' ]; do sleep 0.05; done
+END
+chmod +x "$work/start"
+run eval pre post --set 7=restore "$@" --server "$url" --served mine --no-cache --reload "'$work/start' {model}"
+servers="$servers $(cat "$work/pid")"
+check "a command that starts the server" python3 -c '
+import json, sys
+a, b = (json.load(open(p))["results"] for p in sys.argv[1:])
+sys.exit(a[0] != b[2])' "$out" "$work/built-in.json"
+check "  which goes on" kill -0 "$(cat "$work/pid")"
+kill "$(cat "$work/pid")"
 serve "$place/post" stuck=1
 run eval pre post --set 7=restore "$@" --server "$url" --no-cache --reload /update_weights_from_disk
 check "a server that does not take them" sh -c "[ $code -eq 4 ] && grep -q '/update_weights_from_disk: HTTP status 400: Failed to load weights' '$err'"

@@ -189,6 +189,13 @@ static enum qk_code reload_by_request(
     return code;
 }
 
+/* A command may start the server only then. */
+static bool starts_server(const struct server *s)
+{
+    const char *reload = s->setting.options.engine.reload;
+    return reload != NULL && qk_command_has(reload, "model");
+}
+
 /* Gives the server the subject's weights, unless it has them. */
 static enum qk_code load(
     struct server *s, struct qk_subject subject, const struct qk_inquiry *q, struct qk_error *err)
@@ -206,8 +213,8 @@ static enum qk_code load(
     } else {
         qk_place_close(&s->place);
         QK_TRY(qk_place_open(&s->setting, subject, q->progress, &s->place, err));
-        bool command = qk_command_has(reload, "model");
-        QK_TRY(command ? reload_by_command(s, q->progress, err) : reload_by_request(s, q->progress, err));
+        QK_TRY(starts_server(s) ? reload_by_command(s, q->progress, err)
+                                : reload_by_request(s, q->progress, err));
         QK_TRY(
             learn_model(s, q->progress, err)); /* a server that was started anew may name it by its folder */
     }
@@ -430,7 +437,7 @@ static enum qk_code take(
     struct server *s = state;
     struct asking a = {.server = s, .inquiry = q};
     QK_TRY(open_side(s, subject.side, q, err));
-    if (s->model == NULL)
+    if (s->model == NULL && !starts_server(s)) /* before anything is written for it */
         QK_TRY(learn_model(s, q->progress, err));
     QK_TRY(load(s, subject, q, err));
     QK_TRY(address(s, "/v1/completions", &a.url, err));
