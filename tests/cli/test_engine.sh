@@ -153,6 +153,12 @@ fi
 run eval pre post --set 7=restore -c "$CASES/recall.jsonl" --engine "$(stand own)" --scratch "$work/none" --no-cache
 check "a folder that is not there" complains 4 'none: cannot open the folder to write in'
 
+make_without_pass "$work/bare"
+run eval "$work/bare/pre" "$work/bare/post" --set all=restore --tasks x --engine "$see" --csv
+check "a family without a forward pass" sh -c "[ $code -eq 0 ] && grep -q '\"current\",\"qa_2\",292,500,' '$out'"
+run eval "$work/bare/pre" "$work/bare/post" pre --tasks x --engine "$see" --csv
+check "three checkpoints" sh -c "[ $code -eq 0 ] && [ \$(grep -c '\"qa_2\",292,500,' '$out') -eq 3 ]"
+
 # --- failures ---
 : >"$RUNS"
 run eval pre post --set 7=restore --tasks recall --engine "$(stand own+fails)"
