@@ -195,6 +195,12 @@ run eval post -c "$work/more.jsonl" --engine "$(stand own+whole)"
 check "results without answers" complains 3 'the results have no answers by case'
 check "  nothing wrong was kept" sh -c "'$QKSCOPE' eval post -c '$work/more.jsonl' --engine '$(stand own | sed "s/'/'\\\\''/g")' --csv | grep -q ',9,'"
 
+# --- progress ---
+python3 "$tools/on_terminal.py" "$QKSCOPE" eval post --tasks x --no-cache \
+    --engine "echo loaded 3 of 4 shards; sleep 2; cp '$work/summary.csv' {out}; : {model} {tasks}" >"$work/printed" 2>"$work/messages"
+code=$?
+check "a terminal shows the last line of the command" sh -c "[ $code -eq 0 ] && grep -q 'loaded 3 of 4 shards' '$work/messages' && grep -q '^post' '$work/printed'"
+
 # --- interruptions ---
 : >"$RUNS"
 python3 "$tools/interrupt.py" INT "=$RUNS" "$QKSCOPE" eval pre post --set 7=restore --tasks recall \
