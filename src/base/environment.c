@@ -1,4 +1,4 @@
-/* environment.c - variables that are other ones for a while. */
+/* environment.c - variables that are other ones for a while, and numbers in variables. */
 #include "base/environment.h"
 
 #include <stdlib.h>
@@ -20,4 +20,18 @@ void qk_environment_put_back(const char *name, char *value)
     else
         unsetenv(name);
     free(value);
+}
+
+enum qk_code qk_environment_number(const char *name, long least, long most, int *out, struct qk_error *err)
+{
+    const char *text = getenv(name);
+    char *end;
+    if (text == NULL || text[0] == '\0')
+        return QK_OK;
+    long value = strtol(text, &end, 10);
+    if (*end != '\0' || value < least || value > most)
+        return qk_fail(err, QK_USAGE, "%s: not a number in range (found '%s', expected %ld to %ld)", name,
+            text, least, most);
+    *out = (int)value;
+    return QK_OK;
 }

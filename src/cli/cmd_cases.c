@@ -7,11 +7,13 @@
 #include "eval/arithmetic.h"
 #include "eval/cases.h"
 #include "eval/haystack.h"
+#include "eval/ruler.h"
 #include "range/probe_text.h"
 #include "tensor/hub/hub.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +27,8 @@ struct request {
     double depth[MOST_DEPTHS];
     int n_depths, count, low, high;
     struct qk_haystack haystack;
+    bool is_ruler; /* its cases are RULER's */
+    int ruler_task;
     char *text, *folder; /* owned: the text that haystack borrows, the tokenizer's path */
     struct qk_tokenizer *tokenizer;
     const char *output;
@@ -44,10 +48,13 @@ static void free_request(struct request *r)
 static enum qk_code refuse_foreign(const struct qk_arguments *arguments, enum kind kind, struct qk_error *err)
 {
     static const char *const needle[] = {
-        "length", "tokenizer", "depths", "haystack", "value", "digits", "distractors"};
+        "length", "tokenizer", "depths", "haystack", "value", "digits", "distractors", "ruler"};
+    static const char *const own[] = {"value", "digits", "distractors"};
     for (size_t i = 0; i < sizeof needle / sizeof needle[0] && kind == ARITHMETIC; i++)
         if (qk_arguments_has(arguments, needle[i]))
             return qk_fail(err, QK_USAGE, "--%s: goes with needle, not with arithmetic", needle[i]);
+    for (size_t i = 0; i < sizeof own / sizeof own[0] && qk_arguments_has(arguments, "ruler"); i++)
+        QK_TRY(qk_arguments_exclude(arguments, "ruler", own[i], err));
     if (kind == NEEDLE && qk_arguments_has(arguments, "steps"))
         return qk_fail(err, QK_USAGE, "--steps: goes with arithmetic, not with needle");
     return QK_OK;
@@ -92,8 +99,11 @@ static enum qk_code read_list(const char *name, const char *text, const char *ch
 static enum qk_code read_lengths(const char *text, struct request *r, struct qk_error *err)
 {
     double length[MOST_LENGTHS];
-    QK_TRY(read_list("length", text != NULL ? text : "512,1024,2048", "0123456789", 1, QK_PROBE_MOST,
-        MOST_LENGTHS, length, &r->n_lengths, err));
+    QK_TRY(read_list("length",
+        text != NULL  ? text
+        : r->is_ruler ? "4096"
+                      : "512,1024,2048",
+        "0123456789", 1, QK_PROBE_MOST, MOST_LENGTHS, length, &r->n_lengths, err));
     for (int i = 0; i < r->n_lengths; i++)
         r->length[i] = (int)length[i];
     return QK_OK;
@@ -138,6 +148,27 @@ static enum qk_code read_tokenizer(const char *operand, struct request *r, struc
     return QK_OK;
 }
 
+/* --depths of RULER's tasks: without it each case draws its own. */
+static enum qk_code read_ruler(const struct qk_arguments *arguments, struct request *r, struct qk_error *err)
+{
+    const char *depths = qk_arguments_text(arguments, "depths");
+    const char *haystack = qk_arguments_text(arguments, "haystack");
+    if (depths != NULL && !qk_ruler_has_depth(r->ruler_task))
+        return qk_fail(err, QK_USAGE, "--depths: this task of --ruler has several answers, at random places");
+    if (haystack != NULL && !qk_ruler_has_essays(r->ruler_task))
+        return qk_fail(err, QK_USAGE, "--haystack: this task of --ruler has a haystack of its own");
+    if (haystack != NULL && strcmp(haystack, "noise") == 0)
+        return qk_fail(
+            err, QK_USAGE, "--haystack: noise is that of --ruler niah_single_1 (expected prose or a file)");
+    QK_TRY(read_lengths(qk_arguments_text(arguments, "length"), r, err));
+    QK_TRY(read_haystack(haystack, r, err));
+    if (depths != NULL)
+        return read_depths(depths, r, err);
+    r->n_depths = 1;
+    r->depth[0] = NAN;
+    return QK_OK;
+}
+
 static enum qk_code read_needle(const struct qk_arguments *arguments, struct request *r, struct qk_error *err)
 {
     static const int digits[] = {[QK_VALUE_DIGITS] = 4, [QK_VALUE_HEX] = 8, [QK_VALUE_WORDS] = 2};
@@ -147,9 +178,15 @@ static enum qk_code read_needle(const struct qk_arguments *arguments, struct req
         arguments, "digits", 1, QK_VALUE_MOST, digits[haystack->value], &haystack->digits, err));
     QK_TRY(qk_arguments_number(
         arguments, "distractors", 0, QK_DISTRACTORS_MOST, 3, &haystack->distractors, err));
-    QK_TRY(read_lengths(qk_arguments_text(arguments, "length"), r, err));
-    QK_TRY(read_depths(qk_arguments_text(arguments, "depths"), r, err));
-    QK_TRY(read_haystack(qk_arguments_text(arguments, "haystack"), r, err));
+    r->is_ruler = qk_arguments_has(arguments, "ruler");
+    r->ruler_task = qk_arguments_word(arguments, "ruler");
+    if (r->is_ruler) {
+        QK_TRY(read_ruler(arguments, r, err));
+    } else {
+        QK_TRY(read_lengths(qk_arguments_text(arguments, "length"), r, err));
+        QK_TRY(read_depths(qk_arguments_text(arguments, "depths"), r, err));
+        QK_TRY(read_haystack(qk_arguments_text(arguments, "haystack"), r, err));
+    }
     return read_tokenizer(qk_arguments_text(arguments, "tokenizer"), r, err);
 }
 
@@ -223,12 +260,22 @@ static enum qk_code check_size(const struct request *r, struct qk_error *err)
                      err, QK_USAGE, "too many cases for a file (expected at most %d bytes)", QK_CASES_BYTES);
 }
 
+static enum qk_code write_needle(const struct request *r, size_t length, double depth, int number,
+    struct qk_text *out, struct qk_error *err)
+{
+    const struct qk_haystack *haystack = &r->haystack;
+    const struct qk_ruler ruler = {
+        r->ruler_task, haystack->text, haystack->n_text, haystack->seed, haystack->tokenizer};
+    return r->is_ruler ? qk_ruler_write(&ruler, length, depth, number, out, err)
+                       : qk_haystack_write(haystack, length, depth, number, out, err);
+}
+
 static enum qk_code write_needles(struct request *r, struct qk_error *err)
 {
     for (int l = 0; l < r->n_lengths; l++)
         for (int d = 0; d < r->n_depths; d++)
             for (int i = 0; i < r->count; i++) {
-                QK_TRY(qk_haystack_write(&r->haystack, (size_t)r->length[l], r->depth[d], i, &r->out, err));
+                QK_TRY(write_needle(r, (size_t)r->length[l], r->depth[d], i, &r->out, err));
                 QK_TRY(check_size(r, err));
             }
     return QK_OK;
@@ -271,6 +318,9 @@ static const struct qk_option_info *const OPTIONS[] = {
         "0.1,0.3,0.5,0.7,0.9 without it"),
     QK_OPTION("haystack", 0, "WHAT",
         "needle: noise (five sentences again and again), prose (built-in words), or a UTF-8 file; prose without it"),
+    QK_OPTION("ruler", 0, QK_RULER_WORDS,
+        "needle: a task of RULER instead, with its texts and answers; lengths count what is generated, too; its essays "
+        "are a file of --haystack, or prose"),
     QK_OPTION("value", 0, "digits|hex|words", "needle: the kind of value; digits without it"),
     QK_OPTION("digits", 0, "N", "needle: digits (or words) of a value; 4, of hex 8, of words 2 without it"),
     QK_OPTION("distractors", 0, "N", "needle: other needles without a question; 3 without it"),

@@ -1,6 +1,7 @@
 /* cmd_eval.c - qkscope eval: right answers of checkpoints, or of a pair with selections side by side. */
 #include "base/json.h"
 #include "cli/arguments.h"
+#include "cli/engines.h"
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/print.h"
@@ -23,7 +24,8 @@ struct row {
     bool baseline;
     enum qk_side side;       /* of a baseline */
     struct qk_inputs inputs; /* selection and norms; the pair is the whole's */
-    struct qk_score *score;  /* n_tasks */
+    struct qk_score *score;  /* n_tasks; NULL before it was asked */
+    signed char *answer;     /* n; NULL likewise */
 };
 
 struct eval {
@@ -33,10 +35,11 @@ struct eval {
     size_t n_rows, capacity;
     struct qk_pair *pair;
     struct qk_evaluation *evaluation; /* of the pair */
-    bool pairs, force, norms, streams;
+    bool pairs, force, norms, streams, answers;
     bool said[QK_SIDE_COUNT]; /* what the side cannot be asked */
     int threads, limit;
     struct qk_evaluation_options options;
+    struct qk_engine_talk talk;
 };
 
 static void free_eval(struct eval *e)
@@ -48,6 +51,7 @@ static void free_eval(struct eval *e)
         free(row->set);
         free(row->name);
         free(row->score);
+        free(row->answer);
         row->inputs.pair = NULL; /* shared by all rows */
         qk_inputs_free(&row->inputs);
     }
@@ -56,6 +60,7 @@ static void free_eval(struct eval *e)
     qk_evaluation_close(e->evaluation);
     qk_pair_close(e->pair);
     qk_cases_free(&e->cases);
+    qk_engines_free(&e->talk);
 }
 
 /* --- the rows --- */
@@ -188,7 +193,15 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct ev
     e->force = qk_arguments_has(arguments, "force");
     e->norms = qk_arguments_has(arguments, "norms");
     e->streams = !qk_arguments_has(arguments, "json") && !qk_arguments_has(arguments, "csv");
+    QK_TRY(qk_engines_read(arguments, &e->talk, &e->options.engine, err));
+    QK_TRY(qk_arguments_exclude(arguments, "tasks", "limit", err));
+    QK_TRY(qk_arguments_exclude(arguments, "tasks", "answers", err));
+    if (qk_arguments_has(arguments, "answers") && !qk_arguments_has(arguments, "json"))
+        return qk_fail(err, QK_USAGE, "--answers: goes with --json");
+    e->answers = qk_arguments_has(arguments, "answers");
     QK_TRY(read_rows(arguments, e, err));
+    if (e->options.engine.kind == QK_ENGINE_TASKS)
+        return QK_OK; /* the first run makes the cases */
     QK_TRY(qk_inputs_cases(arguments, &e->cases, err));
     return list_cases(e, err);
 }
@@ -286,6 +299,9 @@ static enum qk_code print_json(const struct eval *e, struct qk_error *err)
         cJSON *tasks = cJSON_AddArrayToObject(item, "tasks");
         for (size_t t = 0; t < e->cases.n_tasks; t++)
             task_json(tasks, e, row, t);
+        cJSON *answers = e->answers ? cJSON_AddArrayToObject(item, "answers") : NULL;
+        for (size_t k = 0; k < e->n && answers != NULL; k++)
+            qk_json_append(answers, cJSON_CreateNumber(row->answer[k]));
     }
     if (code == QK_OK)
         return qk_print_json(root, err);
@@ -309,9 +325,23 @@ static void print_csv(const struct eval *e)
 
 /* --- asking --- */
 
-/* Asks the model of one row, with a line of progress. */
-static enum qk_code ask(
-    const struct eval *e, struct qk_evaluation *evaluation, size_t i, struct qk_error *err)
+/* Asks the model of a row, once the cases are known. */
+static enum qk_code ask_row(const struct eval *e, struct qk_evaluation *evaluation, struct qk_subject subject,
+    struct row *row, struct qk_progress *progress, struct qk_error *err)
+{
+    uint64_t total = 0;
+    QK_TRY(qk_alloc(&row->score, e->cases.n_tasks, sizeof *row->score, err));
+    QK_TRY(qk_alloc(&row->answer, e->n, 1, err));
+    for (size_t k = 0; k < e->n; k++)
+        total += qk_evaluation_cost(evaluation, e->list[k]);
+    qk_progress_total(progress, total);
+    QK_TRY(qk_evaluation_answer(evaluation, subject, e->n, e->list, row->answer, NULL, progress, NULL, err));
+    qk_evaluation_score(&e->cases, e->n, e->list, row->answer, row->score);
+    return QK_OK;
+}
+
+/* The same with a line of progress. The first row makes the cases of an engine with tasks of its own. */
+static enum qk_code ask(struct eval *e, struct qk_evaluation *evaluation, size_t i, struct qk_error *err)
 {
     struct row *row = &e->row[i];
     struct qk_subject subject = {.side = row->baseline ? row->side : QK_POST,
@@ -319,25 +349,24 @@ static enum qk_code ask(
         .norms = row->inputs.norms};
     char verb[80], name[64];
     struct qk_meter meter;
-    signed char *answer;
-    uint64_t total = 0;
-    QK_TRY(qk_alloc(&answer, e->n, 1, err));
+    enum qk_code code = QK_OK;
     snprintf(verb, sizeof verb, "%s (%zu of %zu)", qk_printable(name, 40, row->name), i + 1, e->n_rows);
     qk_meter_start(&meter, verb, false);
-    for (size_t k = 0; k < e->n; k++)
-        total += qk_evaluation_cost(evaluation, e->list[k]);
-    qk_progress_total(&meter.progress, total);
-    enum qk_code code =
-        qk_evaluation_answer(evaluation, subject, e->n, e->list, answer, NULL, &meter.progress, NULL, err);
-    qk_meter_stop(&meter);
-    if (code == QK_OK) {
-        qk_evaluation_score(&e->cases, e->n, e->list, answer, row->score);
-        if (e->streams && i == 0)
-            print_heading(e);
-        if (e->streams)
-            print_row(e, row);
+    e->talk.meter = &meter;
+    if (qk_evaluation_whole(evaluation) && e->cases.n == 0) {
+        code = qk_evaluation_learn(evaluation, subject, &e->cases, &meter.progress, err);
+        if (code == QK_OK)
+            code = list_cases(e, err);
     }
-    free(answer);
+    if (code == QK_OK)
+        code = ask_row(e, evaluation, subject, row, &meter.progress, err);
+    e->talk.meter = NULL;
+    qk_meter_stop(&meter);
+    qk_engines_print(&e->talk);
+    if (code == QK_OK && e->streams && i == 0)
+        print_heading(e);
+    if (code == QK_OK && e->streams)
+        print_row(e, row);
     return code;
 }
 
@@ -394,8 +423,6 @@ static enum qk_code select_rows(const struct qk_arguments *arguments, struct eva
 static enum qk_code run(const struct qk_arguments *arguments, struct eval *e, struct qk_error *err)
 {
     QK_TRY(read_options(arguments, e, err));
-    for (size_t i = 0; i < e->n_rows; i++)
-        QK_TRY(qk_alloc(&e->row[i].score, e->cases.n_tasks, sizeof *e->row[i].score, err));
     if (e->pairs)
         QK_TRY(select_rows(arguments, e, err));
     for (size_t i = 0; i < e->n_rows; i++) {
@@ -434,7 +461,9 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_memory,
     &qk_option_precision,
     &qk_option_no_cache,
+    QK_ENGINE_OPTIONS,
     &qk_option_json,
+    QK_OPTION("answers", 0, NULL, "with --json: also 1 or 0 for each case, in the order of the files"),
     &qk_option_csv,
     &qk_option_force,
     &qk_option_threads,

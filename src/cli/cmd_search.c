@@ -1,6 +1,7 @@
 /* cmd_search.c - qkscope search: effects of single layers, and the selections that answer most. */
 #include "cli/arguments.h"
 #include "cli/drifts.h"
+#include "cli/engines.h"
 #include "cli/inputs.h"
 #include "cli/meter.h"
 #include "cli/needle_work.h"
@@ -40,6 +41,7 @@ struct search {
     struct qk_recipe_folder folder;
     int threads;
     struct qk_meter meter;
+    struct qk_engine_talk talk;
 };
 
 static void free_search(struct search *s)
@@ -52,9 +54,16 @@ static void free_search(struct search *s)
     qk_evaluation_close(s->evaluation);
     qk_pair_close(s->pair);
     qk_cases_free(&s->cases);
+    qk_engines_free(&s->talk);
 }
 
 /* --- the order of the trials --- */
+
+/* The forward pass is at hand. Who lets another engine answer has models for which it is too slow. */
+static bool is_built_in(const struct search *s)
+{
+    return s->options.engine.kind == QK_ENGINE_BUILT_IN;
+}
 
 /* The attention shift that a restore of each softmax layer undoes, on the built-in text; 0 without one. That of linear
  * layers says nothing on what their restore brings (data/README.md). */
@@ -118,14 +127,14 @@ static enum qk_code find_prior(struct search *s, struct qk_error *err)
     if (code == QK_OK)
         qk_prior_add(s->prior, value, n);
     qk_drifts_free(drift, n);
-    if (code == QK_OK) {
+    if (code == QK_OK && is_built_in(s)) {
         memset(value, 0, (size_t)n * sizeof *value);
         qk_meter_start(&s->meter, "ranges", false);
         code = find_shifts(s, value, err);
         qk_meter_stop(&s->meter);
+        if (code == QK_OK)
+            qk_prior_add(s->prior, value, n);
     }
-    if (code == QK_OK)
-        qk_prior_add(s->prior, value, n);
     free(value);
     return code;
 }
@@ -154,9 +163,28 @@ static enum qk_code measure(struct search *s, struct qk_error *err)
     const struct qk_search_hints hints = {s->prior, s->head, s->n_heads};
     qk_meter_start(&s->meter, "post and pre", false);
     qk_meter_limit(&s->meter, s->limits.seconds);
+    s->talk.meter = &s->meter;
     enum qk_code code =
         qk_search_run(&s->result, s->pair, &s->objectives.cases, &hints, &s->limits, &calls, err);
+    s->talk.meter = NULL;
     qk_meter_stop(&s->meter);
+    qk_engines_print(&s->talk);
+    qk_engines_print_sum(&s->talk);
+    return code;
+}
+
+/* The cases of an engine with tasks of its own, by their first run, on post. */
+static enum qk_code learn(struct search *s, struct qk_error *err)
+{
+    const struct qk_subject post = {.side = QK_POST};
+    if (!qk_evaluation_whole(s->evaluation))
+        return QK_OK;
+    qk_meter_start(&s->meter, "post", false);
+    s->talk.meter = &s->meter;
+    enum qk_code code = qk_evaluation_learn(s->evaluation, post, &s->cases, &s->meter.progress, err);
+    s->talk.meter = NULL;
+    qk_meter_stop(&s->meter);
+    qk_engines_print(&s->talk);
     return code;
 }
 
@@ -228,9 +256,18 @@ static enum qk_code read_options(const struct qk_arguments *arguments, struct se
     s->limits = (struct qk_search_limits){60.0 * minutes, (size_t)trials};
     s->options.no_cache = qk_arguments_has(arguments, "no-cache");
     s->options.reuse = true;
-    QK_TRY(qk_arguments_number(arguments, "confirm", 0, 90, QK_USUAL_HELD_OUT, &s->held_out, err));
+    QK_TRY(qk_engines_read(arguments, &s->talk, &s->options.engine, err));
+    s->talk.sum = true;
+    bool tasks = s->options.engine.kind == QK_ENGINE_TASKS;
+    QK_TRY(
+        qk_arguments_number(arguments, "confirm", 0, 90, tasks ? 0 : QK_USUAL_HELD_OUT, &s->held_out, err));
+    if (tasks && s->held_out > 0)
+        return qk_fail(err, QK_USAGE,
+            "--confirm: --tasks gives numbers of right answers alone, of which no case can be held out (found %d, "
+            "expected 0)",
+            s->held_out);
     QK_TRY(qk_arguments_number(arguments, "seed", 0, INT_MAX, 0, &s->seed, err));
-    return qk_inputs_cases(arguments, &s->cases, err);
+    return tasks ? QK_OK : qk_inputs_cases(arguments, &s->cases, err);
 }
 
 static enum qk_code make_objectives(
@@ -239,6 +276,7 @@ static enum qk_code make_objectives(
     const char *const *constraint = NULL;
     size_t n;
     QK_TRY(qk_objectives_make(&s->cases, s->evaluation, &s->objectives, err));
+    s->objectives.cases.whole = qk_evaluation_whole(s->evaluation);
     if (s->held_out > 0)
         QK_TRY(qk_objectives_hold_out(&s->objectives, s->held_out, (uint64_t)s->seed, err));
     QK_TRY(qk_arguments_all(arguments, "constraint", &constraint, &n, err));
@@ -254,11 +292,13 @@ static enum qk_code run(const struct qk_arguments *arguments, struct search *s, 
     QK_TRY(read_options(arguments, s, err));
     QK_TRY(qk_inputs_pair(arguments, &s->pair, err));
     QK_TRY(qk_evaluation_open(s->pair, NULL, &s->cases, &s->options, &s->evaluation, err));
+    QK_TRY(learn(s, err));
     QK_TRY(make_objectives(arguments, s, err));
     QK_TRY(qk_recipe_folder_make(
         qk_arguments_text(arguments, "output"), qk_arguments_has(arguments, "force"), &s->folder, err));
     QK_TRY(find_prior(s, err));
-    QK_TRY(look_for_heads(s, err));
+    if (is_built_in(s))
+        QK_TRY(look_for_heads(s, err));
     enum qk_code code = measure(s, err);
     /* Reports the results of an interrupted search, too. The next run goes on from kept answers. */
     if (code == QK_CANCELLED && s->result.effect != NULL && s->result.parts != NULL) {
@@ -293,6 +333,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     &qk_option_memory,
     &qk_option_precision,
     &qk_option_no_cache,
+    QK_ENGINE_OPTIONS,
     &qk_option_json,
     &qk_option_ascii,
     &qk_option_threads,

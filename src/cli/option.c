@@ -45,6 +45,30 @@ const struct qk_option_info qk_option_precision = {"precision", 0, "f32|bf16",
 const struct qk_option_info qk_option_threads = {
     "threads", 'j', "N", "compute in N threads; one a processor without it"};
 
+/* --- engines --- */
+
+const struct qk_option_info qk_option_engine = {"engine", 0, "COMMAND",
+    "let a command answer: sh runs it with {model} (the checkpoint's folder), {tasks} (a file of cases, or --tasks) "
+    "and {out} (the folder for its results) filled in"};
+const struct qk_option_info qk_option_tasks = {"tasks", 0, "LIST",
+    "of --engine: tasks of the command's own instead of --cases, such as niah_single_2,ruler_vt"};
+const struct qk_option_info qk_option_metric = {
+    "metric", 0, "NAME[,FILTER]", "of --tasks: the metric to read of each task; the first without it"};
+const struct qk_option_info qk_option_server = {"server", 0, "URL",
+    "let a server with the OpenAI API (/v1/completions of vLLM, SGLang or llama.cpp) answer, such as "
+    "http://127.0.0.1:8000"};
+const struct qk_option_info qk_option_served = {
+    "served", 0, "NAME", "of --server: the name of the model there; the only one without it"};
+const struct qk_option_info qk_option_reload = {"reload", 0, "HOW",
+    "of --server: how it takes other weights: a path such as /update_weights_from_disk (SGLang), an address, or a "
+    "command with {model}; not at all without it"};
+const struct qk_option_info qk_option_parallel = {
+    "parallel", 0, "N", "of --server: send N cases at once; 16 without it"};
+const struct qk_option_info qk_option_scratch = {"scratch", 0, "DIR",
+    "write what an engine needs to DIR, such as /dev/shm for memory; beside POST without it"};
+const struct qk_option_info qk_option_timeout = {"timeout", 0, "SECONDS",
+    "end a command, or wait for an answer of a server, so long at most; no limit without it"};
+
 /* --- the output --- */
 
 const struct qk_option_info qk_option_heads = {

@@ -25,5 +25,8 @@ extern const struct qk_option_info qk_option_ascii, qk_option_cases, qk_option_c
     qk_option_force, qk_option_heads, qk_option_json, qk_option_layers, qk_option_length, qk_option_memory,
     qk_option_needles, qk_option_no_cache, qk_option_norms, qk_option_precision, qk_option_prompts,
     qk_option_recipe, qk_option_remote, qk_option_set, qk_option_threads;
+/* Those that choose an engine; engines.h reads them. */
+extern const struct qk_option_info qk_option_engine, qk_option_tasks, qk_option_metric, qk_option_server,
+    qk_option_served, qk_option_reload, qk_option_parallel, qk_option_scratch, qk_option_timeout;
 
 #endif

@@ -298,3 +298,24 @@ enum qk_code qk_answer_take(struct qk_answer *answer, int32_t id, struct qk_erro
         answer->verdict = QK_WRONG;
     return QK_OK;
 }
+
+/* --- whole texts --- */
+
+enum qk_code qk_answer_judge(
+    const struct qk_case *item, const char *text, size_t n, bool ended, bool *right, struct qk_error *err)
+{
+    struct qk_case_tokens none = {0};
+    struct qk_answer answer;
+    qk_answer_start(&answer, item, &none, NULL, NULL);
+    qk_text_add_bytes(&answer.text, text, n);
+    enum qk_code code = answer.text.failed ? qk_fail_memory(err, n) : QK_OK;
+    if (code == QK_OK && !answer.started)
+        look_for_start(&answer);
+    if (code == QK_OK && answer.started && item->contains)
+        code = look_for_answers(&answer, true, err);
+    else if (code == QK_OK && answer.started)
+        answer.verdict = compare_text(&answer, ended);
+    *right = answer.verdict == QK_RIGHT;
+    qk_answer_free(&answer);
+    return code;
+}

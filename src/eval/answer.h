@@ -64,4 +64,9 @@ void qk_answer_start(struct qk_answer *answer, const struct qk_case *item,
 enum qk_code qk_answer_take(struct qk_answer *answer, int32_t id, struct qk_error *err);
 void qk_answer_free(struct qk_answer *answer);
 
+/* *right = whether a whole continuation, as another engine wrote it (n bytes), gives the answer, compared as text.
+ * `ended`: the model ended it by itself, and no limit cut it. QK_IO when memory ran out. */
+enum qk_code qk_answer_judge(
+    const struct qk_case *item, const char *text, size_t n, bool ended, bool *right, struct qk_error *err);
+
 #endif

@@ -102,9 +102,7 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* Length of the sentence at text[0, n): up to an end mark and the blanks behind it, or to an empty line. A very long
- * one is cut behind a blank, or between characters. */
-static size_t sentence_length(const char *text, size_t n)
+size_t qk_sentence_length(const char *text, size_t n)
 {
     static const char *const wide[] = {"\xe3\x80\x82", "\xef\xbc\x81", "\xef\xbc\x9f"}; /* 。！？ */
     size_t blank = 0, at = 0;
@@ -139,7 +137,7 @@ static void add_text(struct maker *maker)
     if (maker->next >= haystack->n_text)
         maker->next = 0;
     const char *text = haystack->text + maker->next;
-    size_t n = sentence_length(text, haystack->n_text - maker->next);
+    size_t n = qk_sentence_length(text, haystack->n_text - maker->next);
     qk_text_add_bytes(&maker->pool, text, n);
     if (!is_blank(text[n - 1])) /* ends in a blank, as the needles do */
         qk_text_add_bytes(&maker->pool, " ", 1);
@@ -171,7 +169,7 @@ static void draw_start(struct maker *maker)
         return;
     size_t wanted = qk_random_below(&maker->random, haystack->n_text);
     while (maker->next < wanted)
-        maker->next += sentence_length(haystack->text + maker->next, haystack->n_text - maker->next);
+        maker->next += qk_sentence_length(haystack->text + maker->next, haystack->n_text - maker->next);
 }
 
 /* --- prompts --- */

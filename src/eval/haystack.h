@@ -50,4 +50,8 @@ enum qk_code qk_haystack_make(const struct qk_haystack *haystack, size_t length,
 enum qk_code qk_haystack_write(const struct qk_haystack *haystack, size_t length, double depth, int number,
     struct qk_text *out, struct qk_error *err);
 
+/* The length of the sentence at text[0, n), n > 0: up to an end mark and the blanks behind it, or to an empty line. A
+ * very long one is cut behind a blank, or between characters. */
+size_t qk_sentence_length(const char *text, size_t n);
+
 #endif

@@ -30,6 +30,7 @@ struct qk_search_cases {
     const double *cost;      /* n: work of each case, in any unit */
     const bool *held_out;    /* n: those that confirm the front; NULL: none */
     const double *least; /* n_objectives: a selection below this share is no solution; NULL: none has one */
+    bool whole;          /* all cases of a selection are answered at once: no sample costs less */
 };
 
 /* The two parts of the cases. */

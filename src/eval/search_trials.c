@@ -89,8 +89,10 @@ enum qk_code qk_search_order(struct qk_search *search, struct qk_error *err)
 }
 
 /* Length of a task's sample. */
-static size_t sample_length(size_t n, double level)
+static size_t sample_length(const struct qk_search *search, size_t n, double level)
 {
+    if (search->cases.whole)
+        return n;
     double length = ceil(level * (double)n);
     return length < (double)n ? (size_t)length : n;
 }
@@ -115,7 +117,7 @@ static size_t find_open(
         return n;
     }
     for (size_t task = 0; task < search->cases.n_tasks; task++)
-        for (size_t i = 0; i < sample_length(p->first[task + 1] - p->first[task], level); i++)
+        for (size_t i = 0; i < sample_length(search, p->first[task + 1] - p->first[task], level); i++)
             if (trial->answer[p->order[p->first[task] + i]] < 0)
                 list[n++] = p->order[p->first[task] + i];
     qsort(list, n, sizeof *list, by_index);

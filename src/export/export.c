@@ -17,8 +17,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef HAVE_LINUX_FS_H
+#include <linux/fs.h>
+#endif
 
 struct exporter {
     const struct qk_pair *pair;
@@ -33,6 +37,7 @@ struct exporter {
     char *header;  /* of a patch */
     char *sibling; /* the folder that is filled */
     int lock;      /* its descriptor, whose lock shows others that it is in use (left_over.h); -1: none */
+    struct qk_export_written written;
 };
 
 /* --- files --- */
@@ -91,16 +96,62 @@ static enum qk_code add_file(
     return QK_OK;
 }
 
+/* Shares all blocks of the old file. After a failure nothing is left. */
+static bool share_file(const struct qk_file *file, const char *from, const char *to)
+{
+    bool shared = false;
+#ifdef FICLONE
+    int old = open(from, O_RDONLY | O_CLOEXEC),
+        new = old < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, file->mode);
+    shared = new >= 0 && ioctl(new, FICLONE, old) == 0;
+    if (new >= 0 && (close(new) != 0 || !shared)) {
+        unlink(to);
+        shared = false;
+    }
+    if (old >= 0)
+        close(old);
+#else
+    (void)file, (void)from, (void)to;
+#endif
+    return shared;
+}
+
+/* Makes a symbolic link to the file itself, whatever links lead to it. */
+static bool name_file(const char *from, const char *to)
+{
+    char *target = realpath(from, NULL);
+    bool made = target != NULL && symlink(target, to) == 0;
+    free(target);
+    return made;
+}
+
+/* False where the shard has to be copied: some file systems refuse hard links, as all do across file systems. */
+static bool link_shard(struct exporter *e, const struct qk_file *file, const char *from, const char *to)
+{
+    size_t *count = NULL;
+    if (e->options->link && linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+        count = &e->written.linked;
+    else if (e->options->link && e->options->link_names && share_file(file, from, to))
+        count = &e->written.shared;
+    else if (e->options->link && e->options->link_names && name_file(from, to))
+        count = &e->written.named;
+    if (count != NULL)
+        ++*count;
+    return count != NULL;
+}
+
 static enum qk_code add_entry(
     struct exporter *e, const struct qk_file *file, const char *from, const char *to)
 {
     if (file->is_folder)
         return mkdir(to, file->mode | S_IRWXU) == 0 ? QK_OK : qk_fail_errno(e->err, to, "create");
     int shard = qk_export_shard(e->post, file->name);
-    /* Some file systems refuse hard links, as all do across file systems; then the file is copied. */
-    if (e->options->link && shard >= 0 && !qk_export_changes_shard(&e->manifest, shard) &&
-        linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+    bool changed = shard >= 0 && qk_export_changes_shard(&e->manifest, shard);
+    if (shard >= 0 && !changed && link_shard(e, file, from, to))
         return QK_OK;
+    e->written.bytes += file->bytes;
+    e->written.changed += changed;
+    e->written.copied += shard >= 0 && !changed;
     return add_file(e, file, shard, from, to);
 }
 
@@ -277,6 +328,8 @@ enum qk_code qk_export(const struct qk_pair *pair, const struct qk_selection *se
     e.fill.make = make_tensor;
     e.fill.context = &e;
     enum qk_code code = run(&e);
+    if (options->written != NULL)
+        *options->written = e.written;
     if (e.lock >= 0)
         close(e.lock);
     qk_fill_free(&e.fill);

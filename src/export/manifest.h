@@ -8,15 +8,27 @@
 /* The file of weights in a patch. */
 #define QK_PATCH_NAME "qkscope-patch.safetensors"
 
+/* What became of the shards of an export that may link. */
+struct qk_export_written {
+    uint64_t bytes; /* of new files; where the file system shares blocks, the disk has fewer */
+    size_t changed; /* shards with a changed tensor */
+    size_t linked;  /* the others: hard links */
+    size_t shared;  /* files that share all blocks with the old one (FICLONE) */
+    size_t named;   /* symbolic links */
+    size_t copied;
+};
+
 struct qk_export_options {
     const char *target; /* DIR */
     bool force;         /* replace an existing export (a folder with a recipe, or an empty one) */
     bool link;          /* hard-link shards that do not change */
+    bool link_names;    /* with `link`: where that fails, share their blocks, else make symbolic links */
     bool adapter;       /* post's adapter with its factors changed, not the merged checkpoint */
     bool patch_only;    /* only the changed tensors (QK_PATCH_NAME) and the recipe */
     bool norms;         /* the gains of the q/k norms follow their role */
     struct qk_file_rules files;
-    const char *comment; /* for the recipe, or NULL */
+    const char *comment;               /* for the recipe, or NULL */
+    struct qk_export_written *written; /* filled in by qk_export unless NULL */
 };
 
 struct qk_export_manifest {

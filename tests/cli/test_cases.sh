@@ -46,6 +46,42 @@ run cases needle -n 2000 -d 0.3 -c 5 --haystack "$work/own.txt" --value digits
 cp "$out" "$work/own.jsonl"
 check "a text of one's own, which is shorter" holds needle "$work/own.jsonl" 5 2000 0.3 '^[0-9]\{4\}$' 4 2000 410
 
+# --- RULER's ---
+# Text that RULER would cut into words again: of several lines, with double blanks.
+python3 -c "
+import random
+random.seed(1)
+print('\n'.join('The  essay %d says: %s. It ends here!' % (i, ' '.join(random.choices('river stone cloud paper light sound'.split(), k=9))) for i in range(300)))" >"$work/essays.txt"
+for task in niah_single_1 niah_single_2 niah_single_3 niah_multikey_1 niah_multikey_2 niah_multikey_3 niah_multivalue niah_multiquery vt; do
+    set --
+    case $task in niah_single_[23] | niah_multi*[1ey]) [ $task = niah_multikey_3 ] || set -- --haystack "$work/essays.txt" ;; esac
+    make $task needle --ruler $task -n 8000 -c 12 "$@"
+    [ $# -eq 0 ] || set -- "$work/essays.txt"
+    check "$task is as RULER defines it" python3 "$tools/check_ruler.py" "$work/$task.jsonl" $task 12 8000 "$@"
+done
+run cases needle --ruler niah_single_2 -n 8000 -c 12 --haystack "$work/essays.txt"
+check "the same bytes for the same seed" cmp "$out" "$work/niah_single_2.jsonl"
+run cases needle --ruler vt -n 8000 -c 12 --seed 2
+check "  others for another" sh -c "[ -s '$out' ] && ! cmp -s '$out' '$work/vt.jsonl'"
+for task in niah_single_1 niah_multikey_3 niah_multiquery vt; do
+    "$QKSCOPE" cases needle --ruler $task -n 5000,9000 -c 3
+done >"$work/all.jsonl"
+check "the digest of every machine" test "$(sha256sum <"$work/all.jsonl" | cut -c1-16)" = 42867f7ede9b261d
+run cases needle --ruler niah_single_2 -n 4000 -d 0,1 -c 1
+check "a needle at both ends" python3 -c '
+import json, sys
+first, last = (json.loads(line)["prompt"].split("\n") for line in open(sys.argv[1]))
+sys.exit(not (first[1].startswith("One of the special") and last[1].endswith(".") and last[1][-60:].count("special magic") == 1))' "$out"
+run cases needle --ruler niah_single_1 -n 600 -c 2 -t "$pre"
+check "lengths in tokens, a byte each and BOS, with those that are generated" python3 -c '
+import json, sys
+sizes = [len(json.loads(line)["prompt"]) + 1 + 128 for line in open(sys.argv[1])]
+sys.exit(not all(600 - 90 < size <= 600 for size in sizes))' "$out"
+make million needle --ruler niah_multikey_3 -n 1048576 -c 1
+check "a million" sh -c "[ $code -eq 0 ] && [ \$(wc -c <'$work/million.jsonl') -gt 1048200 ]"
+run eval "$pre" -c "$work/vt.jsonl" -n 1 --no-cache
+check "their cases can be asked" sh -c "[ $code -eq 0 ] && grep -q 'vt@8000' '$out'"
+
 # --- arithmetic ---
 make problems arithmetic -c 300
 check "arithmetic is right, of 3 to 5 steps, its answer not in the prompt" \
@@ -92,6 +128,16 @@ run cases arithmetic --length 5
 check "--length with arithmetic" complains 2 '--length: goes with needle'
 run cases needle --steps 5
 check "--steps with needle" complains 2 '--steps: goes with arithmetic'
+run cases needle --ruler niah_multivalue -d 0.5
+check "--depths of several answers" complains 2 '--depths: this task of --ruler has several answers'
+run cases needle --ruler vt --haystack "$work/own.txt"
+check "--haystack of a task that has its own" complains 2 '--haystack: this task of --ruler has a haystack of its own'
+run cases needle --ruler niah_single_2 --haystack noise
+check "--haystack noise" complains 2 'noise is that of --ruler niah_single_1'
+run cases needle --ruler vt --digits 3
+check "--digits" complains 2 '--ruler and --digits cannot be given together'
+run cases needle --ruler vt -n 1000
+check "too short for it" complains 2 'length 1000 is too short: without a haystack vt has [0-9]* bytes'
 run cases hay
 check "another kind" complains 2 "unknown word (found 'hay', expected needle|arithmetic)"
 run cases

@@ -36,6 +36,11 @@ static enum qk_verdict feed(const struct qk_case *item, const struct qk_case_tok
     enum qk_verdict verdict = answer.verdict;
     *taken = answer.taken;
     qk_answer_free(&answer);
+    if (last < 0 || last == 3 || last == EOS) { /* the whole text at once gives the same */
+        bool right;
+        expect_ok(qk_answer_judge(item, text, strlen(text), last >= 0, &right, &err), &err);
+        assert_int_equal(right, verdict == QK_RIGHT);
+    }
     return verdict;
 }
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/hub/curl.h"
+#include "tensor/hub/retry.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -18,9 +19,6 @@ enum {
     CONNECT_SECONDS = 10,
     STALL_SECONDS = 30, /* the time below so many bytes a second */
     STALL_BYTES = 1024,
-    FIRST_PAUSE_MS = 500,
-    MOST_PAUSE_MS = 30000,
-    MOST_WAIT_SECONDS = 120,     /* the longest pause that a server may ask for */
     PROGRESS_BYTES = 64 << 10,   /* after so many bytes, earlier failures no longer count */
     MOST_OTHER_BYTES = 64 << 10, /* of an error page, which is not read */
     MOST_LINE = 1024,
@@ -241,17 +239,6 @@ static void read_range(struct answer *answer, const char *text)
                         is_number(text, &answer->total);
 }
 
-static long read_wait(const char *text)
-{
-    uint64_t seconds;
-    if (is_number(text, &seconds))
-        return seconds > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)seconds;
-    time_t until = qk_curl.getdate(text, NULL), now = time(NULL);
-    if (until < 0)
-        return -1;
-    return until <= now ? 0 : until - now > MOST_WAIT_SECONDS ? MOST_WAIT_SECONDS + 1 : (long)(until - now);
-}
-
 /* True for a text that may replace a branch in an address. */
 static bool is_commit(const char *text)
 {
@@ -274,7 +261,7 @@ static void take_header(struct exchange *x, const char *name, const char *value)
     else if (qk_curl.strequal(name, "last-modified"))
         snprintf(answer->modified, sizeof answer->modified, "%s", value);
     else if (qk_curl.strequal(name, "retry-after"))
-        answer->wait = read_wait(value);
+        answer->wait = qk_retry_after(value);
     else if (qk_curl.strequal(name, "x-linked-etag"))
         snprintf(x->linked_etag, sizeof x->linked_etag, "%s", value);
     else if (qk_curl.strequal(name, "x-repo-commit") && is_commit(value))
@@ -511,18 +498,15 @@ static enum verdict take_file(struct exchange *x)
 static enum verdict judge_status(struct exchange *x)
 {
     const char *url = x->file->url;
-    switch (x->status) {
-    case 429:
-    case 500:
-    case 502:
-    case 503:
-    case 504:
+    if (qk_retry_status(x->status)) {
         snprintf(x->problem, sizeof x->problem, "HTTP status %ld", x->status);
-        if (x->answer.wait <= MOST_WAIT_SECONDS)
+        if (x->answer.wait <= QK_RETRY_MOST_WAIT)
             return AGAIN;
         x->code = qk_fail(x->err, QK_IO, "%s: HTTP status %ld, and the server asks to wait more than %d s",
-            url, x->status, MOST_WAIT_SECONDS);
+            url, x->status, QK_RETRY_MOST_WAIT);
         return FAILED;
+    }
+    switch (x->status) {
     case 401:
     case 403:
         x->code = qk_fail(x->err, QK_IO,
@@ -614,19 +598,6 @@ static void pause_for(const struct exchange *x, long ms)
         nanosleep(&(struct timespec){.tv_nsec = (ms < STEP_MS ? ms : STEP_MS) * 1000000}, NULL);
 }
 
-/* Between three and five quarters of the doubling pause, so that many clients do not retry at once. */
-static long pause_ms(int failures, long wait)
-{
-    struct timespec now;
-    long ms = FIRST_PAUSE_MS;
-    for (int i = 1; i < failures && ms < MOST_PAUSE_MS; i++)
-        ms *= 2;
-    ms = ms < MOST_PAUSE_MS ? ms : MOST_PAUSE_MS;
-    clock_gettime(CLOCK_REALTIME, &now);
-    ms = ms * (750 + now.tv_nsec / 1000 % 500) / 1000;
-    return wait >= 0 && wait * 1000 > ms ? wait * 1000 : ms;
-}
-
 static enum verdict run(struct exchange *x)
 {
     for (int failures = 0;;) {
@@ -644,7 +615,7 @@ static enum verdict run(struct exchange *x)
             x->code = qk_fail(x->err, QK_IO, "%s: %s (tried %d times)", x->file->url, x->problem, failures);
             return FAILED;
         }
-        pause_for(x, pause_ms(failures, x->answer.wait));
+        pause_for(x, qk_retry_pause(failures, x->answer.wait));
         if (left_ms(x) == 0 && !is_cancelled())
             return too_late(x);
     }

@@ -3,10 +3,12 @@
 
 #include "base/cache.h"
 #include "base/digest.h"
+#include "base/environment.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "tensor/hub/blocks.h"
 #include "tensor/hub/http.h"
+#include "tensor/hub/retry.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +18,7 @@
 
 static const char ENDPOINT[] = "https://huggingface.co";
 static const uint64_t MOST_SIZE = (uint64_t)1 << 40;
-enum { RETRIES = 6, MOST_RETRIES = 100, SECONDS = 3600, MOST_SECONDS = 7 * 24 * 3600 };
+enum { SECONDS = 3600, MOST_SECONDS = 7 * 24 * 3600 };
 enum { MOST_AHEAD = (16 << 20) / QK_BLOCK_BYTES };
 enum { ABSENT, KEPT, COMING, WHOLE }; /* blocks.whole; KEPT: by an earlier run, and not checked yet */
 
@@ -45,21 +47,6 @@ static const char *variable(const char *name)
     return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
-/* *out = the variable's number, as it was before where the variable is not set. */
-static enum qk_code read_number(const char *name, long least, long most, int *out, struct qk_error *err)
-{
-    const char *text = variable(name);
-    char *end;
-    if (text == NULL)
-        return QK_OK;
-    long value = strtol(text, &end, 10);
-    if (*end != '\0' || value < least || value > most)
-        return qk_fail(err, QK_USAGE, "%s: not a number in range (found '%s', expected %ld to %ld)", name,
-            text, least, most);
-    *out = (int)value;
-    return QK_OK;
-}
-
 /* Reads the variable as huggingface_hub does. */
 static bool is_offline(void)
 {
@@ -75,12 +62,12 @@ static enum qk_code start(struct qk_error *err)
 {
     const char *endpoint = variable("HF_ENDPOINT");
     char *cache;
-    struct qk_http_limits limits = {.retries = RETRIES, .seconds = SECONDS};
+    struct qk_http_limits limits = {.seconds = SECONDS};
     if (is_offline())
         return qk_fail(err, QK_USAGE,
             "--remote: HF_HUB_OFFLINE forbids the network (without --remote, names stand for the local cache)");
-    QK_TRY(read_number("QKSCOPE_RETRIES", 0, MOST_RETRIES, &limits.retries, err));
-    QK_TRY(read_number("QKSCOPE_TIMEOUT", 1, MOST_SECONDS, &limits.seconds, err));
+    QK_TRY(qk_retry_limit(&limits.retries, err));
+    QK_TRY(qk_environment_number("QKSCOPE_TIMEOUT", 1, MOST_SECONDS, &limits.seconds, err));
     endpoint = endpoint != NULL ? endpoint : ENDPOINT;
     size_t n = strlen(endpoint);
     while (n > 0 && endpoint[n - 1] == '/')
