@@ -84,7 +84,7 @@ static enum qk_code route_part(struct mixture *m, const struct qk_group *part, s
     QK_TRY(qk_alloc_aligned(&m->logits, part->n * n, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&m->choice, qk_parallel_workers(items) * n, sizeof(float), err));
     const struct qk_product logits = {
-        .p = &m->experts->route, .x = m->run->normed + m->part * m->run->w->d, .out = m->logits, .ld = n};
+        .p = &m->experts->route, .x = m->run->normed + m->part * m->run->w->width, .out = m->logits, .ld = n};
     QK_TRY(qk_run_products(m->run, part, &logits, 1, m->progress, err));
     qk_parallel_for(items, choose_rows, m, m->progress);
     return qk_progress_check(m->progress, err);
@@ -361,7 +361,7 @@ static enum qk_code run_turns(struct mixture *m, struct qk_error *err)
 static enum qk_code run_shared(struct mixture *m, float *sum, struct qk_error *err)
 {
     const struct qk_experts *experts = m->experts;
-    size_t d = m->run->w->d, n = experts->shared.up.n;
+    size_t d = m->run->w->width, n = experts->shared.up.n;
     memset(sum, 0, m->group->n * d * sizeof *sum);
     if (n == 0)
         return QK_OK;
@@ -398,7 +398,7 @@ static enum qk_code make_latents(struct mixture *m, struct qk_error *err)
     for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, experts->width, &part);) {
         size_t at = part.row - m->group->row;
         const struct qk_product in = {.p = &experts->latent_in,
-            .x = m->run->normed + at * m->run->w->d,
+            .x = m->run->normed + at * m->run->w->width,
             .out = m->latent + at * experts->width,
             .ld = experts->width};
         code = qk_run_products(m->run, &part, &in, 1, m->progress, err);
@@ -412,7 +412,7 @@ static enum qk_code make_latents(struct mixture *m, struct qk_error *err)
 static enum qk_code add_latents(struct mixture *m, float *out, struct qk_error *err)
 {
     const struct qk_experts *experts = m->experts;
-    size_t d = m->run->w->d;
+    size_t d = m->run->w->width;
     enum qk_code code = QK_OK;
     for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, d, &part);) {
         size_t at = part.row - m->group->row;
@@ -455,7 +455,7 @@ static enum qk_code run_experts(
     if (code == QK_OK)
         code = lay_blocks(&m, err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&out, group->n * run->w->d, sizeof *out, err);
+        code = qk_alloc_aligned(&out, group->n * run->w->width, sizeof *out, err);
     if (code == QK_OK)
         code = run_shared(&m, out, err);
     m.in = run->normed;

@@ -42,7 +42,7 @@ static enum qk_code read_router(struct qk_reading *r, const cJSON *object, struc
     long chosen;
     bool found;
     config.layer = r->layer->index + 1;
-    QK_TRY(qk_read_projection(r, object, "router", 0, r->out->d, true, &experts->route));
+    QK_TRY(qk_read_projection(r, object, "router", 0, r->out->width, true, &experts->route));
     router->n = experts->route.n;
     QK_TRY(qk_layout_count(object, "per_token", &config, (long)router->n, &chosen, r->err));
     router->chosen = (size_t)chosen;
@@ -231,7 +231,7 @@ static enum qk_code read_swiglu(struct qk_reading *r, const cJSON *object, struc
 
 static enum qk_code read_latents(struct qk_reading *r, const cJSON *object, struct qk_experts *experts)
 {
-    size_t d = r->out->d;
+    size_t d = r->out->width;
     QK_TRY(qk_read_projection(r, object, "latent_in", 0, d, false, &experts->latent_in));
     experts->width = experts->latent_in.weight != NULL ? experts->latent_in.n : d;
     return experts->latent_in.weight != NULL
@@ -255,8 +255,8 @@ enum qk_code qk_experts_read(struct qk_reading *r)
     shared = qk_json_get(object, "shared");
     if (shared == NULL)
         return QK_OK;
-    QK_TRY(qk_mlp_read(r, shared, r->out->d, false, &experts->shared));
-    return qk_read_projection(r, shared, "weight", 1, r->out->d, false, &experts->shared_gate);
+    QK_TRY(qk_mlp_read(r, shared, r->out->width, false, &experts->shared));
+    return qk_read_projection(r, shared, "weight", 1, r->out->width, false, &experts->shared_gate);
 }
 
 void qk_experts_free(struct qk_experts *experts)

@@ -60,13 +60,13 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     return code;
 }
 
-/* The mixer without q and k of a layer, alone or beside another; NULL: none. */
+/* The mixer without q and k of a layer, alone or with another; NULL: none. */
 static const cJSON *other_mixer(const struct qk_parts *parts, int layer)
 {
     const cJSON *mixer = qk_parts_mixer(parts, &parts->model->layer[layer]);
-    const char *beside = qk_json_string(mixer, "beside", NULL);
-    if (beside != NULL)
-        return qk_layout_mixer(&parts->layout, beside);
+    const char *other = qk_json_string(mixer, "beside", qk_json_string(mixer, "then", NULL));
+    if (other != NULL)
+        return qk_layout_mixer(&parts->layout, other);
     return parts->model->layer[layer].kind == QK_NONE ? mixer : NULL;
 }
 
@@ -182,9 +182,9 @@ static enum qk_code read_layer(
     QK_TRY(qk_layer_weights_read(pass->parts, &model->layer[layer], true, weights, err));
     /* The system has the layer after it ready by its turn. */
     qk_weights_expect(pass->parts, layer + 1);
-    if (weights->d != pass->d)
+    if (weights->stream != pass->d)
         return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
-            model->checkpoint->path, layer, weights->d, pass->d);
+            model->checkpoint->path, layer, weights->stream, pass->d);
     return QK_OK;
 }
 
@@ -280,7 +280,9 @@ static enum qk_code final_norm(struct pass *pass, struct qk_error *err)
 {
     struct qk_layer_weights owner = {0};
     struct qk_norm norm;
-    enum qk_code code = qk_norm_read(pass->parts, -1, "final_norm", pass->d, &owner, &norm, err);
+    qk_rows_narrow(pass->parts->model, pass->T, pass->x);
+    pass->d = (size_t)qk_model_own_width(pass->parts->model);
+    enum qk_code code = qk_norm_read(pass->parts, NULL, -1, "final_norm", pass->d, &owner, &norm, err);
     if (code == QK_OK)
         qk_norm_apply(&norm, pass->T, pass->d, pass->x, pass->x);
     qk_layer_weights_free(&owner);

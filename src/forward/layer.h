@@ -59,9 +59,17 @@ struct qk_layer_weights {
     const struct qk_layer *layer;
     struct qk_layer_weights
         *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
-    size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
-    size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
-    size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
+    struct qk_layer_weights
+        *then; /* owned, or NULL: the mixer of x + then_in y, where y is what the others make. Its
+                                    * output alone is added to x. */
+    struct qk_projection then_in;
+    size_t d;     /* input of the mixer */
+    size_t width; /* of what the layer adds to */
+    size_t
+        stream; /* of the rows of x: width, or twice that, with the embedded tokens behind it (model->joined) */
+    size_t n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
+    size_t n_out, value_dim;   /* heads of the mixer's output, and their width */
+    size_t n_v;                /* heads of v: n_k, or n_out for a delta rule */
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, v_norm, o_norm;
     struct qk_projection
         qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out); of latent
@@ -109,10 +117,10 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     struct qk_layer_weights *out, struct qk_error *err);
 void qk_layer_weights_free(struct qk_layer_weights *weights);
 
-/* Reads a norm of n values below the layer (layer >= 0) or of the whole model. The norm is empty when the row has no
- * such key. */
-enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
-    struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
+/* Reads a norm of n values below the layer (layer >= 0) or of the whole model. A key of the mixer (NULL allowed) counts
+ * before that of "forward". The norm is empty when the row has no such key. */
+enum qk_code qk_norm_read(const struct qk_parts *parts, const cJSON *mixer, int layer, const char *key,
+    size_t n, struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
 /* out (T, n) = norm of x; a copy without a norm. out may be x. */
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
@@ -136,7 +144,7 @@ struct qk_layer_watch {
     void *context;                         /* handed to rows */
 };
 
-/* x = the layer's output for x. */
+/* x (T, weights->stream) = the layer's output for x. */
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);

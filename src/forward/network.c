@@ -90,7 +90,7 @@ static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
     for (int i = 0; i < parts->model->n_layers; i++)
         network->rest += bytes_of_layer(parts, i);
     return qk_norm_read(
-        parts, -1, "final_norm", qk_network_width(network), &network->final_owner, &network->final_norm, err);
+        parts, NULL, -1, "final_norm", network->head.d, &network->final_owner, &network->final_norm, err);
 }
 
 enum qk_code qk_network_open(const struct qk_model *model, const struct qk_patch *patch, size_t tokens,
@@ -173,9 +173,9 @@ static enum qk_code read_layer(struct qk_network *network, int layer, struct qk_
     const struct qk_model *model = network->parts.model;
     qk_layer_weights_free(turn);
     QK_TRY(qk_layer_weights_read(&network->parts, &model->layer[layer], true, turn, err));
-    if (turn->d != qk_network_width(network))
+    if (turn->stream != qk_network_width(network))
         return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
-            model->checkpoint->path, layer, turn->d, qk_network_width(network));
+            model->checkpoint->path, layer, turn->stream, qk_network_width(network));
     return QK_OK;
 }
 
@@ -225,6 +225,7 @@ enum qk_code qk_network_logits(struct qk_network *network, float *x, size_t n, f
 {
     struct qk_network *base = base_of(network);
     struct qk_head *head = &base->head;
+    qk_rows_narrow(base->parts.model, n, x);
     qk_norm_apply(&base->final_norm, n, head->d, x, x);
     if (head->rows == NULL && may_hold(base, head->vocabulary * head->d)) {
         QK_TRY(qk_head_hold(head, &base->parts, err));

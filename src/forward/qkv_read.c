@@ -234,6 +234,18 @@ static enum qk_code scale_values(struct qk_reading *r, size_t first, size_t n)
     return QK_OK;
 }
 
+/* Adds the layer's own adapters to rows of q, k and v, of which the first two have n rows. */
+static enum qk_code add_adapters(struct qk_reading *r, size_t n)
+{
+    const struct qk_projection *qkv = &r->out->qkv;
+    size_t k = r->out->n_k * r->out->head_dim;
+    struct qk_projection part[] = {qk_projection_rows(qkv, 0, n - k), qk_projection_rows(qkv, n - k, k),
+        qk_projection_rows(qkv, n, qkv->n - n)};
+    QK_TRY(qk_add_adapter(r, r->mixer, "q_adapter", &part[0]));
+    QK_TRY(qk_add_adapter(r, r->mixer, "k_adapter", &part[1]));
+    return qk_add_adapter(r, r->mixer, "v_adapter", &part[2]);
+}
+
 static enum qk_code read_projections(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
@@ -250,9 +262,11 @@ static enum qk_code read_projections(struct qk_reading *r, bool all)
     QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, biased));
     QK_TRY(take_role(r, QK_Q, 0));
     QK_TRY(take_role(r, QK_K, n - out->n_k * out->head_dim));
+    if (all)
+        QK_TRY(take_values(r, weight, bias, n));
+    QK_TRY(add_adapters(r, n));
     if (!all)
         return QK_OK;
-    QK_TRY(take_values(r, weight, bias, n));
     return scale_values(r, n, n_values);
 }
 
@@ -390,7 +404,7 @@ enum qk_code qk_read_output(struct qk_reading *r)
     QK_TRY(read_gate(r));
     QK_TRY(read_o_norm(r));
     out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
-    QK_TRY(qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o));
+    QK_TRY(qk_read_projection(r, r->mixer, "o", out->width, out->n_out * out->value_dim, true, &out->o));
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "out_multiplier", &factor, r->err));
     qk_scale_projection(&out->o, factor, factor);
     return QK_OK;

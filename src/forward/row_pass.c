@@ -77,9 +77,9 @@ static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *we
     for (size_t i = 0, end; i < run->batch->n; i = end) {
         struct qk_batch part;
         size_t row;
-        end = qk_batch_cut(run->sequence, run->batch->n, i, weights->d, run->longest, &part, &row);
-        QK_TRY(run_part(run, weights, i, &part, x + row * weights->d,
-            changed != NULL ? changed + row * weights->d : NULL, err));
+        end = qk_batch_cut(run->sequence, run->batch->n, i, weights->stream, run->longest, &part, &row);
+        QK_TRY(run_part(run, weights, i, &part, x + row * weights->stream,
+            changed != NULL ? changed + row * weights->stream : NULL, err));
         qk_batch_put_back(run->sequence, i, end, row);
         if (changed != NULL)
             qk_progress_add(run->progress, part.T);

@@ -128,6 +128,12 @@ static const struct field MIXER_FIELDS[] = {
     {"norm_first", FLAG, false, NULL},
     {"block", WORD, false, " both mixer mlp "},
     {"beside", MIXER, false, NULL},
+    {"joined", SWITCH, false, NULL},
+    {"then", MIXER, false, NULL},
+    {"then_in", NAMES, false, NULL},
+    {"q_adapter", NAMES, false, NULL},
+    {"k_adapter", NAMES, false, NULL},
+    {"v_adapter", NAMES, false, NULL},
     {"in_multiplier", VALUE, false, NULL},
     {"key_multiplier", VALUE, false, NULL},
     {"part_multipliers", PATH, false, NULL},
@@ -190,6 +196,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"gate", NAMES, false, NULL},
     {"up", NAMES, false, NULL},
     {"gate_up", NAMES, false, NULL},
+    {"gate_up_adapter", NAMES, false, NULL},
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
     {"gate_multiplier", VALUE, false, NULL},
@@ -531,26 +538,38 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     return QK_OK;
 }
 
-/* Checks that a mixer computes what its kind can, and that the one beside it has neither q nor k. */
+/* Checks that the mixer that a key names has neither q nor k. */
+static enum qk_code check_other(
+    const char *file, const cJSON *row, const cJSON *mixer, const char *key, struct qk_error *err)
+{
+    const char *name = qk_json_string(mixer, key, NULL);
+    if (name == NULL)
+        return QK_OK;
+    QK_TRY(check_mixer_name(file, row, mixer->string, name, err));
+    const cJSON *other = qk_json_get(qk_json_get(row, "mixers"), name);
+    if (strcmp(qk_json_string(other, "kind", ""), "none") == 0 && qk_json_get(other, "recurrence") != NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: the mixer of its key \"%s\" needs kind \"none\" and a recurrence",
+        file, mixer->string, key);
+}
+
+/* Checks that a mixer computes what its kind can, and what goes with it. */
 static enum qk_code check_kind(const char *file, const cJSON *row, const cJSON *mixer, struct qk_error *err)
 {
     static const char WITHOUT_QK[] = " mamba2 mamba lru short_conv ";
-    const char *word = qk_json_string(mixer, "recurrence", NULL),
-               *beside = qk_json_string(mixer, "beside", NULL);
-    bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0;
+    const char *word = qk_json_string(mixer, "recurrence", NULL);
+    bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0,
+         then = qk_json_get(mixer, "then") != NULL;
     if (word != NULL && none != is_word_of(word, WITHOUT_QK))
         return qk_fail(err, QK_INPUT, "%s: %s: recurrence \"%s\" does not go with kind \"%s\"", file,
             mixer->string, word, qk_json_string(mixer, "kind", ""));
     if (!none && strcmp(qk_json_string(mixer, "block", ""), "mlp") == 0)
         return qk_fail(err, QK_INPUT, "%s: %s: block \"mlp\" needs kind \"none\"", file, mixer->string);
-    if (beside == NULL)
-        return QK_OK;
-    QK_TRY(check_mixer_name(file, row, mixer->string, beside, err));
-    const cJSON *other = qk_json_get(qk_json_get(row, "mixers"), beside);
-    if (strcmp(qk_json_string(other, "kind", ""), "none") == 0 && qk_json_get(other, "recurrence") != NULL)
-        return QK_OK;
-    return qk_fail(err, QK_INPUT, "%s: %s: the mixer beside it needs kind \"none\" and a recurrence", file,
-        mixer->string);
+    if (then != (qk_json_get(mixer, "then_in") != NULL) || then != qk_json_bool(mixer, "joined", false))
+        return qk_fail(err, QK_INPUT, "%s: %s: the keys \"joined\", \"then\" and \"then_in\" go together",
+            file, mixer->string);
+    QK_TRY(check_other(file, row, mixer, "then", err));
+    return check_other(file, row, mixer, "beside", err);
 }
 
 enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error *err)

@@ -82,8 +82,9 @@ struct qk_layer {
     char *no_k;    /* NULL, or why it has q alone (its role k has neither tensor nor heads); owned */
     char *fixed;   /* NULL, or why its q and k can be read, but not changed; owned */
     bool shares;   /* its tensors are those of an earlier layer, and it is `fixed` */
-    int head_dim;  /* 0 when kind is none */
-    uint64_t d;    /* input width of q and k */
+    int stored; /* the layer under whose number tensors stand that it does not have itself; its own, or earlier */
+    int head_dim; /* 0 when kind is none */
+    uint64_t d;   /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];
     enum qk_positions positions, turn; /* turn: how a forward pass rotates, also where `positions` is fixed */
     int rotary_dims;   /* rows of each head that rotate, from rotary_first on; 0 without RoPE */
@@ -104,6 +105,7 @@ struct qk_model {
     bool guessed;                     /* true when the generic rule was used */
     struct qk_layer *layer;
     int n_layers;
+    bool joined; /* a layer sees the embedded tokens behind its input: both go from layer to layer */
     struct qk_lines remarks; /* what was found and why; `qkscope info` prints them */
 };
 
@@ -122,6 +124,8 @@ bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor
 
 /* Width of what goes from layer to layer: the input width of q and k of the first layer that has them. */
 uint64_t qk_model_width(const struct qk_model *model);
+/* Width of what a layer adds to: that, or half of it where the embedded tokens go along (joined). */
+uint64_t qk_model_own_width(const struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
  * (drift/product.h). QK_IO on read errors. Values that are not finite stay as they are. Thread-safe.

@@ -23,6 +23,11 @@ uint64_t qk_model_width(const struct qk_model *model)
     return 0;
 }
 
+uint64_t qk_model_own_width(const struct qk_model *model)
+{
+    return qk_model_width(model) / (model->joined ? 2 : 1);
+}
+
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor)
 {
     return view_holds(&layer->role[QK_Q], tensor) || view_holds(&layer->role[QK_K], tensor);

@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""reference.py - passes of families in numpy (float64), by the published definitions of their layers, token by token.
+
+    reference.py make NAME FOLDER       a small random model of the family and its golden (tests/unit/golden.h)
+    reference.py compare NAME FOLDER    the reference beside the golden that other software left in the folder
+
+It made the folders tests/data/softmax/NAME of the families in FAMILIES. zamba2 was compared with a golden by
+transformers 5.17 (largest error 1e-5 of the largest entry). transformers does not have the others.
+"""
+import json
+import os
+import struct
+import sys
+
+import numpy as np
+
+TYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8")}
+VOCABULARY, TOKENS = 64, 24
+
+
+# --- files
+
+def read(path):
+    with open(path, "rb") as file:
+        (n,) = struct.unpack("<Q", file.read(8))
+        header, data = json.loads(file.read(n)), file.read()
+    out = {}
+    for name, t in header.items():
+        if name == "__metadata__":
+            continue
+        raw = data[slice(*t["data_offsets"])]
+        if t["dtype"] == "BF16":
+            bits = np.frombuffer(raw, "<u2").astype("<u4") << 16
+            values = bits.view("<f4").astype(np.float64)
+        else:
+            values = np.frombuffer(raw, TYPES[t["dtype"]])
+            values = values if t["dtype"][0] == "I" else values.astype(np.float64)
+        out[name] = values.reshape(t["shape"])
+    return out
+
+
+def write(path, tensors):
+    """tensors: name -> (dtype, array); BF16 arrays hold values that it can hold."""
+    header, data = {}, b""
+    for name, (dtype, array) in tensors.items():
+        if dtype == "BF16":
+            raw = (array.astype("<f4").view("<u4") >> 16).astype("<u2").tobytes()
+        else:
+            raw = array.astype(TYPES[dtype]).tobytes()
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def bfloat16(x):
+    bits = np.ascontiguousarray(x, "<f4").view("<u4")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view("<f4").astype(np.float64)
+
+
+# --- parts of layers
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    from math import erf
+    return x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2)))
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+def rms(x, gain=1.0, eps=1e-5):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * gain
+
+
+def l2(x, eps=1e-6):
+    return x / np.sqrt((x * x).sum(-1, keepdims=True) + eps)
+
+
+def heads(x, n):
+    return x.reshape(len(x), n, -1)
+
+
+def frequencies(dims, theta):
+    """As in float32 software."""
+    return (1 / theta ** (np.arange(0, dims, 2) / dims)).astype(np.float32).astype(np.float64)
+
+
+def turn(x, f, interleaved=False):
+    """Rotates the first 2 len(f) values of each head of x (T, n, head_dim)."""
+    angle = (np.arange(len(x), dtype=np.float32)[:, None] * f.astype(np.float32)).astype(np.float64)[:, None]
+    cos, sin, n = np.cos(angle), np.sin(angle), len(f)
+    out = x.copy()
+    a, b = (x[..., 0:2 * n:2], x[..., 1:2 * n:2]) if interleaved else (x[..., :n], x[..., n:2 * n])
+    first, second = a * cos - b * sin, b * cos + a * sin
+    if interleaved:
+        out[..., 0:2 * n:2], out[..., 1:2 * n:2] = first, second
+    else:
+        out[..., :n], out[..., n:2 * n] = first, second
+    return out
+
+
+def attend(q, k, v, scale, sees=lambda t, s: s <= t):
+    """q (T, n, hd), k and v (T, m, hd): the output (T, n * hd of v) and the maps (n, T, T)."""
+    T, n, group = len(q), q.shape[1], q.shape[1] // k.shape[1]
+    mask = np.array([[sees(t, s) for s in range(T)] for t in range(T)])
+    maps, out = np.zeros((n, T, T)), np.zeros((T, n, v.shape[2]))
+    for h in range(n):
+        score = np.where(mask, q[:, h] @ k[:, h // group].T * scale, -np.inf)
+        p = np.exp(score - score.max(1, keepdims=True))
+        maps[h] = p / p.sum(1, keepdims=True)
+        out[:, h] = maps[h] @ v[:, h // group]
+    return out.reshape(T, -1), maps
+
+
+def convolve(x, kernel, bias=0.0):
+    """Depthwise and causal: x (T, channels), kernel (channels, 1, width)."""
+    width = kernel.shape[-1]
+    before = np.concatenate([np.zeros((width - 1, x.shape[1])), x])
+    return sum(before[i:i + len(x)] * kernel[:, 0, i] for i in range(width)) + bias
+
+
+def mamba2(c, w, x):
+    """The mixer of Mamba2 (Dao & Gu 2024); w reads its tensors by their names."""
+    n, hd, groups, state = c["n_mamba_heads"], c["mamba_headdim"], c["mamba_ngroups"], c["mamba_d_state"]
+    inner, T = n * hd, len(x)
+    z, xbc, dt = np.split(x @ w("in_proj.weight").T, [inner, 2 * inner + 2 * groups * state], 1)
+    xbc = silu(convolve(xbc, w("conv1d.weight"), w("conv1d.bias")))
+    v, B, C = (heads(part, m) for part, m in zip(np.split(xbc, [inner, inner + groups * state], 1), (n, groups, groups)))
+    dt, a = softplus(dt + w("dt_bias")), -np.exp(w("A_log"))
+    S, y = np.zeros((n, state, hd)), np.zeros((T, n, hd))
+    for t in range(T):
+        for h in range(n):
+            g = h // (n // groups)
+            S[h] = np.exp(dt[t, h] * a[h]) * S[h] + dt[t, h] * np.outer(B[t, g], v[t, h])
+            y[t, h] = S[h].T @ C[t, g] + w("D")[h] * v[t, h]
+    y = rms(heads(y.reshape(T, inner) * silu(z), groups)).reshape(T, inner) * w("norm.weight")
+    return y @ w("out_proj.weight").T
+
+
+class Pass:
+    """What a family's function fills: the input of each layer, its map, and the logits."""
+
+    def __init__(self, config, tensors, ids):
+        self.config, self.tensors, self.ids = config, tensors, ids
+        self.states, self.maps, self.logits = [], {}, None
+
+    def below(self, prefix):
+        return lambda name: self.tensors[prefix + name]
+
+    def finish(self, x):
+        self.states.append(x)
+        head = "lm_head.weight" if "lm_head.weight" in self.tensors else "model.embed_tokens.weight"
+        self.logits = x @ self.tensors[head].T
+
+
+# --- families
+
+def zamba2(p):
+    """Zamba2 (Glorioso et al. 2024): Mamba2 layers, some behind a shared block that sees the embedded tokens, too."""
+    c, x = p.config, p.tensors["model.embed_tokens.weight"][p.ids]
+    embedded, first, n = x, {}, c["num_attention_heads"]
+    f = frequencies(c["attention_head_dim"], c["rope_parameters"]["rope_theta"])
+    for i, kind in enumerate(c["layers_block_type"]):
+        p.states.append(x)
+        own, y = p.below(f"model.layers.{i}."), x
+        if kind == "hybrid":
+            use = len(p.maps)
+            home = first.setdefault(use % c["num_mem_blocks"], i)
+            block = p.below(f"model.layers.{home}.shared_transformer.")
+
+            def project(name, adapter, u):
+                low, high = (block(f"{adapter}_adapter_list.{use}.{j}.weight") for j in (0, 1))
+                return u @ block(name + ".weight").T + u @ low.T @ high.T
+
+            u = rms(np.concatenate([x, embedded], 1), block("input_layernorm.weight"), c["rms_norm_eps"])
+            q, k, v = (heads(project(f"self_attn.{r}_proj", f"self_attn.linear_{r}", u), n) for r in "qkv")
+            q, k = turn(q, f), turn(k, f)
+            u, p.maps[i] = attend(q, k, v, (c["attention_head_dim"] / 2) ** -0.5)
+            u = rms(u @ block("self_attn.o_proj.weight").T, block("pre_ff_layernorm.weight"), c["rms_norm_eps"])
+            gate, up = np.split(project("feed_forward.gate_up_proj", "feed_forward.gate_up_proj", u), 2, 1)
+            y = x + gelu(gate) * up @ block("feed_forward.down_proj.weight").T @ own("linear.weight").T
+            own = p.below(f"model.layers.{i}.mamba_decoder.")
+        x = x + mamba2(c, lambda name: own("mamba." + name), rms(y, own("input_layernorm.weight"), c["rms_norm_eps"]))
+    p.finish(rms(x, p.tensors["model.final_layernorm.weight"], c["rms_norm_eps"]))
+
+
+def zamba2_model():
+    d, inner, heads_, state, low, mlp = 16, 32, 4, 8, 4, 24
+    kinds = ["mamba", "hybrid", "hybrid", "mamba", "hybrid"]
+    config = {"model_type": "zamba2", "hidden_size": d, "num_hidden_layers": len(kinds), "layers_block_type": kinds,
+              "hybrid_layer_ids": [1, 2, 4], "num_mem_blocks": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+              "attention_head_dim": 16, "attention_hidden_size": 2 * d, "adapter_rank": low, "hidden_act": "gelu",
+              "intermediate_size": mlp, "n_mamba_heads": heads_, "mamba_headdim": 8, "mamba_ngroups": 2,
+              "mamba_d_state": state, "mamba_d_conv": 4, "mamba_expand": 2, "rms_norm_eps": 1e-5,
+              "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "use_mem_rope": True,
+              "use_shared_attention_adapter": True, "use_shared_mlp_adapter": True, "use_long_context": False,
+              "max_position_embeddings": 512, "tie_word_embeddings": True, "vocab_size": VOCABULARY}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.final_layernorm.weight": (d,)}
+    conv, use = inner + 2 * 2 * state, 0
+    for i, kind in enumerate(kinds):
+        at = f"model.layers.{i}."
+        if kind == "hybrid":
+            shapes[at + "linear.weight"] = (d, d)
+            block = {"input_layernorm.weight": (2 * d,), "pre_ff_layernorm.weight": (d,),
+                     "feed_forward.gate_up_proj.weight": (2 * mlp, d), "feed_forward.down_proj.weight": (d, mlp)}
+            block |= {f"self_attn.{r}_proj.weight": (2 * d, 2 * d) for r in "qkv"} | {"self_attn.o_proj.weight": (d, 2 * d)}
+            for j in range(3):
+                if j % 2 == use:
+                    for r in "qkv":
+                        block[f"self_attn.linear_{r}_adapter_list.{j}.0.weight"] = (low, 2 * d)
+                        block[f"self_attn.linear_{r}_adapter_list.{j}.1.weight"] = (2 * d, low)
+                    block[f"feed_forward.gate_up_proj_adapter_list.{j}.0.weight"] = (low, d)
+                    block[f"feed_forward.gate_up_proj_adapter_list.{j}.1.weight"] = (2 * mlp, low)
+            if use < 2:
+                shapes |= {at + "shared_transformer." + name: shape for name, shape in block.items()}
+            use, at = use + 1, at + "mamba_decoder."
+        shapes |= {at + "input_layernorm.weight": (d,)}
+        shapes |= {at + "mamba." + name: shape for name, shape in {
+            "in_proj.weight": (inner + conv + heads_, d), "conv1d.weight": (conv, 1, 4), "conv1d.bias": (conv,),
+            "dt_bias": (heads_,), "A_log": (heads_,), "D": (heads_,), "norm.weight": (inner,),
+            "out_proj.weight": (d, inner)}.items()}
+    return config, shapes
+
+
+FAMILIES = {"zamba2": (zamba2, zamba2_model)}
+
+
+# --- the program
+
+def random_tensors(shapes, seed):
+    rng = np.random.default_rng(seed)
+    out = {}
+    for name, shape in shapes.items():
+        if len(shape) == 1 and ("norm" in name or name.endswith((".D", "ln_f.weight"))):
+            x = 1 + 0.1 * rng.standard_normal(shape)
+        elif name.endswith("A_log"):
+            x = np.log(rng.uniform(1, 8, shape))
+        else:
+            x = rng.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 4)
+        out[name] = bfloat16(x)
+    return out
+
+
+def run(name, config, tensors, ids):
+    p = Pass(config, tensors, ids)
+    FAMILIES[name][0](p)
+    golden = {f"hidden_states.{i}": x for i, x in enumerate(p.states)}
+    golden |= {f"attentions.{i}": x for i, x in p.maps.items()} | {"logits": p.logits}
+    return golden
+
+
+def main():
+    what, name, folder = sys.argv[1:]
+    if what == "make":
+        config, shapes = FAMILIES[name][1]()
+        tensors = random_tensors(shapes, sorted(FAMILIES).index(name) if name != "zamba2" else 1)
+        ids = np.array([(7 * t * t + 3 * t + 1) % VOCABULARY for t in range(TOKENS)])
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "config.json"), "w") as file:
+            json.dump(config, file, indent=1)
+            file.write("\n")
+        write(os.path.join(folder, "model.safetensors"), {n: ("BF16", x) for n, x in tensors.items()})
+        golden = {n: ("F32", x) for n, x in run(name, config, tensors, ids).items()}
+        write(os.path.join(folder, "golden.safetensors"), {"input_ids": ("I64", ids)} | golden)
+        return
+    with open(os.path.join(folder, "config.json")) as file:
+        config = json.load(file)
+    expected = read(os.path.join(folder, "golden.safetensors"))
+    found = run(name, config, read(os.path.join(folder, "model.safetensors")), expected["input_ids"])
+    for key, x in found.items():
+        print(f"{key:20} {np.abs(x - expected[key]).max() / np.abs(expected[key]).max():8.1e}")
+
+
+if __name__ == "__main__":
+    main()
