@@ -25,6 +25,10 @@ static enum qk_code read_groups(
     router->groups = (size_t)value;
     QK_TRY(qk_layout_count(object, "groups_chosen", config, value, &value, r->err));
     router->groups_chosen = (size_t)value;
+    if (qk_layout_value(object, "group_best", config, &ignored)) {
+        QK_TRY(qk_layout_count(object, "group_best", config, 2, &value, r->err));
+        router->group_best = (size_t)value;
+    }
     if (router->n % router->groups != 0 ||
         router->n / router->groups * router->groups_chosen < router->chosen)
         return qk_fail_row(r, "its experts do not fit into groups");
@@ -60,6 +64,7 @@ static enum qk_code read_router(struct qk_reading *r, const cJSON *object, struc
         return QK_OK;
     QK_TRY(qk_read_owned(r->parts, correction, router->n, 0, r->out, &values, r->err));
     router->correction = values;
+    router->group_best = router->group_best == 0 ? 2 : router->group_best;
     return QK_OK;
 }
 

@@ -223,6 +223,7 @@ static enum qk_code read_rope(const struct qk_builder *b, struct qk_layer *layer
     layer->rotary_dims = 2 * pairs;
     layer->rotary_first = latent ? layer->head_dim - (int)g->rope_dim : 0;
     layer->rope = find_scaling(config, mixer);
+    layer->plain_scores = !qk_json_bool(mixer, "rope_scores", true);
     layer->rope_theta = 10000.0;
     return qk_layout_number(mixer, "theta", config, qk_above_zero, &found, &layer->rope_theta, err);
 }

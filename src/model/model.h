@@ -50,6 +50,8 @@ enum { QK_MAX_SLICES = 9 };
 struct qk_scaling {
     const struct qk_tensor *tensor; /* NULL: the values are the numbers */
     uint64_t rows, columns;
+    uint64_t
+        height; /* rows of each matrix of a tensor (matrices, rows, columns), where blocks begin anew; else 0 */
 };
 
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D). Head h
@@ -92,6 +94,7 @@ struct qk_layer {
     int rope_width;    /* pair j turns by rope_theta^(-2j / rope_width) a token: rotary_dims, or one less */
     double rope_theta; /* 0 without RoPE */
     const cJSON *rope; /* the config's scaling of these frequencies (model/rope.h), or NULL; borrowed */
+    bool plain_scores; /* YaRN does not multiply the scores of its latent attention */
     bool norm_after_rope; /* q/k norms are applied to rotated rows */
     bool recurs;          /* kind linear, with a recurrence that is built in (forward/mixer.h) */
     int window;           /* 0 unless kind is window and the config has it */

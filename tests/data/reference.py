@@ -147,6 +147,46 @@ def mamba2(c, w, x):
     return y @ w("out_proj.weight").T
 
 
+def yarn(dims, rope):
+    """Frequencies that grow with the context (Peng et al. 2023), with whole ends of the ramp."""
+    theta, length = rope["rope_theta"], rope["original_max_position_embeddings"]
+
+    def pair(turns):
+        return dims * np.log(length / (turns * 2 * np.pi)) / (2 * np.log(theta))
+
+    low, high = max(np.floor(pair(rope["beta_fast"])), 0), min(np.ceil(pair(rope["beta_slow"])), dims - 1)
+    ramp = np.clip((np.arange(dims // 2) - low) / max(high - low, 0.001), 0, 1)
+    f = theta ** (-np.arange(0, dims, 2) / dims)
+    return (f / rope["factor"] * ramp + f * (1 - ramp)).astype(np.float32)
+
+
+def mlp(w, x, gate="gate_proj", up="up_proj", down="down_proj", f=silu):
+    return f(x @ w(gate + ".weight").T) * (x @ w(up + ".weight").T) @ w(down + ".weight").T
+
+
+def latent(c, w, x, f, scale, interleaved, grow=None):
+    """Multi-head latent attention (DeepSeek-AI 2024); grow (T) multiplies the queries."""
+    n, still, turned, rank = (c[k] for k in ("num_attention_heads", "qk_nope_head_dim", "qk_rope_head_dim",
+                                             "kv_lora_rank"))
+    q = heads(rms(x @ w("q_a_proj.weight").T, w("q_a_layernorm.weight"), 1e-6) @ w("q_b_proj.weight").T, n)
+    low = x @ w("kv_a_proj_with_mqa.weight").T
+    kv = heads(rms(low[:, :rank], w("kv_a_layernorm.weight"), 1e-6) @ w("kv_b_proj.weight").T, n)
+    k_turned = np.repeat(turn(low[:, None, rank:], f, interleaved), n, 1)
+    q = np.concatenate([q[..., :still], turn(q[..., still:], f, interleaved)], 2)
+    q = q if grow is None else q * grow[:, None, None]
+    out, maps = attend(q, np.concatenate([kv[..., :still], k_turned], 2), kv[..., still:], scale)
+    return out @ w("o_proj.weight").T, maps
+
+
+def mixture(x, expert, best, weights):
+    """sum of weights[t] * expert(e, x[t]) over the best experts of each token."""
+    out = np.zeros_like(x)
+    for t in range(len(x)):
+        for e, g in zip(best[t], weights[t]):
+            out[t] += g * expert(e, x[t:t + 1])[0]
+    return out
+
+
 class Pass:
     """What a family's function fills: the input of each layer, its map, and the logits."""
 
@@ -232,7 +272,74 @@ def zamba2_model():
     return config, shapes
 
 
-FAMILIES = {"zamba2": (zamba2, zamba2_model)}
+def mistral4(p):
+    """Mistral 4: latent attention with a temperature by position, experts by a softmax in groups."""
+    c, x = p.config, p.tensors["model.embed_tokens.weight"][p.ids]
+    rope = c["rope_parameters"]
+    f = yarn(c["qk_rope_head_dim"], rope)
+    grow = 1 + rope["llama_4_scaling_beta"] * np.log(
+        1 + np.floor(np.arange(len(x)) / rope["original_max_position_embeddings"]))
+    scale = (c["qk_nope_head_dim"] + c["qk_rope_head_dim"]) ** -0.5
+    for i in range(c["num_hidden_layers"]):
+        p.states.append(x)
+        w = p.below(f"model.layers.{i}.")
+        y, p.maps[i] = latent(c, p.below(f"model.layers.{i}.self_attn."),
+                              rms(x, w("input_layernorm.weight"), c["rms_norm_eps"]), f, scale, True, grow)
+        x = x + y
+        u = rms(x, w("post_attention_layernorm.weight"), c["rms_norm_eps"])
+        if i < c["first_k_dense_replace"]:
+            x = x + mlp(p.below(f"model.layers.{i}.mlp."), u)
+            continue
+        z = u @ w("mlp.gate.weight").T
+        s = np.exp(z - z.max(1, keepdims=True))
+        s /= s.sum(1, keepdims=True)
+        groups = np.sort(s.reshape(len(x), c["n_group"], -1), 2)[..., -2:].sum(2)
+        allowed = np.zeros_like(groups)
+        np.put_along_axis(allowed, np.argsort(-groups, 1)[:, :c["topk_group"]], 1, 1)
+        choice = s * np.repeat(allowed, s.shape[1] // c["n_group"], 1)
+        best = np.argsort(-choice, 1)[:, :c["num_experts_per_tok"]]
+        weights = np.take_along_axis(s, best, 1)
+        weights = weights / (weights.sum(1, keepdims=True) + 1e-20) * c["routed_scaling_factor"]
+
+        def expert(e, row):
+            gate, up = np.split(row @ w("mlp.experts.gate_up_proj")[e].T, 2, 1)
+            return silu(gate) * up @ w("mlp.experts.down_proj")[e].T
+
+        x = x + mixture(u, expert, best, weights) + mlp(p.below(f"model.layers.{i}.mlp.shared_experts."), u)
+    p.finish(rms(x, p.tensors["model.norm.weight"], c["rms_norm_eps"]))
+
+
+def mistral4_model():
+    d, n, still, turned, v, rank, low, wide, e, small = 24, 2, 8, 8, 10, 12, 12, 20, 6, 12
+    config = {"model_type": "mistral4", "hidden_size": d, "num_hidden_layers": 2, "num_attention_heads": n,
+              "num_key_value_heads": n, "q_lora_rank": low, "kv_lora_rank": rank, "qk_nope_head_dim": still,
+              "qk_rope_head_dim": turned, "v_head_dim": v, "intermediate_size": wide, "moe_intermediate_size": small,
+              "n_routed_experts": e, "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 3, "topk_group": 2,
+              "norm_topk_prob": True, "routed_scaling_factor": 1.5, "first_k_dense_replace": 1, "hidden_act": "silu",
+              "rms_norm_eps": 1e-6, "rope_interleave": True, "max_position_embeddings": 512,
+              "rope_parameters": {"rope_type": "yarn", "type": "yarn", "rope_theta": 10000.0, "factor": 16.0,
+                                  "original_max_position_embeddings": 8, "beta_fast": 32.0, "beta_slow": 1.0,
+                                  "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1},
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,), "lm_head.weight": (VOCABULARY, d)}
+    for i in range(2):
+        at = f"model.layers.{i}."
+        shapes |= {at + name: shape for name, shape in {
+            "input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,),
+            "self_attn.q_a_proj.weight": (low, d), "self_attn.q_a_layernorm.weight": (low,),
+            "self_attn.q_b_proj.weight": (n * (still + turned), low),
+            "self_attn.kv_a_proj_with_mqa.weight": (rank + turned, d), "self_attn.kv_a_layernorm.weight": (rank,),
+            "self_attn.kv_b_proj.weight": (n * (still + v), rank), "self_attn.o_proj.weight": (d, n * v)}.items()}
+        below, inner = ("mlp.", wide) if i == 0 else ("mlp.shared_experts.", small)
+        shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
+                   at + below + "down_proj.weight": (d, inner)}
+        if i > 0:
+            shapes |= {at + "mlp.gate.weight": (e, d), at + "mlp.experts.gate_up_proj": (e, 2 * small, d),
+                       at + "mlp.experts.down_proj": (e, d, small)}
+    return config, shapes
+
+
+FAMILIES = {"mistral4": (mistral4, mistral4_model), "zamba2": (zamba2, zamba2_model)}
 
 
 # --- the program
