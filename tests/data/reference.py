@@ -5,12 +5,13 @@
     reference.py compare NAME FOLDER    the reference beside the golden that other software left in the folder
 
 It made the folders tests/data/softmax/NAME of the families in FAMILIES. zamba2 was compared with a golden by
-transformers 5.17 (largest error 1e-5 of the largest entry). transformers does not have the others.
+transformers 5.17 (largest error 1e-5 of the largest entry). transformers does not have the others, but mistral4.
 """
 import json
 import os
 import struct
 import sys
+import zlib
 
 import numpy as np
 
@@ -135,7 +136,8 @@ def mamba2(c, w, x):
     inner, T = n * hd, len(x)
     z, xbc, dt = np.split(x @ w("in_proj.weight").T, [inner, 2 * inner + 2 * groups * state], 1)
     xbc = silu(convolve(xbc, w("conv1d.weight"), w("conv1d.bias")))
-    v, B, C = (heads(part, m) for part, m in zip(np.split(xbc, [inner, inner + groups * state], 1), (n, groups, groups)))
+    parts = np.split(xbc, [inner, inner + groups * state], 1)
+    v, B, C = (heads(part, m) for part, m in zip(parts, (n, groups, groups)))
     dt, a = softplus(dt + w("dt_bias")), -np.exp(w("A_log"))
     S, y = np.zeros((n, state, hd)), np.zeros((T, n, hd))
     for t in range(T):
@@ -184,6 +186,20 @@ def mixture(x, expert, best, weights):
     for t in range(len(x)):
         for e, g in zip(best[t], weights[t]):
             out[t] += g * expert(e, x[t:t + 1])[0]
+    return out
+
+
+def delta(q, k, v, g, beta):
+    """The gated delta rule (Yang et al. 2024): q, k (T, n, dk), v (T, m, dv), g (T, m) or (T, m, dk), beta (T, m)."""
+    T, m, each = len(q), v.shape[1], v.shape[1] // q.shape[1]
+    q, k = l2(q) * q.shape[2] ** -0.5, l2(k)
+    S, out = np.zeros((m, q.shape[2], v.shape[2])), np.zeros(v.shape)
+    for t in range(T):
+        for h in range(m):
+            key = k[t, h // each]
+            S[h] = np.exp(g[t, h] if g.ndim == 2 else g[t, h][:, None]) * S[h]
+            S[h] += np.outer(key, beta[t, h] * (v[t, h] - S[h].T @ key))
+            out[t, h] = S[h].T @ q[t, h // each]
     return out
 
 
@@ -253,7 +269,8 @@ def zamba2_model():
             shapes[at + "linear.weight"] = (d, d)
             block = {"input_layernorm.weight": (2 * d,), "pre_ff_layernorm.weight": (d,),
                      "feed_forward.gate_up_proj.weight": (2 * mlp, d), "feed_forward.down_proj.weight": (d, mlp)}
-            block |= {f"self_attn.{r}_proj.weight": (2 * d, 2 * d) for r in "qkv"} | {"self_attn.o_proj.weight": (d, 2 * d)}
+            block |= {f"self_attn.{r}_proj.weight": (2 * d, 2 * d) for r in "qkv"}
+            block["self_attn.o_proj.weight"] = (d, 2 * d)
             for j in range(3):
                 if j % 2 == use:
                     for r in "qkv":
@@ -339,7 +356,187 @@ def mistral4_model():
     return config, shapes
 
 
-FAMILIES = {"mistral4": (mistral4, mistral4_model), "zamba2": (zamba2, zamba2_model)}
+def fla(p):
+    """GatedDeltaNet and KDA of the library flash-linear-attention, with softmax attention in some layers."""
+    c, x, eps = p.config, p.tensors["model.embeddings.weight"][p.ids], p.config["norm_eps"]
+    n, m, channels = c["num_heads"], c["num_v_heads"] or c["num_heads"], c["model_type"] == "kda"
+    for i in range(c["num_hidden_layers"]):
+        p.states.append(x)
+        own, w = p.below(f"model.layers.{i}."), p.below(f"model.layers.{i}.attn.")
+        u = rms(x, own("attn_norm.weight"), eps)
+        if i in c["attn"]["layers"]:
+            a = c["attn"]
+            q, k, v = (heads(u @ w(r + "_proj.weight").T, a["num_heads" if r == "q" else "num_kv_heads"]) for r in "qkv")
+            f, window = frequencies(q.shape[2], a["rope_theta"]), a["window_size"]
+            y, p.maps[i] = attend(turn(q, f), turn(k, f), v, q.shape[2] ** -0.5,
+                                  lambda t, s: s <= t and (window is None or t - s < window))
+        else:
+            q, k, v = (silu(convolve(u @ w(r + "_proj.weight").T, w(r + "_conv1d.weight"))) for r in "qkv")
+            beta = sigmoid(u @ w("b_proj.weight").T) * (2 if c["allow_neg_eigval"] else 1)
+            if channels:
+                g = u @ w("f_proj.0.weight").T @ w("f_proj.1.weight").T + w("dt_bias")
+                g = -np.exp(w("A_log"))[:, None] * softplus(heads(g, n))
+                gate = sigmoid(u @ w("g_proj.0.weight").T @ w("g_proj.1.weight").T + w("g_proj.1.bias"))
+            else:
+                g = -np.exp(w("A_log")) * softplus(u @ w("a_proj.weight").T + w("dt_bias"))
+                gate = silu(u @ w("g_proj.weight").T)
+            y = delta(heads(q, n), heads(k, n), heads(v, m), g, beta)
+            y = rms(y, w("o_norm.weight"), eps).reshape(len(x), -1) * gate
+        x = x + y @ w("o_proj.weight").T
+        x = x + mlp(p.below(f"model.layers.{i}.mlp."), rms(x, own("mlp_norm.weight"), eps))
+    p.finish(rms(x, p.tensors["model.norm.weight"], eps))
+
+
+def fla_model(channels):
+    d, n, m, hd, vd, wide = 24, 2, 2 if channels else 4, 8, 8 if channels else 12, 32
+    config = {"model_type": "kda" if channels else "gated_deltanet", "hidden_size": d, "num_hidden_layers": 3,
+              "num_heads": n, "num_v_heads": None if channels else m, "head_dim": hd, "expand_v": vd / hd,
+              "use_short_conv": True, "conv_size": 4, "use_gate": True, "allow_neg_eigval": not channels,
+              "attn": {"layers": [1], "num_heads": 3, "num_kv_heads": 1 if channels else 3, "qkv_bias": False,
+                       "window_size": 6 if channels else None, "rope_theta": 10000.0},
+              "hidden_act": "swish", "intermediate_size": wide, "norm_eps": 1e-6, "max_position_embeddings": 512,
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY}
+    shapes = {"model.embeddings.weight": (VOCABULARY, d), "model.norm.weight": (d,), "lm_head.weight": (VOCABULARY, d)}
+    linear = {"q_proj.weight": (n * hd, d), "k_proj.weight": (n * hd, d), "v_proj.weight": (m * vd, d),
+              "o_proj.weight": (d, m * vd), "q_conv1d.weight": (n * hd, 1, 4), "k_conv1d.weight": (n * hd, 1, 4),
+              "v_conv1d.weight": (m * vd, 1, 4), "A_log": (m,), "b_proj.weight": (m, d), "o_norm.weight": (vd,)}
+    linear |= {"dt_bias": (n * hd,), "f_proj.0.weight": (vd, d), "f_proj.1.weight": (n * hd, vd),
+               "g_proj.0.weight": (vd, d), "g_proj.1.weight": (m * vd, vd), "g_proj.1.bias": (m * vd,)} if channels else {
+               "dt_bias": (m,), "a_proj.weight": (m, d), "g_proj.weight": (m * vd, d)}
+    k = config["attn"]["num_kv_heads"] * 8
+    full = {"q_proj.weight": (24, d), "k_proj.weight": (k, d), "v_proj.weight": (k, d), "o_proj.weight": (d, 24)}
+    for i in range(3):
+        at = f"model.layers.{i}."
+        shapes |= {at + "attn." + name: shape for name, shape in (full if i == 1 else linear).items()}
+        shapes |= {at + name: shape for name, shape in {
+            "attn_norm.weight": (d,), "mlp_norm.weight": (d,), "mlp.gate_proj.weight": (wide, d),
+            "mlp.up_proj.weight": (wide, d), "mlp.down_proj.weight": (d, wide)}.items()}
+    return config, shapes
+
+
+def bailing(p):
+    """Ling (bailing_moe) and Ling 2 (bailing_moe_v2): experts by a softmax, or by a sigmoid with groups and biases."""
+    c, x, eps = p.config, p.tensors["model.word_embeddings.weight"][p.ids], p.config["rms_norm_eps"]
+    n, m, hd = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+    second = c["model_type"] == "bailing_moe_v2"
+    f = frequencies(int(hd * c.get("partial_rotary_factor", 1)), c["rope_theta"])
+    for i in range(c["num_hidden_layers"]):
+        p.states.append(x)
+        w, below = p.below(f"model.layers.{i}."), f"model.layers.{i}.mlp."
+        qkv = rms(x, w("input_layernorm.weight"), eps) @ w("attention.query_key_value.weight").T
+        if c.get("use_qkv_bias"):
+            qkv = qkv + w("attention.query_key_value.bias")
+        q, k, v = (heads(part, h) for part, h in zip(np.split(qkv, [n * hd, (n + m) * hd], 1), (n, m, m)))
+        if c.get("use_qk_norm"):
+            q, k = rms(q, w("attention.query_layernorm.weight"), eps), rms(k, w("attention.key_layernorm.weight"), eps)
+        y, p.maps[i] = attend(turn(q, f), turn(k, f), v, hd ** -0.5)
+        x = x + y @ w("attention.dense.weight").T
+        u = rms(x, w("post_attention_layernorm.weight"), eps)
+        if i < c["first_k_dense_replace"]:
+            x = x + mlp(p.below(below), u)
+            continue
+        z = u @ w("mlp.gate.weight").T
+        s = sigmoid(z) if second else np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        choice = s
+        if second:
+            choice = s + w("mlp.gate.expert_bias")
+            groups = np.sort(choice.reshape(len(x), c["n_group"], -1), 2)[..., -2:].sum(2)
+            allowed = np.zeros_like(groups)
+            np.put_along_axis(allowed, np.argsort(-groups, 1)[:, :c["topk_group"]], 1, 1)
+            choice = np.where(np.repeat(allowed, s.shape[1] // c["n_group"], 1) > 0, choice, -np.inf)
+        best = np.argsort(-choice, 1)[:, :c["num_experts_per_tok"]]
+        weights = np.take_along_axis(s, best, 1)
+        weights = weights / (weights.sum(1, keepdims=True) + 1e-20) * c.get("routed_scaling_factor", 1)
+        x = x + mixture(u, lambda e, row: mlp(p.below(f"{below}experts.{e}."), row), best, weights) + mlp(
+            p.below(below + "shared_experts."), u)
+    p.finish(rms(x, p.tensors["model.norm.weight"], eps))
+
+
+def bailing_model(second):
+    d, n, m, hd, wide, small, e = 24, 4, 2, 8, 32, 8, 8
+    config = {"model_type": "bailing_moe_v2" if second else "bailing_moe", "hidden_size": d, "num_hidden_layers": 2,
+              "num_attention_heads": n, "num_key_value_heads": m, "head_dim": hd, "intermediate_size": wide,
+              "moe_intermediate_size": small, "num_experts": e, "num_experts_per_tok": 3, "num_shared_experts": 1,
+              "first_k_dense_replace": 1 if second else 0, "norm_topk_prob": True, "hidden_act": "silu",
+              "rms_norm_eps": 1e-6, "rope_theta": 600000.0, "rope_scaling": None, "use_bias": False,
+              "use_qkv_bias": not second, "norm_head": False, "max_position_embeddings": 512,
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY}
+    if second:
+        config |= {"partial_rotary_factor": 0.5, "use_qk_norm": True, "score_function": "sigmoid", "n_group": 4,
+                   "topk_group": 2, "routed_scaling_factor": 2.5, "moe_router_enable_expert_bias": True}
+    shapes = {"model.word_embeddings.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
+    for i in range(2):
+        at = f"model.layers.{i}."
+        shapes |= {at + name: shape for name, shape in {
+            "input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,),
+            "attention.query_key_value.weight": ((n + 2 * m) * hd, d), "attention.dense.weight": (d, n * hd)}.items()}
+        if second:
+            shapes |= {at + f"attention.{r}_layernorm.weight": (hd,) for r in ("query", "key")}
+        else:
+            shapes[at + "attention.query_key_value.bias"] = ((n + 2 * m) * hd,)
+        blocks = {"mlp.": wide} if i < config["first_k_dense_replace"] else {
+            "mlp.shared_experts.": small} | {f"mlp.experts.{j}.": small for j in range(e)}
+        for below, inner in blocks.items():
+            shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
+                       at + below + "down_proj.weight": (d, inner)}
+        if len(blocks) > 1:
+            shapes[at + "mlp.gate.weight"] = (e, d)
+            if second:
+                shapes[at + "mlp.gate.expert_bias"] = (e,)
+    return config, shapes
+
+
+def chatglm(p):
+    """ChatGLM 2, 3 and GLM-4 in their first form: half of a head turns, in neighbouring pairs."""
+    c, x, eps = p.config, p.tensors["transformer.embedding.word_embeddings.weight"][p.ids], p.config["layernorm_epsilon"]
+    n, m, hd = c["num_attention_heads"], c["multi_query_group_num"], c["kv_channels"]
+    f = frequencies(hd // 2, 10000.0 * c["rope_ratio"])
+    for i in range(c["num_layers"]):
+        p.states.append(x)
+        w = p.below(f"transformer.encoder.layers.{i}.")
+        qkv = rms(x, w("input_layernorm.weight"), eps) @ w("self_attention.query_key_value.weight").T
+        qkv = qkv + w("self_attention.query_key_value.bias")
+        q, k, v = (heads(part, h) for part, h in zip(np.split(qkv, [n * hd, (n + m) * hd], 1), (n, m, m)))
+        y, p.maps[i] = attend(turn(q, f, True), turn(k, f, True), v, hd ** -0.5)
+        x = x + y @ w("self_attention.dense.weight").T
+        u = rms(x, w("post_attention_layernorm.weight"), eps)
+        gate, up = np.split(u @ w("mlp.dense_h_to_4h.weight").T, 2, 1)
+        x = x + silu(gate) * up @ w("mlp.dense_4h_to_h.weight").T
+    x = rms(x, p.tensors["transformer.encoder.final_layernorm.weight"], eps)
+    p.states.append(x)
+    p.logits = x @ p.tensors["transformer.output_layer.weight"].T
+
+
+def chatglm_model():
+    d, n, m, hd, wide = 24, 4, 2, 8, 40
+    config = {"model_type": "chatglm", "hidden_size": d, "num_layers": 2, "num_attention_heads": n, "kv_channels": hd,
+              "multi_query_attention": True, "multi_query_group_num": m, "ffn_hidden_size": wide, "rope_ratio": 50,
+              "layernorm_epsilon": 1e-5, "rmsnorm": True, "add_qkv_bias": True, "add_bias_linear": False,
+              "apply_residual_connection_post_layernorm": False, "post_layer_norm": True, "seq_length": 512,
+              "padded_vocab_size": VOCABULARY, "vocab_size": VOCABULARY, "tie_word_embeddings": False}
+    at = "transformer.encoder."
+    shapes = {"transformer.embedding.word_embeddings.weight": (VOCABULARY, d), at + "final_layernorm.weight": (d,),
+              "transformer.output_layer.weight": (VOCABULARY, d)}
+    for i in range(2):
+        shapes |= {f"{at}layers.{i}.{name}": shape for name, shape in {
+            "input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,),
+            "self_attention.query_key_value.weight": ((n + 2 * m) * hd, d),
+            "self_attention.query_key_value.bias": ((n + 2 * m) * hd,), "self_attention.dense.weight": (d, n * hd),
+            "mlp.dense_h_to_4h.weight": (2 * wide, d), "mlp.dense_4h_to_h.weight": (d, wide)}.items()}
+    return config, shapes
+
+
+SEEDS = {"zamba2": 1}  # another gives activations that lose a digit
+FAMILIES = {
+    "zamba2": (zamba2, zamba2_model),
+    "mistral4": (mistral4, mistral4_model),
+    "gated_deltanet": (fla, lambda: fla_model(False)),
+    "kda": (fla, lambda: fla_model(True)),
+    "bailing_moe": (bailing, lambda: bailing_model(False)),
+    "bailing_moe_v2": (bailing, lambda: bailing_model(True)),
+    "chatglm": (chatglm, chatglm_model),
+}
 
 
 # --- the program
@@ -370,7 +567,7 @@ def main():
     what, name, folder = sys.argv[1:]
     if what == "make":
         config, shapes = FAMILIES[name][1]()
-        tensors = random_tensors(shapes, sorted(FAMILIES).index(name) if name != "zamba2" else 1)
+        tensors = random_tensors(shapes, SEEDS.get(name, zlib.crc32(name.encode())))
         ids = np.array([(7 * t * t + 3 * t + 1) % VOCABULARY for t in range(TOKENS)])
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "config.json"), "w") as file:
