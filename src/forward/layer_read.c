@@ -9,6 +9,7 @@
 #include "forward/bfloat16.h"
 #include "forward/weights.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,11 +216,16 @@ static enum qk_code read_residuals(struct qk_reading *r)
     } factors[] = {{"mixer_alpha", &out->mixer_alpha}, {"mixer_beta", &out->mixer_beta},
         {"mlp_alpha", &out->mlp_alpha}, {"mlp_beta", &out->mlp_beta}};
     float both;
+    double root = 1;
+    bool found;
     for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
         const cJSON *owns = qk_json_get(r->mixer, factors[i].key) != NULL ? r->mixer : forward;
         QK_TRY(qk_parts_multiplier(r->parts, owns, factors[i].key, factors[i].to, r->err));
     }
     QK_TRY(qk_parts_multiplier(r->parts, forward, "residual_multiplier", &both, r->err));
+    QK_TRY(qk_layout_number(
+        forward, "residual_root", &r->parts->model->config, qk_above_zero, &found, &root, r->err));
+    both /= (float)sqrt(root);
     out->mixer_beta *= both;
     out->mlp_beta *= both;
     out->normed_residual = qk_layout_flag(forward, "normed_residual", &r->parts->model->config, false);

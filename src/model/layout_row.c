@@ -203,6 +203,7 @@ static const struct field FORWARD_FIELDS[] = {
     {"gate_multiplier", VALUE, false, NULL},
     {"down_multiplier", VALUE, false, NULL},
     {"residual_multiplier", VALUE, false, NULL},
+    {"residual_root", VALUE, false, NULL},
     {"router", NAMES, false, NULL},
     {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},

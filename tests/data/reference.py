@@ -527,6 +527,68 @@ def chatglm_model():
     return config, shapes
 
 
+def slopes(n):
+    """ALiBi's (Press et al. 2022), for n a power of two."""
+    return 2.0 ** (-8 * (np.arange(n) + 1) / n)
+
+
+def minicpm_sala(p):
+    """MiniCPM-SALA below its dense length: lightning attention that turns, and softmax attention without positions."""
+    c, eps = p.config, p.config["rms_norm_eps"]
+    x = p.tensors["model.embed_tokens.weight"][p.ids] * c["scale_emb"]
+    add, T = c["scale_depth"] / np.sqrt(c["num_hidden_layers"]), len(p.ids)
+    for i, kind in enumerate(c["mixer_types"]):
+        p.states.append(x)
+        own, w = p.below(f"model.layers.{i}."), p.below(f"model.layers.{i}.self_attn.")
+        u = rms(x, own("input_layernorm.weight"), eps)
+        if kind == "minicpm4":
+            n, m = c["num_attention_heads"], c["num_key_value_heads"]
+            q, k, v = (heads(u @ w(r + "_proj.weight").T, n if r == "q" else m) for r in "qkv")
+            y, p.maps[i] = attend(q, k, v, c["head_dim"] ** -0.5)
+            y = y * sigmoid(u @ w("o_gate.weight").T)
+        else:
+            n, hd = c["lightning_nh"], c["lightning_head_dim"]
+            q, k, v = (heads(u @ w(r + "_proj.weight").T, n) for r in "qkv")
+            f, S, y = frequencies(hd, c["rope_theta"]), np.zeros((n, hd, hd)), np.zeros((T, n, hd))
+            q, k = turn(rms(q, w("q_norm.weight"), eps), f), turn(rms(k, w("k_norm.weight"), eps), f)
+            for t in range(T):
+                for h in range(n):
+                    S[h] = np.exp(-slopes(n)[h]) * S[h] + np.outer(k[t, h], v[t, h])
+                    y[t, h] = S[h].T @ q[t, h] * hd ** -0.5
+            y = rms(y.reshape(T, -1), w("o_norm.weight"), eps) * sigmoid(u @ w("z_proj.weight").T)
+        x = x + add * (y @ w("o_proj.weight").T)
+        x = x + add * mlp(p.below(f"model.layers.{i}.mlp."), rms(x, own("post_attention_layernorm.weight"), eps))
+    x = rms(x, p.tensors["model.norm.weight"], eps)
+    p.states.append(x)
+    p.logits = x / (c["hidden_size"] / c["dim_model_base"]) @ p.tensors["lm_head.weight"].T
+
+
+def minicpm_sala_model():
+    d, n, m, hd, wide = 24, 4, 2, 8, 32
+    kinds = ["lightning-attn", "minicpm4", "lightning-attn"]
+    config = {"model_type": "minicpm_sala", "mixer_types": kinds, "hidden_size": d, "num_hidden_layers": len(kinds),
+              "num_attention_heads": n, "num_key_value_heads": m, "head_dim": hd, "intermediate_size": wide,
+              "attn_use_rope": False, "attn_use_output_gate": True, "lightning_use_rope": True, "lightning_nh": n,
+              "lightning_nkv": n, "lightning_head_dim": hd, "lightning_scale": "1/sqrt(d)", "qk_norm": True,
+              "use_output_gate": True, "use_output_norm": True, "scale_emb": 12, "scale_depth": 1.4,
+              "dim_model_base": 8, "mup_denominator": 32, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+              "rope_scaling": None, "hidden_act": "silu", "attention_bias": False, "max_position_embeddings": 1024,
+              "sparse_config": {"block_size": 64, "topk": 64, "window_size": 2048, "dense_len": 512},
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,), "lm_head.weight": (VOCABULARY, d)}
+    for i, kind in enumerate(kinds):
+        at, keys = f"model.layers.{i}.", m if kind == "minicpm4" else n
+        mixer = {"q_proj.weight": (n * hd, d), "k_proj.weight": (keys * hd, d), "v_proj.weight": (keys * hd, d),
+                 "o_proj.weight": (d, n * hd)}
+        mixer |= {"o_gate.weight": (n * hd, d)} if kind == "minicpm4" else {
+            "q_norm.weight": (hd,), "k_norm.weight": (hd,), "o_norm.weight": (n * hd,), "z_proj.weight": (n * hd, d)}
+        shapes |= {at + "self_attn." + name: shape for name, shape in mixer.items()}
+        shapes |= {at + name: shape for name, shape in {
+            "input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,), "mlp.gate_proj.weight": (wide, d),
+            "mlp.up_proj.weight": (wide, d), "mlp.down_proj.weight": (d, wide)}.items()}
+    return config, shapes
+
+
 SEEDS = {"zamba2": 1}  # another gives activations that lose a digit
 FAMILIES = {
     "zamba2": (zamba2, zamba2_model),
@@ -536,6 +598,7 @@ FAMILIES = {
     "bailing_moe": (bailing, lambda: bailing_model(False)),
     "bailing_moe_v2": (bailing, lambda: bailing_model(True)),
     "chatglm": (chatglm, chatglm_model),
+    "minicpm_sala": (minicpm_sala, minicpm_sala_model),
 }
 
 
