@@ -166,7 +166,7 @@ def mlp(w, x, gate="gate_proj", up="up_proj", down="down_proj", f=silu):
     return f(x @ w(gate + ".weight").T) * (x @ w(up + ".weight").T) @ w(down + ".weight").T
 
 
-def latent(c, w, x, f, scale, interleaved, grow=None):
+def latent(c, w, x, f, scale, interleaved, grow=None, o="o_proj"):
     """Multi-head latent attention (DeepSeek-AI 2024); grow (T) multiplies the queries."""
     n, still, turned, rank = (c[k] for k in ("num_attention_heads", "qk_nope_head_dim", "qk_rope_head_dim",
                                              "kv_lora_rank"))
@@ -177,7 +177,7 @@ def latent(c, w, x, f, scale, interleaved, grow=None):
     q = np.concatenate([q[..., :still], turn(q[..., still:], f, interleaved)], 2)
     q = q if grow is None else q * grow[:, None, None]
     out, maps = attend(q, np.concatenate([kv[..., :still], k_turned], 2), kv[..., still:], scale)
-    return out @ w("o_proj.weight").T, maps
+    return out @ w(o + ".weight").T, maps
 
 
 def mixture(x, expert, best, weights):
@@ -338,7 +338,8 @@ def mistral4_model():
                                   "original_max_position_embeddings": 8, "beta_fast": 32.0, "beta_slow": 1.0,
                                   "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1},
               "tie_word_embeddings": False, "vocab_size": VOCABULARY}
-    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,), "lm_head.weight": (VOCABULARY, d)}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
     for i in range(2):
         at = f"model.layers.{i}."
         shapes |= {at + name: shape for name, shape in {
@@ -366,7 +367,8 @@ def fla(p):
         u = rms(x, own("attn_norm.weight"), eps)
         if i in c["attn"]["layers"]:
             a = c["attn"]
-            q, k, v = (heads(u @ w(r + "_proj.weight").T, a["num_heads" if r == "q" else "num_kv_heads"]) for r in "qkv")
+            of = {"q": a["num_heads"], "k": a["num_kv_heads"], "v": a["num_kv_heads"]}
+            q, k, v = (heads(u @ w(r + "_proj.weight").T, of[r]) for r in "qkv")
             f, window = frequencies(q.shape[2], a["rope_theta"]), a["window_size"]
             y, p.maps[i] = attend(turn(q, f), turn(k, f), v, q.shape[2] ** -0.5,
                                   lambda t, s: s <= t and (window is None or t - s < window))
@@ -400,9 +402,11 @@ def fla_model(channels):
     linear = {"q_proj.weight": (n * hd, d), "k_proj.weight": (n * hd, d), "v_proj.weight": (m * vd, d),
               "o_proj.weight": (d, m * vd), "q_conv1d.weight": (n * hd, 1, 4), "k_conv1d.weight": (n * hd, 1, 4),
               "v_conv1d.weight": (m * vd, 1, 4), "A_log": (m,), "b_proj.weight": (m, d), "o_norm.weight": (vd,)}
-    linear |= {"dt_bias": (n * hd,), "f_proj.0.weight": (vd, d), "f_proj.1.weight": (n * hd, vd),
-               "g_proj.0.weight": (vd, d), "g_proj.1.weight": (m * vd, vd), "g_proj.1.bias": (m * vd,)} if channels else {
-               "dt_bias": (m,), "a_proj.weight": (m, d), "g_proj.weight": (m * vd, d)}
+    if channels:
+        linear |= {"dt_bias": (n * hd,), "f_proj.0.weight": (vd, d), "f_proj.1.weight": (n * hd, vd),
+                   "g_proj.0.weight": (vd, d), "g_proj.1.weight": (m * vd, vd), "g_proj.1.bias": (m * vd,)}
+    else:
+        linear |= {"dt_bias": (m,), "a_proj.weight": (m, d), "g_proj.weight": (m * vd, d)}
     k = config["attn"]["num_kv_heads"] * 8
     full = {"q_proj.weight": (24, d), "k_proj.weight": (k, d), "v_proj.weight": (k, d), "o_proj.weight": (d, 24)}
     for i in range(3):
@@ -412,6 +416,24 @@ def fla_model(channels):
             "attn_norm.weight": (d,), "mlp_norm.weight": (d,), "mlp.gate_proj.weight": (wide, d),
             "mlp.up_proj.weight": (wide, d), "mlp.down_proj.weight": (d, wide)}.items()}
     return config, shapes
+
+
+def ling_mixture(p, c, below, u, biased):
+    """Experts by a softmax, or by a sigmoid with biases whose two best in a group count; and the shared one."""
+    z = u @ p.tensors[below + "gate.weight"].T
+    s = sigmoid(z) if biased else np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    choice = s
+    if biased:
+        choice = s + p.tensors[below + "gate.expert_bias"]
+        groups = np.sort(choice.reshape(len(u), c["n_group"], -1), 2)[..., -2:].sum(2)
+        allowed = np.zeros_like(groups)
+        np.put_along_axis(allowed, np.argsort(-groups, 1)[:, :c["topk_group"]], 1, 1)
+        choice = np.where(np.repeat(allowed, s.shape[1] // c["n_group"], 1) > 0, choice, -np.inf)
+    best = np.argsort(-choice, 1)[:, :c["num_experts_per_tok"]]
+    weights = np.take_along_axis(s, best, 1)
+    weights = weights / (weights.sum(1, keepdims=True) + 1e-20) * c.get("routed_scaling_factor", 1)
+    routed = mixture(u, lambda e, row: mlp(p.below(f"{below}experts.{e}."), row), best, weights)
+    return routed + mlp(p.below(below + "shared_experts."), u)
 
 
 def bailing(p):
@@ -435,20 +457,7 @@ def bailing(p):
         if i < c["first_k_dense_replace"]:
             x = x + mlp(p.below(below), u)
             continue
-        z = u @ w("mlp.gate.weight").T
-        s = sigmoid(z) if second else np.exp(z) / np.exp(z).sum(1, keepdims=True)
-        choice = s
-        if second:
-            choice = s + w("mlp.gate.expert_bias")
-            groups = np.sort(choice.reshape(len(x), c["n_group"], -1), 2)[..., -2:].sum(2)
-            allowed = np.zeros_like(groups)
-            np.put_along_axis(allowed, np.argsort(-groups, 1)[:, :c["topk_group"]], 1, 1)
-            choice = np.where(np.repeat(allowed, s.shape[1] // c["n_group"], 1) > 0, choice, -np.inf)
-        best = np.argsort(-choice, 1)[:, :c["num_experts_per_tok"]]
-        weights = np.take_along_axis(s, best, 1)
-        weights = weights / (weights.sum(1, keepdims=True) + 1e-20) * c.get("routed_scaling_factor", 1)
-        x = x + mixture(u, lambda e, row: mlp(p.below(f"{below}experts.{e}."), row), best, weights) + mlp(
-            p.below(below + "shared_experts."), u)
+        x = x + ling_mixture(p, c, below, u, second)
     p.finish(rms(x, p.tensors["model.norm.weight"], eps))
 
 
@@ -489,7 +498,8 @@ def bailing_model(second):
 
 def chatglm(p):
     """ChatGLM 2, 3 and GLM-4 in their first form: half of a head turns, in neighbouring pairs."""
-    c, x, eps = p.config, p.tensors["transformer.embedding.word_embeddings.weight"][p.ids], p.config["layernorm_epsilon"]
+    c, eps = p.config, p.config["layernorm_epsilon"]
+    x = p.tensors["transformer.embedding.word_embeddings.weight"][p.ids]
     n, m, hd = c["num_attention_heads"], c["multi_query_group_num"], c["kv_channels"]
     f = frequencies(hd // 2, 10000.0 * c["rope_ratio"])
     for i in range(c["num_layers"]):
@@ -575,7 +585,8 @@ def minicpm_sala_model():
               "rope_scaling": None, "hidden_act": "silu", "attention_bias": False, "max_position_embeddings": 1024,
               "sparse_config": {"block_size": 64, "topk": 64, "window_size": 2048, "dense_len": 512},
               "tie_word_embeddings": False, "vocab_size": VOCABULARY}
-    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,), "lm_head.weight": (VOCABULARY, d)}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
     for i, kind in enumerate(kinds):
         at, keys = f"model.layers.{i}.", m if kind == "minicpm4" else n
         mixer = {"q_proj.weight": (n * hd, d), "k_proj.weight": (keys * hd, d), "v_proj.weight": (keys * hd, d),
@@ -589,6 +600,73 @@ def minicpm_sala_model():
     return config, shapes
 
 
+def bailing2_5(p):
+    """Ling and Ring 2.5: lightning attention whose halves turn, latent attention, and the mixture of Ling 2."""
+    c, x, eps = p.config, p.tensors["model.word_embeddings.weight"][p.ids], p.config["rms_norm_eps"]
+    n, L, T = c["num_kv_heads_for_linear_attn"], c["num_hidden_layers"], len(p.ids)
+    hd = c["hidden_size"] // n
+    turned = frequencies(c["qk_rope_head_dim"], c["rope_theta"])
+    f = frequencies(int(hd * c["partial_rotary_factor"]), c["rope_theta"])
+    for i in range(L):
+        p.states.append(x)
+        w, below = p.below(f"model.layers.{i}."), f"model.layers.{i}.mlp."
+        a, u = p.below(f"model.layers.{i}.attention."), rms(x, w("input_layernorm.weight"), eps)
+        if (i + 1) % c["layer_group_size"] == 0:
+            scale = (c["qk_nope_head_dim"] + c["qk_rope_head_dim"]) ** -0.5
+            y, p.maps[i] = latent(c, a, u, turned, scale, True, o="dense")
+        else:
+            q, k, v = (heads(part, n) for part in np.split(u @ a("query_key_value.weight").T, 3, 1))
+            q = turn(rms(q, a("query_layernorm.weight"), eps), f)
+            k = turn(rms(k, a("key_layernorm.weight"), eps), f)
+            slope = slopes(n) * (1 - (i - 1) / (L - 1) + 1e-5)
+            S, y = np.zeros((n, hd, hd)), np.zeros((T, n, hd))
+            for t in range(T):
+                for h in range(n):
+                    S[h] = np.exp(-slope[h]) * S[h] + np.outer(k[t, h], v[t, h])
+                    y[t, h] = S[h].T @ q[t, h] * hd ** -0.5
+            y = rms(y.reshape(T, c["group_norm_size"], -1), 1.0, eps).reshape(T, -1) * a("g_norm.weight")
+            y = y * sigmoid(u @ a("g_proj.weight").T) @ a("dense.weight").T
+        x = x + y
+        u = rms(x, w("post_attention_layernorm.weight"), eps)
+        dense = i < c["first_k_dense_replace"]
+        x = x + (mlp(p.below(below), u) if dense else ling_mixture(p, c, below, u, True))
+    p.finish(rms(x, p.tensors["model.norm.weight"], eps))
+
+
+def bailing2_5_model():
+    d, n, still, turned, v, rank, low, wide, small, e = 32, 4, 8, 8, 8, 12, 12, 32, 8, 8
+    config = {"model_type": "bailing2_5_moe", "hidden_size": d, "num_hidden_layers": 3, "layer_group_size": 2,
+              "num_attention_heads": n, "num_key_value_heads": n, "num_kv_heads_for_linear_attn": n,
+              "q_lora_rank": low, "kv_lora_rank": rank, "qk_nope_head_dim": still, "qk_rope_head_dim": turned,
+              "v_head_dim": v, "intermediate_size": wide, "moe_intermediate_size": small, "num_experts": e,
+              "num_experts_per_tok": 3, "num_shared_experts": 1, "n_group": 4, "topk_group": 2,
+              "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 2.5,
+              "score_function": "sigmoid", "group_norm_size": 2, "linear_silu": False, "use_qk_norm": True,
+              "partial_rotary_factor": 0.5, "rope_interleave": True, "rope_theta": 600000.0, "rope_scaling": None,
+              "hidden_act": "silu", "rms_norm_eps": 1e-6, "max_position_embeddings": 512,
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY}
+    shapes = {"model.word_embeddings.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
+    for i in range(3):
+        at = f"model.layers.{i}."
+        mixer = {"query_key_value.weight": (3 * d, d), "query_layernorm.weight": (d // n,),
+                 "key_layernorm.weight": (d // n,), "g_proj.weight": (d, d), "g_norm.weight": (d,),
+                 "dense.weight": (d, d)} if i != 1 else {
+            "q_a_proj.weight": (low, d), "q_a_layernorm.weight": (low,), "q_b_proj.weight": (n * (still + turned), low),
+            "kv_a_proj_with_mqa.weight": (rank + turned, d), "kv_a_layernorm.weight": (rank,),
+            "kv_b_proj.weight": (n * (still + v), rank), "dense.weight": (d, n * v)}
+        shapes |= {at + "attention." + name: shape for name, shape in mixer.items()}
+        shapes |= {at + "input_layernorm.weight": (d,), at + "post_attention_layernorm.weight": (d,)}
+        blocks = {"mlp.": wide} if i == 0 else {"mlp.shared_experts.": small} | {
+            f"mlp.experts.{j}.": small for j in range(e)}
+        for below, inner in blocks.items():
+            shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
+                       at + below + "down_proj.weight": (d, inner)}
+        if i > 0:
+            shapes |= {at + "mlp.gate.weight": (e, d), at + "mlp.gate.expert_bias": (e,)}
+    return config, shapes
+
+
 SEEDS = {"zamba2": 1}  # another gives activations that lose a digit
 FAMILIES = {
     "zamba2": (zamba2, zamba2_model),
@@ -599,6 +677,7 @@ FAMILIES = {
     "bailing_moe_v2": (bailing, lambda: bailing_model(True)),
     "chatglm": (chatglm, chatglm_model),
     "minicpm_sala": (minicpm_sala, minicpm_sala_model),
+    "bailing2_5": (bailing2_5, bailing2_5_model),
 }
 
 
