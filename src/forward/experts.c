@@ -249,8 +249,11 @@ static void gather(void *context, size_t item, size_t worker)
 {
     (void)worker;
     const struct mixture *m = context;
+    const struct visit *visit = &m->visit[m->turn + item];
     size_t width = m->experts->width;
-    memcpy(m->x + item * width, m->in + m->visit[m->turn + item].row * width, width * sizeof *m->x);
+    memcpy(m->x + item * width, m->in + visit->row * width, width * sizeof *m->x);
+    if (m->experts->input_scaled)
+        qk_scale(width, visit->weight, m->x + item * width);
 }
 
 /* Item: some columns. Adds the turn's outputs to their rows, in the order of the experts. */
@@ -264,9 +267,9 @@ static void add_visits(void *context, size_t item, size_t worker)
     for (size_t i = 0; i < m->turn_rows; i++) {
         const struct visit *visit = &m->visit[m->turn + i];
         const float *y = m->y + i * width;
-        float *sum = m->sum + visit->row * width;
+        float *sum = m->sum + visit->row * width, weight = m->experts->input_scaled ? 1.0f : visit->weight;
         for (size_t c = first; c < end; c++)
-            sum[c] += visit->weight * y[c];
+            sum[c] += weight * y[c];
     }
 }
 

@@ -255,6 +255,7 @@ enum qk_code qk_experts_read(struct qk_reading *r)
     QK_TRY(read_router(r, object, experts));
     QK_TRY(read_latents(r, object, experts));
     QK_TRY(read_swiglu(r, object, &experts->swiglu));
+    experts->input_scaled = qk_json_bool(object, "input_scaled", false);
     QK_TRY(qk_alloc(&experts->held, experts->router.n, sizeof *experts->held, r->err));
     QK_TRY(find_experts(r, object));
     shared = qk_json_get(object, "shared");

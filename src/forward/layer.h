@@ -24,10 +24,10 @@ struct qk_feed_forward_ops; /* forward/feed_forward.h */
 struct qk_experts;          /* forward/experts.h */
 
 /* q at position t is multiplied by factor, by ln(t + log) / ln(log) unless log is 0, and by
- * 1 + beta ln(1 + floor(t / period)). */
+ * 1 + beta ln(1 + floor((t + shift) / period)). */
 struct qk_query_scaling {
     float factor, log;
-    double beta, period;
+    double beta, period, shift;
 };
 
 struct qk_norm {

@@ -40,7 +40,7 @@ enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error
         (double)parts->T <= most)
         return QK_OK;
     return qk_fail(err, QK_INPUT,
-        "%s: its attention picks %g tokens for a query, which is not built in (found %zu tokens, expected at most %g)",
+        "%s: its attention sees %g tokens alone, which is not built in (found %zu tokens, expected at most %g)",
         parts->model->checkpoint->path, most, parts->T, most);
 }
 

@@ -12,6 +12,14 @@
 
 /* --- norms --- */
 
+/* A norm of each head, of n values, whose gains are 1. */
+static enum qk_code make_plain_norm(const struct qk_reading *r, size_t n, struct qk_norm *norm)
+{
+    norm->n = n;
+    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
+    return qk_make_ones(r->out, n, &norm->gain, r->err);
+}
+
 /* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. The
  * gain of a layer norm is (heads, head_dim), and each head is normalised. */
 static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, struct qk_norm *norm)
@@ -19,6 +27,8 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     const struct qk_view *view = &r->layer->role[role];
     const char *key = role == QK_Q ? "q_norm" : "k_norm";
     const struct qk_config *config = &r->parts->model->config;
+    if (qk_layout_flag(r->mixer, "qk_norm_plain", config, false))
+        return make_plain_norm(r, r->out->head_dim, norm);
     if (qk_json_get(r->mixer, key) == NULL || !qk_layout_flag(r->mixer, "qk_norm_if", config, true))
         return QK_OK;
     const struct qk_tensor *gain;
@@ -48,12 +58,9 @@ static enum qk_code read_groups(const struct qk_reading *r, struct qk_norm *norm
 /* The norm of each value head: it has gains of 1. */
 static enum qk_code make_v_norm(const struct qk_reading *r)
 {
-    struct qk_norm *norm = &r->out->v_norm;
-    if (!qk_json_bool(r->mixer, "v_norm_plain", false))
-        return QK_OK;
-    norm->n = r->out->value_dim;
-    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
-    return qk_make_ones(r->out, norm->n, &norm->gain, r->err);
+    return qk_json_bool(r->mixer, "v_norm_plain", false)
+               ? make_plain_norm(r, r->out->value_dim, &r->out->v_norm)
+               : QK_OK;
 }
 
 static enum qk_code read_o_norm(const struct qk_reading *r)
@@ -329,12 +336,15 @@ static enum qk_code read_query_scaling(struct qk_reading *r)
 /* Reads beta and its period; without beta, or with 0, queries are not scaled by their position. */
 static enum qk_code read_query_beta(struct qk_reading *r)
 {
-    static const char *const numbers[] = {"query_beta", "query_period", NULL};
+    static const char *const numbers[] = {"query_beta", "query_period", "query_shift", NULL};
     static const struct qk_bounds any = {0, 1e9, "0 to 1e9"};
     const struct qk_config *config = &r->parts->model->config;
     struct qk_query_scaling *query = &r->out->query;
     bool found;
+    if (!qk_layout_flag(r->mixer, "query_if", config, true))
+        return QK_OK;
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "query_shift", config, any, &found, &query->shift, r->err));
     QK_TRY(qk_layout_number(r->mixer, "query_beta", config, any, &found, &query->beta, r->err));
     if (query->beta == 0)
         return QK_OK;

@@ -667,6 +667,62 @@ def bailing2_5_model():
     return config, shapes
 
 
+def llama4(p):
+    """Llama 4 below the length of its pieces: turned heads are divided by their root mean square, others grow."""
+    c, eps = p.config, p.config["rms_norm_eps"]
+    n, m, hd = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+    x = p.tensors["model.embed_tokens.weight"][p.ids]
+    f, T = frequencies(hd, c["rope_theta"]), len(p.ids)
+    for i in range(c["num_hidden_layers"]):
+        p.states.append(x)
+        w, below = p.below(f"model.layers.{i}."), f"model.layers.{i}.feed_forward."
+        u = rms(x, w("input_layernorm.weight"), eps)
+        q, k, v = (heads(u @ w(f"self_attn.{r}_proj.weight").T, n if r == "q" else m) for r in "qkv")
+        if c["no_rope_layers"][i]:
+            q, k = rms(turn(q, f, True), 1.0, eps), rms(turn(k, f, True), 1.0, eps)
+        else:
+            q = q * (1 + c["attn_scale"] * np.log1p(np.floor((np.arange(T) + 1) / c["floor_scale"])))[:, None, None]
+        y, p.maps[i] = attend(q, k, v, hd ** -0.5)
+        x = x + y @ w("self_attn.o_proj.weight").T
+        u = rms(x, w("post_attention_layernorm.weight"), eps)
+        if i not in c["moe_layers"]:
+            x = x + mlp(p.below(below), u)
+            continue
+        z = u @ p.tensors[below + "router.weight"].T
+        x = x + mlp(p.below(below + "shared_expert."), u)
+        for t in range(T):
+            for e in np.argsort(-z[t])[:c["num_experts_per_tok"]]:
+                gate, up = np.split(sigmoid(z[t, e]) * u[t] @ p.tensors[below + "experts.gate_up_proj"][e], 2)
+                x[t] += silu(gate) * up @ p.tensors[below + "experts.down_proj"][e]
+    p.finish(rms(x, p.tensors["model.norm.weight"], eps))
+
+
+def llama4_model():
+    d, n, m, hd, wide, small, e = 24, 4, 2, 8, 32, 10, 6
+    config = {"model_type": "llama4_text", "hidden_size": d, "num_hidden_layers": 3, "num_attention_heads": n,
+              "num_key_value_heads": m, "head_dim": hd, "no_rope_layers": [1, 0, 1], "attention_chunk_size": 512,
+              "use_qk_norm": True, "attn_temperature_tuning": True, "attn_scale": 0.1, "floor_scale": 8,
+              "rope_theta": 500000.0, "rope_scaling": None, "intermediate_size": small, "intermediate_size_mlp": wide,
+              "moe_layers": [1, 2], "num_local_experts": e, "num_experts_per_tok": 2, "hidden_act": "silu",
+              "rms_norm_eps": 1e-5, "max_position_embeddings": 1024, "tie_word_embeddings": False,
+              "vocab_size": VOCABULARY}
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
+    for i in range(3):
+        at = f"model.layers.{i}."
+        shapes |= {at + name: shape for name, shape in {
+            "input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,),
+            "self_attn.q_proj.weight": (n * hd, d), "self_attn.k_proj.weight": (m * hd, d),
+            "self_attn.v_proj.weight": (m * hd, d), "self_attn.o_proj.weight": (d, n * hd)}.items()}
+        below, inner = ("feed_forward.", wide) if i == 0 else ("feed_forward.shared_expert.", small)
+        shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
+                   at + below + "down_proj.weight": (d, inner)}
+        if i > 0:
+            shapes |= {at + "feed_forward.router.weight": (e, d), at + "feed_forward.experts.gate_up_proj": (
+                e, d, 2 * small), at + "feed_forward.experts.down_proj": (e, small, d)}
+    return config, shapes
+
+
 SEEDS = {"zamba2": 1}  # another gives activations that lose a digit
 FAMILIES = {
     "zamba2": (zamba2, zamba2_model),
@@ -678,6 +734,7 @@ FAMILIES = {
     "chatglm": (chatglm, chatglm_model),
     "minicpm_sala": (minicpm_sala, minicpm_sala_model),
     "bailing2_5": (bailing2_5, bailing2_5_model),
+    "llama4": (llama4, llama4_model),
 }
 
 
