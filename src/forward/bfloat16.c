@@ -50,9 +50,9 @@ static enum qk_code round_projections(
 {
     struct qk_projection *const all[] = {&weights->qkv, &weights->gate, &weights->o, &weights->beta,
         &weights->alpha, &weights->kernel_in, &weights->kernel_out, &weights->mlp.gate, &weights->mlp.up,
-        &weights->mlp.down, &weights->then_in, &weights->step_in, &weights->step_out, &weights->state_in,
-        &weights->latent.q_down, &weights->latent.q_up, &weights->latent.kv_down, &weights->latent.k_turned,
-        &weights->latent.k_up, &weights->latent.v_up};
+        &weights->mlp.down, &weights->then_in, &weights->own_gate, &weights->own_out, &weights->step_in,
+        &weights->step_out, &weights->state_in, &weights->latent.q_down, &weights->latent.q_up,
+        &weights->latent.kv_down, &weights->latent.k_turned, &weights->latent.k_up, &weights->latent.v_up};
     enum { PROJECTIONS = sizeof all / sizeof all[0] };
     struct qk_timing *timing = qk_progress_timing(progress);
     size_t room = 0;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/elementwise.h"
+#include "forward/layer_inputs.h"
 #include "forward/ops.h"
 #include "forward/row_products.h"
 #include "forward/weights.h"
@@ -119,7 +120,7 @@ enum qk_code qk_embed(
     QK_TRY(add_positions(parts, t0, x, T, d, err));
     if (parts->model->joined)
         double_rows(T, d, x);
-    return QK_OK;
+    return parts->model->layer_input > 0 ? qk_layer_inputs_add(parts, ids, t0, T, x, err) : QK_OK;
 }
 
 /* --- logits --- */

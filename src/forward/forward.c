@@ -12,6 +12,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 static enum qk_code ask(const struct qk_model *model, const char *(*reason)(const struct qk_parts *),
     const char **why, struct qk_error *err)
@@ -168,11 +169,23 @@ static void pass_attention(void *context, size_t worker, const struct qk_attenti
     pass->hooks->attention(pass->hooks->context, pass->layer, worker, map);
 }
 
+/* Shows what a layer's mixer sees: the rows without the layers' own inputs. */
 static enum qk_code show_state(const struct pass *pass, int layer, struct qk_error *err)
 {
-    if (pass->hooks == NULL || pass->hooks->state == NULL)
+    const struct qk_forward_hooks *hooks = pass->hooks;
+    const struct qk_model *model = pass->parts->model;
+    float *seen;
+    if (hooks == NULL || hooks->state == NULL)
         return QK_OK;
-    return pass->hooks->state(pass->hooks->context, layer, pass->x, pass->T, pass->d, err);
+    if (model->layer_input == 0 || pass->d == (size_t)qk_model_own_width(model))
+        return hooks->state(hooks->context, layer, pass->x, pass->T, pass->d, err);
+    QK_TRY(qk_alloc_aligned(&seen, pass->T * pass->d, sizeof *seen, err));
+    memcpy(seen, pass->x, pass->T * pass->d * sizeof *seen);
+    qk_rows_narrow(model, pass->T, seen);
+    enum qk_code code =
+        hooks->state(hooks->context, layer, seen, pass->T, (size_t)qk_model_own_width(model), err);
+    free(seen);
+    return code;
 }
 
 static enum qk_code read_layer(

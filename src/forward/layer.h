@@ -57,16 +57,14 @@ struct qk_mlp {
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
-    struct qk_layer_weights
-        *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
-    struct qk_layer_weights
-        *then; /* owned, or NULL: the mixer of x + then_in y, where y is what the others make. Its
-                                    * output alone is added to x. */
+    /* Owned: a second mixer of the same input, whose output is added; or NULL. */
+    struct qk_layer_weights *beside;
+    /* Owned, or NULL: the mixer of x + then_in y, where y is what the others make. Its output alone is added to x. */
+    struct qk_layer_weights *then;
     struct qk_projection then_in;
-    size_t d;     /* input of the mixer */
-    size_t width; /* of what the layer adds to */
-    size_t
-        stream; /* of the rows of x: width, or twice that, with the embedded tokens behind it (model->joined) */
+    /* The input of the mixer; what the layer adds to; and the rows of x, which hold that and what goes along: embedded
+     * tokens, or the layers' own inputs. */
+    size_t d, width, stream;
     size_t n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
     size_t n_out, value_dim;   /* heads of the mixer's output, and their width */
     size_t n_v;                /* heads of v: n_k, or n_out for a delta rule */
@@ -94,6 +92,9 @@ struct qk_layer_weights {
     struct qk_projection o, beta, kernel_in, kernel_out;
     struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
     struct qk_mlp mlp;
+    size_t input_at; /* where the layer's own inputs (forward/layer_inputs.h) begin in a row of x */
+    struct qk_projection own_gate, own_out;
+    struct qk_norm own_norm;
     struct qk_experts *experts; /* owned; NULL: none */
     float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;

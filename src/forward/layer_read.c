@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "forward/bfloat16.h"
+#include "forward/layer_inputs.h"
 #include "forward/weights.h"
 
 #include <math.h>
@@ -247,6 +248,7 @@ static enum qk_code read_rest(struct qk_reading *r)
     QK_TRY(
         qk_norm_read(r->parts, r->mixer, i, "mlp_post_norm", out->width, out, &out->mlp_post_norm, r->err));
     QK_TRY(read_layer_scale(r));
+    QK_TRY(qk_layer_inputs_read(r));
     return qk_feed_forward_read(r);
 }
 

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/elementwise.h"
+#include "forward/layer_inputs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -236,7 +237,7 @@ static void add_mlp(void *context, size_t item, size_t worker)
     if (w->mixer != NULL && w->parallel)
         add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
-    if (w->layer_scale != 1.0f)
+    if (w->layer_scale != 1.0f && w->own_gate.weight == NULL) /* else behind the layer's own inputs */
         qk_scale(n * d, w->layer_scale, x);
 }
 
@@ -395,7 +396,7 @@ static enum qk_code run_alone(const struct qk_layer_weights *w, float *x, const 
     return code;
 }
 
-/* --- a layer that sees the embedded tokens --- */
+/* --- a layer with more in its rows --- */
 
 /* z += then_in y, where y is what the layer's mixer and MLP make of rows x (T, w->stream). */
 static enum qk_code run_first(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
@@ -427,8 +428,17 @@ static enum qk_code run_first(const struct qk_layer_weights *w, float *x, const 
     return code;
 }
 
-/* The same for rows of x whose second half holds the embedded tokens: the first half becomes the output. */
-static enum qk_code run_joined(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
+/* z (T, w->width) = the layer's output for it, with the inputs of its own that rows x hold. */
+static enum qk_code run_own(const struct qk_layer_weights *w, float *x, float *z,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_layer_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    QK_TRY(run_alone(w, z, batch, tables, watch, progress, err));
+    return qk_layer_inputs_run(w, x, batch, z, progress, err);
+}
+
+/* The same for rows of x that hold more: their first w->width values become the output. */
+static enum qk_code run_along(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err)
 {
@@ -440,7 +450,7 @@ static enum qk_code run_joined(const struct qk_layer_weights *w, float *x, const
         memcpy(z + t * n, x + t * w->stream, n * sizeof *z);
     enum qk_code code = QK_OK;
     if (w->then == NULL)
-        code = run_alone(w, z, batch, tables, watch, progress, err);
+        code = run_own(w, x, z, batch, tables, watch, progress, err);
     else {
         code = run_first(w, x, batch, tables, watch, z, progress, err);
         if (code == QK_OK)
@@ -461,7 +471,7 @@ enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, cons
     struct qk_error *err)
 {
     static const struct qk_layer_watch NOBODY = {0};
-    return (weights->stream != weights->width ? run_joined : run_alone)(
+    return (weights->stream != weights->width ? run_along : run_alone)(
         weights, x, batch, tables, watch != NULL ? watch : &NOBODY, progress, err);
 }
 

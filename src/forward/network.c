@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "forward/embedding.h"
 #include "forward/experts.h"
+#include "forward/layer_inputs.h"
 #include "forward/weights.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ struct qk_network {
     struct qk_layer_weights turn; /* a layer that is not held */
     struct qk_layer_weights final_owner;
     struct qk_norm final_norm;
+    float *projection; /* of the layers' own inputs; owned; NULL: none, or not held */
     struct qk_head head;
 };
 
@@ -133,6 +135,7 @@ void qk_network_close(struct qk_network *network)
     qk_layer_weights_free(&network->final_owner);
     qk_head_free(&network->head);
     qk_parts_close(&network->parts);
+    free(network->projection);
     free(network->changed);
     free(network->layer);
     free(network);
@@ -161,8 +164,13 @@ size_t qk_network_vocabulary(const struct qk_network *network)
 }
 
 enum qk_code qk_network_embed(
-    const struct qk_network *network, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
+    struct qk_network *network, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
 {
+    struct qk_network *base = base_of(network);
+    size_t d = (size_t)qk_model_own_width(network->parts.model), values = (qk_network_width(network) - d) * d;
+    if (network->parts.model->layer_input > 0 && base->projection == NULL && may_hold(base, values))
+        QK_TRY(qk_layer_inputs_hold(&base->parts, &base->projection, err));
+    network->parts.layer_projection = base->projection;
     return qk_embed(&network->parts, ids, t0, T, x, err);
 }
 

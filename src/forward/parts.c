@@ -85,8 +85,7 @@ static const char *reason_text(const char *word)
         {"variant", "its config asks for a variant of its layers that is not built in"},
         {"layer_scale", "its scores are scaled by the number of the layer"},
         {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"},
-        {"sinks", "its full attention has sinks"},
-        {"per_layer", "its layers take inputs of their own for each token"}};
+        {"sinks", "its full attention has sinks"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;

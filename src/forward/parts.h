@@ -13,7 +13,9 @@ struct qk_parts {
     size_t T;                     /* tokens of the sequence, on which some rotary frequencies depend */
     struct qk_layout layout;
     struct qk_names names;
-    const cJSON *forward;         /* the row's "forward", NULL when it has none */
+    const float
+        *layer_projection; /* of the layers' own inputs (forward/layer_inputs.h), borrowed; NULL: read anew */
+    const cJSON *forward;  /* the row's "forward", NULL when it has none */
     struct qk_progress *progress; /* of those who read weights; borrowed; NULL, until the caller sets it */
 };
 

@@ -39,7 +39,7 @@ static const char ROWS[] = " separate gated block head3 grouped conv1d key_group
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] =
-    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer variant ";
+    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -215,6 +215,13 @@ static const struct field FORWARD_FIELDS[] = {
     {"embedding_multiplier", VALUE, false, NULL},
     {"embedding_root_if", FLAG, false, NULL},
     {"position_embedding", NAMES, false, NULL},
+    {"layer_input", VALUE, false, NULL},
+    {"layer_input_embedding", NAMES, false, NULL},
+    {"layer_input_in", NAMES, false, NULL},
+    {"layer_input_in_norm", NAMES, false, NULL},
+    {"layer_input_gate", NAMES, false, NULL},
+    {"layer_input_out", NAMES, false, NULL},
+    {"layer_input_norm", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
     {"logit_multiplier", VALUE, false, NULL},
@@ -527,7 +534,10 @@ static enum qk_code check_experts(const char *file, const cJSON *experts, struct
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
-    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"};
+    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"},
+                             *const inputs[] = {"layer_input_embedding", "layer_input_in",
+                                 "layer_input_in_norm", "layer_input_gate", "layer_input_out",
+                                 "layer_input_norm"};
     const cJSON *forward = qk_json_get(row, "forward");
     if (forward == NULL)
         return QK_OK;
@@ -536,6 +546,8 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     if (!has_pass(forward))
         return QK_OK;
     QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
+    if (qk_json_get(forward, "layer_input") != NULL)
+        QK_TRY(check_needed(file, "forward", forward, inputs, 6, err));
     if (qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL) {
         QK_TRY(check_needed(file, "forward", forward, mlp, 1, err));
         QK_TRY(check_up(file, "forward", forward, err));

@@ -109,6 +109,8 @@ struct qk_model {
     struct qk_layer *layer;
     int n_layers;
     bool joined; /* a layer sees the embedded tokens behind its input: both go from layer to layer */
+    long
+        layer_input; /* values that each layer has of its own for a token (forward/layer_inputs.h); 0: none */
     struct qk_lines remarks; /* what was found and why; `qkscope info` prints them */
 };
 
@@ -125,9 +127,10 @@ void qk_model_close(struct qk_model *model);
 /* True when q or k of the layer is made of this tensor: rows, bias, gain, and with slices every factor and scale. */
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor);
 
-/* Width of what goes from layer to layer: the input width of q and k of the first layer that has them. */
+/* Width of what goes from layer to layer: the input width of q and k of the first layer that has them, and the inputs
+ * that layers have of their own. */
 uint64_t qk_model_width(const struct qk_model *model);
-/* Width of what a layer adds to: that, or half of it where the embedded tokens go along (joined). */
+/* Width of what a layer adds to: that without what goes along. */
 uint64_t qk_model_own_width(const struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`

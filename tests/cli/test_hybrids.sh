@@ -29,7 +29,7 @@ sys.exit(not sums or not all(least <= s <= 1 + 1e-5 for s in sums))" "$out" "$1"
     check "  search" ended 0
 }
 for name in qwen3_next qwen3_next_moe qwen3_5_moe_text kimi_linear nemotron_h granitemoehybrid_moe falcon_h1 \
-    olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3; do
+    olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3 gemma4_text; do
     try "$name" "$fixtures/$name" 128
 done
 for name in gpt_oss deepseek_v3_yarn zamba2 mistral4 gated_deltanet kda bailing_moe_v2 chatglm minicpm_sala bailing2_5 llama4; do
