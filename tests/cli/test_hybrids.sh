@@ -32,7 +32,8 @@ for name in qwen3_next qwen3_next_moe qwen3_5_moe_text kimi_linear nemotron_h gr
     olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3 gemma4_text; do
     try "$name" "$fixtures/$name" 128
 done
-for name in gpt_oss deepseek_v3_yarn zamba2 mistral4 gated_deltanet kda bailing_moe_v2 chatglm minicpm_sala bailing2_5 llama4; do
+for name in gpt_oss deepseek_v3_yarn zamba2 mistral4 gated_deltanet kda bailing_moe_v2 chatglm minicpm_sala bailing2_5 \
+    llama4 minimax_m2 minicpm; do
     try "$name" "$QK_TEST_DATA/softmax/$name" 64
 done
 folder=$QK_TEST_DATA/softmax/zamba2

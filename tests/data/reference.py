@@ -5,7 +5,7 @@
     reference.py compare NAME FOLDER    the reference beside the golden that other software left in the folder
 
 It made the folders tests/data/softmax/NAME of the families in FAMILIES. zamba2 was compared with a golden by
-transformers 5.17 (largest error 1e-5 of the largest entry). transformers does not have the others, but mistral4.
+transformers 5.17 (largest error 1e-5 of the largest entry).
 """
 import json
 import os
@@ -723,6 +723,107 @@ def llama4_model():
     return config, shapes
 
 
+def scored(c, s, bias, groups, kept):
+    """The experts of each token and their weights, by the scores s (T, experts) and what is added for the choice."""
+    choice = s + bias
+    best_two = np.sort(choice.reshape(len(s), groups, -1), 2)[..., -2:].sum(2)
+    allowed = np.zeros_like(best_two)
+    np.put_along_axis(allowed, np.argsort(-best_two, 1)[:, :kept], 1, 1)
+    choice = np.where(np.repeat(allowed, s.shape[1] // groups, 1) > 0, choice, -np.inf)
+    best = np.argsort(-choice, 1)[:, :c["num_experts_per_tok"]]
+    return best, np.take_along_axis(s, best, 1)
+
+
+def plain_mlp(p, c, at, u):
+    """The MLP or the mixture of experts of families whose layers are otherwise llama's."""
+    kind = c["model_type"]
+    w = p.below(at)
+    if kind == "arcee":
+        return np.maximum(u @ w("mlp.up_proj.weight").T, 0) ** 2 @ w("mlp.down_proj.weight").T
+    if kind == "minicpm" or at + "mlp.gate_proj.weight" in p.tensors:
+        return mlp(p.below(at + "mlp."), u)
+    if kind == "minimax_m2":
+        s = sigmoid(u @ w("block_sparse_moe.gate.weight").T)
+        best, weights = scored(c, s, w("block_sparse_moe.e_score_correction_bias"), 1, 1)
+        weights = weights / weights.sum(1, keepdims=True)
+        return mixture(u, lambda e, row: mlp(p.below(f"{at}block_sparse_moe.experts.{e}."), row, "w1", "w3", "w2"),
+                       best, weights)
+    z, shared = u @ w("mlp.gate.weight").T, 0
+    if kind == "olmoe":
+        best, weights = scored(c, np.exp(z) / np.exp(z).sum(1, keepdims=True), 0, 1, 1)
+    else:
+        best, weights = scored(c, sigmoid(z), w("mlp.gate.e_score_correction_bias"), c["n_group"], c["topk_group"])
+        weights = weights / (weights.sum(1, keepdims=True) + 1e-20) * c["routed_scaling_factor"]
+        shared = mlp(p.below(at + "mlp.shared_experts."), u)
+    return mixture(u, lambda e, row: mlp(p.below(f"{at}mlp.experts.{e}."), row), best, weights) + shared
+
+
+def plain(p):
+    """Arcee, MiniCPM, OLMoE, MiniMax-M2 and dots1: llama's layers with norms of q and k, factors, and other MLPs."""
+    c, eps = p.config, p.config["rms_norm_eps"]
+    n, m, hd = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+    x = p.tensors["model.embed_tokens.weight"][p.ids] * c.get("scale_emb", 1)
+    f = frequencies(c.get("rotary_dim", hd), c["rope_theta"])
+    add = c["scale_depth"] / np.sqrt(c["num_hidden_layers"]) if "scale_depth" in c else 1
+    for i in range(c["num_hidden_layers"]):
+        p.states.append(x)
+        at = f"model.layers.{i}."
+        w, u = p.below(at), rms(x, p.tensors[at + "input_layernorm.weight"], eps)
+        q, k, v = (u @ w(f"self_attn.{r}_proj.weight").T for r in "qkv")
+        if c["model_type"] in ("olmoe", "minimax_m2"):
+            q, k = rms(q, w("self_attn.q_norm.weight"), eps), rms(k, w("self_attn.k_norm.weight"), eps)
+        q, k, v = heads(q, n), heads(k, m), heads(v, m)
+        if c["model_type"] == "dots1":
+            q, k = rms(q, w("self_attn.q_norm.weight"), eps), rms(k, w("self_attn.k_norm.weight"), eps)
+        window = c["sliding_window"] if c.get("layer_types", {i: ""})[i] == "sliding_attention" else len(x)
+        y, p.maps[i] = attend(turn(q, f), turn(k, f), v, hd ** -0.5, lambda t, s: s <= t and t - s < window)
+        x = x + add * (y @ w("self_attn.o_proj.weight").T)
+        x = x + add * plain_mlp(p, c, at, rms(x, w("post_attention_layernorm.weight"), eps))
+    x = rms(x, p.tensors["model.norm.weight"], eps)
+    p.states.append(x)
+    p.logits = x * c.get("dim_model_base", c["hidden_size"]) / c["hidden_size"] @ p.tensors["lm_head.weight"].T
+
+
+def plain_model(kind):
+    d, n, m, hd, wide, small, e = 24, 3, 1, 8, 32, 8, 6
+    config = {"model_type": kind, "hidden_size": d, "num_hidden_layers": 2, "num_attention_heads": n,
+              "num_key_value_heads": m, "head_dim": hd, "intermediate_size": wide, "hidden_act": "silu",
+              "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None, "max_position_embeddings": 512,
+              "tie_word_embeddings": False, "vocab_size": VOCABULARY} | {
+        "arcee": {"hidden_act": "relu2"},
+        "minicpm": {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 8},
+        "olmoe": {"num_experts": e, "num_experts_per_tok": 2, "norm_topk_prob": False, "clip_qkv": None},
+        "minimax_m2": {"num_local_experts": e, "num_experts_per_tok": 2, "rotary_dim": 4, "use_qk_norm": True},
+        "dots1": {"n_routed_experts": e, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2, "sliding_window": 6,
+                  "norm_topk_prob": True, "routed_scaling_factor": 2.5, "first_k_dense_replace": 1,
+                  "layer_types": ["sliding_attention", "full_attention"]}}[kind]
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, d), "model.norm.weight": (d,),
+              "lm_head.weight": (VOCABULARY, d)}
+    for i in range(2):
+        at = f"model.layers.{i}."
+        of = {"input_layernorm.weight": (d,), "post_attention_layernorm.weight": (d,),
+              "self_attn.q_proj.weight": (n * hd, d), "self_attn.k_proj.weight": (m * hd, d),
+              "self_attn.v_proj.weight": (m * hd, d), "self_attn.o_proj.weight": (d, n * hd)}
+        if kind in ("olmoe", "minimax_m2", "dots1"):
+            each = kind == "dots1"
+            of |= {"self_attn.q_norm.weight": (hd if each else n * hd,),
+                   "self_attn.k_norm.weight": (hd if each else m * hd,)}
+        names, experts = ("gate_proj", "up_proj", "down_proj"), [f"mlp.experts.{j}." for j in range(e)]
+        if kind in ("arcee", "minicpm") or (kind == "dots1" and i == 0):
+            blocks = {"mlp.": wide}
+        elif kind == "minimax_m2":
+            names, blocks = ("w1", "w3", "w2"), {f"block_sparse_moe.experts.{j}.": small for j in range(e)}
+            of |= {"block_sparse_moe.gate.weight": (e, d), "block_sparse_moe.e_score_correction_bias": (e,)}
+        else:
+            blocks = {below: small for below in experts + (["mlp.shared_experts."] if kind == "dots1" else [])}
+            of |= {"mlp.gate.weight": (e, d)} | ({"mlp.gate.e_score_correction_bias": (e,)} if kind == "dots1" else {})
+        for below, inner in blocks.items():
+            of |= {f"{below}{name}.weight": (inner, d) for name in names[1 if kind == "arcee" else 0:2]}
+            of[f"{below}{names[2]}.weight"] = (d, inner)
+        shapes |= {at + name: shape for name, shape in of.items()}
+    return config, shapes
+
+
 SEEDS = {"zamba2": 1}  # another gives activations that lose a digit
 FAMILIES = {
     "zamba2": (zamba2, zamba2_model),
@@ -735,7 +836,8 @@ FAMILIES = {
     "minicpm_sala": (minicpm_sala, minicpm_sala_model),
     "bailing2_5": (bailing2_5, bailing2_5_model),
     "llama4": (llama4, llama4_model),
-}
+} | {name: (plain, lambda name=name: plain_model(name)) for name in (
+    "arcee", "minicpm", "olmoe", "minimax_m2", "dots1")}
 
 
 # --- the program

@@ -24,7 +24,8 @@ static char *const FIXTURES[] = {"gemma", "gemma2", "cohere", "cohere_qk", "cohe
     "ministral3_plain", "deepseek_v2", "deepseek_v3_direct", "deepseek_v3_dense", "deepseek_v3_yarn",
     "ministral3", "olmo3", "glm4_moe_lite", "glm_moe_dsa", "gemma4_plain", "gemma4_shared", "deepseek_v2_moe",
     "deepseek_v32", "gpt_oss", "afmoe", "mimo_v2_flash", "zamba2", "mistral4", "gated_deltanet", "kda",
-    "bailing_moe", "bailing_moe_v2", "chatglm", "minicpm_sala", "bailing2_5", "llama4"};
+    "bailing_moe", "bailing_moe_v2", "chatglm", "minicpm_sala", "bailing2_5", "llama4", "arcee", "minicpm",
+    "olmoe", "minimax_m2", "dots1"};
 enum { N_FIXTURES = sizeof FIXTURES / sizeof FIXTURES[0] };
 
 static void open_fixture(const char *name, struct qk_model **model, struct golden *golden)
