@@ -383,9 +383,37 @@ static void test_too_long(void **state)
     qk_model_close(model);
 }
 
+/* Attention on given inputs has sinks of its own: the weights are gone by then. */
+static void test_own_sinks(void **state)
+{
+    struct qk_layer_attention made;
+    struct qk_model *model;
+    struct golden golden;
+    struct qk_error err = {0};
+    (void)state;
+    open_fixture("gpt_oss", &model, &golden);
+    float *x = golden_values(&golden, golden_tensor(&golden, "hidden_states", 1)),
+          *expected = golden_values(&golden, golden_tensor(&golden, "attentions", 1)),
+          *row = malloc(golden.T * sizeof *row);
+    expect_ok(qk_layer_attention_make(model, NULL, 1, x, golden.T, NULL, &made, &err), &err);
+    assert_non_null(made.attention.sinks);
+    assert_ptr_equal(made.attention.sinks, made.owned[3]);
+    for (size_t h = 0; h < made.attention.n_q; h++) {
+        size_t t = golden.T - 1;
+        qk_attention_row(&made.attention, h, t, row);
+        assert_true(worst(row, expected + (h * golden.T + t) * golden.T, t + 1) < TOLERANCE);
+    }
+    qk_layer_attention_free(&made);
+    free(row);
+    free(expected);
+    free(x);
+    close_golden(&golden);
+    qk_model_close(model);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[2 * N_FIXTURES + 3];
+    struct CMUnitTest tests[2 * N_FIXTURES + 4];
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
     for (size_t i = 0; i < N_FIXTURES; i++)
@@ -395,5 +423,6 @@ int main(void)
     tests[2 * N_FIXTURES] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
     tests[2 * N_FIXTURES + 1] = (struct CMUnitTest)test_in_folder(test_fp8);
     tests[2 * N_FIXTURES + 2] = (struct CMUnitTest)test_in_folder(test_renamed);
+    tests[2 * N_FIXTURES + 3] = (struct CMUnitTest)cmocka_unit_test(test_own_sinks);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
