@@ -37,7 +37,7 @@ static void scale_queries(const struct qk_run *run, const struct qk_block *block
         double a = (double)by->log, t = (double)qk_run_position(run, block, i, NULL);
         float factor = by->factor * (a > 0 ? (float)(log(t + a) / log(a)) : 1.0f);
         if (by->beta != 0)
-            factor *= (float)(1 + by->beta * log1p(floor(t / by->period)));
+            factor *= (float)(1 + by->beta * log1p(floor((t + by->shift) / by->period)));
         for (size_t j = 0; j < w->n_q * w->head_dim; j++)
             q[i * w->qkv.n + j] *= factor;
     }

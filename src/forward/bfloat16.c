@@ -50,9 +50,9 @@ static enum qk_code round_projections(
 {
     struct qk_projection *const all[] = {&weights->qkv, &weights->gate, &weights->o, &weights->beta,
         &weights->alpha, &weights->kernel_in, &weights->kernel_out, &weights->mlp.gate, &weights->mlp.up,
-        &weights->mlp.down, &weights->step_in, &weights->step_out, &weights->state_in,
-        &weights->latent.q_down, &weights->latent.q_up, &weights->latent.kv_down, &weights->latent.k_turned,
-        &weights->latent.k_up, &weights->latent.v_up};
+        &weights->mlp.down, &weights->then_in, &weights->own_gate, &weights->own_out, &weights->step_in,
+        &weights->step_out, &weights->state_in, &weights->latent.q_down, &weights->latent.q_up,
+        &weights->latent.kv_down, &weights->latent.k_turned, &weights->latent.k_up, &weights->latent.v_up};
     enum { PROJECTIONS = sizeof all / sizeof all[0] };
     struct qk_timing *timing = qk_progress_timing(progress);
     size_t room = 0;
@@ -77,10 +77,13 @@ enum qk_code qk_layer_to_bfloat16(
 {
     if (qk_precision() != QK_BFLOAT16)
         return QK_OK;
-    if (weights->beside != NULL) {
-        size_t before = weights->beside->values;
-        QK_TRY(round_projections(weights->beside, progress, err));
-        weights->values += weights->beside->values - before;
+    struct qk_layer_weights *const others[] = {weights->beside, weights->then};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (others[i] == NULL)
+            continue;
+        size_t before = others[i]->values;
+        QK_TRY(round_projections(others[i], progress, err));
+        weights->values += others[i]->values - before;
     }
     return round_projections(weights, progress, err);
 }

@@ -90,9 +90,10 @@ enum qk_code qk_decoder_run_layer(struct qk_decoder *decoder, const struct qk_la
     for (size_t i = 0, end; i < n; i = end) {
         struct qk_batch part;
         size_t row;
-        end = qk_batch_cut(sequence, n, i, weights->d, decoder->longest, &part, &row);
+        end = qk_batch_cut(sequence, n, i, weights->stream, decoder->longest, &part, &row);
         part.ends = (size_t)weights->layer->index + 1 == qk_decoder_layers(decoder);
-        QK_TRY(qk_layer_run(weights, x + row * weights->d, &part, &decoder->tables, NULL, progress, err));
+        QK_TRY(
+            qk_layer_run(weights, x + row * weights->stream, &part, &decoder->tables, NULL, progress, err));
         qk_batch_put_back(sequence, i, end, row);
     }
     return QK_OK;

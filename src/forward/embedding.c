@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/elementwise.h"
+#include "forward/layer_inputs.h"
 #include "forward/ops.h"
 #include "forward/row_products.h"
 #include "forward/weights.h"
@@ -12,6 +13,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Finds the embedding (vocabulary, d), or the output head. */
 static enum qk_code find_embedding(
@@ -33,7 +35,7 @@ static enum qk_code find_embedding(
             parts->model->checkpoint->path, qk_json_string(parts->forward, "head", "lm_head"));
     if (*out == NULL)
         QK_TRY(qk_parts_model_tensor(parts, "embedding", ".weight", true, out, err));
-    return qk_weights_check(parts, *out, 0, qk_model_width(parts->model), err);
+    return qk_weights_check(parts, *out, 0, qk_model_own_width(parts->model), err);
 }
 
 /* --- tokens --- */
@@ -82,11 +84,27 @@ static float root_of(const struct qk_parts *parts, double value)
     return (float)root;
 }
 
+/* Makes rows x (T, d) to rows (T, 2 d), the same behind itself. */
+static void double_rows(size_t T, size_t d, float *x)
+{
+    for (size_t t = T; t-- > 0;) {
+        memmove(x + 2 * t * d, x + t * d, d * sizeof *x);
+        memcpy(x + (2 * t + 1) * d, x + 2 * t * d, d * sizeof *x);
+    }
+}
+
+void qk_rows_narrow(const struct qk_model *model, size_t n, float *x)
+{
+    size_t d = (size_t)qk_model_own_width(model), stream = (size_t)qk_model_width(model);
+    for (size_t i = 1; stream > d && i < n; i++)
+        memmove(x + i * d, x + i * stream, d * sizeof *x);
+}
+
 enum qk_code qk_embed(
     const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
 {
     const struct qk_tensor *embedding;
-    size_t d = (size_t)qk_model_width(parts->model);
+    size_t d = (size_t)qk_model_own_width(parts->model);
     double root;
     float factor;
     QK_TRY(find_embedding(parts, false, &embedding, err));
@@ -99,7 +117,10 @@ enum qk_code qk_embed(
     QK_TRY(qk_parts_multiplier(parts, parts->forward, "embedding_multiplier", &factor, err));
     if (factor != 1.0f)
         qk_scale(T * d, factor, x);
-    return add_positions(parts, t0, x, T, d, err);
+    QK_TRY(add_positions(parts, t0, x, T, d, err));
+    if (parts->model->joined)
+        double_rows(T, d, x);
+    return parts->model->layer_input > 0 ? qk_layer_inputs_add(parts, ids, t0, T, x, err) : QK_OK;
 }
 
 /* --- logits --- */

@@ -4,11 +4,15 @@
 
 #include "forward/parts.h"
 
-/* x (T, d) = the embedded tokens ids (T) at the positions t0, t0 + 1 ... These are rows of the embedding, read one by
- * one, scaled, with the learned positions where the family has them. QK_INPUT when an id is outside the vocabulary,
- * or a tensor is missing or has another shape. */
+/* x (T, qk_model_width) = the embedded tokens ids (T) at the positions t0, t0 + 1 ... These are rows of the embedding,
+ * read one by one, scaled, with the learned positions where the family has them; twice in a row of a joined model,
+ * with the layers' own inputs behind them where there are any.
+ * QK_INPUT when an id is outside the vocabulary, or a tensor is missing or has another shape. */
 enum qk_code qk_embed(
     const struct qk_parts *parts, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err);
+
+/* x (n, qk_model_own_width) = x (n, qk_model_width) without what goes along. */
+void qk_rows_narrow(const struct qk_model *model, size_t n, float *x);
 
 /* The output head, which is the embedding where they are tied. */
 struct qk_head {

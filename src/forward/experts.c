@@ -84,7 +84,7 @@ static enum qk_code route_part(struct mixture *m, const struct qk_group *part, s
     QK_TRY(qk_alloc_aligned(&m->logits, part->n * n, sizeof(float), err));
     QK_TRY(qk_alloc_aligned(&m->choice, qk_parallel_workers(items) * n, sizeof(float), err));
     const struct qk_product logits = {
-        .p = &m->experts->route, .x = m->run->normed + m->part * m->run->w->d, .out = m->logits, .ld = n};
+        .p = &m->experts->route, .x = m->run->normed + m->part * m->run->w->width, .out = m->logits, .ld = n};
     QK_TRY(qk_run_products(m->run, part, &logits, 1, m->progress, err));
     qk_parallel_for(items, choose_rows, m, m->progress);
     return qk_progress_check(m->progress, err);
@@ -249,8 +249,11 @@ static void gather(void *context, size_t item, size_t worker)
 {
     (void)worker;
     const struct mixture *m = context;
+    const struct visit *visit = &m->visit[m->turn + item];
     size_t width = m->experts->width;
-    memcpy(m->x + item * width, m->in + m->visit[m->turn + item].row * width, width * sizeof *m->x);
+    memcpy(m->x + item * width, m->in + visit->row * width, width * sizeof *m->x);
+    if (m->experts->input_scaled)
+        qk_scale(width, visit->weight, m->x + item * width);
 }
 
 /* Item: some columns. Adds the turn's outputs to their rows, in the order of the experts. */
@@ -264,9 +267,9 @@ static void add_visits(void *context, size_t item, size_t worker)
     for (size_t i = 0; i < m->turn_rows; i++) {
         const struct visit *visit = &m->visit[m->turn + i];
         const float *y = m->y + i * width;
-        float *sum = m->sum + visit->row * width;
+        float *sum = m->sum + visit->row * width, weight = m->experts->input_scaled ? 1.0f : visit->weight;
         for (size_t c = first; c < end; c++)
-            sum[c] += visit->weight * y[c];
+            sum[c] += weight * y[c];
     }
 }
 
@@ -361,7 +364,7 @@ static enum qk_code run_turns(struct mixture *m, struct qk_error *err)
 static enum qk_code run_shared(struct mixture *m, float *sum, struct qk_error *err)
 {
     const struct qk_experts *experts = m->experts;
-    size_t d = m->run->w->d, n = experts->shared.up.n;
+    size_t d = m->run->w->width, n = experts->shared.up.n;
     memset(sum, 0, m->group->n * d * sizeof *sum);
     if (n == 0)
         return QK_OK;
@@ -398,7 +401,7 @@ static enum qk_code make_latents(struct mixture *m, struct qk_error *err)
     for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, experts->width, &part);) {
         size_t at = part.row - m->group->row;
         const struct qk_product in = {.p = &experts->latent_in,
-            .x = m->run->normed + at * m->run->w->d,
+            .x = m->run->normed + at * m->run->w->width,
             .out = m->latent + at * experts->width,
             .ld = experts->width};
         code = qk_run_products(m->run, &part, &in, 1, m->progress, err);
@@ -412,7 +415,7 @@ static enum qk_code make_latents(struct mixture *m, struct qk_error *err)
 static enum qk_code add_latents(struct mixture *m, float *out, struct qk_error *err)
 {
     const struct qk_experts *experts = m->experts;
-    size_t d = m->run->w->d;
+    size_t d = m->run->w->width;
     enum qk_code code = QK_OK;
     for (struct qk_group part = before_parts(m); code == QK_OK && next_part(m, d, &part);) {
         size_t at = part.row - m->group->row;
@@ -455,7 +458,7 @@ static enum qk_code run_experts(
     if (code == QK_OK)
         code = lay_blocks(&m, err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&out, group->n * run->w->d, sizeof *out, err);
+        code = qk_alloc_aligned(&out, group->n * run->w->width, sizeof *out, err);
     if (code == QK_OK)
         code = run_shared(&m, out, err);
     m.in = run->normed;

@@ -44,6 +44,7 @@ struct qk_experts {
     struct qk_projection latent_in,
         latent_out; /* before and behind the experts, (width, d) and (d, width); or none */
     struct qk_swiglu swiglu;
+    bool input_scaled;                /* an expert's weight multiplies its input, not its output */
     struct qk_projection shared_gate; /* (1, d): a sigmoid of it multiplies the shared expert's output */
     struct qk_expert_matrix matrix[QK_EXPERT_ROLES];
     size_t width, hidden;      /* of an expert's input and output, and between its projections */

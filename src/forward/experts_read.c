@@ -25,6 +25,10 @@ static enum qk_code read_groups(
     router->groups = (size_t)value;
     QK_TRY(qk_layout_count(object, "groups_chosen", config, value, &value, r->err));
     router->groups_chosen = (size_t)value;
+    if (qk_layout_value(object, "group_best", config, &ignored)) {
+        QK_TRY(qk_layout_count(object, "group_best", config, 2, &value, r->err));
+        router->group_best = (size_t)value;
+    }
     if (router->n % router->groups != 0 ||
         router->n / router->groups * router->groups_chosen < router->chosen)
         return qk_fail_row(r, "its experts do not fit into groups");
@@ -42,7 +46,7 @@ static enum qk_code read_router(struct qk_reading *r, const cJSON *object, struc
     long chosen;
     bool found;
     config.layer = r->layer->index + 1;
-    QK_TRY(qk_read_projection(r, object, "router", 0, r->out->d, true, &experts->route));
+    QK_TRY(qk_read_projection(r, object, "router", 0, r->out->width, true, &experts->route));
     router->n = experts->route.n;
     QK_TRY(qk_layout_count(object, "per_token", &config, (long)router->n, &chosen, r->err));
     router->chosen = (size_t)chosen;
@@ -60,6 +64,7 @@ static enum qk_code read_router(struct qk_reading *r, const cJSON *object, struc
         return QK_OK;
     QK_TRY(qk_read_owned(r->parts, correction, router->n, 0, r->out, &values, r->err));
     router->correction = values;
+    router->group_best = router->group_best == 0 ? 2 : router->group_best;
     return QK_OK;
 }
 
@@ -231,7 +236,7 @@ static enum qk_code read_swiglu(struct qk_reading *r, const cJSON *object, struc
 
 static enum qk_code read_latents(struct qk_reading *r, const cJSON *object, struct qk_experts *experts)
 {
-    size_t d = r->out->d;
+    size_t d = r->out->width;
     QK_TRY(qk_read_projection(r, object, "latent_in", 0, d, false, &experts->latent_in));
     experts->width = experts->latent_in.weight != NULL ? experts->latent_in.n : d;
     return experts->latent_in.weight != NULL
@@ -250,13 +255,14 @@ enum qk_code qk_experts_read(struct qk_reading *r)
     QK_TRY(read_router(r, object, experts));
     QK_TRY(read_latents(r, object, experts));
     QK_TRY(read_swiglu(r, object, &experts->swiglu));
+    experts->input_scaled = qk_json_bool(object, "input_scaled", false);
     QK_TRY(qk_alloc(&experts->held, experts->router.n, sizeof *experts->held, r->err));
     QK_TRY(find_experts(r, object));
     shared = qk_json_get(object, "shared");
     if (shared == NULL)
         return QK_OK;
-    QK_TRY(qk_mlp_read(r, shared, r->out->d, false, &experts->shared));
-    return qk_read_projection(r, shared, "weight", 1, r->out->d, false, &experts->shared_gate);
+    QK_TRY(qk_mlp_read(r, shared, r->out->width, false, &experts->shared));
+    return qk_read_projection(r, shared, "weight", 1, r->out->width, false, &experts->shared_gate);
 }
 
 void qk_experts_free(struct qk_experts *experts)

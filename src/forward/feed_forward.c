@@ -14,6 +14,7 @@ static enum qk_code split_gate_up(
 {
     struct qk_projection both = {0};
     QK_TRY(qk_read_projection(r, object, "gate_up", 0, k, needed, &both));
+    QK_TRY(qk_add_adapter(r, object, "gate_up_adapter", &both));
     if (both.n % 2 != 0)
         return qk_fail_row(r, "gate and up have an odd number of rows together");
     size_t n = both.n / 2;
@@ -46,7 +47,7 @@ static enum qk_code read_dense(struct qk_reading *r)
     const cJSON *forward = r->parts->forward;
     struct qk_mlp *mlp = &r->out->mlp;
     float gate, down;
-    QK_TRY(qk_mlp_read(r, forward, r->out->d, true, mlp));
+    QK_TRY(qk_mlp_read(r, forward, r->out->width, true, mlp));
     QK_TRY(qk_parts_multiplier(r->parts, forward, "gate_multiplier", &gate, r->err));
     QK_TRY(qk_parts_multiplier(r->parts, forward, "down_multiplier", &down, r->err));
     qk_scale_projection(&mlp->gate, gate, gate);

@@ -12,6 +12,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 static enum qk_code ask(const struct qk_model *model, const char *(*reason)(const struct qk_parts *),
     const char **why, struct qk_error *err)
@@ -60,13 +61,13 @@ enum qk_code qk_forward_vocabulary(const struct qk_model *model, size_t *n, stru
     return code;
 }
 
-/* The mixer without q and k of a layer, alone or beside another; NULL: none. */
+/* The mixer without q and k of a layer, alone or with another; NULL: none. */
 static const cJSON *other_mixer(const struct qk_parts *parts, int layer)
 {
     const cJSON *mixer = qk_parts_mixer(parts, &parts->model->layer[layer]);
-    const char *beside = qk_json_string(mixer, "beside", NULL);
-    if (beside != NULL)
-        return qk_layout_mixer(&parts->layout, beside);
+    const char *other = qk_json_string(mixer, "beside", qk_json_string(mixer, "then", NULL));
+    if (other != NULL)
+        return qk_layout_mixer(&parts->layout, other);
     return parts->model->layer[layer].kind == QK_NONE ? mixer : NULL;
 }
 
@@ -168,11 +169,23 @@ static void pass_attention(void *context, size_t worker, const struct qk_attenti
     pass->hooks->attention(pass->hooks->context, pass->layer, worker, map);
 }
 
+/* Shows what a layer's mixer sees: the rows without the layers' own inputs. */
 static enum qk_code show_state(const struct pass *pass, int layer, struct qk_error *err)
 {
-    if (pass->hooks == NULL || pass->hooks->state == NULL)
+    const struct qk_forward_hooks *hooks = pass->hooks;
+    const struct qk_model *model = pass->parts->model;
+    float *seen;
+    if (hooks == NULL || hooks->state == NULL)
         return QK_OK;
-    return pass->hooks->state(pass->hooks->context, layer, pass->x, pass->T, pass->d, err);
+    if (model->layer_input == 0 || pass->d == (size_t)qk_model_own_width(model))
+        return hooks->state(hooks->context, layer, pass->x, pass->T, pass->d, err);
+    QK_TRY(qk_alloc_aligned(&seen, pass->T * pass->d, sizeof *seen, err));
+    memcpy(seen, pass->x, pass->T * pass->d * sizeof *seen);
+    qk_rows_narrow(model, pass->T, seen);
+    enum qk_code code =
+        hooks->state(hooks->context, layer, seen, pass->T, (size_t)qk_model_own_width(model), err);
+    free(seen);
+    return code;
 }
 
 static enum qk_code read_layer(
@@ -182,9 +195,9 @@ static enum qk_code read_layer(
     QK_TRY(qk_layer_weights_read(pass->parts, &model->layer[layer], true, weights, err));
     /* The system has the layer after it ready by its turn. */
     qk_weights_expect(pass->parts, layer + 1);
-    if (weights->d != pass->d)
+    if (weights->stream != pass->d)
         return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
-            model->checkpoint->path, layer, weights->d, pass->d);
+            model->checkpoint->path, layer, weights->stream, pass->d);
     return QK_OK;
 }
 
@@ -280,7 +293,9 @@ static enum qk_code final_norm(struct pass *pass, struct qk_error *err)
 {
     struct qk_layer_weights owner = {0};
     struct qk_norm norm;
-    enum qk_code code = qk_norm_read(pass->parts, -1, "final_norm", pass->d, &owner, &norm, err);
+    qk_rows_narrow(pass->parts->model, pass->T, pass->x);
+    pass->d = (size_t)qk_model_own_width(pass->parts->model);
+    enum qk_code code = qk_norm_read(pass->parts, NULL, -1, "final_norm", pass->d, &owner, &norm, err);
     if (code == QK_OK)
         qk_norm_apply(&norm, pass->T, pass->d, pass->x, pass->x);
     qk_layer_weights_free(&owner);

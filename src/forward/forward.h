@@ -72,7 +72,7 @@ struct qk_layer_attention {
     struct qk_attention attention;
     struct qk_gates gates; /* of the delta rule, else NULL */
     float *slope;          /* of lightning attention, else NULL; owned */
-    float *owned[3];       /* q and k, and the gates */
+    float *owned[4];       /* q and k, the gates, and the sinks */
 };
 enum qk_code qk_layer_attention_make(const struct qk_model *model, const struct qk_patch *patch, int layer,
     const float *x, size_t T, struct qk_progress *progress, struct qk_layer_attention *out,

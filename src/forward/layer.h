@@ -24,10 +24,10 @@ struct qk_feed_forward_ops; /* forward/feed_forward.h */
 struct qk_experts;          /* forward/experts.h */
 
 /* q at position t is multiplied by factor, by ln(t + log) / ln(log) unless log is 0, and by
- * 1 + beta ln(1 + floor(t / period)). */
+ * 1 + beta ln(1 + floor((t + shift) / period)). */
 struct qk_query_scaling {
     float factor, log;
-    double beta, period;
+    double beta, period, shift;
 };
 
 struct qk_norm {
@@ -57,11 +57,17 @@ struct qk_mlp {
 
 struct qk_layer_weights {
     const struct qk_layer *layer;
-    struct qk_layer_weights
-        *beside; /* owned: a second mixer of the same input, whose output is added; or NULL */
-    size_t d, n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
-    size_t n_out, value_dim;      /* heads of the mixer's output, and their width */
-    size_t n_v;                   /* heads of v: n_k, or n_out for a delta rule */
+    /* Owned: a second mixer of the same input, whose output is added; or NULL. */
+    struct qk_layer_weights *beside;
+    /* Owned, or NULL: the mixer of x + then_in y, where y is what the others make. Its output alone is added to x. */
+    struct qk_layer_weights *then;
+    struct qk_projection then_in;
+    /* The input of the mixer; what the layer adds to; and the rows of x, which hold that and what goes along: embedded
+     * tokens, or the layers' own inputs. */
+    size_t d, width, stream;
+    size_t n_q, n_k, head_dim; /* n_q query heads, n_k key heads */
+    size_t n_out, value_dim;   /* heads of the mixer's output, and their width */
+    size_t n_v;                /* heads of v: n_k, or n_out for a delta rule */
     struct qk_norm mixer_norm, mixer_post_norm, mlp_norm, mlp_post_norm, q_norm, k_norm, v_norm, o_norm;
     struct qk_projection
         qkv; /* rows of all q heads, all k heads, all v heads (the last may be left out); of latent
@@ -86,6 +92,9 @@ struct qk_layer_weights {
     struct qk_projection o, beta, kernel_in, kernel_out;
     struct qk_projection alpha_in, alpha; /* of a delta rule: likewise */
     struct qk_mlp mlp;
+    size_t input_at; /* where the layer's own inputs (forward/layer_inputs.h) begin in a row of x */
+    struct qk_projection own_gate, own_out;
+    struct qk_norm own_norm;
     struct qk_experts *experts; /* owned; NULL: none */
     float *conv, *conv_bias;    /* (channels, conv_width), (channels), or NULL */
     size_t conv_width;
@@ -109,10 +118,10 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     struct qk_layer_weights *out, struct qk_error *err);
 void qk_layer_weights_free(struct qk_layer_weights *weights);
 
-/* Reads a norm of n values below the layer (layer >= 0) or of the whole model. The norm is empty when the row has no
- * such key. */
-enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
-    struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
+/* Reads a norm of n values below the layer (layer >= 0) or of the whole model. A key of the mixer (NULL allowed) counts
+ * before that of "forward". The norm is empty when the row has no such key. */
+enum qk_code qk_norm_read(const struct qk_parts *parts, const cJSON *mixer, int layer, const char *key,
+    size_t n, struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err);
 /* out (T, n) = norm of x; a copy without a norm. out may be x. */
 void qk_norm_apply(const struct qk_norm *norm, size_t T, size_t n, const float *x, float *out);
 
@@ -136,7 +145,7 @@ struct qk_layer_watch {
     void *context;                         /* handed to rows */
 };
 
-/* x = the layer's output for x. */
+/* x (T, weights->stream) = the layer's output for x. */
 enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err);

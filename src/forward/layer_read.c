@@ -3,11 +3,14 @@
 #include "forward/feed_forward.h"
 #include "forward/mixer.h"
 
+#include "base/blas.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "forward/bfloat16.h"
+#include "forward/layer_inputs.h"
 #include "forward/weights.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +48,10 @@ void qk_layer_weights_free(struct qk_layer_weights *weights)
     free(weights->owned);
     if (weights->beside != NULL)
         qk_layer_weights_free(weights->beside);
+    if (weights->then != NULL)
+        qk_layer_weights_free(weights->then);
     free(weights->beside);
+    free(weights->then);
     qk_experts_free(weights->experts);
     *weights = (struct qk_layer_weights){0};
 }
@@ -66,13 +72,11 @@ static void add_offset(struct qk_norm *norm)
         norm->gain[i] += norm->offset;
 }
 
-enum qk_code qk_norm_read(const struct qk_parts *parts, int layer, const char *key, size_t n,
-    struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
+enum qk_code qk_norm_read(const struct qk_parts *parts, const cJSON *mixer, int layer, const char *key,
+    size_t n, struct qk_layer_weights *owner, struct qk_norm *norm, struct qk_error *err)
 {
     const struct qk_tensor *gain, *bias;
-    const cJSON *forward = parts->forward,
-                *mixer = layer >= 0 ? qk_parts_mixer(parts, &parts->model->layer[layer]) : NULL,
-                *owns = qk_json_get(mixer, key) != NULL ? mixer : forward;
+    const cJSON *forward = parts->forward, *owns = qk_json_get(mixer, key) != NULL ? mixer : forward;
     *norm = (struct qk_norm){.n = n};
     if (qk_json_get(owns, key) == NULL)
         return QK_OK;
@@ -148,6 +152,28 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
     return bias != NULL ? qk_read_owned(r->parts, bias, n, 0, r->out, &projection->bias, r->err) : QK_OK;
 }
 
+enum qk_code qk_add_adapter(
+    struct qk_reading *r, const cJSON *object, const char *key, struct qk_projection *projection)
+{
+    const struct qk_tensor *low, *high;
+    size_t use = qk_parts_use(r->parts, r->layer), n = projection->n, k = projection->k;
+    int layer = r->layer->index;
+    float *below, *above;
+    QK_TRY(qk_parts_expert_tensor(r->parts, layer, object, key, use, ".0.weight", false, &low, NULL, r->err));
+    if (low == NULL || projection->weight == NULL)
+        return QK_OK;
+    QK_TRY(qk_parts_expert_tensor(r->parts, layer, object, key, use, ".1.weight", true, &high, NULL, r->err));
+    size_t rank = low->n_dims == 2 ? (size_t)low->shape[0] : 0;
+    QK_TRY(qk_weights_read(r->parts, low, rank, k, &below, r->err));
+    enum qk_code code = qk_weights_read(r->parts, high, n, rank, &above, r->err);
+    if (code == QK_OK)
+        qk_blas.sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)k, (int)rank, 1.0f, above,
+            (int)rank, below, (int)k, 1.0f, projection->weight, (int)k);
+    free(above);
+    free(below);
+    return code;
+}
+
 enum qk_code qk_read_named(
     struct qk_reading *r, const char *key, uint64_t rows, uint64_t columns, float **out)
 {
@@ -191,11 +217,16 @@ static enum qk_code read_residuals(struct qk_reading *r)
     } factors[] = {{"mixer_alpha", &out->mixer_alpha}, {"mixer_beta", &out->mixer_beta},
         {"mlp_alpha", &out->mlp_alpha}, {"mlp_beta", &out->mlp_beta}};
     float both;
+    double root = 1;
+    bool found;
     for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
         const cJSON *owns = qk_json_get(r->mixer, factors[i].key) != NULL ? r->mixer : forward;
         QK_TRY(qk_parts_multiplier(r->parts, owns, factors[i].key, factors[i].to, r->err));
     }
     QK_TRY(qk_parts_multiplier(r->parts, forward, "residual_multiplier", &both, r->err));
+    QK_TRY(qk_layout_number(
+        forward, "residual_root", &r->parts->model->config, qk_above_zero, &found, &root, r->err));
+    both /= (float)sqrt(root);
     out->mixer_beta *= both;
     out->mlp_beta *= both;
     out->normed_residual = qk_layout_flag(forward, "normed_residual", &r->parts->model->config, false);
@@ -209,13 +240,24 @@ static enum qk_code read_rest(struct qk_reading *r)
     int i = r->layer->index;
     QK_TRY(read_residuals(r));
     if (out->mixer != NULL)
-        QK_TRY(qk_norm_read(r->parts, i, "mixer_post_norm", out->d, out, &out->mixer_post_norm, r->err));
+        QK_TRY(qk_norm_read(
+            r->parts, r->mixer, i, "mixer_post_norm", out->width, out, &out->mixer_post_norm, r->err));
     if (strcmp(qk_json_string(r->mixer, "block", ""), "mixer") == 0)
         return QK_OK;
-    QK_TRY(qk_norm_read(r->parts, i, "mlp_norm", out->d, out, &out->mlp_norm, r->err));
-    QK_TRY(qk_norm_read(r->parts, i, "mlp_post_norm", out->d, out, &out->mlp_post_norm, r->err));
+    QK_TRY(qk_norm_read(r->parts, r->mixer, i, "mlp_norm", out->width, out, &out->mlp_norm, r->err));
+    QK_TRY(
+        qk_norm_read(r->parts, r->mixer, i, "mlp_post_norm", out->width, out, &out->mlp_post_norm, r->err));
     QK_TRY(read_layer_scale(r));
+    QK_TRY(qk_layer_inputs_read(r));
     return qk_feed_forward_read(r);
+}
+
+static void set_widths(const struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    out->stream = (size_t)qk_model_width(r->parts->model);
+    out->width = (size_t)qk_model_own_width(r->parts->model);
+    out->d = qk_json_bool(r->mixer, "joined", false) ? out->stream : out->width;
 }
 
 /* Reads the norm of the mixer's input, and the mixer. */
@@ -225,11 +267,12 @@ static enum qk_code read_mixer(struct qk_reading *r, bool all)
     const char *rows = r->rows != NULL && strcmp(r->rows, "latent") == 0 ? r->rows : NULL,
                *word = qk_json_string(r->mixer, "recurrence", rows);
     float factor;
-    out->d = (size_t)qk_model_width(r->parts->model);
+    set_widths(r);
     out->mixer = qk_mixer_find(word);
     if (out->mixer == NULL || (word == NULL && r->layer->kind == QK_LINEAR))
         return qk_fail_row(r, "its recurrence is not built in");
-    QK_TRY(qk_norm_read(r->parts, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
+    QK_TRY(qk_norm_read(
+        r->parts, r->mixer, r->layer->index, "mixer_norm", out->d, out, &out->mixer_norm, r->err));
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "in_multiplier", &factor, r->err));
     if (factor != 1.0f && out->mixer_norm.gain == NULL)
         return qk_fail_row(r, "there is no norm of the mixer's input, which in_multiplier needs");
@@ -238,32 +281,42 @@ static enum qk_code read_mixer(struct qk_reading *r, bool all)
     return out->mixer->read(r, all);
 }
 
-/* Reads the mixer that the row names as the one beside this. */
-static enum qk_code read_beside(struct qk_reading *r)
+/* Reads the mixer that the row names at this key; *to stays NULL without the key. */
+static enum qk_code read_other(struct qk_reading *r, const char *key, struct qk_layer_weights **to)
 {
-    struct qk_layer_weights *out = r->out;
-    const char *name = qk_json_string(r->mixer, "beside", NULL);
+    const char *name = qk_json_string(r->mixer, key, NULL);
     if (name == NULL)
         return QK_OK;
     struct qk_reading other = *r;
     other.mixer = qk_layout_mixer(&r->parts->layout, name);
-    QK_TRY(qk_alloc(&out->beside, 1, sizeof *out->beside, r->err));
-    other.out = out->beside;
-    out->beside->layer = r->layer;
+    QK_TRY(qk_alloc(to, 1, sizeof **to, r->err));
+    other.out = *to;
+    other.out->layer = r->layer;
     QK_TRY(read_mixer(&other, true));
-    out->values += out->beside->values;
+    r->out->values += other.out->values;
     return QK_OK;
+}
+
+/* Reads the mixer of what this one and the MLP make. */
+static enum qk_code read_then(struct qk_reading *r)
+{
+    struct qk_layer_weights *out = r->out;
+    QK_TRY(read_other(r, "then", &out->then));
+    if (out->then == NULL)
+        return QK_OK;
+    out->then->mixer_beta = out->then->layer_scale = 1.0f;
+    return qk_read_projection(r, r->mixer, "then_in", out->width, out->width, true, &out->then_in);
 }
 
 static enum qk_code read_layer(struct qk_reading *r, bool all)
 {
-    struct qk_layer_weights *out = r->out;
-    out->d = (size_t)qk_model_width(r->parts->model);
+    set_widths(r);
     if (strcmp(qk_json_string(r->mixer, "block", ""), "mlp") != 0)
         QK_TRY(read_mixer(r, all));
     if (!all)
         return QK_OK;
-    QK_TRY(read_beside(r));
+    QK_TRY(read_other(r, "beside", &r->out->beside));
+    QK_TRY(read_then(r));
     return read_rest(r);
 }
 

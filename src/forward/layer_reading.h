@@ -39,6 +39,10 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
 void qk_scale_projection(struct qk_projection *projection, float weights, float biases);
 /* Reads the gate of the mixer's output, its norm, and its projection. */
 enum qk_code qk_read_output(struct qk_reading *r);
+/* Adds the factors NAME.0 and NAME.1 to a projection whose weights are the layer's own, where the layer has them; a
+ * part N of the name is the number of the layer among those of its mixer (Hu et al. 2022). */
+enum qk_code qk_add_adapter(
+    struct qk_reading *r, const cJSON *object, const char *key, struct qk_projection *projection);
 /* Reads the tensor of that name, without a suffix, of this shape. */
 enum qk_code qk_read_named(
     struct qk_reading *r, const char *key, uint64_t rows, uint64_t columns, float **out);

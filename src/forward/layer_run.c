@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "forward/elementwise.h"
+#include "forward/layer_inputs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -208,7 +209,7 @@ static void add_mixer(void *context, size_t item, size_t worker)
     const struct qk_run *run = context;
     const struct qk_layer_weights *w = run->w;
     const struct qk_block *block = qk_run_block(run, item);
-    size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
+    size_t d = w->width, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
     if (w->normed_residual)
         qk_norm_apply(&w->mixer_norm, n, d, x, x);
@@ -230,13 +231,13 @@ static void add_mlp(void *context, size_t item, size_t worker)
     const struct qk_run *run = context;
     const struct qk_layer_weights *w = run->w;
     const struct qk_block *block = qk_run_block(run, item);
-    size_t d = w->d, n = block->n, at = (block->row - run->group) * d;
+    size_t d = w->width, n = block->n, at = (block->row - run->group) * d;
     float *x = run->x + block->row * d;
     qk_norm_apply(&w->mlp_post_norm, n, d, run->normed + at, run->normed + at);
     if (w->mixer != NULL && w->parallel)
         add(n * d, w->mixer_alpha, w->mixer_beta, run->added + at, x);
     add(n * d, w->mlp_alpha, w->mlp_beta, run->normed + at, x);
-    if (w->layer_scale != 1.0f)
+    if (w->layer_scale != 1.0f && w->own_gate.weight == NULL) /* else behind the layer's own inputs */
         qk_scale(n * d, w->layer_scale, x);
 }
 
@@ -252,7 +253,7 @@ static enum qk_code project_mixed(struct qk_run *run, const struct qk_group *gro
         .p = &w->gate_in, .x = run->normed, .out = run->hidden, .ld = w->gate_in.n};
     const struct qk_product gate = {&w->gate, w->gate_in.weight != NULL ? run->hidden : run->normed, mixed,
                                 width, QK_PRODUCT_GATE, w->gate_activation, NULL},
-                            o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->d, .use = use};
+                            o = {.p = &w->o, .x = mixed, .out = run->added, .ld = w->width, .use = use};
     QK_TRY(qk_run_for_group(run, group, prepare_gate, progress, err));
     QK_TRY(qk_run_products(run, group, &gate_in, 1, progress, err));
     QK_TRY(qk_run_products(run, group, &gate, 1, progress, err));
@@ -294,14 +295,14 @@ static enum qk_code finish_all(struct qk_run *run, struct qk_progress *progress,
 {
     const struct qk_layer_weights *w = run->w;
     size_t hidden = w->feed_forward != NULL ? qk_feed_forward_width(w) : 0,
-           width = hidden > w->d ? hidden : w->d;
+           width = hidden > w->width ? hidden : w->width;
     if (w->feed_forward != NULL && w->feed_forward->whole)
         width = 0;
     size_t rows = qk_run_group_rows(run, width);
     struct qk_group group = {0};
-    enum qk_code code = qk_alloc_aligned(&run->normed, rows * w->d, sizeof(float), err);
+    enum qk_code code = qk_alloc_aligned(&run->normed, rows * w->width, sizeof(float), err);
     if (code == QK_OK)
-        code = qk_alloc_aligned(&run->added, rows * w->d, sizeof(float), err);
+        code = qk_alloc_aligned(&run->added, rows * w->width, sizeof(float), err);
     if (code == QK_OK)
         code = qk_alloc_aligned(
             &run->hidden, rows * (hidden > w->gate_in.n ? hidden : w->gate_in.n), sizeof(float), err);
@@ -332,7 +333,7 @@ static enum qk_code take_ends(const struct qk_run *run, struct qk_run *rest, str
 static enum qk_code finish_ends(struct qk_run *run, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_batch *batch = run->batch;
-    size_t d = run->w->d, n = batch->n;
+    size_t d = run->w->width, n = batch->n;
     struct qk_batch singles = {.n = n, .T = n, .positions = batch->positions};
     struct qk_run rest = {.w = run->w, .batch = &singles}, beside = {.w = run->w->beside, .batch = &singles};
     struct qk_sequence *sequence = NULL;
@@ -376,23 +377,102 @@ static enum qk_code mix(struct qk_run *run, struct qk_rope_tables *tables, const
     return code;
 }
 
-enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
+/* x (T, w->width) = the layer's output for x, of a layer without another behind it. */
+static enum qk_code run_alone(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
     struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
     struct qk_error *err)
 {
     static const struct qk_layer_watch NOBODY = {0};
-    struct qk_run run = {.w = weights, .batch = batch, .x = x},
-                  beside = {.w = weights->beside, .batch = batch, .x = x};
-    run.beside = weights->beside != NULL ? &beside : NULL;
+    struct qk_run run = {.w = w, .batch = batch, .x = x}, beside = {.w = w->beside, .batch = batch, .x = x};
+    run.beside = w->beside != NULL ? &beside : NULL;
     enum qk_code code = begin_both(&run, err);
     if (code == QK_OK)
-        code = mix(&run, tables, watch != NULL ? watch : &NOBODY, progress, err);
+        code = mix(&run, tables, watch, progress, err);
     if (code == QK_OK && run.beside != NULL)
         code = mix(run.beside, tables, &NOBODY, progress, err);
     if (code == QK_OK)
         code = (batch->ends && batch->T > batch->n ? finish_ends : finish_all)(&run, progress, err);
     end_both(&run);
     return code;
+}
+
+/* --- a layer with more in its rows --- */
+
+/* z += then_in y, where y is what the layer's mixer and MLP make of rows x (T, w->stream). */
+static enum qk_code run_first(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
+    struct qk_rope_tables *tables, const struct qk_layer_watch *watch, float *z, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    struct qk_batch all = *batch;
+    all.ends = false; /* the mixer behind it sees every row */
+    struct qk_run run = {.w = w, .batch = &all, .x = x};
+    float *y = NULL;
+    enum qk_code code = qk_run_begin(&run, err);
+    if (code == QK_OK)
+        code = mix(&run, tables, watch, progress, err);
+    if (code == QK_OK)
+        code = qk_alloc_aligned(&y, all.T * w->width, sizeof *y, err);
+    if (code == QK_OK) {
+        memset(y, 0, all.T * w->width * sizeof *y);
+        run.x = y;
+        code = finish_all(&run, progress, err);
+    }
+    if (code == QK_OK) {
+        const struct qk_group whole = qk_run_whole(&run);
+        const struct qk_product product = {
+            .p = &w->then_in, .x = y, .out = z, .ld = w->width, .use = QK_PRODUCT_ADD};
+        code = qk_run_products(&run, &whole, &product, 1, progress, err);
+    }
+    free(y);
+    qk_run_end(&run);
+    return code;
+}
+
+/* z (T, w->width) = the layer's output for it, with the inputs of its own that rows x hold. */
+static enum qk_code run_own(const struct qk_layer_weights *w, float *x, float *z,
+    const struct qk_batch *batch, struct qk_rope_tables *tables, const struct qk_layer_watch *watch,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    QK_TRY(run_alone(w, z, batch, tables, watch, progress, err));
+    return qk_layer_inputs_run(w, x, batch, z, progress, err);
+}
+
+/* The same for rows of x that hold more: their first w->width values become the output. */
+static enum qk_code run_along(const struct qk_layer_weights *w, float *x, const struct qk_batch *batch,
+    struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    static const struct qk_layer_watch NOBODY = {0};
+    size_t T = batch->T, n = w->width;
+    float *z;
+    QK_TRY(qk_alloc_aligned(&z, T * n, sizeof *z, err));
+    for (size_t t = 0; t < T; t++)
+        memcpy(z + t * n, x + t * w->stream, n * sizeof *z);
+    enum qk_code code = QK_OK;
+    if (w->then == NULL)
+        code = run_own(w, x, z, batch, tables, watch, progress, err);
+    else {
+        code = run_first(w, x, batch, tables, watch, z, progress, err);
+        if (code == QK_OK)
+            code = run_alone(w->then, z, batch, tables, &NOBODY, progress, err);
+    }
+    for (size_t t = 0; code == QK_OK && t < T; t++) {
+        if (w->then != NULL)
+            qk_add(n, 1.0f, z + t * n, x + t * w->stream);
+        else
+            memcpy(x + t * w->stream, z + t * n, n * sizeof *z);
+    }
+    free(z);
+    return code;
+}
+
+enum qk_code qk_layer_run(const struct qk_layer_weights *weights, float *x, const struct qk_batch *batch,
+    struct qk_rope_tables *tables, const struct qk_layer_watch *watch, struct qk_progress *progress,
+    struct qk_error *err)
+{
+    static const struct qk_layer_watch NOBODY = {0};
+    return (weights->stream != weights->width ? run_along : run_alone)(
+        weights, x, batch, tables, watch != NULL ? watch : &NOBODY, progress, err);
 }
 
 enum qk_code qk_layer_show_rows(const struct qk_layer_weights *weights, const float *x,

@@ -35,8 +35,11 @@ enum qk_code qk_layer_state_make(
     *out = (struct qk_layer_state){.capacity = capacity};
     if (weights->mixer != NULL)
         weights->mixer->size_state(weights, out);
-    if (weights->beside != NULL) /* of attention and a state space, each sets sizes of its own */
+    /* Of attention and a state space, each sets sizes of its own. */
+    if (weights->beside != NULL)
         weights->beside->mixer->size_state(weights->beside, out);
+    if (weights->then != NULL)
+        weights->then->mixer->size_state(weights->then, out);
     return make_arrays(out, err);
 }
 

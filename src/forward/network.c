@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "forward/embedding.h"
 #include "forward/experts.h"
+#include "forward/layer_inputs.h"
 #include "forward/weights.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ struct qk_network {
     struct qk_layer_weights turn; /* a layer that is not held */
     struct qk_layer_weights final_owner;
     struct qk_norm final_norm;
+    float *projection; /* of the layers' own inputs; owned; NULL: none, or not held */
     struct qk_head head;
 };
 
@@ -90,7 +92,7 @@ static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
     for (int i = 0; i < parts->model->n_layers; i++)
         network->rest += bytes_of_layer(parts, i);
     return qk_norm_read(
-        parts, -1, "final_norm", qk_network_width(network), &network->final_owner, &network->final_norm, err);
+        parts, NULL, -1, "final_norm", network->head.d, &network->final_owner, &network->final_norm, err);
 }
 
 enum qk_code qk_network_open(const struct qk_model *model, const struct qk_patch *patch, size_t tokens,
@@ -133,6 +135,7 @@ void qk_network_close(struct qk_network *network)
     qk_layer_weights_free(&network->final_owner);
     qk_head_free(&network->head);
     qk_parts_close(&network->parts);
+    free(network->projection);
     free(network->changed);
     free(network->layer);
     free(network);
@@ -161,8 +164,13 @@ size_t qk_network_vocabulary(const struct qk_network *network)
 }
 
 enum qk_code qk_network_embed(
-    const struct qk_network *network, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
+    struct qk_network *network, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err)
 {
+    struct qk_network *base = base_of(network);
+    size_t d = (size_t)qk_model_own_width(network->parts.model), values = (qk_network_width(network) - d) * d;
+    if (network->parts.model->layer_input > 0 && base->projection == NULL && may_hold(base, values))
+        QK_TRY(qk_layer_inputs_hold(&base->parts, &base->projection, err));
+    network->parts.layer_projection = base->projection;
     return qk_embed(&network->parts, ids, t0, T, x, err);
 }
 
@@ -173,9 +181,9 @@ static enum qk_code read_layer(struct qk_network *network, int layer, struct qk_
     const struct qk_model *model = network->parts.model;
     qk_layer_weights_free(turn);
     QK_TRY(qk_layer_weights_read(&network->parts, &model->layer[layer], true, turn, err));
-    if (turn->d != qk_network_width(network))
+    if (turn->stream != qk_network_width(network))
         return qk_fail(err, QK_INPUT, "%s: layer %d has another width (found %zu, expected %zu)",
-            model->checkpoint->path, layer, turn->d, qk_network_width(network));
+            model->checkpoint->path, layer, turn->stream, qk_network_width(network));
     return QK_OK;
 }
 
@@ -225,6 +233,7 @@ enum qk_code qk_network_logits(struct qk_network *network, float *x, size_t n, f
 {
     struct qk_network *base = base_of(network);
     struct qk_head *head = &base->head;
+    qk_rows_narrow(base->parts.model, n, x);
     qk_norm_apply(&base->final_norm, n, head->d, x, x);
     if (head->rows == NULL && may_hold(base, head->vocabulary * head->d)) {
         QK_TRY(qk_head_hold(head, &base->parts, err));

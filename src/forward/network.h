@@ -28,8 +28,8 @@ size_t qk_network_width(const struct qk_network *network);
 size_t qk_network_vocabulary(const struct qk_network *network);
 
 /* x (T, width) as qk_embed. */
-enum qk_code qk_network_embed(const struct qk_network *network, const int32_t *ids, size_t t0, size_t T,
-    float *x, struct qk_error *err);
+enum qk_code qk_network_embed(
+    struct qk_network *network, const int32_t *ids, size_t t0, size_t T, float *x, struct qk_error *err);
 /* *out = the layer's weights, valid until the next call of a network with the same base. QK_INPUT as
  * qk_layer_weights_read, and when its width differs from the network's. */
 enum qk_code qk_network_layer(

@@ -40,7 +40,7 @@ enum qk_code qk_parts_check_tokens(const struct qk_parts *parts, struct qk_error
         (double)parts->T <= most)
         return QK_OK;
     return qk_fail(err, QK_INPUT,
-        "%s: its attention picks %g tokens for a query, which is not built in (found %zu tokens, expected at most %g)",
+        "%s: its attention sees %g tokens alone, which is not built in (found %zu tokens, expected at most %g)",
         parts->model->checkpoint->path, most, parts->T, most);
 }
 
@@ -55,6 +55,14 @@ enum qk_code qk_parts_check(const struct qk_parts *parts, struct qk_error *err)
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer)
 {
     return qk_layout_mixer(&parts->layout, layer->mixer);
+}
+
+size_t qk_parts_use(const struct qk_parts *parts, const struct qk_layer *layer)
+{
+    size_t before = 0;
+    for (int i = 0; i < layer->index; i++)
+        before += strcmp(parts->model->layer[i].mixer, layer->mixer) == 0;
+    return before;
 }
 
 bool qk_parts_runs(const struct qk_parts *parts, const struct qk_layer *layer)
@@ -77,8 +85,7 @@ static const char *reason_text(const char *word)
         {"variant", "its config asks for a variant of its layers that is not built in"},
         {"layer_scale", "its scores are scaled by the number of the layer"},
         {"qk_layer_norm", "its q/k norms are layer norms"}, {"clipped", "its queries and keys are clipped"},
-        {"sinks", "its full attention has sinks"},
-        {"per_layer", "its layers take inputs of their own for each token"}};
+        {"sinks", "its full attention has sinks"}};
     for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (strcmp(word, reasons[i].word) == 0)
             return reasons[i].text;
@@ -186,22 +193,23 @@ static bool name_of_expert(const char *name, size_t expert, char out[NAME_SIZE])
     return each;
 }
 
-enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
-    const char *key, size_t expert, const char *suffix, bool needed, const struct qk_tensor **out, bool *each,
-    struct qk_error *err)
+/* The tensor of the first name of the list that the layer has, with the expert's number in the place of N. */
+static const struct qk_tensor *find_named(const struct qk_parts *parts, int layer, const cJSON *names,
+    size_t expert, const char *suffix, bool *number)
 {
-    const cJSON *names = qk_json_get(object, key);
+    const struct qk_tensor *found = NULL;
     char name[NAME_SIZE];
-    bool number = false;
-    *out = NULL;
-    for (int i = 0; *out == NULL && name_at(names, i) != NULL; i++) {
-        number = name_of_expert(name_at(names, i), expert, name);
-        *out = qk_names_find(&parts->names, layer, name, suffix);
+    for (int i = 0; found == NULL && name_at(names, i) != NULL; i++) {
+        *number = name_of_expert(name_at(names, i), expert, name);
+        found = qk_names_find(&parts->names, layer, name, suffix);
     }
-    if (each != NULL)
-        *each = *out != NULL && number;
-    if (*out != NULL || !needed)
-        return QK_OK;
+    return found;
+}
+
+static enum qk_code fail_missing(const struct qk_parts *parts, int layer, const cJSON *names, const char *key,
+    size_t expert, const char *suffix, struct qk_error *err)
+{
+    char name[NAME_SIZE];
     const char *method = NULL;
     for (int i = 0; name_at(names, i) != NULL; i++) {
         name_of_expert(name_at(names, i), expert, name);
@@ -213,6 +221,21 @@ enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, con
     name_of_expert(names != NULL ? name_at(names, 0) : key, expert, name);
     return qk_fail(err, QK_INPUT, "%s: %s%d.%s%s is missing", parts->model->checkpoint->path,
         parts->names.prefix, layer, name, suffix);
+}
+
+enum qk_code qk_parts_expert_tensor(const struct qk_parts *parts, int layer, const cJSON *object,
+    const char *key, size_t expert, const char *suffix, bool needed, const struct qk_tensor **out, bool *each,
+    struct qk_error *err)
+{
+    const cJSON *names = qk_json_get(object, key);
+    int stored = layer < parts->model->n_layers ? parts->model->layer[layer].stored : layer;
+    bool number = false;
+    *out = find_named(parts, layer, names, expert, suffix, &number);
+    if (*out == NULL && stored != layer)
+        *out = find_named(parts, stored, names, expert, suffix, &number);
+    if (each != NULL)
+        *each = *out != NULL && number;
+    return *out != NULL || !needed ? QK_OK : fail_missing(parts, layer, names, key, expert, suffix, err);
 }
 
 enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,

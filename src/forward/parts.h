@@ -13,7 +13,9 @@ struct qk_parts {
     size_t T;                     /* tokens of the sequence, on which some rotary frequencies depend */
     struct qk_layout layout;
     struct qk_names names;
-    const cJSON *forward;         /* the row's "forward", NULL when it has none */
+    const float
+        *layer_projection; /* of the layers' own inputs (forward/layer_inputs.h), borrowed; NULL: read anew */
+    const cJSON *forward;  /* the row's "forward", NULL when it has none */
     struct qk_progress *progress; /* of those who read weights; borrowed; NULL, until the caller sets it */
 };
 
@@ -38,11 +40,14 @@ const char *qk_row_condition(const struct qk_layout *row, int i, const char **wh
 
 /* The mixer of a layer. */
 const cJSON *qk_parts_mixer(const struct qk_parts *parts, const struct qk_layer *layer);
+/* How many layers before this one have the same mixer. */
+size_t qk_parts_use(const struct qk_parts *parts, const struct qk_layer *layer);
 
 /* False for a layer without q and k of which the row says nothing more. */
 bool qk_parts_runs(const struct qk_parts *parts, const struct qk_layer *layer);
 
-/* Find the tensor for the first name of object[key] that exists: below the layer, or (in "forward") beside the
+/* Find the tensor for the first name of object[key] that exists: below the layer (or the one with whose tensors it
+ * works), or (in "forward") beside the
  * layers, else outwards to the root. With `needed`, QK_INPUT names what is missing; else *out is NULL when the key or
  * the tensor is missing. */
 enum qk_code qk_parts_layer_tensor(const struct qk_parts *parts, int layer, const cJSON *object,

@@ -12,6 +12,14 @@
 
 /* --- norms --- */
 
+/* A norm of each head, of n values, whose gains are 1. */
+static enum qk_code make_plain_norm(const struct qk_reading *r, size_t n, struct qk_norm *norm)
+{
+    norm->n = n;
+    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
+    return qk_make_ones(r->out, n, &norm->gain, r->err);
+}
+
 /* Reads the gain of q or k: one head's (n = head_dim), or all heads' (n = heads * head_dim), normalised together. The
  * gain of a layer norm is (heads, head_dim), and each head is normalised. */
 static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, struct qk_norm *norm)
@@ -19,6 +27,8 @@ static enum qk_code read_qk_norm(const struct qk_reading *r, enum qk_role role, 
     const struct qk_view *view = &r->layer->role[role];
     const char *key = role == QK_Q ? "q_norm" : "k_norm";
     const struct qk_config *config = &r->parts->model->config;
+    if (qk_layout_flag(r->mixer, "qk_norm_plain", config, false))
+        return make_plain_norm(r, r->out->head_dim, norm);
     if (qk_json_get(r->mixer, key) == NULL || !qk_layout_flag(r->mixer, "qk_norm_if", config, true))
         return QK_OK;
     const struct qk_tensor *gain;
@@ -48,12 +58,9 @@ static enum qk_code read_groups(const struct qk_reading *r, struct qk_norm *norm
 /* The norm of each value head: it has gains of 1. */
 static enum qk_code make_v_norm(const struct qk_reading *r)
 {
-    struct qk_norm *norm = &r->out->v_norm;
-    if (!qk_json_bool(r->mixer, "v_norm_plain", false))
-        return QK_OK;
-    norm->n = r->out->value_dim;
-    QK_TRY(qk_parts_eps(r->parts, NULL, NULL, &norm->eps, r->err));
-    return qk_make_ones(r->out, norm->n, &norm->gain, r->err);
+    return qk_json_bool(r->mixer, "v_norm_plain", false)
+               ? make_plain_norm(r, r->out->value_dim, &r->out->v_norm)
+               : QK_OK;
 }
 
 static enum qk_code read_o_norm(const struct qk_reading *r)
@@ -234,6 +241,18 @@ static enum qk_code scale_values(struct qk_reading *r, size_t first, size_t n)
     return QK_OK;
 }
 
+/* Adds the layer's own adapters to rows of q, k and v, of which the first two have n rows. */
+static enum qk_code add_adapters(struct qk_reading *r, size_t n)
+{
+    const struct qk_projection *qkv = &r->out->qkv;
+    size_t k = r->out->n_k * r->out->head_dim;
+    struct qk_projection part[] = {qk_projection_rows(qkv, 0, n - k), qk_projection_rows(qkv, n - k, k),
+        qk_projection_rows(qkv, n, qkv->n - n)};
+    QK_TRY(qk_add_adapter(r, r->mixer, "q_adapter", &part[0]));
+    QK_TRY(qk_add_adapter(r, r->mixer, "k_adapter", &part[1]));
+    return qk_add_adapter(r, r->mixer, "v_adapter", &part[2]);
+}
+
 static enum qk_code read_projections(struct qk_reading *r, bool all)
 {
     struct qk_layer_weights *out = r->out;
@@ -250,9 +269,11 @@ static enum qk_code read_projections(struct qk_reading *r, bool all)
     QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, biased));
     QK_TRY(take_role(r, QK_Q, 0));
     QK_TRY(take_role(r, QK_K, n - out->n_k * out->head_dim));
+    if (all)
+        QK_TRY(take_values(r, weight, bias, n));
+    QK_TRY(add_adapters(r, n));
     if (!all)
         return QK_OK;
-    QK_TRY(take_values(r, weight, bias, n));
     return scale_values(r, n, n_values);
 }
 
@@ -315,12 +336,15 @@ static enum qk_code read_query_scaling(struct qk_reading *r)
 /* Reads beta and its period; without beta, or with 0, queries are not scaled by their position. */
 static enum qk_code read_query_beta(struct qk_reading *r)
 {
-    static const char *const numbers[] = {"query_beta", "query_period", NULL};
+    static const char *const numbers[] = {"query_beta", "query_period", "query_shift", NULL};
     static const struct qk_bounds any = {0, 1e9, "0 to 1e9"};
     const struct qk_config *config = &r->parts->model->config;
     struct qk_query_scaling *query = &r->out->query;
     bool found;
+    if (!qk_layout_flag(r->mixer, "query_if", config, true))
+        return QK_OK;
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
+    QK_TRY(qk_layout_number(r->mixer, "query_shift", config, any, &found, &query->shift, r->err));
     QK_TRY(qk_layout_number(r->mixer, "query_beta", config, any, &found, &query->beta, r->err));
     if (query->beta == 0)
         return QK_OK;
@@ -390,7 +414,7 @@ enum qk_code qk_read_output(struct qk_reading *r)
     QK_TRY(read_gate(r));
     QK_TRY(read_o_norm(r));
     out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
-    QK_TRY(qk_read_projection(r, r->mixer, "o", out->d, out->n_out * out->value_dim, true, &out->o));
+    QK_TRY(qk_read_projection(r, r->mixer, "o", out->width, out->n_out * out->value_dim, true, &out->o));
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "out_multiplier", &factor, r->err));
     qk_scale_projection(&out->o, factor, factor);
     return QK_OK;

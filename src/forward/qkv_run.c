@@ -193,6 +193,17 @@ enum qk_code qk_qkv_mix(struct qk_run *run, struct qk_rope_tables *tables, const
     return code;
 }
 
+/* The attention outlives the weights, and so its sinks become its own. */
+static enum qk_code copy_sinks(const struct qk_layer_weights *weights, float **out, struct qk_error *err)
+{
+    *out = NULL;
+    if (weights->sinks == NULL)
+        return QK_OK;
+    QK_TRY(qk_alloc(out, weights->n_q, sizeof **out, err));
+    memcpy(*out, weights->sinks, weights->n_q * sizeof **out);
+    return QK_OK;
+}
+
 enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *x, size_t T,
     struct qk_layer_attention *out, struct qk_progress *progress, struct qk_error *err)
 {
@@ -200,6 +211,7 @@ enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *
     const struct qk_batch batch = {.sequence = &whole, .n = 1, .T = T, .positions = T};
     struct qk_rope_tables tables = {0};
     struct qk_past past = {0};
+    float *sinks = NULL;
     /* Neither projecting nor convolving writes to x. */
     struct qk_run run = {.w = weights, .batch = &batch};
     memcpy(&run.x, &x, sizeof x);
@@ -208,6 +220,8 @@ enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *
         code = qk_qkv_project(&run, &tables, progress, err);
     if (code == QK_OK)
         code = make_past(&run, progress, &past, err);
+    if (code == QK_OK)
+        code = copy_sinks(weights, &sinks, err);
     if (code == QK_OK) {
         *out = (struct qk_layer_attention){.attention = past.a[0], .slope = past.slope};
         if (past.gates != NULL)
@@ -217,6 +231,7 @@ enum qk_code qk_layer_look(const struct qk_layer_weights *weights, const float *
         out->owned[2] = run.p.g;
         past.slope = NULL;
         run.p = (struct qk_projected){0};
+        out->attention.sinks = out->owned[3] = sinks;
     }
     free_past(&past);
     qk_rope_tables_free(&tables);

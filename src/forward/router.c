@@ -38,7 +38,7 @@ static void choose_groups(const struct qk_router *router, const float *choice, b
         for (size_t i = 0; i < each; i++)
             n = place(choice + g * each, i, best, n, 2);
         score[g] = choice[g * each + best[0]];
-        if (router->correction != NULL && n == 2)
+        if (router->group_best == 2 && n == 2)
             score[g] += choice[g * each + best[1]];
         allowed[g] = false;
     }

@@ -15,12 +15,11 @@ struct qk_router {
     size_t n, chosen; /* experts, and those of a token: 1 <= chosen <= n */
     /* Groups of n / groups experts each, 1 <= groups_chosen <= groups; chosen <= n / groups * groups_chosen. */
     size_t groups, groups_chosen;
+    size_t group_best; /* the score of a group is the sum of so many best ones of its experts: 1 or 2 */
     enum qk_scoring scoring;
-    const float *
-        correction; /* (n) added to a score for the choice alone, or NULL: then a group's score is that of its
-                                best expert, else the sum of its two best */
-    bool normalised;   /* weights are divided by their sum + eps */
-    float eps, factor; /* and multiplied by factor */
+    const float *correction; /* (n) added to a score for the choice alone, or NULL */
+    bool normalised;         /* weights are divided by their sum + eps */
+    float eps, factor;       /* and multiplied by factor */
 };
 
 /* Chooses the experts of a token. logits (n) becomes the scores, and choice (n) what the experts are chosen by. Sets

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct run {
     const struct qk_row_batch *batch;
@@ -74,12 +75,13 @@ static enum qk_code run_part(struct run *run, const struct qk_layer_weights *wei
 static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *weights, const float *x,
     float *changed, struct qk_error *err)
 {
+    size_t width = changed != NULL ? weights->stream : weights->d;
     for (size_t i = 0, end; i < run->batch->n; i = end) {
         struct qk_batch part;
         size_t row;
-        end = qk_batch_cut(run->sequence, run->batch->n, i, weights->d, run->longest, &part, &row);
-        QK_TRY(run_part(run, weights, i, &part, x + row * weights->d,
-            changed != NULL ? changed + row * weights->d : NULL, err));
+        end = qk_batch_cut(run->sequence, run->batch->n, i, width, run->longest, &part, &row);
+        QK_TRY(run_part(
+            run, weights, i, &part, x + row * width, changed != NULL ? changed + row * width : NULL, err));
         qk_batch_put_back(run->sequence, i, end, row);
         if (changed != NULL)
             qk_progress_add(run->progress, part.T);
@@ -89,10 +91,28 @@ static enum qk_code run_parts(struct run *run, const struct qk_layer_weights *we
 
 /* --- the pass --- */
 
+/* Shows what the layer's mixer sees: the rows x (T, width) without the layers' own inputs. */
+static enum qk_code show_state(
+    const struct run *run, const struct qk_model *model, const float *x, size_t width, struct qk_error *err)
+{
+    const struct qk_row_watch *watch = run->watch;
+    size_t own = (size_t)qk_model_own_width(model);
+    float *seen;
+    if (watch->state == NULL)
+        return QK_OK;
+    if (model->layer_input == 0)
+        return watch->state(watch->context, run->layer, x, width, err);
+    QK_TRY(qk_alloc_aligned(&seen, run->T * own, sizeof *seen, err));
+    for (size_t t = 0; t < run->T; t++)
+        memcpy(seen + t * own, x + t * width, own * sizeof *seen);
+    enum qk_code code = watch->state(watch->context, run->layer, seen, own, err);
+    free(seen);
+    return code;
+}
+
 static enum qk_code run_layers(
     struct run *run, struct qk_network *network, const int32_t *ids, float *x, struct qk_error *err)
 {
-    const struct qk_row_watch *watch = run->watch;
     size_t width = qk_network_width(network);
     for (size_t i = 0; i < run->batch->n; i++) {
         size_t first = run->sequence[i].first;
@@ -101,8 +121,7 @@ static enum qk_code run_layers(
     for (run->layer = 0; run->layer < qk_network_model(network)->n_layers; run->layer++) {
         const struct qk_layer_weights *weights;
         QK_TRY(qk_progress_check(run->progress, err));
-        if (watch->state != NULL)
-            QK_TRY(watch->state(watch->context, run->layer, x, width, err));
+        QK_TRY(show_state(run, qk_network_model(network), x, width, err));
         QK_TRY(qk_network_layer(network, run->layer, &weights, err));
         QK_TRY(run_parts(run, weights, x, x, err));
     }

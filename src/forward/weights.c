@@ -131,10 +131,10 @@ static enum qk_code find_scaling(const struct qk_parts *parts, const struct qk_t
     return QK_OK;
 }
 
-/* Rows of a tensor and the scales over them, from the row's block on. */
+/* Rows of a tensor and the scales over them. */
 struct scaled_rows {
     const struct qk_scaling *scale;
-    const float *factor;
+    const float *factor; /* from that of the first row on */
     uint64_t first;
     size_t columns;
     float *rows;
@@ -145,24 +145,35 @@ static void scale_row(void *context, size_t item, size_t worker)
     (void)worker;
     const struct scaled_rows *s = context;
     float *row = s->rows + item * s->columns;
-    const float *factor =
-        s->factor + (size_t)((s->first + item) / s->scale->rows) * qk_scaling_per_row(s->scale, s->columns);
+    size_t at = qk_scaling_row(s->scale, s->first + item) - qk_scaling_row(s->scale, s->first);
+    const float *factor = s->factor + at * qk_scaling_per_row(s->scale, s->columns);
     for (size_t j = 0; j < s->columns; j++)
         row[j] *= factor[j / (size_t)s->scale->columns];
 }
 
-/* Multiplies rows first .. first + n of the tensor by their scales. */
+static size_t columns_of(const struct qk_tensor *tensor)
+{
+    return (size_t)tensor->shape[tensor->n_dims - 1];
+}
+
+/* Multiplies rows first .. first + n of the tensor, whose matrices' rows count on, by their scales. */
 static enum qk_code apply_scaling(const struct qk_parts *parts, const struct qk_tensor *tensor,
     const struct qk_scaling *scale, uint64_t first, size_t n, float *rows, struct qk_error *err)
 {
     float *factor;
-    if (scale->tensor == NULL)
+    if (scale->tensor == NULL || n == 0)
         return QK_OK;
-    QK_TRY(qk_weights_values(parts, scale->tensor, &factor, err));
-    struct scaled_rows of = {scale, factor, first, (size_t)tensor->shape[1], rows};
-    qk_parallel_for(n, scale_row, &of, parts->progress);
+    size_t columns = columns_of(tensor), per_row = qk_scaling_per_row(scale, columns),
+           from = qk_scaling_row(scale, first), end = qk_scaling_row(scale, first + n - 1) + 1;
+    QK_TRY(qk_alloc_aligned(&factor, (end - from) * per_row, sizeof *factor, err));
+    const struct qk_values part = {scale->tensor, NULL, from * per_row, (end - from) * per_row, factor};
+    enum qk_code code = qk_weights_slices(parts, &part, 1, err);
+    if (code == QK_OK) {
+        struct scaled_rows of = {scale, factor, first, columns, rows};
+        qk_parallel_for(n, scale_row, &of, parts->progress);
+    }
     free(factor);
-    return QK_OK;
+    return code;
 }
 
 /* --- reading --- */
@@ -201,7 +212,7 @@ enum qk_code qk_weights_values(
                                                           : read_pieces(parts, &whole, 1, err);
     if (code == QK_OK)
         code = apply_scaling(
-            parts, tensor, &scale, 0, tensor->n_dims == 2 ? (size_t)tensor->shape[0] : 0, *out, err);
+            parts, tensor, &scale, 0, scale.tensor != NULL ? n / columns_of(tensor) : 0, *out, err);
     if (code != QK_OK) {
         free(*out);
         *out = NULL;
@@ -228,7 +239,7 @@ enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tenso
     return apply_scaling(parts, tensor, &scale, first, n, out, err);
 }
 
-/* A slice of a tensor that the patch may change, or that has scales: it is read whole. */
+/* A slice of a tensor that the patch may change: it is read whole. */
 static enum qk_code cut_from_whole(
     const struct qk_parts *parts, const struct qk_values *slice, struct qk_error *err)
 {
@@ -239,25 +250,51 @@ static enum qk_code cut_from_whole(
     return QK_OK;
 }
 
+/* Slices that are read alone; scale[i] is that of plain[i]. */
+struct plain_slices {
+    struct qk_values *plain;
+    struct qk_scaling *scale;
+    size_t n;
+};
+
+/* Reads what the patch may change, and lists the others. */
+static enum qk_code list_plain(const struct qk_parts *parts, const struct qk_values *slice, size_t n,
+    struct plain_slices *list, struct qk_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct qk_scaling scale = {0};
+        if (slice[i].scales == NULL)
+            QK_TRY(find_scaling(parts, slice[i].tensor, &scale, err));
+        size_t columns = scale.tensor != NULL ? columns_of(slice[i].tensor) : 1;
+        if (qk_weights_patched(parts, slice[i].tensor) || slice[i].first % columns != 0 ||
+            slice[i].n % columns != 0) {
+            QK_TRY(cut_from_whole(parts, &slice[i], err));
+        } else {
+            list->scale[list->n] = scale;
+            list->plain[list->n++] = slice[i];
+        }
+    }
+    return QK_OK;
+}
+
 enum qk_code qk_weights_slices(
     const struct qk_parts *parts, const struct qk_values *slice, size_t n, struct qk_error *err)
 {
-    struct qk_values *plain;
-    size_t n_plain = 0;
-    QK_TRY(qk_alloc(&plain, n, sizeof *plain, err));
-    enum qk_code code = QK_OK;
-    for (size_t i = 0; i < n && code == QK_OK; i++) {
-        struct qk_scaling scale = {0};
-        if (slice[i].scales == NULL)
-            code = find_scaling(parts, slice[i].tensor, &scale, err);
-        if (code == QK_OK && (scale.tensor != NULL || qk_weights_patched(parts, slice[i].tensor)))
-            code = cut_from_whole(parts, &slice[i], err);
-        else
-            plain[n_plain++] = slice[i];
-    }
+    struct plain_slices list = {0};
+    QK_TRY(qk_alloc(&list.plain, n, sizeof *list.plain, err));
+    enum qk_code code = qk_alloc(&list.scale, n, sizeof *list.scale, err);
     if (code == QK_OK)
-        code = read_pieces(parts, plain, n_plain, err);
-    free(plain);
+        code = list_plain(parts, slice, n, &list, err);
+    if (code == QK_OK)
+        code = read_pieces(parts, list.plain, list.n, err);
+    for (size_t i = 0; i < list.n && code == QK_OK; i++) {
+        const struct qk_values *s = &list.plain[i];
+        size_t columns = list.scale[i].tensor != NULL ? columns_of(s->tensor) : 1;
+        code =
+            apply_scaling(parts, s->tensor, &list.scale[i], s->first / columns, s->n / columns, s->out, err);
+    }
+    free(list.scale);
+    free(list.plain);
     return code;
 }
 

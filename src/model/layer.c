@@ -223,6 +223,7 @@ static enum qk_code read_rope(const struct qk_builder *b, struct qk_layer *layer
     layer->rotary_dims = 2 * pairs;
     layer->rotary_first = latent ? layer->head_dim - (int)g->rope_dim : 0;
     layer->rope = find_scaling(config, mixer);
+    layer->plain_scores = !qk_json_bool(mixer, "rope_scores", true);
     layer->rope_theta = 10000.0;
     return qk_layout_number(mixer, "theta", config, qk_above_zero, &found, &layer->rope_theta, err);
 }
@@ -416,7 +417,7 @@ static enum qk_code find_stored(
         return qk_lines_add(&b->model->remarks, err,
             "layers %d and %d hold copies of the same q and k: choose the same for both", first,
             layer->index);
-    b->stored = first;
+    b->stored = layer->stored = first;
     layer->shares = true;
     QK_TRY(qk_lines_add(&b->model->remarks, err,
         "layer %d uses the q and k of layer %d: a choice there acts on both", layer->index, first));
@@ -459,6 +460,8 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
     b->config.layer = layer->index + 1;
     QK_TRY(qk_layout_check_values(mixer, NUMBERS, &b->config, err));
     QK_TRY(qk_strdup_to(&layer->mixer, name, err));
+    b->model->joined = b->model->joined || qk_json_bool(mixer, "joined", false);
+    layer->stored = layer->index;
     qk_kind_parse(qk_json_string(mixer, "kind", ""), &layer->kind);
     if (layer->kind == QK_NONE)
         return QK_OK;

@@ -110,7 +110,7 @@ static enum qk_code each_user_row(take_row *take, void *context, struct qk_error
 }
 
 /* Parses the rows that hold the word (NULL: all). Built-in rows spell model types without escapes, so a lookup need
- * not parse all sixty of them. */
+ * not parse all hundred of them. */
 static enum qk_code each_built_in_row(const char *word, take_row *take, void *context, struct qk_error *err)
 {
     struct qk_layout row;

@@ -39,7 +39,7 @@ static const char ROWS[] = " separate gated block head3 grouped conv1d key_group
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] =
-    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks per_layer variant ";
+    " experts alibi convolutions bidirectional layer_scale qk_layer_norm clipped sinks variant ";
 
 static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
@@ -102,16 +102,20 @@ static const struct field MIXER_FIELDS[] = {
     {"rope_interval", VALUE, false, NULL},
     {"window", VALUE, false, NULL},
     {"rope", PATHS, false, NULL},
+    {"rope_scores", SWITCH, false, NULL},
     {"norm_after_rope", SWITCH, false, NULL},
     {"qk_norm_if", FLAG, false, NULL},
     {"down_norm_eps", VALUE, false, NULL},
     {"qk_norm_kind", WORD, false, " rms layer "},
+    {"qk_norm_plain", FLAG, false, NULL},
     {"score_dim", VALUE, false, NULL},
     {"score_scale", VALUE, false, NULL},
     {"softcap", VALUE, false, NULL},
     {"query_scaling", PATH, false, NULL},
     {"query_beta", VALUE, false, NULL},
     {"query_period", VALUE, false, NULL},
+    {"query_shift", VALUE, false, NULL},
+    {"query_if", FLAG, false, NULL},
     {"sinks", NAMES, false, NULL},
     {"value_scale", VALUE, false, NULL},
     {"v_norm_plain", SWITCH, false, NULL},
@@ -128,6 +132,12 @@ static const struct field MIXER_FIELDS[] = {
     {"norm_first", FLAG, false, NULL},
     {"block", WORD, false, " both mixer mlp "},
     {"beside", MIXER, false, NULL},
+    {"joined", SWITCH, false, NULL},
+    {"then", MIXER, false, NULL},
+    {"then_in", NAMES, false, NULL},
+    {"q_adapter", NAMES, false, NULL},
+    {"k_adapter", NAMES, false, NULL},
+    {"v_adapter", NAMES, false, NULL},
     {"in_multiplier", VALUE, false, NULL},
     {"key_multiplier", VALUE, false, NULL},
     {"part_multipliers", PATH, false, NULL},
@@ -190,11 +200,13 @@ static const struct field FORWARD_FIELDS[] = {
     {"gate", NAMES, false, NULL},
     {"up", NAMES, false, NULL},
     {"gate_up", NAMES, false, NULL},
+    {"gate_up_adapter", NAMES, false, NULL},
     {"down", NAMES, false, NULL},
     {"activation", PATHS, false, NULL},
     {"gate_multiplier", VALUE, false, NULL},
     {"down_multiplier", VALUE, false, NULL},
     {"residual_multiplier", VALUE, false, NULL},
+    {"residual_root", VALUE, false, NULL},
     {"router", NAMES, false, NULL},
     {"experts", OBJECT, false, NULL},
     {"embedding", NAMES, false, NULL},
@@ -203,6 +215,13 @@ static const struct field FORWARD_FIELDS[] = {
     {"embedding_multiplier", VALUE, false, NULL},
     {"embedding_root_if", FLAG, false, NULL},
     {"position_embedding", NAMES, false, NULL},
+    {"layer_input", VALUE, false, NULL},
+    {"layer_input_embedding", NAMES, false, NULL},
+    {"layer_input_in", NAMES, false, NULL},
+    {"layer_input_in_norm", NAMES, false, NULL},
+    {"layer_input_gate", NAMES, false, NULL},
+    {"layer_input_out", NAMES, false, NULL},
+    {"layer_input_norm", NAMES, false, NULL},
     {"final_norm", NAMES, false, NULL},
     {"head", NAMES, false, NULL},
     {"logit_multiplier", VALUE, false, NULL},
@@ -219,6 +238,7 @@ static const struct field EXPERTS_FIELDS[] = {
     {"scoring_when", WORDS_WHEN, false, SCORINGS},
     {"groups", VALUE, false, NULL},
     {"groups_chosen", VALUE, false, NULL},
+    {"group_best", VALUE, false, NULL},
     {"normalised", FLAG, false, NULL},
     {"normalised_eps", VALUE, false, NULL},
     {"factor", VALUE, false, NULL},
@@ -227,6 +247,7 @@ static const struct field EXPERTS_FIELDS[] = {
     {"gate_up", NAMES, false, NULL},
     {"interleaved", SWITCH, false, NULL},
     {"down", NAMES, true, NULL},
+    {"input_scaled", SWITCH, false, NULL},
     {"limit", VALUE, false, NULL},
     {"alpha", VALUE, false, NULL},
     {"up_plus", VALUE, false, NULL},
@@ -513,7 +534,10 @@ static enum qk_code check_experts(const char *file, const cJSON *experts, struct
 /* Checks that a family with a forward pass has all of it: what a layer adds to its input, and both ends. */
 static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_error *err)
 {
-    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"};
+    static const char *const ends[] = {"embedding", "final_norm", "activation"}, *const mlp[] = {"down"},
+                             *const inputs[] = {"layer_input_embedding", "layer_input_in",
+                                 "layer_input_in_norm", "layer_input_gate", "layer_input_out",
+                                 "layer_input_norm"};
     const cJSON *forward = qk_json_get(row, "forward");
     if (forward == NULL)
         return QK_OK;
@@ -522,6 +546,8 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     if (!has_pass(forward))
         return QK_OK;
     QK_TRY(check_needed(file, "forward", forward, ends, 3, err));
+    if (qk_json_get(forward, "layer_input") != NULL)
+        QK_TRY(check_needed(file, "forward", forward, inputs, 6, err));
     if (qk_json_get(forward, "experts") == NULL || qk_json_get(forward, "down") != NULL) {
         QK_TRY(check_needed(file, "forward", forward, mlp, 1, err));
         QK_TRY(check_up(file, "forward", forward, err));
@@ -531,26 +557,38 @@ static enum qk_code check_forward(const char *file, const cJSON *row, struct qk_
     return QK_OK;
 }
 
-/* Checks that a mixer computes what its kind can, and that the one beside it has neither q nor k. */
+/* Checks that the mixer that a key names has neither q nor k. */
+static enum qk_code check_other(
+    const char *file, const cJSON *row, const cJSON *mixer, const char *key, struct qk_error *err)
+{
+    const char *name = qk_json_string(mixer, key, NULL);
+    if (name == NULL)
+        return QK_OK;
+    QK_TRY(check_mixer_name(file, row, mixer->string, name, err));
+    const cJSON *other = qk_json_get(qk_json_get(row, "mixers"), name);
+    if (strcmp(qk_json_string(other, "kind", ""), "none") == 0 && qk_json_get(other, "recurrence") != NULL)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT, "%s: %s: the mixer of its key \"%s\" needs kind \"none\" and a recurrence",
+        file, mixer->string, key);
+}
+
+/* Checks that a mixer computes what its kind can, and what goes with it. */
 static enum qk_code check_kind(const char *file, const cJSON *row, const cJSON *mixer, struct qk_error *err)
 {
     static const char WITHOUT_QK[] = " mamba2 mamba lru short_conv ";
-    const char *word = qk_json_string(mixer, "recurrence", NULL),
-               *beside = qk_json_string(mixer, "beside", NULL);
-    bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0;
+    const char *word = qk_json_string(mixer, "recurrence", NULL);
+    bool none = strcmp(qk_json_string(mixer, "kind", ""), "none") == 0,
+         then = qk_json_get(mixer, "then") != NULL;
     if (word != NULL && none != is_word_of(word, WITHOUT_QK))
         return qk_fail(err, QK_INPUT, "%s: %s: recurrence \"%s\" does not go with kind \"%s\"", file,
             mixer->string, word, qk_json_string(mixer, "kind", ""));
     if (!none && strcmp(qk_json_string(mixer, "block", ""), "mlp") == 0)
         return qk_fail(err, QK_INPUT, "%s: %s: block \"mlp\" needs kind \"none\"", file, mixer->string);
-    if (beside == NULL)
-        return QK_OK;
-    QK_TRY(check_mixer_name(file, row, mixer->string, beside, err));
-    const cJSON *other = qk_json_get(qk_json_get(row, "mixers"), beside);
-    if (strcmp(qk_json_string(other, "kind", ""), "none") == 0 && qk_json_get(other, "recurrence") != NULL)
-        return QK_OK;
-    return qk_fail(err, QK_INPUT, "%s: %s: the mixer beside it needs kind \"none\" and a recurrence", file,
-        mixer->string);
+    if (then != (qk_json_get(mixer, "then_in") != NULL) || then != qk_json_bool(mixer, "joined", false))
+        return qk_fail(err, QK_INPUT, "%s: %s: the keys \"joined\", \"then\" and \"then_in\" go together",
+            file, mixer->string);
+    QK_TRY(check_other(file, row, mixer, "then", err));
+    return check_other(file, row, mixer, "beside", err);
 }
 
 enum qk_code qk_layout_check(const char *file, const cJSON *row, struct qk_error *err)

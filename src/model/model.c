@@ -1,6 +1,7 @@
 /* model.c - the layers that a row of the layout table finds in a checkpoint, what is left over, and refusals. */
 #include "model/build.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "tensor/quantised.h"
 
@@ -182,6 +183,16 @@ static enum qk_code build_layers(struct qk_builder *b, struct qk_error *err)
     return first.code != QK_OK && !usable ? qk_fail(err, first.code, "%s", first.text) : QK_OK;
 }
 
+/* Reads how many values each layer has of its own for a token. */
+static enum qk_code read_layer_input(struct qk_builder *b, struct qk_error *err)
+{
+    const cJSON *forward = qk_json_get(b->layout.row, "forward");
+    double n;
+    if (!qk_layout_value(forward, "layer_input", &b->model->config, &n) || n == 0)
+        return QK_OK;
+    return qk_layout_count(forward, "layer_input", &b->model->config, 1 << 16, &b->model->layer_input, err);
+}
+
 /* Remarks on what a choice for k of latent attention does. */
 static enum qk_code remark_latent(struct qk_model *model, struct qk_error *err)
 {
@@ -210,6 +221,7 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
     QK_TRY(qk_alloc(&model->layer, (size_t)model->n_layers, sizeof *model->layer, err));
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
     QK_TRY(qk_layout_kinds(&b->layout, &model->config, &b->names, model->n_layers, b->mixer, err));
+    QK_TRY(read_layer_input(b, err));
     QK_TRY(build_layers(b, err));
     QK_TRY(remark_latent(model, err));
     return remark_left_over(b, err);

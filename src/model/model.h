@@ -50,6 +50,8 @@ enum { QK_MAX_SLICES = 9 };
 struct qk_scaling {
     const struct qk_tensor *tensor; /* NULL: the values are the numbers */
     uint64_t rows, columns;
+    uint64_t
+        height; /* rows of each matrix of a tensor (matrices, rows, columns), where blocks begin anew; else 0 */
 };
 
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D). Head h
@@ -82,8 +84,9 @@ struct qk_layer {
     char *no_k;    /* NULL, or why it has q alone (its role k has neither tensor nor heads); owned */
     char *fixed;   /* NULL, or why its q and k can be read, but not changed; owned */
     bool shares;   /* its tensors are those of an earlier layer, and it is `fixed` */
-    int head_dim;  /* 0 when kind is none */
-    uint64_t d;    /* input width of q and k */
+    int stored; /* the layer under whose number tensors stand that it does not have itself; its own, or earlier */
+    int head_dim; /* 0 when kind is none */
+    uint64_t d;   /* input width of q and k */
     struct qk_view role[QK_ROLE_COUNT];
     enum qk_positions positions, turn; /* turn: how a forward pass rotates, also where `positions` is fixed */
     int rotary_dims;   /* rows of each head that rotate, from rotary_first on; 0 without RoPE */
@@ -91,6 +94,7 @@ struct qk_layer {
     int rope_width;    /* pair j turns by rope_theta^(-2j / rope_width) a token: rotary_dims, or one less */
     double rope_theta; /* 0 without RoPE */
     const cJSON *rope; /* the config's scaling of these frequencies (model/rope.h), or NULL; borrowed */
+    bool plain_scores; /* YaRN does not multiply the scores of its latent attention */
     bool norm_after_rope; /* q/k norms are applied to rotated rows */
     bool recurs;          /* kind linear, with a recurrence that is built in (forward/mixer.h) */
     int window;           /* 0 unless kind is window and the config has it */
@@ -104,6 +108,9 @@ struct qk_model {
     bool guessed;                     /* true when the generic rule was used */
     struct qk_layer *layer;
     int n_layers;
+    bool joined; /* a layer sees the embedded tokens behind its input: both go from layer to layer */
+    long
+        layer_input; /* values that each layer has of its own for a token (forward/layer_inputs.h); 0: none */
     struct qk_lines remarks; /* what was found and why; `qkscope info` prints them */
 };
 
@@ -120,8 +127,11 @@ void qk_model_close(struct qk_model *model);
 /* True when q or k of the layer is made of this tensor: rows, bias, gain, and with slices every factor and scale. */
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor);
 
-/* Width of what goes from layer to layer: the input width of q and k of the first layer that has them. */
+/* Width of what goes from layer to layer: the input width of q and k of the first layer that has them, and the inputs
+ * that layers have of their own. */
 uint64_t qk_model_width(const struct qk_model *model);
+/* Width of what a layer adds to: that without what goes along. */
+uint64_t qk_model_own_width(const struct qk_model *model);
 
 /* Reads the head view of head h as float64, row-major (head_dim, d), into out; not of a role with `down`
  * (drift/product.h). QK_IO on read errors. Values that are not finite stay as they are. Thread-safe.

@@ -224,7 +224,7 @@ enum qk_code qk_rope_scaled(const struct qk_config *config, const struct qk_laye
     for (size_t i = 0; i < sizeof SCALINGS / sizeof SCALINGS[0]; i++)
         if (strcmp(SCALINGS[i].type, type) == 0) {
             QK_TRY(SCALINGS[i].scale(&s, err));
-            if (layer->role[QK_K].down != NULL && strcmp(type, "default") != 0)
+            if (layer->role[QK_K].down != NULL && !layer->plain_scores && strcmp(type, "default") != 0)
                 *score = latent_score(&s);
             return QK_OK;
         }

@@ -16,24 +16,54 @@ uint64_t qk_scaling_block(const struct qk_config *config, int dimension)
     return given >= 1 && given <= 1 << 20 ? (uint64_t)given : 128;
 }
 
+/* The same for a matrix (rows, columns) and numbers of that shape. */
+static bool fit_matrix(const struct qk_config *config, uint64_t rows, uint64_t columns, int n_dims,
+    const uint64_t *shape, struct qk_scaling *scale)
+{
+    uint64_t n = 1, high = qk_scaling_block(config, 0), wide = qk_scaling_block(config, 1);
+    for (int i = 0; i < n_dims; i++)
+        n *= shape[i];
+    bool flat = n_dims == 2;
+    if (n == 1) {
+        scale->rows = rows;
+        scale->columns = columns;
+    } else if (flat && shape[0] == pieces(rows, high) && shape[1] == pieces(columns, wide)) {
+        scale->rows = high;
+        scale->columns = wide;
+    } else if ((flat || n_dims == 1) && shape[0] == rows && n > 0 && columns % (n / rows) == 0) {
+        scale->rows = 1;
+        scale->columns = columns / (n / rows);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 bool qk_scaling_fit(const struct qk_config *config, const struct qk_tensor *of, struct qk_scaling *scale)
 {
     const struct qk_tensor *numbers = scale->tensor;
-    uint64_t n = qk_tensor_values(numbers), high = qk_scaling_block(config, 0),
-             wide = qk_scaling_block(config, 1);
-    if (of->n_dims != 2 || of->bytes == 0 || n == 0 || !qk_dtype_readable(numbers->dtype))
+    uint64_t n = qk_tensor_values(numbers);
+    const uint64_t *shape = of->shape;
+    if (of->bytes == 0 || n == 0 || !qk_dtype_readable(numbers->dtype))
         return false;
-    uint64_t rows = of->shape[0], columns = of->shape[1];
-    bool flat = numbers->n_dims == 2;
+    scale->height = 0;
+    if (of->n_dims == 2)
+        return fit_matrix(config, shape[0], shape[1], numbers->n_dims, numbers->shape, scale);
+    if (of->n_dims != 3)
+        return false;
     if (n == 1)
-        *scale = (struct qk_scaling){numbers, rows, columns};
-    else if (flat && numbers->shape[0] == pieces(rows, high) && numbers->shape[1] == pieces(columns, wide))
-        *scale = (struct qk_scaling){numbers, high, wide};
-    else if ((flat || numbers->n_dims == 1) && numbers->shape[0] == rows && columns % (n / rows) == 0)
-        *scale = (struct qk_scaling){numbers, 1, columns / (n / rows)};
-    else
-        return false;
-    return true;
+        return fit_matrix(config, shape[0] * shape[1], shape[2], numbers->n_dims, numbers->shape, scale);
+    scale->height = shape[1];
+    return numbers->shape[0] == shape[0] &&
+           fit_matrix(config, shape[1], shape[2], numbers->n_dims - 1, numbers->shape + 1, scale);
+}
+
+size_t qk_scaling_row(const struct qk_scaling *scale, uint64_t row)
+{
+    if (scale->height == 0)
+        return (size_t)(row / scale->rows);
+    return (
+        size_t)(row / scale->height * pieces(scale->height, scale->rows) + row % scale->height / scale->rows);
 }
 
 size_t qk_scaling_per_row(const struct qk_scaling *scale, uint64_t columns)

@@ -15,12 +15,24 @@ static bool view_holds(const struct qk_view *view, const struct qk_tensor *tenso
     return held;
 }
 
-uint64_t qk_model_width(const struct qk_model *model)
+/* The input width of q and k of the first layer that has them; 0 without one. */
+static uint64_t input_width(const struct qk_model *model)
 {
     for (int i = 0; i < model->n_layers; i++)
         if (model->layer[i].d > 0)
             return model->layer[i].d;
     return 0;
+}
+
+uint64_t qk_model_width(const struct qk_model *model)
+{
+    uint64_t width = input_width(model);
+    return width > 0 ? width + (uint64_t)model->layer_input * (uint64_t)model->n_layers : 0;
+}
+
+uint64_t qk_model_own_width(const struct qk_model *model)
+{
+    return input_width(model) / (model->joined ? 2 : 1);
 }
 
 bool qk_layer_holds(const struct qk_layer *layer, const struct qk_tensor *tensor)

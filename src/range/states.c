@@ -123,24 +123,65 @@ static enum qk_code read_values(const char *path, const struct qk_tensor_file *f
     return QK_OK;
 }
 
-static enum qk_code read_layer(const char *path, const struct qk_tensor_file *file,
-    const struct qk_layer *layer, int index, struct qk_states *states, struct qk_error *err)
+/* Finds the input of a layer, (T, d), or (T, *joined) where that is not 0; *out is NULL when the file does not have it.
+ * *joined becomes 0 for the former. */
+static enum qk_code find_states(const char *path, const struct qk_tensor_file *file, int index, size_t T,
+    size_t d, size_t *joined, const struct qk_tensor **out, struct qk_error *err)
 {
     char name[64], text[QK_SHAPE_TEXT];
     snprintf(name, sizeof name, "hidden_states.%d", index);
     const struct qk_tensor *tensor = find(file, name);
     const uint64_t *shape;
+    *out = tensor;
     if (tensor == NULL)
         return QK_OK;
     if (!qk_dtype_writable(tensor->dtype))
         return qk_fail(err, QK_INPUT, "%s: %s: other type (found %s, expected F32, F16, BF16 or F64)", path,
             name, tensor->dtype_text);
-    if (dimensions(tensor, 2, &shape) != 2 || shape[0] != states->T || shape[1] != layer->d)
+    if (dimensions(tensor, 2, &shape) != 2 || shape[0] != T || (shape[1] != d && shape[1] != *joined))
         return qk_fail(err, QK_INPUT, "%s: %s: other shape (found %s, expected (%zu, %zu))", path, name,
-            qk_shape_text(text, tensor), states->T, (size_t)layer->d);
-    size_t n = states->T * (size_t)layer->d;
-    QK_TRY(qk_alloc_aligned(&states->layer[index], n, sizeof **states->layer, err));
-    return read_values(path, file, tensor, n, states->layer[index], err);
+            qk_shape_text(text, tensor), T, d);
+    *joined = shape[1] == d ? 0 : *joined;
+    return QK_OK;
+}
+
+/* Moves rows (T, d) of the layer's input and of the embedded tokens behind them together, (T, 2 d). */
+static enum qk_code join_rows(float *x, size_t T, size_t d, struct qk_error *err)
+{
+    float *joined;
+    QK_TRY(qk_alloc_aligned(&joined, 2 * T * d, sizeof *joined, err));
+    for (size_t t = 0; t < T; t++) {
+        memcpy(joined + 2 * t * d, x + t * d, d * sizeof *x);
+        memcpy(joined + (2 * t + 1) * d, x + (T + t) * d, d * sizeof *x);
+    }
+    memcpy(x, joined, 2 * T * d * sizeof *x);
+    free(joined);
+    return QK_OK;
+}
+
+static enum qk_code read_layer(const char *path, const struct qk_tensor_file *file,
+    const struct qk_model *model, int index, struct qk_states *states, struct qk_error *err)
+{
+    const struct qk_tensor *tensor, *embedded = NULL;
+    size_t T = states->T, width = (size_t)model->layer[index].d, d = model->joined ? width / 2 : width,
+           joined = model->joined ? width : 0, none = 0;
+    QK_TRY(find_states(path, file, index, T, d, &joined, &tensor, err));
+    if (tensor == NULL)
+        return QK_OK;
+    bool apart = model->joined && joined == 0;
+    if (apart)
+        QK_TRY(find_states(path, file, 0, T, d, &none, &embedded, err));
+    if (apart && embedded == NULL)
+        return qk_fail(err, QK_INPUT,
+            "%s: there is no hidden_states.0, which the model's attention sees beside hidden_states.%d", path,
+            index);
+    float **x = &states->layer[index];
+    QK_TRY(qk_alloc_aligned(x, T * width, sizeof **x, err));
+    QK_TRY(read_values(path, file, tensor, apart ? T * d : T * width, *x, err));
+    if (!apart)
+        return QK_OK;
+    QK_TRY(read_values(path, file, embedded, T * d, *x + T * d, err));
+    return join_rows(*x, T, d, err);
 }
 
 static enum qk_code read_layers(const char *path, const struct qk_tensor_file *file,
@@ -150,7 +191,7 @@ static enum qk_code read_layers(const char *path, const struct qk_tensor_file *f
     for (int i = 0; i < model->n_layers; i++) {
         if (!qk_states_wanted(&model->layer[i]))
             continue;
-        QK_TRY(read_layer(path, file, &model->layer[i], i, states, err));
+        QK_TRY(read_layer(path, file, model, i, states, err));
         found += states->layer[i] != NULL;
     }
     if (found == 0)

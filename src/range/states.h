@@ -2,7 +2,7 @@
  *
  * A states file is a safetensors with `input_ids` (T, integers) and `hidden_states.{i}` (T, d), the input of layer i
  * before its norm. Types are F32, F16, BF16 or F64; a leading axis of 1 (a batch of one) is skipped. Layers that the
- * file does not have stay unknown. */
+ * file does not have stay unknown. A layer that sees the embedded tokens (zamba2) needs hidden_states.0, too. */
 #ifndef QK_RANGE_STATES_H
 #define QK_RANGE_STATES_H
 
@@ -11,7 +11,7 @@
 struct qk_states {
     size_t T;
     int n_layers;
-    float **layer; /* n_layers: (T, d) or NULL; owned */
+    float **layer; /* n_layers: (T, d), d of qk_model_width, or NULL; owned */
     int32_t *ids;  /* T; owned */
 };
 

@@ -212,7 +212,7 @@ case("afmoe", base("afmoe", 2, 2, 1, sliding_window=16, global_attn_every_n_laye
      *merge(separate("model.layers.0.self_attn", "window", 2, 1, 4, positions="rope_half", window=16),
             separate("model.layers.1.self_attn", "full", 2, 1, 4, positions="none")))
 # nested config, a vision tower with q and k of its own, every second layer without positions
-tensors, layers = merge(*(separate(f"language_model.model.layers.{i}.self_attn", "full", 2, 1, 4,
+tensors, layers = merge(*(separate(f"language_model.model.layers.{i}.self_attn", "full" if i == 1 else "window", 2, 1, 4,
                                    positions="none" if i == 1 else "rope_inter") for i in range(2)))
 tensors |= {"vision_model.model.layers.0.self_attn.q_proj.weight": (8, 8),
             "vision_model.model.layers.0.self_attn.k_proj.weight": (8, 8)}

@@ -29,10 +29,28 @@ sys.exit(not sums or not all(least <= s <= 1 + 1e-5 for s in sums))" "$out" "$1"
     check "  search" ended 0
 }
 for name in qwen3_next qwen3_next_moe qwen3_5_moe_text kimi_linear nemotron_h granitemoehybrid_moe falcon_h1 \
-    olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3; do
+    olmo_hybrid lfm2_moe minimax_moe jamba jamba_moe bamba recurrent_gemma deepseek_v3 gemma4_text; do
     try "$name" "$fixtures/$name" 128
 done
-for name in gpt_oss deepseek_v3_yarn; do
+for name in gpt_oss deepseek_v3_yarn zamba2 mistral4 gated_deltanet kda bailing_moe_v2 chatglm minicpm_sala bailing2_5 \
+    llama4 minimax_m2 minicpm; do
     try "$name" "$QK_TEST_DATA/softmax/$name" 64
 done
+folder=$QK_TEST_DATA/softmax/zamba2
+run range "$folder" "$folder" --states "$folder/golden.safetensors" --json
+check "zamba2: ranges on states, which see the embedded tokens of hidden_states.0" ended 0
+cp "$out" "$work/states.json"
+python3 - "$folder/golden.safetensors" >"$work/golden.ids" <<'END'
+import os, struct, sys
+sys.path.insert(0, os.environ["srcdir"] + "/tests/cli")
+from stored_file import read_file
+raw = read_file(sys.argv[1])["input_ids"][2]
+print(*struct.unpack("<%dq" % (len(raw) // 8), raw))
+END
+run range "$folder" "$folder" --ids "$work/golden.ids" --json
+check "  are those of the pass" python3 -c "
+import json, sys
+a, b = (json.load(open(path))['layers'] for path in sys.argv[1:])
+pairs = [(x, y) for l, m in zip(a, b) for x, y in zip(l['post']['hist'], m['post']['hist'])]
+sys.exit(len(a) != 3 or max(abs(x - y) for x, y in pairs) > 1e-5)" "$work/states.json" "$out"
 done_testing

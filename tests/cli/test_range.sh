@@ -294,6 +294,14 @@ cp "$work/grown/tokenizer.json" "$work/odd/post"
 run range "$pre" "$work/odd/post" --probe "$work/think"
 check "post must know all of them" complains 3 "odd/post: token 1 of the probe is outside the vocabulary (found 260"
 
+numpy=${PYTHON:-/usr/bin/python3} # the one that Debian's numpy belongs to
+for name in deepseek_v2 deepseek_v3_direct deepseek_v3_yarn mistral4; do
+    folder=$QK_TEST_DATA/softmax/$name
+    run range "$folder" "$folder" --estimate --json
+    check "the estimate of latent attention, in numpy: $name" \
+        "$numpy" "$srcdir/tests/cli/latent_estimate.py" "$folder" "$out"
+done
+
 for words in '--queries some' '--queries last:0' '--long 0' '--length 0' '--json --csv' '--ids x --probe x' \
     '--states x --exact' '--states-pre x' '--states x --length 3' '--exact' '--sort size' '--timing --csv' '--timing --estimate' '--estimate --sort mean' '--estimate --ids x' '--layers 99'; do
     # shellcheck disable=SC2086 # words

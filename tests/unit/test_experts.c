@@ -74,6 +74,7 @@ static void test_groups(void **state)
     router.scoring = QK_SCORING_SIGMOID;
     expect_choice(&router, logits, (size_t[]){0, 1}, (double[]){0.9, 0.1});
     router.correction = zeros;
+    router.group_best = 2;
     expect_choice(&router, logits, (size_t[]){2, 3}, (double[]){0.7, 0.6});
     router.groups_chosen = 2;
     expect_choice(&router, logits, (size_t[]){4, 2}, (double[]){0.8, 0.7});
@@ -95,6 +96,7 @@ static void test_any_logits(void **state)
         size_t expert[MOST], seen = 0;
         router.scoring = form % 2 == 0 ? QK_SCORING_SIGMOID : QK_SCORING_SOFTMAX;
         router.correction = form % 5 == 0 ? zeros : NULL;
+        router.group_best = 1 + form % 2;
         for (unsigned i = 0, rest = form; i < MOST; i++, rest = rest / N + rest % N * 7)
             x[i] = values[rest % N];
         qk_router_choose(&router, x, choice, expert, weight);

@@ -82,7 +82,7 @@ static const char JET_PAIR[] = "tiny-jet-nemotron";
 /* Goldens with the frequencies of their configs. There is one side of each. */
 static const char *const EXACT[] = {"qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe",
     "nemotron_h", "bamba", "granite", "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe",
-    "lfm2_moe", "olmo_hybrid", "minimax_moe", "kimi_linear"};
+    "lfm2_moe", "olmo_hybrid", "minimax_moe", "kimi_linear", "gemma4_text"};
 enum { N_EXACT = sizeof EXACT / sizeof EXACT[0] };
 
 static bool is_exact(const char *family)

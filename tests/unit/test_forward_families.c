@@ -23,7 +23,9 @@ static char *const FIXTURES[] = {"gemma", "gemma2", "cohere", "cohere_qk", "cohe
     "codegen", "gpt_bigcode", "gpt_bigcode_mha", "nemotron", "seed_oss", "helium", "ernie4_5", "hunyuan",
     "ministral3_plain", "deepseek_v2", "deepseek_v3_direct", "deepseek_v3_dense", "deepseek_v3_yarn",
     "ministral3", "olmo3", "glm4_moe_lite", "glm_moe_dsa", "gemma4_plain", "gemma4_shared", "deepseek_v2_moe",
-    "deepseek_v32", "gpt_oss", "afmoe", "mimo_v2_flash"};
+    "deepseek_v32", "gpt_oss", "afmoe", "mimo_v2_flash", "zamba2", "mistral4", "gated_deltanet", "kda",
+    "bailing_moe", "bailing_moe_v2", "chatglm", "minicpm_sala", "bailing2_5", "llama4", "arcee", "minicpm",
+    "olmoe", "minimax_m2", "dots1"};
 enum { N_FIXTURES = sizeof FIXTURES / sizeof FIXTURES[0] };
 
 static void open_fixture(const char *name, struct qk_model **model, struct golden *golden)
@@ -128,15 +130,13 @@ struct file {
 };
 
 static void add_tensor(struct file *file, const char *name, const char *suffix, const char *dtype,
-    uint64_t rows, uint64_t columns, const void *bytes, size_t n)
+    const uint64_t *shape, int n_dims, const void *bytes, size_t n)
 {
-    char shape[64];
-    if (columns > 0)
-        snprintf(shape, sizeof shape, "%llu,%llu", (unsigned long long)rows, (unsigned long long)columns);
-    else
-        snprintf(shape, sizeof shape, "%llu", (unsigned long long)rows);
-    fprintf(file->text, "%c\"%s%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}",
-        file->n == 0 ? '{' : ',', name, suffix, dtype, shape, file->n, file->n + n);
+    fprintf(file->text, "%c\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", file->n == 0 ? '{' : ',', name, suffix,
+        dtype);
+    for (int i = 0; i < n_dims; i++)
+        fprintf(file->text, "%s%llu", i > 0 ? "," : "", (unsigned long long)shape[i]);
+    fprintf(file->text, "],\"data_offsets\":[%zu,%zu]}", file->n, file->n + n);
     file->data = realloc(file->data, file->n + n);
     assert_non_null(file->data);
     memcpy(file->data + file->n, bytes, n);
@@ -161,30 +161,36 @@ static void write_file(struct file *file, const char *path)
 
 enum { SQUARE = 16 };
 
-/* Adds a matrix of random FP8 values below 2, in squares whose scales are powers of 2 from 1/32 to 1/4: so bfloat16
- * holds every product. Coded it is FP8 and its scales, else these products. */
+/* Adds a matrix of random FP8 values below 2, or one an expert, in squares whose scales are powers of 2 from 1/32 to
+ * 1/4: so bfloat16 holds every product. Down projections of all experts have one scale an expert. Coded it is FP8 and
+ * its scales, else these products. */
 static void add_matrix(struct file *file, const struct qk_tensor *tensor, bool coded, uint64_t *seed)
 {
-    uint64_t rows = tensor->shape[0], columns = tensor->shape[1], across = (columns + SQUARE - 1) / SQUARE,
-             down = (rows + SQUARE - 1) / SQUARE;
-    unsigned char *codes = malloc(rows * columns), *plain = malloc(2 * rows * columns);
-    float *scales = malloc(down * across * sizeof *scales);
-    for (uint64_t i = 0; i < down * across; i++)
+    int first = tensor->n_dims - 2;
+    bool single = first > 0 && strstr(tensor->name, "down") != NULL;
+    uint64_t each = first > 0 ? tensor->shape[0] : 1, rows = tensor->shape[first],
+             columns = tensor->shape[first + 1], high = single ? rows : SQUARE,
+             wide = single ? columns : SQUARE, across = (columns + wide - 1) / wide,
+             down = (rows + high - 1) / high, n = each * rows * columns, n_scales = each * down * across;
+    const uint64_t of_scales[] = {each, down, across};
+    unsigned char *codes = malloc(n), *plain = malloc(2 * n);
+    float *scales = malloc(n_scales * sizeof *scales);
+    for (uint64_t i = 0; i < n_scales; i++)
         scales[i] = ldexpf(1.0f, -2 - (int)(random_bits(seed) % 4));
-    for (uint64_t i = 0; i < rows * columns; i++) {
+    for (uint64_t i = 0; i < n; i++) {
         double value;
-        uint64_t bits = random_bits(seed);
+        uint64_t bits = random_bits(seed), row = i / columns % rows;
         codes[i] = (unsigned char)((bits & 0x80) | (bits >> 8) % 0x40);
         qk_dtype_to_f64(QK_F8_E4M3, &codes[i], 1, &value);
-        value *= (double)scales[i / columns / SQUARE * across + i % columns / SQUARE];
+        value *= (double)scales[(i / columns / rows * down + row / high) * across + i % columns / wide];
         qk_dtype_from_f64(QK_BF16, &value, 1, plain + 2 * i);
     }
     if (coded) {
-        add_tensor(file, tensor->name, "", "F8_E4M3", rows, columns, codes, rows * columns);
-        add_tensor(
-            file, tensor->name, "_scale_inv", "F32", down, across, scales, down * across * sizeof *scales);
+        add_tensor(file, tensor->name, "", "F8_E4M3", tensor->shape, tensor->n_dims, codes, n);
+        add_tensor(file, tensor->name, "_scale_inv", "F32", of_scales + (first > 0 ? 0 : 1), tensor->n_dims,
+            scales, n_scales * sizeof *scales);
     } else {
-        add_tensor(file, tensor->name, "", "BF16", rows, columns, plain, 2 * rows * columns);
+        add_tensor(file, tensor->name, "", "BF16", tensor->shape, tensor->n_dims, plain, 2 * n);
     }
     free(codes);
     free(plain);
@@ -211,7 +217,7 @@ static void write_coded(const char *fixture, const char *folder, bool coded)
     file.text = open_memstream(&file.header, &file.header_size);
     for (size_t i = 0; i < c->n_tensors; i++) {
         const struct qk_tensor *tensor = c->by_name[i];
-        if (tensor->n_dims == 2 &&
+        if (tensor->n_dims >= 2 &&
             (strstr(tensor->name, ".layers.") != NULL || strstr(tensor->name, ".h.") != NULL) &&
             strstr(tensor->name, "mlp.gate.weight") == NULL) {
             add_matrix(&file, tensor, coded, &seed);
@@ -219,8 +225,8 @@ static void write_coded(const char *fixture, const char *folder, bool coded)
         }
         char *bytes = malloc((size_t)tensor->bytes);
         expect_ok(qk_checkpoint_read(c, tensor, 0, bytes, (size_t)tensor->bytes, &err), &err);
-        add_tensor(&file, tensor->name, "", tensor->dtype_text, tensor->shape[0],
-            tensor->n_dims == 2 ? tensor->shape[1] : 0, bytes, (size_t)tensor->bytes);
+        add_tensor(&file, tensor->name, "", tensor->dtype_text, tensor->shape, tensor->n_dims, bytes,
+            (size_t)tensor->bytes);
         free(bytes);
     }
     write_file(&file, path_in(path, folder, "model.safetensors"));
@@ -228,10 +234,11 @@ static void write_coded(const char *fixture, const char *folder, bool coded)
 }
 
 /* FP8 with scales makes every bit of the logits that the same numbers in bfloat16 make: with latent attention and
- * experts, whose matrices have squares that are cut off, and with q, k and v of their own. */
+ * experts, whose matrices have squares that are cut off, with q, k and v of their own, and with experts in one tensor,
+ * which has scales for each. */
 static void test_fp8(void **state)
 {
-    static const char *const fixtures[] = {"glm4_moe_lite", "glm4", "codegen"};
+    static const char *const fixtures[] = {"glm4_moe_lite", "glm4", "codegen", "mistral4"};
     int32_t ids[STEPS];
     for (int t = 0; t < STEPS; t++)
         ids[t] = (t * t * 7 + 5 * t) % WORDS;
@@ -300,8 +307,8 @@ static void add_grouped(struct file *file, const struct qk_checkpoint *c, int la
         at += (each + 2) * head;
     }
     snprintf(name, sizeof name, "model.layers.%d.attention.wqkv", layer);
-    add_tensor(file, name, ".weight", "BF16", (LLAMA_HEADS + 2 * LLAMA_KEY_HEADS) * LLAMA_ROWS, LLAMA_WIDTH,
-        all, at);
+    const uint64_t shape[] = {(LLAMA_HEADS + 2 * LLAMA_KEY_HEADS) * LLAMA_ROWS, LLAMA_WIDTH};
+    add_tensor(file, name, ".weight", "BF16", shape, 2, all, at);
     free(q);
     free(k);
     free(v);
@@ -324,9 +331,9 @@ static void write_renamed(const struct qk_checkpoint *c, bool exaone, const char
             else
                 snprintf(name, sizeof name, "%s.%d.%s", exaone ? "transformer.h" : "model.layers", layer,
                     to != NULL ? to : "");
+            const uint64_t shape[] = {n / 2 / (columns > 0 ? columns : 1), columns};
             if (to != NULL)
-                add_tensor(
-                    &file, name, ".weight", "BF16", n / 2 / (columns > 0 ? columns : 1), columns, bytes, n);
+                add_tensor(&file, name, ".weight", "BF16", shape, columns > 0 ? 2 : 1, bytes, n);
             free(bytes);
         }
         if (layer >= 0 && !exaone)
@@ -376,9 +383,37 @@ static void test_too_long(void **state)
     qk_model_close(model);
 }
 
+/* Attention on given inputs has sinks of its own: the weights are gone by then. */
+static void test_own_sinks(void **state)
+{
+    struct qk_layer_attention made;
+    struct qk_model *model;
+    struct golden golden;
+    struct qk_error err = {0};
+    (void)state;
+    open_fixture("gpt_oss", &model, &golden);
+    float *x = golden_values(&golden, golden_tensor(&golden, "hidden_states", 1)),
+          *expected = golden_values(&golden, golden_tensor(&golden, "attentions", 1)),
+          *row = malloc(golden.T * sizeof *row);
+    expect_ok(qk_layer_attention_make(model, NULL, 1, x, golden.T, NULL, &made, &err), &err);
+    assert_non_null(made.attention.sinks);
+    assert_ptr_equal(made.attention.sinks, made.owned[3]);
+    for (size_t h = 0; h < made.attention.n_q; h++) {
+        size_t t = golden.T - 1;
+        qk_attention_row(&made.attention, h, t, row);
+        assert_true(worst(row, expected + (h * golden.T + t) * golden.T, t + 1) < TOLERANCE);
+    }
+    qk_layer_attention_free(&made);
+    free(row);
+    free(expected);
+    free(x);
+    close_golden(&golden);
+    qk_model_close(model);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[2 * N_FIXTURES + 3];
+    struct CMUnitTest tests[2 * N_FIXTURES + 4];
     if (qk_blas_load(NULL, NULL) != QK_OK)
         return 1;
     for (size_t i = 0; i < N_FIXTURES; i++)
@@ -388,5 +423,6 @@ int main(void)
     tests[2 * N_FIXTURES] = (struct CMUnitTest)cmocka_unit_test(test_too_long);
     tests[2 * N_FIXTURES + 1] = (struct CMUnitTest)test_in_folder(test_fp8);
     tests[2 * N_FIXTURES + 2] = (struct CMUnitTest)test_in_folder(test_renamed);
+    tests[2 * N_FIXTURES + 3] = (struct CMUnitTest)cmocka_unit_test(test_own_sinks);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,7 +16,7 @@ static const char *const FAMILIES_WITH_PASS[] = {"hypenet", "llama", "mistral", 
     "gemma3_text", "phi3", "gpt_neox", "gpt2", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron",
     "qwen3_moe", "mixtral4", "qwen3_next_moe", "qwen3_5_moe_text", "glm4_moe", "nemotron_h", "bamba",
     "falcon_h1", "recurrent_gemma", "granitemoehybrid_moe", "jamba_moe", "lfm2_moe", "granite", "olmo_hybrid",
-    "minimax_moe", "kimi_linear"};
+    "minimax_moe", "kimi_linear", "gemma4_text"};
 enum { N_FAMILIES_WITH_PASS = sizeof FAMILIES_WITH_PASS / sizeof FAMILIES_WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* Both are float32 and add the same products in another order. */

@@ -18,7 +18,8 @@
 static const char *const WITH_PASS[] = {"hypenet", "llama", "mistral", "qwen2", "qwen3", "gemma3_text",
     "phi3", "gpt_neox", "falcon", "qwen3_next", "qwen3_5_text", "jet_nemotron", "qwen3_moe", "mixtral4",
     "qwen3_next_moe", "glm4_moe", "nemotron_h", "bamba", "falcon_h1", "recurrent_gemma",
-    "granitemoehybrid_moe", "jamba_moe", "lfm2_moe", "olmo_hybrid", "minimax_moe", "kimi_linear"};
+    "granitemoehybrid_moe", "jamba_moe", "lfm2_moe", "olmo_hybrid", "minimax_moe", "kimi_linear",
+    "gemma4_text"};
 enum { N_WITH_PASS = sizeof WITH_PASS / sizeof WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* --- products of few rows --- */
