@@ -9,7 +9,8 @@ Each request adds a line to LOG: its status (0: cut), its number of prompts at o
 
 Faults (N: every Nth request): 429=N 500=N cut=N (half of an answer) drop=N (no answer) slow=SECONDS model=NAME (answers
 as that one) die=N (after N answers) refuse=TEXT (400 for prompts that hold it) name=NAME (of the model) key=KEY
-several=1 (models) port=NUMBER wait=SECONDS (of Retry-After) stuck=1 (weights are not taken)
+several=1 (models) port=NUMBER wait=SECONDS (of Retry-After) stuck=1 (weights are not taken) gather=N (the first
+prompts wait until there are N at once, for a minute at most)
 """
 import glob
 import hashlib
@@ -26,6 +27,9 @@ fault = dict(word.split("=", 1) for word in sys.argv[3:])
 name = fault.get("name", served)
 lock = threading.Lock()
 requests, answered, running = 0, 0, 0
+gathered = threading.Event()
+if "gather" not in fault:
+    gathered.set()
 truth = {}
 
 
@@ -106,6 +110,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             requests += 1
             running += 1
             number = requests
+            if running >= int(fault.get("gather", 1)):
+                gathered.set()
+        if not gathered.wait(60):
+            gathered.set()
         try:
             return self.complete(body, number)
         finally:
