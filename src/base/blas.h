@@ -17,8 +17,8 @@
     X(dgeqrf_work)                                                                                           \
     X(dgesvd)                                                                                                \
     X(dgesvd_work)                                                                                           \
-    X(dorgqr) X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work) X(dsyev) X(dsyev_work)        \
-        X(dsyevd)
+    X(dorgqr)                                                                                                \
+    X(dormqr) X(dormqr_work) X(dpocon_work) X(dpotrf) X(dpotrf_work) X(dsyev) X(dsyev_work) X(dsyevd)
 
 /* qk_blas.sgemm is cblas_sgemm, qk_lapack.dgesvd is LAPACKE_dgesvd, and so on: the same arguments and results. NULL
  * before qk_blas_load. */

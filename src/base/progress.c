@@ -1,7 +1,6 @@
 /* progress.c - progress, cancelling, and how many processors there are. */
 #include "base/progress.h"
 
-
 void qk_progress_add(struct qk_progress *progress, uint64_t amount)
 {
     if (progress != NULL)
