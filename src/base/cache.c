@@ -31,6 +31,18 @@ enum qk_code qk_cache_folder(char **out, struct qk_error *err)
     return own_folder("XDG_CACHE_HOME", ".cache", out, err);
 }
 
+enum qk_code qk_cache_path(const char *name, char **out, struct qk_error *err)
+{
+    char *folder;
+    *out = NULL;
+    QK_TRY(qk_cache_folder(&folder, err));
+    if (folder == NULL)
+        return QK_OK;
+    enum qk_code code = qk_path_join(folder, name, out, err);
+    free(folder);
+    return code;
+}
+
 enum qk_code qk_state_folder(char **out, struct qk_error *err)
 {
     return own_folder("XDG_STATE_HOME", ".local/state", out, err);
@@ -104,4 +116,12 @@ void qk_cache_trim(const char *folder, const char *suffix, uint64_t most)
     }
     free(kept);
     qk_lines_free(&names);
+}
+
+void qk_cache_trim_beside(char *path, const char *suffix, uint64_t most)
+{
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    qk_cache_trim(path, suffix, most);
+    *slash = '/';
 }

@@ -8,6 +8,7 @@
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -72,22 +73,19 @@ enum qk_code qk_answer_store_open(
     const char digest[QK_DIGEST_TEXT], struct qk_answer_store **out, struct qk_error *err)
 {
     struct qk_answer_store *store;
-    struct qk_text path = {0};
-    char *folder;
+    char *path, name[QK_DIGEST_TEXT + 32];
     *out = NULL;
-    QK_TRY(qk_cache_folder(&folder, err));
-    if (folder == NULL)
+    snprintf(name, sizeof name, "answers/%s%s", digest, SUFFIX);
+    QK_TRY(qk_cache_path(name, &path, err));
+    if (path == NULL)
         return QK_OK;
-    qk_text_add(&path, "%s/answers/%s%s", folder, digest, SUFFIX);
-    free(folder);
     enum qk_code code = qk_alloc(&store, 1, sizeof *store, err);
     if (code != QK_OK) {
-        qk_text_free(&path);
+        free(path);
         return code;
     }
-    code = qk_text_take(&path, &store->path, err);
-    if (code == QK_OK)
-        code = read_file(store, err);
+    store->path = path;
+    code = read_file(store, err);
     if (code == QK_OK)
         *out = store;
     else
@@ -114,14 +112,6 @@ int qk_answer_store_find(const struct qk_answer_store *store, const char digest[
     return found == NULL ? -1 : found->answer == 'r';
 }
 
-static void trim_beside(char *path)
-{
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    qk_cache_trim(path, SUFFIX, QK_ANSWER_CACHE_BYTES);
-    *slash = '/';
-}
-
 enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
     const char (*digest)[QK_DIGEST_TEXT], const signed char *answer, struct qk_error *err)
 {
@@ -145,7 +135,7 @@ enum qk_code qk_answer_store_add(struct qk_answer_store *store, size_t n,
     if (fd >= 0)
         close(fd);
     if (code == QK_OK && is_new)
-        trim_beside(store->path);
+        qk_cache_trim_beside(store->path, SUFFIX, QK_ANSWER_CACHE_BYTES);
     free(lines);
     return code;
 }

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static enum qk_code add_json(struct qk_digest *digest, const cJSON *item, struct qk_error *err)
 {
@@ -50,4 +51,19 @@ enum qk_code qk_identity_add(
         qk_digest_add(digest, adapter->config_digest, sizeof adapter->config_digest);
     }
     return QK_OK;
+}
+
+void qk_identity_add_beside(struct qk_digest *digest, const struct qk_model *model, const char *name)
+{
+    char *path;
+    struct stat info;
+    if (qk_path_join(model->checkpoint->folder, name, &path, NULL) != QK_OK)
+        return;
+    if (stat(path, &info) == 0) {
+        qk_digest_add(digest, &info.st_size, sizeof info.st_size);
+        qk_digest_add(digest, &info.st_ino, sizeof info.st_ino);
+        qk_digest_add(digest, &info.st_ctim.tv_sec, sizeof info.st_ctim.tv_sec);
+        qk_digest_add(digest, &info.st_ctim.tv_nsec, sizeof info.st_ctim.tv_nsec);
+    }
+    free(path);
 }

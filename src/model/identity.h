@@ -14,4 +14,7 @@
 enum qk_code qk_identity_add(
     struct qk_digest *digest, const struct qk_model *model, bool *known, struct qk_error *err);
 
+/* Adds which file of this name lies beside the weights, and when it was last changed; nothing without one. */
+void qk_identity_add_beside(struct qk_digest *digest, const struct qk_model *model, const char *name);
+
 #endif

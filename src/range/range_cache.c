@@ -24,23 +24,18 @@ static enum qk_code cache_path(
     const struct qk_probe *probe, enum qk_side side, char **path, struct qk_error *err)
 {
     struct qk_digest digest;
-    struct qk_text text = {0};
-    char hex[QK_DIGEST_TEXT], *folder;
+    char hex[QK_DIGEST_TEXT], name[QK_DIGEST_TEXT + 32];
     bool known;
     *path = NULL;
     qk_digest_init(&digest);
     QK_TRY(qk_identity_add(&digest, probe->pair->model[side], &known, err));
     if (!known)
         return QK_OK;
-    QK_TRY(qk_cache_folder(&folder, err));
-    if (folder == NULL)
-        return QK_OK;
     qk_digest_add(&digest, probe->ids, probe->T * sizeof *probe->ids);
     qk_precision_add(&digest);
     qk_digest_hex(&digest, hex);
-    qk_text_add(&text, "%s/%s%s", folder, hex, SUFFIX);
-    free(folder);
-    return qk_text_take(&text, path, err);
+    snprintf(name, sizeof name, "%s%s", hex, SUFFIX);
+    return qk_cache_path(name, path, err);
 }
 
 /* --- reading --- */
@@ -148,10 +143,8 @@ static enum qk_code store_side(const struct qk_probe *probe, enum qk_side side, 
         code = make_file(probe, side, &bytes, &n, err);
     if (code == QK_OK)
         code = qk_write_text(path, bytes, n, err);
-    if (code == QK_OK) {
-        *strrchr(path, '/') = '\0';
-        qk_cache_trim(path, SUFFIX, QK_RANGE_CACHE_BYTES);
-    }
+    if (code == QK_OK)
+        qk_cache_trim_beside(path, SUFFIX, QK_RANGE_CACHE_BYTES);
     free(bytes);
     free(path);
     return code;

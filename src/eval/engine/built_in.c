@@ -8,11 +8,10 @@
 #include "eval/exam.h"
 #include "eval/reuse.h"
 #include "linalg/gemm.h"
+#include "model/identity.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct subject_side {
     const struct qk_model *model;
@@ -134,16 +133,8 @@ static void identify(const void *state, enum qk_side side, struct qk_digest *dig
 {
     const struct subject_side *s = &((const struct built_in *)state)->side[side];
     size_t longest = qk_exam_longest(&s->exam);
-    char path[4096];
-    struct stat info = {0};
     qk_precision_add(digest);
-    snprintf(path, sizeof path, "%s/tokenizer.json", s->model->checkpoint->folder);
-    if (stat(path, &info) == 0) {
-        qk_digest_add(digest, &info.st_size, sizeof info.st_size);
-        qk_digest_add(digest, &info.st_ino, sizeof info.st_ino);
-        qk_digest_add(digest, &info.st_ctim.tv_sec, sizeof info.st_ctim.tv_sec);
-        qk_digest_add(digest, &info.st_ctim.tv_nsec, sizeof info.st_ctim.tv_nsec);
-    }
+    qk_identity_add_beside(digest, s->model, "tokenizer.json");
     if (has_key(s->model->config.root, "long_factor"))
         qk_digest_add(digest, &longest, sizeof longest);
 }

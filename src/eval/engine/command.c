@@ -10,6 +10,7 @@
 #include "eval/engine/results.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +18,9 @@ static const char WHAT[] = "--engine";
 static const char SUFFIX[] = ".results";
 
 struct command {
+    struct qk_questions questions; /* first: qk_questions_digest; of cases that it is given */
     struct qk_engine_setting setting;
-    struct qk_questions questions; /* of cases that it is given */
-    struct qk_results results;     /* of its own tasks, for the subject with that key; "": none */
+    struct qk_results results; /* of its own tasks, for the subject with that key; "": none */
     char key[QK_DIGEST_TEXT];
 };
 
@@ -55,17 +56,6 @@ static enum qk_code open_command(const struct qk_engine_setting *setting, void *
 }
 
 /* --- keys --- */
-
-static const char *digest_of(const void *state, enum qk_side side, size_t i)
-{
-    (void)side;
-    return ((const struct command *)state)->questions.digest[i];
-}
-
-static size_t cost(const void *state, size_t i)
-{
-    return qk_question_cost(&((const struct command *)state)->setting.cases->item[i]);
-}
 
 static void add_text(struct qk_digest *digest, const char *text)
 {
@@ -148,7 +138,7 @@ static enum qk_code judge_all(const struct command *c, const struct qk_results *
     for (const cJSON *answer = results->answers->child; answer != NULL; answer = answer->next, i++)
         QK_TRY(judge(&c->setting.cases->item[q->cases[i]], answer, &q->answer[i], err));
     for (i = 0; i < q->n; i++)
-        qk_progress_add(q->progress, cost(c, q->cases[i]));
+        qk_progress_add(q->progress, qk_questions_cost(c, q->cases[i]));
     if (q->watch != NULL)
         q->watch->done(q->watch->context, q->n, q->cases, q->answer);
     return QK_OK;
@@ -177,27 +167,17 @@ static enum qk_code take_cases(
 /* *out = CACHE/answers/KEY.results, or NULL without a cache. */
 static enum qk_code kept_path(const char *key, char **out, struct qk_error *err)
 {
-    struct qk_text text = {0};
-    char *folder;
-    *out = NULL;
-    QK_TRY(qk_cache_folder(&folder, err));
-    if (folder == NULL)
-        return QK_OK;
-    qk_text_add(&text, "%s/answers/%s%s", folder, key, SUFFIX);
-    free(folder);
-    return qk_text_take(&text, out, err);
+    char name[QK_DIGEST_TEXT + 32];
+    snprintf(name, sizeof name, "answers/%s%s", key, SUFFIX);
+    return qk_cache_path(name, out, err);
 }
 
 /* A cache that cannot be written is no failure. */
 static void keep(const struct command *c, char *path)
 {
     enum { MOST_BYTES = 1 << 24 };
-    char *slash = strrchr(path, '/');
-    if (qk_make_folders(path, NULL) != QK_OK || qk_results_write(&c->results, path, NULL) != QK_OK)
-        return;
-    *slash = '\0';
-    qk_cache_trim(path, SUFFIX, MOST_BYTES);
-    *slash = '/';
+    if (qk_make_folders(path, NULL) == QK_OK && qk_results_write(&c->results, path, NULL) == QK_OK)
+        qk_cache_trim_beside(path, SUFFIX, MOST_BYTES);
 }
 
 static enum qk_code run_tasks(
@@ -312,7 +292,7 @@ static enum qk_code take_tasks(
     return code;
 }
 
-/* Its cases have no text; they are told apart by their task and number alone, and not kept one by one. */
+/* Its cases have no text: their task and number identify them, and they are not kept one by one. */
 static size_t cost_of_sample(const void *state, size_t i)
 {
     (void)state, (void)i;
@@ -323,8 +303,8 @@ const struct qk_engine_ops qk_engine_command = {
     .name = "command",
     .open = open_command,
     .close = close_command,
-    .digest = digest_of,
-    .cost = cost,
+    .digest = qk_questions_digest,
+    .cost = qk_questions_cost,
     .identify = identify,
     .take = take_cases,
 };
@@ -334,7 +314,7 @@ const struct qk_engine_ops qk_engine_tasks = {
     .own_tasks = true,
     .open = open_command,
     .close = close_command,
-    .digest = digest_of,
+    .digest = qk_questions_digest,
     .cost = cost_of_sample,
     .identify = identify,
     .take = take_tasks,

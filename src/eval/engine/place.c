@@ -18,14 +18,10 @@
 /* *out = CACHE/engines, which exists then. */
 static enum qk_code cache_place(char **out, struct qk_error *err)
 {
-    struct qk_text text = {0};
-    char *cache, *path;
-    QK_TRY(qk_cache_folder(&cache, err));
-    if (cache == NULL)
+    char *path;
+    QK_TRY(qk_cache_path("engines/", &path, err));
+    if (path == NULL)
         return qk_fail(err, QK_IO, "no folder to write in (expected --scratch DIR, or HOME)");
-    qk_text_add(&text, "%s/engines/", cache);
-    free(cache);
-    QK_TRY(qk_text_take(&text, &path, err));
     enum qk_code code = qk_make_folders(path, err);
     if (code != QK_OK)
         free(path);

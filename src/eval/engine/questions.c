@@ -2,10 +2,10 @@
 #include "eval/engine/questions.h"
 
 #include "base/mem.h"
+#include "model/identity.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum qk_code qk_questions_open(const struct qk_cases *cases, struct qk_questions *out, struct qk_error *err)
 {
@@ -36,8 +36,15 @@ size_t qk_question_limit(const struct qk_case *item)
     return longest;
 }
 
-size_t qk_question_cost(const struct qk_case *item)
+const char *qk_questions_digest(const void *state, enum qk_side side, size_t i)
 {
+    (void)side;
+    return ((const struct qk_questions *)state)->digest[i];
+}
+
+size_t qk_questions_cost(const void *state, size_t i)
+{
+    const struct qk_case *item = &((const struct qk_questions *)state)->cases->item[i];
     const char *text = item->messages != NULL ? item->messages : item->prompt;
     return strlen(text) + qk_question_limit(item);
 }
@@ -45,17 +52,6 @@ size_t qk_question_cost(const struct qk_case *item)
 void qk_questions_identify(const struct qk_model *model, struct qk_digest *digest)
 {
     static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char *path;
-        struct stat info;
-        if (qk_path_join(model->checkpoint->folder, names[i], &path, NULL) != QK_OK)
-            continue;
-        if (stat(path, &info) == 0) {
-            qk_digest_add(digest, &info.st_size, sizeof info.st_size);
-            qk_digest_add(digest, &info.st_ino, sizeof info.st_ino);
-            qk_digest_add(digest, &info.st_ctim.tv_sec, sizeof info.st_ctim.tv_sec);
-            qk_digest_add(digest, &info.st_ctim.tv_nsec, sizeof info.st_ctim.tv_nsec);
-        }
-        free(path);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        qk_identity_add_beside(digest, model, names[i]);
 }

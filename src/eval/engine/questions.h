@@ -13,12 +13,14 @@ struct qk_questions {
 enum qk_code qk_questions_open(const struct qk_cases *cases, struct qk_questions *out, struct qk_error *err);
 void qk_questions_close(struct qk_questions *questions);
 
+/* The functions of qk_engine_ops, for a state that begins with its questions. The cost is the bytes of the prompt and
+ * the most tokens after it. */
+const char *qk_questions_digest(const void *state, enum qk_side side, size_t i);
+size_t qk_questions_cost(const void *state, size_t i);
+
 /* The most tokens that the case may need: max_new_tokens, else 256 where the answer may stand anywhere, else the bytes
  * of the longest answer, which has no more tokens than bytes. */
 size_t qk_question_limit(const struct qk_case *item);
-
-/* Bytes of the prompt and the most tokens after it. */
-size_t qk_question_cost(const struct qk_case *item);
 
 /* Adds the identity of the files beside the weights that decide how a model is asked: its tokenizer's. */
 void qk_questions_identify(const struct qk_model *model, struct qk_digest *digest);

@@ -20,8 +20,8 @@
 static const char WHAT[] = "--server";
 
 struct server {
+    struct qk_questions questions; /* first: qk_questions_digest */
     struct qk_engine_setting setting;
-    struct qk_questions questions;
     bool started;    /* libcurl is */
     const char *key; /* of the API, or NULL */
     char *root;      /* the address without /v1 */
@@ -295,17 +295,6 @@ static enum qk_code open_server(const struct qk_engine_setting *setting, void **
 
 /* --- keys --- */
 
-static const char *digest_of(const void *state, enum qk_side side, size_t i)
-{
-    (void)side;
-    return ((const struct server *)state)->questions.digest[i];
-}
-
-static size_t cost(const void *state, size_t i)
-{
-    return qk_question_cost(&((const struct server *)state)->setting.cases->item[i]);
-}
-
 /* Its address may be another one tomorrow, and its answers the same. Who serves one model in two ways names them. */
 static void identify(const void *state, enum qk_side side, struct qk_digest *digest)
 {
@@ -408,7 +397,7 @@ static enum qk_code take_answer(
     enum qk_code code = judge(a, i, root, &q->answer[i], err);
     cJSON_Delete(root);
     QK_TRY(code);
-    qk_progress_add(q->progress, cost(a->server, q->cases[i]));
+    qk_progress_add(q->progress, qk_questions_cost(a->server, q->cases[i]));
     if (q->watch != NULL) /* at once, so that an answer that came is never asked for again */
         q->watch->done(q->watch->context, 1, &q->cases[i], &q->answer[i]);
     return QK_OK;
@@ -458,8 +447,8 @@ const struct qk_engine_ops qk_engine_server = {
     .name = "server",
     .open = open_server,
     .close = close_server,
-    .digest = digest_of,
-    .cost = cost,
+    .digest = qk_questions_digest,
+    .cost = qk_questions_cost,
     .identify = identify,
     .take = take,
 };
