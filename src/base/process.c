@@ -109,7 +109,7 @@ static void end_watch(struct child *c)
     if (c->watch == 0)
         return;
     ssize_t written = write(c->pipe, "\n", 1);
-    (void)written; /* where it has ended, there is nothing to tell */
+    (void)written; /* fails where it has ended, which is as good */
     close(c->pipe);
     while (waitpid(c->watch, NULL, 0) < 0 && errno == EINTR)
         continue;
@@ -123,19 +123,24 @@ static void rest(long ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
-/* True when the leader has ended; it still has to be reaped. */
-static bool has_ended(const struct child *c)
+/* How the leader ended, who still has to be reaped; si_pid is 0 while it runs. */
+static siginfo_t end_of(const struct child *c)
 {
     siginfo_t info = {0};
-    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == c->pid;
+    if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+        return (siginfo_t){0};
+    return info;
 }
 
-/* The same, and it ended well. */
-static bool has_done(const struct child *c)
+static bool has_ended(const struct child *c)
 {
-    siginfo_t info = {0};
-    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_code == CLD_EXITED && info.si_status == 0;
+    return end_of(c).si_pid == c->pid;
+}
+
+static bool ended_well(const struct child *c)
+{
+    const siginfo_t info = end_of(c);
+    return info.si_code == CLD_EXITED && info.si_status == 0;
 }
 
 static void reap(struct child *c)
@@ -185,12 +190,13 @@ static void read_last(const char *path, struct qk_lines *last)
         qk_lines_add(last, NULL, "%s", line[i]);
 }
 
-static void tell(const struct qk_process *process, struct timespec *told)
+/* Reports the last line of the log, SAID_MS after the report before at the earliest. */
+static void report_line(const struct qk_process *process, struct timespec *reported)
 {
     struct qk_lines last = {0};
-    if (process->said == NULL || qk_seconds_since(told) < SAID_MS / 1000.0)
+    if (process->said == NULL || qk_seconds_since(reported) < SAID_MS / 1000.0)
         return;
-    clock_gettime(CLOCK_MONOTONIC, told);
+    clock_gettime(CLOCK_MONOTONIC, reported);
     read_last(process->log, &last);
     if (last.n > 0)
         process->said(process->context, last.line[last.n - 1]);
@@ -219,7 +225,7 @@ static enum qk_code judge(const struct child *c, struct qk_lines *last, struct q
 static enum qk_code wait_for(
     struct child *c, struct qk_progress *progress, struct qk_lines *last, struct qk_error *err)
 {
-    struct timespec told = c->start;
+    struct timespec reported = c->start;
     enum qk_code code = QK_OK;
     while (!has_ended(c)) {
         code = qk_progress_check(progress, err);
@@ -232,10 +238,10 @@ static enum qk_code wait_for(
             end_group(c);
             return code;
         }
-        tell(c->process, &told);
+        report_line(c->process, &reported);
         rest(PAUSE_MS);
     }
-    if (!c->process->leave || !has_done(c)) /* the group is still its leader's, who is not reaped */
+    if (!c->process->leave || !ended_well(c)) /* the group is still its leader's, who is not reaped */
         kill(-c->pid, SIGKILL);
     end_watch(c);
     reap(c);

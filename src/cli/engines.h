@@ -19,7 +19,7 @@ struct qk_engine_talk {
     struct qk_meter *meter; /* the running one, or NULL; its line shows what the engine says */
     char line[QK_ENGINE_LINES][QK_ENGINE_LINE]; /* in turn: the meter may still read the one before */
     size_t turn;
-    bool sum; /* what is written is summed up, not told each time */
+    bool sum; /* what is written is summed up, not reported each time */
     size_t n_written;
     uint64_t bytes;
     struct qk_lines notes;

@@ -1,4 +1,4 @@
-/* results.c - files of results, told apart by their content. */
+/* results.c - files of results, whose content shows their form. */
 #include "eval/engine/results.h"
 
 #include "base/atomic_file.h"
