@@ -289,6 +289,12 @@ def zamba2_model():
     return config, shapes
 
 
+def mlp_shapes(below, inner, d):
+    """Of a gated MLP."""
+    return {below + "gate_proj.weight": (inner, d), below + "up_proj.weight": (inner, d),
+            below + "down_proj.weight": (d, inner)}
+
+
 def mistral4(p):
     """Mistral 4: latent attention with a temperature by position, experts by a softmax in groups."""
     c, x = p.config, p.tensors["model.embed_tokens.weight"][p.ids]
@@ -349,8 +355,7 @@ def mistral4_model():
             "self_attn.kv_a_proj_with_mqa.weight": (rank + turned, d), "self_attn.kv_a_layernorm.weight": (rank,),
             "self_attn.kv_b_proj.weight": (n * (still + v), rank), "self_attn.o_proj.weight": (d, n * v)}.items()}
         below, inner = ("mlp.", wide) if i == 0 else ("mlp.shared_experts.", small)
-        shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
-                   at + below + "down_proj.weight": (d, inner)}
+        shapes |= mlp_shapes(at + below, inner, d)
         if i > 0:
             shapes |= {at + "mlp.gate.weight": (e, d), at + "mlp.experts.gate_up_proj": (e, 2 * small, d),
                        at + "mlp.experts.down_proj": (e, d, small)}
@@ -487,8 +492,7 @@ def bailing_model(second):
         blocks = {"mlp.": wide} if i < config["first_k_dense_replace"] else {
             "mlp.shared_experts.": small} | {f"mlp.experts.{j}.": small for j in range(e)}
         for below, inner in blocks.items():
-            shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
-                       at + below + "down_proj.weight": (d, inner)}
+            shapes |= mlp_shapes(at + below, inner, d)
         if len(blocks) > 1:
             shapes[at + "mlp.gate.weight"] = (e, d)
             if second:
@@ -660,8 +664,7 @@ def bailing2_5_model():
         blocks = {"mlp.": wide} if i == 0 else {"mlp.shared_experts.": small} | {
             f"mlp.experts.{j}.": small for j in range(e)}
         for below, inner in blocks.items():
-            shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
-                       at + below + "down_proj.weight": (d, inner)}
+            shapes |= mlp_shapes(at + below, inner, d)
         if i > 0:
             shapes |= {at + "mlp.gate.weight": (e, d), at + "mlp.gate.expert_bias": (e,)}
     return config, shapes
@@ -715,8 +718,7 @@ def llama4_model():
             "self_attn.q_proj.weight": (n * hd, d), "self_attn.k_proj.weight": (m * hd, d),
             "self_attn.v_proj.weight": (m * hd, d), "self_attn.o_proj.weight": (d, n * hd)}.items()}
         below, inner = ("feed_forward.", wide) if i == 0 else ("feed_forward.shared_expert.", small)
-        shapes |= {at + below + "gate_proj.weight": (inner, d), at + below + "up_proj.weight": (inner, d),
-                   at + below + "down_proj.weight": (d, inner)}
+        shapes |= mlp_shapes(at + below, inner, d)
         if i > 0:
             shapes |= {at + "feed_forward.router.weight": (e, d), at + "feed_forward.experts.gate_up_proj": (
                 e, d, 2 * small), at + "feed_forward.experts.down_proj": (e, small, d)}

@@ -111,6 +111,12 @@ static void place_of(const struct app *app, enum qk_asked who, double at[2])
         at[o] = rate_of(qk_session_objective(app->session, who, o));
 }
 
+static void place_of_point(const struct qk_search_point *point, double at[2])
+{
+    for (size_t o = 0; o < 2; o++)
+        at[o] = rate_of_all(point, o);
+}
+
 /* The range of the points, post and current. Pre often lies far away, because it cannot do what post learned, and
  * would leave them no room. */
 static struct axes axes_of(const struct app *app, const struct qk_search_state *found)
@@ -118,8 +124,7 @@ static struct axes axes_of(const struct app *app, const struct qk_search_state *
     struct axes axes = {{1, 1}, {0, 0}};
     double at[2];
     for (size_t i = 0; i < found->n_points; i++) {
-        for (size_t o = 0; o < 2; o++)
-            at[o] = rate_of_all(&found->point[i], o);
+        place_of_point(&found->point[i], at);
         reach_to(&axes, at);
     }
     for (int who = QK_ASKED_POST; who < QK_ASKED_COUNT; who++) {
@@ -212,8 +217,7 @@ static void draw_plot(
         char text[24];
         snprintf(text, sizeof text, "%zu%s", i + 1,
             (int)i == current ? theme_glyph(canvas->theme, GLYPH_BULLET) : "");
-        for (size_t o = 0; o < 2; o++)
-            at[o] = rate_of_all(&found->point[i], o);
+        place_of_point(&found->point[i], at);
         canvas->selected = (int)i == view->point;
         draw_at(canvas, plot, &axes, at, (int)i == current ? STYLE_CHOICE : STYLE_STRONG, text);
         canvas->selected = false;
