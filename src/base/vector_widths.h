@@ -14,7 +14,7 @@
 
 #if defined __x86_64__
 #define LANES 8
-#define ATTRIBUTE __attribute__((target("avx2")))
+#define ATTRIBUTE __attribute__((target("avx2,fma,f16c")))
 #include LOOPS
 #undef LANES
 #undef ATTRIBUTE

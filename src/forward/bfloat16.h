@@ -11,9 +11,8 @@
 /* out[i] = x[i] rounded to nearest, ties to even. */
 void qk_to_bfloat16(size_t n, const float *x, uint16_t *out);
 
-/* Where qk_precision is bfloat16: gives the projections of the layer, but not those of experts, their weights in
- * bfloat16, which the layer owns. Those in float32 are rounded to them, so that single rows have the same weights.
- * Biases stay. QK_IO without memory. */
+/* Where qk_precision is bfloat16: rounds the projections of the layer, but not those of experts and of kernels, to
+ * bfloat16, and has their products of several rows be of it. Biases stay. QK_IO without memory. */
 enum qk_code qk_layer_to_bfloat16(
     struct qk_layer_weights *weights, struct qk_progress *progress, struct qk_error *err);
 

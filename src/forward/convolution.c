@@ -23,7 +23,7 @@ enum qk_code qk_convolution_read(struct qk_reading *r, size_t channels)
         return qk_fail_row(r, "its convolution does not have one kernel for each channel");
     out->conv_width = (size_t)conv->shape[2];
     QK_TRY(qk_weights_values(r->parts, conv, &out->conv, r->err));
-    QK_TRY(qk_own(out, out->conv, channels * out->conv_width, r->err));
+    QK_TRY(qk_own(out, out->conv, channels * out->conv_width * sizeof *out->conv, r->err));
     return bias != NULL ? qk_read_owned(r->parts, bias, channels, 0, out, &out->conv_bias, r->err) : QK_OK;
 }
 

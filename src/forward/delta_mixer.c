@@ -21,23 +21,26 @@ static enum qk_code split_beta_alpha(struct qk_reading *r)
     struct qk_projection both = {0};
     size_t each = out->n_v / out->n_k, d = out->d;
     QK_TRY(qk_read_projection(r, r->mixer, "beta_alpha", 2 * out->n_v, d, true, &both));
-    QK_TRY(qk_new_projection(r, &out->beta, out->n_v, d, false));
-    QK_TRY(qk_new_projection(r, &out->alpha, out->n_v, d, false));
+    QK_TRY(qk_new_projection(r, &out->beta, out->n_v, d, both.dtype, false));
+    QK_TRY(qk_new_projection(r, &out->alpha, out->n_v, d, both.dtype, false));
+    size_t bytes = d * (qk_dtype_bits(both.dtype) / 8);
     for (size_t h = 0; h < out->n_v; h++) {
         size_t row = h / each * 2 * each + h % each;
-        memcpy(out->beta.weight + h * d, both.weight + row * d, d * sizeof(float));
-        memcpy(out->alpha.weight + h * d, both.weight + (row + each) * d, d * sizeof(float));
+        memcpy(qk_projection_row(&out->beta, h), qk_projection_row(&both, row), bytes);
+        memcpy(qk_projection_row(&out->alpha, h), qk_projection_row(&both, row + each), bytes);
     }
     return QK_OK;
 }
 
-/* Kernels made of the input. */
+/* Kernels made of the input, a block of rows at a time. */
 static enum qk_code read_kernels(struct qk_reading *r)
 {
     struct qk_layer_weights *out = r->out;
     size_t values = out->n_v * out->value_dim;
     QK_TRY(qk_read_projection(r, r->mixer, "kernel_in", 0, out->d, true, &out->kernel_in));
     QK_TRY(qk_read_projection(r, r->mixer, "kernel_out", 0, out->kernel_in.n, true, &out->kernel_out));
+    QK_TRY(qk_widen_projection(out, &out->kernel_in, r->err));
+    QK_TRY(qk_widen_projection(out, &out->kernel_out, r->err));
     out->conv_width = out->kernel_out.n / values;
     if (out->conv_width > 0 && out->kernel_out.n % values == 0)
         return QK_OK;
@@ -115,7 +118,7 @@ static enum qk_code read_values(struct qk_reading *r, const char *key, size_t n,
     if (qk_tensor_values(tensor) != n)
         return qk_weights_check(r->parts, tensor, n, 0, r->err);
     QK_TRY(qk_weights_values(r->parts, tensor, out, r->err));
-    return qk_own(r->out, *out, n, r->err);
+    return qk_own(r->out, *out, n * sizeof **out, r->err);
 }
 
 /* Reads a layer whose g has `decays` values for each value head: 0 stands for head_dim. */

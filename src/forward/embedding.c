@@ -9,7 +9,7 @@
 #include "forward/ops.h"
 #include "forward/row_products.h"
 #include "forward/weights.h"
-#include "tensor/dtype.h"
+#include "tensor/float32.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -65,7 +65,7 @@ static enum qk_code add_positions(
             qk_checkpoint_file(parts->model->checkpoint, positions), positions->name,
             (unsigned long long)positions->shape[0], t0 + T);
     QK_TRY(qk_alloc_aligned(&rows, T * d, sizeof *rows, err));
-    enum qk_code code = qk_weights_rows(parts, positions, t0, T, rows, err);
+    enum qk_code code = qk_weights_rows(parts, positions, t0, T, QK_F32, rows, err);
     for (size_t i = 0; code == QK_OK && i < T * d; i++)
         x[i] += rows[i];
     free(rows);
@@ -110,7 +110,7 @@ enum qk_code qk_embed(
     QK_TRY(find_embedding(parts, false, &embedding, err));
     QK_TRY(check_ids(parts, embedding, ids, T, err));
     for (size_t t = 0; t < T; t++)
-        QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, x + t * d, err));
+        QK_TRY(qk_weights_rows(parts, embedding, (uint64_t)ids[t], 1, QK_F32, x + t * d, err));
     if (qk_layout_flag(parts->forward, "embedding_root_if", &parts->model->config, true) &&
         qk_layout_value(parts->forward, "embedding_root", &parts->model->config, &root) && root > 0)
         qk_scale(T * d, root_of(parts, root), x);
@@ -136,18 +136,29 @@ enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, str
         QK_TRY(qk_weights_read(parts, bias, out->tensor->shape[0], 0, &out->bias, err));
     out->vocabulary = (size_t)out->tensor->shape[0];
     out->d = (size_t)out->tensor->shape[1];
+    out->dtype = qk_weights_dtype(parts, out->tensor);
     if (qk_layout_value(parts->forward, "logit_softcap", &parts->model->config, &softcap) && softcap > 0)
         out->softcap = (float)softcap;
     return qk_parts_multiplier(parts, parts->forward, "logit_multiplier", &out->factor, err);
 }
 
+static size_t row_bytes(const struct qk_head *head)
+{
+    return head->d * (qk_dtype_bits(head->dtype) / 8);
+}
+
+size_t qk_head_bytes(const struct qk_head *head)
+{
+    return head->vocabulary * row_bytes(head);
+}
+
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err)
 {
-    float *rows;
+    void *rows;
     if (head->rows != NULL)
         return QK_OK;
-    QK_TRY(qk_alloc_aligned(&rows, head->vocabulary * head->d, sizeof *rows, err));
-    enum qk_code code = qk_weights_rows(parts, head->tensor, 0, head->vocabulary, rows, err);
+    QK_TRY(qk_alloc_aligned(&rows, head->vocabulary, row_bytes(head), err));
+    enum qk_code code = qk_weights_rows(parts, head->tensor, 0, head->vocabulary, head->dtype, rows, err);
     if (code == QK_OK)
         head->rows = rows;
     else
@@ -163,64 +174,100 @@ void qk_head_free(struct qk_head *head)
 }
 
 struct logits_job {
-    const float *x, *rows; /* (n, d), some rows of the head (n_rows, d) */
-    float *out;            /* (n, vocabulary), at the first of these rows */
-    const float *bias;     /* of these rows, or NULL */
-    size_t n, d, n_rows, vocabulary;
-    float factor, softcap;
+    const struct qk_head *head;
+    const float *x;    /* (n, d) */
+    const char *rows;  /* some rows of the head (n_rows, d) */
+    const float *bias; /* of these rows, or NULL */
+    float *out;        /* (n, vocabulary), at the first of these rows */
+    size_t n, n_rows;
+    float *wide; /* HEAD_SHARE rows a worker, where they are widened; else NULL */
 };
 enum { HEAD_SHARE = 256, HEAD_VALUES = 1 << 22, FEW = 128 };
+
+/* out (n, m) = x rows^T + bias for rows first .. first + m. */
+static void multiply_share(const struct logits_job *job, size_t first, size_t m, size_t worker)
+{
+    const struct qk_head *head = job->head;
+    const void *rows = job->rows + first * row_bytes(head);
+    const float *bias = job->bias != NULL ? job->bias + first : NULL;
+    float *out = job->out + first;
+    if (job->n <= FEW) {
+        qk_row_products(job->n, head->d, m, job->x, head->dtype, rows, bias, out, head->vocabulary);
+        return;
+    }
+    if (job->wide != NULL) {
+        float *wide = job->wide + worker * HEAD_SHARE * head->d;
+        qk_dtype_to_f32(head->dtype, rows, m * head->d, wide);
+        rows = wide;
+    }
+    qk_linear(job->n, head->d, m, job->x, rows, bias, out, head->vocabulary);
+}
 
 /* out = factor (x rows^T + bias), c tanh(out / c) with a softcap, for HEAD_SHARE rows of the head. */
 static void logits_share(void *context, size_t item, size_t worker)
 {
-    (void)worker;
     const struct logits_job *job = context;
+    const struct qk_head *head = job->head;
     size_t first = item * HEAD_SHARE, m = job->n_rows - first < HEAD_SHARE ? job->n_rows - first : HEAD_SHARE;
-    (job->n <= FEW ? qk_row_products : qk_linear)(job->n, job->d, m, job->x, job->rows + first * job->d,
-        job->bias != NULL ? job->bias + first : NULL, job->out + first, job->vocabulary);
-    for (size_t i = 0; job->factor != 1.0f && i < job->n; i++)
-        qk_scale(m, job->factor, job->out + i * job->vocabulary + first);
-    for (size_t i = 0; job->softcap > 0 && i < job->n; i++)
-        for (size_t j = first; j < first + m; j++)
-            job->out[i * job->vocabulary + j] =
-                job->softcap * tanhf(job->out[i * job->vocabulary + j] / job->softcap);
+    multiply_share(job, first, m, worker);
+    for (size_t i = 0; i < job->n; i++) {
+        float *out = job->out + i * head->vocabulary + first;
+        if (head->factor != 1.0f)
+            qk_scale(m, head->factor, out);
+        for (size_t j = 0; head->softcap > 0 && j < m; j++)
+            out[j] = head->softcap * tanhf(out[j] / head->softcap);
+    }
 }
 
-static void make_logits(struct logits_job *job, struct qk_progress *progress)
+static size_t shares_of(size_t rows)
 {
-    qk_parallel_for((job->n_rows + HEAD_SHARE - 1) / HEAD_SHARE, logits_share, job, progress);
+    return (rows + HEAD_SHARE - 1) / HEAD_SHARE;
+}
+
+static enum qk_code make_logits(struct logits_job *job, struct qk_progress *progress, struct qk_error *err)
+{
+    qk_parallel_for(shares_of(job->n_rows), logits_share, job, progress);
+    return qk_progress_check(progress, err);
+}
+
+/* Reads the head block by block. */
+static enum qk_code make_blocks(struct logits_job *job, const struct qk_parts *parts, float *logits,
+    struct qk_progress *progress, struct qk_error *err)
+{
+    const struct qk_head *head = job->head;
+    size_t all = head->vocabulary, block = head->d > HEAD_VALUES ? 1 : HEAD_VALUES / head->d;
+    char *rows;
+    block = block > all ? all : block;
+    QK_TRY(qk_alloc_aligned(&rows, block, row_bytes(head), err));
+    job->rows = rows;
+    enum qk_code code = QK_OK;
+    for (size_t first = 0; first < all && code == QK_OK; first += block) {
+        job->n_rows = all - first < block ? all - first : block;
+        job->out = logits + first;
+        job->bias = head->bias != NULL ? head->bias + first : NULL;
+        code = qk_weights_rows(parts, head->tensor, first, job->n_rows, head->dtype, rows, err);
+        if (code == QK_OK)
+            code = make_logits(job, progress, err);
+    }
+    free(rows);
+    return code;
 }
 
 enum qk_code qk_head_logits(const struct qk_head *head, const struct qk_parts *parts, const float *x,
     size_t n, float *logits, struct qk_progress *progress, struct qk_error *err)
 {
-    size_t d = head->d, all = head->vocabulary, block = d > HEAD_VALUES ? 1 : HEAD_VALUES / d;
-    struct logits_job job = {
-        .x = x, .n = n, .d = d, .vocabulary = all, .factor = head->factor, .softcap = head->softcap};
-    if (head->rows != NULL) {
-        job.rows = head->rows;
-        job.bias = head->bias;
-        job.out = logits;
-        job.n_rows = all;
-        make_logits(&job, progress);
-        return qk_progress_check(progress, err);
-    }
-    float *rows;
-    block = block > all ? all : block;
-    QK_TRY(qk_alloc_aligned(&rows, block * d, sizeof *rows, err));
-    job.rows = rows;
-    enum qk_code code = QK_OK;
-    for (size_t first = 0; first < all && code == QK_OK; first += block) {
-        job.n_rows = all - first < block ? all - first : block;
-        job.out = logits + first;
-        job.bias = head->bias != NULL ? head->bias + first : NULL;
-        code = qk_weights_rows(parts, head->tensor, first, job.n_rows, rows, err);
-        if (code == QK_OK)
-            make_logits(&job, progress);
-        if (code == QK_OK)
-            code = qk_progress_check(progress, err);
-    }
-    free(rows);
+    struct logits_job job = {.head = head,
+        .x = x,
+        .n = n,
+        .out = logits,
+        .rows = head->rows,
+        .bias = head->bias,
+        .n_rows = head->vocabulary};
+    if (n > FEW && head->dtype != QK_F32)
+        QK_TRY(qk_alloc_aligned(&job.wide, qk_parallel_workers(shares_of(head->vocabulary)) * HEAD_SHARE,
+            head->d * sizeof *job.wide, err));
+    enum qk_code code = head->rows != NULL ? make_logits(&job, progress, err)
+                                           : make_blocks(&job, parts, logits, progress, err);
+    free(job.wide);
     return code;
 }

@@ -18,16 +18,19 @@ void qk_rows_narrow(const struct qk_model *model, size_t n, float *x);
 struct qk_head {
     const struct qk_tensor *tensor; /* (vocabulary, d); borrowed from the checkpoint */
     size_t vocabulary, d;
-    float factor;  /* of the logits */
-    float softcap; /* 0: none; else logits become c tanh(logits / c) */
-    float *bias;   /* owned: (vocabulary), or NULL */
-    float *rows;   /* owned: all rows; NULL: each call reads them in blocks */
+    float factor;        /* of the logits */
+    float softcap;       /* 0: none; else logits become c tanh(logits / c) */
+    float *bias;         /* owned: (vocabulary), or NULL */
+    enum qk_dtype dtype; /* in which rows are in memory (qk_weights_dtype) */
+    void *rows;          /* owned: all rows; NULL: each call reads them in blocks */
 };
 
 /* Finds the head. QK_INPUT when the model has none. qk_head_free frees it, also after a failure. */
 enum qk_code qk_head_find(const struct qk_parts *parts, struct qk_head *out, struct qk_error *err);
 /* Reads the rows once for all calls. qk_head_free frees them. */
 enum qk_code qk_head_hold(struct qk_head *head, const struct qk_parts *parts, struct qk_error *err);
+/* Bytes of all rows. */
+size_t qk_head_bytes(const struct qk_head *head);
 void qk_head_free(struct qk_head *head);
 
 /* logits (n, vocabulary) of x (n, d), after the final norm. Those of a row do not depend on the others for n at most

@@ -236,7 +236,7 @@ static void end_turn(struct mixture *m, size_t first, size_t end)
         size_t e = m->block_expert[i];
         if (m->now[e].values == NULL || (end < m->n_blocks && m->block_expert[end] == e))
             continue;
-        if (experts->may_hold != NULL && experts->may_hold(experts->context, experts->values))
+        if (experts->may_hold != NULL && experts->may_hold(experts->context, experts->bytes))
             experts->held[e] = m->now[e];
         else
             free(m->now[e].values);

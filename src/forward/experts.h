@@ -23,10 +23,10 @@ struct qk_expert_matrix {
     const struct qk_tensor **weight, **bias; /* (experts), or one; owned; bias NULL: none */
 };
 
-/* An expert in float32. */
+/* An expert: its weights in one format, and behind them its biases in float32. */
 struct qk_expert {
     struct qk_mlp mlp;
-    float *values; /* owned; NULL: not read */
+    void *values; /* owned; NULL: not read */
 };
 
 /* How gate g and up u become one: f(min(g, limit)) (clamp(u, -limit, limit) + plus), where f is the activation, or
@@ -48,11 +48,12 @@ struct qk_experts {
     struct qk_projection shared_gate; /* (1, d): a sigmoid of it multiplies the shared expert's output */
     struct qk_expert_matrix matrix[QK_EXPERT_ROLES];
     size_t width, hidden;      /* of an expert's input and output, and between its projections */
-    size_t values;             /* of an expert */
+    size_t values, bytes;      /* of an expert */
+    enum qk_dtype dtype;       /* of its weights in memory: the file's where all have it (qk_weights_dtype) */
     struct qk_expert *held;    /* (experts) */
     struct qk_experts *lender; /* the same experts of another network, which holds them; borrowed, or NULL */
-    /* Counts so many values and returns true when they may stay after a run; NULL: none may. */
-    bool (*may_hold)(void *context, size_t values);
+    /* Counts so many bytes and returns true when they may stay after a run; NULL: none may. */
+    bool (*may_hold)(void *context, size_t bytes);
     void *context;
 };
 

@@ -200,6 +200,37 @@ static enum qk_code set_shapes(struct qk_reading *r, bool both)
     return set_shape(r, down, k, experts->hidden);
 }
 
+/* Where a matrix begins among the bytes of an expert, and where its bias does: all weights are before the biases. */
+static size_t weight_at(const struct qk_experts *experts, int role)
+{
+    size_t values = 0;
+    for (int i = 0; i < role; i++)
+        values += experts->matrix[i].n * experts->matrix[i].k;
+    return values * (qk_dtype_bits(experts->dtype) / 8);
+}
+
+static size_t bias_at(const struct qk_experts *experts, int role)
+{
+    size_t values = 0, weights = weight_at(experts, QK_EXPERT_ROLES);
+    for (int i = 0; i < role; i++)
+        values += experts->matrix[i].bias != NULL ? experts->matrix[i].n : 0;
+    return (weights + sizeof(float) - 1) / sizeof(float) * sizeof(float) + values * sizeof(float);
+}
+
+/* The format that all weights of the experts share in memory. */
+static enum qk_dtype common_dtype(const struct qk_reading *r, const struct qk_experts *experts)
+{
+    const struct qk_expert_matrix *up = &experts->matrix[QK_EXPERT_UP];
+    enum qk_dtype dtype = up->scales == NULL ? qk_weights_dtype(r->parts, up->weight[0]) : QK_F32;
+    for (int i = 0; i < QK_EXPERT_ROLES && dtype != QK_F32; i++) {
+        const struct qk_expert_matrix *m = &experts->matrix[i];
+        for (size_t e = 0; m->n > 0 && e < (m->each ? experts->router.n : 1); e++)
+            if (m->scales != NULL || qk_weights_dtype(r->parts, m->weight[e]) != dtype)
+                return QK_F32;
+    }
+    return dtype;
+}
+
 static enum qk_code find_experts(struct qk_reading *r, const cJSON *object)
 {
     struct qk_experts *experts = r->out->experts;
@@ -217,6 +248,8 @@ static enum qk_code find_experts(struct qk_reading *r, const cJSON *object)
     QK_TRY(set_shapes(r, both));
     for (int i = 0; i < QK_EXPERT_ROLES; i++)
         experts->values += matrix[i].n * (matrix[i].k + (matrix[i].bias != NULL ? 1 : 0));
+    experts->dtype = common_dtype(r, experts);
+    experts->bytes = bias_at(experts, QK_EXPERT_ROLES);
     return QK_OK;
 }
 
@@ -285,7 +318,7 @@ void qk_experts_free(struct qk_experts *experts)
 struct load {
     const struct qk_experts *experts;
     struct qk_expert *out;
-    float **stored;
+    char **stored;
     size_t blocks; /* of rows, of an expert's matrices */
 };
 enum { BLOCK = 16 };
@@ -295,35 +328,21 @@ static size_t blocks_of(const struct qk_expert_matrix *matrix)
     return (matrix->n + BLOCK - 1) / BLOCK;
 }
 
-/* Where a matrix begins among an expert's values, and where its bias does: all weights are before the biases. */
-static size_t weight_at(const struct qk_experts *experts, int role)
-{
-    size_t at = 0;
-    for (int i = 0; i < role; i++)
-        at += experts->matrix[i].n * experts->matrix[i].k;
-    return at;
-}
-
-static size_t bias_at(const struct qk_experts *experts, int role)
-{
-    size_t at = weight_at(experts, QK_EXPERT_ROLES);
-    for (int i = 0; i < role; i++)
-        at += experts->matrix[i].bias != NULL ? experts->matrix[i].n : 0;
-    return at;
-}
-
 /* Sets the expert's projections to their places in its values. */
 static void lay_out(const struct qk_experts *experts, struct qk_expert *expert)
 {
     struct qk_projection p[QK_EXPERT_ROLES] = {{0}};
     size_t f = experts->hidden;
+    char *values = expert->values;
     for (int i = 0; i < QK_EXPERT_ROLES; i++) {
         const struct qk_expert_matrix *matrix = &experts->matrix[i];
         if (matrix->n == 0)
             continue;
-        p[i] =
-            (struct qk_projection){expert->values + weight_at(experts, i), NULL, matrix->n, matrix->k, NULL};
-        p[i].bias = matrix->bias != NULL ? expert->values + bias_at(experts, i) : NULL;
+        p[i] = (struct qk_projection){.weight = values + weight_at(experts, i),
+            .n = matrix->n,
+            .k = matrix->k,
+            .dtype = experts->dtype};
+        p[i].bias = matrix->bias != NULL ? (float *)(void *)(values + bias_at(experts, i)) : NULL;
     }
     struct qk_projection *gate = &p[QK_EXPERT_GATE], *up = &p[QK_EXPERT_UP];
     if (up->n != f) { /* both */
@@ -342,37 +361,49 @@ static bool is_in_order(const struct qk_experts *experts)
     return true;
 }
 
+/* Copies rows first .. end of a matrix whose rows row[0], row[1] ... are stored as columns; inlined for each size of a
+ * value. */
+static inline __attribute__((always_inline)) void turn_rows(const struct qk_expert_matrix *m, size_t size,
+    const size_t *row, size_t first, size_t end, const char *from, char *to)
+{
+    for (size_t j = 0; j < m->k; j++)
+        for (size_t i = first; i < end; i++)
+            memcpy(to + (i * m->k + j) * size, from + (j * m->n + row[i - first]) * size, size);
+}
+
 /* Item: a block of rows of an expert's matrix. Copies them in the order of its values. */
 static void arrange(void *context, size_t item, size_t worker)
 {
     (void)worker;
     const struct load *load = context;
     const struct qk_experts *experts = load->experts;
-    size_t number = item / load->blocks, block = item % load->blocks;
+    size_t number = item / load->blocks, block = item % load->blocks,
+           size = qk_dtype_bits(experts->dtype) / 8;
     int role = 0;
     for (; block >= blocks_of(&experts->matrix[role]); role++)
         block -= blocks_of(&experts->matrix[role]);
     const struct qk_expert_matrix *m = &experts->matrix[role];
-    size_t first = block * BLOCK, end = m->n - first < BLOCK ? m->n : first + BLOCK;
-    const float *from = load->stored[number] + weight_at(experts, role),
-                *bias = load->stored[number] + bias_at(experts, role);
-    float *to = load->out[number].values + weight_at(experts, role),
-          *to_bias = load->out[number].values + bias_at(experts, role);
+    size_t first = block * BLOCK, end = m->n - first < BLOCK ? m->n : first + BLOCK, bytes = m->k * size;
+    const char *stored = load->stored[number], *from = stored + weight_at(experts, role),
+               *bias = stored + bias_at(experts, role);
+    char *values = load->out[number].values, *to = values + weight_at(experts, role),
+         *to_bias = values + bias_at(experts, role);
     size_t row[BLOCK];
     for (size_t i = first; i < end; i++)
         row[i - first] = !m->interleaved ? i : i < m->n / 2 ? 2 * i : 2 * (i - m->n / 2) + 1;
     for (size_t i = first; m->bias != NULL && i < end; i++)
-        to_bias[i] = bias[row[i - first]];
+        memcpy(to_bias + i * sizeof(float), bias + row[i - first] * sizeof(float), sizeof(float));
     for (size_t i = first; !m->transposed && i < end; i++)
-        memcpy(to + i * m->k, from + row[i - first] * m->k, m->k * sizeof *to);
-    for (size_t j = 0; m->transposed && j < m->k; j++)
-        for (size_t i = first; i < end; i++)
-            to[i * m->k + j] = from[j * m->n + row[i - first]];
+        memcpy(to + i * bytes, from + row[i - first] * bytes, bytes);
+    if (m->transposed && size == sizeof(float))
+        turn_rows(m, sizeof(float), row, first, end, from, to);
+    else if (m->transposed)
+        turn_rows(m, sizeof(uint16_t), row, first, end, from, to);
 }
 
 /* Lists what to read of expert `number` into values (NULL: nowhere); returns how many slices. */
 static size_t list_slices(
-    const struct qk_experts *experts, size_t number, float *values, struct qk_values *slice)
+    const struct qk_experts *experts, size_t number, char *values, struct qk_values *slice)
 {
     size_t n = 0;
     for (int i = 0; i < QK_EXPERT_ROLES; i++) {
@@ -381,10 +412,10 @@ static size_t list_slices(
         if (m->n == 0)
             continue;
         slice[n++] = (struct qk_values){m->weight[which], m->scales, before * m->n * m->k, m->n * m->k,
-            values != NULL ? values + weight_at(experts, i) : NULL};
+            values != NULL ? values + weight_at(experts, i) : NULL, experts->dtype};
         if (m->bias != NULL)
             slice[n++] = (struct qk_values){m->bias[which], NULL, before * m->n, m->n,
-                values != NULL ? values + bias_at(experts, i) : NULL};
+                values != NULL ? values + bias_at(experts, i) : NULL, QK_F32};
     }
     return n;
 }
@@ -397,9 +428,9 @@ static enum qk_code load_all(struct load *load, const size_t *number, size_t n, 
     bool in_order = is_in_order(experts);
     size_t slices = 0;
     for (size_t i = 0; i < n; i++) {
-        QK_TRY(qk_alloc_aligned(&load->out[i].values, experts->values, sizeof(float), err));
+        QK_TRY(qk_alloc_aligned(&load->out[i].values, experts->bytes, 1, err));
         if (!in_order)
-            QK_TRY(qk_alloc_aligned(&load->stored[i], experts->values, sizeof(float), err));
+            QK_TRY(qk_alloc_aligned(&load->stored[i], experts->bytes, 1, err));
         lay_out(experts, &load->out[i]);
         slices +=
             list_slices(experts, number[i], in_order ? load->out[i].values : load->stored[i], slice + slices);

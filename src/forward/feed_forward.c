@@ -50,9 +50,8 @@ static enum qk_code read_dense(struct qk_reading *r)
     QK_TRY(qk_mlp_read(r, forward, r->out->width, true, mlp));
     QK_TRY(qk_parts_multiplier(r->parts, forward, "gate_multiplier", &gate, r->err));
     QK_TRY(qk_parts_multiplier(r->parts, forward, "down_multiplier", &down, r->err));
-    qk_scale_projection(&mlp->gate, gate, gate);
-    qk_scale_projection(&mlp->down, down, down);
-    return QK_OK;
+    QK_TRY(qk_scale_projection(r, &mlp->gate, gate));
+    return qk_scale_projection(r, &mlp->down, down);
 }
 
 enum qk_code qk_feed_forward_read(struct qk_reading *r)

@@ -113,15 +113,15 @@ enum qk_code qk_forward_state(const struct qk_model *model, size_t *floats, stru
     return QK_OK;
 }
 
-/* Bytes of the largest layer's weights in float32, without its experts but for those of a turn. */
+/* Bytes of the largest layer's weights, without its experts but for those of a turn. */
 static uint64_t largest_layer(const struct qk_parts *parts)
 {
     uint64_t most = 0;
     for (int i = 0; i < parts->model->n_layers; i++) {
-        uint64_t of_turn, values = qk_weights_of_layer(parts, i, &of_turn) + of_turn;
-        most = values > most ? values : most;
+        uint64_t of_turn, bytes = qk_weights_of_layer(parts, i, &of_turn) + of_turn;
+        most = bytes > most ? bytes : most;
     }
-    return most * sizeof(float);
+    return most;
 }
 
 enum qk_code qk_forward_bytes(const struct qk_model *model, size_t T, size_t *bytes, struct qk_error *err)

@@ -15,23 +15,18 @@
 
 /* --- reading --- */
 
-/* Rows of a projection that is held as a whole. */
-struct source {
-    float *weight, *bias;
-    size_t k;
-};
-
-static void free_source(struct source *source)
+/* A projection that is held as a whole until its rows are taken. */
+static void free_source(struct qk_projection *source)
 {
     free(source->weight);
     free(source->bias);
 }
 
 static enum qk_code read_source(struct qk_reading *r, const struct qk_tensor *weight,
-    const struct qk_tensor *bias, size_t rows, size_t k, struct source *out)
+    const struct qk_tensor *bias, size_t rows, size_t k, struct qk_projection *out)
 {
-    *out = (struct source){.k = k};
-    enum qk_code code = qk_weights_read(r->parts, weight, rows, k, &out->weight, r->err);
+    *out = (struct qk_projection){.n = rows, .k = k, .dtype = qk_weights_dtype(r->parts, weight)};
+    enum qk_code code = qk_weights_keep(r->parts, weight, rows, k, out->dtype, &out->weight, r->err);
     if (code == QK_OK && bias != NULL)
         code = qk_weights_read(r->parts, bias, rows, 0, &out->bias, r->err);
     if (code != QK_OK)
@@ -40,15 +35,16 @@ static enum qk_code read_source(struct qk_reading *r, const struct qk_tensor *we
 }
 
 /* p = `heads` runs of `n` rows, the first at row `first`, `step` apart. */
-static enum qk_code take_rows(struct qk_reading *r, const struct source *source, size_t first, size_t n,
-    size_t step, size_t heads, struct qk_projection *p)
+static enum qk_code take_rows(struct qk_reading *r, const struct qk_projection *source, size_t first,
+    size_t n, size_t step, size_t heads, struct qk_projection *p)
 {
     if (n == 0)
         return QK_OK;
-    QK_TRY(qk_new_projection(r, p, heads * n, source->k, source->bias != NULL));
+    QK_TRY(qk_new_projection(r, p, heads * n, source->k, source->dtype, source->bias != NULL));
     for (size_t h = 0; h < heads; h++) {
         size_t from = first + h * step;
-        memcpy(p->weight + h * n * p->k, source->weight + from * p->k, n * p->k * sizeof *p->weight);
+        memcpy(qk_projection_row(p, h * n), qk_projection_row(source, from),
+            n * p->k * (qk_dtype_bits(p->dtype) / 8));
         if (p->bias != NULL)
             memcpy(p->bias + h * n, source->bias + from, n * sizeof *p->bias);
     }
@@ -66,8 +62,7 @@ static enum qk_code read_latent_norm(
 static enum qk_code own_projection(struct qk_reading *r, const struct qk_tensor *weight,
     const struct qk_tensor *bias, size_t n, size_t k, struct qk_projection *p)
 {
-    *p = (struct qk_projection){.n = n, .k = k};
-    QK_TRY(qk_read_owned(r->parts, weight, n, k, r->out, &p->weight, r->err));
+    QK_TRY(qk_read_weight(r, weight, n, k, p));
     return bias != NULL ? qk_read_owned(r->parts, bias, n, 0, r->out, &p->bias, r->err) : QK_OK;
 }
 
@@ -91,7 +86,7 @@ static enum qk_code read_keys(struct qk_reading *r, bool all)
     const struct qk_view *k = &r->layer->role[QK_K];
     size_t rank = (size_t)k->weight->shape[1], turned = (size_t)k->tail, still = out->head_dim - turned,
            step = still + out->value_dim;
-    struct source source;
+    struct qk_projection source;
     QK_TRY(read_source(r, k->down, k->down_bias, rank + turned, out->d, &source));
     enum qk_code code = take_rows(r, &source, 0, rank, 0, 1, &latent->kv_down);
     if (code == QK_OK)

@@ -1,4 +1,4 @@
-/* layer.h - one layer of a forward pass: its weights in float32 (layer_read.c), and its effect on the activations
+/* layer.h - one layer of a forward pass: its weights (layer_read.c), and its effect on the activations
  * (layer_run.c).
  *
  * Activations x (T, d), row-major, have one row a token: the new tokens of a batch of sequences, one sequence after
@@ -108,7 +108,7 @@ struct qk_layer_weights {
     struct qk_projection input_gate, decay_gate;      /* lru: (width, width of a head), head by head */
     void **owned;                                     /* every array above */
     size_t n_owned, capacity;
-    size_t values; /* in all of them */
+    size_t bytes; /* of all of them */
 };
 
 /* Reads a layer: with `all` the whole of it, else what its attention on given inputs needs (q and k, the gates of a

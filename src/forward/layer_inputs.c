@@ -34,7 +34,7 @@ enum qk_code qk_layer_inputs_hold(const struct qk_parts *parts, float **out, str
 static enum qk_code make_inputs(
     const struct sources *s, int32_t id, float *sum, float *inputs, struct qk_error *err)
 {
-    QK_TRY(qk_weights_rows(s->parts, s->embedding, (uint64_t)id, 1, inputs, err));
+    QK_TRY(qk_weights_rows(s->parts, s->embedding, (uint64_t)id, 1, QK_F32, inputs, err));
     qk_scale(s->all, (float)(1 / sqrt((double)s->d)), sum);
     qk_norm_apply(&s->norm, s->all / s->each, s->each, sum, sum);
     qk_scale(s->all, (float)sqrt((double)s->each), inputs);

@@ -53,7 +53,7 @@ size_t qk_run_position(const struct qk_run *run, const struct qk_block *block, s
 struct qk_group qk_run_whole(struct qk_run *run);
 enum qk_code qk_run_products(const struct qk_run *run, const struct qk_group *group,
     const struct qk_product *product, size_t n, struct qk_progress *progress, struct qk_error *err);
-/* out (rows of the block, p->n) = a small projection of x. */
+/* out (rows of the block, p->n) = a projection of x that is in float32. */
 void qk_run_project(const struct qk_projection *p, const struct qk_block *block, const float *x, float *out);
 /* Item: a block of the group. normed = the mixer's norm of x. */
 void qk_run_norm_rows(void *context, size_t item, size_t worker);

@@ -1,4 +1,4 @@
-/* layer_read.c - the weights of one layer as float32: norms, projections, and what its parts read. */
+/* layer_read.c - the weights of one layer: norms, projections, and what its parts read. */
 #include "forward/experts.h"
 #include "forward/feed_forward.h"
 #include "forward/mixer.h"
@@ -9,6 +9,7 @@
 #include "forward/bfloat16.h"
 #include "forward/layer_inputs.h"
 #include "forward/weights.h"
+#include "tensor/float32.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,21 +17,21 @@
 
 /* --- memory --- */
 
-enum qk_code qk_own(struct qk_layer_weights *out, void *array, size_t n, struct qk_error *err)
+enum qk_code qk_own(struct qk_layer_weights *out, void *array, size_t bytes, struct qk_error *err)
 {
     enum qk_code code = qk_grow(&out->owned, &out->capacity, out->n_owned + 1, sizeof *out->owned, err);
     if (code == QK_OK)
         out->owned[out->n_owned++] = array;
     else
         free(array);
-    out->values += n;
+    out->bytes += bytes;
     return code;
 }
 
 enum qk_code qk_new_array(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err)
 {
     QK_TRY(qk_alloc_aligned(array, n, sizeof **array, err));
-    return qk_own(out, *array, n, err);
+    return qk_own(out, *array, n * sizeof **array, err);
 }
 
 enum qk_code qk_make_ones(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err)
@@ -60,7 +61,7 @@ enum qk_code qk_read_owned(const struct qk_parts *parts, const struct qk_tensor 
     uint64_t columns, struct qk_layer_weights *out, float **array, struct qk_error *err)
 {
     QK_TRY(qk_weights_read(parts, tensor, rows, columns, array, err));
-    return qk_own(out, *array, (size_t)(tensor->bytes / (qk_dtype_bits(tensor->dtype) / 8)), err);
+    return qk_own(out, *array, (size_t)qk_tensor_values(tensor) * sizeof **array, err);
 }
 
 /* --- norms --- */
@@ -119,12 +120,57 @@ enum qk_code qk_fail_row(const struct qk_reading *r, const char *what)
         r->err, QK_INPUT, "%s: layer %d: %s", r->parts->model->checkpoint->path, r->layer->index, what);
 }
 
-enum qk_code qk_new_projection(
-    struct qk_reading *r, struct qk_projection *projection, size_t n, size_t k, bool bias)
+static enum qk_code new_weights(
+    struct qk_layer_weights *out, size_t n, enum qk_dtype dtype, void **weight, struct qk_error *err)
 {
-    *projection = (struct qk_projection){.n = n, .k = k};
-    QK_TRY(qk_new_array(r->out, n * k, &projection->weight, r->err));
+    size_t size = qk_dtype_bits(dtype) / 8;
+    QK_TRY(qk_alloc_aligned(weight, n, size, err));
+    return qk_own(out, *weight, n * size, err);
+}
+
+enum qk_code qk_new_projection(struct qk_reading *r, struct qk_projection *projection, size_t n, size_t k,
+    enum qk_dtype dtype, bool bias)
+{
+    *projection = (struct qk_projection){.n = n, .k = k, .dtype = dtype};
+    QK_TRY(new_weights(r->out, n * k, dtype, &projection->weight, r->err));
     return bias ? qk_new_array(r->out, n, &projection->bias, r->err) : QK_OK;
+}
+
+/* What it had stays with the layer: other projections may be rows of it. */
+enum qk_code qk_widen_projection(struct qk_layer_weights *out, struct qk_projection *p, struct qk_error *err)
+{
+    void *wide;
+    if (p->weight == NULL || p->dtype == QK_F32)
+        return QK_OK;
+    QK_TRY(new_weights(out, p->n * p->k, QK_F32, &wide, err));
+    qk_dtype_to_f32(p->dtype, p->weight, p->n * p->k, wide);
+    p->weight = wide;
+    p->dtype = QK_F32;
+    return QK_OK;
+}
+
+enum qk_code qk_read_weight(struct qk_reading *r, const struct qk_tensor *tensor, size_t n, size_t k,
+    struct qk_projection *projection)
+{
+    enum qk_dtype dtype = qk_weights_dtype(r->parts, tensor);
+    *projection = (struct qk_projection){.n = n, .k = k, .dtype = dtype};
+    QK_TRY(qk_weights_keep(r->parts, tensor, n, k, dtype, &projection->weight, r->err));
+    return qk_own(r->out, projection->weight, n * k * (qk_dtype_bits(dtype) / 8), r->err);
+}
+
+/* Reads a tensor (k, n) as weights (n, k) in float32. */
+static enum qk_code read_transposed(struct qk_reading *r, const struct qk_tensor *tensor, size_t n, size_t k,
+    struct qk_projection *projection)
+{
+    float *stored;
+    QK_TRY(qk_weights_read(r->parts, tensor, k, n, &stored, r->err));
+    enum qk_code code = qk_new_projection(r, projection, n, k, QK_F32, false);
+    float *weight = projection->weight;
+    for (size_t i = 0; code == QK_OK && i < k; i++)
+        for (size_t j = 0; j < n; j++)
+            weight[j * k + i] = stored[i * n + j];
+    free(stored);
+    return code;
 }
 
 enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const char *key, size_t n,
@@ -139,16 +185,7 @@ enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const
         return QK_OK;
     if (n == 0 && weight->n_dims == 2)
         n = (size_t)weight->shape[transposed ? 1 : 0];
-    *projection = (struct qk_projection){.n = n, .k = k};
-    float *stored;
-    QK_TRY(qk_read_owned(r->parts, weight, transposed ? k : n, transposed ? n : k, r->out, &stored, r->err));
-    projection->weight = stored;
-    if (transposed) {
-        QK_TRY(qk_new_array(r->out, n * k, &projection->weight, r->err));
-        for (size_t i = 0; i < k; i++)
-            for (size_t j = 0; j < n; j++)
-                projection->weight[j * k + i] = stored[i * n + j];
-    }
+    QK_TRY((transposed ? read_transposed : qk_read_weight)(r, weight, n, k, projection));
     return bias != NULL ? qk_read_owned(r->parts, bias, n, 0, r->out, &projection->bias, r->err) : QK_OK;
 }
 
@@ -164,6 +201,7 @@ enum qk_code qk_add_adapter(
         return QK_OK;
     QK_TRY(qk_parts_expert_tensor(r->parts, layer, object, key, use, ".1.weight", true, &high, NULL, r->err));
     size_t rank = low->n_dims == 2 ? (size_t)low->shape[0] : 0;
+    QK_TRY(qk_widen_projection(r->out, projection, r->err));
     QK_TRY(qk_weights_read(r->parts, low, rank, k, &below, r->err));
     enum qk_code code = qk_weights_read(r->parts, high, n, rank, &above, r->err);
     if (code == QK_OK)
@@ -182,12 +220,17 @@ enum qk_code qk_read_named(
     return qk_read_owned(r->parts, tensor, rows, columns, r->out, out, r->err);
 }
 
-void qk_scale_projection(struct qk_projection *projection, float weights, float biases)
+enum qk_code qk_scale_projection(struct qk_reading *r, struct qk_projection *projection, float factor)
 {
-    for (size_t i = 0; weights != 1.0f && i < projection->n * projection->k; i++)
-        projection->weight[i] *= weights;
+    if (factor == 1.0f || projection->weight == NULL)
+        return QK_OK;
+    QK_TRY(qk_widen_projection(r->out, projection, r->err));
+    float *weight = projection->weight;
+    for (size_t i = 0; i < projection->n * projection->k; i++)
+        weight[i] *= factor;
     for (size_t i = 0; projection->bias != NULL && i < projection->n; i++)
-        projection->bias[i] *= biases;
+        projection->bias[i] *= factor;
+    return QK_OK;
 }
 
 /* --- the layer --- */
@@ -293,7 +336,7 @@ static enum qk_code read_other(struct qk_reading *r, const char *key, struct qk_
     other.out = *to;
     other.out->layer = r->layer;
     QK_TRY(read_mixer(&other, true));
-    r->out->values += other.out->values;
+    r->out->bytes += other.out->bytes;
     return QK_OK;
 }
 
@@ -328,7 +371,7 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
     if (!qk_parts_runs(parts, layer) || why != NULL)
         return qk_fail(err, QK_INPUT, "%s: layer %d: %s", parts->model->checkpoint->path, layer->index,
             why != NULL ? why : "it has no attention");
-    struct qk_reading r = {.parts = parts, .layer = layer, .out = out, .err = err};
+    struct qk_reading r = {.parts = parts, .layer = layer, .out = out, .err = err, .dtype = QK_F32};
     r.mixer = qk_parts_mixer(parts, layer);
     r.rows = qk_layout_word(r.mixer, "rows", &parts->model->config);
     out->n_q = (size_t)layer->role[QK_Q].n_heads;

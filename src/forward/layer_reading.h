@@ -11,32 +11,38 @@ struct qk_reading {
     const char *rows; /* the row order of q's tensor */
     struct qk_layer_weights *out;
     struct qk_error *err;
-    /* The tensor read last, as (rows, d): q, k, v and a gate may be in one. */
+    /* The tensor read last, as (rows, d) in the format of q, k and v: these and a gate may be in one. */
     const struct qk_tensor *held;
     uint64_t held_rows;
-    float *values;
+    enum qk_dtype dtype;
+    void *values;
 };
 
 /* Makes an array of n values that the layer owns. */
 enum qk_code qk_new_array(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err);
 /* Makes an array of n ones that the layer owns. */
 enum qk_code qk_make_ones(struct qk_layer_weights *out, size_t n, float **array, struct qk_error *err);
-/* Hands an array of n values over to the layer; it is freed on failure. */
-enum qk_code qk_own(struct qk_layer_weights *out, void *array, size_t n, struct qk_error *err);
+/* Hands an array of so many bytes over to the layer; it is freed on failure. */
+enum qk_code qk_own(struct qk_layer_weights *out, void *array, size_t bytes, struct qk_error *err);
 /* Reads a tensor of that shape (columns 0: one dimension) into an array that the layer owns. */
 enum qk_code qk_read_owned(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, struct qk_layer_weights *out, float **array, struct qk_error *err);
 /* Reports a row of the layout table that contradicts itself or the tensors. */
 enum qk_code qk_fail_row(const struct qk_reading *r, const char *what);
-/* Makes a projection (n, k) of undefined values. */
-enum qk_code qk_new_projection(
-    struct qk_reading *r, struct qk_projection *projection, size_t n, size_t k, bool bias);
-/* Reads a projection (n, k) with a tensor of its own; transposed as the mixer's q is (Conv1D). n 0: any number of
- * rows. */
+/* Makes a projection (n, k) of undefined values in that format (forward/products.h). */
+enum qk_code qk_new_projection(struct qk_reading *r, struct qk_projection *projection, size_t n, size_t k,
+    enum qk_dtype dtype, bool bias);
+/* Makes a projection's weights float32: for those that change them, and for products of a few rows at a time. */
+enum qk_code qk_widen_projection(struct qk_layer_weights *out, struct qk_projection *p, struct qk_error *err);
+/* Reads a tensor as the weights (n, k) of a projection, in the format of qk_weights_dtype, without its bias. */
+enum qk_code qk_read_weight(struct qk_reading *r, const struct qk_tensor *tensor, size_t n, size_t k,
+    struct qk_projection *projection);
+/* Reads a projection (n, k) with a tensor of its own; transposed as the mixer's q is (Conv1D), which makes it float32.
+ * n 0: any number of rows. */
 enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const char *key, size_t n,
     size_t k, bool needed, struct qk_projection *projection);
-/* Multiplies a projection's weights by a factor, and its biases by another. */
-void qk_scale_projection(struct qk_projection *projection, float weights, float biases);
+/* Multiplies a projection's weights, which become float32, and its biases by a factor. */
+enum qk_code qk_scale_projection(struct qk_reading *r, struct qk_projection *projection, float factor);
 /* Reads the gate of the mixer's output, its norm, and its projection. */
 enum qk_code qk_read_output(struct qk_reading *r);
 /* Adds the factors NAME.0 and NAME.1 to a projection whose weights are the layer's own, where the layer has them; a

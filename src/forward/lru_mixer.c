@@ -32,14 +32,15 @@ static enum qk_code read_gate(
         bias->n_dims != 2 || bias->shape[0] != heads || bias->shape[1] != m)
         return qk_fail_row(r, "its gates do not fit the width of its heads");
     QK_TRY(qk_weights_values(r->parts, bias, &biases, r->err));
-    QK_TRY(qk_own(out, biases, heads * m, r->err));
-    *gate = (struct qk_projection){.bias = biases, .n = heads * m, .k = m};
-    QK_TRY(qk_new_array(out, heads * m * m, &gate->weight, r->err));
+    QK_TRY(qk_own(out, biases, heads * m * sizeof *biases, r->err));
+    QK_TRY(qk_new_projection(r, gate, heads * m, m, QK_F32, false));
+    gate->bias = biases;
+    float *to = gate->weight;
     QK_TRY(qk_weights_values(r->parts, weight, &stored, r->err));
     for (size_t h = 0; h < heads; h++)
         for (size_t i = 0; i < m; i++)
             for (size_t j = 0; j < m; j++)
-                gate->weight[(h * m + j) * m + i] = stored[(h * m + i) * m + j];
+                to[(h * m + j) * m + i] = stored[(h * m + i) * m + j];
     free(stored);
     return QK_OK;
 }
@@ -73,7 +74,8 @@ static void make_gates(const struct qk_layer_weights *w, const struct qk_project
     for (size_t h = 0; h < w->n_out; h++) {
         for (size_t i = 0; i < block->n; i++)
             memcpy(part + i * m, u + i * width + h * m, m * sizeof *part);
-        qk_block_linear(block, m, m, part, p->weight + h * m * m, p->bias + h * m, gates + h * m, width);
+        qk_block_linear(
+            block, m, m, part, qk_projection_row(p, h * m), p->bias + h * m, gates + h * m, width);
     }
     qk_activate(QK_SIGMOID, block->n * width, gates);
 }

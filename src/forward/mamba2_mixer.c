@@ -15,17 +15,18 @@
 
 /* --- weights --- */
 
-/* Turns rows of k values from the file's order [x; B; C], of `values` and twice `part` rows, to [C; B; x]. */
-static enum qk_code put_values_last(float *rows, size_t values, size_t part, size_t k, struct qk_error *err)
+/* Turns rows of so many bytes from the file's order [x; B; C], of `values` and twice `part` rows, to [C; B; x]. */
+static enum qk_code put_values_last(
+    void *rows, size_t values, size_t part, size_t bytes, struct qk_error *err)
 {
-    float *parts;
+    char *parts, *to = rows;
     if (rows == NULL)
         return QK_OK;
-    QK_TRY(qk_alloc(&parts, 2 * part * k, sizeof *parts, err));
-    memcpy(parts, rows + values * k, 2 * part * k * sizeof *parts);
-    memmove(rows + 2 * part * k, rows, values * k * sizeof *rows);
-    memcpy(rows, parts + part * k, part * k * sizeof *rows);
-    memcpy(rows + part * k, parts, part * k * sizeof *rows);
+    QK_TRY(qk_alloc(&parts, 2 * part, bytes, err));
+    memcpy(parts, to + values * bytes, 2 * part * bytes);
+    memmove(to + 2 * part * bytes, to, values * bytes);
+    memcpy(to, parts + part * bytes, part * bytes);
+    memcpy(to + part * bytes, parts, part * bytes);
     free(parts);
     return QK_OK;
 }
@@ -45,20 +46,22 @@ static enum qk_code read_sizes(struct qk_reading *r)
 }
 
 /* Rows first .. first + n of a projection, times the factor that a list in the config holds for this part. */
-static enum qk_code take_part(const struct qk_reading *r, const struct qk_projection *all, size_t first,
-    size_t n, int part, struct qk_projection *out)
+static enum qk_code take_part(struct qk_reading *r, struct qk_projection *all, size_t first, size_t n,
+    int part, struct qk_projection *out)
 {
     const char *path = qk_json_string(r->mixer, "part_multipliers", NULL);
     const cJSON *list = path != NULL ? qk_config_path(&r->parts->model->config, path) : NULL,
                 *item = cJSON_IsArray(list) ? cJSON_GetArrayItem(list, part) : NULL;
+    bool scaled = list != NULL && !cJSON_IsNull(list);
+    if (scaled)
+        QK_TRY(qk_widen_projection(r->out, all, r->err));
     *out = qk_projection_rows(all, first, n);
-    if (list == NULL || cJSON_IsNull(list))
+    if (!scaled)
         return QK_OK;
     if (!cJSON_IsNumber(item) || !isfinite((float)item->valuedouble))
         return qk_fail(r->err, QK_INPUT, "%s: %s is not a list of five numbers, for z, x, B, C and dt",
             r->parts->model->config.path, path);
-    qk_scale_projection(out, (float)item->valuedouble, (float)item->valuedouble);
-    return QK_OK;
+    return qk_scale_projection(r, out, (float)item->valuedouble);
 }
 
 /* Cuts the one projection [z; x; B; C; dt] into the gate, q, k and v, and the steps. */
@@ -74,11 +77,12 @@ static enum qk_code read_projection(struct qk_reading *r)
     out->gate = parts[0];
     out->qkv = qk_projection_rows(&all, values, n);
     out->alpha = parts[4];
-    QK_TRY(put_values_last(out->qkv.weight, values, part, out->d, r->err));
-    QK_TRY(put_values_last(out->qkv.bias, values, part, 1, r->err));
+    QK_TRY(
+        put_values_last(out->qkv.weight, values, part, out->d * (qk_dtype_bits(out->qkv.dtype) / 8), r->err));
+    QK_TRY(put_values_last(out->qkv.bias, values, part, sizeof(float), r->err));
     QK_TRY(qk_convolution_read(r, n));
-    QK_TRY(put_values_last(out->conv, values, part, out->conv_width, r->err));
-    return put_values_last(out->conv_bias, values, part, 1, r->err);
+    QK_TRY(put_values_last(out->conv, values, part, out->conv_width * sizeof(float), r->err));
+    return put_values_last(out->conv_bias, values, part, sizeof(float), r->err);
 }
 
 /* Reads the bounds of the steps. A bound that is not a number (JSON has no infinity) does not bound. */

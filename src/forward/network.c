@@ -35,11 +35,10 @@ static const struct qk_network *const_base_of(const struct qk_network *network)
     return network->base != NULL ? network->base : network;
 }
 
-/* Counts so many values and returns true when they may be held. */
-static bool may_hold(struct qk_network *network, size_t values)
+/* Counts so many bytes and returns true when they may be held. */
+static bool may_hold(struct qk_network *network, size_t bytes)
 {
     struct qk_network *base = base_of(network);
-    size_t bytes = values * sizeof(float);
     if (bytes > base->memory - base->used)
         return false;
     base->used += bytes;
@@ -48,12 +47,12 @@ static bool may_hold(struct qk_network *network, size_t values)
 }
 
 /* The same for an expert, which leaves room for the layers that will be read. */
-static bool may_hold_expert(void *context, size_t values)
+static bool may_hold_expert(void *context, size_t bytes)
 {
     struct qk_network *network = context;
     const struct qk_network *base = base_of(network);
-    size_t bytes = values * sizeof(float), left = base->memory - base->used;
-    return left >= base->rest && bytes <= left - base->rest && may_hold(network, values);
+    size_t left = base->memory - base->used;
+    return left >= base->rest && bytes <= left - base->rest && may_hold(network, bytes);
 }
 
 /* --- opening --- */
@@ -76,11 +75,11 @@ static enum qk_code make(const struct qk_model *model, const struct qk_patch *pa
     return QK_OK;
 }
 
-/* Bytes of a layer in float32 without its experts. */
+/* Bytes of a layer without its experts. */
 static size_t bytes_of_layer(const struct qk_parts *parts, int layer)
 {
     uint64_t of_turn;
-    return (size_t)qk_weights_of_layer(parts, layer, &of_turn) * sizeof(float);
+    return (size_t)qk_weights_of_layer(parts, layer, &of_turn);
 }
 
 static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
@@ -88,7 +87,7 @@ static enum qk_code open_ends(struct qk_network *network, struct qk_error *err)
     const struct qk_parts *parts = &network->parts;
     QK_TRY(qk_parts_check(parts, err));
     QK_TRY(qk_head_find(parts, &network->head, err));
-    network->rest = network->head.vocabulary * network->head.d * sizeof(float);
+    network->rest = qk_head_bytes(&network->head);
     for (int i = 0; i < parts->model->n_layers; i++)
         network->rest += bytes_of_layer(parts, i);
     return qk_norm_read(
@@ -168,7 +167,8 @@ enum qk_code qk_network_embed(
 {
     struct qk_network *base = base_of(network);
     size_t d = (size_t)qk_model_own_width(network->parts.model), values = (qk_network_width(network) - d) * d;
-    if (network->parts.model->layer_input > 0 && base->projection == NULL && may_hold(base, values))
+    if (network->parts.model->layer_input > 0 && base->projection == NULL &&
+        may_hold(base, values * sizeof(float)))
         QK_TRY(qk_layer_inputs_hold(&base->parts, &base->projection, err));
     network->parts.layer_projection = base->projection;
     return qk_embed(&network->parts, ids, t0, T, x, err);
@@ -213,7 +213,7 @@ enum qk_code qk_network_layer(
     if (owner->base != NULL)
         qk_experts_borrow(turn->experts, owner->base->layer[layer].experts);
     expect_layer(network, layer + 1);
-    if (may_hold(owner, turn->values)) {
+    if (may_hold(owner, turn->bytes)) {
         *held = *turn;
         *turn = (struct qk_layer_weights){0};
         if (owner->base == NULL)
@@ -235,9 +235,9 @@ enum qk_code qk_network_logits(struct qk_network *network, float *x, size_t n, f
     struct qk_head *head = &base->head;
     qk_rows_narrow(base->parts.model, n, x);
     qk_norm_apply(&base->final_norm, n, head->d, x, x);
-    if (head->rows == NULL && may_hold(base, head->vocabulary * head->d)) {
+    if (head->rows == NULL && may_hold(base, qk_head_bytes(head))) {
         QK_TRY(qk_head_hold(head, &base->parts, err));
-        base->rest -= head->vocabulary * head->d * sizeof(float);
+        base->rest -= qk_head_bytes(head);
     }
     return qk_head_logits(head, &base->parts, x, n, logits, progress, err);
 }

@@ -1,4 +1,4 @@
-/* network.h - a model's weights as float32 for many passes: held as far as they fit, else read at their turn.
+/* network.h - a model's weights for many passes: held as far as they fit, else read at their turn.
  *
  * Not for two threads at once: the first use of a layer reads it. */
 #ifndef QK_FORWARD_NETWORK_H

@@ -7,17 +7,26 @@
 #include "forward/elementwise.h"
 #include "forward/row_products.h"
 #include "linalg/gemm.h"
+#include "tensor/float32.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+void *qk_projection_row(const struct qk_projection *p, size_t row)
+{
+    return (char *)p->weight + row * p->k * (qk_dtype_bits(p->dtype) / 8);
+}
+
 struct qk_projection qk_projection_rows(const struct qk_projection *p, size_t first, size_t n)
 {
     if (n == 0)
         return (struct qk_projection){0};
-    return (struct qk_projection){p->weight + first * p->k, p->bias != NULL ? p->bias + first : NULL, n, p->k,
-        p->half != NULL ? p->half + first * p->k : NULL};
+    struct qk_projection rows = *p;
+    rows.weight = qk_projection_row(p, first);
+    rows.bias = p->bias != NULL ? p->bias + first : NULL;
+    rows.n = n;
+    return rows;
 }
 
 /* A tile of sgemm copies its rows and its weights once: a tile of 256 rows and 256 columns costs an eighth of its
@@ -102,7 +111,7 @@ void qk_block_linear(const struct qk_block *block, size_t k, size_t n, const flo
     const float *bias, float *out, size_t ld)
 {
     if (block->single)
-        qk_row_products(block->n, k, n, x, weight, bias, out, ld);
+        qk_row_products(block->n, k, n, x, QK_F32, weight, bias, out, ld);
     else
         qk_linear(block->n, k, n, x, weight, bias, out, ld);
 }
@@ -123,15 +132,17 @@ struct half {
     struct qk_timing *timing;
 };
 
-enum { MOST_HALVES = 8 };
+enum { MOST_HALVES = 8, ALIGNED = 16 };
 
 struct job {
     const struct tile *tile;
     struct half half[MOST_HALVES]; /* of each x that is multiplied in bfloat16 */
     size_t n_halves;
     size_t row;
-    float *scratch; /* `size` a worker: the largest tile, where a product does not set its output */
-    size_t size;
+    /* `size` a worker: the largest tile, where a product does not set its output, and behind it the weights that a tile
+     * widens at once. */
+    float *scratch;
+    size_t size, of_tile;
     struct qk_timing *timing;
 };
 
@@ -139,29 +150,60 @@ struct job {
 static const struct half *find_half(
     const struct job *job, const struct qk_product *product, const struct qk_block *block)
 {
-    for (size_t i = 0; product->p->half != NULL && i < job->n_halves; i++)
+    for (size_t i = 0; product->p->rounds && i < job->n_halves; i++)
         if (job->half[i].x == product->x && job->half[i].block == block)
             return &job->half[i];
     return NULL;
 }
 
-/* y (rows of the tile, its columns) = x p^T + bias. */
-static void multiply(
-    const struct job *job, const struct qk_product *product, const struct tile *tile, float *y, size_t ld)
+/* Rows that are multiplied one by one: up to 64 rows that is faster than sgemm with AVX-512 (1,024 values, 256
+ * columns), and most beside weights that would be widened for them. */
+static bool is_few(const struct qk_block *block)
 {
-    const struct qk_projection *p = product->p;
-    const struct half *half = tile->block->single ? NULL : find_half(job, product, tile->first);
-    size_t n = tile->block->n, at = tile->block->row - job->row, first = tile->column * p->k;
-    const float *bias = p->bias != NULL ? p->bias + tile->column : NULL;
-    if (half == NULL) {
-        qk_block_linear(
-            tile->block, p->k, tile->columns, product->x + at * p->k, p->weight + first, bias, y, ld);
-        return;
+    enum { FEW = 32 };
+    return block->single || block->n <= FEW;
+}
+
+/* Columns that a tile widens at once: so many that the second-level cache holds their weights. At 512 rows and 1,024
+ * values products of 128 columns are as fast as those of 512. */
+static size_t widened_columns(size_t k, size_t columns)
+{
+    enum { VALUES = 1 << 18, LEAST = 128 };
+    size_t most = VALUES / (k > 0 ? k : 1);
+    most = most < LEAST ? LEAST : most;
+    return columns < most ? columns : most;
+}
+
+/* y (T rows, the columns of p) = x p^T + bias; `wide` has room for the weights that it widens at once. */
+static void multiply_widened(
+    const struct qk_projection *p, size_t T, const float *x, float *wide, float *y, size_t ld)
+{
+    size_t columns = widened_columns(p->k, p->n);
+    for (size_t first = 0, n; first < p->n; first += n) {
+        n = p->n - first < columns ? p->n - first : columns;
+        qk_dtype_to_f32(p->dtype, qk_projection_row(p, first), n * p->k, wide);
+        qk_linear(T, p->k, n, x, wide, p->bias != NULL ? p->bias + first : NULL, y + first, ld);
     }
-    for (size_t i = 0; bias != NULL && i < n; i++)
-        memcpy(y + i * ld, bias, tile->columns * sizeof *y);
-    qk_gemm_bfloat16(
-        n, tile->columns, p->k, half->rows + at * p->k, p->half + first, bias != NULL ? 1.0f : 0.0f, y, ld);
+}
+
+/* y (rows of the tile, its columns) = x p^T + bias. */
+static void multiply(const struct job *job, const struct qk_product *product, const struct tile *tile,
+    float *wide, float *y, size_t ld)
+{
+    const struct qk_projection p = qk_projection_rows(product->p, tile->column, tile->columns);
+    const struct half *half = tile->block->single ? NULL : find_half(job, product, tile->first);
+    size_t n = tile->block->n, at = (tile->block->row - job->row) * p.k;
+    if (half == NULL && is_few(tile->block))
+        qk_row_products(n, p.k, p.n, product->x + at, p.dtype, p.weight, p.bias, y, ld);
+    else if (half == NULL && p.dtype == QK_F32)
+        qk_linear(n, p.k, p.n, product->x + at, p.weight, p.bias, y, ld);
+    else if (half == NULL)
+        multiply_widened(&p, n, product->x + at, wide, y, ld);
+    if (half == NULL)
+        return;
+    for (size_t i = 0; p.bias != NULL && i < n; i++)
+        memcpy(y + i * ld, p.bias, p.n * sizeof *y);
+    qk_gemm_bfloat16(n, p.n, p.k, half->rows + at, p.weight, p.bias != NULL ? 1.0f : 0.0f, y, ld);
 }
 
 static void run_product(
@@ -171,7 +213,7 @@ static void run_product(
     bool aside = product->use == QK_PRODUCT_GATE || product->use == QK_PRODUCT_ADD;
     float *out = product->out + at * product->ld + tile->column, *y = aside ? scratch : out;
     size_t ld = aside ? columns : product->ld;
-    multiply(job, product, tile, y, ld);
+    multiply(job, product, tile, scratch + job->of_tile, y, ld);
     if (product->use == QK_PRODUCT_SET)
         return;
     for (size_t i = 0; i < n; i++) {
@@ -196,14 +238,24 @@ static void run_tile(void *context, size_t item, size_t worker)
     qk_timing_lap(job->timing, QK_TIME_PRODUCTS, since);
 }
 
-static size_t largest_tile(const struct tile *tile, size_t n)
+/* Sets the room that the tiles need: beside their outputs, and for weights. */
+static void measure_tiles(struct job *job, size_t n)
 {
-    size_t most = 0;
+    size_t wide = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t values = tile[i].block->n * tile[i].columns;
-        most = values > most ? values : most;
+        const struct tile *tile = &job->tile[i];
+        for (const struct qk_product *p = tile->product; p != NULL; p = p->then) {
+            bool aside = p->use == QK_PRODUCT_GATE || p->use == QK_PRODUCT_ADD;
+            size_t values = aside ? tile->block->n * tile->columns : 0,
+                   weights = !is_few(tile->block) && p->p->dtype != QK_F32
+                                 ? widened_columns(p->p->k, tile->columns) * p->p->k
+                                 : 0;
+            job->of_tile = values > job->of_tile ? values : job->of_tile;
+            wide = weights > wide ? weights : wide;
+        }
     }
-    return most;
+    job->of_tile = (job->of_tile + ALIGNED - 1) / ALIGNED * ALIGNED;
+    job->size = job->of_tile + (wide + ALIGNED - 1) / ALIGNED * ALIGNED;
 }
 
 /* Fills the tiles of one product (or counts them where tile is NULL); returns their number. */
@@ -240,7 +292,7 @@ static enum qk_code round_rows(struct job *job, const struct qk_products *of,
     const struct qk_product *product, struct qk_progress *progress, struct qk_error *err)
 {
     const struct qk_projection *p = product->p;
-    if (p->half == NULL || of->n_blocks == 0 || job->n_halves == MOST_HALVES ||
+    if (!p->rounds || of->n_blocks == 0 || job->n_halves == MOST_HALVES ||
         find_half(job, product, of->block) != NULL)
         return QK_OK;
     const struct qk_block *last = &of->block[of->n_blocks - 1];
@@ -267,18 +319,14 @@ enum qk_code qk_products_run(const struct qk_products *products, size_t n, size_
     struct job job = {.row = row, .timing = qk_progress_timing(progress)};
     struct tile *tile = NULL;
     size_t tiles = 0;
-    bool aside = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         tiles += lay_tiles(&products[i], NULL);
-        for (const struct qk_product *p = products[i].product; p != NULL; p = p->then)
-            aside = aside || p->use == QK_PRODUCT_ADD || p->use == QK_PRODUCT_GATE;
-    }
     QK_TRY(qk_alloc(&tile, tiles, sizeof *tile, err));
     job.tile = tile;
     tiles = 0;
     for (size_t i = 0; i < n; i++)
         tiles += lay_tiles(&products[i], tile + tiles);
-    job.size = aside ? largest_tile(tile, tiles) : 0;
+    measure_tiles(&job, tiles);
     enum qk_code code =
         qk_alloc_aligned(&job.scratch, qk_parallel_workers(tiles) * job.size, sizeof *job.scratch, err);
     if (code == QK_OK)

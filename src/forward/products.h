@@ -2,7 +2,7 @@
  *
  * A tile is a block of rows of one sequence by a range of columns. Its borders are fixed positions of the sequence. So
  * no result depends on the number of threads or on the other sequences. Nor does it depend on whether a sequence comes
- * at once or in parts, where the parts end at borders. Single rows have loops of their own (forward/row_products.h). */
+ * at once or in parts, where the parts end at borders. Few rows have loops of their own (forward/row_products.h). */
 #ifndef QK_FORWARD_PRODUCTS_H
 #define QK_FORWARD_PRODUCTS_H
 
@@ -10,15 +10,20 @@
 #include "forward/ops.h"
 
 #include "base/progress.h"
+#include "tensor/dtype.h"
 
-#include <stdint.h>
-
+/* Weights stay as the file has them: few rows take them so (forward/row_products.h), and tiles of more rows widen
+ * theirs on their way into the product. */
 struct qk_projection {
-    float *weight, *bias; /* (n, k), (n) or NULL; weight NULL: no projection */
+    void *weight; /* (n, k) of `dtype`; NULL: no projection */
+    float *bias;  /* (n) or NULL */
     size_t n, k;
-    uint16_t *half; /* the same weights in bfloat16, or NULL: tiles of several rows are products of float32 */
+    enum qk_dtype dtype; /* QK_F32, QK_BF16 or QK_F16 */
+    bool rounds;         /* of bfloat16: tiles of several rows round theirs to it, too (linalg/gemm.h) */
 };
 
+/* Row number `row` of the weights. */
+void *qk_projection_row(const struct qk_projection *p, size_t row);
 /* Rows first .. first + n of a projection as one of their own; without rows it has no weight. It borrows the arrays. */
 struct qk_projection qk_projection_rows(const struct qk_projection *p, size_t first, size_t n);
 
@@ -42,7 +47,7 @@ void qk_blocks_free(struct qk_blocks *blocks);
 /* The last border of tiles at or before a position. */
 size_t qk_tile_border(size_t position);
 
-/* qk_linear for rows of the block; with qk_row_products where it is single. */
+/* qk_linear for rows of the block by weights in float32; with qk_row_products where it is single. */
 void qk_block_linear(const struct qk_block *block, size_t k, size_t n, const float *x, const float *weight,
     const float *bias, float *out, size_t ld);
 

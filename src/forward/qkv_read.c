@@ -84,7 +84,22 @@ static enum qk_code read_o_norm(const struct qk_reading *r)
 
 /* --- projections --- */
 
-/* Reads a tensor as (rows, d), transposed when it is stored (d, rows). */
+/* Sets r->values (rows, d) from a tensor that is stored (d, rows). */
+static enum qk_code hold_transposed(struct qk_reading *r, const struct qk_tensor *tensor, uint64_t rows)
+{
+    uint64_t d = r->layer->d;
+    float *stored, *values;
+    QK_TRY(qk_weights_read(r->parts, tensor, d, rows, &stored, r->err));
+    enum qk_code code = qk_alloc_aligned(&values, (size_t)(rows * d), sizeof *values, r->err);
+    for (size_t i = 0; code == QK_OK && i < d; i++)
+        for (size_t j = 0; j < rows; j++)
+            values[j * d + i] = stored[i * rows + j];
+    free(stored);
+    r->values = values;
+    return code;
+}
+
+/* Reads a tensor as (rows, d), transposed when it is stored (d, rows), in the format r->dtype. */
 static enum qk_code hold(struct qk_reading *r, const struct qk_tensor *tensor, uint64_t rows, bool transposed)
 {
     if (r->held == tensor)
@@ -92,19 +107,10 @@ static enum qk_code hold(struct qk_reading *r, const struct qk_tensor *tensor, u
     free(r->values);
     r->values = NULL;
     r->held = NULL;
-    uint64_t d = r->layer->d;
-    float *stored;
-    QK_TRY(qk_weights_read(r->parts, tensor, transposed ? d : rows, transposed ? rows : d, &stored, r->err));
-    if (transposed) {
-        enum qk_code code = qk_alloc_aligned(&r->values, (size_t)(rows * d), sizeof *r->values, r->err);
-        for (size_t i = 0; code == QK_OK && i < d; i++)
-            for (size_t j = 0; j < rows; j++)
-                r->values[j * d + i] = stored[i * rows + j];
-        free(stored);
-        QK_TRY(code);
-    } else {
-        r->values = stored;
-    }
+    if (transposed)
+        QK_TRY(hold_transposed(r, tensor, rows));
+    else
+        QK_TRY(qk_weights_keep(r->parts, tensor, rows, r->layer->d, r->dtype, &r->values, r->err));
     r->held = tensor;
     r->held_rows = rows;
     return QK_OK;
@@ -141,8 +147,8 @@ static enum qk_code copy_rows(const struct qk_reading *r, uint64_t from, size_t 
 {
     if (from > r->held_rows || n > r->held_rows - from || to > projection->n || n > projection->n - to)
         return qk_fail_row(r, "the heads of v or of the gate do not fit their tensor");
-    memcpy(projection->weight + to * projection->k, r->values + from * projection->k,
-        n * projection->k * sizeof *projection->weight);
+    size_t bytes = projection->k * (qk_dtype_bits(r->dtype) / 8);
+    memcpy(qk_projection_row(projection, to), (const char *)r->values + from * bytes, n * bytes);
     if (projection->bias != NULL)
         for (size_t i = 0; i < n; i++)
             projection->bias[to + i] = bias != NULL ? bias[from + i] : 0.0f;
@@ -234,23 +240,36 @@ static enum qk_code scale_values(struct qk_reading *r, size_t first, size_t n)
     bool found;
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
     QK_TRY(qk_layout_number(r->mixer, "value_scale", config, any, &found, &scale, r->err));
-    for (size_t i = first * p->k; scale != 1 && i < (first + n) * p->k; i++)
-        p->weight[i] *= (float)scale;
-    for (size_t i = first; scale != 1 && p->bias != NULL && i < first + n; i++)
-        p->bias[i] *= (float)scale;
-    return QK_OK;
+    if (scale != 1)
+        QK_TRY(qk_widen_projection(r->out, p, r->err));
+    struct qk_projection values = qk_projection_rows(p, first, n);
+    return qk_scale_projection(r, &values, (float)scale);
 }
 
 /* Adds the layer's own adapters to rows of q, k and v, of which the first two have n rows. */
 static enum qk_code add_adapters(struct qk_reading *r, size_t n)
 {
-    const struct qk_projection *qkv = &r->out->qkv;
+    static const char *const keys[] = {"q_adapter", "k_adapter", "v_adapter"};
+    struct qk_projection *qkv = &r->out->qkv;
     size_t k = r->out->n_k * r->out->head_dim;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (qk_json_get(r->mixer, keys[i]) != NULL)
+            QK_TRY(qk_widen_projection(r->out, qkv, r->err));
     struct qk_projection part[] = {qk_projection_rows(qkv, 0, n - k), qk_projection_rows(qkv, n - k, k),
         qk_projection_rows(qkv, n, qkv->n - n)};
-    QK_TRY(qk_add_adapter(r, r->mixer, "q_adapter", &part[0]));
-    QK_TRY(qk_add_adapter(r, r->mixer, "k_adapter", &part[1]));
-    return qk_add_adapter(r, r->mixer, "v_adapter", &part[2]);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        QK_TRY(qk_add_adapter(r, r->mixer, keys[i], &part[i]));
+    return QK_OK;
+}
+
+/* The format of q, k and v (NULL: left out), and of a gate beside q: that of the file where they share it. */
+static enum qk_dtype common_dtype(const struct qk_reading *r, const struct qk_tensor *v)
+{
+    const struct qk_view *q = &r->layer->role[QK_Q], *k = &r->layer->role[QK_K];
+    enum qk_dtype dtype = qk_weights_dtype(r->parts, q->weight);
+    bool same = qk_weights_dtype(r->parts, k->weight) == dtype &&
+                (v == NULL || qk_weights_dtype(r->parts, v) == dtype);
+    return same && !q->transposed && !k->transposed ? dtype : QK_F32;
 }
 
 static enum qk_code read_projections(struct qk_reading *r, bool all)
@@ -266,7 +285,8 @@ static enum qk_code read_projections(struct qk_reading *r, bool all)
     }
     size_t n_values = all ? out->n_v * out->value_dim : 0;
     bool biased = r->layer->role[QK_Q].bias != NULL || r->layer->role[QK_K].bias != NULL || bias != NULL;
-    QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, biased));
+    r->dtype = common_dtype(r, all ? weight : NULL);
+    QK_TRY(qk_new_projection(r, &out->qkv, n + n_values, out->d, r->dtype, biased));
     QK_TRY(take_role(r, QK_Q, 0));
     QK_TRY(take_role(r, QK_K, n - out->n_k * out->head_dim));
     if (all)
@@ -297,7 +317,7 @@ static enum qk_code read_gate(struct qk_reading *r)
     float *bias = NULL;
     if (out->n_out != (strcmp(r->rows, "gated") == 0 ? out->n_q : out->n_v))
         return qk_fail_row(r, "it does not have one gate for each head");
-    QK_TRY(qk_new_projection(r, &out->gate, n, out->d, q->bias != NULL));
+    QK_TRY(qk_new_projection(r, &out->gate, n, out->d, r->dtype, q->bias != NULL));
     QK_TRY(hold(r, q->weight, q->weight->shape[0], false));
     if (q->bias != NULL)
         QK_TRY(qk_weights_read(r->parts, q->bias, q->weight->shape[0], 0, &bias, r->err));
@@ -394,15 +414,16 @@ enum qk_code qk_read_scales(struct qk_reading *r)
 }
 
 /* Multiplies the keys by their factor. */
-static enum qk_code scale_keys(const struct qk_reading *r)
+static enum qk_code scale_keys(struct qk_reading *r)
 {
-    const struct qk_layer_weights *w = r->out;
+    struct qk_layer_weights *w = r->out;
     size_t n = w->n_k * w->head_dim, first = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim;
-    struct qk_projection keys = qk_projection_rows(&w->qkv, first, n);
     float factor;
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
-    qk_scale_projection(&keys, factor, factor);
-    return QK_OK;
+    if (factor != 1.0f)
+        QK_TRY(qk_widen_projection(w, &w->qkv, r->err));
+    struct qk_projection keys = qk_projection_rows(&w->qkv, first, n);
+    return qk_scale_projection(r, &keys, factor);
 }
 
 /* --- all of it --- */
@@ -416,8 +437,7 @@ enum qk_code qk_read_output(struct qk_reading *r)
     out->gate_first = !qk_layout_flag(r->mixer, "norm_first", &r->parts->model->config, true);
     QK_TRY(qk_read_projection(r, r->mixer, "o", out->width, out->n_out * out->value_dim, true, &out->o));
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "out_multiplier", &factor, r->err));
-    qk_scale_projection(&out->o, factor, factor);
-    return QK_OK;
+    return qk_scale_projection(r, &out->o, factor);
 }
 
 enum qk_code qk_read_qkv(struct qk_reading *r, bool all)

@@ -10,16 +10,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Turns the rows [B; C; x], n of k values each, to [B; x; C]. */
-static enum qk_code put_gate_last(float *rows, size_t n, size_t k, struct qk_error *err)
+/* Turns the rows [B; C; x], n of so many bytes each, to [B; x; C]. */
+static enum qk_code put_gate_last(void *rows, size_t n, size_t bytes, struct qk_error *err)
 {
-    float *gate;
+    char *gate;
     if (rows == NULL)
         return QK_OK;
-    QK_TRY(qk_alloc(&gate, n * k, sizeof *gate, err));
-    memcpy(gate, rows + n * k, n * k * sizeof *gate);
-    memmove(rows + n * k, rows + 2 * n * k, n * k * sizeof *rows);
-    memcpy(rows + 2 * n * k, gate, n * k * sizeof *gate);
+    QK_TRY(qk_alloc(&gate, n, bytes, err));
+    char *c = (char *)rows + n * bytes, *x = c + n * bytes;
+    memcpy(gate, c, n * bytes);
+    memcpy(c, x, n * bytes);
+    memcpy(x, gate, n * bytes);
     free(gate);
     return QK_OK;
 }
@@ -33,8 +34,8 @@ static enum qk_code read_short_conv(struct qk_reading *r, bool all)
     out->n_out = 1;
     out->value_dim = d;
     QK_TRY(qk_read_projection(r, r->mixer, "in", 3 * d, d, true, &in));
-    QK_TRY(put_gate_last(in.weight, d, d, r->err));
-    QK_TRY(put_gate_last(in.bias, d, 1, r->err));
+    QK_TRY(put_gate_last(in.weight, d, d * (qk_dtype_bits(in.dtype) / 8), r->err));
+    QK_TRY(put_gate_last(in.bias, d, sizeof *in.bias, r->err));
     out->qkv = qk_projection_rows(&in, 0, 2 * d);
     out->gate = qk_projection_rows(&in, 2 * d, d);
     QK_TRY(qk_convolution_read(r, d));

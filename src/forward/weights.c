@@ -1,4 +1,4 @@
-/* weights.c - the reader of tensors as float32. */
+/* weights.c - the reader of tensors as float32, or as the file has them. */
 #include "forward/weights.h"
 
 #include "base/mem.h"
@@ -46,11 +46,13 @@ static enum qk_code read_piece(void *context, size_t item, size_t worker, struct
     char *bytes = r->bytes + worker * r->room;
     if (piece->scales != NULL)
         return read_packed(r, piece, bytes, err);
+    bool kept = piece->dtype == piece->tensor->dtype;
     uint64_t since = qk_timing_start(r->timing);
-    QK_TRY(
-        qk_checkpoint_read(r->checkpoint, piece->tensor, piece->first * size, bytes, piece->n * size, err));
+    QK_TRY(qk_checkpoint_read(
+        r->checkpoint, piece->tensor, piece->first * size, kept ? piece->out : bytes, piece->n * size, err));
     since = qk_timing_lap(r->timing, QK_TIME_READ, since);
-    qk_dtype_to_f32(piece->tensor->dtype, bytes, piece->n, piece->out);
+    if (!kept)
+        qk_dtype_to_f32(piece->tensor->dtype, bytes, piece->n, piece->out);
     qk_timing_lap(r->timing, QK_TIME_CONVERT, since);
     return QK_OK;
 }
@@ -63,7 +65,8 @@ static size_t cut_pieces(const struct qk_values *slice, size_t n, struct qk_valu
         for (size_t at = 0; at < slice[i].n; at += PIECE, pieces++)
             if (piece != NULL)
                 piece[pieces] = (struct qk_values){slice[i].tensor, slice[i].scales, slice[i].first + at,
-                    slice[i].n - at < PIECE ? slice[i].n - at : PIECE, slice[i].out + at};
+                    slice[i].n - at < PIECE ? slice[i].n - at : PIECE,
+                    (char *)slice[i].out + at * (qk_dtype_bits(slice[i].dtype) / 8), slice[i].dtype};
     return pieces;
 }
 
@@ -94,22 +97,25 @@ bool qk_weights_patched(const struct qk_parts *parts, const struct qk_tensor *te
 }
 
 /* Reads the whole tensor and applies the patch. */
-static enum qk_code read_patched(
-    const struct qk_parts *parts, const struct qk_tensor *tensor, size_t n, float *out, struct qk_error *err)
+static enum qk_code read_patched(const struct qk_parts *parts, const struct qk_tensor *tensor, size_t n,
+    enum qk_dtype dtype, void *out, struct qk_error *err)
 {
     struct qk_timing *timing = qk_progress_timing(parts->progress);
-    char *bytes;
-    QK_TRY(qk_alloc_aligned(&bytes, (size_t)tensor->bytes, 1, err));
+    char *bytes = out;
+    bool kept = dtype == tensor->dtype;
+    if (!kept)
+        QK_TRY(qk_alloc_aligned(&bytes, (size_t)tensor->bytes, 1, err));
     uint64_t since = qk_timing_start(timing);
     enum qk_code code =
         qk_checkpoint_read(parts->model->checkpoint, tensor, 0, bytes, (size_t)tensor->bytes, err);
     since = qk_timing_lap(timing, QK_TIME_READ, since);
     if (code == QK_OK)
         code = parts->patch->apply(parts->patch->context, tensor, bytes, err);
-    if (code == QK_OK)
+    if (code == QK_OK && !kept)
         qk_dtype_to_f32(tensor->dtype, bytes, n, out);
     qk_timing_lap(timing, QK_TIME_CONVERT, since);
-    free(bytes);
+    if (!kept)
+        free(bytes);
     return code;
 }
 
@@ -166,7 +172,8 @@ static enum qk_code apply_scaling(const struct qk_parts *parts, const struct qk_
     size_t columns = columns_of(tensor), per_row = qk_scaling_per_row(scale, columns),
            from = qk_scaling_row(scale, first), end = qk_scaling_row(scale, first + n - 1) + 1;
     QK_TRY(qk_alloc_aligned(&factor, (end - from) * per_row, sizeof *factor, err));
-    const struct qk_values part = {scale->tensor, NULL, from * per_row, (end - from) * per_row, factor};
+    const struct qk_values part = {
+        scale->tensor, NULL, from * per_row, (end - from) * per_row, factor, QK_F32};
     enum qk_code code = qk_weights_slices(parts, &part, 1, err);
     if (code == QK_OK) {
         struct scaled_rows of = {scale, factor, first, columns, rows};
@@ -199,16 +206,26 @@ enum qk_code qk_weights_check(const struct qk_parts *parts, const struct qk_tens
         expected);
 }
 
-enum qk_code qk_weights_values(
-    const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err)
+enum qk_dtype qk_weights_dtype(const struct qk_parts *parts, const struct qk_tensor *tensor)
+{
+    bool known;
+    return (tensor->dtype == QK_BF16 || tensor->dtype == QK_F16) &&
+                   qk_scale_find(parts->model->checkpoint, tensor, &known) == NULL
+               ? tensor->dtype
+               : QK_F32;
+}
+
+/* Reads all values in the tensor's own format, which has no scales then, or in float32. */
+static enum qk_code read_whole(const struct qk_parts *parts, const struct qk_tensor *tensor,
+    enum qk_dtype dtype, void **out, struct qk_error *err)
 {
     struct qk_scaling scale;
     *out = NULL;
     QK_TRY(find_scaling(parts, tensor, &scale, err));
     size_t n = (size_t)tensor->bytes / value_bytes(tensor);
-    QK_TRY(qk_alloc_aligned(out, n, sizeof **out, err));
-    const struct qk_values whole = {tensor, NULL, 0, n, *out};
-    enum qk_code code = qk_weights_patched(parts, tensor) ? read_patched(parts, tensor, n, *out, err)
+    QK_TRY(qk_alloc_aligned(out, n, qk_dtype_bits(dtype) / 8, err));
+    const struct qk_values whole = {tensor, NULL, 0, n, *out, dtype};
+    enum qk_code code = qk_weights_patched(parts, tensor) ? read_patched(parts, tensor, n, dtype, *out, err)
                                                           : read_pieces(parts, &whole, 1, err);
     if (code == QK_OK)
         code = apply_scaling(
@@ -220,6 +237,15 @@ enum qk_code qk_weights_values(
     return code;
 }
 
+enum qk_code qk_weights_values(
+    const struct qk_parts *parts, const struct qk_tensor *tensor, float **out, struct qk_error *err)
+{
+    void *values;
+    enum qk_code code = read_whole(parts, tensor, QK_F32, &values, err);
+    *out = values;
+    return code;
+}
+
 enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, float **out, struct qk_error *err)
 {
@@ -228,13 +254,21 @@ enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tenso
     return qk_weights_values(parts, tensor, out, err);
 }
 
+enum qk_code qk_weights_keep(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
+    uint64_t columns, enum qk_dtype dtype, void **out, struct qk_error *err)
+{
+    *out = NULL;
+    QK_TRY(qk_weights_check(parts, tensor, rows, columns, err));
+    return read_whole(parts, tensor, dtype, out, err);
+}
+
 enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t first,
-    size_t n, float *out, struct qk_error *err)
+    size_t n, enum qk_dtype dtype, void *out, struct qk_error *err)
 {
     size_t columns = (size_t)tensor->shape[1];
     struct qk_scaling scale;
     QK_TRY(find_scaling(parts, tensor, &scale, err));
-    const struct qk_values rows = {tensor, NULL, first * columns, n * columns, out};
+    const struct qk_values rows = {tensor, NULL, first * columns, n * columns, out, dtype};
     QK_TRY(read_pieces(parts, &rows, 1, err));
     return apply_scaling(parts, tensor, &scale, first, n, out, err);
 }
@@ -243,9 +277,10 @@ enum qk_code qk_weights_rows(const struct qk_parts *parts, const struct qk_tenso
 static enum qk_code cut_from_whole(
     const struct qk_parts *parts, const struct qk_values *slice, struct qk_error *err)
 {
-    float *whole;
-    QK_TRY(qk_weights_values(parts, slice->tensor, &whole, err));
-    memcpy(slice->out, whole + slice->first, slice->n * sizeof *whole);
+    size_t size = qk_dtype_bits(slice->dtype) / 8;
+    void *whole;
+    QK_TRY(read_whole(parts, slice->tensor, slice->dtype, &whole, err));
+    memcpy(slice->out, (char *)whole + slice->first * size, slice->n * size);
     free(whole);
     return QK_OK;
 }
@@ -302,13 +337,13 @@ uint64_t qk_weights_of_layer(const struct qk_parts *parts, int layer, uint64_t *
 {
     size_t n;
     const struct qk_name *name = qk_names_of_layer(&parts->names, layer, &n);
-    uint64_t values = 0, experts = 0, most = 0;
+    uint64_t bytes = 0, experts = 0, most = 0;
     for (size_t i = 0; i < n; i++) {
         const struct qk_tensor *tensor = name[i].tensor;
         uint64_t here =
             qk_tensor_values(tensor) * (tensor->dtype == QK_U8 ? 2 : 1); /* two of MXFP4 in a byte */
         if (!qk_parts_is_expert(parts, layer, &name[i])) {
-            values += here;
+            bytes += here * (qk_dtype_bits(qk_weights_dtype(parts, tensor)) / 8);
             continue;
         }
         experts += here;
@@ -317,8 +352,8 @@ uint64_t qk_weights_of_layer(const struct qk_parts *parts, int layer, uint64_t *
         most = here > most ? here : most;
     }
     *of_turn = 3 * most > QK_TURN_VALUES ? 3 * most : QK_TURN_VALUES; /* gate, up and down */
-    *of_turn = experts < *of_turn ? experts : *of_turn;
-    return values;
+    *of_turn = (experts < *of_turn ? experts : *of_turn) * sizeof(float);
+    return bytes;
 }
 
 void qk_weights_expect(const struct qk_parts *parts, int layer)

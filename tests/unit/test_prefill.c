@@ -8,6 +8,7 @@
 #include "forward/prefill.h"
 #include "forward/prefill_plan.h"
 #include "forward/row_products.h"
+#include "tensor/float32.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -24,35 +25,61 @@ enum { N_WITH_PASS = sizeof WITH_PASS / sizeof WITH_PASS[0], PLENTY = 1 << 30 };
 
 /* --- products of few rows --- */
 
-/* Against sums in float64; a row has the same bits alone, among others, and with its weights in two parts. */
+/* Weights in each format, and what they are in float32 and float64. */
+struct some_weights {
+    unsigned char stored[4 * 9 * 70];
+    float wide[9 * 70];
+    double exact[9 * 70];
+};
+
+static void make_weights(enum qk_dtype dtype, size_t n, struct some_weights *w)
+{
+    for (size_t j = 0; j < n; j++)
+        w->exact[j] =
+            cos((double)(3 * j) + 2) * (j % 5 == 0 ? 0x1p-20 : 1); /* some are subnormal in float16 */
+    qk_dtype_from_f64(dtype, w->exact, n, w->stored);
+    qk_dtype_to_f64(dtype, w->stored, n, w->exact);
+    qk_dtype_to_f32(dtype, w->stored, n, w->wide);
+}
+
+/* Against sums in float64; a row has the same bits alone, among others, with its weights in two parts, and with these in
+ * float32. */
+static void check_row_products(enum qk_dtype dtype, size_t T, size_t k, const float *bias)
+{
+    enum { N = 9, MOST_T = 7 };
+    static struct some_weights w;
+    float x[MOST_T * 70], out[MOST_T * N], alone[N], wide[MOST_T * N];
+    size_t row = k * (qk_dtype_bits(dtype) / 8);
+    make_weights(dtype, N * k, &w);
+    for (size_t j = 0; j < T * k; j++)
+        x[j] = (float)sin((double)(j * j) + 1);
+    qk_row_products(T, k, N, x, dtype, w.stored, bias, out, N);
+    qk_row_products(T, k, N, x, QK_F32, w.wide, bias, wide, N);
+    assert_memory_equal(wide, out, T * N * sizeof *out);
+    for (size_t t = 0; t < T; t++) {
+        for (size_t n = 0; n < N; n++) {
+            double sum = bias != NULL ? (double)bias[n] : 0;
+            for (size_t j = 0; j < k; j++)
+                sum += (double)x[t * k + j] * w.exact[n * k + j];
+            assert_true(fabs((double)out[t * N + n] - sum) < 2e-5); /* k roundings of values below 10 */
+        }
+        qk_row_products(1, k, 4, x + t * k, dtype, w.stored, bias, alone, N);
+        qk_row_products(
+            1, k, N - 4, x + t * k, dtype, w.stored + 4 * row, bias != NULL ? bias + 4 : NULL, alone + 4, N);
+        assert_memory_equal(alone, out + t * N, sizeof alone);
+    }
+}
+
 static void test_row_products(void **state)
 {
     (void)state;
-    enum { T = 7, N = 9, MOST = 70 };
-    static const size_t lengths[] = {1, 15, 16, 17, MOST};
-    float x[T * MOST], weight[N * MOST], bias[N], out[T * N], alone[N];
-    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        size_t k = lengths[i];
-        for (size_t j = 0; j < T * k; j++)
-            x[j] = (float)sin((double)(j * j) + 1);
-        for (size_t j = 0; j < N * k; j++)
-            weight[j] = (float)cos((double)(3 * j) + 2);
-        for (size_t j = 0; j < N; j++)
-            bias[j] = (float)j;
-        qk_row_products(T, k, N, x, weight, i % 2 == 0 ? bias : NULL, out, N);
-        for (size_t t = 0; t < T; t++) {
-            for (size_t n = 0; n < N; n++) {
-                double sum = i % 2 == 0 ? (double)bias[n] : 0;
-                for (size_t j = 0; j < k; j++)
-                    sum += (double)x[t * k + j] * (double)weight[n * k + j];
-                assert_true(fabs((double)out[t * N + n] - sum) < 2e-5); /* k roundings of values below 10 */
-            }
-            qk_row_products(1, k, 4, x + t * k, weight, i % 2 == 0 ? bias : NULL, alone, N);
-            qk_row_products(
-                1, k, N - 4, x + t * k, weight + 4 * k, i % 2 == 0 ? bias + 4 : NULL, alone + 4, N);
-            assert_memory_equal(alone, out + t * N, sizeof alone);
-        }
-    }
+    static const size_t lengths[] = {1, 15, 16, 17, 70};
+    static const enum qk_dtype dtypes[] = {QK_F32, QK_BF16, QK_F16};
+    static const float bias[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
+            for (size_t T = 1; T <= 7; T += 2)
+                check_row_products(dtypes[d], T, lengths[i], i % 2 == 0 ? bias : NULL);
 }
 
 /* --- prompts --- */
