@@ -11,8 +11,8 @@
 
 /* Shares at which each step ends: of what is left after both ends, and then of what is left after the usual ones. */
 static const double USUAL_END = 0.5, EFFECTS_END = 0.3, GREEDY_END = 0.45;
-/* Share of the limits kept to confirm the front, at most, and the points for which it is kept. */
-static const double CONFIRM_MOST = 0.3, CONFIRM_POINTS = 10;
+/* Share of the limits kept to confirm the front and what is near it, at most, and the points for which it is kept. */
+static const double CONFIRM_MOST = 0.3, CONFIRM_POINTS = 16;
 
 /* --- both ends --- */
 
@@ -87,6 +87,8 @@ static enum qk_code run(struct qk_search *search, struct qk_error *err)
     share = share_of_rest(search, USUAL_END);
     QK_TRY(qk_search_usual(search, share, err));
     note_cut(search, share);
+    for (size_t i = 1; i < search->n_trials; i++)
+        search->trial[i]->usual = true;
     share = share_of_rest(search, EFFECTS_END);
     double greedy = share_of_rest(search, GREEDY_END);
     QK_TRY(qk_search_effects(search, share, &level, err));

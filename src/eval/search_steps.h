@@ -22,7 +22,8 @@ enum qk_code qk_search_walk(struct qk_search *search, double level, double share
  * trials, halved again, until nothing new comes up. */
 enum qk_code qk_search_refine(struct qk_search *search, double level, struct qk_error *err);
 
-/* Asks pre, post and the points of the front the cases that were held out, until the limits are used up. */
+/* Asks pre, post and the points of the front the cases that were held out, until the limits are used up. Then it asks
+ * the nearest of the other trials that lie in the interval of one of these points: the usual ones first. */
 enum qk_code qk_search_confirm(struct qk_search *search, struct qk_error *err);
 
 #endif
