@@ -20,7 +20,7 @@ check "  it is not complete" json_holds "d['complete'] is False and 3 <= len(d['
 check "  post first, both objectives" json_holds \
     "d['trials'][0]['set'] == 'keep' and list(d['trials'][0]['objectives']) == ['recall', 'reasoning'] and d['trials'][0]['cases'] == 5"
 check "  then the full layers, their keys, the heads that fetch needles, and blends" json_holds \
-    "[t['set'] for t in d['trials'][1:3]] == ['full=restore', 'full:k=restore'] and d['trials'][3]['origin'] == 'recall heads' and '7/' in d['trials'][3]['set'] and d['trials'][4]['origin'] == 'blend'"
+    "[t['set'] for t in d['trials'][1:3]] == ['full=restore', 'full:k=restore'] and d['trials'][3]['origin'] == 'recall heads' and '7/' in d['trials'][3]['set'] and d['trials'][5]['set'] == d['trials'][3]['set'].replace('restore', 'lerp:0.5')"
 check "  the front is confirmed by the other half" json_holds \
     "all(p['confirmed'][o]['total'] == p['searched'][o]['total'] == n for p in d['front'] + d['near'] for o, n in (('recall', 3), ('reasoning', 2)))"
 check "  nothing else was asked that half" json_holds \

@@ -281,7 +281,8 @@ static void test_order(void **state)
     const struct qk_search_calls calls = {.context = &w, .answer = answer};
     expect_ok(qk_search_run(&s, pair, &w.cases, &hints, &limits, &calls, &err), &err);
     assert_true(s.n_trials > 10);
-    static const char *const ORIGIN[] = {"post", "kind", "kind", "recall heads", "blend"};
+    static const char *const ORIGIN[] = {
+        "post", "kind", "kind", "recall heads", "recall heads", "blend", "blend"};
     for (size_t i = 0; i < sizeof ORIGIN / sizeof ORIGIN[0]; i++) {
         assert_string_equal(s.trial[i]->origin, ORIGIN[i]);
         assert_int_equal(s.trial[i]->n_asked, CASES);
@@ -297,6 +298,13 @@ static void test_order(void **state)
     assert_int_equal(qk_layer_choice_of(seven, QK_Q, 1).mode, QK_RESTORE);
     assert_int_equal(qk_layer_choice_of(seven, QK_Q, 0).mode, QK_KEEP);
     assert_int_equal(qk_layer_choice_of(seven, QK_K, 0).mode, QK_RESTORE);
+    const struct qk_layer_choice *keys = &s.trial[4]->selection.choice[7],
+                                 *blend = &s.trial[5]->selection.choice[7];
+    assert_int_equal(qk_layer_choice_of(keys, QK_Q, 1).mode, QK_KEEP);
+    assert_int_equal(qk_layer_choice_of(keys, QK_K, 0).mode, QK_RESTORE);
+    assert_int_equal(qk_layer_choice_of(blend, QK_Q, 1).mode, QK_LERP);
+    assert_int_equal(qk_layer_choice_of(blend, QK_K, 0).mode, QK_LERP);
+    assert_int_equal(qk_layer_choice_of(blend, QK_Q, 0).mode, QK_KEEP);
     for (size_t i = 0; i < s.n_trials; i++) /* the first of the effects */
         if (strcmp(s.trial[i]->origin, "layer in") == 0) {
             assert_true(
