@@ -1,6 +1,8 @@
 /* blend_check.c - the check that a choice can be computed, before anything is written. */
 #include "blend/blend_internal.h"
 
+#include "model/scaling.h"
+
 bool qk_blend_same_dtype(const struct qk_tensor *a, const struct qk_tensor *b)
 {
     return a->dtype == b->dtype && a->dtype != QK_DTYPE_OTHER;
@@ -50,16 +52,15 @@ static enum qk_code check_blocks(
 {
     const struct qk_layer *post = pair->layer[layer].side[QK_POST];
     const struct qk_view *view = &post->role[role];
-    uint64_t first = view->first_row[head], end = first + (uint64_t)(post->head_dim - view->tail),
-             block = view->scale.tensor != NULL ? view->scale.rows : 1;
-    if (first % block == 0 && (end % block == 0 || end == view->weight->shape[0]))
+    uint64_t first = view->first_row[head], n = (uint64_t)(post->head_dim - view->tail);
+    if (view->scale.tensor == NULL || qk_scaling_covers(&view->scale, first, n, view->weight->shape[0]))
         return QK_OK;
     return qk_fail(err, QK_INPUT,
         "%s: %s: %s%d cannot be chosen alone: its blocks of scales hold other rows, too (found rows %llu-%llu, "
         "expected whole blocks of %llu)",
         qk_checkpoint_file(pair->model[QK_POST]->checkpoint, view->weight), view->weight->name,
-        qk_role_name(role), head, (unsigned long long)first, (unsigned long long)end - 1,
-        (unsigned long long)block);
+        qk_role_name(role), head, (unsigned long long)first, (unsigned long long)(first + n) - 1,
+        (unsigned long long)view->scale.rows);
 }
 
 /* A head of a view of slices can be restored or left alone: no blend is defined on factors or scales. */

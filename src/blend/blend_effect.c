@@ -1,6 +1,8 @@
 /* blend_effect.c - the choice that acts on a part of a head, and the rows of a slice that a head owns. */
 #include "blend/blend_internal.h"
 
+#include "model/scaling.h"
+
 static struct qk_choice effect_of(struct qk_choice choice, enum qk_role role, enum qk_part part)
 {
     struct qk_choice effect = qk_choice_effect(choice);
@@ -34,10 +36,10 @@ bool qk_blend_slice_rows(const struct qk_layer *post, enum qk_role role, const s
     const struct qk_view *view = &post->role[role];
     if (slice->tensor != view->weight && slice->tensor != view->scale.tensor)
         return false;
-    uint64_t row = view->first_row[head], rows = (uint64_t)(post->head_dim - view->tail),
-             block = slice->tensor == view->weight ? 1 : view->scale.rows;
-    *first = row / block;
-    *length = (row + rows + block - 1) / block - *first;
+    uint64_t row = view->first_row[head], rows = (uint64_t)(post->head_dim - view->tail);
+    bool values = slice->tensor == view->weight;
+    *first = values ? row : qk_scaling_row(&view->scale, row);
+    *length = values ? rows : qk_scaling_row(&view->scale, row + rows - 1) + 1 - *first;
     return true;
 }
 

@@ -36,8 +36,8 @@ struct search {
     int held_out, seed;
     struct qk_search_limits limits;
     struct qk_search result;
-    const struct qk_trial **front;
-    size_t n_front;
+    const struct qk_trial **point; /* n_points: the front, and what is near it */
+    size_t n_front, n_points;
     struct qk_recipe_folder folder;
     int threads;
     struct qk_meter meter;
@@ -47,7 +47,7 @@ struct search {
 static void free_search(struct search *s)
 {
     qk_recipe_folder_free(&s->folder);
-    free(s->front);
+    free(s->point);
     free(s->prior);
     qk_objectives_free(&s->objectives);
     qk_search_free(&s->result);
@@ -209,28 +209,32 @@ static enum qk_code write_recipe(struct search *s, size_t i, struct qk_error *er
     struct qk_text comment = {0};
     char name[24], *text;
     snprintf(name, sizeof name, "%zu", i + 1);
-    qk_text_add(&comment, "point %zu of %zu of a search's front:", i + 1, s->n_front);
-    add_rates(&comment, s, s->front[i], QK_SEARCHED);
-    if (s->front[i]->confirmed) {
+    if (s->point[i]->front)
+        qk_text_add(&comment, "point %zu of %zu of a search's front:", i + 1, s->n_front);
+    else
+        qk_text_add(&comment, "near a search's front:");
+    add_rates(&comment, s, s->point[i], QK_SEARCHED);
+    if (s->point[i]->confirmed) {
         qk_text_add(&comment, "; on cases held out:");
-        add_rates(&comment, s, s->front[i], QK_CONFIRMED);
+        add_rates(&comment, s, s->point[i], QK_CONFIRMED);
     }
     QK_TRY(qk_text_take(&comment, &text, err));
-    enum qk_code code = qk_recipe_folder_write(&s->folder, name, s->pair, &s->front[i]->selection, text, err);
+    enum qk_code code = qk_recipe_folder_write(&s->folder, name, s->pair, &s->point[i]->selection, text, err);
     free(text);
     return code;
 }
 
 static enum qk_code report(const struct qk_arguments *arguments, struct search *s, struct qk_error *err)
 {
-    QK_TRY(qk_search_front(&s->result, &s->front, &s->n_front, err));
-    for (size_t i = 0; i < s->n_front && s->folder.path != NULL; i++)
+    QK_TRY(qk_search_points(&s->result, &s->point, &s->n_front, &s->n_points, err));
+    for (size_t i = 0; i < s->n_points && s->folder.path != NULL; i++)
         QK_TRY(write_recipe(s, i, err));
     const struct qk_search_report report = {.search = &s->result,
         .cases = &s->cases,
         .objective = (const char *const *)s->objectives.name,
-        .front = s->front,
+        .point = s->point,
         .n_front = s->n_front,
+        .n_points = s->n_points,
         .recipe = s->folder.recipe,
         .ascii = qk_arguments_has(arguments, "ascii") || !qk_print_utf8()};
     if (qk_arguments_has(arguments, "json"))
@@ -328,7 +332,7 @@ static const struct qk_option_info *const OPTIONS[] = {
     QK_OPTION("seed", 0, "N", "another seed holds out other cases; 0 without it"),
     QK_OPTION("constraint", 0, "NAME>=PERCENT",
         "look for selections with at least so much of an objective, as in reasoning>=95; repeatable"),
-    QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front to DIR"),
+    QK_OPTION("output", 'o', "DIR", "write a recipe for each point of the front, and near it, to DIR"),
     QK_OPTION("force", 'f', NULL, "write into a DIR that exists"),
     &qk_option_memory,
     &qk_option_precision,

@@ -1,4 +1,4 @@
-/* search_report.c - the effects and the front of a search, as tables and as JSON. */
+/* search_report.c - the effects, the front and what is near it, as tables and as JSON. */
 #include "cli/search_report.h"
 
 #include "base/json.h"
@@ -200,16 +200,18 @@ static enum qk_code print_front(const struct qk_search_report *report, struct qk
     print_figures(report, search->pre, post->confirmed);
     qk_print("post\n");
     print_figures(report, post->answer, post->confirmed);
-    for (size_t i = 0; i < report->n_front; i++) {
+    for (size_t i = 0; i < report->n_points; i++) {
         char *text;
-        QK_TRY(qk_spec_text(&report->front[i]->selection, search->pair, &text, err));
+        QK_TRY(qk_spec_text(&report->point[i]->selection, search->pair, &text, err));
+        if (i == report->n_front)
+            qk_print("\nNear the front: the searched cases cannot tell these from one of its points\n");
         qk_print("%zu. %s", i + 1, text);
         if (report->recipe != NULL && report->recipe[i] != NULL) {
             qk_print("   -> ");
             qk_print_name(report->recipe[i]);
         }
         qk_print("\n");
-        print_figures(report, report->front[i]->answer, report->front[i]->confirmed);
+        print_figures(report, report->point[i]->answer, report->point[i]->confirmed);
         free(text);
     }
     return QK_OK;
@@ -330,10 +332,11 @@ enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_err
     add_tasks(pre, report, search->pre);
     cJSON_AddBoolToObject(root, "complete", search->complete);
     add_effects(root, report);
-    cJSON *front = cJSON_AddArrayToObject(root, "front"), *all = cJSON_AddArrayToObject(root, "trials");
-    for (size_t i = 0; i < report->n_front && code == QK_OK; i++)
-        code = trial_json(
-            report, report->front[i], report->recipe != NULL ? report->recipe[i] : NULL, front, err);
+    cJSON *front = cJSON_AddArrayToObject(root, "front"), *near = cJSON_AddArrayToObject(root, "near"),
+          *all = cJSON_AddArrayToObject(root, "trials");
+    for (size_t i = 0; i < report->n_points && code == QK_OK; i++)
+        code = trial_json(report, report->point[i], report->recipe != NULL ? report->recipe[i] : NULL,
+            i < report->n_front ? front : near, err);
     for (size_t i = 0; i < search->n_trials && code == QK_OK; i++)
         code = trial_json(report, search->trial[i], NULL, all, err);
     if (code == QK_OK)

@@ -9,13 +9,14 @@ struct qk_search_report {
     const struct qk_search *search;
     const struct qk_cases *cases;
     const char *const *objective;  /* their names */
-    const struct qk_trial **front; /* n_front, the best in the first objective first */
-    size_t n_front;
-    char *const *recipe; /* of each point of the front, or NULL without recipes */
+    const struct qk_trial **point; /* n_front on the front, then those near it; n_points in all */
+    size_t n_front, n_points;
+    char *const *recipe; /* of each point, or NULL without recipes */
     bool ascii;
 };
 
-/* Effects of the layers in points (hundredths) with 95 % intervals, then the front with every task's figures. */
+/* Effects of the layers in points (hundredths) with 95 % intervals, then the front and what is near it with
+ * every task's figures. */
 enum qk_code qk_search_table(const struct qk_search_report *report, struct qk_error *err);
 enum qk_code qk_search_json(const struct qk_search_report *report, struct qk_error *err);
 

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shares at which each step ends: of what is left after both ends, and then of what is left after the usual ones. */
-static const double USUAL_END = 0.5, EFFECTS_END = 0.3, GREEDY_END = 0.45;
-/* Share of the limits kept to confirm the front, at most, and the points for which it is kept. */
-static const double CONFIRM_MOST = 0.3, CONFIRM_POINTS = 10;
+/* Shares at which each step ends: of what is left after both ends, after the usual ones, and after their strengths. */
+static const double USUAL_END = 0.5, STRENGTHS_END = 0.35, EFFECTS_END = 0.3, GREEDY_END = 0.45;
+/* Share of the limits kept to confirm the front and what is near it, at most, and the points for which it is kept. */
+static const double CONFIRM_MOST = 0.3, CONFIRM_POINTS = 18;
 
 /* --- both ends --- */
 
@@ -86,6 +86,11 @@ static enum qk_code run(struct qk_search *search, struct qk_error *err)
     keep_for_confirming(search);
     share = share_of_rest(search, USUAL_END);
     QK_TRY(qk_search_usual(search, share, err));
+    note_cut(search, share);
+    for (size_t i = 1; i < search->n_trials; i++)
+        search->trial[i]->usual = true;
+    share = share_of_rest(search, STRENGTHS_END);
+    QK_TRY(qk_search_strengths(search, share, err));
     note_cut(search, share);
     share = share_of_rest(search, EFFECTS_END);
     double greedy = share_of_rest(search, GREEDY_END);

@@ -8,7 +8,8 @@
  * both give is estimated from all trials together. Only trials with every answer are on the front.
  *
  * The best of many trials looks better than it is. So some cases may be held out: the search never asks them, until
- * its front is found. Then the points of the front answer them, and these figures have no such bias.
+ * its front is found. Then the points of the front answer them, and so do trials that the answers cannot tell from one
+ * of these points. Their figures have no such bias.
  *
  * Only a limit of seconds makes the result depend on time: it decides the number of trials and the size of their
  * samples. The same trials come in the same order, so that a repeated search goes on where the answers kept by the
@@ -56,6 +57,7 @@ struct qk_trial {
     /* Every case to search on is asked, and no other such trial is better in one objective and as good in all, nor
      * nearer to the least shares. */
     bool front;
+    bool usual;     /* it is one of those that are known to be good and asked first */
     bool confirmed; /* every case that was held out is asked, too */
 };
 
@@ -107,9 +109,10 @@ enum qk_code qk_search_run(struct qk_search *search, const struct qk_pair *pair,
     const struct qk_search_limits *limits, const struct qk_search_calls *calls, struct qk_error *err);
 void qk_search_free(struct qk_search *search);
 
-/* *out = the n trials on the front, best in the first objective first. The caller frees the array. */
-enum qk_code qk_search_front(
-    const struct qk_search *search, const struct qk_trial ***out, size_t *n, struct qk_error *err);
+/* *out = the n_front trials on the front, best in the first objective first, and behind them in the same order those
+ * near it that are confirmed, n in all. The caller frees the array. */
+enum qk_code qk_search_points(const struct qk_search *search, const struct qk_trial ***out, size_t *n_front,
+    size_t *n, struct qk_error *err);
 
 /* Right answers and known answers (n of the cases, below 0: not asked) of an objective in a part of the cases. */
 struct qk_score qk_search_score(

@@ -291,22 +291,27 @@ enum qk_code qk_search_mark_front(struct qk_search *search, struct qk_error *err
     return code;
 }
 
-enum qk_code qk_search_front(
-    const struct qk_search *search, const struct qk_trial ***out, size_t *n, struct qk_error *err)
+/* Adds a trial to n others, the best in the first objective first. */
+static void add_by_rate(
+    const struct qk_search *search, const struct qk_trial **list, size_t n, const struct qk_trial *trial)
 {
-    const struct qk_trial **front;
+    double rate = qk_search_rate(search, trial, 0).value;
+    for (; n > 0 && qk_search_rate(search, list[n - 1], 0).value < rate; n--)
+        list[n] = list[n - 1];
+    list[n] = trial;
+}
+
+enum qk_code qk_search_points(const struct qk_search *search, const struct qk_trial ***out, size_t *n_front,
+    size_t *n, struct qk_error *err)
+{
     QK_TRY(qk_alloc(out, search->n_trials, sizeof **out, err));
-    front = *out;
-    *n = 0;
-    for (size_t i = 0; i < search->n_trials; i++) {
-        const struct qk_trial *trial = search->trial[i];
-        if (!trial->front)
-            continue;
-        double rate = qk_search_rate(search, trial, 0).value;
-        size_t at = (*n)++;
-        for (; at > 0 && qk_search_rate(search, front[at - 1], 0).value < rate; at--)
-            front[at] = front[at - 1];
-        front[at] = trial;
-    }
+    *n_front = *n = 0;
+    for (size_t i = 0; i < search->n_trials; i++)
+        if (search->trial[i]->front)
+            add_by_rate(search, *out, (*n_front)++, search->trial[i]);
+    for (size_t i = 1; i < search->n_trials; i++) /* post has its own place in every report */
+        if (search->trial[i]->confirmed && !search->trial[i]->front)
+            add_by_rate(search, *out + *n_front, (*n)++, search->trial[i]);
+    *n += *n_front;
     return QK_OK;
 }

@@ -102,8 +102,8 @@ static enum qk_mode first_mode(const struct qk_selection *selection)
 
 /* Tries the strength of a trial between those tried so far, by golden section (Kiefer 1953): each time that a trial is
  * among the best, the gaps on both of its sides are cut at 0.382 of their length. */
-static enum qk_code add_strengths(
-    struct qk_search *search, const struct qk_trial *trial, double level, struct qk_error *err)
+static enum qk_code add_strengths_until(
+    struct qk_search *search, const struct qk_trial *trial, double level, double share, struct qk_error *err)
 {
     static const double SECTION = 0.381966, LEAST_GAP = 0.06;
     enum qk_mode mode = first_mode(&trial->selection);
@@ -118,13 +118,19 @@ static enum qk_code add_strengths(
             edge[0] = unit < at ? fmax(edge[0], unit) : edge[0];
             edge[1] = unit > at ? fmin(edge[1], unit) : edge[1];
         }
-    for (int side = 0; side < 2 && qk_search_within(search, 1); side++) {
+    for (int side = 0; side < 2 && qk_search_within(search, share); side++) {
         double gap = edge[side] - at;
         const struct qk_choice choice = {mode, from_unit(info, at + SECTION * gap)};
         if (fabs(gap) >= LEAST_GAP)
             QK_TRY(add_blend(search, trial, choice, level, "strength", err));
     }
     return QK_OK;
+}
+
+static enum qk_code add_strengths(
+    struct qk_search *search, const struct qk_trial *trial, double level, struct qk_error *err)
+{
+    return add_strengths_until(search, trial, level, 1, err);
 }
 
 /* --- neighbours --- */
@@ -171,6 +177,19 @@ static enum qk_code list_trials(
         if ((double)search->trial[i]->n_asked >= level * (double)search->parts->n_cases[QK_SEARCHED])
             (*list)[(*n)++] = search->trial[i];
     return QK_OK;
+}
+
+enum qk_code qk_search_strengths(struct qk_search *search, double share, struct qk_error *err)
+{
+    enum { PARENTS = 8 };
+    struct qk_trial **list;
+    size_t n;
+    QK_TRY(list_trials(search, 1, &list, &n, err));
+    enum qk_code code = qk_search_rank(search, list, n, err);
+    for (size_t i = 0; i < n && i < PARENTS && code == QK_OK && qk_search_within(search, share); i++)
+        code = add_strengths_until(search, list[i], 1, share, err);
+    free(list);
+    return code;
 }
 
 /* Each sample is so many times as large as the one before, and takes this part of the limits that are left. The last

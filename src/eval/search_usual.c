@@ -8,9 +8,9 @@ enum {
     EVERY = SOFTMAX | LINEAR,
 };
 
-/* A row: layers of kinds restored, heads that carry recall restored, the layers of such heads one by one, or the full
- * layers blended. */
-enum usual_what { KINDS, HEADS, HEAD_LAYERS, BLENDS };
+/* A row: layers of kinds restored, heads that carry recall restored, the layers of such heads one by one, and the full
+ * layers or such heads blended. */
+enum usual_what { KINDS, HEADS, HEAD_LAYERS, BLENDS, HEAD_BLENDS };
 static const struct usual {
     enum usual_what what;
     enum qk_effect_roles roles;
@@ -20,9 +20,11 @@ static const struct usual {
     {KINDS, QK_EFFECT_BOTH, FULL, 0}, /* the first, against which others are held */
     {KINDS, QK_EFFECT_K, FULL, 0},
     {HEADS, QK_EFFECT_BOTH, 0, 0},
+    {HEADS, QK_EFFECT_K, 0, 0},
+    {HEAD_BLENDS, QK_EFFECT_BOTH, 0, 0},
+    {HEAD_BLENDS, QK_EFFECT_BOTH, 0, 1},
     {BLENDS, QK_EFFECT_BOTH, FULL, 0},
     {BLENDS, QK_EFFECT_BOTH, FULL, 1},
-    {HEADS, QK_EFFECT_K, 0, 0},
     {HEAD_LAYERS, QK_EFFECT_BOTH, 0, 0},
     {HEAD_LAYERS, QK_EFFECT_K, 0, 0},
     {KINDS, QK_EFFECT_Q, FULL, 0},
@@ -72,9 +74,12 @@ static enum qk_code ask_kinds(struct qk_search *search, const struct usual *usua
     return code;
 }
 
-static enum qk_code ask_heads(
-    struct qk_search *search, const struct usual *usual, size_t first, size_t end, struct qk_error *err)
+/* Asks the heads first .. end of the hints, or their whole layers, with a choice. */
+static enum qk_code ask_heads(struct qk_search *search, const struct usual *usual, struct qk_choice choice,
+    size_t first, size_t end, struct qk_error *err)
 {
+    static const char *const ORIGIN[] = {
+        [HEADS] = "recall heads", [HEAD_LAYERS] = "recall layer", [HEAD_BLENDS] = "blend"};
     const struct qk_search_hints *hints = &search->parts->hints;
     bool whole = usual->what == HEAD_LAYERS;
     struct qk_selection selection;
@@ -83,10 +88,10 @@ static enum qk_code ask_heads(
     for (size_t i = first; i < end && code == QK_OK; i++) {
         const struct qk_search_head *head = &hints->head[i];
         const struct qk_search_move move = {head->layer, usual->roles, whole ? NULL : head, 0};
-        code = qk_search_set(search, &selection, &move, RESTORE, err);
+        code = qk_search_set(search, &selection, &move, choice, err);
     }
     if (code == QK_OK)
-        return ask(search, &selection, whole ? "recall layer" : "recall heads", err);
+        return ask(search, &selection, ORIGIN[usual->what], err);
     qk_selection_free(&selection);
     return code;
 }
@@ -96,7 +101,8 @@ static enum qk_code ask_head_layers(
 {
     const struct qk_search_hints *hints = &search->parts->hints;
     for (size_t i = 0; i < hints->n_heads && qk_search_within(search, share); i++)
-        QK_TRY(ask_heads(search, usual, i, i + 1, err)); /* a layer that comes again is the same trial */
+        QK_TRY(ask_heads(
+            search, usual, RESTORE, i, i + 1, err)); /* a layer that comes again is the same trial */
     return QK_OK;
 }
 
@@ -110,7 +116,9 @@ static enum qk_code ask_blends(
             struct qk_error why = {0};
             if (info->trial[i].round != usual->round || !qk_search_within(search, share))
                 continue;
-            enum qk_code code = ask_kinds(search, usual, choice, "blend", &why);
+            enum qk_code code = usual->what == BLENDS
+                                    ? ask_kinds(search, usual, choice, "blend", &why)
+                                    : ask_heads(search, usual, choice, 0, search->parts->hints.n_heads, &why);
             if (code != QK_OK && code != QK_USAGE && code != QK_INPUT)
                 return qk_fail(err, code, "%s", why.text);
         }
@@ -126,7 +134,7 @@ static enum qk_code ask_row(
     case KINDS:
         return ask_kinds(search, usual, RESTORE, "kind", err);
     case HEADS:
-        return n_heads > 0 ? ask_heads(search, usual, 0, n_heads, err) : QK_OK;
+        return ask_heads(search, usual, RESTORE, 0, n_heads, err);
     case HEAD_LAYERS:
         return ask_head_layers(search, usual, share, err);
     default:

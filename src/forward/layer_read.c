@@ -9,6 +9,7 @@
 #include "forward/bfloat16.h"
 #include "forward/layer_inputs.h"
 #include "forward/weights.h"
+#include "model/fused.h"
 #include "tensor/float32.h"
 
 #include <math.h>
@@ -373,7 +374,7 @@ enum qk_code qk_layer_weights_read(const struct qk_parts *parts, const struct qk
             why != NULL ? why : "it has no attention");
     struct qk_reading r = {.parts = parts, .layer = layer, .out = out, .err = err, .dtype = QK_F32};
     r.mixer = qk_parts_mixer(parts, layer);
-    r.rows = qk_layout_word(r.mixer, "rows", &parts->model->config);
+    r.rows = qk_fused_rows(parts->model, r.mixer, &parts->model->config);
     out->n_q = (size_t)layer->role[QK_Q].n_heads;
     out->n_k = (size_t)layer->role[QK_K].n_heads;
     out->head_dim = (size_t)layer->head_dim;

@@ -131,6 +131,10 @@ static uint64_t value_row(const struct qk_reading *r, size_t h)
         size_t each = r->out->n_k / 4;
         return k->first_row[h] - each * hd;
     }
+    if (strcmp(r->rows, "parts") == 0) { /* each part holds q, k and v of its heads */
+        size_t n = (size_t)r->parts->model->n_parts, keys = r->out->n_k / n, values = r->out->n_v / n;
+        return k->first_row[h / values * keys] + keys * hd + h % values * vd;
+    }
     return k->first_row[k->n_heads - 1] + hd + h * vd; /* block, conv1d */
 }
 
@@ -204,7 +208,8 @@ static enum qk_code find_values(
     long value;
     out->n_v = out->mixer->value_heads ? out->n_q : out->n_k;
     out->value_dim = out->head_dim;
-    if (qk_json_get(r->mixer, "value_heads") != NULL) {
+    bool own_values = is_separate(r) && qk_kind_softmax(r->layer->kind); /* their tensor decides */
+    if (qk_json_get(r->mixer, "value_heads") != NULL && !own_values) {
         QK_TRY(qk_layout_count(r->mixer, "value_heads", config, 1 << 16, &value, r->err));
         out->n_v = (size_t)value;
         QK_TRY(qk_layout_count(r->mixer, "value_dim", config, 1 << 16, &value, r->err));

@@ -131,7 +131,7 @@ static enum qk_code find_scaling(const struct qk_parts *parts, const struct qk_t
     if (!qk_dtype_readable(tensor->dtype))
         return qk_fail(err, QK_INPUT, "%s: %s: %s is not read as numbers", qk_checkpoint_file(c, tensor),
             tensor->name, tensor->dtype_text);
-    if (scale->tensor != NULL && (!known || !qk_scaling_fit(&parts->model->config, tensor, scale)))
+    if (scale->tensor != NULL && (!known || !qk_scaling_fit(parts->model, tensor, scale)))
         return qk_fail(err, QK_INPUT, "%s: %s: scaled by %s, which is not supported",
             qk_checkpoint_file(c, tensor), tensor->name, scale->tensor->name);
     return QK_OK;

@@ -1,5 +1,5 @@
 /* build.h - the interface between model.c (the model), layer.c (the tensors of a layer and its numbers of heads) and
- * rows.c (the rows of each head). These three apply a row of the layout table to a checkpoint. */
+ * rows.c (the rows of each head). These apply a row of the layout table to a checkpoint. */
 #ifndef QK_MODEL_BUILD_H
 #define QK_MODEL_BUILD_H
 
@@ -24,6 +24,7 @@ struct qk_geometry {
     long heads, key_heads, head_dim, value_heads, value_dim;
     long rope_dim; /* of latent rows */
     long more;     /* rows of a block behind q, k and v */
+    long parts;    /* of the model, each with q, k and v of its own heads */
 };
 
 /* Sets the layer's problem and replaces an earlier one. The text is cut and escaped as errors are. QK_IO when there
@@ -34,6 +35,10 @@ enum qk_code qk_layer_problem(struct qk_layer *layer, struct qk_error *err, cons
 /* The same for why the layer's q and k cannot be changed. The first reason stays. */
 enum qk_code qk_layer_fix(struct qk_layer *layer, struct qk_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The tensor of a layer for the first of the names (a text, or a list) that exists; NULL without one. */
+const struct qk_tensor *qk_layer_tensor(
+    const struct qk_builder *b, int layer, const cJSON *names, const char *suffix);
 
 /* Fills the layer whose index is set. QK_INPUT when its tensors contradict the row. */
 enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct qk_error *err);

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/fused.h"
 #include "tensor/quantised.h"
 
 #include <math.h>
@@ -44,8 +45,7 @@ enum qk_code qk_layer_fix(struct qk_layer *layer, struct qk_error *err, const ch
     return code;
 }
 
-/* The tensor for the first name of the mixer's key that exists. */
-static const struct qk_tensor *layer_tensor(
+const struct qk_tensor *qk_layer_tensor(
     const struct qk_builder *b, int layer, const cJSON *names, const char *suffix)
 {
     if (cJSON_IsString(names))
@@ -93,12 +93,21 @@ static enum qk_code believe_key_tensor(
     return QK_OK;
 }
 
-static enum qk_code check_sharing(const struct qk_builder *b, const struct qk_layer *layer, const char *rows,
+/* Each part of a tensor holds as many heads. */
+static enum qk_code check_division(const struct qk_builder *b, const struct qk_layer *layer, const char *rows,
     const struct qk_geometry *g, struct qk_error *err)
 {
-    if (strcmp(rows, "quarters") == 0 && g->heads % 4 != 0)
-        return qk_fail(err, QK_INPUT, "%s: layer %d: %ld heads cannot be divided among four parts",
-            b->model->checkpoint->path, layer->index, g->heads);
+    long parts = strcmp(rows, "quarters") == 0 ? 4 : strcmp(rows, "parts") == 0 ? g->parts : 1;
+    if (g->heads % parts == 0 && g->key_heads % parts == 0)
+        return QK_OK;
+    return qk_fail(err, QK_INPUT,
+        "%s: layer %d: %ld query and %ld key heads cannot be divided among %ld parts",
+        b->model->checkpoint->path, layer->index, g->heads, g->key_heads, parts);
+}
+
+static enum qk_code check_sharing(const struct qk_builder *b, const struct qk_layer *layer,
+    const struct qk_geometry *g, struct qk_error *err)
+{
     bool values = g->value_heads % g->key_heads != 0;
     if (!values && g->heads % g->key_heads == 0)
         return QK_OK;
@@ -123,7 +132,7 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
 {
     const struct qk_config *config = &b->config;
     double ignored;
-    *g = (struct qk_geometry){0};
+    *g = (struct qk_geometry){.parts = b->model->n_parts};
     QK_TRY(read_head_dim(b, layer, mixer, g, err));
     bool separate = strcmp(rows, "separate") == 0;
     const struct qk_tensor *q = layer->role[QK_Q].weight;
@@ -135,12 +144,13 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
     if (qk_json_get(mixer, "more_rows") != NULL)
         QK_TRY(qk_layout_count(mixer, "more_rows", config, MAX_MORE_ROWS, &g->more, err));
     if (layer->no_k != NULL) /* it has no values either: key_heads stays 0 */
-        return QK_OK;
+        return check_division(b, layer, rows, g, err);
     if (!qk_layout_value(mixer, "key_heads", config, &ignored) && separate)
         g->key_heads = g->heads;
     else
         QK_TRY(qk_layout_count(mixer, "key_heads", config, QK_MAX_HEADS, &g->key_heads, err));
-    if (strcmp(rows, "key_group") == 0 || qk_json_get(mixer, "value_heads") != NULL) {
+    bool own_values = separate && qk_kind_softmax(layer->kind); /* their tensor decides */
+    if (strcmp(rows, "key_group") == 0 || (qk_json_get(mixer, "value_heads") != NULL && !own_values)) {
         QK_TRY(qk_layout_count(mixer, "value_heads", config, QK_MAX_HEADS, &g->value_heads, err));
         QK_TRY(qk_layout_count(mixer, "value_dim", config, QK_MAX_HEAD_DIM, &g->value_dim, err));
     }
@@ -148,7 +158,8 @@ static enum qk_code read_geometry(struct qk_builder *b, const struct qk_layer *l
         QK_TRY(read_rope_dim(mixer, config, g, err));
     if (separate || strcmp(rows, "gated") == 0)
         QK_TRY(believe_key_tensor(b, layer, g, err));
-    return check_sharing(b, layer, rows, g, err);
+    QK_TRY(check_division(b, layer, rows, g, err));
+    return check_sharing(b, layer, g, err);
 }
 
 /* In a family that is not in the table, twice the rows mean that a gate follows every head's query. */
@@ -265,7 +276,7 @@ static enum qk_code check_known(
         const struct qk_view *view = &layer->role[r];
         const struct qk_tensor *const parts[] = {view->weight, view->bias, view->down};
         const cJSON *names = qk_json_get(mixer, r == QK_Q ? "q" : "k");
-        const struct qk_tensor *factor = layer_tensor(b, b->stored, names, ".lora_A.weight");
+        const struct qk_tensor *factor = qk_layer_tensor(b, b->stored, names, ".lora_A.weight");
         if (factor != NULL)
             return qk_layer_problem(
                 layer, err, "%s: an adapter that is not merged into the weights", factor->name);
@@ -288,14 +299,14 @@ static void find_tensors(const struct qk_builder *b, struct qk_layer *layer, con
                     *norm = qk_json_get(mixer, r == QK_Q ? "q_norm" : "k_norm"),
                     *down = qk_json_get(mixer, r == QK_Q ? "q_down" : "k_down"),
                     *down_norm = qk_json_get(mixer, r == QK_Q ? "q_down_norm" : "k_down_norm");
-        view->weight = layer_tensor(b, b->stored, names, ".weight");
-        view->bias = layer_tensor(b, b->stored, names, ".bias");
-        view->norm = layer_tensor(b, b->stored, norm, ".weight");
+        view->weight = qk_layer_tensor(b, b->stored, names, ".weight");
+        view->bias = qk_layer_tensor(b, b->stored, names, ".bias");
+        view->norm = qk_layer_tensor(b, b->stored, norm, ".weight");
         if (view->norm == NULL)
-            view->norm = layer_tensor(b, b->stored, norm, "");
-        view->down = layer_tensor(b, b->stored, down, ".weight");
-        view->down_bias = layer_tensor(b, b->stored, down, ".bias");
-        view->down_norm = layer_tensor(b, b->stored, down_norm, ".weight");
+            view->norm = qk_layer_tensor(b, b->stored, norm, "");
+        view->down = qk_layer_tensor(b, b->stored, down, ".weight");
+        view->down_bias = qk_layer_tensor(b, b->stored, down, ".bias");
+        view->down_norm = qk_layer_tensor(b, b->stored, down_norm, ".weight");
     }
 }
 
@@ -413,7 +424,7 @@ static enum qk_code find_stored(
     for (int i = 0, nth = 0; i < layer->index && first < 0; i++)
         if (strcmp(b->mixer[i], layer->mixer) == 0 && nth++ == before % blocks)
             first = i;
-    if (layer_tensor(b, layer->index, qk_json_get(mixer, "q"), ".weight") != NULL)
+    if (qk_layer_tensor(b, layer->index, qk_json_get(mixer, "q"), ".weight") != NULL)
         return qk_lines_add(&b->model->remarks, err,
             "layers %d and %d hold copies of the same q and k: choose the same for both", first,
             layer->index);
@@ -484,7 +495,9 @@ enum qk_code qk_layer_build(struct qk_builder *b, struct qk_layer *layer, struct
             layer->kind = QK_NONE;
         return QK_OK;
     }
-    const char *rows = qk_layout_word(mixer, "rows", &b->config);
+    const char *rows = qk_fused_rows(b->model, mixer, &b->config);
+    if (rows == NULL)
+        return qk_fused_refuse(b, layer, mixer, err);
     struct qk_geometry g;
     QK_TRY(read_geometry(b, layer, mixer, rows, &g, err));
     QK_TRY(guess_gate(b, layer, &g, &rows, err));

@@ -35,7 +35,8 @@ struct field {
     const char *words; /* the words allowed, separated by blanks; NULL: any */
 };
 
-static const char ROWS[] = " separate gated block head3 grouped conv1d key_group quarters latent ";
+static const char ROWS[] =
+    " separate gated block head3 grouped conv1d key_group quarters latent parts by_scales ";
 static const char POSITIONS[] = " none fixed rope_half rope_inter ";
 static const char SCORINGS[] = " softmax sigmoid ";
 static const char REASONS[] =
@@ -45,6 +46,7 @@ static const struct field ROW_FIELDS[] = {
     {"family", TEXT, true, NULL},
     {"model_types", TEXTS, true, NULL},
     {"layer_count", VALUE, false, NULL},
+    {"parts", VALUE, false, NULL},
     {"kinds", RULES, true, NULL},
     {"names", MIXER_MAP, false, NULL},
     {"mixers", MIXERS, true, NULL},

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "model/fused.h"
 #include "tensor/quantised.h"
 
 #include <math.h>
@@ -222,6 +223,7 @@ static enum qk_code build(struct qk_builder *b, struct qk_error *err)
     QK_TRY(qk_alloc(&b->mixer, (size_t)model->n_layers, sizeof *b->mixer, err));
     QK_TRY(qk_layout_kinds(&b->layout, &model->config, &b->names, model->n_layers, b->mixer, err));
     QK_TRY(read_layer_input(b, err));
+    QK_TRY(qk_fused_read(b, err));
     QK_TRY(build_layers(b, err));
     QK_TRY(remark_latent(model, err));
     return remark_left_over(b, err);

@@ -51,7 +51,8 @@ struct qk_scaling {
     const struct qk_tensor *tensor; /* NULL: the values are the numbers */
     uint64_t rows, columns;
     uint64_t
-        height; /* rows of each matrix of a tensor (matrices, rows, columns), where blocks begin anew; else 0 */
+        height; /* rows after which blocks begin anew: of each matrix of a tensor (matrices, rows, columns), or of
+                      * each part; else 0 */
 };
 
 /* Where one role of one layer is stored. The tensor is (rows, d), or (d, rows) when `transposed` (Conv1D). Head h
@@ -101,6 +102,9 @@ struct qk_layer {
     bool gain_plus_one;   /* stored q/k norm gain w acts as 1 + w */
 };
 
+/* Where the rows of fused tensors lie, as far as a file's scales tell (model/fused.h). */
+enum qk_fused { QK_FUSED_UNKNOWN, QK_FUSED_WHOLE, QK_FUSED_PARTS, QK_FUSED_BOTH };
+
 struct qk_model {
     struct qk_checkpoint *checkpoint; /* owned */
     struct qk_config config;          /* owned */
@@ -111,6 +115,8 @@ struct qk_model {
     bool joined; /* a layer sees the embedded tokens behind its input: both go from layer to layer */
     long
         layer_input; /* values that each layer has of its own for a token (forward/layer_inputs.h); 0: none */
+    long n_parts;    /* in which its tensors were split, each with blocks of scales of its own; 1: none */
+    enum qk_fused fused;
     struct qk_lines remarks; /* what was found and why; `qkscope info` prints them */
 };
 

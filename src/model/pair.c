@@ -16,7 +16,8 @@ static bool same_scaling(const struct qk_scaling *a, const struct qk_scaling *b)
 {
     if (a->tensor == NULL || b->tensor == NULL)
         return a->tensor == b->tensor;
-    return a->rows == b->rows && a->columns == b->columns && a->tensor->dtype == b->tensor->dtype;
+    return a->rows == b->rows && a->columns == b->columns && a->height == b->height &&
+           a->tensor->dtype == b->tensor->dtype;
 }
 
 /* True when the values of both are multiplied by scales of the same form, or by none. */

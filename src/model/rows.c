@@ -15,6 +15,27 @@ struct row_order {
     int per_group;
 };
 
+/* Rows that the tensor must have. Never "at least": with too few heads in the config, the views would cover rows of
+ * V. */
+static uint64_t rows_expected(const char *rows, enum qk_role role, const struct qk_geometry *g)
+{
+    uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
+    uint64_t values = (uint64_t)g->value_heads * (uint64_t)g->value_dim;
+    if (strcmp(rows, "gated") == 0)
+        return role == QK_Q ? 2 * nh * hd : nk * hd;
+    if (strcmp(rows, "block") == 0 || strcmp(rows, "parts") == 0)
+        return (nh + nk) * hd + (values > 0 ? values : nk * hd) + (uint64_t)g->more;
+    if (strcmp(rows, "grouped") == 0)
+        return (nh + 2 * nk) * hd;
+    if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0 || strcmp(rows, "quarters") == 0)
+        return 3 * nh * hd;
+    if (strcmp(rows, "key_group") == 0)
+        return 2 * nk * hd + 2 * values;
+    if (strcmp(rows, "latent") == 0 && role == QK_K)
+        return nk * (hd - (uint64_t)g->rope_dim) + values;
+    return (role == QK_Q ? nh : nk) * hd;
+}
+
 /* layouts: reference formulas of each code; hd = head_dim, r = heads / key_heads. */
 static struct row_order order_of(const char *rows, enum qk_role role, const struct qk_geometry *g)
 {
@@ -34,6 +55,11 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
     }
     if (strcmp(rows, "quarters") == 0) /* each of four parts holds q, v, k of a quarter of the heads */
         return (struct row_order){role == QK_K ? nh / 2 * hd : 0, hd, 3 * (nh / 4) * hd, (int)(nh / 4)};
+    if (strcmp(rows, "parts") == 0) { /* each part holds q, k and v of its heads */
+        uint64_t n = (uint64_t)g->parts, queries = nh / n * hd, each = rows_expected(rows, role, g) / n;
+        return (struct row_order){
+            role == QK_K ? queries : 0, hd, each, (int)((role == QK_K ? (uint64_t)g->key_heads : nh) / n)};
+    }
     if (strcmp(rows, "key_group") == 0) {
         uint64_t per_key = (uint64_t)(g->value_heads / g->key_heads) * (uint64_t)g->value_dim;
         return (struct row_order){role == QK_K ? hd : 0, 2 * hd + 2 * per_key, 0, all};
@@ -41,27 +67,6 @@ static struct row_order order_of(const char *rows, enum qk_role role, const stru
     if (strcmp(rows, "latent") == 0 && role == QK_K)
         return (struct row_order){0, hd - (uint64_t)g->rope_dim + (uint64_t)g->value_dim, 0, all};
     return (struct row_order){0, hd, 0, all};
-}
-
-/* Rows that the tensor must have. Never "at least": with too few heads in the config, the views would cover rows of
- * V. */
-static uint64_t rows_expected(const char *rows, enum qk_role role, const struct qk_geometry *g)
-{
-    uint64_t hd = (uint64_t)g->head_dim, nh = (uint64_t)g->heads, nk = (uint64_t)g->key_heads;
-    uint64_t values = (uint64_t)g->value_heads * (uint64_t)g->value_dim;
-    if (strcmp(rows, "gated") == 0)
-        return role == QK_Q ? 2 * nh * hd : nk * hd;
-    if (strcmp(rows, "block") == 0)
-        return (nh + nk) * hd + (values > 0 ? values : nk * hd) + (uint64_t)g->more;
-    if (strcmp(rows, "grouped") == 0)
-        return (nh + 2 * nk) * hd;
-    if (strcmp(rows, "head3") == 0 || strcmp(rows, "conv1d") == 0 || strcmp(rows, "quarters") == 0)
-        return 3 * nh * hd;
-    if (strcmp(rows, "key_group") == 0)
-        return 2 * nk * hd + 2 * values;
-    if (strcmp(rows, "latent") == 0 && role == QK_K)
-        return nk * (hd - (uint64_t)g->rope_dim) + values;
-    return (role == QK_Q ? nh : nk) * hd;
 }
 
 static enum qk_code shape_error(const struct qk_builder *b, const struct qk_tensor *tensor, uint64_t rows,
@@ -153,12 +158,15 @@ static enum qk_code build_down(struct qk_builder *b, struct qk_view *view, enum 
  * the slice cannot be restored without those. */
 static bool add_scales(struct qk_view *view, const struct qk_slice *of, const struct qk_scaling *scale)
 {
-    uint64_t block = scale->rows, rows = of->tensor->shape[0];
-    bool whole = of->length % block == 0 || (of->count == 1 && of->first + of->length == rows);
-    if (!whole || of->first % block != 0 || (of->count > 1 && of->step % block != 0))
-        return false;
-    add_slice(view, scale->tensor, of->first / block, (of->length + block - 1) / block,
-        of->count > 1 ? of->step / block : 1, of->count, of->latent);
+    uint64_t rows = of->tensor->shape[0], last = of->first + of->length - 1,
+             first = qk_scaling_row(scale, of->first),
+             step = of->count > 1 ? qk_scaling_row(scale, of->first + of->step) - first : 1;
+    for (uint64_t i = 0; i < of->count; i++)
+        if (!qk_scaling_covers(scale, of->first + i * of->step, of->length, rows) ||
+            qk_scaling_row(scale, of->first + i * of->step) != first + i * step)
+            return false;
+    add_slice(
+        view, scale->tensor, first, qk_scaling_row(scale, last) + 1 - first, step, of->count, of->latent);
     return true;
 }
 
@@ -169,7 +177,7 @@ static enum qk_code fit_scales(
     const struct qk_tensor *const of[] = {view->weight, view->down};
     struct qk_scaling *const scale[] = {&view->scale, &view->down_scale};
     for (int i = 0; i < 2; i++)
-        if (scale[i]->tensor != NULL && !qk_scaling_fit(&b->model->config, of[i], scale[i]))
+        if (scale[i]->tensor != NULL && !qk_scaling_fit(b->model, of[i], scale[i]))
             return qk_layer_problem(layer, err,
                 "%s does not hold one scale, one for each row or one for each block of %llu x %llu of %s: give "
                 "checkpoints with weights of 16 bits",
@@ -193,12 +201,11 @@ static enum qk_code build_scales(struct qk_builder *b, struct qk_layer *layer, s
         return qk_layer_problem(layer, err,
             "its weights are scaled by %s, which is not supported in this order of rows",
             view->scale.tensor->name);
-    if (view->down == NULL && order->per_group < view->n_heads)
-        return qk_layer_fix(
-            layer, err, "the scales of %s are not restored in this order of rows", view->scale.tensor->name);
-    if (view->down == NULL)
-        add_slice(view, view->weight, order->base, (uint64_t)g->head_dim, order->step,
-            (uint64_t)view->n_heads, false);
+    uint64_t heads = (uint64_t)view->n_heads, hd = (uint64_t)g->head_dim, group = (uint64_t)order->per_group;
+    if (view->down == NULL && group >= heads)
+        add_slice(view, view->weight, order->base, hd, order->step, heads, false);
+    else if (view->down == NULL) /* the heads of a group lie without a gap */
+        add_slice(view, view->weight, order->base, group * hd, order->group_step, heads / group, false);
     for (int i = 0, slices = view->n_slices; i < 2 * slices; i++) {
         const struct qk_slice slice = view->slice[i / 2];
         if (scale[i % 2]->tensor == NULL || slice.tensor != of[i % 2])

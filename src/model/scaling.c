@@ -39,8 +39,31 @@ static bool fit_matrix(const struct qk_config *config, uint64_t rows, uint64_t c
     return true;
 }
 
-bool qk_scaling_fit(const struct qk_config *config, const struct qk_tensor *of, struct qk_scaling *scale)
+bool qk_scaling_counts(const struct qk_config *config, const struct qk_tensor *of,
+    const struct qk_tensor *numbers, uint64_t parts)
 {
+    uint64_t rows = of->shape[0], columns = of->shape[1];
+    return rows % parts == 0 &&
+           numbers->shape[0] == parts * pieces(rows / parts, qk_scaling_block(config, 0)) &&
+           numbers->shape[1] == pieces(columns, qk_scaling_block(config, 1));
+}
+
+/* The same for blocks that begin anew in each of the model's parts. */
+static bool fit_parts(const struct qk_model *model, const struct qk_tensor *of, struct qk_scaling *scale)
+{
+    uint64_t parts = (uint64_t)model->n_parts;
+    if (parts < 2 || scale->tensor->n_dims != 2 ||
+        !qk_scaling_counts(&model->config, of, scale->tensor, parts))
+        return false;
+    scale->rows = qk_scaling_block(&model->config, 0);
+    scale->columns = qk_scaling_block(&model->config, 1);
+    scale->height = of->shape[0] / parts;
+    return true;
+}
+
+bool qk_scaling_fit(const struct qk_model *model, const struct qk_tensor *of, struct qk_scaling *scale)
+{
+    const struct qk_config *config = &model->config;
     const struct qk_tensor *numbers = scale->tensor;
     uint64_t n = qk_tensor_values(numbers);
     const uint64_t *shape = of->shape;
@@ -48,7 +71,9 @@ bool qk_scaling_fit(const struct qk_config *config, const struct qk_tensor *of, 
         return false;
     scale->height = 0;
     if (of->n_dims == 2)
-        return fit_matrix(config, shape[0], shape[1], numbers->n_dims, numbers->shape, scale);
+        return (model->fused == QK_FUSED_PARTS && fit_parts(model, of, scale)) ||
+               fit_matrix(config, shape[0], shape[1], numbers->n_dims, numbers->shape, scale) ||
+               fit_parts(model, of, scale);
     if (of->n_dims != 3)
         return false;
     if (n == 1)
@@ -56,6 +81,12 @@ bool qk_scaling_fit(const struct qk_config *config, const struct qk_tensor *of, 
     scale->height = shape[1];
     return numbers->shape[0] == shape[0] &&
            fit_matrix(config, shape[1], shape[2], numbers->n_dims - 1, numbers->shape + 1, scale);
+}
+
+bool qk_scaling_covers(const struct qk_scaling *scale, uint64_t first, uint64_t n, uint64_t rows)
+{
+    uint64_t height = scale->height > 0 ? scale->height : rows, end = first + n;
+    return first % height % scale->rows == 0 && end % height % scale->rows == 0;
 }
 
 size_t qk_scaling_row(const struct qk_scaling *scale, uint64_t row)

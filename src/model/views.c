@@ -139,13 +139,13 @@ static enum qk_code read_values(const struct qk_model *model, const struct qk_te
 static enum qk_code scale_rows(const struct qk_model *model, const struct qk_scaling *scale, size_t columns,
     size_t first, size_t n, double *rows, struct qk_error *err)
 {
-    size_t per_row = qk_scaling_per_row(scale, columns), at = first / (size_t)scale->rows,
-           end = (first + n - 1) / (size_t)scale->rows + 1;
+    size_t per_row = qk_scaling_per_row(scale, columns), at = qk_scaling_row(scale, first),
+           end = qk_scaling_row(scale, first + n - 1) + 1;
     double *factor;
     QK_TRY(qk_alloc(&factor, (end - at) * per_row, sizeof *factor, err));
     enum qk_code code = read_values(model, scale->tensor, at * per_row, (end - at) * per_row, factor, err);
     for (size_t i = 0; i < n && code == QK_OK; i++) {
-        const double *of = factor + ((first + i) / (size_t)scale->rows - at) * per_row;
+        const double *of = factor + (qk_scaling_row(scale, first + i) - at) * per_row;
         for (size_t j = 0; j < columns; j++)
             rows[i * columns + j] *= of[j / (size_t)scale->columns];
     }

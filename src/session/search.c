@@ -77,8 +77,8 @@ static enum qk_code make_points(
     const struct qk_search *search, struct evaluation_event *event, struct qk_error *err)
 {
     const struct qk_trial **front;
-    size_t n;
-    QK_TRY(qk_search_front(search, &front, &n, err));
+    size_t n_front, n;
+    QK_TRY(qk_search_points(search, &front, &n_front, &n, err));
     enum qk_code code = qk_alloc(&event->point, n, sizeof *event->point, err);
     for (size_t i = 0; i < n && code == QK_OK; i++) {
         code = make_point(search, front[i], &event->point[i], err);

@@ -8,6 +8,8 @@
                                                 compares the files of `qkscope export --set all=restore`
     layouts_reference.py heads NAME FOLDER OUT [q|k]
                                                 the same for --set all/q0,k0=restore, or one of them
+    layouts_reference.py fuse NAME FROM TO PARTS writes a model with q, k and v in one tensor of so many parts
+    layouts_reference.py same NAME A B          compares two answers, whose numbers differ by rounding at most
     layouts_reference.py serve                  does the same for each line of such words
 
 The first rows of each head are written down here, case by case, and share nothing with the program's table.
@@ -24,6 +26,7 @@ import sys
 WIDTH = 8  # of the residual stream
 BLOCK = 4  # values of 8 bits that share a scale: BLOCK x BLOCK
 CASES = {}
+HEIGHTS = {}  # rows of a part of a tensor that is split, in the case at hand
 
 
 def scaled(tensors, name):
@@ -31,7 +34,13 @@ def scaled(tensors, name):
     values, scale = tensors[name], tensors.get(name + "_scale_inv")
     if scale is None:
         return values
-    return [[x * scale[i // BLOCK][j // BLOCK] for j, x in enumerate(row)] for i, row in enumerate(values)]
+    return [[x * scale[scale_row(name, i)][j // BLOCK] for j, x in enumerate(row)] for i, row in enumerate(values)]
+
+
+def scale_row(name, i):
+    """The row of scales over row i; their blocks begin anew in each part of a tensor that is split."""
+    height = HEIGHTS.get(name, 1 << 30)
+    return i // height * -(-height // BLOCK) + i % height // BLOCK
 
 
 def float8(byte):
@@ -512,9 +521,14 @@ case("deepseek_v3", None, None, [Layer(
 # --- 8 bits and scales of blocks
 
 
-def in_8_bits(tensors, *names):
-    """Adds the scales of these tensors."""
-    return tensors | {name + "_scale_inv": tuple(-(-n // BLOCK) for n in tensors[name]) for name in names}
+def in_8_bits(tensors, *names, heights=None):
+    """Adds the scales of these tensors; heights: of the parts of a tensor that is split."""
+    scales = {}
+    for name in names:
+        rows, columns = tensors[name]
+        height = (heights or {}).get(name, rows)
+        scales[name + "_scale_inv"] = (rows // height * -(-height // BLOCK), -(-columns // BLOCK))
+    return tensors | scales
 
 
 QUANTIZED = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [BLOCK, BLOCK]}}
@@ -536,6 +550,51 @@ q, k = (Latent(at + "q_b_proj.weight", [0, 6], 6, at + "q_a_proj.weight", at + "
 case("fp8_latent", base("deepseek_v3", 1, 2, 2, qk_nope_head_dim=4, qk_rope_head_dim=2, v_head_dim=4, **QUANTIZED),
      in_8_bits({q.tensor: (12, 6), q.down: (6, WIDTH), q.gain: (6,), k.tensor: (16, 8), k.down: (10, WIDTH), k.gain: (8,)},
                q.tensor, q.down, k.tensor, k.down), [Layer("full", q, k)], latent=True)
+
+
+
+# --- q, k and v in one tensor, once or in each of the parts that a model was split into
+
+
+def in_parts(name, parts, heads, key_heads, rows, value_rows, **facts):
+    """[q; k; v] in each part. A whole tensor is one part."""
+    q, k = heads // parts * rows, key_heads // parts * rows
+    each = q + k + key_heads // parts * value_rows
+    return ({name: (parts * each, WIDTH)},
+            Layer(facts.pop("kind", "full"),
+                  Role(name, [h // (heads // parts) * each + h % (heads // parts) * rows for h in range(heads)], rows),
+                  Role(name, [h // (key_heads // parts) * each + q + h % (key_heads // parts) * rows
+                              for h in range(key_heads)], rows), **facts))
+
+
+def mimo(parts, heads, key_heads, rows, value_rows, scaled_as=None, **keys):
+    """A full layer, and one of a window with twice the key heads, whose scales fit both orders."""
+    names = [f"model.layers.{i}.self_attn.qkv_proj.weight" for i in range(2)]
+    tensors, layers = merge(in_parts(names[0], parts, heads, key_heads, rows, value_rows),
+                            in_parts(names[1], parts, heads, 2 * key_heads, rows, value_rows, kind="window", window=16))
+    heights = {name: tensors[name][0] // (scaled_as or parts) for name in names}
+    return (base("mimo_v2", 2, heads, key_heads, head_dim=rows, v_head_dim=value_rows, sliding_window=16,
+                 swa_num_attention_heads=heads, swa_num_key_value_heads=2 * key_heads, swa_head_dim=rows,
+                 swa_v_head_dim=value_rows, hybrid_layer_pattern=[0, 1], attention_projection_layout="fused_qkv",
+                 **QUANTIZED, **keys),
+            in_8_bits(tensors, *names, heights=heights), layers, heights)
+
+
+def mimo_case(name, made, **more):
+    case(name, *made[:3], heights=made[3], **more)
+
+
+mimo_case("mimo_v2_parts", mimo(2, 4, 2, 4, 2))  # parts of 14 rows: 8 rows of scales for 28
+mimo_case("mimo_v2_whole", mimo(1, 4, 2, 4, 2))  # 7 rows
+mimo_case("mimo_v2_across", mimo(2, 4, 2, 6, 4), refused="hold rows of its heads and others")  # blocks hold keys and values
+config, tensors, layers, heights = mimo(2, 4, 2, 4, 2)
+case("mimo_v2_unscaled", config, {name: shape for name, shape in tensors.items() if "scale" not in name}, layers,
+     unknown=True)
+# keys of their own, whose scales begin anew in each part: 4 rows of them for 12
+tensors, layers = merge(separate(at[:-1], "full", 4, 2, 6))
+name = at + "k_proj.weight"
+case("mimo_v2_flash_parts", base("mimo_v2_flash", 1, 4, 2, head_dim=6, hybrid_layer_pattern=[0], **QUANTIZED),
+     in_8_bits(tensors, at + "q_proj.weight", name, heights={name: 6}), layers, heights={name: 6})
 
 # --- checkpoints without a row in the table
 
@@ -625,7 +684,8 @@ def make(folder):
                 for tensor, values in pre.items()}
         for side, tensors in (("pre", pre), ("post", post)):
             write(os.path.join(folder, name, side), tensors, made["config"])
-        print(name, "latent" if "latent" in made else "refused" if "refused" in made else "")
+        print(name, "latent" if "latent" in made else "refused" if "refused" in made else
+              "unknown" if "unknown" in made else "")
 
 
 # --- comparing
@@ -722,7 +782,7 @@ def check_rows(name, folder, out, owned):
     expect("header", header, before)
     for tensor, i, _ in list(owned):
         if tensor + "_scale_inv" in post:
-            owned.add((tensor + "_scale_inv", i // BLOCK, False))
+            owned.add((tensor + "_scale_inv", scale_row(tensor, i), False))
     expect("something is restored", bool(owned), True)
     for tensor, values in post.items():
         columns = any(t == tensor and by_column for t, _, by_column in owned)
@@ -758,7 +818,31 @@ def check_heads(name, folder, out, roles):
     check_rows(name, folder, out, owned)
 
 
+def fuse(source, target, parts):
+    _, tensors = read(source)
+    with open(os.path.join(source, "config.json"), encoding="utf-8") as file:
+        config = json.load(file) | {"attention_projection_layout": "fused_qkv", "swa_num_key_value_heads": 4}
+    for at in {name.rsplit(".", 2)[0] for name in tensors if name.endswith("q_proj.weight")}:
+        roles = [tensors.pop(f"{at}.{role}_proj.weight") for role in "qkv"]
+        tensors[f"{at}.qkv_proj.weight"] = [row for i in range(parts) for rows in roles
+                                            for row in rows[len(rows) * i // parts:len(rows) * (i + 1) // parts]]
+    write(target, tensors, config)
+
+
+def same(what, a, b):
+    if isinstance(a, (dict, list)):
+        expect(what, len(a), len(b))
+        for key in a if isinstance(a, dict) else range(len(a)):
+            same(f"{what}.{key}", a[key], b[key])
+    elif isinstance(a, float):
+        near(what, a, b)
+    elif "path" not in what:
+        expect(what, a, b)
+
+
 def answer(command, name, *rest):
+    HEIGHTS.clear()
+    HEIGHTS.update(CASES[name].get("heights", {}) if command != "make" else {})
     if command == "make":
         make(name)
     elif command == "info":
@@ -767,6 +851,10 @@ def answer(command, name, *rest):
     elif command == "drift":
         with open(rest[1], encoding="utf-8") as file:
             check_drift(name, rest[0], json.load(file))
+    elif command == "fuse":
+        fuse(rest[0], rest[1], int(rest[2]))
+    elif command == "same":
+        same("", *(json.load(open(path, encoding="utf-8")) for path in rest))
     elif command == "heads":
         check_heads(name, *rest[:2], rest[2] if len(rest) > 2 else "qk")
     else:

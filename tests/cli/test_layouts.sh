@@ -23,6 +23,7 @@ quiet() {
 
 while read -r name latent; do
     pair=$work/$name
+    [ "$latent" != unknown ] || continue
     run info "$pair/post" --json
     check "$name: layers, heads, positions" eval 'reference info "$name" "$out" && quiet'
     run diff "$pair/pre" "$pair/post" --json
@@ -40,7 +41,7 @@ while read -r name latent; do
     rm -rf "$work/out"
     heads=qk set=q0,k0
     case $name in
-    fp8 | fp8_latent) # the first query head ends in the middle of a block
+    fp8 | fp8_latent | mimo_v2_flash_parts) # the first query head ends in the middle of a block
         run export "$pair/pre" "$pair/post" --set all/q0=restore -o "$work/out"
         check "  a head that shares a block of scales is not restored alone" complains 3 \
             'layers.0.self_attn.q_[b_]*proj.weight: q0 cannot be chosen alone: .*found rows 0-[15], expected whole blocks of 4'
@@ -65,6 +66,29 @@ while read -r name latent; do
 done <"$work/names"
 run export "$work/fp8/pre" "$work/fp8/post" --set all:q=lerp:0.5 -o "$work/out"
 check "8 bits with scales are not blended" complains 3 'q_proj.weight: q with scaled blocks cannot be blended'
+# where no scales tell the order of fused rows, a row of the user's own does
+pair=$work/mimo_v2_unscaled
+run diff "$pair/pre" "$pair/post" --json
+check "an order that nothing tells is refused" complains 3 'qkv_proj.weight holds \[q; k; v\] once, or in each of 2 parts, and no scales tell which: write "rows": "block" or "parts" into a layout row'
+mkdir -p "$HOME/.config/qkscope/layouts"
+sed 's/"by_scales"/"parts"/' "$srcdir/data/layouts/mimo_v2.json" >"$HOME/.config/qkscope/layouts/mimo_v2.json"
+run diff "$pair/pre" "$pair/post" --json
+check "and a row of the user's tells it" reference drift mimo_v2_unscaled "$work" "$out"
+run export "$pair/pre" "$pair/post" --set all=lerp:1 -o "$work/out"
+check "  whose rows are changed" reference export mimo_v2_unscaled "$work" "$work/out"
+rm -rf "$work/out"
+# a model that transformers wrote, with its q, k and v in two parts, and in one
+model=$srcdir/tests/data/softmax/mimo_v2_flash
+echo 7 3 11 2 5 9 1 4 8 6 10 12 7 3 11 2 5 9 1 4 8 6 10 12 >"$work/ids"
+run range "$model" "$model" --ids "$work/ids" --json
+cp "$out" "$work/apart"
+for parts in 2 1; do
+    reference fuse mimo_v2_parts "$model" "$work/fused-$parts" $parts
+    run range "$work/fused-$parts" "$work/fused-$parts" --ids "$work/ids" --json
+    check "the forward pass reads q, k and v in $parts" reference same mimo_v2_parts "$work/apart" "$out"
+    sed 's/"by_scales"/"block"/' "$srcdir/data/layouts/mimo_v2.json" >"$HOME/.config/qkscope/layouts/mimo_v2.json"
+done
+rm -rf "$HOME/.config/qkscope/layouts"
 run diff "$fixtures/deepseek_v3/pre" "$fixtures/deepseek_v3/post" --json
 check "latent attention as transformers writes it" \
     reference drift deepseek_v3 "$fixtures" "$out"

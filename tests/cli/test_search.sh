@@ -15,34 +15,35 @@ sys.exit(not eval(sys.argv[2]))' "$out" "$1"
 
 run search "$pre" "$post" "$@" --max-evals 14 -o "$work/front" --json
 check "a search of fourteen trials" ended 0
-check "  keys of the output" json_holds "list(d) == ['pre', 'complete', 'effects', 'front', 'trials']"
+check "  keys of the output" json_holds "list(d) == ['pre', 'complete', 'effects', 'front', 'near', 'trials']"
 check "  it is not complete" json_holds "d['complete'] is False and 3 <= len(d['trials']) <= 14"
 check "  post first, both objectives" json_holds \
     "d['trials'][0]['set'] == 'keep' and list(d['trials'][0]['objectives']) == ['recall', 'reasoning'] and d['trials'][0]['cases'] == 5"
 check "  then the full layers, their keys, the heads that fetch needles, and blends" json_holds \
-    "[t['set'] for t in d['trials'][1:3]] == ['full=restore', 'full:k=restore'] and d['trials'][3]['origin'] == 'recall heads' and '7/' in d['trials'][3]['set'] and d['trials'][4]['origin'] == 'blend'"
+    "[t['set'] for t in d['trials'][1:3]] == ['full=restore', 'full:k=restore'] and d['trials'][3]['origin'] == 'recall heads' and '7/' in d['trials'][3]['set'] and d['trials'][5]['set'] == d['trials'][3]['set'].replace('restore', 'lerp:0.5')"
 check "  the front is confirmed by the other half" json_holds \
-    "all(p['confirmed'][o]['total'] == p['searched'][o]['total'] == n for p in d['front'] for o, n in (('recall', 3), ('reasoning', 2)))"
+    "all(p['confirmed'][o]['total'] == p['searched'][o]['total'] == n for p in d['front'] + d['near'] for o, n in (('recall', 3), ('reasoning', 2)))"
 check "  nothing else was asked that half" json_holds \
-    "not any('confirmed' in t for t in d['trials'][1:] if not t['front'])"
+    "not any('confirmed' in t for t in d['trials'][1:] if not t['front'] and t['set'] not in [p['set'] for p in d['near']])"
 check "  no point of the front is worse than another" json_holds \
     "not any(all(a['objectives'][o] >= b['objectives'][o] for o in b['objectives']) and a['objectives'] != b['objectives'] for a in d['trials'] if a['cases'] == 5 for b in d['front'])"
 cp "$out" "$work/search.json"
 check "  a recipe for each of its points" json_holds \
-    "all(p['cases'] == 5 and p['recipe'] == '$work/front/%d.json' % (i + 1) for i, p in enumerate(d['front']))"
+    "all(p['cases'] == 5 and p['recipe'] == '$work/front/%d.json' % (i + 1) for i, p in enumerate(d['front'] + d['near']))"
 for recipe in "$work"/front/*.json; do
     run eval "$pre" "$post" --recipe "$recipe" "$@" --no-cache --json
     check "  $(basename "$recipe") gives its figures again" python3 -c "
 import json, sys
 d = json.load(open(sys.argv[1]))['results'][0]
-p = [p for p in json.load(open(sys.argv[2]))['front'] if p['recipe'] == sys.argv[3]][0]
+found = json.load(open(sys.argv[2]))
+p = [p for p in found['front'] + found['near'] if p['recipe'] == sys.argv[3]][0]
 sys.exit(d['tasks'] != p['tasks'])" "$out" "$work/search.json" "$recipe"
 done
 run search "$pre" "$post" "$@" --max-evals 14 --json
 check "again, from kept answers, the same" python3 -c "
 import json, sys
 a, b = (json.load(open(p)) for p in sys.argv[1:])
-for point in b['front']:
+for point in b['front'] + b['near']:
     del point['recipe']
 sys.exit(a != b)" "$out" "$work/search.json"
 run search "$pre" "$post" "$@" --max-evals 14 --ascii

@@ -78,7 +78,7 @@ check "and comes to what answers everything" wait_for '^ ▶  *1 .* 7=restore'
 keys Q
 check "leaving asks first" wait_for 'a search is running: stop it and leave? y/n'
 keys n X
-check "X stops it" wait_for 'the search was stopped: [0-9]* selections, [0-9]* of them on the front'
+check "X stops it" wait_for 'the search was stopped: [0-9]* selections, [0-9]* of them on the front or near it'
 check "what it found is plotted" wait_for '→ recall, upwards reasoning'
 check "with pre, which is far below it" wait_for '│.* pre *▼'
 check "and listed" wait_for 'point recall *reasoning *selection'

@@ -763,6 +763,59 @@ static void test_formats_that_are_no_numbers(void **state)
     qk_model_close(model);
 }
 
+/* The rows of MiMo-V2.5 and MiMo-V2.5-Pro in their true number: a full layer, and one of a window. Published files hold
+ * 4 and 8 parts (vllm-project/vllm#57508, sgl-project/sglang#23808), files saved again one. */
+static void test_fused_in_parts(void **state)
+{
+    static const struct {
+        long heads, key_heads;
+        uint64_t rows[2], scales[2];
+        enum qk_fused fused;
+        const char *fixed[2]; /* NULL: not */
+        uint64_t q17, k1;     /* first rows of the full layer's heads */
+    } made[] = {
+        {64, 4, {13568, 14848}, {108, 116}, QK_FUSED_PARTS, {"hold rows of its heads", NULL}, 3392 + 192,
+            3392 + 3072},
+        {64, 4, {13568, 14848}, {106, 116}, QK_FUSED_WHOLE, {NULL, NULL}, 17 * 192, 12288 + 192},
+        {128, 8, {27136, 27136}, {216, 216}, QK_FUSED_PARTS,
+            {"hold rows of its heads", "hold rows of its heads"}, 3392 + 192, 3392 + 3072},
+        {128, 8, {27136, 27136}, {212, 212}, QK_FUSED_WHOLE, {NULL, NULL}, 17 * 192, 24576 + 192},
+        {64, 4, {13568, 14848}, {108, 115}, QK_FUSED_PARTS, {"hold rows of its heads", NULL}, 3392 + 192,
+            3392 + 3072},
+        {128, 8, {27136, 27136}, {216, 212}, QK_FUSED_BOTH, {NULL, NULL}, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
+        char config[640];
+        snprintf(config, sizeof config,
+            "{\"model_type\":\"mimo_v2\",\"num_hidden_layers\":2,\"num_attention_heads\":%ld,"
+            "\"num_key_value_heads\":%ld,\"head_dim\":192,\"v_head_dim\":128,\"swa_num_attention_heads\":%ld,"
+            "\"swa_num_key_value_heads\":8,\"swa_head_dim\":192,\"swa_v_head_dim\":128,\"sliding_window\":128,"
+            "\"hybrid_layer_pattern\":[0,1],\"attention_projection_layout\":\"fused_qkv\"}",
+            made[i].heads, made[i].key_heads, made[i].heads);
+        const struct test_tensor tensors[] = {
+            {"model.layers.0.self_attn.qkv_proj.weight", "F8_E4M3", 2, {made[i].rows[0], 1}, NULL},
+            {"model.layers.0.self_attn.qkv_proj.weight_scale_inv", "F32", 2, {made[i].scales[0], 1}, NULL},
+            {"model.layers.1.self_attn.qkv_proj.weight", "F8_E4M3", 2, {made[i].rows[1], 1}, NULL},
+            {"model.layers.1.self_attn.qkv_proj.weight_scale_inv", "F32", 2, {made[i].scales[1], 1}, NULL}};
+        write_model(*state, config, tensors, 4);
+        struct qk_model *model = open_made(*state);
+        const struct qk_layer *full = &model->layer[0];
+        assert_int_equal(model->fused, made[i].fused);
+        if (made[i].fused == QK_FUSED_BOTH) {
+            assert_non_null(
+                strstr(full->problem, "the scales of some layers say the one, those of others the other"));
+        } else {
+            assert_int_equal(full->role[QK_Q].first_row[17], made[i].q17);
+            assert_int_equal(full->role[QK_K].first_row[1], made[i].k1);
+        }
+        for (int l = 0; l < 2 && made[i].scales[1] != 115; l++)
+            assert_int_equal(model->layer[l].fixed != NULL, made[i].fixed[l] != NULL);
+        if (made[i].scales[1] == 115) /* neither one nor the other */
+            assert_non_null(strstr(model->layer[1].problem, "does not hold one scale"));
+        qk_model_close(model);
+    }
+}
+
 /* 130,000 heads a layer in no bytes at all: a format that is not known has no size to be checked against. */
 static void test_heads_need_bytes(void **state)
 {
@@ -1125,6 +1178,7 @@ int main(void)
         test_in_folder(test_conv1d),
         test_in_folder(test_conv1d_in_slices),
         test_in_folder(test_key_groups),
+        test_in_folder(test_fused_in_parts),
         test_in_folder(test_blocks),
         test_in_folder(test_gated_rows_are_never_covered),
         test_in_folder(test_gains),

@@ -28,7 +28,7 @@ void report_search(struct app *app)
     if (found->stage == QK_SEARCH_FAILED)
         say(app, STYLE_ERROR, "the search failed: %s", found->error != NULL ? found->error : "out of memory");
     else if (found->stage != QK_SEARCH_RUNNING)
-        say(app, STYLE_GOOD, "the search %s: %zu selections, %zu of them on the front",
+        say(app, STYLE_GOOD, "the search %s: %zu selections, %zu of them on the front or near it",
             found->stage == QK_SEARCH_COMPLETE  ? "came to its end"
             : found->stage != QK_SEARCH_LIMITED ? "was stopped"
             : found->limits.max_trials > 0      ? "has used its evaluations"
