@@ -30,6 +30,7 @@ struct qk_command {
     X(info)                                                                                                  \
     X(diff)                                                                                                  \
     X(heads)                                                                                                 \
+    X(track)                                                                                                 \
     X(range) X(cases) X(plan) X(export) X(verify) X(emit) X(eval) X(search) X(suggest) X(clean) X(doctor)
 #define QK_DECLARE_COMMAND(name) extern const struct qk_command qk_##name##_command;
 QK_COMMANDS(QK_DECLARE_COMMAND)

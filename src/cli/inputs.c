@@ -66,13 +66,13 @@ static enum qk_code print_notes(const struct qk_pair *pair, struct qk_error *err
     return code;
 }
 
-enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err)
+enum qk_code qk_inputs_pair_of(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err)
 {
     char *path[QK_SIDE_COUNT] = {NULL, NULL};
-    enum qk_code code = QK_OK;
     *out = NULL;
-    for (int s = 0; s < QK_SIDE_COUNT && code == QK_OK; s++)
-        code = locate(arguments->operand[arguments->n_operands - QK_SIDE_COUNT + (size_t)s], &path[s], err);
+    enum qk_code code = locate(pre, &path[QK_PRE], err);
+    if (code == QK_OK)
+        code = locate(post, &path[QK_POST], err);
     if (code == QK_OK)
         code = qk_pair_open(path[QK_PRE], path[QK_POST], out, err);
     if (code == QK_OK)
@@ -80,6 +80,12 @@ enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         free(path[s]);
     return code;
+}
+
+enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err)
+{
+    const char *const *last = arguments->operand + arguments->n_operands - QK_SIDE_COUNT;
+    return qk_inputs_pair_of(last[QK_PRE], last[QK_POST], out, err);
 }
 
 enum qk_code qk_inputs_cases(const struct qk_arguments *arguments, struct qk_cases *out, struct qk_error *err)

@@ -24,7 +24,9 @@ void qk_inputs_end_remote(void);
 /* Opens the checkpoint that an operand names (tensor/hub/hub.h), with its layout. */
 enum qk_code qk_inputs_model(const char *operand, struct qk_model **out, struct qk_error *err);
 
-/* The last two operands, PRE and POST. What was set aside of them gets notes on standard error. */
+/* Opens the pair of two operands. What was set aside of them gets notes on standard error. */
+enum qk_code qk_inputs_pair_of(const char *pre, const char *post, struct qk_pair **out, struct qk_error *err);
+/* The same of the last two operands, PRE and POST. */
 enum qk_code qk_inputs_pair(const struct qk_arguments *arguments, struct qk_pair **out, struct qk_error *err);
 
 /* Reads every file of --cases into *out, in their order; QK_USAGE without one. The caller frees *out (also after a

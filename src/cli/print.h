@@ -38,7 +38,7 @@ void qk_json_add_text(cJSON *object, const char *key, const char *text);
 /* The same for a key: the text itself, or out (capacity n) with its broken bytes made visible. */
 const char *qk_json_key(char *out, size_t n, const char *text);
 
-/* Flushes. QK_IO when a write failed. A reader that closed its pipe is no failure. Main calls it once. */
+/* Flushes. QK_IO when a write failed. A reader that closed its pipe is no failure. Main calls it at the end. */
 enum qk_code qk_print_end(struct qk_error *err);
 
 /* True when the locale's characters are UTF-8. */

@@ -121,6 +121,7 @@ def arguments_of(root):
         "diff": [pair, pair + ["--heads"] + choice, [gone, post], [pre, cases]],
         "heads": [pair + ["--prompts", "2", "--length", "200"], pair + ["--needles", at(b"..", b"needle.jsonl")],
                   pair + ["--needles", cases], pair + ["--needles", gone]],
+        "track": [pair, [pre, post, gone], [pre, root], [pre, at(b"probe" + SHORT)]],
         "range": [pair + ["--length", "64"], pair + ["--probe", at(b"probe" + SHORT), "--length", "200"],
                   pair + ["--estimate"], pair + ["--ids", at(b"probe" + SHORT)], pair + ["--states", gone]],
         "cases": [["needle", "--count", "1", "--length", "200", "--tokenizer", post], ["needle", "--tokenizer", gone],
