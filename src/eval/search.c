@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Shares at which each step ends: of what is left after both ends, after the usual ones, and after their strengths. */
-static const double USUAL_END = 0.5, STRENGTHS_END = 0.35, EFFECTS_END = 0.3, GREEDY_END = 0.45;
+static const double USUAL_END = 0.5, STRENGTHS_END = 0.15, EFFECTS_END = 0.3, GREEDY_END = 0.45;
 /* Share of the limits kept to confirm the front and what is near it, at most, and the points for which it is kept. */
 static const double CONFIRM_MOST = 0.3, CONFIRM_POINTS = 18;
 
