@@ -167,6 +167,11 @@ static enum qk_code add_neighbours(
 
 /* --- successive halving (Jamieson & Talwalkar 2016) --- */
 
+static bool has_sample(const struct qk_search *search, const struct qk_trial *trial, double level)
+{
+    return (double)trial->n_asked >= level * (double)search->parts->n_cases[QK_SEARCHED];
+}
+
 /* *list = the trials measured at a level or more; the caller frees. */
 static enum qk_code list_trials(
     const struct qk_search *search, double level, struct qk_trial ***list, size_t *n, struct qk_error *err)
@@ -174,7 +179,7 @@ static enum qk_code list_trials(
     QK_TRY(qk_alloc(list, search->n_trials, sizeof **list, err));
     *n = 0;
     for (size_t i = 0; i < search->n_trials; i++)
-        if ((double)search->trial[i]->n_asked >= level * (double)search->parts->n_cases[QK_SEARCHED])
+        if (has_sample(search, search->trial[i], level))
             (*list)[(*n)++] = search->trial[i];
     return QK_OK;
 }
@@ -252,8 +257,9 @@ static enum qk_code halve(struct qk_search *search, double level, struct qk_erro
         level = level * GROWTH < 0.5 ? level * GROWTH : 1;
         most = may_go_on(search, from, level);
         most = n / 2 > most ? most : (n + 1) / 2;
-        for (size_t i = 0, taken = 0; i < n && taken < most && code == QK_OK; i++) {
-            if (is_hopeless(search, list[i]))
+        for (size_t i = 0, taken = 0; i < n && taken < most && code == QK_OK && qk_search_within(search, 1);
+             i++) {
+            if (has_sample(search, list[i], level) || is_hopeless(search, list[i]))
                 continue;
             taken++;
             code = qk_search_measure(search, &list[i]->selection, level, list[i]->origin, &measured, err);
