@@ -96,12 +96,15 @@ static const char *const GLYPHS[GLYPH_COUNT][2] = {
     [GLYPH_WALL] = {"│", "|"},
     [GLYPH_UP] = {"▲", "^"},
     [GLYPH_DOWN] = {"▼", "v"},
-    [GLYPH_GONE] = {"░", "."},
+    [GLYPH_GONE] = {"░", "~"},
     [GLYPH_DEGREE] = {"°", " deg"},
+    [GLYPH_SPOT] = {"·", "x"},
     [GLYPH_TIMES] = {"×", "x"},
     [GLYPH_WAIT] = {"…", "..."},
     [GLYPH_AT_LEAST] = {"≥", ">="},
     [GLYPH_PLUS_MINUS] = {"±", "+-"},
+    [GLYPH_MINUS] = {"−", "-"},
+    [GLYPH_THEN] = {"▸", ">"},
     [GLYPH_NEWLINE] = {"↵", "\\n"},
     [GLYPH_TAB] = {"⇥", "\\t"},
 };
@@ -112,7 +115,7 @@ static const char *const BAR_PARTS[2][9] = {
 };
 static const char *const COLUMN_PARTS[2][9] = {
     {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
-    {" ", ".", ":", "-", "=", "+", "*", "#", "@"},
+    {" ", "_", "~", "\"", "=", "*", "&", "#", "@"}, /* none can be read as a part of the number behind it */
 };
 
 /* COLORFGBG is "FOREGROUND;BACKGROUND" (some terminals put a word between them). */

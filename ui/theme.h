@@ -54,10 +54,13 @@ enum glyph {
     GLYPH_DOWN,
     GLYPH_GONE,
     GLYPH_DEGREE,
+    GLYPH_SPOT, /* a place in a plot, which numbers may stand beside */
     GLYPH_TIMES,
     GLYPH_WAIT, /* a number not computed yet */
     GLYPH_AT_LEAST,
     GLYPH_PLUS_MINUS,
+    GLYPH_MINUS,
+    GLYPH_THEN,    /* between a number and what becomes of it */
     GLYPH_NEWLINE, /* made visible in text */
     GLYPH_TAB,
     GLYPH_COUNT

@@ -11,8 +11,19 @@ keys q
 check "q leaves at once when nothing was chosen" wait_end 0
 check "the terminal is as before" restored
 
+# In ASCII nothing beside a number can be read as a part of it: no sign, point or digit stands for a height.
+start 80 24 --ascii --color never
+check "heights in ASCII are no parts of numbers" wait_for '^ rel\. % *[_~"=*&#@ ][0-9][0-9.]* *[_~"=*&#@ ][0-9][0-9.]* '
+keys Space
+check "  nor is what a choice removed" wait_row 0 'linear *~* *->0 ~* *->0 ~* *->0 '
+leave
+
 start 120 40
-check "detail stands beside the list from 120 columns" wait_for '│─ layer 0 · linear'
+check "up to 139 columns the detail is below the list, with all heads" wait_for '^─ layer 0 · linear'
+check "  with all heads" wait_for '^ head *q0 .* q3 .* k0 .* k3$'
+leave
+start 140 40
+check "detail stands beside the list from 140 columns" wait_for '│─ layer 0 · linear'
 check "the title names both checkpoints" wait_for 'pre → post'
 check "kinds are counted" wait_for 'hypenet · 12 layers: 4 full, 8 linear'
 keys Down Down
@@ -25,7 +36,7 @@ at() {
 }
 check "the cursor is left on the selected row" until_true at 5 0
 keys Tab
-check "or on the head, when heads have the keys" until_true at 4 94
+check "or on the head, when heads have the keys" until_true at 4 95
 keys g
 check "g goes to the first head then" wait_for 'angles of q0'
 keys Escape

@@ -73,7 +73,7 @@ void click_head(struct app *app, int y, int x);
 void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
 
 /* --- ranges_draw.c --- */
-enum { LEAST_RANGES = 5, BOTH_RANGES = 9 }; /* rows */
+enum { LEAST_RANGES = 5, BOTH_RANGES = 10 }; /* rows */
 /* True when a layer of the pair can have ranges. */
 bool any_ranges(const struct app *app);
 /* Why the layer has no ranges here and now, or NULL. */

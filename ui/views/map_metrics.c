@@ -73,9 +73,8 @@ static void fill_shift(
 {
     struct qk_session_range range;
     (void)metric;
-    (void)current;
     if (qk_session_range(app->session, layer, &range))
-        fill_all(to, range.shift);
+        fill_all(to, current ? range.current_shift : range.shift);
 }
 
 static void fill_effect(

@@ -167,7 +167,7 @@ static void draw_name_at(struct canvas *canvas, struct area plot, const struct a
     if (!find_cell(plot, axes, at, &y, &x))
         return;
     int right = plot.x + plot.w - 1, bottom = plot.y + plot.h - 1;
-    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_DOT;
+    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_SPOT;
     x = x < plot.x ? plot.x : x > right ? right : x;
     y = y < plot.y ? plot.y : y > bottom ? bottom : y;
     draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, glyph));
