@@ -200,7 +200,7 @@
                                                                                                               \
     X(DETAIL, "View", "detail", "d", 0, "", "Show or hide the detail panel", NULL, ON_LIST, 0, run_detail)    \
     X(CURRENT, "View", "current", "c", 0, "",                                                                 \
-        "Show the heads of post with the choices applied, or of post as it is", NULL, ON_LAYERS | ON_MAP, 0,  \
+        "Show the heads of post with the choices applied, or of post as it is", NULL, ON_LIST | ON_MAP, 0,    \
         run_current)                                                                                          \
     X(EFFECTIVE, "View", "effective", "E", 0, "", "Multiply the gains of q/k norms into the rows, or not",    \
         NULL, ON_LAYERS, NEEDS_NORM, run_effective)                                                           \

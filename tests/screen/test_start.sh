@@ -21,6 +21,12 @@ leave
 start 120 40
 check "up to 139 columns the detail is below the list, with all heads" wait_for '^─ layer 0 · linear'
 check "  with all heads" wait_for '^ head *q0 .* q3 .* k0 .* k3$'
+check "line two has the model as a whole" wait_for 'mean routing 13\.7 %'
+keys Enter Right Space
+check "on the whole screen heads are rows with bars" wait_for '^ ●q1 *░░*  *0  *'
+check "  and their angles as small pictures" wait_for '^  q0 .*[▁▂▃▄▅▆▇█]*$'
+check "  and all spectra have one scale" wait_for 'principal angles  from small to large, scale 0 to 28\.4°'
+check "  what a choice removed is shaded" wait_for '^ ●q1 .* ░░░░*$'
 leave
 start 140 40
 check "detail stands beside the list from 140 columns" wait_for '│─ layer 0 · linear'

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST_BIN = 5 };
+enum { LONGEST_BIN = 8 };
 
 static int bin_cells(int width, int n_bins)
 {
