@@ -147,7 +147,7 @@ class Seen:
         found = POINTED.match(screen.text(ROWS - 3))
         self.pointed = int(found.group(1)) if found else None
         for row in range(3, ROWS - 1):
-            found = ROW.match(screen.text(row)[:67])
+            found = ROW.match(screen.text(row))
             if found:
                 self.choice[int(found.group(2))] = found.group(3)
                 if found.group(1):
