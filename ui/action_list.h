@@ -22,7 +22,8 @@
     X(MESSAGES, messages_screen)                                                                             \
     X(ATTENTION, attention_screen)                                                                           \
     X(EVAL, eval_screen)                                                                                     \
-    X(SUGGEST, suggest_screen)
+    X(SUGGEST, suggest_screen)                                                                               \
+    X(MAP, map_screen)
 
 /* The preconditions. The first unmet row gives the reason: its message, or the text that `why` returns.
  *
@@ -56,9 +57,10 @@
         ON_ALL, 0, run_move)                                                                                  \
     X(DOWN, "Moving", "down", "Down j", 0, "", "Go down one row; on the probe text, to the next head", NULL,  \
         ON_ALL, 0, run_move)                                                                                  \
-    X(LEFT, "Moving", "left", "Left h", 0, "", "Go to the head on the left", NULL, ON_LAYERS, 0, run_move)    \
-    X(RIGHT, "Moving", "right", "Right l", 0, "", "Go to the head on the right", NULL, ON_LAYERS, 0,          \
+    X(LEFT, "Moving", "left", "Left h", 0, "", "Go to the head on the left", NULL, ON_LAYERS | ON_MAP, 0,     \
         run_move)                                                                                             \
+    X(RIGHT, "Moving", "right", "Right l", 0, "", "Go to the head on the right", NULL, ON_LAYERS | ON_MAP,    \
+        0, run_move)                                                                                          \
     X(PAGE_UP, "Moving", "page-up", "PgUp Ctrl-B", 0, "", "Go up one page", NULL, ON_ALL, 0, run_move)        \
     X(PAGE_DOWN, "Moving", "page-down", "PgDn Ctrl-F", 0, "", "Go down one page", NULL, ON_ALL, 0, run_move)  \
     X(HALF_UP, "Moving", "half-up", "Ctrl-U", 0, "", "Go up half a page", NULL, ON_ALL, 0, run_move)          \
@@ -75,6 +77,19 @@
         NULL, ON_LAYERS, 0, run_panel)                                                                        \
     X(OPEN, "Moving", "open", "Enter", 14, "open",                                                            \
         "Show the selected layer on the whole screen, or go back", NULL, ON_CHOOSING, NEEDS_LAYER, run_open)  \
+                                                                                                              \
+    X(MAP, "Map", "map", "M", 7, "map", "Show every head of every layer at once, coloured by one number",     \
+        NULL, ON_LAYERS, 0, run_map)                                                                          \
+    X(HOTTEST, "Map", "hottest", "n", 1, "next hottest", "Go to the hottest head, then to the next one",      \
+        NULL, ON_MAP, 0, run_hottest)                                                                         \
+    X(HOTTER, "Map", "hotter", "N", 0, "", "Go to the head that is the next hotter one", NULL, ON_MAP, 0,     \
+        run_hottest)                                                                                          \
+    X(METRIC, "Map", "metric", "M Tab", 1, "metric",                                                          \
+        "Colour heads by the next number, or the named one: rel, angle, max-angle, routing, drop, mass, "     \
+        "shift, long-mass, effect",                                                                           \
+        "[NAME]", ON_MAP, 0, run_metric)                                                                      \
+    X(METRIC_BACK, "Map", "metric-back", "Shift-Tab", 0, "", "Colour heads by the number before", NULL,       \
+        ON_MAP, 0, run_metric)                                                                                \
                                                                                                               \
     X(RESTORE_HEAD, "Choices", "restore-head", "Space", 2, "head",                                            \
         "Where heads have the keys: restore the selected head of q or k, or keep post's if it is restored",   \
@@ -94,7 +109,7 @@
     X(MODE, "Choices", "mode", "m", 5, "mode",                                                                \
         "Next mode that the layer allows, or the named one; of the selected head where heads have the keys",  \
         "[NAME[:PARAMETER]]", ON_CHOOSING, NEEDS_QK, run_mode)                                                \
-    X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode)  \
+    X(MODE_BACK, "Choices", "mode-back", "", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode)   \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,           \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                   \
     X(MORE, "Choices", "more", "+ =", 7, "more", "Raise the parameter of the mode by a step", NULL,           \
@@ -128,11 +143,11 @@
         "SELECTOR", ON_LAYERS, 0, run_mark_by)                                                                \
                                                                                                               \
     X(SEARCH, "Finding", "search", "/", 11, "find", "Find a word, or layers by kind, list or number",         \
-        "TEXT", ON_CHOOSING | ON_TEXT, 0, run_search)                                                         \
-    X(NEXT, "Finding", "next", "n", 0, "", "Next place found", NULL, ON_CHOOSING | ON_TEXT, NEEDS_SEARCH,     \
-        run_search_on)                                                                                        \
-    X(PREVIOUS, "Finding", "previous", "N", 0, "", "Previous place found", NULL, ON_CHOOSING | ON_TEXT,       \
+        "TEXT", ON_LAYERS | ON_ATTENTION | ON_TEXT, 0, run_search)                                            \
+    X(NEXT, "Finding", "next", "n", 0, "", "Next place found", NULL, ON_LAYERS | ON_ATTENTION | ON_TEXT,      \
         NEEDS_SEARCH, run_search_on)                                                                          \
+    X(PREVIOUS, "Finding", "previous", "N", 0, "", "Previous place found", NULL,                              \
+        ON_LAYERS | ON_ATTENTION | ON_TEXT, NEEDS_SEARCH, run_search_on)                                      \
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",    \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                     \
     X(SORT, "Finding", "sort", "s", 12, "sort",                                                               \
@@ -185,7 +200,7 @@
                                                                                                               \
     X(DETAIL, "View", "detail", "d", 0, "", "Show or hide the detail panel", NULL, ON_LIST, 0, run_detail)    \
     X(CURRENT, "View", "current", "c", 0, "",                                                                 \
-        "Show the heads of post with the choices applied, or of post as it is", NULL, ON_LAYERS, 0,           \
+        "Show the heads of post with the choices applied, or of post as it is", NULL, ON_LIST | ON_MAP, 0,    \
         run_current)                                                                                          \
     X(EFFECTIVE, "View", "effective", "E", 0, "", "Multiply the gains of q/k norms into the rows, or not",    \
         NULL, ON_LAYERS, NEEDS_NORM, run_effective)                                                           \

@@ -41,7 +41,7 @@ enum {
 #undef X
         ON_TEXT = ON_HELP | ON_MESSAGES,
     ON_LAYERS = ON_LIST | ON_DETAIL,
-    ON_CHOOSING = ON_LAYERS | ON_ATTENTION, /* choices can be made */
+    ON_CHOOSING = ON_LAYERS | ON_ATTENTION | ON_MAP, /* choices can be made */
     ON_ALL = (1 << SCREEN_COUNT) - 1
 };
 

@@ -101,8 +101,8 @@ column_heading heading_metric, heading_reach, heading_effects, heading_choice;
 column_count count_ranges, count_needles, count_effects;
 column_fit fit_metric;
 column_scale metric_scale;
-/* Widths of the reach: short numbers, and whole ones with and without current's. */
-enum { TIGHT_REACH = 8, NARROW_REACH = 11, ROOMY_REACH = 16 };
+/* Widths of the reach: without current's number, with it in place of post's, with all. */
+enum { TIGHT_REACH = 9, NARROW_REACH = 11, ROOMY_REACH = 16 };
 enum { EFFECT_CELLS = 7 }; /* of each effect, with the one behind it */
 
 /* Draws what stands in the place of a number: a mark while it may still come, else "-". */

@@ -59,6 +59,8 @@ static void set_style(struct canvas *canvas, enum style style)
     theme_attributes(canvas->theme, style, canvas->selected, &attributes, &pair);
     if (canvas->underlined)
         attributes |= A_UNDERLINE;
+    if (canvas->reversed)
+        attributes |= A_REVERSE;
     wattr_set(canvas->window, attributes, pair, NULL);
 }
 
@@ -250,4 +252,39 @@ void draw_columns(
                     theme_column_part(canvas->theme, level));
         }
     }
+}
+
+/* One row of a column: eighths that stand on its floor, or hang from its ceiling. */
+static void draw_eighths(struct canvas *canvas, struct area row, enum style style, int eighths, bool hangs)
+{
+    eighths = eighths < 0 ? 0 : eighths > 8 ? 8 : eighths;
+    canvas->reversed = hangs && eighths > 0;
+    for (int k = 0; k < row.w; k++)
+        draw_text(canvas, row.y, row.x + k, 1, ALIGN_LEFT, style,
+            theme_column_part(canvas->theme, canvas->reversed ? 8 - eighths : eighths));
+    canvas->reversed = false;
+}
+
+void draw_signed_column(struct canvas *canvas, struct area area, enum style style, double value, double top)
+{
+    int upper = area.h / 2,
+        room = area.h > 1 ? 8 * upper : 7; /* in one row a full block would have no direction */
+    double part = top > 0 ? fmin(fabs(value) / top, 1) : 0;
+    if (isnan(part) || part == 0)
+        return;
+    bool hangs = value < 0;
+    int zero = area.h > 1 ? area.y + upper : area.y; /* the first row below the line of 0 */
+    if (canvas->theme->ascii) {
+        int signs = (int)ceil(part * area.w);
+        for (int k = 0; k < signs; k++)
+            draw_text(canvas, hangs || area.h == 1 ? zero : zero - 1, area.x + k, 1, ALIGN_LEFT, style,
+                theme_glyph(canvas->theme, hangs ? GLYPH_DOWN : GLYPH_UP));
+        return;
+    }
+    int eighths = (int)lround(part * room);
+    eighths = eighths == 0 ? 1 : eighths; /* a small value still shows */
+    for (int row = 0; row < (upper > 0 ? upper : 1); row++)
+        draw_eighths(canvas,
+            (struct area){hangs || area.h == 1 ? zero + row : zero - 1 - row, area.x, 1, area.w}, style,
+            eighths - 8 * row, hangs);
 }

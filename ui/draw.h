@@ -12,11 +12,12 @@ struct area {
 };
 
 /* The place and style of drawing: `selected` is set while a selected row is drawn, `underlined` while a marked text
- * is. The part with the keys leaves the cursor at its place. */
+ * is, `reversed` while a glyph stands for what it leaves free. The part with the keys leaves the cursor at its
+ * place. */
 struct canvas {
     WINDOW *window;
     const struct theme *theme;
-    bool selected, underlined;
+    bool selected, underlined, reversed;
     int cursor_y, cursor_x;
 };
 
@@ -48,6 +49,10 @@ void draw_rule(struct canvas *canvas, int y, int x, int width, enum style style,
 /* A bar: `now` and `before` are parts of the full width (0 to 1). Where `now` is less, the rest up to `before` is
  * drawn as removed. */
 void draw_bar(struct canvas *canvas, int y, int x, int width, enum style style, double now, double before);
+/* A column that grows upwards from y for a value above 0 and downwards for one below it, `cells` wide, in one row or
+ * in an area of several around its middle. |value| `top` is as high as there is room for; ASCII has as many signs as
+ * that. */
+void draw_signed_column(struct canvas *canvas, struct area area, enum style style, double value, double top);
 /* Columns that grow upwards: n values over the area, `top` at its upper edge. More values than cells: the
  * largest of those that share a cell. */
 void draw_columns(

@@ -29,6 +29,14 @@ char *format_number(char out[NUMBER_TEXT], double value)
     return out;
 }
 
+char *format_signed(char out[NUMBER_TEXT], double value, bool ascii)
+{
+    char number[NUMBER_TEXT];
+    const char *sign = value > 0 ? "+" : value < 0 ? (ascii ? "-" : "−") : ""; /* none of NaN and 0 */
+    snprintf(out, NUMBER_TEXT, "%s%.*s", sign, NUMBER_TEXT - 4, format_number(number, fabs(value)));
+    return out;
+}
+
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width)
 {
     const struct qk_metric_info *info = qk_metric_info(metric);

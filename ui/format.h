@@ -11,6 +11,8 @@ enum { NUMBER_TEXT = 16, CHOICE_LABEL = 96 };
 
 /* Writes three significant digits in four cells where possible: "10.6", "9.60", "0.02", "3e-5", "0", "-". */
 char *format_number(char out[NUMBER_TEXT], double value);
+/* The same with its sign: "+10.6", "−0.02", "0". */
+char *format_signed(char out[NUMBER_TEXT], double value, bool ascii);
 /* Writes a metric's value in its own unit (per cent, degrees, or a plain number) without the unit. It takes at most
  * `width` cells (5 or more) where that only costs digits. */
 char *format_metric(char out[NUMBER_TEXT], enum qk_metric metric, double value, int width);

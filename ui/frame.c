@@ -114,6 +114,7 @@ static void draw_state(const struct app *app, struct canvas *canvas, int width)
         app->pair->n_layers, app->pair->n_layers == 1 ? "" : "s");
     count_kinds(app, &text);
     describe_list(app, &text);
+    describe_model(app, canvas, width - right - 3, &text);
     if (text.s != NULL)
         draw_text(canvas, 1, 1, width - right - 3, ALIGN_LEFT, STYLE_DIM, text.s);
     qk_text_free(&text);

@@ -17,7 +17,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { RESTORE_BYTES = 256, DEAD_READS = 64 };
+enum { RESTORE_BYTES = 256, DEAD_READS = 64, TERM_TEXT = 128 };
 enum { PASTE_BEGINS = KEY_MAX + 1, PASTE_ENDS }; /* codes that curses gives to its marks */
 
 /* The only data of signal handlers. */
@@ -129,15 +129,20 @@ static void remove_signals(bool all)
 
 /* --- start and stop --- */
 
+/* True when this description of a terminal is installed; it becomes curses' own until del_curterm. */
+static bool take_description(const char *name)
+{
+    int found = 0;
+    return name[0] != '\0' && setupterm(name, STDOUT_FILENO, &found) == OK && found == 1;
+}
+
 enum qk_code terminal_check(struct qk_error *err)
 {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return qk_fail(err, QK_USAGE,
             "the screen needs a terminal for standard input and output: qkscope diff PRE POST prints the table");
     const char *name = getenv("TERM");
-    int found = 0;
-    bool known =
-        name != NULL && name[0] != '\0' && setupterm(name, STDOUT_FILENO, &found) == OK && found == 1;
+    bool known = name != NULL && take_description(name);
     bool places = known && tigetstr("cup") != NULL && tigetstr("cup") != (char *)-1;
     if (known)
         del_curterm(cur_term); /* newterm sets it up anew */
@@ -145,6 +150,24 @@ enum qk_code terminal_check(struct qk_error *err)
         return QK_OK;
     return qk_fail(err, QK_USAGE, "TERM is '%s', %s: try TERM=xterm-256color, or qkscope diff PRE POST",
         name != NULL ? name : "", known ? "a terminal without a cursor to place" : "which is not known here");
+}
+
+/* The description of the same terminal with colours of 24 bits: "xterm-direct" for "xterm-256color". NULL where
+ * COLORTERM does not say that it has them, or where the system lacks one. */
+static const char *direct_description(char *out, size_t size)
+{
+    const char *depth = getenv("COLORTERM"), *name = getenv("TERM");
+    if (depth == NULL || (strcmp(depth, "truecolor") != 0 && strcmp(depth, "24bit") != 0))
+        return NULL;
+    const char *end = strstr(name, "-256color");
+    int n =
+        snprintf(out, size, "%.*s-direct", (int)(end != NULL ? (size_t)(end - name) : strlen(name)), name);
+    if (n < 0 || (size_t)n >= size || !take_description(out))
+        return NULL;
+    bool places = tigetstr("cup") != NULL && tigetstr("cup") != (char *)-1;
+    bool direct = places && tigetnum("colors") >= 1 << 24;
+    del_curterm(cur_term);
+    return direct ? out : NULL;
 }
 
 static void add_restore(const char *capability)
@@ -240,7 +263,8 @@ enum qk_code terminal_start(struct qk_error *err)
         return qk_fail_errno(err, "pipe", "create");
     /* Before newterm: curses does not replace an existing handler. */
     install_signals();
-    terminal.screen = newterm(NULL, stdout, stdin);
+    char direct[TERM_TEXT];
+    terminal.screen = newterm(direct_description(direct, sizeof direct), stdout, stdin);
     if (terminal.screen == NULL) {
         remove_signals(true);
         return qk_fail(err, QK_USAGE,

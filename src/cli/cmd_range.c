@@ -167,7 +167,7 @@ static enum qk_code run_current(struct range *r, struct qk_progress *progress, s
             continue;
         code = qk_layer_choice_keeps(&r->inputs.selection.choice[i])
                    ? qk_layer_range_copy(&r->current[i], post, err)
-                   : qk_probe_same(r->probe, i, &patch.patch, progress, &r->current[i], err);
+                   : qk_probe_same(r->probe, i, &patch.patch, progress, &r->current[i], NULL, err);
     }
     qk_selection_patch_free(&patch);
     return code;

@@ -299,12 +299,13 @@ static enum qk_code run_post(
 }
 
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
-    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err)
+    struct qk_progress *progress, struct qk_layer_range *out, double *shift, struct qk_error *err)
 {
-    const struct qk_range_source source = {
-        .model = probe->pair->model[QK_POST], .patch = patch, .range = out};
-    return qk_range_layer(
-        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, &source, 1, progress, err);
+    const struct qk_range_source source[] = {
+        {.model = probe->pair->model[QK_POST], .patch = patch, .range = out},
+        {.model = probe->pair->model[QK_PRE], .shift = shift}};
+    return qk_range_layer(&probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, source,
+        shift != NULL ? 2 : 1, progress, err);
 }
 
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,

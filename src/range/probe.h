@@ -92,9 +92,10 @@ struct qk_probe_watch {
 enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restored, const bool *wanted,
     const struct qk_probe_watch *watch, struct qk_progress *progress, struct qk_error *err);
 
-/* Runs one layer of post with a patch (NULL allowed) on post's own states. The layer must be ready. */
+/* Runs one layer of post with a patch (NULL allowed) on post's own states. The layer must be ready. *shift = the
+ * divergence of its attention from that of pre's layer on the same states (range.h), in nats; shift NULL: not asked. */
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
-    struct qk_progress *progress, struct qk_layer_range *out, struct qk_error *err);
+    struct qk_progress *progress, struct qk_layer_range *out, double *shift, struct qk_error *err);
 
 /* Runs the whole of post with a patch again. out[i] (n_layers) are the ranges of the wanted layers that can have
  * them; the others are zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress

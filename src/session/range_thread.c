@@ -145,6 +145,6 @@ void qk_range_same(struct run *base, const struct follow_job *job, struct run_ev
         base->session->pair, &job->selection, job->layer, job->norms, &patch, &event->error);
     if (code == QK_OK)
         qk_probe_same(run->probe, job->layer, &patch.patch, &base->follow.layer_progress,
-            &((struct range_event *)event)->range, &event->error);
+            &((struct range_event *)event)->range, &((struct range_event *)event)->shift, &event->error);
     qk_selection_patch_free(&patch);
 }

@@ -11,6 +11,7 @@ enum range_news { RANGE_OPENED = RUN_NEWS, RANGE_LAYER, RANGE_PROFILE, RANGE_NEW
 struct range_event {
     struct run_event base;
     struct qk_layer_range range;  /* RUN_SAME */
+    double shift;                 /* of it from pre */
     struct qk_layer_range *exact; /* RUN_EXACT: n_exact, or NULL on failure; owned */
     int n_exact;
     struct qk_profile profile[QK_SIDE_COUNT]; /* RANGE_PROFILE */
@@ -21,6 +22,7 @@ struct range_event {
 struct range_layer {
     bool ready;
     struct qk_layer_range same;
+    double same_shift;                        /* of it from pre */
     struct qk_profile profile[QK_SIDE_COUNT]; /* n_heads 0: no numbers */
     struct qk_error error;                    /* of the profile */
 };

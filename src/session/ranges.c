@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,7 @@ static void publish_same(struct run *base, struct run_event *event)
     struct qk_layer_range *range = &((struct range_event *)event)->range;
     qk_layer_range_free(&layer->same);
     layer->same = *range;
+    layer->same_shift = ((struct range_event *)event)->shift;
     *range = (struct qk_layer_range){0};
 }
 
@@ -250,6 +252,14 @@ const char *qk_session_probe_piece(const struct qk_session *session, size_t i, s
     return run != NULL && i < run->state.n_ids ? qk_token_texts_at(&run->texts, i, n) : NULL;
 }
 
+/* The shift of current from pre, on post's states: that of the newest choice, or post's of a layer without one. */
+static double current_shift(const struct range_run *run, int layer)
+{
+    if (!qk_follow_chosen(&run->base.follow, layer))
+        return run->probe->layer[layer].shift;
+    return qk_run_same_known(&run->base, layer) ? run->layer[layer].same_shift : NAN;
+}
+
 static void current_range(const struct range_run *run, int layer, struct qk_session_range *out)
 {
     bool has_exact = run->exact != NULL && run->exact[layer].n_heads > 0;
@@ -276,6 +286,7 @@ bool qk_session_range(const struct qk_session *session, int layer, struct qk_ses
     out->restored_shift = ranges->restored_shift;
     /* `asked`, `generation` and the selection are written by this thread alone. */
     current_range(run, layer, out);
+    out->current_shift = current_shift(run, layer);
     return true;
 }
 

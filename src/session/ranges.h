@@ -69,6 +69,7 @@ struct qk_session_range {
     const struct qk_layer_range *restored;
     double restored_shift; /* from post: as much of the shift as q and k make */
     const struct qk_layer_range *current;
+    double current_shift; /* from pre, on post's states; NaN: not known */
     enum qk_current_range current_is;
     const char *current_error;
 };

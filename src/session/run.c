@@ -338,6 +338,12 @@ void qk_run_watch_exact(struct run *run)
 
 /* --- asking --- */
 
+bool qk_run_same_known(const struct run *run, int layer)
+{
+    const struct run_same *same = &run->same[layer];
+    return same->known && same->generation == run->follow.asked[layer] && same->error.code == QK_OK;
+}
+
 enum qk_current_range qk_run_current(const struct run *run, int layer, bool has_exact, const char **why)
 {
     const struct run_same *same = &run->same[layer];

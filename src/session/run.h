@@ -113,6 +113,8 @@ void qk_runs_close(struct run **list);
 /* Updates the exact run's progress. */
 void qk_run_watch_exact(struct run *run);
 
+/* True when the numbers of the layer's present choices on kept states are there. */
+bool qk_run_same_known(const struct run *run, int layer);
 /* Where the current numbers of a layer come from: POST without choices; EXACT when `has_exact`, that is when the last
  * exact run has the layer, and it ran with the present choices; else SAME for a layer that keeps post's, and when the
  * numbers of its present choices are there; else PENDING, or FAILED with *why. */

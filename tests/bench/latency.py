@@ -133,24 +133,28 @@ class Screen:
             self.move(0, 0)
 
 
+POINTED = re.compile(r"^ layer (\d+) [qk]\d+ ")
 ROW = re.compile(r"^([▶>]?) *(\d+) (?:full|window|linear|none)\s.*?\b(keep|restore)\b")
 
 
 class Seen:
-    """What of the screen keys change: the marked layer, each layer's choice, and whether there is work left."""
+    """What of the screen keys change: the marked layer, each layer's choice, and whether there is work left; in the map
+    the layer that the pointer is on."""
 
     def __init__(self, screen):
         self.marked, self.choice = None, {}
         self.computing = "computing" in screen.text(1)
+        found = POINTED.match(screen.text(ROWS - 3))
+        self.pointed = int(found.group(1)) if found else None
         for row in range(3, ROWS - 1):
-            found = ROW.match(screen.text(row)[:67])
+            found = ROW.match(screen.text(row))
             if found:
                 self.choice[int(found.group(2))] = found.group(3)
                 if found.group(1):
                     self.marked = int(found.group(2))
 
     def key(self):
-        return self.marked, self.computing, tuple(sorted(self.choice.items()))
+        return self.marked, self.pointed, self.computing, tuple(sorted(self.choice.items()))
 
 
 # --- processes in pseudo-terminals ---
@@ -260,7 +264,7 @@ def frames(keys, sent, output):
     for i, (moment, data) in enumerate(output):
         screen.feed(data)
         seen = Seen(screen)
-        if end is None and moment > sent[0] and seen.choice and not seen.computing:
+        if end is None and moment > sent[0] and (seen.choice or seen.pointed is not None) and not seen.computing:
             end = moment
         if shown is None or seen.key() != shown:
             shown = seen.key()
@@ -285,12 +289,20 @@ def frames(keys, sent, output):
 # --- the runs ---
 
 
-def moving_keys(layers, n):
-    """j down to the last layer, k up to the first, and again."""
+def targets(layers, n):
+    """The layers that j down to the last one, k up to the first, and again, lead to."""
     to = list(range(1, layers)) + list(range(layers - 2, -1, -1))
-    down = [True] * (layers - 1) + [False] * (layers - 1)
-    return [(b"j" if down[i % len(to)] else b"k", lambda seen, to=to[i % len(to)]: seen.marked == to, True)
-            for i in range(n)]
+    return [to[i % len(to)] for i in range(n)]
+
+
+def moves(layers, n):
+    before = [0] + targets(layers, n)
+    return [b"j" if after > at else b"k" for at, after in zip(before, before[1:])]
+
+
+def moving_keys(layers, n):
+    return [(key, lambda seen, to=to: seen.marked == to, True)
+            for key, to in zip(moves(layers, n), targets(layers, n))]
 
 
 def toggling_keys(layers, n):
@@ -303,6 +315,13 @@ def toggling_keys(layers, n):
         keys.append((b"g", lambda seen: seen.marked == 0, False))
         word = "keep" if word == "restore" else "restore"
     return keys[:n]
+
+
+def map_keys(layers, n):
+    """M opens the map of all heads; then j and k as in the list."""
+    keys = [(key, lambda seen, to=to: seen.pointed == to, True)
+            for key, to in zip(moves(layers, n), targets(layers, n))]
+    return [(b"M", lambda seen: seen.pointed == 0, False)] + keys
 
 
 def percentile(values, share):
@@ -350,6 +369,7 @@ def main():
         print(f"| start to the last number | {computed:.1f} s | |")
         n = LEAST_KEYS * 3 // 2  # so that, if one run is shorter than another, enough come before its end
         print_keys("j or k", argv, folder, moving_keys(layers, n), computed / n)
+        print_keys("j or k in the map", argv, folder, map_keys(layers, n), computed / n)
         print_keys("Space", argv, folder, toggling_keys(layers, n), computed / n)
     sys.exit(missed)
 

@@ -47,9 +47,11 @@ keys m
 check "m: keep" wait_row 0 ' keep$'
 keys +
 check "+ shows why it cannot" wait_for 'no parameter'
-keys M
-check "M goes back" wait_row 0 'procrustes α 0.5$'
-keys M
+text ':mode-back'
+keys Enter
+check ":mode-back goes back" wait_row 0 'procrustes α 0.5$'
+text ':mode-back'
+keys Enter
 check "the parameter of a mode is remembered" wait_row 0 'qk-pro λ 0.4$'
 keys p
 check "p asks for the value" wait_for 'λ of qk-pro: 0.4'

@@ -83,7 +83,9 @@ check "what it found is plotted" wait_for '→ recall, upwards reasoning'
 check "with pre, which is far below it" wait_for '│.* pre *▼'
 check "and listed" wait_for 'point recall *reasoning *selection'
 check "the first point is selected" wait_for '^ ▶  *1 '
-check "no point has answered the cases held out" wait_for 'cases held out: not asked yet; cases searched on: recall'
+check "no point has answered the cases held out" wait_for 'held out: not asked yet'
+check "  both figures of those searched on are whole" \
+    wait_for 'searched on: recall  *[0-9.]* [0-9]*-[0-9]*, reasoning  *[0-9.]* [0-9]*-[0-9]*$'
 keys Enter
 check "Enter takes its selection" wait_for 'point 1: .*; u takes that back'
 check "which is marked" wait_for '^ ▶  *1●'
@@ -112,7 +114,8 @@ text '30 evaluations'
 keys Enter
 check "they limit a search, too" wait_for 'the search has used its evaluations: [0-9]* selections'
 check "which its title shows" wait_for 'search: [0-9]* selections, .*, its evaluations were used up'
-check "and its points have answered the cases held out" wait_for 'cases held out: recall  *[0-9.]* [0-9]*-[0-9]*'
+check "and its points have answered the cases held out" \
+    wait_for 'held out: recall  *[0-9.]* [0-9]*-[0-9]*, reasoning  *[0-9.]* [0-9]*-[0-9]*$'
 keys q
 check "the measured effects are shown" wait_row 7 ' [+]*[0-9.]* *[+]*0\.0 '
 check "what was not is left open" wait_row 0 ' - *- *keep'

@@ -18,6 +18,7 @@ open_view() {
     MESSAGES) keys W && wait_for 'messages, the newest first' ;;
     ATTENTION) keys Down f && wait_for 'aforged: line\|⏎forged: line' ;;
     EVAL) keys t && wait_for 'every case is answered' ;;
+    MAP) keys M && wait_for 'map: rel. %' ;;
     SUGGEST) keys '!' && wait_for 'QK-Restore' ;;
     *) false ;;
     esac

@@ -23,9 +23,9 @@ kept() {
     [ "$(find "$XDG_CACHE_HOME/qkscope" -name '*.states.safetensors' | wc -l)" = "$1" ]
 }
 
-check "the pass runs by itself, and rows get its numbers" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9] '
+check "the pass runs by itself, and rows get its numbers" wait_row 7 ' 6[0-9]\.[0-9] −0\.[0-9] '
 check "what it came to is kept for the next time" until_true kept 2
-check "of linear layers, too" wait_row 6 '\.[0-9][0-9]→\.[0-9][0-9] '
+check "of linear layers, too" wait_row 6 ' 1[0-9]\.[0-9] −0\.[0-9] '
 wait_gone 'ranges '
 text ':sort shift'
 keys Enter
@@ -38,18 +38,20 @@ go_to 8
 check "a linear layer has coefficients" wait_for 'coefficient range *shift 0\.0'
 go_to 7
 check "the detail has histograms" wait_for 'attention range *shift 0\.0'
-check "and of the shift what q and k alone make" wait_for 'shift 0\.01[0-9]*, q,k alone 0\.01'
+check "and of the shift what q and k alone make" wait_for 'shift 0\.01[0-9]* nats, q,k alone 0\.01'
 check "over a logarithmic axis" wait_for 'layer *0 *1 *2 *4 *8 *16 *32 *64 *128 *256 *mean *≥128'
-check "where nothing is chosen current is post" wait_for 'current as post'
+check "where nothing is chosen current is post" wait_for 'now−pre *as post'
 keys Space Up
-check "restoring changes current at once" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9]→\.[0-9][0-9] *restore'
+check "restoring changes current at once" wait_row 7 ' 6[0-9]\.[0-9]▸−0\.[0-9] *restore'
+check "  with what is left of the shift" wait_for 'shift 0\.01[0-9]* nats, now [0-9]'
+check "  and the differences from pre, with their signs" wait_for '^ now−pre .* −[0-9.]* *−0\.[0-9]*'
 check "then exactly" wait_for 'attention range.* exact$'
 keys u
-check "undo takes it back" wait_for 'current as post'
+check "undo takes it back" wait_for 'now−pre *as post'
 rm -r "$XDG_CACHE_HOME/qkscope"
 keys r
 check "r runs the text again" until_true kept 2
-wait_for 'current as post'
+wait_for 'now−pre *as post'
 keys R
 check "R shows the heads' other numbers" wait_gone 'attention range'
 check "all of them" wait_for 'cosine'
@@ -105,11 +107,11 @@ keys Escape
 wait_row 7 keep
 leave
 
-start 120 40 --ascii
-wait_row 7 '\.[0-9][0-9]->\.[0-9][0-9] '
-check "beside the detail rows have bars of four cells, too" wait_row 7 ' 7 full *#### 10\.6 ###[# ] 9\.61 #### 15\.7 '
+start 140 40 --ascii
+wait_row 7 ' 6[0-9]\.[0-9] -0\.[0-9] '
+check "beside the detail rows have bars, too" wait_row 7 ' 7 full *#####* 10\.6 ####* *9\.61 #####* 15\.7 '
 go_to 7
-check "ASCII has histograms" wait_for 'current as post'
+check "ASCII has histograms" wait_for 'now-pre *as post'
 wait_for 'needle mass'
 keys f
 wait_for 'on a needle'
@@ -145,6 +147,10 @@ COLUMNS=80 "$QKSCOPE" range "$pre" "$post" --states "$work/of post" --states-pre
 mean() {
     awk -v column="$2" '$1 == 7 { print $column }' "$work/$1"
 }
+# change FILE - post's mean minus pre's.
+change() {
+    awk '$1 == 7 { print ($4 > $3 ? "+" : "-") }' "$work/$1"
+}
 text ':layer 7'
 keys Enter
 text ':states of p'
@@ -159,7 +165,7 @@ check "behind its name Tab completes a second" wait_for ':states of post of pre'
 keys Enter
 check "with pre's own states" wait_for "pre .* $(mean two.txt 3) "
 check "pre looks otherwise then" test "$(mean one.txt 3)" != "$(mean two.txt 3)"
-check "post as before" wait_for "post .* $(mean two.txt 4) "
+check "post as before" wait_for "post-pre .* $(change two.txt)[0-9]"
 text ':states of post nowhere'
 keys Enter
 check "a missing second file is reported" wait_for 'no attention ranges: nowhere: '
@@ -169,7 +175,7 @@ check "X reports when there is nothing to stop" wait_for 'stop: no pass'
 leave
 
 start 60 15
-check "60x15 has the reach too" wait_row 7 '\.[0-9][0-9]→\.[0-9][0-9]  *keep'
+check "60x15 has the reach too" wait_row 7 ' 6[0-9]\.[0-9] −0\.[0-9]  *keep'
 go_to 7
 keys f
 check "and the text" wait_for 'attention of layer 7'
@@ -190,7 +196,7 @@ check "f shows why" wait_for 'attention: .*no forward pass'
 leave
 
 make_both_ways "$work/both_ways"
-screen_start 120 40 "'$QKSCOPE' '$work/both_ways/pre' '$work/both_ways/post'"
+screen_start 140 40 "'$QKSCOPE' '$work/both_ways/pre' '$work/both_ways/post'"
 check "an estimate from weights is shown" wait_for 'no attention ranges, but an estimate from weights'
 go_to 1
 check "and called an estimate" wait_for 'estimate from weights: mean logit by distance'

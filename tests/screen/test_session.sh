@@ -187,7 +187,7 @@ leave
 # What does not start leaves nothing of the last one on the screen.
 screen_start 80 24 "QK_FAULT=thread:1+ QK_FAULT_FROM=now '$QKSCOPE_FAULTY' pre post"
 wait_for 'help' && wait_gone 'computing'
-wait_row 1 '→'
+wait_row 1 ' 65\.[0-9] '
 keys Space e
 wait_for 'target *post-qkscope'
 keys t C-u

@@ -11,8 +11,25 @@ keys q
 check "q leaves at once when nothing was chosen" wait_end 0
 check "the terminal is as before" restored
 
+# In ASCII nothing beside a number can be read as a part of it: no sign, point or digit stands for a height.
+start 80 24 --ascii --color never
+check "heights in ASCII are no parts of numbers" wait_for '^ rel\. % *[_~"=*&#@ ][0-9][0-9.]* *[_~"=*&#@ ][0-9][0-9.]* '
+keys Space
+check "  nor is what a choice removed" wait_row 0 'linear *~* *->0 ~* *->0 ~* *->0 '
+leave
+
 start 120 40
-check "detail stands beside the list from 120 columns" wait_for '│─ layer 0 · linear'
+check "up to 139 columns the detail is below the list, with all heads" wait_for '^─ layer 0 · linear'
+check "  with all heads" wait_for '^ head *q0 .* q3 .* k0 .* k3$'
+check "line two has the model as a whole" wait_for 'mean routing 13\.7 %'
+keys Enter Right Space
+check "on the whole screen heads are rows with bars" wait_for '^ ●q1 *░░*  *0  *'
+check "  and their angles as small pictures" wait_for '^  q0 .*[▁▂▃▄▅▆▇█]*$'
+check "  and all spectra have one scale" wait_for 'principal angles  from small to large, scale 0 to 28\.4°'
+check "  what a choice removed is shaded" wait_for '^ ●q1 .* ░░░░*$'
+leave
+start 140 40
+check "detail stands beside the list from 140 columns" wait_for '│─ layer 0 · linear'
 check "the title names both checkpoints" wait_for 'pre → post'
 check "kinds are counted" wait_for 'hypenet · 12 layers: 4 full, 8 linear'
 keys Down Down
@@ -25,7 +42,7 @@ at() {
 }
 check "the cursor is left on the selected row" until_true at 5 0
 keys Tab
-check "or on the head, when heads have the keys" until_true at 4 94
+check "or on the head, when heads have the keys" until_true at 4 95
 keys g
 check "g goes to the first head then" wait_for 'angles of q0'
 keys Escape

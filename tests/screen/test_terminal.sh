@@ -82,6 +82,29 @@ check "eight colours do" until_true colored
 leave
 pane_term=tmux-256color
 
+# Colours of 24 bits: where COLORTERM says so, and the system has a description of the terminal with them.
+cat >"$work/direct" <<'EOF'
+tmux-direct|tmux with colours of 24 bits,
+	RGB, colors#0x1000000, pairs#0x10000,
+	setaf=\E[%?%p1%{8}%<%t3%p1%d%e38\:2\:\:%p1%{65536}%/%d\:%p1%{256}%/%{255}%&%d\:%p1%{255}%&%d%;m,
+	setab=\E[%?%p1%{8}%<%t4%p1%d%e48\:2\:\:%p1%{65536}%/%d\:%p1%{256}%/%{255}%&%d\:%p1%{255}%&%d%;m,
+	use=tmux-256color,
+EOF
+tic -x -o "$work/terminfo" "$work/direct"
+start_with() {
+    screen_start 80 24 "env TERMINFO_DIRS='$work/terminfo:' $1 '$QKSCOPE' pre post $needles --theme dark"
+    wait_for 'help' && wait_gone 'computing'
+}
+start_with COLORTERM=truecolor
+check "24 bits: q, k and routing have hues of their own" until_true wrote '38:2::86:180:233m' &&
+    check "that of k" until_true wrote '38:2::204:121:167m' &&
+    check "that of routing" until_true wrote '38:2::213:94:0m'
+leave
+start_with COLORTERM=
+check "256 colours without COLORTERM" until_true wrote '38;5;74m'
+check "and none of 24 bits" eval "! wrote '38:2::'"
+leave
+
 # A library's message must not disturb the screen and must not be lost.
 start
 echo 'a warning of some library' >"/proc/$(cat "$work/pid")/fd/2"

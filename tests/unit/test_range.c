@@ -419,6 +419,7 @@ static void test_restored_layer_looks_as_pre(void **state)
             struct qk_selection selection;
             struct qk_selection_patch patch;
             struct qk_layer_range current;
+            double shift;
             struct qk_error err = {0};
             const struct qk_layer_ranges *ranges = &probe->layer[i];
             if (ranges->side[QK_POST].n_heads == 0)
@@ -427,7 +428,7 @@ static void test_restored_layer_looks_as_pre(void **state)
             expect_ok(
                 qk_selection_set(&selection, pair, i, -1, (struct qk_choice){QK_RESTORE, 0}, &err), &err);
             expect_ok(qk_selection_patch_make(pair, &selection, -1, false, &patch, &err), &err);
-            expect_ok(qk_probe_same(probe, i, &patch.patch, NULL, &current, &err), &err);
+            expect_ok(qk_probe_same(probe, i, &patch.patch, NULL, &current, &shift, &err), &err);
             double from_pre = range_difference(&current, &ranges->side[QK_PRE], probe->T),
                    from_post = range_difference(&current, &ranges->side[QK_POST], probe->T);
             bool all = !known[f].more && pair->layer[i].kind != QK_LINEAR; /* that its attention has */
@@ -437,6 +438,8 @@ static void test_restored_layer_looks_as_pre(void **state)
             assert_true(range_difference(&current, &ranges->restored, probe->T) == 0);
             assert_true(ranges->restored_shift > 0);
             assert_true(all == (ranges->restored_shift == ranges->shift));
+            /* what is left of the shift: nothing where q and k are all that attention has */
+            assert_true(all ? shift < 1e-12 : shift < ranges->shift);
             qk_layer_range_free(&current);
             qk_selection_patch_free(&patch);
             qk_selection_free(&selection);
@@ -534,7 +537,9 @@ static void test_sides_beside_each_other(void **state)
     qk_parallel_limit(0);
     for (int i = 0; i < LAYERS; i++) {
         struct qk_layer_range alone;
-        expect_ok(qk_probe_same(probe[0], i, NULL, NULL, &alone, &err), &err);
+        double shift;
+        expect_ok(qk_probe_same(probe[0], i, NULL, NULL, &alone, &shift, &err), &err);
+        assert_true(fabs(shift - probe[0]->layer[i].shift) <= 1e-6 * shift); /* terms are float32 */
         assert_true(range_difference(&alone, &probe[0]->layer[i].side[QK_POST], TOKENS) == 0);
         qk_layer_range_free(&alone);
     }

@@ -1,6 +1,7 @@
 /* detail_draw.c - everything about the selected layer: a heat map of its heads, the angles of one of them, its
  * attention ranges, and the effect of the choice. */
 #include "ui/views/layers_view.h"
+#include "ui/views/whole.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -227,6 +228,12 @@ static void draw_parts(
         draw_spectrum(app, canvas, (struct area){y, area.x, s.angles, area.w}, drift);
 }
 
+/* True where the list has no rows. */
+static bool is_whole(const struct layers_view *view)
+{
+    return view->list_area.h == 0;
+}
+
 void place_detail(struct app *app, const struct canvas *canvas, struct area area)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
@@ -238,6 +245,10 @@ void place_detail(struct app *app, const struct canvas *canvas, struct area area
     if (layer == NULL || shown_drift(app, layer, &why, &style) == NULL)
         return;
     area = below_description(app, canvas, area, layer);
+    if (is_whole(view)) {
+        place_whole_layer(app, area);
+        return;
+    }
     area.h = share(app, area.h, area.w).heat;
     place_heads(app, area);
 }
@@ -254,7 +265,9 @@ void draw_detail(const struct app *app, struct canvas *canvas, struct area area)
     draw_description(app, canvas, area, layer);
     area = below_description(app, canvas, area, layer);
     const struct qk_layer_drift *drift = shown_drift(app, layer, &why, &style);
-    if (drift != NULL)
+    if (drift != NULL && is_whole(app->state[SCREEN_LIST]))
+        draw_whole_layer(app, canvas, area, drift);
+    else if (drift != NULL)
         draw_parts(app, canvas, area, drift);
     else
         draw_wrapped(canvas, area, style, why);

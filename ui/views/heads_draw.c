@@ -90,8 +90,7 @@ static double heat(enum qk_metric metric, double value)
     return value;
 }
 
-/* The hottest head of all layers: colours mean the same from layer to layer. */
-static double hottest(const struct app *app, enum qk_metric metric)
+double hottest(const struct app *app, enum qk_metric metric)
 {
     double top = 0;
     for (int i = 0; i < app->pair->n_layers; i++) {
@@ -169,8 +168,7 @@ static void draw_heat_label(
         text_cells(canvas, text) < cell.w ? text : info->label);
 }
 
-/* Keeps the selected head in sight. */
-static void scroll_heads(struct app *app, int shown, int n)
+void scroll_heads(struct app *app, int shown, int n)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
     if (app->head >= n)
@@ -283,6 +281,11 @@ void click_head(struct app *app, int y, int x)
     if (view->detail_area.h == 0 || head_columns(app) == 0 || y < area.y || y >= area.y + area.h ||
         x < area.x)
         return;
+    if (view->head_cells == 0) { /* rows */
+        int row = view->first_head + y - area.y;
+        app->head = row < head_columns(app) ? row : app->head;
+        return;
+    }
     int n_q = selected_layer(app)->side[QK_POST]->role[QK_Q].n_heads, at = (x - area.x) / view->head_cells;
     if (view->first_head < n_q && view->first_head + at >= n_q)
         at = (x - area.x - WALL_CELLS) / view->head_cells;

@@ -208,7 +208,8 @@ unsigned run_open(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    if (top_screen(app) != SCREEN_LIST)
+    bool back = top_screen(app) != SCREEN_LIST && top_screen(app) != SCREEN_MAP;
+    if (back || (app->depth > 1 && app->screen[app->depth - 2] == SCREEN_DETAIL))
         close_screen(app);
     else
         open_screen(app, SCREEN_DETAIL);

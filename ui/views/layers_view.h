@@ -1,5 +1,6 @@
 /* layers_view.h - the layers as a list (list_draw.c, its cells NAME_columns.c) with the detail of one beside it:
- * detail_draw.c, heads_draw.c, choice_draw.c, ranges_draw.c. LIST and DETAIL are two views with one state. */
+ * detail_draw.c, heads_draw.c, choice_draw.c, ranges_draw.c; on the whole screen whole.h. model_line.c has the model's
+ * numbers for line two. LIST and DETAIL are two views with one state. */
 #ifndef QK_UI_VIEWS_LAYERS_VIEW_H
 #define QK_UI_VIEWS_LAYERS_VIEW_H
 
@@ -19,7 +20,7 @@ struct layers_view {
     /* Where things are on the screen; h = 0: not there. */
     struct area list_area, detail_area;
     struct area heads_area; /* of the shown columns of heads */
-    int head_cells;         /* width of one */
+    int head_cells;         /* width of one; 0: heads are rows */
     int first_head;         /* shown */
     enum panel panel;       /* that has the keys */
     enum plot plot;         /* what the detail shows where both have no room */
@@ -42,6 +43,9 @@ struct layers_view {
 /* What changes how the list is to be read, for the state line. */
 void describe_list(const struct app *app, struct qk_text *text);
 
+/* Adds the numbers of the model as a whole, as many as fit into a line of that width (model_line.c). */
+void describe_model(const struct app *app, const struct canvas *canvas, int width, struct qk_text *text);
+
 /* --- list_draw.c --- */
 enum { POINTER_CELLS = 2 }; /* arrow and mark, in front of a row's number */
 /* Scrolls the rows as the list would in a view of that area. */
@@ -60,6 +64,10 @@ int heads_rows(const struct app *app);
 int head_columns(const struct app *app);
 /* Role and number of the selected one. */
 enum qk_role selected_head(const struct app *app, int *head);
+/* The hottest head of all layers: colours mean the same from layer to layer. */
+double hottest(const struct app *app, enum qk_metric metric);
+/* Keeps the selected head among the `shown` ones of n. */
+void scroll_heads(struct app *app, int shown, int n);
 void place_heads(struct app *app, struct area area);
 void draw_heads(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_layer_drift *drift);
@@ -73,7 +81,7 @@ void click_head(struct app *app, int y, int x);
 void draw_choice(const struct app *app, struct canvas *canvas, struct area area);
 
 /* --- ranges_draw.c --- */
-enum { LEAST_RANGES = 5, BOTH_RANGES = 9 }; /* rows */
+enum { LEAST_RANGES = 5, BOTH_RANGES = 10 }; /* rows */
 /* True when a layer of the pair can have ranges. */
 bool any_ranges(const struct app *app);
 /* Why the layer has no ranges here and now, or NULL. */

@@ -103,7 +103,13 @@ static void draw_list(const struct app *app, struct canvas *canvas, struct area 
 
 /* --- the list with the detail beside or below it --- */
 
-enum { BESIDE_COLUMNS = 120, LEAST_BESIDE = 70, BELOW_ROWS = 18, LEAST_DETAIL = 10, MOST_DETAIL = 40 };
+enum {
+    BESIDE_COLUMNS = 140,
+    LEAST_BESIDE = 69 /* for eight heads */,
+    BELOW_ROWS = 18,
+    LEAST_DETAIL = 10,
+    MOST_DETAIL = 40
+};
 
 /* Divides the view: the detail's area has no rows where it is not shown. */
 static void divide(const struct app *app, struct area area, struct area *list, struct area *detail)
@@ -114,9 +120,8 @@ static void divide(const struct app *app, struct area area, struct area *list, s
     if (!view->detail_shown || (area.w < BESIDE_COLUMNS && area.h < BELOW_ROWS))
         return;
     if (area.w >= BESIDE_COLUMNS) {
-        int width = area.w - 54; /* what the heads of a small model take */
-        width = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
-        list->w = width < LEAST_BESIDE ? LEAST_BESIDE : width; /* from here on rows have bars */
+        int width = area.w - LEAST_BESIDE;
+        list->w = width > area.w * 11 / 20 ? area.w * 11 / 20 : width;
         *detail = (struct area){area.y, area.x + list->w + 1, area.h, area.w - list->w - 1};
         return;
     }

@@ -82,51 +82,78 @@ static const char *why_no_current(const struct qk_session_range *range)
     return range->current_is == QK_CURRENT_POST ? "as post" : "computing";
 }
 
-static struct histogram_line range_line(
-    const char *label, enum style style, const struct qk_range *range, const char *why)
+/* A share in per cent; what rounds to nothing is 0. */
+static double points(double share)
 {
-    struct histogram_line line = {.label = label, .style = style, .why = why};
+    return fabs(100 * share) < 0.005 ? 0 : 100 * share;
+}
+
+static void fill_line(struct histogram_line *line, const struct qk_range *range, int n_bins)
+{
     if (range == NULL)
-        return line;
-    line.bin = range->hist;
-    format_number(line.number[0], range->mean);
-    snprintf(line.number[1], NUMBER_TEXT, "%.3f", range->long_mass);
-    return line;
+        return;
+    line->has_bins = true;
+    memcpy(line->bin, range->hist, (size_t)n_bins * sizeof *line->bin);
+    format_number(line->number[0], range->mean);
+    format_number(line->number[1], points(range->long_mass));
+}
+
+/* The same of a difference, in points. */
+static void fill_difference(const struct canvas *canvas, struct histogram_line *line,
+    const struct qk_range *range, const struct qk_range *from, int n_bins)
+{
+    if (range == NULL || from == NULL)
+        return;
+    line->has_bins = true;
+    for (int b = 0; b < n_bins; b++)
+        line->bin[b] = range->hist[b] - from->hist[b];
+    format_signed(line->number[0], range->mean - from->mean, canvas->theme->ascii);
+    format_signed(line->number[1], points(range->long_mass - from->long_mass), canvas->theme->ascii);
 }
 
 static void draw_histograms(const struct app *app, struct canvas *canvas, struct area area,
     const struct qk_session_range *range, int head)
 {
     bool chosen = range->current_is != QK_CURRENT_POST;
-    const struct histogram_line lines[HISTOGRAM_LINES] = {
-        range_line("pre", STYLE_PRE, part_of(range->side[QK_PRE], head), "not known yet"),
-        range_line("post", STYLE_POST, part_of(range->side[QK_POST], head), "not known yet"),
-        range_line(
-            "current", STYLE_CHOICE, chosen ? part_of(range->current, head) : NULL, why_no_current(range)),
-    };
     const struct qk_layer_range *any =
         range->side[QK_POST] != NULL ? range->side[QK_POST] : range->side[QK_PRE];
+    int n_bins = any != NULL ? any->n_bins : 0;
+    struct histogram_line lines[HISTOGRAM_LINES] = {
+        {.label = "pre", .style = STYLE_PRE, .why = "not known yet"},
+        {.label = histogram_difference_label(canvas, true),
+            .style = STYLE_POST,
+            .is_signed = true,
+            .why = "not known yet"},
+        {.label = histogram_difference_label(canvas, false),
+            .style = STYLE_CHOICE,
+            .is_signed = true,
+            .why = why_no_current(range)},
+    };
+    const struct qk_range *pre = part_of(range->side[QK_PRE], head);
+    fill_line(&lines[0], pre, n_bins);
+    fill_difference(canvas, &lines[1], part_of(range->side[QK_POST], head), pre, n_bins);
+    fill_difference(canvas, &lines[2], chosen ? part_of(range->current, head) : NULL, pre, n_bins);
     char title[16], far[32];
     size_t from = qk_session_probe_state(app->session)->long_from;
-    snprintf(far, sizeof far, from >= 1024 ? "%s%zuk" : "%s%zu", theme_glyph(&app->theme, GLYPH_AT_LEAST),
+    snprintf(far, sizeof far, from >= 1024 ? "%s%zuk%%" : "%s%zu%%", theme_glyph(&app->theme, GLYPH_AT_LEAST),
         from >= 1024 ? from / 1024 : from);
     const struct histogram_axis axis = {
-        .title = part_title(title, head), .number = {"mean", far}, .n_bins = any != NULL ? any->n_bins : 0};
+        .title = part_title(title, head), .number = {"mean", far}, .n_bins = n_bins};
     if (axis.n_bins > 0)
         draw_histogram(canvas, area, &axis, lines);
 }
 
 /* --- the estimate --- */
 
-/* Mean logits above the lowest of both sides, into bin. */
-static struct histogram_line profile_line(const char *label, enum style style,
-    const struct qk_profile *profile, int head, double low, double bin[QK_RANGE_BINS])
+/* Mean logits above the lowest of both sides. */
+static struct histogram_line profile_line(
+    const char *label, enum style style, const struct qk_profile *profile, int head, double low)
 {
-    struct histogram_line line = {.label = label, .style = style, .bin = bin};
+    struct histogram_line line = {.label = label, .style = style, .has_bins = true};
     double least = HUGE_VAL, most = -HUGE_VAL;
     for (int i = 0; i < profile->n_points; i++) {
         double logit = qk_profile_value(profile, head, i);
-        bin[i] = logit - low;
+        line.bin[i] = logit - low;
         least = fmin(least, logit);
         most = fmax(most, logit);
     }
@@ -138,7 +165,7 @@ static struct histogram_line profile_line(const char *label, enum style style,
 static void draw_profiles(
     struct canvas *canvas, struct area area, const struct qk_profile *const side[QK_SIDE_COUNT], int head)
 {
-    double low = HUGE_VAL, bins[QK_SIDE_COUNT][QK_RANGE_BINS];
+    double low = HUGE_VAL;
     char title[16];
     for (int s = 0; s < QK_SIDE_COUNT; s++)
         for (int i = 0; i < side[s]->n_points; i++)
@@ -146,8 +173,8 @@ static void draw_profiles(
     const struct histogram_axis axis = {
         .title = part_title(title, head), .number = {"least", "most"}, .n_bins = side[QK_POST]->n_points};
     const struct histogram_line lines[HISTOGRAM_LINES] = {
-        profile_line("pre", STYLE_PRE, side[QK_PRE], head, low, bins[QK_PRE]),
-        profile_line("post", STYLE_POST, side[QK_POST], head, low, bins[QK_POST]),
+        profile_line("pre", STYLE_PRE, side[QK_PRE], head, low),
+        profile_line("post", STYLE_POST, side[QK_POST], head, low),
         {.label = "", .style = STYLE_DIM, .why = ":states FILE gives the ranges"},
     };
     draw_histogram(canvas, area, &axis, lines);
@@ -169,7 +196,7 @@ static void draw_estimate(const struct app *app, struct canvas *canvas, struct a
     }
     bool both = area.h < left;
     draw_profiles(canvas, area, side, both || view->panel != PANEL_HEADS ? -1 : head);
-    area.y += area.h;
+    area.y += area.h + 1;
     if (both)
         draw_profiles(canvas, area, side, head);
 }
@@ -202,21 +229,37 @@ static enum style current_state(const struct app *app, const struct qk_session_r
     return STYLE_WARNING;
 }
 
+/* "shift 0.016 nats, now 0.004", and the part of it that a restore undoes, as far as there is room. */
+static int draw_shifts(struct canvas *canvas, struct area area, const struct qk_session_range *range)
+{
+    char shift[NUMBER_TEXT], text[48];
+    int used = draw_format(
+        canvas, area.y, area.x, area.w, STYLE_TEXT, " shift %s nats", shift_text(shift, range->shift));
+    if (range->current_is != QK_CURRENT_POST && !isnan(range->current_shift)) {
+        used += draw_run(canvas, area.y, area.x + used, area.w - used, STYLE_TEXT, ", ");
+        used += draw_format(canvas, area.y, area.x + used, area.w - used, STYLE_CHOICE, "now %s",
+            shift_text(shift, range->current_shift));
+    }
+    if (range->restored == NULL)
+        return used;
+    snprintf(text, sizeof text, ", q,k alone %s", shift_text(shift, range->restored_shift));
+    if (text_cells(canvas, text) > area.w - used)
+        snprintf(text, sizeof text, ", q,k %s", shift);
+    if (text_cells(canvas, text) <= area.w - used)
+        used += draw_run(canvas, area.y, area.x + used, area.w - used, STYLE_TEXT, text);
+    return used;
+}
+
 static void draw_range_heading(
     const struct app *app, struct canvas *canvas, struct area area, const struct qk_session_range *range)
 {
-    char state[64], shift[NUMBER_TEXT];
+    char state[64];
     enum style style = current_state(app, range, state);
     int right = text_cells(canvas, state), left = area.w - right - 1;
     bool linear = selected_layer(app)->kind == QK_LINEAR;
     int used = draw_run(
         canvas, area.y, area.x, left, STYLE_HEADING, linear ? "coefficient range " : "attention range ");
-    used += draw_format(
-        canvas, area.y, area.x + used, left - used, STYLE_TEXT, " shift %s", shift_text(shift, range->shift));
-    /* the part of it that a restore undoes */
-    if (range->restored != NULL && left - used >= 11)
-        used += draw_format(canvas, area.y, area.x + used, left - used, STYLE_TEXT, ", q,k%s %s",
-            left - used >= 17 ? " alone" : "", shift_text(shift, range->restored_shift));
+    used += draw_shifts(canvas, (struct area){area.y, area.x + used, 1, left - used}, range);
     const struct qk_probe_state *probe = qk_session_probe_state(app->session);
     size_t queries = linear ? probe->linear_queries : probe->n_ids - probe->first_query;
     if (left - used > 26 && probe->n_ids > probe->first_query)
@@ -250,7 +293,9 @@ int ranges_beside(const struct app *app, int layer, int width)
 {
     enum { LEAST_BIN = 3 };
     int cells = needle_beside_cells(app, layer), n_bins = qk_session_probe_state(app->session)->n_bins;
-    return width - cells >= HISTOGRAM_LABEL + 2 * HISTOGRAM_NUMBER + LEAST_BIN * n_bins ? cells : 0;
+    return width - cells >= HISTOGRAM_LABEL + HISTOGRAM_GAP + 2 * HISTOGRAM_NUMBER + LEAST_BIN * n_bins
+               ? cells
+               : 0;
 }
 
 int range_head(const struct app *app)
@@ -280,10 +325,11 @@ void draw_ranges(const struct app *app, struct canvas *canvas, struct area area)
     area = (struct area){area.y + 1, area.x, histogram_rows(left), area.w - beside};
     bool both = area.h < left; /* else one of the two: that of the heads when they have the keys */
     draw_histograms(app, canvas, area, &range, both || view->panel != PANEL_HEADS ? -1 : head);
-    area.y += area.h;
+    int below = area.y + area.h + 1;
+    if (beside > 0)
+        draw_needle_beside(
+            app, canvas, (struct area){both ? below : area.y, area.x + area.w, area.h, beside}, layer, head);
+    area.y = below;
     if (both)
         draw_histograms(app, canvas, area, &range, head);
-    if (beside > 0)
-        draw_needle_beside(app, canvas,
-            (struct area){both ? area.y : area.y - area.h, area.x + area.w, area.h, beside}, layer, head);
 }

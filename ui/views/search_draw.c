@@ -16,7 +16,7 @@ enum {
     LABEL_CELLS = 6,
     RATE_CELLS = 13,
     NUMBER_CELLS = 6,
-    LEAST_WITH_BOTH = 3
+    LEAST_WITH_BOTH = 4
 };
 
 /* --- progress --- */
@@ -167,7 +167,7 @@ static void draw_name_at(struct canvas *canvas, struct area plot, const struct a
     if (!find_cell(plot, axes, at, &y, &x))
         return;
     int right = plot.x + plot.w - 1, bottom = plot.y + plot.h - 1;
-    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_DOT;
+    enum glyph glyph = y > bottom ? GLYPH_DOWN : y < plot.y ? GLYPH_UP : x > right ? GLYPH_ARROW : GLYPH_SPOT;
     x = x < plot.x ? plot.x : x > right ? right : x;
     y = y < plot.y ? plot.y : y > bottom ? bottom : y;
     draw_run(canvas, y, x, 1, style, theme_glyph(canvas->theme, glyph));
@@ -277,27 +277,25 @@ static void draw_point(const struct app *app, struct canvas *canvas, struct area
     canvas->selected = false;
 }
 
-/* Both figures of the selected point, for as many objectives as have room. */
-static void draw_both(
-    const struct app *app, struct canvas *canvas, struct area row, const struct qk_search_state *found)
+/* The figures of the selected point on the cases of one part, for as many objectives as have room. */
+static void draw_part(const struct app *app, struct canvas *canvas, struct area row,
+    const struct qk_search_state *found, enum qk_search_part part)
 {
-    static const char *const WHICH[] = {
-        [QK_SEARCHED] = "cases searched on: ", [QK_CONFIRMED] = "cases held out: "};
+    static const char *const WHICH[] = {[QK_SEARCHED] = "searched on:", [QK_CONFIRMED] = "held out:"};
     const struct qk_search_point *point = &found->point[search_of(app)->point];
-    char line[256], figure[64];
-    size_t used = 0;
-    for (int part = QK_SEARCH_PARTS - 1; part >= 0; part--) {
-        if (part == QK_CONFIRMED && !is_confirmed(point)) {
-            used += (size_t)snprintf(line, sizeof line, "cases held out: not asked yet; ");
-            continue;
-        }
-        for (int o = 0; o < (int)found->n_objectives && o < 2; o++)
-            used +=
-                (size_t)snprintf(line + used, sizeof line - used, "%s%.24s %s", o == 0 ? WHICH[part] : ", ",
-                    found->objective[o], figure_text(found, point, (enum qk_search_part)part, o, figure));
-        used += (size_t)snprintf(line + used, sizeof line - used, "%s", part > 0 ? "; " : "");
+    char figure[64], text[128];
+    int x = row.x + draw_run(canvas, row.y, row.x, row.w, STYLE_DIM, WHICH[part]), end = row.x + row.w;
+    if (part == QK_CONFIRMED && !is_confirmed(point)) {
+        draw_run(canvas, row.y, x, end - x, STYLE_DIM, " not asked yet");
+        return;
     }
-    draw_text(canvas, row.y, row.x, row.w, ALIGN_LEFT, STYLE_DIM, line);
+    for (int o = 0; o < (int)found->n_objectives; o++) {
+        snprintf(text, sizeof text, "%s %.24s %s", o == 0 ? "" : ",", found->objective[o],
+            figure_text(found, point, part, o, figure));
+        if (text_cells(canvas, text) > end - x)
+            break;
+        x += draw_run(canvas, row.y, x, end - x, STYLE_DIM, text);
+    }
 }
 
 /* Remembers the selected point, because the front grows while a search runs. */
@@ -310,10 +308,11 @@ static void keep_point(struct search_view *view, const struct qk_search_state *f
     view->selection = strdup(text); /* without it the number stays */
 }
 
-/* Rows of a list's area for points: the heading has one, and where there is room the selected point's figures. */
+/* Rows of a list's area for points: the heading has one, and where there is room the selected point's figures have
+ * a row for each part of the cases. */
 static int point_rows(struct area area)
 {
-    return area.h - (area.h > LEAST_WITH_BOTH ? 2 : 1);
+    return area.h - (area.h > LEAST_WITH_BOTH ? 1 + QK_SEARCH_PARTS : 1);
 }
 
 static void draw_points(
@@ -330,8 +329,9 @@ static void draw_points(
     for (int i = view->first_point; i < n && i < view->first_point + rows; i++)
         draw_point(app, canvas, (struct area){area.y + 1 + i - view->first_point, area.x, 1, area.w}, found,
             i, n_shown);
-    if (rows < area.h - 1)
-        draw_both(app, canvas, (struct area){area.y + area.h - 1, area.x, 1, area.w}, found);
+    for (int part = 0; rows < area.h - 1 && part < QK_SEARCH_PARTS; part++)
+        draw_part(app, canvas, (struct area){area.y + area.h - 1 - part, area.x, 1, area.w}, found,
+            (enum qk_search_part)part);
 }
 
 /* Places plot and list beside each other, or one above the other. Without room for both, or with one objective, there
@@ -348,7 +348,7 @@ static void divide(
         plot->h = area.h > MOST_PLOT ? MOST_PLOT : area.h;
         *list = (struct area){area.y, area.x + plot->w + 2, area.h, area.w - plot->w - 2};
     } else if (plotted && area.h >= LEAST_PLOT + 2) {
-        int wanted = n + 2 > LEAST_WITH_BOTH ? n + 2 : LEAST_WITH_BOTH + 1,
+        int wanted = n + 3 > LEAST_WITH_BOTH ? n + 3 : LEAST_WITH_BOTH + 1,
             rows = wanted < area.h / 3 + 1 ? wanted : area.h / 3 + 1;
         plot->h = area.h - rows > MOST_PLOT ? MOST_PLOT : area.h - rows;
         *list = (struct area){area.y + plot->h, area.x, area.h - plot->h, area.w};
