@@ -136,7 +136,8 @@
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",    \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                     \
     X(SORT, "Finding", "sort", "s", 12, "sort",                                                               \
-        "Sort by the next of " QK_COLUMN_NAMES "or by the named one", "[COLUMN]", ON_LAYERS, 0, run_sort)     \
+        "Ask what to sort by: " QK_COLUMN_NAMES "or sort by the named one", "[COLUMN]", ON_LAYERS, 0,         \
+        run_sort)                                                                                             \
     X(SORT_REVERSE, "Finding", "reverse", "S", 0, "", "Turn the order around", NULL, ON_LAYERS, 0, run_sort)  \
                                                                                                               \
     X(PLOT, "Attention", "plot", "R", 0, "", "Show attention ranges in the detail, or the angles alone",      \
