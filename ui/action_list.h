@@ -33,7 +33,7 @@
     X(QK, layer_has_qk, "no layer with q and k is selected", why_no_qk)                                      \
     X(HEADS, heads_have_keys, "the list has the keys: Tab gives them to the heads, Enter opens the layer",   \
         NULL)                                                                                                \
-    X(PARAM, choice_has_param, "this choice has no parameter: m goes on to a mode that has one", NULL)       \
+    X(PARAM, choice_has_param, "this choice has no parameter: m shows the modes that have one", NULL)        \
     X(UNDO, can_undo, "nothing to undo", NULL)                                                               \
     X(REDO, can_redo, "nothing to redo", NULL)                                                               \
     X(SEARCH, has_searched, "nothing has been searched for: / starts", NULL)                                 \
@@ -67,8 +67,8 @@
         NULL, ON_ALL, 0, run_move)                                                                            \
     X(LAST, "Moving", "last", "G End", 0, "", "Go to the last row, or head when heads have the keys", NULL,   \
         ON_ALL, 0, run_move)                                                                                  \
-    X(LAYER, "Moving", "layer", "", 0, "", "Go to the layer of that number", "NUMBER", ON_CHOOSING, 0,        \
-        run_layer)                                                                                            \
+    X(LAYER, "Moving", "layer", "#", 0, "", "Go to the layer of that number; the key behind it acts there",   \
+        "NUMBER", ON_CHOOSING, 0, run_layer)                                                                  \
     X(NEXT_PANEL, "Moving", "next-panel", "Tab", 0, "", "Give the keys to the next panel", NULL, ON_LAYERS,   \
         0, run_panel)                                                                                         \
     X(PREVIOUS_PANEL, "Moving", "previous-panel", "Shift-Tab", 0, "", "Give the keys to the previous panel",  \
@@ -92,16 +92,15 @@
     X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_CHOOSING, NEEDS_QK,      \
         run_keep)                                                                                             \
     X(MODE, "Choices", "mode", "m", 5, "mode",                                                                \
-        "Next mode that the layer allows, or the named one; of the selected head where heads have the keys",  \
+        "Ask for a mode, with what each would do, or set the named one; of a head where heads have the keys", \
         "[NAME[:PARAMETER]]", ON_CHOOSING, NEEDS_QK, run_mode)                                                \
-    X(MODE_BACK, "Choices", "mode-back", "M", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode)  \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,           \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                   \
-    X(MORE, "Choices", "more", "+ =", 7, "more", "Raise the parameter of the mode by a step", NULL,           \
+    X(MORE, "Choices", "more", "+", 7, "more", "Raise the parameter of the mode by a step", NULL,             \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                   \
     X(PARAM, "Choices", "param", "p", 0, "", "Ask for the parameter's exact value", "VALUE", ON_LAYERS,       \
         NEEDS_PARAM, run_param)                                                                               \
-    X(ROLE, "Choices", "role", "x", 0, "", "Mode and parameter keys act on q and k, on q, or on k", NULL,     \
+    X(ROLE, "Choices", "role", "x", 0, "", "Keys that choose act on q and k, on q, or on k", NULL,            \
         ON_CHOOSING, 0, run_role)                                                                             \
     X(SET, "Choices", "set", "", 0, "",                                                                       \
         "Set choices as --set does: full=restore, 3,5-8:q=lerp:0.5, routing>0.15=qk-pro:0.3", "SPEC",         \
@@ -124,8 +123,8 @@
     X(MARK_ALL, "Several layers", "mark-all", "A", 0, "", "Mark every layer in view, or none", NULL,          \
         ON_LAYERS, NEEDS_LAYER, run_mark)                                                                     \
     X(MARK_BY, "Several layers", "mark-by", "b", 13, "by",                                                    \
-        "Mark by kind, list or number: all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4",           \
-        "SELECTOR", ON_LAYERS, 0, run_mark_by)                                                                \
+        "Ask what to mark: a kind, all, or by list or number: 3,5-8, routing>0.15, q.angle>=4", "SELECTOR",   \
+        ON_LAYERS, 0, run_mark_by)                                                                            \
                                                                                                               \
     X(SEARCH, "Finding", "search", "/", 11, "find", "Find a word, or layers by kind, list or number",         \
         "TEXT", ON_CHOOSING | ON_TEXT, 0, run_search)                                                         \

@@ -38,7 +38,8 @@ unsigned menu_open(struct app *app, void (*fill)(struct app *app, struct menu *m
     unsigned (*take)(struct app *app, int value), int value);
 /* Adds an entry in `fill`. */
 struct menu_entry *menu_add(struct menu *menu, int key, int value, const char *name);
-/* Lays the menu out in the lower part of the area, or in the upper one where it would cover row `keep` of the screen. */
+/* Lays the menu out in the lower part of the area, or in the upper one where it would cover row `keep` of the screen.
+ */
 void menu_place(struct app *app, const struct canvas *canvas, struct area area, int keep);
 void menu_draw(const struct menu *menu, struct canvas *canvas);
 /* Gives a key to the open menu, or a press at that place of the screen. Returns bits of enum refresh. */

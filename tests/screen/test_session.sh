@@ -3,11 +3,41 @@
 . "$srcdir/tests/screen/lib.sh"
 
 start
+# What a user does often takes few keystrokes.
+# strokes MOST KEY... - presses them, and checks that they are no more.
+strokes() {
+    most=$1
+    shift
+    check "  with $# keystrokes, of $most at most" test $# -le "$most"
+    keys "$@"
+}
+strokes 4 b f Space
+check "all full layers are restored" wait_for '4 choices, not exported'
+check "  as marked" wait_row 7 'restore$'
+keys Escape
+wait_gone 'marked'
+strokes 4 '#' 7 m q
+check "layer 7 becomes qk-pro 0.3" wait_row 7 'qk-pro λ 0.3$'
+check "  at a number that ends where a key acts" wait_selected 7
+keys u
+wait_row 7 'restore$'
+strokes 8 '#' 7 m q - -
+check "layer 7 becomes qk-pro 0.2" wait_row 7 'qk-pro λ 0.2$'
+keys g
+strokes 2 s r
+check "the worst layer by routing has the pointer" wait_selected 11
+text ':sort index'
+keys Enter
+text ':set all=keep'
+keys Enter
+wait_for 'no choices'
+keys g
+
 keys j
 wait_selected 1
 keys Space j j
 check "restore layer 1, go on to 4" wait_selected 4
-keys m m +
+keys m l +
 check "blend layer 4" wait_row 4 'lerp α 0.55'
 keys G k 1
 check "restore q of layer 10" wait_row 10 'Q restore K keep\|Q restore  K keep'
@@ -70,7 +100,7 @@ check "it is written" wait_for 'written to patch'
 check "as one file of weights" test -e "$work/patch/qkscope-patch.safetensors"
 keys q
 wait_for 'Space restore'
-keys u u u u u u u
+keys u u u u u u u u u u u u u u u u u u u
 wait_for 'nothing to undo'
 check "choices that were taken back are none to save" wait_for 'no choices'
 keys q
