@@ -22,7 +22,8 @@
     X(MESSAGES, messages_screen)                                                                             \
     X(ATTENTION, attention_screen)                                                                           \
     X(EVAL, eval_screen)                                                                                     \
-    X(SUGGEST, suggest_screen)
+    X(SUGGEST, suggest_screen)                                                                               \
+    X(COMPARE, compare_screen)
 
 /* The preconditions. The first unmet row gives the reason: its message, or the text that `why` returns.
  *
@@ -110,10 +111,17 @@
         ON_CHOOSING | ON_SUGGEST, NEEDS_MASSES, run_suggest)                                                  \
     X(TAKE, "Choices", "take", "Enter", 2, "choose", "Choose what the selected proposal chooses", NULL,       \
         ON_SUGGEST, NEEDS_PROPOSAL, run_take)                                                                 \
-    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL,                       \
-        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_UNDO, run_undo)                                             \
-    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL,                            \
-        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_REDO, run_undo)                                             \
+    X(KEEP_A, "Choices", "keep-a", "&", 0, "", "Keep the choices as A, to compare others with them", NULL,    \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_keep_a)                                                    \
+    X(COMPARE, "Choices", "compare", "=", 19, "compare",                                                      \
+        "Compare A with the present choices, or go back: numbers, answers and bytes", NULL,                   \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_compare)                                                   \
+    X(SWAP, "Choices", "swap", "Enter", 2, "swap", "Choose what A has, and make A of what is chosen", NULL,   \
+        ON_COMPARE, 0, run_swap)                                                                              \
+    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_UNDOING,           \
+        NEEDS_UNDO, run_undo)                                                                                 \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_UNDOING, NEEDS_REDO,    \
+        run_undo)                                                                                             \
                                                                                                               \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",    \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                              \
@@ -170,7 +178,7 @@
                                                                                                               \
     X(EVALUATE, "Evaluation", "evaluate", "t", 17, "test",                                                    \
         "Show how many cases pre, post and the current model answer right, or go back", NULL,                 \
-        ON_CHOOSING | ON_EVAL, 0, run_evaluate)                                                               \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_evaluate)                                                  \
     X(FRONT, "Evaluation", "front", "s", 2, "search",                                                         \
         "Search for the selections that answer most, for 'N minutes' or 'N evaluations'", "LIMIT", ON_EVAL,   \
         NEEDS_NO_SEARCH, run_front)                                                                           \

@@ -130,7 +130,7 @@ static unsigned accept_prompt(struct app *app)
 /* A number of a layer ends at a key that is none of its digits, which acts there. */
 static bool ends_number(const struct app *app, int key)
 {
-    return app->prompt_action == ACTION_LAYER && app->prompt.text[0] != '\0' && key > ' ' && key < 0x7f &&
+    return app->prompt_action == ACTION_LAYER && app->prompt.text[0] != '\0' && key >= ' ' && key < 0x7f &&
            (key < '0' || key > '9');
 }
 

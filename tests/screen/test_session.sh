@@ -16,9 +16,22 @@ check "all full layers are restored" wait_for '4 choices, not exported'
 check "  as marked" wait_row 7 'restore$'
 keys Escape
 wait_gone 'marked'
+keys '&' # see below: 2 with =
+wait_for 'choices kept as A'
 strokes 4 '#' 7 m q
 check "layer 7 becomes qk-pro 0.3" wait_row 7 'qk-pro λ 0.3$'
 check "  at a number that ends where a key acts" wait_selected 7
+strokes 1 =
+check "two selections are compared" wait_for '^ *7 full *restore *qk-pro λ 0.3 .* 0 *2.27 '
+check "  what they come to" wait_for '^ routing from pre .* 9.24 *9.43 *+0.19'
+check "  what they change" wait_for '^ A  *8 tensors, 197 kB'
+check "  and what is not known says what gives it" wait_for 't runs the cases'
+keys Enter
+check "Enter turns them around" wait_for '^ *7 full *qk-pro λ 0.3 *restore '
+keys u
+check "which u takes back" wait_for '^ *7 full *qk-pro λ 0.3 *qk-pro λ 0.3 '
+keys =
+check "= goes back" wait_row 7 'qk-pro λ 0.3$'
 keys u
 wait_row 7 'restore$'
 strokes 8 '#' 7 m q - -
