@@ -19,6 +19,7 @@ open_view() {
     ATTENTION) keys Down f && wait_for 'aforged: line\|⏎forged: line' ;;
     EVAL) keys t && wait_for 'every case is answered' ;;
     SUGGEST) keys '!' && wait_for 'QK-Restore' ;;
+    COMPARE) keys = && wait_for 'and the present choices' ;;
     *) false ;;
     esac
 }

@@ -11,6 +11,12 @@ strokes() {
     check "  with $# keystrokes, of $most at most" test $# -le "$most"
     keys "$@"
 }
+keys e w
+check "an export without choices asks" wait_for 'nothing is chosen: write post as it is to post-qkscope? y/n'
+keys n
+wait_gone 'y/n'
+keys q
+wait_for 'Space restore'
 strokes 4 b f Space
 check "all full layers are restored" wait_for '4 choices, not exported'
 check "  as marked" wait_row 7 'restore$'
@@ -76,11 +82,35 @@ check "w writes it" wait_for 'written to post-qkscope'
 check "the choices count as saved" wait_for '3 choices, saved'
 keys v
 check "v verifies it" wait_for 'post-qkscope is what its recipe says'
+check "  and compares it with the screen" wait_for 'those on the screen'
 check "the command line agrees" "$QKSCOPE" verify "$work/post-qkscope"
 check "q of layer 10 alone changed there" sh -c \
     "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 10 --json | tr -d ' \n\t' | grep -q '\"k\":{\"rel_fro\":0,'"
 check "layer 0 did not change" sh -c \
     "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 0 --json | tr -d ' \n\t' | grep -q '\"routing\":{\"rel_fro\":0,'"
+
+# The same once more, with other choices: three keystrokes each time.
+keys q
+wait_for 'Space restore'
+keys 2
+wait_row 10 ' restore$'
+strokes 2 e w
+check "a free name is proposed" wait_for 'written to post-qkscope-2'
+strokes 1 v
+check "where the second export is verified" wait_for 'post-qkscope-2 is what its recipe says'
+keys t C-u
+text post-qkscope
+keys Enter
+check "what is wrong with the target stands at it" wait_for '^  *post-qkscope: exists'
+check "and the tensors stay in sight" wait_for 'layers.10.self_attn.k_proj.weight *10 k'
+keys v
+check "an export with other choices than the screen's says so" wait_for 'but the screen'
+keys q u e
+wait_for 'target *post-qkscope-3'
+keys t C-u
+text post-qkscope
+keys Enter
+wait_for '^  *post-qkscope: exists'
 
 before=$(sums "$work/post-qkscope")
 keys w
@@ -100,7 +130,7 @@ wait_for 'export to'
 keys C-u
 text post/inside
 keys Enter
-check "a target inside an input is refused at once" wait_for 'changes .*post'
+check "a target inside an input is refused at once" wait_for 'refused: it is, or is'
 keys w
 check "and cannot be written" wait_for 'write:'
 check "nothing was made there" test ! -e "$work/post/inside"
