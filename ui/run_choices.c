@@ -346,6 +346,8 @@ static unsigned mark_by(struct app *app, const char *selector)
     qk_session_done(app->session, &done, &total);
     if (strpbrk(selector, "<>") != NULL && done < total)
         say(app, STYLE_WARNING, "%d marked; the numbers of %d layers are not known yet", n, total - done);
+    else if (n == 0 && selector_doubt(selector) != NULL)
+        say(app, STYLE_WARNING, "0 layers marked: %s", selector_doubt(selector));
     else
         say(app, STYLE_DIM, "%d layer%s marked", n, n == 1 ? "" : "s");
     return REFRESH_DRAW;

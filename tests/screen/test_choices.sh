@@ -162,8 +162,12 @@ wait_gone mend
 text ':nonsense'
 keys Enter
 check "an unknown name is reported" wait_for "no action is called 'nonsense'"
+keys C-u
+text 'exprot'
+keys Enter
+check "  with the one that was meant" wait_for "did you mean 'export'?"
 keys Escape
-wait_gone nonsense
+wait_gone "is called"
 
 keys w
 text choices.json

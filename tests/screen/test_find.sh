@@ -53,6 +53,14 @@ text 'routing>0.15'
 keys Enter
 check "numbers filter" wait_order '6 7 11'
 keys '\' C-u
+text 'routing>14'
+keys Enter
+check "a share that no layer can have is explained" wait_for '14 % is 0.14 or 14%'
+keys '\' C-u
+text 'routing>15%'
+keys Enter
+check "per cent are taken" wait_order '6 7 11'
+keys '\' C-u
 text 'nothing has this'
 keys Enter
 check "an empty list says how to go on" wait_for 'Esc shows all'

@@ -26,7 +26,7 @@ all_listed() {
 }
 
 check "the table has its rows" test "$(names | wc -l)" -ge 50
-start 100 120
+start 100 150
 keys '?'
 wait_for 'every action'
 check "help lists every action" until_true all_listed
