@@ -235,7 +235,10 @@
     X(EXPORT_CANCEL, "Export", "cancel", "Esc Ctrl-C", 8, "cancel",                                           \
         "Stop what is running; nothing is left behind", NULL, ON_EXPORT, NEEDS_TASK, run_cancel)              \
                                                                                                               \
-    X(HELP, "Program", "help", "? F1", 1, "help", "Show every key", NULL, ON_ALL, 0, run_view)                \
+    X(HELP, "Program", "help", "? F1", 1, "help", "Show every key, those of this view first", NULL, ON_ALL,   \
+        0, run_view)                                                                                          \
+    X(SIGNS, "Program", "signs", "Tab", 2, "signs", "Show what numbers and signs mean, or the keys again",    \
+        NULL, ON_HELP, 0, run_signs)                                                                          \
     X(COMMAND, "Program", "command", ":", 0, "", "Run an action by its name, with Tab to complete it", NULL,  \
         ON_ALL, 0, run_command)                                                                               \
     X(BACK, "Program", "back", "Esc", 0, "",                                                                  \
