@@ -15,8 +15,9 @@ unsigned menu_open(struct app *app, void (*fill)(struct app *app, struct menu *m
     struct menu *menu = &app->menu;
     *menu = (struct menu){.open = true, .fill = fill, .take = take};
     fill(app, menu);
-    for (int i = 0; i < menu->n; i++)
-        if (menu->entry[i].key != 0 && menu->entry[i].value == value)
+    for (int i = menu->n - 1; i >= 0; i--) /* without it, on the first that can be taken */
+        if (menu->entry[i].key != 0 &&
+            (menu->entry[i].value == value || menu->entry[menu->selected].value != value))
             menu->selected = i;
     return REFRESH_DRAW;
 }
@@ -118,6 +119,8 @@ void menu_draw(const struct menu *menu, struct canvas *canvas)
 static unsigned take(struct app *app, int i)
 {
     struct menu *menu = &app->menu;
+    if (i >= menu->n || menu->entry[i].key == 0)
+        return REFRESH_DRAW;
     menu->open = false;
     app->message[0] = '\0';
     return menu->take(app, menu->entry[i].value) | REFRESH_DRAW;
@@ -127,6 +130,8 @@ static unsigned take(struct app *app, int i)
 static void go(struct menu *menu, int step)
 {
     int i = menu->selected;
+    if (menu->n == 0)
+        return;
     do
         i = (i + step + menu->n) % menu->n;
     while (menu->entry[i].key == 0 && i != menu->selected);

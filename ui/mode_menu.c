@@ -14,6 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Lists the layers that a choice is for in app->targets: that of the head where heads have the keys. */
+static int menu_layers(struct app *app)
+{
+    if (!heads_have_keys(app))
+        return choice_targets(app);
+    if (!layer_is_selected(app) || !selected_layer(app)->has_qk)
+        return 0;
+    app->targets[0] = app->rows.selected;
+    return 1;
+}
+
 /* Lists the modes that the first of the layers allows for the roles on which keys act. */
 static int offered_modes(const struct app *app, enum qk_mode out[QK_MODE_COUNT])
 {
@@ -58,7 +69,7 @@ static void try_modes(struct app *app)
 {
     enum qk_mode mode[QK_MODE_COUNT];
     struct qk_selection next[QK_MODE_COUNT] = {{0}};
-    int n_layers = choice_targets(app), n = offered_modes(app, mode);
+    int n_layers = menu_layers(app), n = offered_modes(app, mode);
     enum qk_code code = QK_OK;
     struct qk_error err = {0};
     for (int i = 0; i < n && code == QK_OK; i++)
@@ -80,7 +91,10 @@ static void title_of(const struct app *app, int n_layers, char out[MENU_NOTE])
 {
     int head;
     if (heads_have_keys(app) && n_layers > 0) {
+        bool on_text = top_screen(app) == SCREEN_ATTENTION; /* there it is a query head */
         enum qk_role role = selected_head(app, &head);
+        role = on_text ? QK_Q : role;
+        head = on_text ? range_head(app) : head;
         snprintf(out, MENU_NOTE, "layer %d, %s%d: choice, and what it leaves between the layer and pre",
             app->rows.selected, qk_role_name(role), head);
         return;
@@ -114,7 +128,7 @@ static void fill_modes(struct app *app, struct menu *menu)
     enum { CELLS = 10 };
     enum qk_mode mode[QK_MODE_COUNT];
     const struct qk_trials *trials = qk_session_trials(app->session);
-    int n_layers = choice_targets(app);
+    int n_layers = menu_layers(app);
     if (n_layers == 0)
         return;
     int n = offered_modes(app, mode);
@@ -162,9 +176,10 @@ static bool step_mode(struct app *app, int key, int value)
 /* The pointer begins on the present choice. */
 unsigned open_modes(struct app *app)
 {
-    int n = choice_targets(app);
-    if (n == 0)
-        return REFRESH_NONE;
+    int n = menu_layers(app);
+    if (n == 0) /* others are marked */
+        return say_failure(app, "mode: %s",
+            layer_is_selected(app) ? layer_obstacle(selected_layer(app)) : "no layer is selected");
     const struct qk_layer_choice *now = &qk_session_selection(app->session)->choice[app->targets[0]];
     struct qk_choice choice =
         heads_have_keys(app) ? head_choice(app) : now->role[app->role == QK_K ? QK_K : QK_Q];
