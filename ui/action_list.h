@@ -23,7 +23,8 @@
     X(ATTENTION, attention_screen)                                                                           \
     X(EVAL, eval_screen)                                                                                     \
     X(SUGGEST, suggest_screen)                                                                               \
-    X(MAP, map_screen)
+    X(MAP, map_screen)                                                                                       \
+    X(COMPARE, compare_screen)
 
 /* The preconditions. The first unmet row gives the reason: its message, or the text that `why` returns.
  *
@@ -34,7 +35,7 @@
     X(QK, layer_has_qk, "no layer with q and k is selected", why_no_qk)                                      \
     X(HEADS, heads_have_keys, "the list has the keys: Tab gives them to the heads, Enter opens the layer",   \
         NULL)                                                                                                \
-    X(PARAM, choice_has_param, "this choice has no parameter: m goes on to a mode that has one", NULL)       \
+    X(PARAM, choice_has_param, "this choice has no parameter: m shows the modes that have one", NULL)        \
     X(UNDO, can_undo, "nothing to undo", NULL)                                                               \
     X(REDO, can_redo, "nothing to redo", NULL)                                                               \
     X(SEARCH, has_searched, "nothing has been searched for: / starts", NULL)                                 \
@@ -69,8 +70,8 @@
         NULL, ON_ALL, 0, run_move)                                                                            \
     X(LAST, "Moving", "last", "G End", 0, "", "Go to the last row, or head when heads have the keys", NULL,   \
         ON_ALL, 0, run_move)                                                                                  \
-    X(LAYER, "Moving", "layer", "", 0, "", "Go to the layer of that number", "NUMBER", ON_CHOOSING, 0,        \
-        run_layer)                                                                                            \
+    X(LAYER, "Moving", "layer", "#", 0, "", "Go to the layer of that number; the key behind it acts there",   \
+        "NUMBER", ON_CHOOSING, 0, run_layer)                                                                  \
     X(NEXT_PANEL, "Moving", "next-panel", "Tab", 0, "", "Give the keys to the next panel", NULL, ON_LAYERS,   \
         0, run_panel)                                                                                         \
     X(PREVIOUS_PANEL, "Moving", "previous-panel", "Shift-Tab", 0, "", "Give the keys to the previous panel",  \
@@ -107,16 +108,15 @@
     X(KEEP, "Choices", "keep", "0 Backspace", 0, "", "Keep post's q and k", NULL, ON_CHOOSING, NEEDS_QK,      \
         run_keep)                                                                                             \
     X(MODE, "Choices", "mode", "m", 5, "mode",                                                                \
-        "Next mode that the layer allows, or the named one; of the selected head where heads have the keys",  \
+        "Ask for a mode, with what each would do, or set the named one; of a head where heads have the keys", \
         "[NAME[:PARAMETER]]", ON_CHOOSING, NEEDS_QK, run_mode)                                                \
-    X(MODE_BACK, "Choices", "mode-back", "", 0, "", "Previous mode", NULL, ON_CHOOSING, NEEDS_QK, run_mode)   \
     X(LESS, "Choices", "less", "- _", 6, "less", "Lower the parameter of the mode by a step", NULL,           \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                   \
-    X(MORE, "Choices", "more", "+ =", 7, "more", "Raise the parameter of the mode by a step", NULL,           \
+    X(MORE, "Choices", "more", "+", 7, "more", "Raise the parameter of the mode by a step", NULL,             \
         ON_CHOOSING, NEEDS_PARAM, run_step)                                                                   \
     X(PARAM, "Choices", "param", "p", 0, "", "Ask for the parameter's exact value", "VALUE", ON_LAYERS,       \
         NEEDS_PARAM, run_param)                                                                               \
-    X(ROLE, "Choices", "role", "x", 0, "", "Mode and parameter keys act on q and k, on q, or on k", NULL,     \
+    X(ROLE, "Choices", "role", "x", 0, "", "Keys that choose act on q and k, on q, or on k", NULL,            \
         ON_CHOOSING, 0, run_role)                                                                             \
     X(SET, "Choices", "set", "", 0, "",                                                                       \
         "Set choices as --set does: full=restore, 3,5-8:q=lerp:0.5, routing>0.15=qk-pro:0.3", "SPEC",         \
@@ -126,10 +126,17 @@
         ON_CHOOSING | ON_SUGGEST, NEEDS_MASSES, run_suggest)                                                  \
     X(TAKE, "Choices", "take", "Enter", 2, "choose", "Choose what the selected proposal chooses", NULL,       \
         ON_SUGGEST, NEEDS_PROPOSAL, run_take)                                                                 \
-    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL,                       \
-        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_UNDO, run_undo)                                             \
-    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL,                            \
-        ON_CHOOSING | ON_EVAL | ON_SUGGEST, NEEDS_REDO, run_undo)                                             \
+    X(KEEP_A, "Choices", "keep-a", "&", 0, "", "Keep the choices as A, to compare others with them", NULL,    \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_keep_a)                                                    \
+    X(COMPARE, "Choices", "compare", "=", 19, "compare",                                                      \
+        "Compare A with the present choices, or go back: numbers, answers and bytes", NULL,                   \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_compare)                                                   \
+    X(SWAP, "Choices", "swap", "Enter", 2, "swap", "Choose what A has, and make A of what is chosen", NULL,   \
+        ON_COMPARE, 0, run_swap)                                                                              \
+    X(UNDO, "Choices", "undo", "u", 9, "undo", "Undo the last change of choices", NULL, ON_UNDOING,           \
+        NEEDS_UNDO, run_undo)                                                                                 \
+    X(REDO, "Choices", "redo", "Ctrl-R", 15, "redo", "Redo what was undone", NULL, ON_UNDOING, NEEDS_REDO,    \
+        run_undo)                                                                                             \
                                                                                                               \
     X(RANGE, "Several layers", "range", "v", 10, "range", "Start or end a range of rows that keys act on",    \
         NULL, ON_LAYERS, NEEDS_LAYER, run_range)                                                              \
@@ -139,8 +146,8 @@
     X(MARK_ALL, "Several layers", "mark-all", "A", 0, "", "Mark every layer in view, or none", NULL,          \
         ON_LAYERS, NEEDS_LAYER, run_mark)                                                                     \
     X(MARK_BY, "Several layers", "mark-by", "b", 13, "by",                                                    \
-        "Mark by kind, list or number: all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4",           \
-        "SELECTOR", ON_LAYERS, 0, run_mark_by)                                                                \
+        "Ask what to mark: a kind, all, or by list or number: 3,5-8, routing>0.15, q.angle>=4", "SELECTOR",   \
+        ON_LAYERS, 0, run_mark_by)                                                                            \
                                                                                                               \
     X(SEARCH, "Finding", "search", "/", 11, "find", "Find a word, or layers by kind, list or number",         \
         "TEXT", ON_LAYERS | ON_ATTENTION | ON_TEXT, 0, run_search)                                            \
@@ -151,7 +158,8 @@
     X(FILTER, "Finding", "filter", "\\", 0, "", "Show only layers with a word, of a kind, list or number",    \
         "TEXT", ON_LAYERS, 0, run_filter)                                                                     \
     X(SORT, "Finding", "sort", "s", 12, "sort",                                                               \
-        "Sort by the next of " QK_COLUMN_NAMES "or by the named one", "[COLUMN]", ON_LAYERS, 0, run_sort)     \
+        "Ask what to sort by: " QK_COLUMN_NAMES "or sort by the named one", "[COLUMN]", ON_LAYERS, 0,         \
+        run_sort)                                                                                             \
     X(SORT_REVERSE, "Finding", "reverse", "S", 0, "", "Turn the order around", NULL, ON_LAYERS, 0, run_sort)  \
                                                                                                               \
     X(PLOT, "Attention", "plot", "R", 0, "", "Show attention ranges in the detail, or the angles alone",      \
@@ -185,7 +193,7 @@
                                                                                                               \
     X(EVALUATE, "Evaluation", "evaluate", "t", 17, "test",                                                    \
         "Show how many cases pre, post and the current model answer right, or go back", NULL,                 \
-        ON_CHOOSING | ON_EVAL, 0, run_evaluate)                                                               \
+        ON_CHOOSING | ON_EVAL | ON_COMPARE, 0, run_evaluate)                                                  \
     X(FRONT, "Evaluation", "front", "s", 2, "search",                                                         \
         "Search for the selections that answer most, for 'N minutes' or 'N evaluations'", "LIMIT", ON_EVAL,   \
         NEEDS_NO_SEARCH, run_front)                                                                           \
@@ -242,7 +250,10 @@
     X(EXPORT_CANCEL, "Export", "cancel", "Esc Ctrl-C", 8, "cancel",                                           \
         "Stop what is running; nothing is left behind", NULL, ON_EXPORT, NEEDS_TASK, run_cancel)              \
                                                                                                               \
-    X(HELP, "Program", "help", "? F1", 1, "help", "Show every key", NULL, ON_ALL, 0, run_view)                \
+    X(HELP, "Program", "help", "? F1", 1, "help", "Show every key, those of this view first", NULL, ON_ALL,   \
+        0, run_view)                                                                                          \
+    X(SIGNS, "Program", "signs", "Tab", 2, "signs", "Show what numbers and signs mean, or the keys again",    \
+        NULL, ON_HELP, 0, run_signs)                                                                          \
     X(COMMAND, "Program", "command", ":", 0, "", "Run an action by its name, with Tab to complete it", NULL,  \
         ON_ALL, 0, run_command)                                                                               \
     X(BACK, "Program", "back", "Esc", 0, "",                                                                  \

@@ -42,6 +42,7 @@ enum {
         ON_TEXT = ON_HELP | ON_MESSAGES,
     ON_LAYERS = ON_LIST | ON_DETAIL,
     ON_CHOOSING = ON_LAYERS | ON_ATTENTION | ON_MAP, /* choices can be made */
+    ON_UNDOING = ON_CHOOSING | ON_EVAL | ON_SUGGEST | ON_COMPARE,
     ON_ALL = (1 << SCREEN_COUNT) - 1
 };
 

@@ -147,6 +147,11 @@ static unsigned pointer_moved(struct app *app)
     struct pointer pointer = terminal_pointer();
     if (app->prompt.open || app->question[0] != '\0' || too_small())
         return REFRESH_NONE;
+    if (app->menu.open)
+        return pointer.kind == POINTER_PRESS  ? menu_pressed(app, pointer.y, pointer.x)
+               : pointer.kind == POINTER_UP   ? menu_takes(app, KEY_OF_CURSES(KEY_UP))
+               : pointer.kind == POINTER_DOWN ? menu_takes(app, KEY_OF_CURSES(KEY_DOWN))
+                                              : REFRESH_NONE;
     switch (pointer.kind) {
     case POINTER_UP:
         return run_action(app, ACTION_UP, NULL);
@@ -194,6 +199,8 @@ static unsigned key_pressed(struct app *app, int key)
     }
     if (app->prompt.open)
         return prompt_takes(app, key);
+    if (app->menu.open && !too_small())
+        return menu_takes(app, key);
     app->message[0] = '\0';
     enum action action = action_for_key(app, key);
     /* The effects of other keys would not be visible. */

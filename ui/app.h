@@ -11,6 +11,7 @@
 #include "session/session.h"
 #include "session/task.h"
 #include "ui/actions.h"
+#include "ui/menu.h"
 #include "ui/prompt.h"
 #include "ui/rows.h"
 #include "ui/theme.h"
@@ -55,6 +56,7 @@ struct app {
     int prompt_selected;            /* layer that was selected when the prompt opened */
     char prompt_before[MATCH_TEXT]; /* filter or search text at that time */
     struct qk_lines history[ACTION_COUNT];
+    struct menu menu;
     char question[QK_ERROR_TEXT]; /* waits for y or n; "": none */
     unsigned (*answer)(struct app *app);
 

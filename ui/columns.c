@@ -30,14 +30,6 @@ bool column_parse(const char *name, enum column_id *id)
     return false;
 }
 
-enum column_id column_after(enum column_id id)
-{
-    do
-        id = (enum column_id)((id + 1) % COLUMN_COUNT);
-    while (COLUMNS[id].name == NULL);
-    return id;
-}
-
 /* --- what fits --- */
 
 void columns_count(const struct app *app, int count[COLUMN_COUNT])
@@ -112,6 +104,36 @@ static void place_notes(struct placed_columns *out, int from, int width)
     out->note_cells = end > from ? end - from : 0;
 }
 
+/* Gives the column by which rows are sorted a place: its own, that of another one, a new one where there is room for
+ * it, or that of the kind. */
+static void show_sorted(
+    int width, enum column_id sort, int cells[COLUMN_COUNT], const struct column *shown[COLUMN_COUNT])
+{
+    const enum column_id host[] = {COLUMNS[sort].instead_of, COLUMN_EFFECTS, COLUMN_REACH};
+    int needed = COLUMNS[sort].size[0].cells, left = width;
+    for (size_t i = 0; i < sizeof host / sizeof host[0] && cells[sort] == 0; i++)
+        if (host[i] != COLUMN_INDEX && cells[host[i]] >= needed) {
+            shown[host[i]] = &COLUMNS[sort];
+            return;
+        }
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        left -= with_gap(i, cells);
+    if (cells[sort] == 0 && left >= needed + COLUMNS[sort].gap)
+        cells[sort] = needed;
+    else if (cells[sort] == 0)
+        shown[COLUMN_KIND] = &COLUMNS[sort];
+}
+
+enum column_id column_at(const struct placed_columns *placed, int x)
+{
+    for (int k = 0; k < placed->n; k++) {
+        const struct column *column = placed->at[k].column;
+        if (x >= placed->at[k].x && x < placed->at[k].x + placed->at[k].cells)
+            return (enum column_id)(column - COLUMNS);
+    }
+    return COLUMN_COUNT;
+}
+
 struct placed_columns columns_place(int width, const int count[COLUMN_COUNT], enum column_id sort)
 {
     struct placed_columns out = {0};
@@ -120,8 +142,7 @@ struct placed_columns columns_place(int width, const int count[COLUMN_COUNT], en
     for (int i = 0; i < COLUMN_COUNT; i++)
         shown[i] = &COLUMNS[i];
     choose_sizes(width, count, cells);
-    if (cells[sort] == 0 && COLUMNS[sort].instead_of != COLUMN_INDEX)
-        shown[COLUMNS[sort].instead_of] = &COLUMNS[sort];
+    show_sorted(width, sort, cells, shown);
     share_rest(width, cells);
     int left = add_columns(&out, 0, true, cells, shown);
     add_columns(&out, left, false, cells, shown);

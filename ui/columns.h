@@ -44,6 +44,7 @@ enum { COLUMN_SIZES = 4 };
 struct column {
     const char *name; /* of ":sort", NULL: rows cannot be sorted by it */
     column_value *value;
+    int key;        /* of the menu of orders */
     bool ascending; /* the smallest value comes first, else the largest */
 
     const char *heading, *tight_heading;
@@ -66,14 +67,12 @@ struct column {
     /* Beside that column its sizes count the list without it, which must have `beside` cells. COLUMN_INDEX: none. */
     enum column_id yields_to;
     int beside;
-    /* Where it has no place of its own, a list sorted by it shows it in that one's. COLUMN_INDEX: none. */
+    /* Where it has no place of its own, a list sorted by it shows it in that one's. COLUMN_INDEX: any that has room. */
     enum column_id instead_of;
 };
 const struct column *column_of(enum column_id id);
 /* *id = the column of this name of ":sort"; false when no column has it. */
 bool column_parse(const char *name, enum column_id *id);
-/* The next one by which rows can be sorted, around the end. */
-enum column_id column_after(enum column_id id);
 
 /* The columns of a list from left to right. */
 struct placed_columns {
@@ -87,6 +86,8 @@ struct placed_columns {
 /* Fills count by column_id. */
 void columns_count(const struct app *app, int count[COLUMN_COUNT]);
 /* The columns that a list of so many cells has room for, when each could be there `count` times. */
+/* The column at cell x of them, or COLUMN_COUNT. */
+enum column_id column_at(const struct placed_columns *placed, int x);
 struct placed_columns columns_place(int width, const int count[COLUMN_COUNT], enum column_id sort);
 
 /* --- the functions of the table; views/NAME_columns.c has them --- */

@@ -9,6 +9,7 @@
 #include "ui/screen.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static action_handler *const HANDLERS[ACTION_COUNT] = {
@@ -65,6 +66,19 @@ unsigned ask_argument(
     return REFRESH_DRAW;
 }
 
+/* Goes to the layer of the number as far as it is typed. */
+static unsigned preview_layer(struct app *app)
+{
+    struct rows *rows = &app->rows;
+    char *end;
+    long number = strtol(app->prompt.text, &end, 10);
+    rows->selected = app->prompt_selected;
+    for (int i = 0; i < rows->n && end != app->prompt.text && *end == '\0'; i++)
+        if (rows->layer[i] == number)
+            rows_select(rows, i);
+    return REFRESH_DRAW;
+}
+
 /* Search and filter show their effect while the text is typed. */
 static unsigned preview(struct app *app)
 {
@@ -74,6 +88,8 @@ static unsigned preview(struct app *app)
         rows->selected = app->prompt_selected; /* a partial word may have hidden it */
         return REFRESH_ROWS | REFRESH_DRAW;
     }
+    if (app->prompt_action == ACTION_LAYER)
+        return preview_layer(app);
     if (app->prompt_action != ACTION_SEARCH || (here(app) & ON_LAYERS) == 0)
         return REFRESH_DRAW;
     snprintf(rows->search, sizeof rows->search, "%.*s", MATCH_TEXT - 1, app->prompt.text);
@@ -111,8 +127,21 @@ static unsigned accept_prompt(struct app *app)
     return refresh | REFRESH_DRAW;
 }
 
+/* A number of a layer ends at a key that is none of its digits, which acts there. */
+static bool ends_number(const struct app *app, int key)
+{
+    return app->prompt_action == ACTION_LAYER && app->prompt.text[0] != '\0' && key >= ' ' && key < 0x7f &&
+           (key < '0' || key > '9');
+}
+
 unsigned prompt_takes(struct app *app, int key)
 {
+    if (ends_number(app, key)) {
+        unsigned refresh = accept_prompt(app);
+        enum action action = action_for_key(app, key);
+        bool there = (refresh & REFRESH_FAILED) == 0 && action != ACTION_NONE;
+        return there ? refresh | run_action(app, action, NULL) : refresh;
+    }
     switch (prompt_key(&app->prompt, key, complete_argument, app)) {
     case PROMPT_CHANGED:
         return preview(app);

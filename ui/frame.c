@@ -221,6 +221,9 @@ static void draw_bottom(const struct app *app, struct canvas *canvas, int rows, 
         canvas->cursor_y = rows - 1;
         canvas->cursor_x = prompt_draw(&app->prompt, canvas, rows - 1, 1, width - 1);
     } else {
+        if (app->menu.open)
+            draw_text(canvas, rows - 2, 1, width - 2, ALIGN_LEFT, STYLE_DIM,
+                "its key takes an entry, Enter the selected one; Esc leaves all as it is");
         draw_footer(app, canvas);
         draw_up_from(canvas, rows - 1, width, app->message_style, app->message);
     }
@@ -243,6 +246,13 @@ static bool fits(int rows, int columns)
     return rows >= MIN_ROWS && columns >= MIN_COLUMNS;
 }
 
+/* The selected layer's row of the screen in the list; -1 in other views. */
+static int selected_row(const struct app *app)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    return top_screen(app) == SCREEN_LIST ? view->list_area.y + 1 + rows_at(&app->rows) - app->rows.top : -1;
+}
+
 void place_frame(struct app *app)
 {
     int rows, columns;
@@ -254,7 +264,9 @@ void place_frame(struct app *app)
     struct area view = view_area(rows, columns);
     place_rows(app, view); /* in every view: line two shows the row, and keys of other views move it */
     top_ops(app)->place(app, &canvas, view);
-    if (app->question[0] == '\0' && !app->prompt.open)
+    if (app->menu.open)
+        menu_place(app, &canvas, view, selected_row(app));
+    else if (app->question[0] == '\0' && !app->prompt.open)
         place_footer(app, &canvas, rows - 2, columns);
 }
 
@@ -268,6 +280,8 @@ void draw_frame(const struct app *app)
         draw_names(app, &canvas, columns);
         draw_state(app, &canvas, columns);
         top_ops(app)->draw(app, &canvas, view_area(rows, columns));
+        if (app->menu.open)
+            menu_draw(&app->menu, &canvas);
         draw_bottom(app, &canvas, rows, columns);
     } else {
         draw_too_small(&canvas, rows, columns);

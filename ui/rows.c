@@ -2,6 +2,7 @@
 #include "ui/rows.h"
 
 #include "base/mem.h"
+#include "blend/spec.h"
 #include "session/choices.h"
 #include "session/layers.h"
 #include "session/ranges.h"
@@ -212,6 +213,16 @@ int rows_targets(const struct rows *rows, int *out)
     if (n > 1)
         qsort(out, (size_t)n, sizeof *out, compare_int);
     return n;
+}
+
+const char *selector_doubt(const char *selector)
+{
+    struct qk_spec spec;
+    if (qk_spec_parse_selector(selector, &spec, NULL) != QK_OK)
+        return NULL;
+    const char *doubt = qk_spec_doubt(&spec);
+    qk_spec_free(&spec);
+    return doubt;
 }
 
 bool rows_find(struct rows *rows, const struct qk_session *session, int from, bool backwards)

@@ -44,6 +44,8 @@ int rows_marked(const struct rows *rows);
  * or else the selected one. Returns how many. */
 int rows_targets(const struct rows *rows, int *out);
 
+/* Why a selector may not mean what it says (static), or NULL. */
+const char *selector_doubt(const char *selector);
 /* Selects the next (or previous) row that matches rows->search, from `from` on; false when no row does. */
 bool rows_find(struct rows *rows, const struct qk_session *session, int from, bool backwards);
 

@@ -5,6 +5,7 @@
 #include "ui/format.h"
 #include "ui/handlers.h"
 #include "ui/message.h"
+#include "ui/mode_menu.h"
 #include "ui/preconditions.h"
 #include "ui/run_heads.h"
 #include "ui/screen.h"
@@ -21,7 +22,7 @@ static const struct qk_layer_choice *choices_of(const struct app *app, int layer
 }
 
 /* The layers with q and k on which keys act; NEEDS_QK guarantees at least one. */
-static int targets(struct app *app)
+int choice_targets(struct app *app)
 {
     int n = rows_targets(&app->rows, app->targets), kept = 0;
     for (int i = 0; i < n; i++)
@@ -72,10 +73,10 @@ static bool all_restored(const struct app *app, int n, int role)
 unsigned run_toggle(struct app *app, enum action action, const char *argument)
 {
     (void)argument;
-    int role = action == ACTION_RESTORE_Q ? QK_Q : action == ACTION_RESTORE_K ? QK_K : -1;
-    int n = targets(app);
+    int role = action == ACTION_RESTORE_Q ? QK_Q : action == ACTION_RESTORE_K ? QK_K : app->role;
+    int n = choice_targets(app);
     enum qk_mode mode = all_restored(app, n, role) ? QK_KEEP : QK_RESTORE;
-    bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && (here(app) & ON_LAYERS) != 0;
+    bool single = app->rows.anchor < 0 && rows_marked(&app->rows) == 0 && top_screen(app) == SCREEN_LIST;
     unsigned refresh = choose(app, n, role, (struct qk_choice){mode, 0});
     if (single && action == ACTION_RESTORE && (refresh & REFRESH_FAILED) == 0 &&
         app->rows.sort != COLUMN_CHOICE)
@@ -87,7 +88,7 @@ unsigned run_keep(struct app *app, enum action action, const char *argument)
 {
     (void)action;
     (void)argument;
-    return choose(app, targets(app), -1, (struct qk_choice){QK_KEEP, 0});
+    return choose(app, choice_targets(app), app->role, (struct qk_choice){QK_KEEP, 0});
 }
 
 /* --- modes --- */
@@ -117,22 +118,20 @@ static unsigned set_mode(struct app *app, const char *text)
         if (*end != '\0')
             return say_failure(app, "mode: '%s' is no number", number);
     }
-    return choose_here(app, targets(app), app->role, choice);
+    return choose_here(app, choice_targets(app), app->role, choice);
 }
 
 unsigned run_mode(struct app *app, enum action action, const char *argument)
 {
+    (void)action;
     if (argument != NULL && argument[0] != '\0')
         return set_mode(app, argument);
-    bool heads = heads_have_keys(app);
-    int n = targets(app), step = action == ACTION_MODE ? 1 : QK_MODE_COUNT - 1;
-    int first = app->targets[0], role = heads ? -1 : app->role;
-    int mode = (int)(heads ? head_choice(app) : choices_of(app, first)->role[role < 0 ? QK_Q : role]).mode;
-    do
-        mode = (mode + step) % QK_MODE_COUNT;
-    while ((role >= 0 && qk_mode_info((enum qk_mode)mode)->both_roles) ||
-           !qk_blend_offers(app->pair->layer[first].side[QK_POST], (enum qk_mode)mode));
-    return choose_here(app, n, role, (struct qk_choice){(enum qk_mode)mode, app->last_param[mode]});
+    return open_modes(app);
+}
+
+unsigned choose_mode(struct app *app, enum qk_mode mode)
+{
+    return choose_here(app, choice_targets(app), app->role, (struct qk_choice){mode, app->last_param[mode]});
 }
 
 /* --- parameters --- */
@@ -154,7 +153,7 @@ static int param_role(const struct app *app, int layer)
  * keys, it is the selected head's, and counts as one. */
 static int param_targets(struct app *app, int *role, struct qk_choice *like)
 {
-    int n = targets(app), kept = 0;
+    int n = choice_targets(app), kept = 0;
     bool found = false;
     if (heads_have_keys(app)) {
         *like = head_choice(app);
@@ -175,8 +174,8 @@ static int param_targets(struct app *app, int *role, struct qk_choice *like)
     return kept;
 }
 
-/* alpha goes in steps of 0.05; lambda over nice numbers, ten to a decade, from 0.001 to 1000, and 0. */
-static double step_param(const struct qk_mode_info *info, double value, int direction)
+/* Alpha goes in steps of 0.05; lambda over nice numbers, ten to a decade, from 0.001 to 1000, and 0. */
+double step_param(const struct qk_mode_info *info, double value, int direction)
 {
     static const double NICE[] = {1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8};
     enum { PER_DECADE = sizeof NICE / sizeof NICE[0], DECADES = 6 };
@@ -240,7 +239,7 @@ unsigned run_role(struct app *app, enum action action, const char *argument)
     (void)action;
     (void)argument;
     app->role = app->role < 0 ? QK_Q : app->role == QK_Q ? QK_K : -1;
-    say(app, STYLE_DIM, "mode and parameter keys act on %s",
+    say(app, STYLE_DIM, "keys that choose act on %s",
         app->role < 0 ? "q and k" : qk_role_name((enum qk_role)app->role));
     return REFRESH_DRAW;
 }
@@ -257,12 +256,35 @@ unsigned run_set(struct app *app, enum action action, const char *argument)
     return REFRESH_ROWS;
 }
 
+/* Goes to the first layer whose choices differ from those before, unless those of the selected one do. */
+static void go_to_change(struct app *app, const struct qk_selection *before)
+{
+    const struct qk_selection *now = qk_session_selection(app->session);
+    int at = -1;
+    for (int i = app->rows.n - 1; i >= 0; i--) {
+        int layer = app->rows.layer[i];
+        if (qk_layer_choice_equal(&before->choice[layer], &now->choice[layer]))
+            continue;
+        at = i;
+        if (layer == app->rows.selected)
+            return;
+    }
+    if (at >= 0)
+        rows_select(&app->rows, at);
+}
+
 unsigned run_undo(struct app *app, enum action action, const char *argument)
 {
     (void)argument;
     const char *label = "";
+    struct qk_selection before;
+    struct qk_error err = {0};
+    if (qk_selection_copy(&before, qk_session_selection(app->session), &err) != QK_OK)
+        return say_error(app, &err);
     if (action == ACTION_UNDO ? qk_session_undo(app->session, &label) : qk_session_redo(app->session, &label))
         say(app, STYLE_DIM, "%s: %s", action == ACTION_UNDO ? "undone" : "done again", label);
+    go_to_change(app, &before);
+    qk_selection_free(&before);
     return REFRESH_ROWS;
 }
 
@@ -310,25 +332,62 @@ unsigned run_mark(struct app *app, enum action action, const char *argument)
     return REFRESH_DRAW;
 }
 
-unsigned run_mark_by(struct app *app, enum action action, const char *argument)
+static unsigned mark_by(struct app *app, const char *selector)
 {
     struct qk_error err = {0};
     struct rows *rows = &app->rows;
-    int n = 0;
-    if (argument == NULL)
-        return ask_argument(
-            app, action, "mark by ", "", "all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4");
-    if (qk_session_find(app->session, argument, rows->found, &n, &err) != QK_OK)
+    int n = 0, done, total;
+    if (qk_session_find(app->session, selector, rows->found, &n, &err) != QK_OK)
         return say_error(app, &err);
     memset(rows->marked, 0, (size_t)app->pair->n_layers * sizeof *rows->marked);
     for (int i = 0; i < n; i++)
         rows->marked[rows->found[i]] = true;
     rows->anchor = -1;
-    int done, total;
     qk_session_done(app->session, &done, &total);
-    if (strpbrk(argument, "<>") != NULL && done < total)
+    if (strpbrk(selector, "<>") != NULL && done < total)
         say(app, STYLE_WARNING, "%d marked; the numbers of %d layers are not known yet", n, total - done);
+    else if (n == 0 && selector_doubt(selector) != NULL)
+        say(app, STYLE_WARNING, "0 layers marked: %s", selector_doubt(selector));
     else
         say(app, STYLE_DIM, "%d layer%s marked", n, n == 1 ? "" : "s");
     return REFRESH_DRAW;
+}
+
+/* What the menu of key b marks: all, a kind, or what is typed. */
+enum { BY_ALL = QK_KIND_COUNT, BY_TEXT };
+
+static void fill_by(struct app *app, struct menu *menu)
+{
+    int count[QK_KIND_COUNT] = {0};
+    for (int i = 0; i < app->pair->n_layers; i++)
+        count[app->pair->layer[i].kind]++;
+    snprintf(menu->title, sizeof menu->title, "mark layers; the next key acts on all of them");
+    for (int k = 0; k < QK_KIND_COUNT; k++) {
+        if (count[k] == 0 || k == QK_NONE)
+            continue;
+        struct menu_entry *entry =
+            menu_add(menu, qk_kind_name((enum qk_kind)k)[0], k, qk_kind_name((enum qk_kind)k));
+        snprintf(entry->note, sizeof entry->note, "%d layers", count[k]);
+        entry->style = STYLE_DIM;
+    }
+    struct menu_entry *all = menu_add(menu, 'a', BY_ALL, "all");
+    snprintf(all->note, sizeof all->note, "%d layers", app->pair->n_layers);
+    all->style = STYLE_DIM;
+    struct menu_entry *text = menu_add(menu, '/', BY_TEXT, "...");
+    snprintf(text->note, sizeof text->note, "a list or a number: 3,5-8, routing>0.15, q.angle>=4");
+    text->style = STYLE_DIM;
+}
+
+static unsigned take_by(struct app *app, int value)
+{
+    if (value == BY_TEXT)
+        return ask_argument(app, ACTION_MARK_BY, "mark by ", "",
+            "all, full, window, linear, 3,5-8, routing>0.15, q.angle>=4");
+    return mark_by(app, value == BY_ALL ? "all" : qk_kind_name((enum qk_kind)value));
+}
+
+unsigned run_mark_by(struct app *app, enum action action, const char *argument)
+{
+    (void)action;
+    return argument != NULL ? mark_by(app, argument) : menu_open(app, fill_by, take_by, QK_FULL);
 }

@@ -26,7 +26,9 @@ static struct qk_head_run selected_run(const struct app *app, bool group)
         return (struct qk_head_run){(enum qk_head_kind)role, head, head};
     if (role == QK_Q && n_k > 0)
         head = head / (n_q / n_k);
-    return (struct qk_head_run){QK_HEAD_GROUP, head, head};
+    if (app->role == QK_Q && n_k > 0) /* of the group what the role's mark leaves */
+        return (struct qk_head_run){QK_HEAD_Q, head * (n_q / n_k), (head + 1) * (n_q / n_k) - 1};
+    return (struct qk_head_run){app->role == QK_K ? QK_HEAD_K : QK_HEAD_GROUP, head, head};
 }
 
 struct qk_choice head_choice(const struct app *app)
@@ -48,9 +50,19 @@ static unsigned set_run(struct app *app, const struct qk_head_run *run, struct q
         return say_error(app, &err);
     if (qk_mode_info(choice.mode)->has_param)
         app->last_param[choice.mode] = choice.param;
-    say(app, STYLE_DIM, "layer %d: %s%d %s", layer, NAMES[run->of], run->first,
+    char last[16] = "";
+    if (run->last > run->first)
+        snprintf(last, sizeof last, "-%d", run->last);
+    say(app, STYLE_DIM, "layer %d: %s%d%s %s", layer, NAMES[run->of], run->first, last,
         format_choice(text, choice, app->theme.ascii));
     return REFRESH_ROWS;
+}
+
+enum qk_code would_choose_head(
+    const struct app *app, struct qk_choice choice, struct qk_selection *next, struct qk_error *err)
+{
+    struct qk_head_run run = selected_run(app, qk_mode_info(choice.mode)->both_roles);
+    return qk_session_would_choose_heads(app->session, app->rows.selected, &run, 1, choice, next, err);
 }
 
 unsigned choose_head(struct app *app, struct qk_choice choice)
@@ -68,9 +80,12 @@ static bool run_restored(const struct app *app, const struct qk_head_run *run)
 {
     const struct qk_pair_layer *layer = selected_layer(app);
     int n_q = qk_selection_heads(layer, QK_HEAD_Q), n_k = qk_selection_heads(layer, QK_HEAD_K);
+    bool all = true;
+    for (int h = run->first; h <= run->last && run->of != QK_HEAD_GROUP; h++)
+        all = all && head_restored(app, (enum qk_role)run->of, h);
     if (run->of != QK_HEAD_GROUP)
-        return head_restored(app, (enum qk_role)run->of, run->first);
-    bool all = head_restored(app, QK_K, run->first);
+        return all;
+    all = head_restored(app, QK_K, run->first);
     for (int h = 0; n_k > 0 && h < n_q / n_k; h++)
         all = all && head_restored(app, QK_Q, run->first * (n_q / n_k) + h);
     return all;

@@ -1,6 +1,7 @@
 /* run_program.c - handlers of recipes, of the ":" line, and of leaving: a view, or the program. */
 #include "ui/app.h"
 
+#include "base/guess.h"
 #include "export/recipe.h"
 #include "ui/complete.h"
 #include "ui/dispatch.h"
@@ -79,6 +80,17 @@ unsigned run_save(struct app *app, enum action action, const char *argument)
 
 /* --- the ":" line --- */
 
+static unsigned unknown_action(struct app *app, const char *name, size_t n)
+{
+    struct qk_guess guess = qk_guess_begin(name, n);
+    for (int i = 0; i < ACTION_COUNT; i++)
+        if (action_exists(app, (enum action)i))
+            qk_guess_consider(&guess, qk_action_info(i)->name);
+    if (guess.best == NULL)
+        return say_failure(app, "no action is called '%.*s'", (int)n, name);
+    return say_failure(app, "no action is called '%.*s': did you mean '%s'?", (int)n, name, guess.best);
+}
+
 unsigned run_command(struct app *app, enum action action, const char *argument)
 {
     if (argument == NULL)
@@ -90,7 +102,7 @@ unsigned run_command(struct app *app, enum action action, const char *argument)
         return REFRESH_DRAW;
     enum action named = action_of_name(argument, n, here(app));
     if (named == ACTION_NONE)
-        return say_failure(app, "no action is called '%.*s'", (int)n, argument);
+        return unknown_action(app, argument, n);
     if (rest[0] != '\0' && action_traits(named)->argument == NULL)
         return say_failure(app, "%s takes nothing after its name", qk_action_info((int)named)->name);
     return run_action(app, named, rest[0] != '\0' ? rest : NULL);

@@ -1,6 +1,7 @@
 /* spec.c - the parser of the --set grammar, by recursive descent over one line. */
 #include "blend/spec.h"
 
+#include "base/guess.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -67,7 +68,8 @@ static void take_word(struct cursor *c, const char *characters, char out[WORD_TE
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
-static enum qk_code take_number(struct cursor *c, const char *what, double *out)
+/* Takes a number; with `percent` (NULL: there is none) it may end in a per cent sign, which is taken, too. */
+static enum qk_code take_number(struct cursor *c, const char *what, double *out, bool *percent)
 {
     char word[WORD_TEXT], *end;
     skip_blanks(c);
@@ -75,6 +77,10 @@ static enum qk_code take_number(struct cursor *c, const char *what, double *out)
     /* Only the characters of a decimal number: no "nan", "inf" or hexadecimal, which strtod would take. */
     take_word(c, DIGITS "+-.eE", word);
     *out = strtod(word, &end);
+    if (percent != NULL && word[0] != '\0' && *c->p == '%') {
+        *percent = true;
+        c->p++;
+    }
     bool delimited = *c->p == '\0' || strchr("=:/ \t", *c->p) != NULL;
     if (word[0] == '\0' || *end != '\0' || !delimited)
         return fail_at(c, start, what, "a number such as 0.3");
@@ -162,6 +168,19 @@ double qk_head_numbers_largest(const struct qk_head_numbers *numbers, enum qk_he
     return largest;
 }
 
+static enum qk_code unknown_metric(const struct cursor *c, const char *start, const char *key)
+{
+    char what[64] = "unknown metric";
+    struct qk_guess guess = qk_guess_begin(key, strlen(key));
+    for (int m = 0; m < QK_METRIC_COUNT; m++)
+        qk_guess_consider(&guess, qk_metric_info((enum qk_metric)m)->key);
+    for (int m = 0; m < QK_HEAD_METRICS; m++)
+        qk_guess_consider(&guess, qk_head_metric_name((enum qk_head_metric)m));
+    if (guess.best != NULL)
+        snprintf(what, sizeof what, "unknown metric: did you mean %s?", guess.best);
+    return fail_at(c, start, what, "routing, rel_fro, cosine, norm_ratio, angle, angle_max, needle or drop");
+}
+
 /* Parses the left side of the comparison: [q.|k.]METRIC. */
 static enum qk_code parse_metric(
     const struct cursor *c, const char *start, const char *word, struct qk_spec *spec)
@@ -178,8 +197,7 @@ static enum qk_code parse_metric(
     }
     static_assert(QK_METRIC_COUNT == 6, "the list of metrics below is complete");
     if (!qk_metric_parse(key, &spec->metric))
-        return fail_at(c, start, "unknown metric",
-            "routing, rel_fro, cosine, norm_ratio, angle, angle_max, needle or drop");
+        return unknown_metric(c, start, key);
     if (spec->metric == QK_METRIC_ROUTING && spec->metric_role >= 0)
         return fail_at(c, start, "routing is a number of the whole layer", "routing without q. or k.");
     return QK_OK;
@@ -194,7 +212,15 @@ static enum qk_code parse_test(struct cursor *c, const char *start, const char *
     if (equal)
         c->p++;
     spec->compare = greater ? (equal ? QK_GREATER_EQUAL : QK_GREATER) : (equal ? QK_LESS_EQUAL : QK_LESS);
-    return take_number(c, "bound of the test", &spec->bound);
+    skip_blanks(c);
+    const char *number = c->p;
+    bool percent = false, degrees = spec->selector == QK_SELECT_TEST && qk_metric_info(spec->metric)->degrees;
+    QK_TRY(take_number(c, "bound of the test", &spec->bound, &percent));
+    if (percent && degrees)
+        return fail_at(c, number, "per cent of an angle", "degrees without a sign");
+    if (percent)
+        spec->bound /= 100;
+    return QK_OK;
 }
 
 static enum qk_code parse_selector(struct cursor *c, struct qk_spec *spec)
@@ -215,9 +241,16 @@ static enum qk_code parse_selector(struct cursor *c, struct qk_spec *spec)
         return QK_OK;
     }
     spec->selector = QK_SELECT_KIND;
-    if (!qk_kind_parse(word, &spec->kind) || spec->kind == QK_NONE)
-        return fail_at(c, start, start == c->p ? "no layers named" : "unknown layers", EXPECTED);
-    return QK_OK;
+    if (qk_kind_parse(word, &spec->kind) && spec->kind != QK_NONE)
+        return QK_OK;
+    char what[64];
+    struct qk_guess guess = qk_guess_begin(word, strlen(word));
+    for (int k = 0; k < QK_NONE; k++)
+        qk_guess_consider(&guess, qk_kind_name((enum qk_kind)k));
+    snprintf(what, sizeof what, start == c->p ? "no layers named" : "unknown layers");
+    if (start != c->p && guess.best != NULL)
+        snprintf(what, sizeof what, "unknown layers: did you mean %s?", guess.best);
+    return fail_at(c, start, what, EXPECTED);
 }
 
 static enum qk_code parse_role(struct cursor *c, struct qk_spec *spec)
@@ -288,7 +321,7 @@ static enum qk_code parse_choice(struct cursor *c, struct qk_spec *spec)
     }
     skip_blanks(c);
     place = c->p;
-    QK_TRY(take_number(c, "parameter", &spec->choice.param));
+    QK_TRY(take_number(c, "parameter", &spec->choice.param, NULL));
     if (qk_choice_check(spec->choice, NULL) != QK_OK)
         return fail_at(c, place, "parameter out of range",
             info->high <= 1 ? "a number from 0 to 1" : "a finite number >= 0");
@@ -344,4 +377,12 @@ void qk_spec_free(struct qk_spec *spec)
     spec->range = NULL;
     spec->run = NULL;
     spec->n_ranges = spec->n_runs = 0;
+}
+
+const char *qk_spec_doubt(const struct qk_spec *spec)
+{
+    enum { LARGEST = 3 }; /* no drift of a checkpoint that was fine-tuned is that large */
+    bool share = spec->selector == QK_SELECT_HEADS ||
+                 (spec->selector == QK_SELECT_TEST && qk_metric_info(spec->metric)->percent);
+    return share && spec->bound >= LARGEST ? "the bound is a share: 14 % is 0.14 or 14%" : NULL;
 }

@@ -60,6 +60,8 @@ enum qk_code qk_spec_parse(const char *text, struct qk_spec *spec, struct qk_err
 void qk_spec_free(struct qk_spec *spec);
 /* Parses the SELECTOR alone (the screen's "select by" prompt); role is -1, choice keep. */
 enum qk_code qk_spec_parse_selector(const char *text, struct qk_spec *spec, struct qk_error *err);
+/* Why a test may not mean what it says (static), or NULL: a share of 14, where 14 % is 0.14 or 14%. */
+const char *qk_spec_doubt(const struct qk_spec *spec);
 /* numbers may be NULL unless the selector is a test. A test of heads matches a layer in which one passes. */
 bool qk_spec_matches(
     const struct qk_spec *spec, const struct qk_pair *pair, const struct qk_spec_numbers *numbers, int layer);

@@ -2,6 +2,7 @@
  * abbreviations. A later option would make these ambiguous in existing scripts. */
 #include "cli/arguments.h"
 
+#include "base/guess.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 #include "base/text.h"
@@ -48,68 +49,21 @@ static const struct qk_option_info *known_option(const struct qk_arguments *argu
 
 /* --- corrections --- */
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Levenshtein distance; longer words than any option count as far away. */
-static size_t distance(const char *a, size_t n, const char *b)
-{
-    enum { LONGEST = 32 };
-    size_t m = strlen(b), row[LONGEST + 1];
-    if (n > LONGEST || m > LONGEST)
-        return LONGEST;
-    for (size_t j = 0; j <= m; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = row[j];
-            row[j] = least(changed, least(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[m];
-}
-
-/* The nearest name so far; only typing slips count as near. */
-struct guess {
-    const char *word, *best;
-    size_t n, distance;
-};
-
-static struct guess begin_guess(const char *word, size_t n)
-{
-    enum { NEAR = 3 };
-    return (struct guess){.word = word, .n = n, .distance = least(NEAR, n > 2 ? n - 1 : 1)};
-}
-
-static void consider(struct guess *guess, const char *name)
-{
-    size_t d = distance(guess->word, guess->n, name);
-    if (d < guess->distance) {
-        guess->best = name;
-        guess->distance = d;
-    }
-}
-
 static const char *nearest_option(const struct qk_command *command, const char *name, size_t n)
 {
-    struct guess guess = begin_guess(name, n);
+    struct qk_guess guess = qk_guess_begin(name, n);
     const struct qk_option_info *const *tables[] = {command->options, qk_common_options};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (const struct qk_option_info *const *row = tables[t]; *row != NULL; row++)
-            consider(&guess, (*row)->name);
+            qk_guess_consider(&guess, (*row)->name);
     return guess.best;
 }
 
 static const char *nearest_command(const char *name)
 {
-    struct guess guess = begin_guess(name, strlen(name));
+    struct qk_guess guess = qk_guess_begin(name, strlen(name));
     for (int i = 1; qk_command_info(i) != NULL; i++)
-        consider(&guess, qk_command_info(i)->name);
+        qk_guess_consider(&guess, qk_command_info(i)->name);
     return guess.best;
 }
 

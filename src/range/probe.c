@@ -308,6 +308,15 @@ enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct
         shift != NULL ? 2 : 1, progress, err);
 }
 
+enum qk_code qk_probe_shift(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
+    struct qk_progress *progress, double *shift, struct qk_error *err)
+{
+    const struct qk_range_source source[] = {{.model = probe->pair->model[QK_POST], .patch = patch},
+        {.model = probe->pair->model[QK_PRE], .shift = shift}};
+    return qk_range_layer(
+        &probe->range, layer, probe->states[QK_POST].layer[layer], probe->T, source, 2, progress, err);
+}
+
 enum qk_code qk_probe_rows(const struct qk_probe *probe, int layer, enum qk_side side,
     const struct qk_patch *patch, size_t query, float **rows, struct qk_error *err)
 {

@@ -97,6 +97,11 @@ enum qk_code qk_probe_run(struct qk_probe *probe, const struct qk_patch *restore
 enum qk_code qk_probe_same(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
     struct qk_progress *progress, struct qk_layer_range *out, double *shift, struct qk_error *err);
 
+/* *shift = the divergence of pre's whole layer from post's with a patch, on post's own inputs (shift of struct
+ * qk_layer_ranges without one). The layer must be ready. */
+enum qk_code qk_probe_shift(const struct qk_probe *probe, int layer, const struct qk_patch *patch,
+    struct qk_progress *progress, double *shift, struct qk_error *err);
+
 /* Runs the whole of post with a patch again. out[i] (n_layers) are the ranges of the wanted layers that can have
  * them; the others are zeroed. The caller frees each. QK_INPUT when the probe's origin is no forward pass. progress
  * counts layers. */

@@ -79,18 +79,25 @@ static enum qk_code edit_label(
     return qk_text_take(&text, out, err);
 }
 
-enum qk_code qk_session_choose(struct qk_session *session, const int *layers, int n, int role,
-    struct qk_choice choice, int *n_changed, struct qk_error *err)
+enum qk_code qk_session_would_choose(const struct qk_session *session, const int *layers, int n, int role,
+    struct qk_choice choice, struct qk_selection *next, struct qk_error *err)
 {
-    struct qk_selection next;
-    char *label = NULL;
-    QK_TRY(qk_selection_copy(&next, qk_session_selection(session), err));
+    QK_TRY(qk_selection_copy(next, qk_session_selection(session), err));
     enum qk_code code = qk_choice_check(choice, err);
     for (int i = 0; i < n && code == QK_OK; i++) {
         if (n > 1 && !qk_selection_takes(&session->pair->layer[layers[i]], role, choice))
             continue;
-        code = qk_selection_set(&next, session->pair, layers[i], role, choice, err);
+        code = qk_selection_set(next, session->pair, layers[i], role, choice, err);
     }
+    return code;
+}
+
+enum qk_code qk_session_choose(struct qk_session *session, const int *layers, int n, int role,
+    struct qk_choice choice, int *n_changed, struct qk_error *err)
+{
+    struct qk_selection next = {0};
+    char *label = NULL;
+    enum qk_code code = qk_session_would_choose(session, layers, n, role, choice, &next, err);
     if (code == QK_OK)
         code = edit_label(layers, n, role, choice, &label, err);
     if (code == QK_OK)
@@ -116,13 +123,20 @@ static enum qk_code heads_label(int layer, const struct qk_head_run *run, size_t
     return qk_text_take(&text, out, err);
 }
 
+enum qk_code qk_session_would_choose_heads(const struct qk_session *session, int layer,
+    const struct qk_head_run *run, size_t n, struct qk_choice choice, struct qk_selection *next,
+    struct qk_error *err)
+{
+    QK_TRY(qk_selection_copy(next, qk_session_selection(session), err));
+    return qk_selection_set_heads(next, session->pair, layer, run, n, choice, err);
+}
+
 enum qk_code qk_session_choose_heads(struct qk_session *session, int layer, const struct qk_head_run *run,
     size_t n, struct qk_choice choice, int *n_changed, struct qk_error *err)
 {
-    struct qk_selection next;
+    struct qk_selection next = {0};
     char *label = NULL;
-    QK_TRY(qk_selection_copy(&next, qk_session_selection(session), err));
-    enum qk_code code = qk_selection_set_heads(&next, session->pair, layer, run, n, choice, err);
+    enum qk_code code = qk_session_would_choose_heads(session, layer, run, n, choice, &next, err);
     if (code == QK_OK)
         code = heads_label(layer, run, n, choice, &label, err);
     if (code == QK_OK)

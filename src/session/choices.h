@@ -13,6 +13,12 @@ enum qk_code qk_session_choose(struct qk_session *session, const int *layers, in
 /* Sets heads of one layer (blend/selection.h); an error says which it lacks. *n_changed (may be NULL) is 1 or 0. */
 enum qk_code qk_session_choose_heads(struct qk_session *session, int layer, const struct qk_head_run *run,
     size_t n, struct qk_choice choice, int *n_changed, struct qk_error *err);
+/* *next = the selection that these would make; the caller frees it, also after a failure. */
+enum qk_code qk_session_would_choose(const struct qk_session *session, const int *layers, int n, int role,
+    struct qk_choice choice, struct qk_selection *next, struct qk_error *err);
+enum qk_code qk_session_would_choose_heads(const struct qk_session *session, int layer,
+    const struct qk_head_run *run, size_t n, struct qk_choice choice, struct qk_selection *next,
+    struct qk_error *err);
 /* Applies a --set text (one edit). QK_USAGE when a test is used before the numbers that it tests are known: all
  * drift, or needle masses. */
 enum qk_code qk_session_set(

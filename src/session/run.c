@@ -18,12 +18,12 @@ static void free_event(struct event *event)
     free(own);
 }
 
-/* Frees the runs behind the newest whose threads have ended. */
+/* Frees the runs behind the newest whose threads have ended, and which nobody uses. */
 static void free_ended(struct run **list)
 {
     for (struct run **at = &(*list)->next; *at != NULL;) {
         struct run *run = *at;
-        if (run->n_ended < run->n_threads) {
+        if (run->n_ended < run->n_threads || run->borrowed > 0) {
             at = &run->next;
             continue;
         }

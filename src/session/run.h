@@ -54,6 +54,7 @@ struct run {
     int n_layers;
     pthread_t thread[RUN_THREADS];
     int n_threads, n_ended;                     /* the front end's */
+    int borrowed;                               /* the front end's: others that use it, which it outlives */
     struct run_event *done, *last[RUN_THREADS]; /* owned until they are posted */
 
     struct qk_progress progress;

@@ -9,8 +9,8 @@
 
 /* The parts in the order in which they open, follow choices and record what runs. They close in reverse order,
  * because each may use those before it. */
-static const struct session_part *const PARTS[] = {
-    &qk_choices_part, &qk_layers_part, &qk_ranges_part, &qk_needles_part, &qk_evaluation_part, &qk_task_part};
+static const struct session_part *const PARTS[] = {&qk_choices_part, &qk_layers_part, &qk_ranges_part,
+    &qk_needles_part, &qk_evaluation_part, &qk_task_part, &qk_trials_part};
 enum { N_PARTS = sizeof PARTS / sizeof PARTS[0] };
 
 /* --- opening and closing --- */

@@ -2,7 +2,7 @@
  *
  * Each kind of work has a header: layers.h drift and the current model, choices.h choices with undo, ranges.h
  * attention ranges, needles.h needle masses. evaluation.h has cases, search.h a search for selections, task.h export
- * and verification.
+ * and verification, trials.h what choices would do.
  *
  * Threads: only the front end's thread calls these functions. Threads of the session put finished results into an
  * inbox, and qk_session_poll moves them to the getters. So the result of a getter is valid until the next

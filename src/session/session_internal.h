@@ -40,7 +40,7 @@ struct session_part {
     void (*close)(struct qk_session *session);
 };
 extern const struct session_part qk_choices_part, qk_layers_part, qk_ranges_part, qk_needles_part,
-    qk_evaluation_part, qk_task_part;
+    qk_evaluation_part, qk_task_part, qk_trials_part;
 
 struct qk_session {
     struct qk_pair *pair;
@@ -53,6 +53,7 @@ struct qk_session {
     struct run *ranges, *needles;      /* the newest, then those that it replaced; NULL: not begun (run.h) */
     struct evaluation_run *evaluation; /* NULL: not begun */
     struct task_run *task;             /* the running or the last task; NULL: none yet */
+    struct trials *trials;             /* NULL: nothing was tried yet */
 };
 
 /* --- session.c --- */

@@ -21,37 +21,45 @@ check "1 again keeps q" wait_row 0 'Q keep  K restore'
 keys 0
 check "0 keeps both" wait_row 0 ' keep$'
 
-keys m
-check "m: restore" wait_row 0 ' restore$'
-keys m
-check "m: lerp" wait_row 0 'lerp α 0.5$'
+keys g m
+check "m asks for a choice, and tells what each would leave" wait_for '^ r restore  *0 % '
+check "  from pre" wait_for '^ 0 keep  *10\.4 % '
+keys r
+check "r: restore" wait_row 0 ' restore$'
+keys m l
+check "l: lerp" wait_row 0 'lerp α 0.5$'
 keys +
 check "+ adds 0.05" wait_row 0 'lerp α 0.55$'
 keys - -
 check "- takes it away" wait_row 0 'lerp α 0.45$'
 keys m
-check "m: qk-pro" wait_row 0 'qk-pro λ 0.3$'
+check "the menu has the parameter as it is" wait_for '^ l lerp α 0.45 '
+keys - -
+check "  and changes it" wait_for '^ l lerp α 0.35 '
+keys Escape
+wait_gone '^ l lerp'
+check "Esc leaves the choice" wait_row 0 'lerp α 0.45$'
+keys m q
+check "q: qk-pro" wait_row 0 'qk-pro λ 0.3$'
 keys +
 check "lambda goes over nice numbers" wait_row 0 'qk-pro λ 0.4$'
 keys 1
 check "q alone leaves a mode of both roles, which the message says" wait_for 'layer 0: q restore, k keep'
 keys u
 wait_row 0 'qk-pro λ 0.4$'
-keys m
-check "m: procrustes" wait_row 0 'procrustes α 0.5$'
+keys m p
+check "p: procrustes" wait_row 0 'procrustes α 0.5$'
 keys Enter
 check "the layer's screen says what turns" wait_for 'turns nothing and equals lerp'
 keys q
 wait_row 0 'procrustes α 0.5$'
-keys m
-check "m: keep" wait_row 0 ' keep$'
+keys m 0
+check "0: keep" wait_row 0 ' keep$'
 keys +
 check "+ shows why it cannot" wait_for 'no parameter'
-text ':mode-back'
-keys Enter
-check ":mode-back goes back" wait_row 0 'procrustes α 0.5$'
-text ':mode-back'
-keys Enter
+keys m Down Down Enter
+check "Enter takes the selected one" wait_row 0 'lerp α 0.45$'
+keys m q
 check "the parameter of a mode is remembered" wait_row 0 'qk-pro λ 0.4$'
 keys p
 check "p asks for the value" wait_for 'λ of qk-pro: 0.4'
@@ -63,18 +71,25 @@ keys C-u
 text 0.125
 keys Enter
 check "an exact value is taken" wait_row 0 'qk-pro λ 0.125$'
-keys x m
+keys x m p
 check "x: the mode key acts on q alone" wait_row 0 'Q procrustes 0.5'
-keys x m
+keys x m r
 check "x: on k alone" wait_row 0 'K rest'
+keys Space
+check "  and so does Space" wait_row 0 'Q procrustes 0.5'
+keys Up 0
+check "  and 0" wait_row 0 'Q procrustes 0.5'
 keys x
 check "x: on both again" wait_gone '(on k)'
 
 keys u
+wait_for 'undone: keep k of layer 0'
+keys u
 check "u undoes and says what" wait_for 'undone: restore k of layer 0'
-keys C-r
+keys j j C-r
+check "  and the pointer goes to the layer that it changes" wait_selected 0
 check "Ctrl-R does it again and says what" wait_for 'done again: restore k of layer 0'
-keys C-r
+keys C-r C-r
 check "nothing more to redo is reported" wait_for 'nothing to redo'
 i=0
 while [ "$i" -lt 40 ]; do
@@ -94,18 +109,18 @@ keys u
 check "as one edit" wait_for 'undone: restore q and k of 3 layers'
 keys g j a
 check "a marks and goes down" wait_selected 2
-keys j a m m
+keys j a m l
 check "marked layers change together" wait_row 3 'lerp'
 check "from the first to the last" wait_row 1 'lerp'
 check "and none between" wait_row 2 ' keep$'
 keys Escape
 check "Esc takes marks away" wait_gone 'marked'
 keys b
+check "b asks what to mark" wait_for '^ f full *4 layers'
+keys f
+check "f marks the softmax layers" wait_for '4 layers marked'
+keys b /
 wait_for 'mark by'
-text full
-keys Enter
-check "b marks by kind" wait_for '4 layers marked'
-keys b
 text 'routing>'
 keys Enter
 check "a wrong selector is explained" wait_for 'character 9'
@@ -147,8 +162,12 @@ wait_gone mend
 text ':nonsense'
 keys Enter
 check "an unknown name is reported" wait_for "no action is called 'nonsense'"
+keys C-u
+text 'exprot'
+keys Enter
+check "  with the one that was meant" wait_for "did you mean 'export'?"
 keys Escape
-wait_gone nonsense
+wait_gone "is called"
 
 keys w
 text choices.json

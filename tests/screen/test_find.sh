@@ -5,14 +5,32 @@
 start 80 40
 check "layers stand in their order" wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
 keys s
-check "s sorts by q, the largest first" wait_order '7 6 8 11 3 9 5 4 2 1 10 0'
-check "the selected layer stays selected" wait_selected 0
+check "s asks what to sort by" wait_for 'sort by: its key'
+keys q
+check "q sorts by q, the largest first" wait_order '7 6 8 11 3 9 5 4 2 1 10 0'
+check "the pointer goes to the top" wait_selected 7
 check "the heading says so" wait_for 'Q drift▼'
 keys S
 check "S turns it around" wait_order '0 10 1 2 4 5 9 3 11 8 6 7'
-keys S s s
-check "s goes on to routing" wait_for 'routing▼'
-check "which is another order" wait_order '11 7 6 8 5 3 9 1 4 2 10 0'
+check "from the top again" wait_selected 0
+keys s q
+check "the key of the order does so, too" wait_order '7 6 8 11 3 9 5 4 2 1 10 0'
+keys s s
+check "and s" wait_order '0 10 1 2 4 5 9 3 11 8 6 7'
+keys s r
+check "r sorts by routing" wait_order '11 7 6 8 5 3 9 1 4 2 10 0'
+keys Space
+check "by what it shows: a layer that is restored goes down" wait_order '7 6 8 5 3 9 1 4 2 10 0 11'
+check "  and the pointer is on the next" wait_selected 7
+keys u
+wait_order '11 7 6 8 5 3 9 1 4 2 10 0'
+keys s a
+check "a column without a place gets one" wait_for 'angle▼'
+keys s
+wait_for 'sort by: its key'
+keys Escape
+wait_gone 'sort by: its key'
+check "Esc leaves the order" wait_for 'angle▼'
 text ':sort kind'
 keys Enter
 check ":sort names a column" wait_order '1 4 7 10 0 2 3 5 6 8 9 11'
@@ -34,6 +52,14 @@ keys '\'
 text 'routing>0.15'
 keys Enter
 check "numbers filter" wait_order '6 7 11'
+keys '\' C-u
+text 'routing>14'
+keys Enter
+check "a share that no layer can have is explained" wait_for '14 % is 0.14 or 14%'
+keys '\' C-u
+text 'routing>15%'
+keys Enter
+check "per cent are taken" wait_order '6 7 11'
 keys '\' C-u
 text 'nothing has this'
 keys Enter
@@ -108,6 +134,15 @@ press 64 5 10
 check "and up" wait_selected 2
 press 0 17 20
 check "a click selects a head" wait_for '^ q1  *0  *1 '
+press 0 2 16
+check "a click on a heading sorts by its column" wait_for 'Q drift▼'
+press 0 2 16
+check "  and once more the other way around" wait_for 'Q drift▲'
+text ':sort index'
+keys Enter
+wait_order '0 1 2 3 4 5 6 7 8 9 10 11'
+press 0 5 10
+wait_selected 2
 press 0 5 10
 check "a second click opens the layer" wait_gone 'layer▲kind'
 press 0 38 2

@@ -26,7 +26,7 @@ all_listed() {
 }
 
 check "the table has its rows" test "$(names | wc -l)" -ge 50
-start 100 130
+start 100 160
 keys '?'
 wait_for 'every action'
 check "help lists every action" until_true all_listed
@@ -42,7 +42,13 @@ keys '?'
 wait_for 'Moving'
 check "help begins at the top on a small screen" wait_for 'Go up one row'
 keys G
-check "G goes to its end" wait_for 'W_Q^T W_K'
+check "G goes to its end" wait_for 'In other views\|Hard-link'
+keys Tab
+check "Tab shows what modes are" wait_for "pre's weights, byte for byte"
+keys G
+check "  what numbers and signs mean" wait_for 'a number that is being computed'
+keys Tab
+wait_for 'Moving'
 keys /
 text 'clipboard'
 keys Enter
@@ -51,7 +57,13 @@ keys n
 check "the only place is found again" wait_for 'OSC 52'
 keys q
 wait_gone 'every action'
+keys e
+wait_for 'target'
+keys '?'
+check "the keys of a view come first" wait_for 'Write the checkpoint'
 keys q
+wait_gone 'every action'
+keys q q
 wait_end 0
 
 start 100 120 --readonly

@@ -20,6 +20,7 @@ open_view() {
     EVAL) keys t && wait_for 'every case is answered' ;;
     MAP) keys M && wait_for 'map: rel. %' ;;
     SUGGEST) keys '!' && wait_for 'QK-Restore' ;;
+    COMPARE) keys = && wait_for 'and the present choices' ;;
     *) false ;;
     esac
 }

@@ -80,13 +80,13 @@ check "  and Space restores the layer" wait_row 7 ' restore$'
 keys u
 wait_row 7 ' keep$'
 keys Tab Space
-check "with the keys on the heads Space is for them" wait_for 'layer 10: q[0-9] restore'
+check "with the keys on the heads Space is for them" wait_for 'layer 7: q[0-9] restore'
 keys u Escape
 wait_row 7 ' keep$'
 text ':set drop>0.05=restore'
 keys Enter
 check ":set takes tests of drop" wait_row 7 'q 2/4$'
-keys u b
+keys u b /
 text 'needle>0.5'
 keys Enter
 check "b takes tests of mass" wait_for '1 layer marked'
@@ -130,11 +130,11 @@ keys Enter Enter
 check "without colour the masses come, too" wait_for 'q0 needle ≥32$'
 keys Right Space
 check "a head with a choice is marked by a sign" wait_for '^ ●q1 '
-keys m
-check "m goes on to the head's next mode" wait_for '^ choice *q1 lerp 0\.5$'
+keys m l
+check "m is about the head" wait_for '^ choice *q1 lerp 0\.5$'
 keys +
 check "  + raises its parameter" wait_for '^ choice *q1 lerp 0\.55$'
-keys m
+keys m q
 check "  a mode of q and k acts on the group" wait_for '^ choice *q0-1 qk-pro 0\.3  k0 qk-pro 0\.3$'
 keys u u u
 wait_for '^ choice *q1 restore$'

@@ -3,11 +3,60 @@
 . "$srcdir/tests/screen/lib.sh"
 
 start
+# What a user does often takes few keystrokes.
+# strokes MOST KEY... - presses them, and checks that they are no more.
+strokes() {
+    most=$1
+    shift
+    check "  with $# keystrokes, of $most at most" test $# -le "$most"
+    keys "$@"
+}
+keys e w
+check "an export without choices asks" wait_for 'nothing is chosen: write post as it is to post-qkscope? y/n'
+keys n
+wait_gone 'y/n'
+keys q
+wait_for 'Space restore'
+strokes 4 b f Space
+check "all full layers are restored" wait_for '4 choices, not exported'
+check "  as marked" wait_row 7 'restore$'
+keys Escape
+wait_gone 'marked'
+keys '&' # see below: 2 with =
+wait_for 'choices kept as A'
+strokes 4 '#' 7 m q
+check "layer 7 becomes qk-pro 0.3" wait_row 7 'qk-pro λ 0.3$'
+check "  at a number that ends where a key acts" wait_selected 7
+strokes 1 =
+check "two selections are compared" wait_for '^ *7 full *restore *qk-pro λ 0.3 .* 0 *2.27 '
+check "  what they come to" wait_for '^ routing from pre .* 9.24 *9.43 *+0.19'
+check "  what they change" wait_for '^ A  *8 tensors, 197 kB'
+check "  and what is not known says what gives it" wait_for 't runs the cases'
+keys Enter
+check "Enter turns them around" wait_for '^ *7 full *qk-pro λ 0.3 *restore '
+keys u
+check "which u takes back" wait_for '^ *7 full *qk-pro λ 0.3 *qk-pro λ 0.3 '
+keys =
+check "= goes back" wait_row 7 'qk-pro λ 0.3$'
+keys u
+wait_row 7 'restore$'
+strokes 8 '#' 7 m q - -
+check "layer 7 becomes qk-pro 0.2" wait_row 7 'qk-pro λ 0.2$'
+keys g
+strokes 2 s r
+check "the worst layer by routing has the pointer" wait_selected 11
+text ':sort index'
+keys Enter
+text ':set all=keep'
+keys Enter
+wait_for 'no choices'
+keys g
+
 keys j
 wait_selected 1
 keys Space j j
 check "restore layer 1, go on to 4" wait_selected 4
-keys m m +
+keys m l +
 check "blend layer 4" wait_row 4 'lerp α 0.55'
 keys G k 1
 check "restore q of layer 10" wait_row 10 'Q restore K keep\|Q restore  K keep'
@@ -33,11 +82,35 @@ check "w writes it" wait_for 'written to post-qkscope'
 check "the choices count as saved" wait_for '3 choices, saved'
 keys v
 check "v verifies it" wait_for 'post-qkscope is what its recipe says'
+check "  and compares it with the screen" wait_for 'those on the screen'
 check "the command line agrees" "$QKSCOPE" verify "$work/post-qkscope"
 check "q of layer 10 alone changed there" sh -c \
     "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 10 --json | tr -d ' \n\t' | grep -q '\"k\":{\"rel_fro\":0,'"
 check "layer 0 did not change" sh -c \
     "'$QKSCOPE' diff '$work/post' '$work/post-qkscope' --layers 0 --json | tr -d ' \n\t' | grep -q '\"routing\":{\"rel_fro\":0,'"
+
+# The same once more, with other choices: three keystrokes each time.
+keys q
+wait_for 'Space restore'
+keys 2
+wait_row 10 ' restore$'
+strokes 2 e w
+check "a free name is proposed" wait_for 'written to post-qkscope-2'
+strokes 1 v
+check "where the second export is verified" wait_for 'post-qkscope-2 is what its recipe says'
+keys t C-u
+text post-qkscope
+keys Enter
+check "what is wrong with the target stands at it" wait_for '^  *post-qkscope: exists'
+check "and the tensors stay in sight" wait_for 'layers.10.self_attn.k_proj.weight *10 k'
+keys v
+check "an export with other choices than the screen's says so" wait_for 'but the screen'
+keys q u e
+wait_for 'target *post-qkscope-3'
+keys t C-u
+text post-qkscope
+keys Enter
+wait_for '^  *post-qkscope: exists'
 
 before=$(sums "$work/post-qkscope")
 keys w
@@ -57,7 +130,7 @@ wait_for 'export to'
 keys C-u
 text post/inside
 keys Enter
-check "a target inside an input is refused at once" wait_for 'changes .*post'
+check "a target inside an input is refused at once" wait_for 'refused: it is, or is'
 keys w
 check "and cannot be written" wait_for 'write:'
 check "nothing was made there" test ! -e "$work/post/inside"
@@ -70,7 +143,7 @@ check "it is written" wait_for 'written to patch'
 check "as one file of weights" test -e "$work/patch/qkscope-patch.safetensors"
 keys q
 wait_for 'Space restore'
-keys u u u u u u u
+keys u u u u u u u u u u u u u u u u u u u
 wait_for 'nothing to undo'
 check "choices that were taken back are none to save" wait_for 'no choices'
 keys q

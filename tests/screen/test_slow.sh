@@ -13,7 +13,7 @@ check "the first screen is there before any number" until_true wrote 'computing 
 wait_for 'help'
 keys Space
 check "choices can be made meanwhile" wait_row 0 restore
-keys b
+keys b /
 text 'routing>0.1'
 keys Enter
 check "a test of numbers that are not there says so" wait_for 'not known yet'
@@ -32,7 +32,7 @@ keys e w
 check "an export shows its progress" wait_for 'export .*% .* of 5.47 MB'
 keys q
 check "the list can be used while it runs" wait_for 'exporting'
-keys j m
+keys j m r
 check "to choose on" wait_row 2 'restore'
 keys Q
 check "leaving asks about the export" wait_for 'an export is running: stop it and leave? y/n'

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NARROWEST = 20, WIDEST = 250, MOST_EFFECTS = 2, LEAST_LAST = 6 };
+enum { NARROWEST = 20, WIDEST = 250, MOST_EFFECTS = 2, LEAST_LAST = 6, WIDEST_GAP = 3 };
 
 /* What columns_count gives for a pair with ranges or none, and a search of so many objectives. */
 static void fill_count(int count[COLUMN_COUNT], int ranges, int effects)
@@ -40,18 +40,19 @@ static int cells_of(const struct placed_columns *placed, enum column_id id)
     return 0;
 }
 
-/* True when the columns follow each other and fill the width, and the last one has room for something. */
+/* True when the columns follow each other and fill the width, and the last one has room for something. One that stands
+ * in the place of another has the gap of that. */
 static bool in_place(const struct placed_columns *placed, int width)
 {
-    int x = 0;
+    int end = 0, gap = 0;
     for (int k = 0; k < placed->n; k++) {
-        if (placed->at[k].x != x || placed->at[k].cells <= 0)
+        if (placed->at[k].x < end || placed->at[k].x > end + gap || placed->at[k].cells <= 0)
             return false;
-        x += placed->at[k].cells + placed->at[k].column->gap;
+        end = placed->at[k].x + placed->at[k].cells;
+        gap = WIDEST_GAP;
     }
-    const struct column *last = column_of(COLUMN_COUNT - 1);
-    return x - last->gap == width && cells_of(placed, COLUMN_COUNT - 1) >= LEAST_LAST &&
-           placed->note_cells >= 0 && placed->note_x + placed->note_cells <= width;
+    return end == width && cells_of(placed, COLUMN_COUNT - 1) >= LEAST_LAST && placed->note_cells >= 0 &&
+           placed->note_x + placed->note_cells <= width;
 }
 
 static void test_every_width(void **state)
@@ -109,7 +110,7 @@ static void test_instead(void **state)
     assert_int_equal(cells_of(&placed, COLUMN_REACH), ROOMY_REACH);
     assert_int_equal(cells_of(&placed, COLUMN_SHIFT), 6);
     placed = place(80, 0, 0, COLUMN_SHIFT);
-    assert_int_equal(cells_of(&placed, COLUMN_SHIFT), 0);
+    assert_int_equal(cells_of(&placed, COLUMN_SHIFT), 6);
     placed = place(80, 1, 0, COLUMN_DROP); /* the order in which the list starts */
     assert_int_equal(cells_of(&placed, COLUMN_REACH) + cells_of(&placed, COLUMN_NEEDLE), 0);
     assert_int_equal(cells_of(&placed, COLUMN_DROP), NARROW_REACH);
@@ -121,23 +122,43 @@ static void test_instead(void **state)
     assert_int_equal(cells_of(&placed, COLUMN_NEEDLE), ROOMY_REACH);
 }
 
-/* Key s comes by every column that has a value, in the order of the table, and back to the first. */
+/* Key s asks for every column that has a value, each by a key of its own. */
 static void test_order(void **state)
 {
     (void)state;
-    enum column_id id = COLUMN_INDEX, found;
+    enum column_id found;
     for (int i = 0; i < COLUMN_COUNT; i++) {
         const struct column *column = column_of((enum column_id)i);
         assert_int_equal(column->name == NULL, column->value == NULL);
+        assert_int_equal(column->name == NULL, column->key == 0);
         if (column->name == NULL)
             continue;
-        assert_int_equal(id, i);
         assert_true(column_parse(column->name, &found) && found == (enum column_id)i);
-        id = column_after(id);
+        assert_true(column->key > ' ' && column->key != 's'); /* s turns the order around */
+        for (int k = 0; k < i; k++)
+            assert_int_not_equal(column->key, column_of((enum column_id)k)->key);
     }
-    assert_int_equal(id, COLUMN_INDEX);
     assert_false(column_parse("reach", &found));
     assert_false(column_parse("", &found));
+}
+
+/* The column that rows are sorted by is always there, and each cell belongs to the column that it shows. */
+static void test_sorted_is_shown(void **state)
+{
+    (void)state;
+    for (int width = NARROWEST; width <= WIDEST; width++)
+        for (int i = 0; i < COLUMN_COUNT; i++)
+            for (int effects = 0; effects <= MOST_EFFECTS; effects++)
+                for (int ranges = 0; ranges < 2; ranges++) {
+                    if (column_of((enum column_id)i)->name == NULL)
+                        continue;
+                    struct placed_columns placed = place(width, ranges, effects, (enum column_id)i);
+                    if (cells_of(&placed, (enum column_id)i) == 0)
+                        fail_msg("%d cells, ranges %d, effects %d, sorted by %d", width, ranges, effects, i);
+                    for (int k = 0; k < placed.n; k++)
+                        assert_true(column_of(column_at(&placed, placed.at[k].x)) == placed.at[k].column);
+                    assert_int_equal(column_at(&placed, width), COLUMN_COUNT);
+                }
 }
 
 /* Tab behind ":sort" offers their names, and the help of the action lists them. */
@@ -198,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_yields),
         cmocka_unit_test(test_instead),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_sorted_is_shown),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_numbers_fit),

@@ -3,6 +3,7 @@
 #include "session/choices.h"
 #include "session/layers.h"
 #include "session/ranges.h"
+#include "session/trials.h"
 
 #include "base/blas.h"
 #include "models.h"
@@ -58,6 +59,57 @@ static void choose(struct qk_session *session, int layer, enum qk_mode mode, dou
 {
     struct qk_error err = {0};
     expect_ok(qk_session_choose(session, &layer, 1, -1, (struct qk_choice){mode, param}, NULL, &err), &err);
+}
+
+/* Trials of choices give what these come to: keep the numbers that are there, restore no drift, and as little shift as
+ * q and k leave. A probe that is replaced meanwhile stays as long as they use it. */
+static void test_trials(void **state)
+{
+    (void)state;
+    enum { LAYER = 7, TRIED = 3 };
+    const struct qk_choice choice[TRIED] = {{QK_KEEP, 0}, {QK_RESTORE, 0}, {QK_LERP, 0.5}};
+    struct qk_session *session = open_demo(NULL);
+    struct qk_selection next[TRIED];
+    struct qk_session_range range;
+    struct qk_error err = {0};
+    const int layer = LAYER;
+    assert_int_equal(qk_session_trials(session)->n, 0);
+    wait_for_probe(session);
+    while (qk_session_layer_state(session, LAYER) != QK_LAYER_READY)
+        wait_for_event(session);
+    for (int i = 0; i < TRIED; i++)
+        expect_ok(qk_session_would_choose(session, &layer, 1, -1, choice[i], &next[i], &err), &err);
+    assert_int_equal(qk_selection_count(qk_session_selection(session)), 0); /* nothing is chosen by it */
+    expect_ok(qk_session_try(session, &layer, 1, next, 1, &err), &err);     /* replaced at once */
+    expect_ok(qk_session_try(session, &layer, 1, next, TRIED, &err), &err);
+    const struct qk_trials *trials = qk_session_trials(session);
+    assert_true(trials->ranges && trials->n == TRIED);
+    while (trials->n_done < TRIED)
+        wait_for_event(session);
+    assert_null(trials->error);
+    assert_true(qk_session_range(session, LAYER, &range));
+    assert_true(trials->trial[0].routing == qk_session_drift(session, LAYER)->routing_rel_fro);
+    assert_float_equal(trials->trial[0].shift, range.shift, 1e-12);
+    assert_true(trials->trial[1].routing == 0.0);
+    assert_true(trials->trial[1].shift > 0 && trials->trial[1].shift < range.shift / 10);
+    assert_true(trials->trial[2].shift > trials->trial[1].shift && trials->trial[2].shift < range.shift);
+    choose(session, LAYER, QK_LERP, 0.5);
+    while (qk_session_current(session, LAYER) == NULL)
+        wait_for_event(session);
+    assert_true(
+        trials->trial[2].routing == qk_session_current(session, LAYER)->against[QK_PRE].routing_rel_fro);
+    expect_ok(qk_session_try(session, &layer, 1, next, TRIED, &err), &err);
+    expect_ok(qk_session_probe(session, NULL, &err), &err);
+    trials = qk_session_trials(session);
+    while (trials->n_done < TRIED)
+        wait_for_event(session);
+    assert_float_equal(trials->trial[0].shift, range.shift, 1e-12);
+    expect_ok(qk_session_try(session, NULL, 0, NULL, 0, &err), &err);
+    assert_int_equal(qk_session_trials(session)->n, 0);
+    expect_ok(qk_session_try(session, &layer, 1, next, TRIED, &err), &err); /* closing ends it */
+    for (int i = 0; i < TRIED; i++)
+        qk_selection_free(&next[i]);
+    qk_session_close(session);
 }
 
 static void test_ranges_arrive(void **state)
@@ -354,6 +406,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ranges_arrive),
+        cmocka_unit_test(test_trials),
         cmocka_unit_test(test_current_follows_choices),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_from_states),

@@ -99,6 +99,8 @@ static void test_tests(void **state)
         {"angle_mean_deg>1:k=keep", QK_METRIC_ANGLE_MEAN, -1, QK_GREATER, 1},
         {"angle_max_deg>1=keep", QK_METRIC_ANGLE_MAX, -1, QK_GREATER, 1},
         {"q.norm_ratio > -2.5 = keep", QK_METRIC_NORM_RATIO, QK_Q, QK_GREATER, -2.5},
+        {"routing>14%=keep", QK_METRIC_ROUTING, -1, QK_GREATER, 14 / 100.0},
+        {"k.rel_fro < 2.5%:k=keep", QK_METRIC_REL_FRO, QK_K, QK_LESS, 2.5 / 100},
         {" routing >= .5 :q=keep", QK_METRIC_ROUTING, -1, QK_GREATER_EQUAL, 0.5}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_spec spec = parse(rows[i].text);
@@ -107,6 +109,23 @@ static void test_tests(void **state)
         assert_int_equal(spec.metric_role, rows[i].role);
         assert_int_equal(spec.compare, rows[i].compare);
         assert_true(spec.bound == rows[i].bound);
+        qk_spec_free(&spec);
+    }
+}
+
+/* A share that no drift has is doubted, and nothing else. */
+static void test_doubt(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool doubted;
+    } rows[] = {{"routing>14=keep", true}, {"q.rel_fro>=10=keep", true}, {"drop>5=keep", true},
+        {"routing>14%=keep", false}, {"routing>1.5=keep", false}, {"angle>14=keep", false},
+        {"norm_ratio>14=keep", false}, {"full=keep", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct qk_spec spec = parse(rows[i].text);
+        assert_int_equal(qk_spec_doubt(&spec) != NULL, rows[i].doubted);
         qk_spec_free(&spec);
     }
 }
@@ -157,8 +176,14 @@ static void test_errors(void **state)
         {"99999999999999999999=keep", "layer number too large (found '99999999999999999999'"},
         {"1073741824=keep", "layer number too large"}, {"3.5=keep", "no choice given (found '.5'"},
         {"1,full=keep", "character 3: layer number missing (found 'full'"},
+        {"angle>4%=keep", "character 7: per cent of an angle (found '4%', expected degrees"},
+        {"routing>14%%=keep", "bound of the test (found '14%%'"},
+        {"routing>%=keep", "bound of the test (found '%'"}, {"lerp>50%=keep", "unknown metric"},
+        {"full=lerp:50%", "parameter (found '50%'"},
+        {"routng>1=keep", "unknown metric: did you mean routing? (found 'routng'"},
+        {"ful=keep", "unknown layers: did you mean full? (found 'ful'"},
         {"speed>1=keep", "character 1: unknown metric (found 'speed', expected routing, rel_fro"},
-        {"v.angle>1=keep", "unknown metric (found 'v.angle'"},
+        {"v.angle>1=keep", "unknown metric: did you mean angle? (found 'v.angle'"},
         {"q.routing>1=keep", "routing is a number of the whole layer"}, {"q.>1=keep", "unknown metric"},
         {"angle>=keep", "bound of the test (found 'keep', expected a number"}, {"angle>=keep", "character 8"},
         {"angle>1", "no choice given (found the end"}, {"angle=1=keep", "unknown layers (found 'angle'"},
@@ -182,7 +207,7 @@ static void test_errors(void **state)
         {"drop>0.1/x=keep", "unknown heads (found 'x', expected q, k or g: these heads"},
         {"drop>0.1:q=keep",
             "character 9: a test of heads takes no role (found ':', expected /q, /k, /g or =MODE"},
-        {"q.drop>0.1=keep", "unknown metric (found 'q.drop'"},
+        {"q.drop>0.1=keep", "unknown metric: did you mean drop? (found 'q.drop'"},
         {"f\x1b[31mull=keep", "'f\\x1b[31mull=keep': character 1: unknown layers"}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct qk_error err = {0};
@@ -506,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_selectors),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_tests),
+        cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_tests_of_heads),

@@ -44,7 +44,10 @@ static int draw_mode(const struct app *app, struct canvas *canvas, struct area a
 {
     char text[CHOICE_LABEL];
     const struct qk_layer_choice *choice = &qk_session_selection(app->session)->choice[layer];
-    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING, "choice");
+    draw_text(canvas, area.y, area.x, LABEL_CELLS, ALIGN_LEFT, STYLE_HEADING,
+        app->role < 0       ? "choice"
+        : app->role == QK_Q ? "choice q"
+                            : "choice k");
     int used = LABEL_CELLS;
     for (int r = 0; r < QK_ROLE_COUNT && qk_layer_choice_by_head(choice); r++) {
         char of_role[QK_ROLE_CHOICE_TEXT];

@@ -9,10 +9,18 @@
 
 enum { TIGHT_NUMBER = 5, NARROW_NUMBER = 6, WIDE_NUMBER = 13, LONGEST_BAR = 24, SHORTEST_BAR = 4, BLANK = 1 };
 
-double metric_value(const struct column *column, const struct qk_session *session, int layer)
+static double post_value(const struct column *column, const struct qk_session *session, int layer)
 {
     const struct qk_layer_drift *drift = qk_session_drift(session, layer);
     return drift != NULL ? qk_metric_layer(drift, column->metric, column->role) : NAN;
+}
+
+/* What the cell shows: of a layer with a choice what is left of the drift, once it is known. */
+double metric_value(const struct column *column, const struct qk_session *session, int layer)
+{
+    const struct qk_current *current = qk_session_current(session, layer);
+    return current != NULL ? qk_metric_layer(&current->against[QK_PRE], column->metric, column->role)
+                           : post_value(column, session, layer);
 }
 
 /* The largest value of the metric in any column with bars of it: the bars of q and k can be compared. */
@@ -23,7 +31,7 @@ double metric_scale(const struct app *app, const struct column *column)
         const struct column *other = column_of((enum column_id)c);
         for (int i = 0; i < app->pair->n_layers; i++)
             if (other->scale == column->scale && other->metric == column->metric)
-                top = fmax(top, metric_value(other, app->session, i)); /* passes over NaN */
+                top = fmax(top, post_value(other, app->session, i)); /* passes over NaN */
     }
     return top;
 }

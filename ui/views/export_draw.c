@@ -40,9 +40,17 @@ static void draw_manifest(const struct export_view *view, struct canvas *canvas,
 {
     char changed[QK_BYTES_TEXT], total[QK_BYTES_TEXT], written[QK_BYTES_TEXT], room[QK_BYTES_TEXT];
     const struct qk_export_manifest *manifest = &view->manifest;
+    uint64_t bytes = 0;
     draw_label(canvas, area.y, area.x, "changes");
     area.x += LABEL;
     area.w -= LABEL;
+    if (view->of_target) {
+        for (size_t i = 0; i < view->n_changes; i++)
+            bytes += view->change[i].bytes_changed;
+        draw_format(canvas, area.y, area.x, area.w, STYLE_TEXT, "%zu tensor%s: %s", view->n_changes,
+            view->n_changes == 1 ? "" : "s", qk_format_bytes(changed, bytes));
+        return;
+    }
     if (!view->has_manifest) {
         draw_wrapped(canvas, area, STYLE_WARNING, view->refused.text);
         return;
@@ -118,6 +126,10 @@ static enum style outcome_text(const struct app *app, char out[QK_ERROR_TEXT])
             export ? "written to %s; v reads it again and compares"
                    : "%s is what its recipe says, byte for byte",
             task->target);
+        if (!export)
+            qk_text_add(&text, "; %s", view->against);
+        if (!export && strncmp(view->against, "but", 3) == 0)
+            style = STYLE_WARNING;
     }
     snprintf(out, QK_ERROR_TEXT, "%s", text.s != NULL ? text.s : "");
     qk_text_free(&text);
@@ -166,8 +178,10 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
     }
     page_begin(&view->changes, name, width);
     add_side_files(view, canvas);
-    for (size_t i = 0; view->has_manifest && i < view->manifest.n_changes; i++) {
-        const struct qk_change *change = &view->manifest.change[i];
+    const struct qk_change *changes = view->of_target ? view->change : view->manifest.change;
+    size_t n = view->of_target ? view->n_changes : view->manifest.n_changes;
+    for (size_t i = 0; i < n; i++) {
+        const struct qk_change *change = &changes[i];
         char bytes[QK_BYTES_TEXT], layer[16] = "-", right[64];
         if (change->layer >= 0)
             snprintf(layer, sizeof layer, "%d", change->layer);
@@ -179,11 +193,16 @@ static void make_changes(struct app *app, const struct canvas *canvas, int width
 
 void place_export(struct app *app, const struct canvas *canvas, struct area area)
 {
-    enum { ABOVE = 3, MOST = 3 }; /* rule, target, options; rows of the plan, of the result */
+    enum { MOST = 3 }; /* rows of the refusal, of the result */
     struct export_view *view = app->state[SCREEN_EXPORT];
     char outcome[QK_ERROR_TEXT];
-    int x = area.x + 1, width = area.w - 2, y = area.y + ABOVE, rows = 2;
-    if (!view->has_manifest)
+    int x = area.x + 1, width = area.w - 2, y = area.y + 1, rows = 1;
+    if (view->of_target)
+        rows += wrapped_rows(canvas, view->refused.text, width - LABEL, MOST);
+    view->target_area = (struct area){y, x, rows, width};
+    y += rows + 1; /* and the options */
+    rows = view->of_target ? 1 : 2;
+    if (!view->has_manifest && !view->of_target)
         rows = wrapped_rows(canvas, view->refused.text, width - LABEL, MOST);
     view->manifest_area = (struct area){y, x, rows, width};
     y += rows;
@@ -206,11 +225,15 @@ static const char *heading_of(const struct export_view *view)
 void draw_export(const struct app *app, struct canvas *canvas, struct area area)
 {
     const struct export_view *view = app->state[SCREEN_EXPORT];
-    int x = area.x + 1, width = area.w - 2, y = area.y;
-    draw_rule(canvas, y++, area.x, area.w, STYLE_HEADING, "export: post with the choices applied");
-    draw_label(canvas, y, x, "target");
-    draw_text(canvas, y++, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG, view->target);
-    draw_options(app, canvas, y, x, width);
+    struct area target = view->target_area;
+    int x = target.x, width = target.w;
+    draw_rule(canvas, area.y, area.x, area.w, STYLE_HEADING, "export: post with the choices applied");
+    draw_label(canvas, target.y, x, "target");
+    draw_text(canvas, target.y, x + LABEL, width - LABEL, ALIGN_TAIL, STYLE_STRONG, view->target);
+    if (view->of_target)
+        draw_wrapped(canvas, (struct area){target.y + 1, x + LABEL, target.h - 1, width - LABEL},
+            STYLE_WARNING, view->refused.text);
+    draw_options(app, canvas, target.y + target.h, x, width);
     draw_manifest(view, canvas, view->manifest_area);
     if (qk_session_task(app->session)->running)
         draw_progress(app, canvas, view->task_area.y, x, width);

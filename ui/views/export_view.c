@@ -3,6 +3,7 @@
 
 #include "base/atomic_file.h"
 #include "base/left_over.h"
+#include "blend/change.h"
 #include "export/recipe.h"
 #include "ui/complete.h"
 #include "ui/dispatch.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- state --- */
@@ -62,6 +64,10 @@ static void forget_manifest(struct export_view *view)
     if (view->has_manifest)
         qk_export_manifest_free(&view->manifest);
     memset(&view->manifest, 0, sizeof view->manifest);
+    free(view->change);
+    view->change = NULL;
+    view->n_changes = 0;
+    view->of_target = false;
     memset(&view->refused, 0, sizeof view->refused);
     view->has_manifest = false;
     view->stale = true;
@@ -96,6 +102,76 @@ static void make_manifest(struct app *app)
     struct qk_export_options options = options_of(app);
     view->has_manifest =
         qk_session_manifest(app->session, &options, &view->manifest, &view->refused) == QK_OK;
+    /* What would change does not depend on the target. */
+    view->of_target =
+        !view->has_manifest && qk_changes_find(app->pair, qk_session_selection(app->session), options.norms,
+                                   false, &view->change, &view->n_changes, NULL) == QK_OK;
+}
+
+/* --- names --- */
+
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+/* Gives the target a number, or the next one, until nothing of that name is there: "NAME-2". */
+static void take_free_name(struct export_view *view)
+{
+    enum { MOST = 1000 };
+    size_t n = strlen(view->target);
+    while (n > 1 && view->target[n - 1] == '/')
+        n--;
+    size_t digits = n;
+    while (digits > 0 && view->target[digits - 1] >= '0' && view->target[digits - 1] <= '9')
+        digits--;
+    bool numbered = digits < n && n - digits < 4 && digits > 1 && view->target[digits - 1] == '-';
+    int number = numbered ? atoi(view->target + digits) : 1;
+    size_t base = numbered ? digits - 1 : n;
+    for (int i = 1; i < MOST && is_there(view->target); i++) {
+        struct qk_text text = {0};
+        char *next;
+        qk_text_add(&text, "%.*s-%d", (int)base, view->target, number + i);
+        if (qk_text_take(&text, &next, NULL) != QK_OK)
+            return;
+        free(view->target);
+        view->target = next;
+    }
+}
+
+/* --- the last task --- */
+
+/* Says how the choices of a verified export compare with those on the screen. */
+static void compare_choices(struct app *app, const char *folder)
+{
+    struct export_view *view = app->state[SCREEN_EXPORT];
+    const struct qk_selection *now = qk_session_selection(app->session);
+    struct qk_recipe recipe = {0};
+    struct qk_selection of = {0};
+    struct qk_text text = {0};
+    char *path = NULL;
+    int n = 0;
+    snprintf(view->against, sizeof view->against, "its choices cannot be compared with those on the screen");
+    if (qk_path_join(folder, QK_RECIPE_NAME, &path, NULL) == QK_OK &&
+        qk_recipe_read(path, &recipe, NULL) == QK_OK &&
+        qk_recipe_replay(&recipe, app->pair, false, &of, NULL) == QK_OK) {
+        for (int i = 0; i < now->n_layers; i++)
+            if (!qk_layer_choice_equal(&of.choice[i], &now->choice[i]))
+                qk_text_add(&text, "%s%d", n++ > 0 ? ", " : "", i);
+        if (n == 0 && recipe.norms != qk_session_norms(app->session) && qk_selection_count(now) > 0)
+            snprintf(view->against, sizeof view->against, "but the screen has other norms");
+        else if (n == 0)
+            snprintf(view->against, sizeof view->against, "its choices are those on the screen");
+        else
+            snprintf(view->against, sizeof view->against,
+                "but the screen has other choices for layer%s %.200s", n == 1 ? "" : "s",
+                text.s != NULL ? text.s : "");
+        qk_selection_free(&of);
+    }
+    qk_text_free(&text);
+    qk_recipe_free(&recipe);
+    free(path);
 }
 
 static void report_task(struct app *app)
@@ -119,6 +195,8 @@ static void report_task(struct app *app)
     else
         say(app, STYLE_GOOD, "verified in %s, every byte as the recipe says: %s",
             format_seconds(seconds, task->seconds), task->target);
+    if (task->error.code == QK_OK && task->kind == QK_TASK_VERIFY)
+        compare_choices(app, task->target);
 }
 
 static void move_changes(struct app *app, enum action action)
@@ -222,8 +300,11 @@ unsigned run_export(struct app *app, enum action action, const char *argument)
     bool named = argument != NULL && argument[0] != '\0';
     (void)action;
     unsigned refresh = named ? set_target(app, argument) : REFRESH_DRAW;
-    if (qk_session_unsaved(app->session))
+    if (qk_session_unsaved(app->session)) {
         view->shows_task = false; /* it was of earlier choices */
+        if (!named && !view->force && !qk_session_task(app->session)->running)
+            take_free_name(view);
+    }
     open_screen(app, SCREEN_EXPORT);
     if (!named)
         offer_to_clean(app);
@@ -290,9 +371,14 @@ unsigned run_write(struct app *app, enum action action, const char *argument)
     make_manifest(app); /* the folder may have appeared or gone meanwhile */
     if (!view->has_manifest)
         return say_error(app, &view->refused);
-    if (!view->manifest.target_exists)
+    bool nothing =
+        qk_selection_count(qk_session_selection(app->session)) == 0 && view->manifest.n_changes == 0;
+    if (nothing)
+        ask(app, start_export, "nothing is chosen: write post as it is to %s?", view->target);
+    else if (view->manifest.target_exists)
+        ask(app, start_export, "replace %s?", view->target);
+    else
         return start_export(app);
-    ask(app, start_export, "replace %s?", view->target);
     return REFRESH_DRAW;
 }
 

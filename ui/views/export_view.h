@@ -13,7 +13,12 @@ struct export_view {
     bool has_manifest; /* manifest is filled and the export can run */
     struct qk_export_manifest manifest;
     struct qk_error refused; /* why not */
-    struct area manifest_area, task_area;
+    /* The tensors that change where the target alone is refused; else 0 and NULL. */
+    struct qk_change *change; /* n_changes; owned */
+    size_t n_changes;
+    bool of_target;              /* `refused` is about the target */
+    char against[QK_ERROR_TEXT]; /* how the choices of a verified export compare with those on the screen */
+    struct area target_area, manifest_area, task_area; /* of the target's row, and the rows behind it */
     struct page changes;
     bool stale;      /* `changes` must be made again */
     bool reported;   /* a message has reported the end of the last task */

@@ -69,11 +69,18 @@ void draw_choice_cell(const struct app *app, struct canvas *canvas, const struct
     const char *error = qk_session_current_error(app->session, cell->layer);
     enum style style = layer_kept(app, cell->layer) ? STYLE_DIM : STYLE_CHOICE;
     char text[CHOICE_LABEL];
+    struct area area = cell->area;
     for (int length = CHOICE_WHOLE; length <= CHOICE_SHORTEST; length++) {
         format_choices(text, choice, app->theme.ascii, (enum choice_length)length);
-        if (text_cells(canvas, text) <= cell->area.w)
+        if (text_cells(canvas, text) <= area.w)
             break;
     }
-    draw_text(canvas, cell->area.y, cell->area.x, cell->area.w, ALIGN_LEFT,
-        error != NULL ? STYLE_ERROR : style, error != NULL ? error : text);
+    int missing = text_cells(canvas, text) - area.w;
+    if (error == NULL && missing > 0 && cell->layer == app->rows.selected && area.x > missing + 1) {
+        area.x -= missing; /* where it is being made it is never cut: it covers what stands before it */
+        area.w += missing;
+        draw_text(canvas, area.y, area.x - 1, 1, ALIGN_LEFT, STYLE_TEXT, "");
+    }
+    draw_text(canvas, area.y, area.x, area.w, ALIGN_LEFT, error != NULL ? STYLE_ERROR : style,
+        error != NULL ? error : text);
 }

@@ -51,6 +51,30 @@ static void move_layers(struct app *app, enum action action)
     rows_select(rows, at);
 }
 
+/* --- sorting --- */
+
+static unsigned set_order(struct app *app, enum column_id column, bool reverse)
+{
+    struct rows *rows = &app->rows;
+    rows->ordered = true;
+    rows->reverse = reverse;
+    rows->sort = column;
+    rows_update(rows, app->session);
+    rows_select(rows, 0);
+    const struct column *by = column_of(column);
+    if (by->count != NULL && by->count(app) == 0)
+        say(app, STYLE_WARNING, "sorted by %s: none is known yet", by->name);
+    else
+        say(app, STYLE_DIM, "sorted by %s%s", by->name, reverse ? ", reversed" : "");
+    return REFRESH_ROWS | REFRESH_DRAW;
+}
+
+/* Sorts by that column; by the one that rows are sorted by: the other way around. */
+static unsigned sort_by(struct app *app, enum column_id column)
+{
+    return set_order(app, column, column == app->rows.sort && !app->rows.reverse);
+}
+
 /* --- the two views --- */
 
 void describe_list(const struct app *app, struct qk_text *text)
@@ -76,13 +100,28 @@ static bool find_layer(struct app *app, bool backwards)
     return rows_find(&app->rows, app->session, backwards ? at - 1 : at + 1, backwards);
 }
 
+/* Sorts by the column of that heading. */
+static bool click_heading(struct app *app, int x)
+{
+    const struct layers_view *view = app->state[SCREEN_LIST];
+    int count[COLUMN_COUNT];
+    columns_count(app, count);
+    struct placed_columns placed = columns_place(view->list_area.w, count, app->rows.sort);
+    enum column_id column = column_at(&placed, x);
+    if (column < COLUMN_COUNT && column_of(column)->name != NULL)
+        sort_by(app, column);
+    return false;
+}
+
 static bool click_layer(struct app *app, int y, int x)
 {
     struct layers_view *view = app->state[SCREEN_LIST];
     struct area area = view->list_area;
     click_head(app, y, x);
-    if (y <= area.y || y >= area.y + area.h || x >= area.x + area.w)
+    if (y < area.y || y >= area.y + area.h || x >= area.x + area.w)
         return false;
+    if (y == area.y)
+        return click_heading(app, x - area.x);
     int row = app->rows.top + y - area.y - 1;
     if (row >= app->rows.n)
         return false;
@@ -252,20 +291,42 @@ unsigned run_filter(struct app *app, enum action action, const char *argument)
     return REFRESH_ROWS;
 }
 
+static unsigned take_order(struct app *app, int column)
+{
+    return sort_by(app, column < 0 ? app->rows.sort : (enum column_id)column);
+}
+
+static void fill_orders(struct app *app, struct menu *menu)
+{
+    const struct rows *rows = &app->rows;
+    snprintf(menu->title, sizeof menu->title, "sort by: its key again turns the order around");
+    for (int c = 0; c < COLUMN_COUNT; c++) {
+        const struct column *column = column_of((enum column_id)c);
+        if (column->name == NULL)
+            continue;
+        bool sorted = c == (int)rows->sort, up = column->ascending != rows->reverse;
+        struct menu_entry *entry = menu_add(menu, column->key, c, column->name);
+        entry->style = STYLE_CHOICE;
+        snprintf(entry->note, sizeof entry->note, "%s", theme_glyph(&app->theme, up ? GLYPH_UP : GLYPH_DOWN));
+        if (!sorted)
+            snprintf(entry->note, sizeof entry->note, " ");
+    }
+    menu_add(menu, 's', -1, "reverse");
+}
+
 unsigned run_sort(struct app *app, enum action action, const char *argument)
 {
     static const char NAMES[] = QK_COLUMN_NAMES;
     struct rows *rows = &app->rows;
-    rows->ordered = true;
+    enum column_id column;
     if (action == ACTION_SORT_REVERSE)
-        rows->reverse = !rows->reverse;
-    else if (argument == NULL || argument[0] == '\0')
-        rows->sort = column_after(rows->sort);
-    else if (!column_parse(argument, &rows->sort))
+        return sort_by(app, rows->sort);
+    if (argument == NULL || argument[0] == '\0')
+        return menu_open(app, fill_orders, take_order, (int)rows->sort);
+    if (!column_parse(argument, &column))
         return say_failure(app, "sort: '%s' is no column (expected %.*s)", argument,
             (int)(sizeof NAMES - sizeof ", "), NAMES);
-    say(app, STYLE_DIM, "sorted by %s%s", column_of(rows->sort)->name, rows->reverse ? ", reversed" : "");
-    return REFRESH_ROWS;
+    return set_order(app, column, false);
 }
 
 /* --- view --- */

@@ -96,9 +96,11 @@ static void draw_list(const struct app *app, struct canvas *canvas, struct area 
             scale[k] = columns.at[k].column->scale(app, columns.at[k].column);
     for (int i = app->rows.top; i < app->rows.n && i < app->rows.top + area.h - 1; i++)
         draw_row(app, canvas, area, &columns, i, scale);
+    const char *doubt = app->rows.n == 0 ? selector_doubt(app->rows.filter) : NULL;
     if (app->rows.n == 0)
         draw_format(canvas, area.y + 1, area.x + POINTER_CELLS, area.w - POINTER_CELLS, STYLE_WARNING,
-            "no layer matches '%s': Esc shows all", app->rows.filter);
+            "no layer matches '%s': %s%sEsc shows all", app->rows.filter, doubt != NULL ? doubt : "",
+            doubt != NULL ? "; " : "");
 }
 
 /* --- the list with the detail beside or below it --- */

@@ -174,7 +174,7 @@ unsigned run_hottest(struct app *app, enum action action, const char *argument)
 {
     struct map_view *view = app->state[SCREEN_MAP];
     bool back = action == ACTION_HOTTER;
-    struct spot spot, from = {NAN, -1, 0};
+    struct spot spot = {NAN, -1, 0}, from = spot;
     (void)argument;
     from.column = map_pointer(app, &from.at);
     if (from.at >= 0)

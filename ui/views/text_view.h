@@ -1,4 +1,5 @@
-/* text_view.h - a page under a heading (help_view.c, messages_view.c, suggest_view.c). Their states begin with it. */
+/* text_view.h - a page under a heading (compare_view.c, help_view.c, messages_view.c, suggest_view.c). Their states
+ * begin with it. */
 #ifndef QK_UI_VIEWS_TEXT_VIEW_H
 #define QK_UI_VIEWS_TEXT_VIEW_H
 
