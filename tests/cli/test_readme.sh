@@ -19,7 +19,7 @@ check "the numbers of the tour" python3 "$tools/check_readme.py" "$readme" "$wor
 "$QKSCOPE" export "$pre" "$post" --set full=restore -o "$work/dry" --dry-run >"$work/plan"
 check "  what the export writes" grep -q '^would change 197 kB in 8 tensors$' "$work/plan"
 
-for page in README.md CONTRIBUTING.md SECURITY.md docs/families.md docs/hardening.md docs/performance.md \
+for page in README.md CONTRIBUTING.md SECURITY.md docs/families.md docs/hardening.md docs/passes.md docs/performance.md \
     docs/real-files.md data/README.md; do
     check "$page: no line over 120 characters" python3 -c '
 import sys
