@@ -9,6 +9,7 @@ cat >"$work/lines" <<END
 info $post
 diff $pre $post
 heads $pre $post --needles $needles
+track $pre $post
 range $pre $post
 cases arithmetic --count 2
 plan $pre $post --set all=restore
