@@ -163,15 +163,10 @@ enum qk_code qk_read_weight(struct qk_reading *r, const struct qk_tensor *tensor
 static enum qk_code read_transposed(struct qk_reading *r, const struct qk_tensor *tensor, size_t n, size_t k,
     struct qk_projection *projection)
 {
-    float *stored;
-    QK_TRY(qk_weights_read(r->parts, tensor, k, n, &stored, r->err));
-    enum qk_code code = qk_new_projection(r, projection, n, k, QK_F32, false);
-    float *weight = projection->weight;
-    for (size_t i = 0; code == QK_OK && i < k; i++)
-        for (size_t j = 0; j < n; j++)
-            weight[j * k + i] = stored[i * n + j];
-    free(stored);
-    return code;
+    float *weight;
+    QK_TRY(qk_weights_turned(r->parts, tensor, n, k, &weight, r->err));
+    *projection = (struct qk_projection){.weight = weight, .n = n, .k = k, .dtype = QK_F32};
+    return qk_own(r->out, weight, n * k * sizeof *weight, r->err);
 }
 
 enum qk_code qk_read_projection(struct qk_reading *r, const cJSON *object, const char *key, size_t n,

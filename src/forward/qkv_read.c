@@ -84,21 +84,6 @@ static enum qk_code read_o_norm(const struct qk_reading *r)
 
 /* --- projections --- */
 
-/* Sets r->values (rows, d) from a tensor that is stored (d, rows). */
-static enum qk_code hold_transposed(struct qk_reading *r, const struct qk_tensor *tensor, uint64_t rows)
-{
-    uint64_t d = r->layer->d;
-    float *stored, *values;
-    QK_TRY(qk_weights_read(r->parts, tensor, d, rows, &stored, r->err));
-    enum qk_code code = qk_alloc_aligned(&values, (size_t)(rows * d), sizeof *values, r->err);
-    for (size_t i = 0; code == QK_OK && i < d; i++)
-        for (size_t j = 0; j < rows; j++)
-            values[j * d + i] = stored[i * rows + j];
-    free(stored);
-    r->values = values;
-    return code;
-}
-
 /* Reads a tensor as (rows, d), transposed when it is stored (d, rows), in the format r->dtype. */
 static enum qk_code hold(struct qk_reading *r, const struct qk_tensor *tensor, uint64_t rows, bool transposed)
 {
@@ -107,10 +92,13 @@ static enum qk_code hold(struct qk_reading *r, const struct qk_tensor *tensor, u
     free(r->values);
     r->values = NULL;
     r->held = NULL;
-    if (transposed)
-        QK_TRY(hold_transposed(r, tensor, rows));
-    else
+    if (transposed) {
+        float *values;
+        QK_TRY(qk_weights_turned(r->parts, tensor, rows, r->layer->d, &values, r->err));
+        r->values = values;
+    } else {
         QK_TRY(qk_weights_keep(r->parts, tensor, rows, r->layer->d, r->dtype, &r->values, r->err));
+    }
     r->held = tensor;
     r->held_rows = rows;
     return QK_OK;
@@ -234,21 +222,27 @@ static enum qk_code find_values(
     return QK_OK;
 }
 
+/* Multiplies rows first .. first + n of q, k and v. */
+static enum qk_code scale_rows(struct qk_reading *r, size_t first, size_t n, float factor)
+{
+    struct qk_projection *all = &r->out->qkv;
+    if (factor != 1.0f)
+        QK_TRY(qk_widen_projection(r->out, all, r->err)); /* the whole, of which the rows are a part */
+    struct qk_projection rows = qk_projection_rows(all, first, n);
+    return qk_scale_projection(r, &rows, factor);
+}
+
 /* Multiplies rows first .. first + n, those of v, by the family's factor. */
 static enum qk_code scale_values(struct qk_reading *r, size_t first, size_t n)
 {
     static const char *const numbers[] = {"value_scale", NULL};
     static const struct qk_bounds any = {-1e6, 1e6, "-1e6 to 1e6"};
     const struct qk_config *config = &r->parts->model->config;
-    struct qk_projection *p = &r->out->qkv;
     double scale = 1;
     bool found;
     QK_TRY(qk_layout_check_values(r->mixer, numbers, config, r->err));
     QK_TRY(qk_layout_number(r->mixer, "value_scale", config, any, &found, &scale, r->err));
-    if (scale != 1)
-        QK_TRY(qk_widen_projection(r->out, p, r->err));
-    struct qk_projection values = qk_projection_rows(p, first, n);
-    return qk_scale_projection(r, &values, (float)scale);
+    return scale_rows(r, first, n, (float)scale);
 }
 
 /* Adds the layer's own adapters to rows of q, k and v, of which the first two have n rows. */
@@ -425,10 +419,7 @@ static enum qk_code scale_keys(struct qk_reading *r)
     size_t n = w->n_k * w->head_dim, first = (w->mixer->value_heads ? w->n_k : w->n_q) * w->head_dim;
     float factor;
     QK_TRY(qk_parts_multiplier(r->parts, r->mixer, "key_multiplier", &factor, r->err));
-    if (factor != 1.0f)
-        QK_TRY(qk_widen_projection(w, &w->qkv, r->err));
-    struct qk_projection keys = qk_projection_rows(&w->qkv, first, n);
-    return qk_scale_projection(r, &keys, factor);
+    return scale_rows(r, first, n, factor);
 }
 
 /* --- all of it --- */

@@ -254,6 +254,21 @@ enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tenso
     return qk_weights_values(parts, tensor, out, err);
 }
 
+enum qk_code qk_weights_turned(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
+    uint64_t columns, float **out, struct qk_error *err)
+{
+    float *stored, *turned;
+    *out = NULL;
+    QK_TRY(qk_weights_read(parts, tensor, columns, rows, &stored, err));
+    enum qk_code code = qk_alloc_aligned(&turned, (size_t)(rows * columns), sizeof *turned, err);
+    for (size_t i = 0; code == QK_OK && i < columns; i++)
+        for (size_t j = 0; j < rows; j++)
+            turned[j * columns + i] = stored[i * rows + j];
+    free(stored);
+    *out = turned;
+    return code;
+}
+
 enum qk_code qk_weights_keep(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, enum qk_dtype dtype, void **out, struct qk_error *err)
 {

@@ -10,6 +10,10 @@
 enum qk_code qk_weights_read(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
     uint64_t columns, float **out, struct qk_error *err);
 
+/* The same of a tensor that is stored turned, (columns, rows): *out (rows, columns). */
+enum qk_code qk_weights_turned(const struct qk_parts *parts, const struct qk_tensor *tensor, uint64_t rows,
+    uint64_t columns, float **out, struct qk_error *err);
+
 /* The format in which weights of that tensor stay in memory: its own where products widen it (QK_BF16, QK_F16), else
  * QK_F32. Values that scales multiply are in float32. */
 enum qk_dtype qk_weights_dtype(const struct qk_parts *parts, const struct qk_tensor *tensor);
