@@ -39,6 +39,14 @@ bool layer_kept(const struct app *app, int layer)
     return qk_layer_choice_keeps(&qk_session_selection(app->session)->choice[layer]);
 }
 
+const struct qk_layer_drift *model_drift(const struct app *app, int layer, bool current)
+{
+    if (!current || layer_kept(app, layer))
+        return qk_session_drift(app->session, layer);
+    const struct qk_current *now = qk_session_current(app->session, layer);
+    return now != NULL ? &now->against[QK_PRE] : NULL;
+}
+
 /* --- start --- */
 
 static enum qk_code start_order(struct app *app, struct qk_error *err)

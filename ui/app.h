@@ -90,5 +90,7 @@ const struct qk_pair_layer *selected_layer(const struct app *app);
 const char *layer_obstacle(const struct qk_pair_layer *layer);
 /* True when the layer keeps post's q and k. */
 bool layer_kept(const struct app *app, int layer);
+/* The drift of a layer of post, or of the current model; NULL while it is computed. */
+const struct qk_layer_drift *model_drift(const struct app *app, int layer, bool current);
 
 #endif

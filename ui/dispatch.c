@@ -127,7 +127,7 @@ static unsigned accept_prompt(struct app *app)
     return refresh | REFRESH_DRAW;
 }
 
-/* A number of a layer ends at a key that is none of its digits, which acts there. */
+/* A key that is no digit ends the number of a layer, and acts on that layer. */
 static bool ends_number(const struct app *app, int key)
 {
     return app->prompt_action == ACTION_LAYER && app->prompt.text[0] != '\0' && key >= ' ' && key < 0x7f &&

@@ -11,7 +11,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Lists the layers that a choice is for in app->targets: that of the head where heads have the keys. */
@@ -165,10 +164,8 @@ static bool step_mode(struct app *app, int key, int value)
     if ((key != '+' && key != '-' && key != '_') || value < 0 ||
         !qk_mode_info((enum qk_mode)value)->has_param)
         return false;
-    char text[32];
-    double param = step_param(qk_mode_info((enum qk_mode)value), app->last_param[value], key == '+' ? 1 : -1);
-    snprintf(text, sizeof text, "%.6g", param); /* as run_step: the double of the written number */
-    app->last_param[value] = strtod(text, NULL);
+    app->last_param[value] =
+        step_param(qk_mode_info((enum qk_mode)value), app->last_param[value], key == '+' ? 1 : -1);
     try_modes(app);
     return true;
 }

@@ -175,7 +175,7 @@ static int param_targets(struct app *app, int *role, struct qk_choice *like)
 }
 
 /* Alpha goes in steps of 0.05; lambda over nice numbers, ten to a decade, from 0.001 to 1000, and 0. */
-double step_param(const struct qk_mode_info *info, double value, int direction)
+static double next_param(const struct qk_mode_info *info, double value, int direction)
 {
     static const double NICE[] = {1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8};
     enum { PER_DECADE = sizeof NICE / sizeof NICE[0], DECADES = 6 };
@@ -194,6 +194,13 @@ double step_param(const struct qk_mode_info *info, double value, int direction)
     return direction > 0 ? fmax(best, value) : best;
 }
 
+double step_param(const struct qk_mode_info *info, double value, int direction)
+{
+    char text[32]; /* a tenth has no exact double: take the one that the written number has */
+    snprintf(text, sizeof text, "%.6g", next_param(info, value, direction));
+    return strtod(text, NULL);
+}
+
 unsigned run_step(struct app *app, enum action action, const char *argument)
 {
     (void)argument;
@@ -203,10 +210,6 @@ unsigned run_step(struct app *app, enum action action, const char *argument)
     if (n == 0)
         return REFRESH_NONE;
     choice.param = step_param(qk_mode_info(choice.mode), choice.param, action == ACTION_MORE ? 1 : -1);
-    /* A tenth has no exact double: take the one that the written number has. */
-    char text[32];
-    snprintf(text, sizeof text, "%.6g", choice.param);
-    choice.param = strtod(text, NULL);
     return choose_here(app, n, role, choice);
 }
 

@@ -91,18 +91,12 @@ void qk_layer_job_put(struct layers *layers, int layer, enum layer_work work, st
 
 /* --- beginning; with the lock held --- */
 
-/* One side of the pair, and the current model. */
-static enum qk_code open_current(const void *context, struct qk_heads *side[2], struct qk_error *err)
+enum qk_code qk_current_open(const void *context, struct qk_heads *side[2], struct qk_error *err)
 {
-    const struct job_sides *sides = context;
-    const struct layer_job *job = sides->job;
-    const struct qk_pair *pair = job->session->pair;
-    QK_TRY(qk_heads_of_model(pair, sides->side, job->layer, job->effective, &side[0], err));
-    enum qk_code code = qk_heads_of_blend(pair, job->layer, &job->choice,
-        !job->effective ? QK_GAINS_NONE
-        : job->norms    ? QK_GAINS_CHOSEN
-                        : QK_GAINS_POST,
-        &side[1], err);
+    const struct current_sides *s = context;
+    enum qk_gains gains = !s->effective ? QK_GAINS_NONE : s->norms ? QK_GAINS_CHOSEN : QK_GAINS_POST;
+    QK_TRY(qk_heads_of_model(s->pair, s->side, s->layer, s->effective, &side[0], err));
+    enum qk_code code = qk_heads_of_blend(s->pair, s->layer, s->choice, gains, &side[1], err);
     if (code != QK_OK)
         qk_heads_free(side[0]);
     return code;
@@ -117,8 +111,9 @@ static enum qk_code make_runs(struct layer_job *job, struct qk_error *err)
     }
     job->n_runs = QK_SIDE_COUNT;
     for (int s = 0; s < QK_SIDE_COUNT; s++) {
-        job->sides[s] = (struct job_sides){job, (enum qk_side)s};
-        const struct qk_drift_sides sides = {open_current, &job->sides[s]};
+        job->sides[s] = (struct current_sides){
+            pair, (enum qk_side)s, job->layer, &job->choice, job->effective, job->norms};
+        const struct qk_drift_sides sides = {qk_current_open, &job->sides[s]};
         QK_TRY(qk_drift_run_of(&pair->layer[job->layer], &sides, QK_DRIFT_ALL, &job->run[s], err));
     }
     return QK_OK;

@@ -20,6 +20,17 @@ struct layer_event {
     struct qk_error error;
 };
 
+/* What a drift of a model with a choice compares: one side of the pair, and post's layer with the choice. */
+struct current_sides {
+    const struct qk_pair *pair;
+    enum qk_side side;
+    int layer;
+    const struct qk_layer_choice *choice;
+    bool effective, norms;
+};
+/* Opens them: `open` of struct qk_drift_sides, whose context they are. */
+enum qk_code qk_current_open(const void *context, struct qk_heads *side[2], struct qk_error *err);
+
 struct layer_job {
     struct qk_session *session;
     enum layer_work work;
@@ -33,10 +44,7 @@ struct layer_job {
 
     /* The workers' part: guarded by the mutex, except what a group's own run holds. */
     bool begun;
-    struct job_sides {
-        const struct layer_job *job;
-        enum qk_side side;
-    } sides[QK_SIDE_COUNT]; /* of the current model: what each run opens */
+    struct current_sides sides[QK_SIDE_COUNT]; /* of the current model: what each run opens */
     struct qk_drift_run *run[QK_SIDE_COUNT];
     int n_runs, n_groups; /* groups of each run; none when the runs could not be made */
     int next;             /* those before it are taken: of the first run, then of the second */

@@ -1,7 +1,7 @@
 /* trials.c - selections that are tried on some layers: the front end's part, and the thread. */
 #include "session/trials.h"
 #include "session/choices.h"
-#include "session/layers.h"
+#include "session/layer_jobs.h"
 #include "session/range_thread.h"
 
 #include "base/mem.h"
@@ -117,33 +117,13 @@ static enum qk_code new_event(
 
 /* --- the thread --- */
 
-/* The sides of a drift: pre, and post with a selection. */
-struct sides {
-    const struct qk_pair *pair;
-    const struct order *order;
-    const struct qk_selection *selection;
-    int layer;
-};
-
-static enum qk_code open_sides(const void *context, struct qk_heads *side[2], struct qk_error *err)
-{
-    const struct sides *s = context;
-    const struct order *order = s->order;
-    enum qk_gains gains = !order->effective ? QK_GAINS_NONE : order->norms ? QK_GAINS_CHOSEN : QK_GAINS_POST;
-    QK_TRY(qk_heads_of_model(s->pair, QK_PRE, s->layer, order->effective, &side[0], err));
-    enum qk_code code =
-        qk_heads_of_blend(s->pair, s->layer, &s->selection->choice[s->layer], gains, &side[1], err);
-    if (code != QK_OK)
-        qk_heads_free(side[0]);
-    return code;
-}
-
 static enum qk_code routing_of(struct trials *trials, const struct order *order, size_t trial, int layer,
     double *out, struct qk_error *err)
 {
     const struct qk_pair *pair = trials->session->pair;
-    const struct sides context = {pair, order, &order->selection[trial], layer};
-    const struct qk_drift_sides sides = {open_sides, &context};
+    const struct current_sides context = {
+        pair, QK_PRE, layer, &order->selection[trial].choice[layer], order->effective, order->norms};
+    const struct qk_drift_sides sides = {qk_current_open, &context};
     struct qk_layer_drift drift;
     QK_TRY(qk_drift_layer(&pair->layer[layer], &sides, &trials->progress, &drift, err));
     *out = qk_metric_layer(&drift, QK_METRIC_ROUTING, -1);

@@ -5,7 +5,7 @@
 #include "blend/selection.h"
 #include "session/session.h"
 
-/* The numbers of one selection, as means over the layers. NaN: not known yet, or there is none. */
+/* The numbers of one selection, as means over the layers. NaN: not known yet, or not defined. */
 struct qk_tried {
     double
         routing; /* QK_METRIC_ROUTING of the current model from pre, with the norms' gains as the session has them */

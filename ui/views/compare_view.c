@@ -19,7 +19,11 @@ struct numbers {
     struct qk_selection selection;
     double *routing, *reach; /* n_layers: NaN where not known; owned */
     struct qk_score *score;  /* n_tasks; owned */
-    size_t n_tasks, n_changes;
+    size_t n_tasks;
+    /* What an export of `counted`, with these norms, would change. */
+    struct qk_selection counted;
+    bool is_counted, norms;
+    size_t n_changes;
     uint64_t bytes;
     struct qk_error error; /* why it cannot be written */
 };
@@ -35,13 +39,10 @@ enum { NAME = 12, TASK = 20, ANSWER = 22, CELLS = 8, LEAST_CHOICE = 14, MOST_CHO
 
 /* --- numbers --- */
 
-static double routing_of(const struct app *app, int layer)
+static double routing_of(const struct app *app, int layer, bool current)
 {
-    const struct qk_current *current = qk_session_current(app->session, layer);
-    const struct qk_layer_drift *drift = qk_session_drift(app->session, layer);
-    if (current != NULL)
-        return qk_metric_layer(&current->against[QK_PRE], QK_METRIC_ROUTING, -1);
-    return layer_kept(app, layer) && drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : NAN;
+    const struct qk_layer_drift *drift = model_drift(app, layer, current);
+    return drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : NAN;
 }
 
 static double reach_of(const struct app *app, int layer)
@@ -54,14 +55,22 @@ static double reach_of(const struct app *app, int layer)
     return now != NULL ? now->layer.long_mass : NAN;
 }
 
+/* Walks over all tensors, so it does so for another selection alone, and not for each frame. */
 static void count_changes(const struct app *app, struct numbers *numbers)
 {
     struct qk_change *change = NULL;
+    bool norms = qk_session_norms(app->session);
+    if (numbers->is_counted && numbers->norms == norms &&
+        qk_selection_equal(&numbers->counted, &numbers->selection))
+        return;
+    numbers->is_counted = true;
+    numbers->norms = norms;
+    qk_selection_assign(&numbers->counted, &numbers->selection);
     numbers->n_changes = 0;
     numbers->bytes = 0;
     numbers->error = (struct qk_error){.code = QK_OK};
-    if (qk_changes_find(app->pair, &numbers->selection, qk_session_norms(app->session), false, &change,
-            &numbers->n_changes, &numbers->error) != QK_OK)
+    if (qk_changes_find(app->pair, &numbers->selection, norms, false, &change, &numbers->n_changes,
+            &numbers->error) != QK_OK)
         numbers->n_changes = 0;
     for (size_t i = 0; i < numbers->n_changes; i++)
         numbers->bytes += change[i].bytes_changed;
@@ -90,7 +99,7 @@ static void take_scores(const struct app *app, struct numbers *numbers)
 static void take_numbers(const struct app *app, struct numbers *numbers)
 {
     for (int i = 0; i < app->pair->n_layers; i++) {
-        numbers->routing[i] = app->pair->layer[i].has_qk ? routing_of(app, i) : NAN;
+        numbers->routing[i] = app->pair->layer[i].has_qk ? routing_of(app, i, true) : NAN;
         numbers->reach[i] = reach_of(app, i);
     }
     take_scores(app, numbers);
@@ -102,9 +111,8 @@ static void take_post(const struct app *app, struct numbers *numbers)
     const struct qk_evaluation_state *state = qk_session_evaluation(app->session);
     for (int i = 0; i < app->pair->n_layers; i++) {
         struct qk_session_range range;
-        const struct qk_layer_drift *drift = qk_session_drift(app->session, i);
         bool ranges = qk_session_range(app->session, i, &range) && range.side[QK_POST] != NULL;
-        numbers->routing[i] = drift != NULL ? qk_metric_layer(drift, QK_METRIC_ROUTING, -1) : NAN;
+        numbers->routing[i] = routing_of(app, i, false);
         numbers->reach[i] = ranges ? range.side[QK_POST]->layer.long_mass : NAN;
     }
     if (state->n_tasks > 0 && numbers->n_tasks == state->n_tasks)
@@ -115,6 +123,7 @@ static enum qk_code start_numbers(const struct app *app, struct numbers *numbers
 {
     size_t n = (size_t)app->pair->n_layers;
     QK_TRY(qk_selection_init(&numbers->selection, app->pair->n_layers, err));
+    QK_TRY(qk_selection_init(&numbers->counted, app->pair->n_layers, err));
     QK_TRY(qk_alloc(&numbers->routing, n, sizeof *numbers->routing, err));
     return qk_alloc(&numbers->reach, n, sizeof *numbers->reach, err);
 }
@@ -122,6 +131,7 @@ static enum qk_code start_numbers(const struct app *app, struct numbers *numbers
 static void free_numbers(struct numbers *numbers)
 {
     qk_selection_free(&numbers->selection);
+    qk_selection_free(&numbers->counted);
     free(numbers->routing);
     free(numbers->reach);
     free(numbers->score);

@@ -105,14 +105,10 @@ static const struct qk_layer_drift *shown_drift(
         *why = qk_session_layer_error(app->session, layer->index);
         return NULL;
     }
-    if (view->show_current && !layer_kept(app, layer->index)) {
-        const struct qk_current *current = qk_session_current(app->session, layer->index);
-        *why = "computing the numbers of this choice";
-        return current != NULL ? &current->against[QK_PRE] : NULL;
-    }
-    bool running = qk_session_layer_state(app->session, layer->index) == QK_LAYER_RUNNING;
-    *why = running ? "computing" : "waiting to be computed";
-    return qk_session_drift(app->session, layer->index);
+    bool chosen = view->show_current && !layer_kept(app, layer->index),
+         running = qk_session_layer_state(app->session, layer->index) == QK_LAYER_RUNNING;
+    *why = chosen ? "computing the numbers of this choice" : running ? "computing" : "waiting to be computed";
+    return model_drift(app, layer->index, view->show_current);
 }
 
 /* Rows of each part of the panel. */

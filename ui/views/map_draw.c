@@ -135,7 +135,7 @@ static void draw_routing(const struct app *app, struct canvas *canvas, int y, in
     draw_text(canvas, y, x, 1, ALIGN_LEFT, STYLE_RULE, theme_glyph(&app->theme, GLYPH_WALL));
     for (int i = 0; i < n; i++) {
         char number[NUMBER_TEXT];
-        const struct qk_layer_drift *drift = map_drift(app, view->layer[first + i], shows_current(app));
+        const struct qk_layer_drift *drift = model_drift(app, view->layer[first + i], shows_current(app));
         double value = drift != NULL ? drift->routing_rel_fro : NAN;
         cells[i] = top > 0 && value > 0 ? (int)lround(fmin(value / top, 1) * BAR_CELLS) : 0;
         draw_text(canvas, y, x + 3 + BAR_CELLS + i * (ROUTING_NUMBER + 1), ROUTING_NUMBER, ALIGN_RIGHT,
@@ -157,7 +157,7 @@ static double routing_top(const struct app *app)
     double top = 0;
     for (int i = 0; i < view->n; i++)
         for (int current = 0; current <= (int)shows_current(app); current++) {
-            const struct qk_layer_drift *drift = map_drift(app, view->layer[i], current > 0);
+            const struct qk_layer_drift *drift = model_drift(app, view->layer[i], current > 0);
             top = drift != NULL ? fmax(top, drift->routing_rel_fro) : top; /* passes over NaN */
         }
     return top;
@@ -262,7 +262,7 @@ static void draw_pointed(const struct app *app, struct canvas *canvas, struct ar
     if (of_head.mode != QK_KEEP)
         x += draw_format(canvas, y, x, end - x, STYLE_CHOICE, "  %s %s",
             theme_glyph(&app->theme, GLYPH_BULLET), format_choice(label, of_head, app->theme.ascii));
-    add_drift(app, canvas, y, x, end, map_drift(app, layer, shows_current(app)), role, head);
+    add_drift(app, canvas, y, x, end, model_drift(app, layer, shows_current(app)), role, head);
 }
 
 void draw_map(const struct app *app, struct canvas *canvas, struct area area)

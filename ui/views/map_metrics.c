@@ -9,18 +9,10 @@
 
 /* --- filling --- */
 
-const struct qk_layer_drift *map_drift(const struct app *app, int layer, bool current)
-{
-    if (!current || layer_kept(app, layer))
-        return qk_session_drift(app->session, layer);
-    const struct qk_current *now = qk_session_current(app->session, layer);
-    return now != NULL ? &now->against[QK_PRE] : NULL;
-}
-
 static void fill_drift(
     const struct app *app, const struct map_metric *metric, int layer, bool current, struct map_heads *to)
 {
-    const struct qk_layer_drift *drift = map_drift(app, layer, current);
+    const struct qk_layer_drift *drift = model_drift(app, layer, current);
     for (int r = 0; drift != NULL && drift->has_qk && r < QK_ROLE_COUNT; r++)
         for (int h = 0; h < to->n[r] && h < drift->role[r].n_heads; h++)
             to->of[r][h] = qk_metric_head(drift, metric->drift, (enum qk_role)r, h);
@@ -184,9 +176,10 @@ const struct map_metric *map_metric(int i)
     return &METRICS[i];
 }
 
-const char *map_metric_names(void)
+void map_metric_names(struct qk_text *text)
 {
-    return "rel, angle, max-angle, routing, drop, mass, shift, long-mass, effect";
+    for (int i = 0; i < N_METRICS; i++)
+        qk_text_add(text, "%s%s", i > 0 ? ", " : "", METRICS[i].name);
 }
 
 char *map_value_text(const struct app *app, const struct map_metric *metric, double value, char out[32])

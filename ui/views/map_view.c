@@ -356,9 +356,14 @@ unsigned run_metric(struct app *app, enum action action, const char *argument)
     for (int i = 0; to < 0 && i < n; i++)
         if (strcmp(argument, map_metric(i)->name) == 0)
             to = i;
-    if (to < 0)
-        return say_failure(
-            app, "metric: '%s' is no number of heads (expected %s)", argument, map_metric_names());
+    if (to < 0) {
+        struct qk_text names = {0};
+        map_metric_names(&names);
+        unsigned refresh = say_failure(app, "metric: '%s' is no number of heads (expected %s)", argument,
+            names.s != NULL ? names.s : "");
+        qk_text_free(&names);
+        return refresh;
+    }
     view->metric = to;
     view->picked = view->fresh = true;
     return REFRESH_DRAW;

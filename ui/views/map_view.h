@@ -31,12 +31,10 @@ struct map_metric {
 };
 int map_metric_count(void);
 const struct map_metric *map_metric(int i);
-/* The names of all, with ", " between. */
-const char *map_metric_names(void);
+/* Adds the names of all, with ", " between. */
+void map_metric_names(struct qk_text *text);
 /* The number with its unit. */
 char *map_value_text(const struct app *app, const struct map_metric *metric, double value, char out[32]);
-/* Numbers of the layer's heads that are shown: of post, or of the current model; NULL while they are computed. */
-const struct qk_layer_drift *map_drift(const struct app *app, int layer, bool current);
 
 /* --- the view --- */
 
