@@ -68,7 +68,7 @@ static void take_word(struct cursor *c, const char *characters, char out[WORD_TE
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
 
-/* Takes a number; with `percent` (NULL: there is none) it may end in a per cent sign, which is taken, too. */
+/* Takes a number. Unless `percent` is NULL, the number may end in a per cent sign, which sets it. */
 static enum qk_code take_number(struct cursor *c, const char *what, double *out, bool *percent)
 {
     char word[WORD_TEXT], *end;
@@ -185,16 +185,11 @@ static enum qk_code unknown_metric(const struct cursor *c, const char *start, co
 static enum qk_code parse_metric(
     const struct cursor *c, const char *start, const char *word, struct qk_spec *spec)
 {
-    spec->metric_role = -1;
+    const char *key = qk_metric_role(word, &spec->metric_role);
     spec->selector = QK_SELECT_HEADS;
     if (qk_head_metric_parse(word, &spec->head_metric))
         return QK_OK;
     spec->selector = QK_SELECT_TEST;
-    const char *key = word;
-    if (strncmp(word, "q.", 2) == 0 || strncmp(word, "k.", 2) == 0) {
-        spec->metric_role = word[0] == 'q' ? QK_Q : QK_K;
-        key = word + 2;
-    }
     static_assert(QK_METRIC_COUNT == 6, "the list of metrics below is complete");
     if (!qk_metric_parse(key, &spec->metric))
         return unknown_metric(c, start, key);

@@ -23,15 +23,10 @@ struct sort_key {
 
 static enum qk_code parse_sort(const char *text, struct sort_key *key, struct qk_error *err)
 {
-    const char *name = text;
-    key->role = -1;
+    const char *name = qk_metric_role(text, &key->role);
     key->by_heads = qk_head_metric_parse(text, &key->head_metric);
     if (key->by_heads)
         return QK_OK;
-    if (strncmp(text, "q.", 2) == 0 || strncmp(text, "k.", 2) == 0) {
-        key->role = text[0] == 'q' ? QK_Q : QK_K;
-        name = text + 2;
-    }
     if (!qk_metric_parse(name, &key->metric) || (key->metric == QK_METRIC_ROUTING && key->role >= 0))
         return qk_fail(err, QK_USAGE,
             "--sort: unknown metric (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max, routing, "

@@ -4,10 +4,7 @@
 #include "cli/print.h"
 #include "cli/trajectory_report.h"
 
-#include "base/mem.h"
-
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,23 +13,18 @@ struct command {
     struct qk_track track;
     struct qk_track_options options;
     struct qk_spec layers;
-    bool some_layers;
     int metric, role;
     double part;
-    bool *wanted;
 };
 
 static enum qk_code read_metric(const struct qk_arguments *arguments, struct command *c, struct qk_error *err)
 {
-    const char *text = qk_arguments_text(arguments, "metric"), *name = text;
+    const char *text = qk_arguments_text(arguments, "metric");
     c->role = -1;
     c->metric = c->options.ranges ? QK_TRACK_SHIFT : QK_METRIC_ROUTING;
     if (text == NULL)
         return QK_OK;
-    if (strncmp(text, "q.", 2) == 0 || strncmp(text, "k.", 2) == 0) {
-        c->role = text[0] == 'q' ? QK_Q : QK_K;
-        name = text + 2;
-    }
+    const char *name = qk_metric_role(text, &c->role);
     if (!qk_track_metric_parse(name, &c->metric) || (c->role >= 0 && c->metric >= QK_METRIC_ROUTING))
         return qk_fail(err, QK_USAGE,
             "--metric: unknown number (found '%s', expected rel_fro, cosine, norm_ratio, angle, angle_max, routing, "
@@ -71,27 +63,12 @@ static enum qk_code read_options(
     if (layers == NULL)
         return QK_OK;
     QK_TRY(qk_spec_parse_selector(layers, &c->layers, err));
-    c->some_layers = true;
+    c->options.layers = &c->layers;
     if (c->layers.selector == QK_SELECT_TEST || c->layers.selector == QK_SELECT_HEADS)
         return qk_fail(err, QK_USAGE,
             "--layers: a test has another answer at each checkpoint (found '%s', expected a list or a kind)",
             layers);
     return QK_OK;
-}
-
-/* Layers come from the first pair. */
-static enum qk_code find_layers(struct command *c, struct qk_error *err)
-{
-    struct qk_pair *pair;
-    QK_TRY(qk_inputs_pair_of(c->track.pre, c->track.point[0].operand, &pair, err));
-    const struct qk_spec_numbers numbers = {0};
-    enum qk_code code = qk_inputs_check_layers(&c->layers, pair, err);
-    if (code == QK_OK)
-        code = qk_alloc(&c->wanted, (size_t)pair->n_layers, sizeof *c->wanted, err);
-    for (int i = 0; i < pair->n_layers && code == QK_OK; i++)
-        c->wanted[i] = !c->some_layers || qk_spec_matches(&c->layers, pair, &numbers, i);
-    qk_pair_close(pair);
-    return code;
 }
 
 static enum qk_code print_report(
@@ -102,8 +79,7 @@ static enum qk_code print_report(
         .role = c->role,
         .part = c->part,
         .heads = qk_arguments_has(arguments, "heads"),
-        .ascii = qk_arguments_has(arguments, "ascii"),
-        .wanted = c->wanted};
+        .ascii = qk_arguments_has(arguments, "ascii")};
     if (qk_arguments_has(arguments, "json"))
         return qk_track_json(&report, err);
     if (qk_arguments_has(arguments, "csv"))
@@ -148,7 +124,6 @@ static enum qk_code run(const struct qk_arguments *arguments, struct command *c,
     QK_TRY(read_options(arguments, c, err));
     QK_TRY(qk_inputs_remote(arguments, err));
     QK_TRY(qk_track_find(arguments, &c->track, err));
-    QK_TRY(find_layers(c, err));
     QK_TRY(qk_track_compute(&c->track, &c->options, err));
     QK_TRY(print_report(arguments, c, err));
     return qk_arguments_has(arguments, "follow") ? follow(arguments, c, err) : QK_OK;
@@ -160,7 +135,6 @@ static enum qk_code run_track(const struct qk_arguments *arguments, struct qk_er
     enum qk_code code = run(arguments, &c, err);
     qk_track_free(&c.track);
     qk_spec_free(&c.layers);
-    free(c.wanted);
     return code;
 }
 

@@ -4,7 +4,6 @@
 #include "base/folder.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "tensor/hub/hub.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -101,11 +100,15 @@ static bool has_file(const char *folder, const char *name)
 /* The folder has a file that only checkpoints and adapters have. */
 static bool is_checkpoint(const char *folder)
 {
-    return has_file(folder, "config.json") || has_file(folder, "adapter_config.json") ||
-           has_file(folder, "model.safetensors") || has_file(folder, "model.safetensors.index.json");
+    static const char *const names[] = {"config.json", "adapter_config.json", "model.safetensors",
+        "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (has_file(folder, names[i]))
+            return true;
+    return false;
 }
 
-/* "checkpoint-50", "global_step-50": a word, '-' or '_', and a number. */
+/* "checkpoint-50", "global_step50": a word and a number. */
 static bool is_numbered(const char *name)
 {
     size_t n = strlen(name), end = n;
@@ -159,8 +162,7 @@ static enum qk_code add_folder(struct qk_track *track, const char *folder, struc
 static bool is_run(const char *operand)
 {
     struct stat info;
-    return stat(operand, &info) == 0 && S_ISDIR(info.st_mode) && !is_checkpoint(operand) &&
-           !has_file(operand, "pytorch_model.bin") && !has_file(operand, "pytorch_model.bin.index.json");
+    return stat(operand, &info) == 0 && S_ISDIR(info.st_mode) && !is_checkpoint(operand);
 }
 
 enum qk_code qk_track_find(const struct qk_arguments *arguments, struct qk_track *out, struct qk_error *err)
@@ -194,6 +196,7 @@ void qk_track_free(struct qk_track *track)
     free(track->run);
     free(track->index);
     free(track->kind);
+    free(track->wanted);
     free(track->row);
     free(track->pre_value);
     *track = (struct qk_track){0};

@@ -3,6 +3,7 @@
 #ifndef QK_CLI_TRAJECTORY_H
 #define QK_CLI_TRAJECTORY_H
 
+#include "blend/spec.h"
 #include "cli/arguments.h"
 #include "drift/drift.h"
 #include "range/probe.h"
@@ -48,6 +49,7 @@ struct qk_track {
     int n_layers;
     int *index; /* n_layers */
     enum qk_kind *kind;
+    bool *wanted;             /* those to print */
     struct qk_track_row *row; /* n_rows: each layer, followed by its q, its k and their heads */
     size_t n_rows, row_capacity;
     double *pre_value; /* (n_rows, QK_TRACK_METRICS): pre's own numbers */
@@ -55,15 +57,16 @@ struct qk_track {
 
 /* What to compute. */
 struct qk_track_options {
+    const struct qk_spec *layers; /* a list or a kind, for `wanted`; NULL: all. Borrowed */
     bool effective, ranges, cached;
     int threads;
     struct qk_probe_options probe;
 };
 
 /* Finds the checkpoints of the operands behind the first, which is pre. A folder that holds no checkpoint, but folders
- * whose names end in -N that do, is a run: its checkpoints come in the order of N. The other operands form a run in
- * the order given. QK_INPUT names a folder with neither. Borrows the operands. Freed with qk_track_free, also after a
- * failure. */
+ * with a number at the end of their names that do, is a run: its checkpoints come in the order of the numbers. The
+ * other operands form a run in the order given. QK_INPUT names a folder with neither. Borrows the operands. Freed with
+ * qk_track_free, also after a failure. */
 enum qk_code qk_track_find(const struct qk_arguments *arguments, struct qk_track *out, struct qk_error *err);
 void qk_track_free(struct qk_track *track);
 

@@ -40,15 +40,21 @@ static enum qk_code add_layer(
 }
 
 /* The first pair gives the rows. */
-static enum qk_code make_rows(struct qk_track *track, const struct qk_pair *pair, struct qk_error *err)
+static enum qk_code make_rows(struct qk_track *track, const struct qk_track_options *options,
+    const struct qk_pair *pair, struct qk_error *err)
 {
+    const struct qk_spec_numbers numbers = {0};
     size_t n = (size_t)pair->n_layers;
+    if (options->layers != NULL)
+        QK_TRY(qk_inputs_check_layers(options->layers, pair, err));
     track->n_layers = pair->n_layers;
     QK_TRY(qk_alloc(&track->index, n, sizeof *track->index, err));
     QK_TRY(qk_alloc(&track->kind, n, sizeof *track->kind, err));
+    QK_TRY(qk_alloc(&track->wanted, n, sizeof *track->wanted, err));
     for (int i = 0; i < pair->n_layers; i++) {
         track->index[i] = pair->layer[i].index;
         track->kind[i] = pair->layer[i].kind;
+        track->wanted[i] = options->layers == NULL || qk_spec_matches(options->layers, pair, &numbers, i);
         QK_TRY(add_layer(track, pair, i, err));
     }
     QK_TRY(qk_alloc(&track->pre_value, track->n_rows * QK_TRACK_METRICS, sizeof *track->pre_value, err));
@@ -176,7 +182,7 @@ static void take_drift(const struct qk_track *track, const struct qk_layer_drift
                 drift_of(&drift[track->row[i].layer], &track->row[i], (enum qk_metric)m);
 }
 
-/* The range of a layer as a whole, or of a query head; NULL where there is none. */
+/* Returns the range of a layer as a whole, or of a query head; NULL without one. */
 static const struct qk_range *range_at(const struct qk_layer_range *range, const struct qk_track_row *row)
 {
     if (!qk_track_has(row, QK_TRACK_MEAN) || row->head >= range->n_heads)
@@ -257,7 +263,7 @@ static enum qk_code compare(struct qk_track *track, const struct qk_track_option
     struct qk_probe *probe = NULL;
     double *both;
     if (track->row == NULL)
-        QK_TRY(make_rows(track, pair, err));
+        QK_TRY(make_rows(track, options, pair, err));
     else
         QK_TRY(check_rows(track, pair, err));
     size_t n = track->n_rows * QK_TRACK_METRICS;

@@ -31,7 +31,7 @@ static double number_in(const struct qk_track_report *report, const double *valu
         return value[row * QK_TRACK_METRICS + (size_t)report->metric];
     for (size_t r = 0; r < track->n_rows; r++) {
         double one = value[r * QK_TRACK_METRICS + (size_t)report->metric];
-        if (!report->wanted[track->row[r].layer] || track->row[r].role != report->role ||
+        if (!report->track->wanted[track->row[r].layer] || track->row[r].role != report->role ||
             track->row[r].head >= 0 || !isfinite(one))
             continue;
         sum += one;
@@ -71,7 +71,7 @@ enum { LABEL = 12, PASSES = 9, GAP = 2, CELL = 8 };
 static bool in_table(const struct qk_track_report *report, size_t row)
 {
     const struct qk_track_row *r = &report->track->row[row];
-    if (!report->wanted[r->layer])
+    if (!report->track->wanted[r->layer])
         return false;
     if (r->head < 0)
         return r->role == report->role;
@@ -208,7 +208,7 @@ void qk_track_csv(const struct qk_track_report *report)
     for (size_t p = 0; p < track->n; p++) {
         for (size_t r = 0; r < track->n_rows; r++) {
             const struct qk_track_row *row = &track->row[r];
-            if (!report->wanted[row->layer] || (row->head >= 0 && !report->heads))
+            if (!report->track->wanted[row->layer] || (row->head >= 0 && !report->heads))
                 continue;
             qk_print_csv_name(track->point[p].operand);
             if (track->point[p].step >= 0)
@@ -245,7 +245,7 @@ static void add_layers(cJSON *parent, const struct qk_track_report *report, cons
     cJSON *layers = cJSON_AddArrayToObject(parent, "layers"), *layer = NULL, *heads = NULL;
     for (size_t r = 0; r < track->n_rows; r++, value += QK_TRACK_METRICS) {
         const struct qk_track_row *row = &track->row[r];
-        if (!report->wanted[row->layer])
+        if (!report->track->wanted[row->layer])
             continue;
         if (row->role < 0) {
             layer = qk_json_append_object(layers);
@@ -281,7 +281,7 @@ static void add_run(cJSON *runs, const struct qk_track_report *report, const str
     cJSON *passes = cJSON_AddArrayToObject(object, "passes");
     for (size_t r = 0; r < track->n_rows; r++) {
         if (track->row[r].head >= 0 || track->row[r].role != report->role ||
-            !report->wanted[track->row[r].layer])
+            !report->track->wanted[track->row[r].layer])
             continue;
         cJSON *layer = qk_json_append_object(passes);
         const struct qk_track_point *point = passing(report, run, r);

@@ -6,10 +6,9 @@
 
 struct qk_track_report {
     const struct qk_track *track;
-    int metric, role;   /* of the table; role -1: layers as wholes */
-    double part;        /* of the way to the last value, whose step is named */
-    bool heads, ascii;  /* rows for heads in the table; no character above 0x7f */
-    const bool *wanted; /* n_layers: those to print */
+    int metric, role;  /* of the table; role -1: layers as wholes */
+    double part;       /* of the way to the last value, whose step is named */
+    bool heads, ascii; /* rows for heads in the table; no character above 0x7f */
 };
 
 /* Prints a table for each run: a row for each layer, a column for each checkpoint, the first step at which a row has

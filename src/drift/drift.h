@@ -99,6 +99,8 @@ struct qk_metric_info {
 };
 const struct qk_metric_info *qk_metric_info(enum qk_metric metric);
 bool qk_metric_parse(const char *key, enum qk_metric *metric);
+/* Takes "q." or "k." from the front of a key: *role is that role, else -1. Returns the rest. */
+const char *qk_metric_role(const char *key, int *role);
 /* The value for a role, or for the layer as a whole where the metric has no role (routing). role < 0 means the
  * stronger drift of q and k. NaN when unknown. */
 double qk_metric_layer(const struct qk_layer_drift *drift, enum qk_metric metric, int role);

@@ -64,6 +64,12 @@ bool qk_metric_parse(const char *key, enum qk_metric *metric)
     return false;
 }
 
+const char *qk_metric_role(const char *key, int *role)
+{
+    *role = strncmp(key, "q.", 2) == 0 ? QK_Q : strncmp(key, "k.", 2) == 0 ? QK_K : -1;
+    return *role >= 0 ? key + 2 : key;
+}
+
 /* The distance of a value from "no drift", which says which of two is the stronger. */
 static double strength(enum qk_metric metric, double value)
 {
