@@ -332,8 +332,8 @@ static void add_changes(
     if (of->error.code != QK_OK)
         snprintf(line, sizeof line, "%-*s%s", 2 * NAME, name, of->error.text);
     else
-        snprintf(line, sizeof line, "%-*s%zu tensors, %s", 2 * NAME, name, of->n_changes,
-            qk_format_bytes(bytes, of->bytes));
+        snprintf(line, sizeof line, "%-*s%zu tensor%s, %s", 2 * NAME, name, of->n_changes,
+            of->n_changes == 1 ? "" : "s", qk_format_bytes(bytes, of->bytes));
     page_add(page, canvas, of->error.code != QK_OK ? STYLE_ERROR : STYLE_TEXT, line, "");
 }
 

@@ -231,10 +231,14 @@ static int add_drift(const struct app *app, struct canvas *canvas, int y, int x,
         if (isnan(value) ||
             (map_metric(view->metric)->of_drift && map_metric(view->metric)->drift == PARTS[i].metric))
             continue; /* or it stands before the others */
-        x += draw_format(canvas, y, x, end - x, STYLE_DIM, "  %s ", PARTS[i].label);
-        x += draw_format(canvas, y, x, end - x, STYLE_TEXT, "%s%s",
-            format_metric(number, PARTS[i].metric, value, 6),
+        char label[32], text[NUMBER_TEXT + 8];
+        snprintf(label, sizeof label, "  %s ", PARTS[i].label);
+        snprintf(text, sizeof text, "%s%s", format_metric(number, PARTS[i].metric, value, 6),
             info->percent ? " %" : theme_glyph(&app->theme, GLYPH_DEGREE));
+        if (text_cells(canvas, label) + text_cells(canvas, text) > end - x)
+            break; /* half a number would be another one */
+        x += draw_run(canvas, y, x, end - x, STYLE_DIM, label);
+        x += draw_run(canvas, y, x, end - x, STYLE_TEXT, text);
     }
     return x;
 }
